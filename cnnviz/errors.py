@@ -1,0 +1,57 @@
+"""What can go wrong, in words for the person at the keyboard.
+
+Every error that a user can cause or cure is a :class:`CnnvizError`. Its text is one sentence or
+short paragraph: what is wrong, what was received, what to try. The command line prints that text
+and leaves with the error's exit code; anything that is *not* a ``CnnvizError`` is a bug and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit statuses of the ``cnnviz`` command."""
+
+    OK = 0  #: all done
+    SOME_FAILED = 1  #: some pictures failed, each named with its reason; the rest are written
+    USAGE = 2  #: wrong usage: no such option, layer, model, input, or an output not writable
+    UNUSABLE = 3  #: network, weights or device cannot be used
+    INTERRUPTED = 130  #: Ctrl-C; finished pictures are complete
+
+
+class CnnvizError(Exception):
+    """Base of all errors with a message meant for the user."""
+
+    exit_code: ExitCode = ExitCode.SOME_FAILED
+
+
+class UsageError(CnnvizError):
+    """The request itself is wrong: an unknown name, no input, an output that cannot be written."""
+
+    exit_code = ExitCode.USAGE
+
+
+class PictureError(CnnvizError):
+    """One picture cannot be read, explained or written; the run goes on without it."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+
+class NetworkError(CnnvizError):
+    """The network cannot be built, traced or explained."""
+
+    exit_code = ExitCode.UNUSABLE
+
+
+class WeightsError(CnnvizError):
+    """Weights cannot be found, downloaded, read, or do not fit the network."""
+
+    exit_code = ExitCode.UNUSABLE
+
+
+class DeviceError(CnnvizError):
+    """The device asked for is not there, or this build of MXNet cannot use it."""
+
+    exit_code = ExitCode.UNUSABLE
