@@ -1,8 +1,34 @@
-"""From a picture to what the network is fed, and from the network's pixels back to the picture."""
+"""From a picture to what the network is fed, and from the network's pixels back to the picture.
+
+Pixel coordinates are continuous here: pixel *i* covers [i, i + 1) and its centre lies at i + 0.5.
+Every resize in cnnviz keeps that convention, so that a map lies on the pixels it speaks of.
+OpenCV writes sizes as (width, height); everything here is (height, width).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Union
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.errors import PictureError, UsageError
+
+RESIZE_MODES = ("stretch", "crop")
+
+DEFAULT_LONG_SIDE = 1024
+"""Long side, in pixels, of the pictures written when no size is asked for."""
+
+CROP_FRACTION = 224 / 256
+"""Part of the picture's short side that ``crop`` keeps: the usual 224 out of 256."""
+
+LARGEST_SIDE = 32768
+"""Largest long side that ``size`` accepts; beyond it a picture alone would take gigabytes."""
+
+PictureSize = Union[str, int]
+"""``"default"``, ``"full"``, ``"model"``, or the long side in pixels."""
 
 
 @dataclass(frozen=True)
@@ -16,3 +42,260 @@ class InputSpec:
     width: int = 224
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise UsageError(
+                f"A network's input has at least one pixel each way; got height {self.height}, "
+                f"width {self.width}."
+            )
+        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
+            raise UsageError(
+                "mean and std need the same number of values, three (RGB) or one (grey); got "
+                f"mean {self.mean} and std {self.std}."
+            )
+        if not all(value > 0 for value in self.std):
+            raise UsageError(f"Every value of std must be above zero; got {self.std}.")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where in a picture the network's input lies.
+
+    Attributes:
+        source: (H, W) of the picture.
+        box: (y0, x0, y1, x1), the part of the picture that the network saw, as edges in continuous
+            picture coordinates; need not fall on whole pixels.
+        network: (h, w) of the network's input.
+    """
+
+    source: tuple[int, int]
+    box: tuple[float, float, float, float]
+    network: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture ready for the network.
+
+    Attributes:
+        input: float32 (C, h, w), normalised, exactly as fed to the network.
+        seen: uint8 (h, w, 3) RGB, the same picture before normalisation.
+        geometry: where it lies in the original.
+    """
+
+    input: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.uint8]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The picture that results are drawn on.
+
+    Attributes:
+        picture: uint8 (Ho, Wo, 3) RGB.
+        geometry: where the network's input lies in it; for :func:`to_picture`, with
+            ``picture.shape[:2]`` as the shape.
+    """
+
+    picture: npt.NDArray[np.uint8]
+    geometry: Geometry
+
+
+def prepare(
+    rgb: npt.NDArray[np.uint8], spec: InputSpec | None = None, resize: str = "stretch"
+) -> Prepared:
+    """Resize and normalise a picture for a network.
+
+    ``stretch`` brings the whole picture to the network's size and gives up its aspect, as the
+    Grad-CAM tutorial of MXNet does. ``crop`` keeps the aspect: it scales the picture until it just
+    covers 256/224 of the network's size (for a square network: short side 256 for 224) and cuts
+    the centre out. Shrinking averages over areas, which prevents aliasing; growing is bilinear.
+
+    Args:
+        rgb: uint8 (H, W, 3), RGB.
+        spec: what the network expects; the default suits ImageNet networks.
+        resize: ``"stretch"`` or ``"crop"``.
+
+    Raises:
+        UsageError: an unknown ``resize``.
+        PictureError: ``rgb`` is not an RGB picture.
+    """
+    spec = InputSpec() if spec is None else spec
+    _check_rgb(rgb)
+    height, width = rgb.shape[:2]
+    net = (spec.height, spec.width)
+    if resize == "stretch":
+        seen = resize_picture(rgb, net)
+        box = (0.0, 0.0, float(height), float(width))
+    elif resize == "crop":
+        scale = max(net[0] / height, net[1] / width) / CROP_FRACTION
+        # Never smaller than the crop, whatever the rounding of an extreme aspect does.
+        scaled = (max(net[0], round(height * scale)), max(net[1], round(width * scale)))
+        top, left = (scaled[0] - net[0]) // 2, (scaled[1] - net[1]) // 2
+        seen = np.ascontiguousarray(
+            resize_picture(rgb, scaled)[top : top + net[0], left : left + net[1]]
+        )
+        # The true ratio of the resized picture, which rounding made differ from `scale`.
+        per_row, per_column = height / scaled[0], width / scaled[1]
+        box = (
+            top * per_row,
+            left * per_column,
+            (top + net[0]) * per_row,
+            (left + net[1]) * per_column,
+        )
+    else:
+        raise UsageError(
+            f"There is no resize mode {resize!r}; choose one of {', '.join(RESIZE_MODES)}."
+        )
+
+    if len(spec.mean) == 1:
+        grey = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
+        seen = np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+        channels = grey[None]
+    else:
+        channels = seen.transpose(2, 0, 1)
+    mean = np.asarray(spec.mean, np.float32)[:, None, None]
+    std = np.asarray(spec.std, np.float32)[:, None, None]
+    network_input = (channels.astype(np.float32) / np.float32(255) - mean) / std
+    return Prepared(
+        input=np.ascontiguousarray(network_input),
+        seen=seen,
+        geometry=Geometry(source=(height, width), box=box, network=net),
+    )
+
+
+def output_shape(
+    source: tuple[int, int], size: PictureSize = "default", spec: InputSpec | None = None
+) -> tuple[int, int]:
+    """Say how large the written pictures of a source of (H, W) pixels are.
+
+    * ``"default"``: the source's shape, its long side brought down to 1024 if it is longer.
+    * ``"full"``: the source's shape.
+    * ``"model"``: the network's input size, from ``spec``.
+    * a whole number N: the source's aspect with a long side of exactly N, enlarged if need be, so
+      that all pictures of a run can be had at one scale.
+
+    Raises:
+        UsageError: another word, or a number outside 1 to 32768.
+    """
+    height, width = source
+    if size == "full":
+        return height, width
+    if size == "model":
+        spec = InputSpec() if spec is None else spec
+        return spec.height, spec.width
+    long_side = max(height, width)
+    if size == "default":
+        wanted = min(long_side, DEFAULT_LONG_SIDE)
+    elif isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE:
+        wanted = size
+    else:
+        raise UsageError(
+            f"The picture size is default, full, model, or a long side from 1 to {LARGEST_SIDE} "
+            f"pixels; got {size!r}."
+        )
+    return max(1, round(height * wanted / long_side)), max(1, round(width * wanted / long_side))
+
+
+def canvas(rgb: npt.NDArray[np.uint8], prepared: Prepared, size: PictureSize = "default") -> Canvas:
+    """Make the picture that results are drawn on, at the size asked for.
+
+    With ``"model"`` it is the picture as the network saw it, so in ``crop`` mode the centre alone;
+    otherwise the whole picture (see :func:`output_shape`).
+
+    Args:
+        rgb: uint8 (H, W, 3), the picture that ``prepared`` came from.
+        prepared: what :func:`prepare` returned.
+        size: see :func:`output_shape`.
+    """
+    if size == "model":
+        height, width = prepared.geometry.network
+        whole = (0.0, 0.0, float(height), float(width))
+        return Canvas(prepared.seen, Geometry((height, width), whole, (height, width)))
+    picture = resize_picture(rgb, output_shape(prepared.geometry.source, size))
+    return Canvas(picture, prepared.geometry)
+
+
+def to_picture(
+    array: npt.NDArray[np.floating[Any]],
+    geometry: Geometry,
+    shape: tuple[int, int],
+    *,
+    outside: float = 0.0,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Bring a map of what the network saw back onto the picture.
+
+    The array covers ``geometry.box``, at whatever resolution (a layer's 14 x 14 or the input's
+    224 x 224); the result covers the whole picture. Bilinear between pixel centres, constant beyond
+    the outermost centres, in float; where the result is coarser than the array, the same triangle
+    widened to the coarser pixel, so that nothing falls between two samples.
+
+    Args:
+        array: float (h, w) or (h, w, C).
+        geometry: where the array lies in the picture.
+        shape: (Ho, Wo) of the result.
+        outside: value of the pixels that the network did not see.
+
+    Returns:
+        float32 (Ho, Wo) or (Ho, Wo, C), and a bool (Ho, Wo) that is true where the pixel's centre
+        was seen by the network.
+    """
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise PictureError(
+            f"A map has shape (h, w) or (h, w, channels) and no empty side; got {array.shape}."
+        )
+    y0, x0, y1, x1 = geometry.box
+    rows, seen_rows = _axis_weights(array.shape[0], geometry.source[0], (y0, y1), shape[0])
+    columns, seen_columns = _axis_weights(array.shape[1], geometry.source[1], (x0, x1), shape[1])
+    planes = array.astype(np.float32)
+    planes = planes[None] if array.ndim == 2 else np.moveaxis(planes, 2, 0)
+    result = np.matmul(np.matmul(rows, planes), columns.T)
+    seen = seen_rows[:, None] & seen_columns[None, :]
+    if not seen.all():
+        result[:, ~seen] = outside
+    if array.ndim == 2:
+        return result[0], seen
+    return np.ascontiguousarray(np.moveaxis(result, 0, 2)), seen
+
+
+def resize_picture(rgb: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Resize a uint8 picture to (height, width): average where it shrinks, bilinear where it grows.
+
+    The axes are independent: OpenCV's area mode is only an average when both shrink.
+    """
+    height, width = rgb.shape[:2]
+    smaller = (min(height, shape[0]), min(width, shape[1]))
+    if smaller != (height, width):
+        rgb = cv2.resize(rgb, (smaller[1], smaller[0]), interpolation=cv2.INTER_AREA)
+    if smaller != shape:
+        rgb = cv2.resize(rgb, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return rgb
+
+
+def _axis_weights(
+    length: int, source: int, box: tuple[float, float], out: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Weights (out, length) of one axis, rows summing to one, and which results lie in the box."""
+    centres = (np.arange(out) + 0.5) * (source / out)  # in picture coordinates
+    per_sample = (box[1] - box[0]) / length
+    positions = (centres - box[0]) / per_sample - 0.5  # in the array's own samples
+    # Beyond the outermost centres the outermost sample goes on.
+    positions = np.clip(positions, 0.0, length - 1.0)
+    width = max(1.0, source / out / per_sample)
+    distance = np.abs(positions[:, None] - np.arange(length)[None, :])
+    weights = np.maximum(0.0, 1.0 - distance / width)
+    weights /= weights.sum(axis=1, keepdims=True)
+    # The edges come out of a division; a centre exactly on one must not depend on its rounding.
+    margin = 1e-9 * source
+    seen = (centres >= box[0] - margin) & (centres < box[1] - margin)
+    return weights.astype(np.float32), seen
+
+
+def _check_rgb(rgb: npt.NDArray[np.uint8]) -> None:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+        raise PictureError(
+            "A picture is an array of uint8 with shape (height, width, 3) in RGB; got "
+            f"{rgb.dtype} with shape {rgb.shape}."
+        )
