@@ -1,34 +1,152 @@
 """The one door to MXNet: import shim, threads and devices.
 
-MXNet 1.9.1 is retired upstream and has to be helped into a current Python (see
-:func:`import_mxnet`). Everything else in cnnviz gets the module from here, so that no other place
-can import it too early or with the wrong number of threads.
+MXNet 1.9.1 is retired upstream and has to be helped into a current Python. Everything else in
+cnnviz gets the module from :func:`import_mxnet`, so that no other place can import it too early,
+without the shim, or with the wrong number of threads.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from cnnviz.errors import DeviceError, NetworkError, UsageError
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def available_cores() -> int:
-    """Cores that this process may really use: CPU affinity, then the cgroup's quota, at least 1."""
-    cores = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota()
-    return max(1, min(cores, int(quota)) if quota is not None else cores)
+    """Cores that this process may really use: its CPU affinity, cut by a cgroup's CPU quota.
+
+    A quota of two and a half cores counts as two: an OpenMP team larger than the quota is
+    throttled as a whole, which costs more than the half core brings. At least 1.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    quotas = [_quota_v2(folder) for folder in _cgroup_folders()] + [_quota_v1()]
+    return max(1, min([cores, *(int(quota) for quota in quotas if quota is not None)]))
+
+
+def _cgroup_folders() -> list[Path]:
+    """This process's folder in the unified cgroup tree and all above it (any may set a quota)."""
+    folders = [_CGROUP_ROOT]
+    for line in _read(Path("/proc/self/cgroup")).splitlines():
+        if line.startswith("0::"):
+            folder = _CGROUP_ROOT
+            for part in Path(line[3:]).parts[1:]:
+                folder = folder / part
+                folders.append(folder)
+    return folders
+
+
+def _quota_v2(folder: Path) -> float | None:
+    quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def _quota_v1() -> float | None:
+    quota = _read(_CGROUP_ROOT / "cpu" / "cpu.cfs_quota_us").strip()
+    period = _read(_CGROUP_ROOT / "cpu" / "cpu.cfs_period_us").strip()
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # no such cgroup version here: no quota from it
+        return ""
 
 
 def import_mxnet() -> Any:
-    """Import MXNet 1.9.1 and return the module."""
+    """Import MXNet and return the module; the first call takes about a second.
+
+    Before the import, ``OMP_NUM_THREADS`` is set to :func:`available_cores` unless the user has
+    set it (MXNet would take half of the processors), and ``numpy.bool``, which NumPy 1.24 dropped
+    and MXNet 1.9.1 reads, is put back.
+
+    Raises:
+        NetworkError: MXNet, or a library that it needs, is not there.
+    """
     import numpy
 
     os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
     if "bool" not in numpy.__dict__:
-        numpy.bool = numpy.bool_  # type: ignore[misc]
-    import mxnet
-
+        numpy.bool = bool  # type: ignore[attr-defined, unused-ignore]
+    try:
+        import mxnet
+    except (ImportError, OSError) as error:
+        raise NetworkError(
+            f"MXNet cannot be imported: {error}. cnnviz needs mxnet 1.9.1 (or a GPU build of it, "
+            "such as mxnet-cu112), NumPy below 2 and, from Python 3.12 on, setuptools; "
+            "`pip install --force-reinstall cnnviz` puts them in place."
+        ) from error
     return mxnet
 
 
-def _cgroup_quota() -> float | None:
-    return None
+@dataclass(frozen=True)
+class Device:
+    """A device by name: ``cpu`` or the ``index``-th GPU. Says nothing about whether it exists."""
+
+    kind: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+
+def parse_device(spec: str) -> Device:
+    """Read ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``; does not import MXNet.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"(cpu|gpu)(?::(\d+)|\((\d+)\))?", spec.strip().lower())
+    if match is None:
+        raise UsageError(f"There is no device '{spec}'. Try cpu, gpu, gpu:1 or gpu(1).")
+    return Device(match[1], int(match[2] or match[3] or 0) if match[1] == "gpu" else 0)
+
+
+def context(device: Device) -> Any:
+    """The MXNet context of a device, after making sure that it can be used.
+
+    Raises:
+        DeviceError: this build of MXNet has no GPU support, or the machine no such GPU.
+    """
+    mx = import_mxnet()
+    if device.kind == "cpu":
+        return mx.cpu()
+    if not mx.runtime.Features().is_enabled("CUDA"):
+        raise DeviceError(
+            f"{device} was asked for, but the MXNet installed here is the CPU build. "
+            "Replace it by the build for your CUDA: `pip uninstall mxnet` and then, for CUDA 11.2, "
+            "`pip install mxnet-cu112==1.9.1`. Or use --ctx cpu."
+        )
+    try:
+        count = mx.context.num_gpus()
+    except mx.base.MXNetError as error:
+        raise DeviceError(
+            f"{device} was asked for, but CUDA cannot be used on this machine "
+            f"({first_line(error)}). Check `nvidia-smi`, or use --ctx cpu."
+        ) from error
+    if device.index >= count:
+        raise DeviceError(
+            f"{device} was asked for, but this machine has "
+            + (
+                f"only {count} GPU{'s' if count > 1 else ''} (numbered from 0)"
+                if count
+                else "no GPU"
+            )
+            + ". Choose another, or use --ctx cpu."
+        )
+    return mx.gpu(device.index)
+
+
+def first_line(error: BaseException) -> str:
+    """The first telling line of an MXNet error, without its C++ stack trace and source position."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("Traceback", "File", "["))]
+    text = (telling or lines or [type(error).__name__])[0]
+    return re.sub(r"^(Error in operator \S+: |MXNetError: )", "", text).rstrip(". ")
