@@ -1,0 +1,503 @@
+"""What the user names on the command line: found as sources, and read as RGB pixels."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import struct
+import sys
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz import gif
+from cnnviz.errors import PictureError, UsageError
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""What a folder is searched for, in any case. A file named explicitly may have any suffix."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture to explain.
+
+    Attributes:
+        path: where to read it.
+        shown: how to name it to the user: the path as given, printable in every encoding that has
+            the name's own letters (stray bytes and control characters stand as ``\\xNN``).
+        relative: its path below the folder that was given, which decides the sub-folder of what is
+            written; of a file that was given, its name alone.
+    """
+
+    path: Path
+    shown: str
+    relative: PurePath
+
+
+# --- finding -----------------------------------------------------------------------------------
+
+
+def find_pictures(
+    arguments: Sequence[str],
+    stdin: BinaryIO | None = None,
+    *,
+    exclude: Path | None = None,
+) -> list[Source]:
+    """Turn the arguments of a command into pictures, each file once, in a fixed order.
+
+    A folder is searched with everything below it, following links to folders, skipping hidden
+    names, sorted as people sort (``2.jpg`` before ``10.jpg``). A folder that cannot be entered
+    stays in the list, so that reading it reports it; so does a dead link and a line of standard
+    input that names nothing: one bad entry must not stop the others.
+
+    Args:
+        arguments: pictures, folders, and ``-`` for paths on standard input, one a line.
+        stdin: where ``-`` reads bytes from; ``sys.stdin.buffer`` when left out.
+        exclude: a folder to leave out of every search, meant for the output folder.
+
+    Raises:
+        UsageError: an argument does not exist, a folder holds no picture, ``exclude`` is itself one
+            of the folders, or nothing was named at all.
+    """
+    excluded = None if exclude is None else os.path.realpath(exclude)
+    found: list[tuple[str, Source]] = []  # with the real path of each
+    for argument in arguments:
+        if argument == "-":
+            for line in _lines(sys.stdin.buffer if stdin is None else stdin):
+                found.extend(_expand(line, excluded, listed=True))
+        else:
+            found.extend(_expand(argument, excluded, listed=False))
+    if not found:
+        raise UsageError(
+            "No picture was named: give pictures, folders, or - with paths on standard input."
+        )
+    seen: set[str] = set()
+    sources = []
+    for real, source in found:
+        if real not in seen:
+            seen.add(real)
+            sources.append(source)
+    return sources
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    for line in stream:
+        path = line.rstrip(b"\r\n")
+        if path.strip():
+            yield os.fsdecode(path)
+
+
+def _expand(argument: str, excluded: str | None, *, listed: bool) -> list[tuple[str, Source]]:
+    """Sources of one argument, or of one line of standard input if ``listed``."""
+    if not argument:
+        raise UsageError("One of the inputs is an empty name; give a picture or a folder.")
+    path = Path(argument)
+    try:
+        is_folder = path.is_dir()
+        exists = listed or is_folder or path.exists()
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        raise UsageError(f"{printable(argument)} cannot be looked up: {error}.") from error
+    if not exists:
+        hint = (
+            "the shell expands a pattern only outside of quotes, and only if something fits it"
+            if any(letter in argument for letter in "*?[")
+            else "check the path"
+        )
+        raise UsageError(f"There is no picture or folder {printable(argument)}; {hint}.")
+    if not is_folder:
+        return [(os.path.realpath(path), Source(path, printable(argument), PurePath(path.name)))]
+    if excluded is not None and os.path.realpath(path) == excluded:
+        raise UsageError(
+            f"The output folder is the input folder {printable(argument)} itself, and the next run "
+            "would explain what this one writes; choose another, for example "
+            f"{printable(str(path / 'explanations'))}."
+        )
+    pictures = _search(path, excluded)
+    if not pictures:
+        raise UsageError(
+            f"The folder {printable(argument)} holds no picture; cnnviz looks for "
+            f"{', '.join(PICTURE_SUFFIXES)}."
+        )
+    return pictures
+
+
+def _search(root: Path, excluded: str | None) -> list[tuple[str, Source]]:
+    """Pictures below a folder in natural order, by real path: a file is found under one name."""
+    by_real_path: dict[str, PurePath] = {}
+    links: list[PurePath] = []
+    visited: set[str] = set()
+    # Linked folders and files come after everything real, so that a file goes by its own name.
+    waiting = [PurePath()]
+    linked_folders: list[PurePath] = []
+    while waiting or linked_folders:
+        folder = waiting.pop() if waiting else linked_folders.pop(0)
+        real_folder = os.path.realpath(root / folder)
+        if real_folder in visited or real_folder == excluded:
+            continue
+        visited.add(real_folder)
+        try:
+            with os.scandir(root / folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM):
+                raise UsageError(
+                    f"The folder {printable(str(root / folder))} cannot be read: {error.strerror}."
+                ) from error
+            by_real_path[real_folder] = folder
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if os.path.isdir(entry.path):  # unlike the entry's own test, calm about dead links
+                (linked_folders if entry.is_symlink() else waiting).append(folder / entry.name)
+            elif not entry.name.lower().endswith(PICTURE_SUFFIXES):
+                continue
+            elif entry.is_symlink():
+                links.append(folder / entry.name)
+            elif entry.is_file():
+                real = os.path.join(real_folder, entry.name)
+                by_real_path.setdefault(real, folder / entry.name)
+    for link in sorted(links, key=_natural):
+        by_real_path.setdefault(os.path.realpath(root / link), link)
+    ordered = sorted(by_real_path.items(), key=lambda item: _natural(item[1]))
+    return [
+        (real, Source(root / relative, printable(str(root / relative)), relative))
+        for real, relative in ordered
+    ]
+
+
+def _natural(path: PurePath) -> tuple[Any, ...]:
+    """A sorting key: digits by value, letters without case, and the exact name in the end."""
+    return (
+        tuple(
+            tuple(
+                (0, int(token), "") if token.isdecimal() else (1, 0, token.casefold())
+                for token in re.split(r"([0-9]+)", part)
+                if token
+            )
+            for part in path.parts
+        ),
+        str(path),
+    )
+
+
+def printable(name: str) -> str:
+    """A file name for people: stray bytes and control characters written as ``\\xNN``."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+    """Read a picture file as RGB pixels.
+
+    Grey, palette and CMYK pictures become RGB; 16-bit samples are scaled to 8 bits, rounded; a
+    rotation or mirroring noted in the file (EXIF) is applied; of several frames the first is taken.
+    Transparency is laid over white, the ground that cut-out pictures are usually shown on: the
+    colours hidden below transparent pixels are arbitrary, and often black. Colour profiles are not
+    applied.
+
+    Returns:
+        uint8 (H, W, 3), C-contiguous.
+
+    Raises:
+        PictureError: with the reason, but not the path, which the caller names as the user did. A
+            JPEG, PNG, WebP or GIF that ends early is refused even where a part could be shown.
+    """
+    return decode_picture(_read_bytes(path))
+
+
+def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of a picture file; see :func:`read_picture`."""
+    if not data:
+        raise PictureError("the file is empty")
+    if data.startswith(gif.SIGNATURES):
+        try:
+            return _to_rgb8(gif.first_frame(data), premultiplied=False)
+        except gif.GifError as error:
+            raise PictureError(f"the GIF cannot be read: {error}") from error
+
+    orientation, inverted, premultiplied = 1, False, False
+    if data.startswith(b"\xff\xd8"):
+        orientation = _check_jpeg(data)
+    elif data.startswith(_PNG_SIGNATURE):
+        orientation = _check_png(data)
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        orientation = _check_webp(data)
+    elif data[:4] in (b"II*\0", b"MM\0*"):
+        inverted, premultiplied = _check_tiff(data)
+
+    pixels = _decode(data)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise PictureError(
+            f"its samples are {pixels.dtype}, whose black and white nothing says; convert it to 8 "
+            "or 16 bits a channel"
+        )
+    if inverted:
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    if pixels.ndim == 3:  # OpenCV's order is blue, green, red
+        pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+    rgb = _to_rgb8(pixels, premultiplied=premultiplied)
+    return np.ascontiguousarray(_orient(rgb, orientation))
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise PictureError("there is no such file") from error
+    except PermissionError as error:
+        raise PictureError("there is no permission to read it") from error
+    except IsADirectoryError as error:
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise PictureError("there is no permission to read this folder") from error
+        raise PictureError("it is a folder, not a picture") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PictureError(f"it cannot be read: {reason}") from error
+    except MemoryError as error:
+        raise PictureError("it does not fit into memory") from error
+
+
+class _QuietOpenCV:
+    """Keeps OpenCV from writing to stderr why it cannot decode: the reason goes into our error.
+
+    OpenCV's level is one for the whole process, so that the first of several threads sets it and
+    the last one puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._level = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside == 0:
+                self._level = cv2.setLogLevel(0)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    cv2.setLogLevel(self._level)
+
+
+_quiet_opencv = _QuietOpenCV()
+
+
+def _decode(data: bytes) -> npt.NDArray[Any]:
+    """Pixels as stored: any depth, alpha kept, not rotated except for TIFF.
+
+    Only IMREAD_UNCHANGED keeps 16 bits and alpha, and it leaves EXIF alone; the colour modes turn
+    the picture but drop alpha and the low bytes (by truncation).
+    """
+    try:
+        with _quiet_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if "MAX_IMAGE" in str(error):
+            raise PictureError(
+                "it has more pixels than OpenCV decodes (2^30, or 2^20 along a side); scale it down"
+            ) from error
+        if "nsufficient memory" in str(error):
+            raise PictureError("its pixels do not fit into memory; scale it down") from error
+        raise PictureError(f"OpenCV cannot decode it: {getattr(error, 'err', error)}") from error
+    if pixels is None:
+        kind = next((name for start, name in _KINDS if data.startswith(start)), None)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            kind = "WebP"
+        if kind is not None:
+            raise PictureError(f"it begins like a {kind} file, but is damaged or of a rare kind")
+        raise PictureError(
+            f"it is not a picture that OpenCV can read (it begins with {_first_bytes(data)})"
+        )
+    return np.asarray(pixels)
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_KINDS = (
+    (b"\xff\xd8", "JPEG"),
+    (_PNG_SIGNATURE, "PNG"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+)
+
+
+def _first_bytes(data: bytes) -> str:
+    head = data[:8]
+    if all(0x20 <= byte < 0x7F for byte in head):
+        return repr(head.decode("ascii"))
+    return head.hex(" ")
+
+
+def _to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np.uint8]:
+    """Grey, RGB or RGBA of 8 or 16 bits to RGB of 8 bits, transparency over white."""
+    full = int(np.iinfo(pixels.dtype).max)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        alpha = pixels[:, :, 3:].astype(np.uint32)  # 65535 squared just fits
+        colour = pixels[:, :, :3].astype(np.uint32)
+        if not premultiplied:
+            colour = _divide(colour * alpha, full)
+        # A colour above its alpha is no valid premultiplied colour, but occurs.
+        pixels = np.minimum(colour + (full - alpha), full).astype(pixels.dtype)
+    if pixels.dtype == np.uint16:
+        pixels = _divide(pixels.astype(np.uint32), 257).astype(np.uint8)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(pixels)
+
+
+def _divide(values: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
+    return (values + by // 2) // by
+
+
+def _orient(rgb: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Bring the stored picture upright; EXIF 2.3, tag 0x0112: where row 0 and column 0 belong."""
+    if orientation >= 5:  # row 0 is a side of the picture
+        rgb = rgb.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):  # ... at the bottom; after the transposition 7 and 8
+        rgb = rgb[::-1]
+    if orientation in (2, 3, 6, 7):
+        rgb = rgb[:, ::-1]
+    return rgb
+
+
+# --- what the containers say ---------------------------------------------------------------------
+# Each check walks through the file's own structure: it finds the orientation, and it says whether
+# the file is whole. The decoders would say the latter on stderr, or not at all.
+
+_ORIENTATION = 0x0112
+_ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+def _check_jpeg(data: bytes) -> int:
+    orientation = 1
+    position = 2
+    try:
+        while True:
+            marker = data[position + 1]
+            if data[position] != 0xFF or marker in (0x00, 0xFF):  # padding between segments
+                position += 1
+                continue
+            if marker == 0xD9:
+                return orientation
+            if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a segment
+                position += 2
+                continue
+            (length,) = struct.unpack_from(">H", data, position + 2)
+            segment = data[position + 4 : position + 2 + length]
+            if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
+                orientation = _orientation(segment[6:])
+            position += 2 + length
+            if marker == 0xDA:  # the picture's own data, up to the next real marker
+                end = _ENTROPY_CODED_END.search(data, position)
+                if end is None:
+                    raise IndexError
+                position = end.start()
+    except (IndexError, struct.error) as error:
+        raise PictureError("the JPEG is truncated: it ends before its end marker") from error
+
+
+def _check_png(data: bytes) -> int:
+    orientation = 1
+    position = 8
+    while True:
+        if position + 12 > len(data):
+            raise PictureError("the PNG is truncated: it ends before its end chunk")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            raise PictureError("the PNG is truncated: it ends in the middle of a chunk")
+        body = memoryview(data)[position + 4 : end - 4]
+        if zlib.crc32(body) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise PictureError("the PNG is damaged: a checksum does not fit its data")
+        if kind == b"eXIf":
+            orientation = _orientation(bytes(body[4:]))
+        if kind == b"IEND":
+            return orientation
+        position = end
+
+
+def _check_webp(data: bytes) -> int:
+    (size,) = struct.unpack_from("<I", data, 4)
+    if size + 8 > len(data):
+        raise PictureError("the WebP is truncated: it is shorter than its header says")
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        if kind == b"EXIF":
+            body = data[position + 8 : position + 8 + length]
+            # The specification wants bare TIFF here, but some writers keep the prefix of JPEG.
+            return _orientation(body[6:] if body.startswith(b"Exif\0\0") else body)
+        position += 8 + length + (length & 1)
+    return 1
+
+
+def _check_tiff(data: bytes) -> tuple[bool, bool]:
+    """Whether black and white are exchanged, and whether colours are multiplied by their alpha.
+
+    OpenCV turns TIFF itself. Its 8-bit way goes through libtiff's RGBA interface, which does the
+    rest too and returns premultiplied colours; its 16-bit way hands out samples as they lie there.
+    """
+    tags = _tiff_tags(data)
+    bits, photometric = tags.get(258, 1), tags.get(262, 1)
+    if bits <= 8:
+        return False, True
+    if tags.get(284, 1) == 2 and tags.get(277, 1) > 1:
+        raise PictureError(
+            f"it is a {bits}-bit TIFF with separate colour planes, which OpenCV reads wrongly; "
+            "convert it to PNG"
+        )
+    return photometric == 0, tags.get(338, 0) == 1
+
+
+def _orientation(exif: bytes) -> int:
+    value = _tiff_tags(exif).get(_ORIENTATION, 1)
+    return value if 1 <= value <= 8 else 1
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """First value of each short or long tag in the first directory of TIFF data, EXIF included.
+
+    Damaged metadata gives what could be read: a picture is not refused for it.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    tags: dict[int, int] = {}
+    if order is None:
+        return tags
+    try:
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        for index in range(count):
+            entry = start + 2 + 12 * index
+            tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
+            layout = {3: "H", 4: "I"}.get(kind)
+            if layout is None or values == 0:
+                continue
+            place = entry + 8
+            if struct.calcsize(layout) * values > 4:
+                (place,) = struct.unpack_from(order + "I", data, place)
+            (tags[tag],) = struct.unpack_from(order + layout, data, place)
+    except struct.error:
+        return tags
+    return tags
