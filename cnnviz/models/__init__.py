@@ -1,0 +1,1 @@
+"""The networks that cnnviz knows by name, and where their weights come from."""

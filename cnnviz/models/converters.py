@@ -1,0 +1,382 @@
+"""Weights as they are found in the world, brought to Gluon's structural names.
+
+All eight VGGs have the same layers at the same indices in Gluon, torchvision and timm up to the
+dense layers, and all three flatten channel first, so that no value has to move: conversion is
+renaming, and two reshapes for timm, which keeps the first two dense layers as convolutions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz.errors import WeightsError
+from cnnviz.network.params import MAGIC, bfloat16_to_float32, fits, map_file, read_params
+
+Array = NDArray[Any]
+Shapes = Mapping[str, tuple[int, ...]]
+
+#: What wrappers put before every name: DataParallel, torch.compile, a training class's attribute.
+_WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
+#: Under which keys training scripts keep the state dict beside optimiser and epoch.
+_WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")
+#: The dense layers of torchvision and timm, in the network's order.
+_DENSE_NAMES = (
+    ("classifier.0", "classifier.3", "classifier.6"),
+    ("pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+)
+_STATISTICS = {"moving_mean": "running_mean", "moving_var": "running_var"}
+_BATCH_NORM_FIELDS = {"weight": "gamma", "bias": "beta"}
+_PREFIX_STYLE = re.compile(
+    r"(?:.*_)?(?P<kind>conv|batchnorm|dense)(?P<number>\d+)_"
+    r"(?P<field>weight|bias|gamma|beta|(?:running|moving)_(?:mean|var))"
+)
+_ZIP_MAGIC = b"PK\x03\x04"
+#: How torch.save() began its files before 1.6: the pickle of a magic number.
+_OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_SAFETENSORS_MAX_HEADER = 100_000_000
+_SAFETENSORS_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """The named arrays of a weights file, whatever its suffix: what counts is how it begins.
+
+    Gluon's ``.params``, ``.safetensors``, and PyTorch's ``.pth`` where PyTorch is installed (read
+    with ``weights_only=True``, so that the file cannot run code). bfloat16 becomes float32.
+
+    Raises:
+        WeightsError: The file cannot be read, is damaged, or is not weights at all.
+    """
+    path = Path(path)
+    data = map_file(path)
+    head = data[:512]
+    if head.startswith(MAGIC):
+        return read_params(path)
+    if len(head) > 8 and head[8:9] == b"{" and _header_length(head) <= _SAFETENSORS_MAX_HEADER:
+        return _read_safetensors(path)
+    if head.startswith(_ZIP_MAGIC):
+        return _read_zip(path)
+    if head.startswith(_OLD_TORCH_MAGIC):
+        return _read_torch(path)
+    raise WeightsError(
+        f"{path} is not a weights file: {_what_it_seems(head)}. "
+        "Wanted is Gluon's .params, .safetensors or PyTorch's .pth."
+    )
+
+
+def match(
+    arrays: Mapping[str, Array],
+    expected: Shapes,
+    *,
+    network: str = "the network",
+    source: str = "The file",
+    others: Mapping[str, Shapes] | None = None,
+) -> dict[str, Array]:
+    """Arrays of a file under the network's structural names, float32, in the network's order.
+
+    Understood are Gluon's structural names (``features.0.weight``) and its older prefix-style ones
+    (``vgg0_conv0_weight``, numbered from anywhere; ``arg:`` and ``aux:`` are taken off), and
+    torchvision's and timm's, also behind ``module.`` and the like. ``num_batches_tracked`` is
+    dropped.
+
+    Args:
+        arrays: What :func:`read_weights` gave.
+        expected: Shape of each of the network's parameters by structural name, in the network's
+            order; 0 stands for any size.
+        network: The network's name, for the error's text.
+        source: Where the arrays come from, for the error's text.
+        others: Shapes of other networks that the arrays may turn out to belong to.
+
+    Raises:
+        WeightsError: Parameters are missing, unknown, of another shape or not numbers with a
+            fraction; the first three of each kind are named.
+    """
+    fit = _fit(arrays, expected)
+    if fit.good:
+        return fit.matched
+    parts = []
+    if fit.missing:
+        parts.append(
+            f"{len(fit.missing)} of {len(expected)} parameters are missing ({_few(fit.missing)})"
+        )
+    if fit.extra:
+        parts.append(f"{len(fit.extra)} are not the network's ({_few(fit.extra)})")
+    if fit.misshapen:
+        parts.append(
+            f"{len(fit.misshapen)} {'has' if len(fit.misshapen) == 1 else 'have'} another shape "
+            f"({_few(fit.misshapen)})"
+        )
+    if fit.not_float:
+        parts.append(f"{len(fit.not_float)} are not floating point ({_few(fit.not_float)})")
+    raise WeightsError(
+        f"{source} does not fit {network}: {'; '.join(parts)}.{_advice(arrays, fit, others or {})}"
+    )
+
+
+@dataclass
+class _Fit:
+    """How well a file's arrays fit a network."""
+
+    matched: dict[str, Array] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+    not_float: list[str] = field(default_factory=list)
+    outputs: int | None = None  #: how many classes it has, if nothing else is wrong
+
+    @property
+    def good(self) -> bool:
+        return not (self.missing or self.extra or self.misshapen or self.not_float)
+
+
+def _fit(arrays: Mapping[str, Array], expected: Shapes) -> _Fit:
+    fit = _Fit()
+    found: dict[str, tuple[str, Array]] = {}
+    for original, name in _structural_names(arrays, expected).items():
+        if name not in expected or name in found:
+            fit.extra.append(original)
+        else:
+            found[name] = original, arrays[original]
+    rows: dict[str, int] = {}
+    for name, shape in expected.items():
+        if name not in found:
+            fit.missing.append(name)
+            continue
+        original, array = found[name]
+        if array.ndim == 4 and len(shape) == 2:
+            # timm's dense layers are convolutions over the whole 7x7 grid.
+            array = array.reshape(array.shape[0], math.prod(array.shape[1:]))
+        if not fits(array.shape, shape):
+            fit.misshapen.append(f"{original} {arrays[original].shape} instead of {shape}")
+            rows[name] = array.shape[0] if array.shape[1:] == shape[1:] else -1
+        elif not np.issubdtype(array.dtype, np.floating):
+            fit.not_float.append(f"{original} {array.dtype}")
+        else:
+            fit.matched[name] = array.astype(np.float32, order="C", copy=False)
+    if not (fit.missing or fit.extra):
+        last_layer = list(expected)[-1].rpartition(".")[0]
+        outputs = set(rows.values()) - {-1}
+        if len(outputs) == 1 and all(name.rpartition(".")[0] == last_layer for name in rows):
+            fit.outputs = outputs.pop()
+    return fit
+
+
+def _advice(arrays: Mapping[str, Array], fit: _Fit, others: Mapping[str, Shapes]) -> str:
+    for name, shapes in others.items():
+        if _fit(arrays, shapes).good:
+            return f" These look like {name}'s: try --model {name}."
+    if fit.outputs is not None:
+        return (
+            f" Only the number of classes differs: give the names of these {fit.outputs} classes "
+            "with --labels."
+        )
+    return ""
+
+
+def _few(items: list[str]) -> str:
+    return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
+
+
+def _structural_names(arrays: Mapping[str, Array], expected: Shapes) -> dict[str, str]:
+    """The structural name of each of a file's names; names that are not understood stay."""
+    bare = _without_wrappers(name for name in arrays if not name.endswith("num_batches_tracked"))
+    layers = _Layers.of(expected)
+    first = layers.first_numbers(bare.values())
+    return {original: layers.rename(name, first) for original, name in bare.items()}
+
+
+def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
+    bare = {name: re.sub(r"^(arg|aux):", "", name) for name in names}
+    while True:
+        for prefix in _WRAPPER_PREFIXES:
+            if bare and all(name.startswith(prefix) for name in bare.values()):
+                bare = {original: name[len(prefix) :] for original, name in bare.items()}
+                break
+        else:
+            return bare
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """A network's layers by kind, each kind in the network's order."""
+
+    expected: Shapes
+    kinds: dict[str, list[str]]
+    dense: dict[str, str]  #: dense layers by their torchvision and timm names
+
+    @classmethod
+    def of(cls, expected: Shapes) -> _Layers:
+        kinds: dict[str, list[str]] = {"conv": [], "batchnorm": [], "dense": []}
+        for name, shape in expected.items():
+            layer, _, last = name.rpartition(".")
+            if last == "gamma":
+                kinds["batchnorm"].append(layer)
+            elif last == "weight" and len(shape) in (2, 4):
+                kinds["conv" if len(shape) == 4 else "dense"].append(layer)
+        dense = {
+            foreign: layer
+            for foreigns in _DENSE_NAMES
+            if len(kinds["dense"]) == len(foreigns)
+            for foreign, layer in zip(foreigns, kinds["dense"])
+        }
+        return cls(expected, kinds, dense)
+
+    def first_numbers(self, names: Iterable[str]) -> dict[str, int]:
+        """From which number prefix-style names count each kind.
+
+        Gluon numbers layers through the whole process, so that a second network in it may begin
+        with ``conv13``. Numbers that fit as they are, are taken as they are: a file that lacks its
+        first layer is then told so.
+        """
+        numbers: dict[str, set[int]] = {kind: set() for kind in self.kinds}
+        for name in names:
+            parts = _PREFIX_STYLE.fullmatch(name)
+            if parts and "." not in name:
+                numbers[parts["kind"]].add(int(parts["number"]))
+        return {
+            kind: min(found) if found and max(found) >= len(self.kinds[kind]) else 0
+            for kind, found in numbers.items()
+        }
+
+    def rename(self, name: str, first: Mapping[str, int]) -> str:
+        if name in self.expected:
+            return name
+        if "." in name:
+            layer, _, last = name.rpartition(".")
+            layer = self.dense.get(layer, layer)
+            if f"{layer}.gamma" in self.expected:
+                last = _BATCH_NORM_FIELDS.get(last, last)
+            return f"{layer}.{_STATISTICS.get(last, last)}"
+        parts = _PREFIX_STYLE.fullmatch(name)
+        if parts is None:
+            return name
+        number = int(parts["number"]) - first[parts["kind"]]
+        layers = self.kinds[parts["kind"]]
+        if not 0 <= number < len(layers):
+            return name
+        return f"{layers[number]}.{_STATISTICS.get(parts['field'], parts['field'])}"
+
+
+def _header_length(head: bytes) -> int:
+    return int.from_bytes(head[:8], "little")
+
+
+def _what_it_seems(head: bytes) -> str:
+    start = head.lstrip()
+    if start[:1] == b"<":
+        return "it looks like a web page, as a failed download leaves behind"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is only a Git LFS pointer; `git lfs pull` fetches the file itself"
+    if start[:1] in (b"{", b"["):
+        return "it looks like JSON"
+    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
+        return "it is a Python pickle, which is not read because it could run any code"
+    return f"it begins with the bytes {head[:8].hex(' ')}"
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    """All tensors as views of the mapped file.
+
+    The library checks the file (lengths, overlaps, types); the values are then taken from the map,
+    because it has no way to give bfloat16 to NumPy.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is a damaged or incomplete .safetensors file: {error}. Fetch it again."
+        ) from error
+    data = map_file(path)
+    start = 8 + _header_length(data[:8])
+    header: dict[str, Any] = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    arrays: dict[str, Array] = {}
+    for name, tensor in header.items():
+        dtype = _SAFETENSORS_DTYPES.get(tensor["dtype"])
+        if dtype is None:
+            raise WeightsError(
+                f"{path} holds {name} as {tensor['dtype']}; usable are 16-, 32- and 64-bit floats."
+            )
+        begin, end = tensor["data_offsets"]
+        values = np.frombuffer(memoryview(data)[start + begin : start + end], dtype=dtype)
+        values = values.reshape(tensor["shape"])
+        arrays[name] = bfloat16_to_float32(values) if tensor["dtype"] == "BF16" else values
+    return arrays
+
+
+def _read_zip(path: Path) -> dict[str, Array]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise WeightsError(
+            f"{path} is a damaged or incomplete .pth (or zip) file: {error}. Fetch it again."
+        ) from error
+    if any(name.rsplit("/", 1)[-1] == "data.pkl" for name in members):
+        return _read_torch(path)
+    inside = [name for name in members if name.endswith((".params", ".safetensors", ".pth"))]
+    advice = (
+        f"unpack it and give {inside[0]}" if inside else f"it holds {_few(members) or 'nothing'}"
+    )
+    raise WeightsError(f"{path} is a zip archive, not a weights file: {advice}.")
+
+
+def _read_torch(path: Path) -> dict[str, Array]:
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} is a PyTorch file, and reading it needs PyTorch: `pip install torch`, or give "
+            "the same weights as .safetensors or Gluon's .params."
+        ) from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"{path} cannot be read as PyTorch weights ({reason}): save the network's "
+            "state_dict(), nothing else."
+        ) from error
+    state = _unwrap(loaded)
+    arrays = {
+        str(name): (value.detach().float() if value.is_floating_point() else value).numpy()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if not arrays:
+        raise WeightsError(f"{path} is a PyTorch file that holds no parameters.")
+    return arrays
+
+
+def _unwrap(loaded: Any) -> Mapping[Any, Any]:
+    """The state dict inside what a training script saved."""
+    if isinstance(loaded, Mapping):
+        for key in _WRAPPER_KEYS:
+            if isinstance(loaded.get(key), Mapping):
+                return _unwrap(loaded[key])
+        return loaded
+    return {}

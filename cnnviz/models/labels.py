@@ -1,0 +1,120 @@
+"""Class names, and from what a user calls a class to its index."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from cnnviz.errors import UsageError
+
+_SHOWN = 5
+
+
+@functools.lru_cache(maxsize=1)
+def imagenet_labels() -> tuple[str, ...]:
+    """ImageNet's 1,000 class names (ILSVRC 2012) in class order: synonyms, parted by commas."""
+    text = resources.files("cnnviz.models").joinpath("imagenet_classes.txt").read_text("utf-8")
+    return tuple(text.splitlines())
+
+
+def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
+    """Class names from a UTF-8 file, a name a line in class order.
+
+    Blank lines at the end do not count; a name may occur twice.
+
+    Args:
+        path: The file.
+        classes: How many names it must have; ``None`` takes any number.
+
+    Raises:
+        UsageError: The file cannot be read, is not text, is empty, has a blank line between
+            names, or has another number of names.
+    """
+    try:
+        # "utf-8-sig" takes off the mark that some editors put in front.
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"The class names in {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not a UTF-8 text file; wanted is one with a class name a line."
+        ) from error
+    names = [line.strip() for line in text.rstrip().split("\n")]
+    if names == [""]:
+        raise UsageError(f"{path} is empty; wanted is a class name a line, in class order.")
+    if "" in names:
+        raise UsageError(
+            f"Line {names.index('') + 1} of {path} is blank; every line must name a class, or the "
+            "names after it would belong to the wrong classes."
+        )
+    if classes is not None and len(names) != classes:
+        raise UsageError(
+            f"{path} names {len(names)} classes, but the network has {classes} outputs."
+        )
+    return tuple(names)
+
+
+def resolve_target(spec: str, labels: Sequence[str], n_classes: int) -> int | None:
+    """The class index that ``--target`` means; ``None`` for ``top1``, each picture's own best.
+
+    Digits are an index. Anything else is a name, upper and lower case alike: the first of these
+    that fits any class decides, and has to fit just one: the whole name; one of its synonyms
+    (names are parted by commas); a part of the name.
+
+    Args:
+        spec: What the user gave.
+        labels: Class names by index; may be empty for a network whose classes have no names.
+        n_classes: Number of the network's outputs.
+
+    Raises:
+        UsageError: The index is out of range, or the name fits no class or several; the text
+            lists candidates with their indices.
+    """
+    wanted = " ".join(spec.split()).lower()
+    if wanted == "top1":
+        return None
+    if wanted.lstrip("+-").isdecimal():
+        if wanted.isdecimal() and int(wanted) < n_classes:
+            return int(wanted)
+        raise UsageError(
+            f"There is no class {spec}: the network's classes are 0 to {n_classes - 1}."
+        )
+    if not wanted:
+        raise UsageError("An empty target was given; give a class index, a class name or top1.")
+    if not labels:
+        raise UsageError(
+            f"The target {spec!r} is a name, but the network's classes have none; give an index "
+            f"from 0 to {n_classes - 1}, or the names with --labels."
+        )
+    folded = [label.lower() for label in labels]
+    synonyms = [[part.strip() for part in label.split(",")] for label in folded]
+    for fitting in (
+        [index for index, label in enumerate(folded) if label == wanted],
+        [index for index, parts in enumerate(synonyms) if wanted in parts],
+        [index for index, label in enumerate(folded) if wanted in label],
+    ):
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise UsageError(
+                f"The target {spec!r} fits {len(fitting)} classes: {_listed(fitting, labels)}. "
+                "Give a longer name or the index."
+            )
+    raise UsageError(f"No class is called {spec!r}. {_suggestions(wanted, synonyms, labels)}")
+
+
+def _suggestions(wanted: str, synonyms: list[list[str]], labels: Sequence[str]) -> str:
+    classes = {part: index for index, parts in enumerate(synonyms) for part in parts}
+    close = difflib.get_close_matches(wanted, classes, n=_SHOWN, cutoff=0.6)
+    if not close:
+        return "Give a class index, a class name or a part of one, or top1."
+    return f"Similar: {_listed(dict.fromkeys(classes[part] for part in close), labels)}."
+
+
+def _listed(indices: Iterable[int], labels: Sequence[str]) -> str:
+    indices = list(indices)
+    shown = ", ".join(f"{labels[index]} ({index})" for index in indices[:_SHOWN])
+    return shown + (", ..." if len(indices) > _SHOWN else "")

@@ -1,0 +1,508 @@
+"""Finding a network's weights on this machine, or fetching them.
+
+In this order: MXNet's cache folder; the Gluon model store; the same network on Hugging Face, whose
+safetensors are converted and put into the cache folder. Files come into being under a temporary
+name and are renamed when they are whole and checked, so that neither an interruption nor a second
+process can leave one that is half right. Nothing here imports MXNet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import os
+import queue
+import socket
+import ssl
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Callable
+
+from tqdm import tqdm
+
+from cnnviz.errors import WeightsError
+from cnnviz.models import catalog, converters
+from cnnviz.models.catalog import ModelEntry
+from cnnviz.network.params import publish, write_params
+
+Notify = Callable[[str], None]
+
+#: SHA-1 of each ``.params`` file in the Gluon model store; its first eight digits are in its name.
+SHA1: dict[str, str] = {
+    "vgg11": "dd221b160977f36a53f464cb54648d227c707a05",
+    "vgg11_bn": "ee79a8098a91fbe05b7a973fed2017a6117723a8",
+    "vgg13": "6bc5de58a05a5e2e7f493e2d75a580d83efde38c",
+    "vgg13_bn": "7d97a06c3c7a1aecc88b6e7385c2b373a249e95e",
+    "vgg16": "e660d4569ccb679ec68f1fd3cce07a387252a90a",
+    "vgg16_bn": "7f01cf050d357127a73826045c245041b0df7363",
+    "vgg19": "ad2f660d101905472b83590b59708b71ea22b2e5",
+    "vgg19_bn": "f360b758e856f1074a85abd5fd873ed1d98297c3",
+}
+GLUON_REPO = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
+HUB = "https://huggingface.co"
+HUB_FILE = "model.safetensors"
+
+#: How long a server may take to accept, to answer, and between two pieces of its answer.
+TIMEOUT_SECONDS = 10.0
+_CHUNK = 1 << 20
+#: Temporary files that have not grown for so long belong to a process that was killed.
+_STALE_SECONDS = 3600.0
+_TRUE = {"1", "ON", "YES", "TRUE"}
+
+
+@dataclass(frozen=True)
+class LocatedWeights:
+    """A weights file on this machine."""
+
+    path: Path
+    source: str  #: where it came from, in words
+
+
+class _UnavailableError(Exception):
+    """A source cannot give the weights; the text is what it answered."""
+
+
+def cache_folder() -> Path:
+    """Where MXNet keeps weights: ``$MXNET_HOME/models``, by default ``~/.mxnet/models``."""
+    return Path(os.environ.get("MXNET_HOME") or "~/.mxnet").expanduser() / "models"
+
+
+def cached(name: str) -> Path | None:
+    """The file that would be used for a network without any download, or ``None``.
+
+    Its contents are not looked at.
+    """
+    entry = catalog.get(name)
+    if entry.download_bytes is None:
+        return _embedded(entry).path
+    for located in _candidates(entry):
+        if located.path.is_file():
+            return located.path
+    return None
+
+
+def ensure_weights(
+    name: str, *, progress: bool = True, notify: Notify | None = None
+) -> LocatedWeights:
+    """The weights of a network of the catalogue, fetched if they are not on this machine.
+
+    Args:
+        name: The network.
+        progress: Whether a download may show a bar (on stderr, and only on a terminal).
+        notify: Called with a sentence if another process is fetching the same file and has to be
+            waited for.
+
+    Raises:
+        UsageError: There is no such network.
+        WeightsError: No source has the weights, or the cache folder is not writable.
+    """
+    entry = catalog.get(name)
+    if entry.download_bytes is None:
+        return _embedded(entry)
+    answers: list[str] = []
+    located = _from_cache(entry, answers)
+    if located is not None:
+        return located
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / f".{entry.name}.lock", "a")  # noqa: SIM115
+    except OSError as error:
+        raise WeightsError(
+            f"The weights of {entry.name} are not on this machine, and none can be put into "
+            f"{folder} ({error.strerror}): set MXNET_HOME to another folder, or give a file with "
+            "--weights."
+        ) from error
+    with lock, _held(lock, entry, notify):
+        # Whoever held the lock before may have fetched what is wanted here.
+        answers.clear()
+        located = _from_cache(entry, answers)
+        if located is not None:
+            return located
+        _sweep(folder, entry)
+        for fetch in (_from_gluon, _from_hub):
+            try:
+                return fetch(entry, folder, progress)
+            except _UnavailableError as error:
+                answers.append(str(error))
+    raise WeightsError(_no_source(entry, answers))
+
+
+def _no_source(entry: ModelEntry, answers: list[str]) -> str:
+    by_hand = _candidates(entry)[0].path
+    return (
+        f"The weights of {entry.name} are not on this machine and no source gave them. "
+        f"Tried: {'; '.join(answers)}. "
+        f"You can put the file from the Gluon model store at {by_hand} by hand, or give any "
+        f".params, .safetensors or .pth file of {entry.name} with --weights FILE. "
+        "`--model demo` works without network."
+    )
+
+
+def _embedded(entry: ModelEntry) -> LocatedWeights:
+    from cnnviz.models import demo
+
+    return LocatedWeights(demo.weights_path(), "embedded in cnnviz")
+
+
+def _candidates(entry: ModelEntry) -> tuple[LocatedWeights, LocatedWeights]:
+    """Where the cache may have the weights, best first: as the store names them, and converted."""
+    folder = cache_folder()
+    return (
+        LocatedWeights(folder / f"{_store_name(entry)}.params", "Gluon model store, cached"),
+        LocatedWeights(
+            folder / f"{entry.name}-tv_in1k.params", f"{_hub_repo(entry)} on Hugging Face, cached"
+        ),
+    )
+
+
+def _store_name(entry: ModelEntry) -> str:
+    return f"{entry.name}-{SHA1[entry.name][:8]}"
+
+
+def _hub_repo(entry: ModelEntry) -> str:
+    return f"timm/{entry.name}.tv_in1k"
+
+
+# The cache ----------------------------------------------------------------------------------------
+
+
+def _from_cache(entry: ModelEntry, answers: list[str]) -> LocatedWeights | None:
+    gluon, converted = _candidates(entry)
+    if gluon.path.is_file():
+        if _sha1(gluon.path) == SHA1[entry.name]:
+            return gluon
+        answers.append(f"{gluon.path} (its checksum differs, so it is damaged)")
+    if converted.path.is_file():
+        try:
+            _checked(entry, converted.path)
+        except WeightsError as error:
+            answers.append(str(error).rstrip("."))
+        else:
+            return converted
+    if not answers:
+        answers.append(
+            f"{gluon.path.parent} (has neither {gluon.path.name} nor {converted.path.name})"
+        )
+    return None
+
+
+def _checked(entry: ModelEntry, path: Path) -> dict[str, Any]:
+    """The file's arrays under their structural names; only names and sizes are looked at."""
+    return converters.match(
+        converters.read_weights(path),
+        catalog.parameter_shapes(entry),
+        network=entry.name,
+        source=str(path),
+    )
+
+
+def _sha1(path: Path) -> str:
+    digest = hashlib.sha1(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _held(lock: IO[str], entry: ModelEntry, notify: Notify | None) -> Iterator[None]:
+    """Hold a file's lock, so that two processes do not fetch the same file side by side.
+
+    Only a saving: on a file system without locks both fetch, each under its own temporary name.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if notify is not None:
+            notify(f"Another process is fetching the weights of {entry.name}; waiting for it.")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        if notify is not None:
+            notify(f"{lock.name} cannot be locked ({error.strerror}); going on without.")
+    yield  # closing the file lets go of the lock
+
+
+def _sweep(folder: Path, entry: ModelEntry) -> None:
+    """Remove what killed processes left of this network's downloads."""
+    for path in folder.glob(f".{entry.name}-*.part"):
+        try:
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue
+
+
+@contextmanager
+def _temporary(folder: Path, name: str) -> Iterator[tuple[IO[bytes], Path]]:
+    """An open file of its own for this process, gone afterwards unless it was renamed."""
+    try:
+        handle, path = tempfile.mkstemp(dir=folder, prefix=f".{name}-", suffix=".part")
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written: {error.strerror}.") from error
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file, Path(path)
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    """Write, and tell a full disk from a failing network."""
+    try:
+        file.write(chunk)
+    except OSError as error:
+        raise WeightsError(f"{file.name} cannot be written: {error.strerror}.") from error
+
+
+# The Gluon model store ----------------------------------------------------------------------------
+
+
+def _from_gluon(entry: ModelEntry, folder: Path, progress: bool) -> LocatedWeights:
+    name = _store_name(entry)
+    repo = os.environ.get("MXNET_GLUON_REPO") or GLUON_REPO
+    url = f"{repo.rstrip('/')}/gluon/models/{name}.zip"
+    host = _host(url, "MXNET_GLUON_REPO")
+    target = folder / f"{name}.params"
+    with (
+        _temporary(folder, f"{name}.zip") as (archive, _),
+        _temporary(folder, name) as (
+            file,
+            path,
+        ),
+    ):
+        try:
+            _download(url, archive, entry.name, progress)
+            digest = _unpack(archive, f"{name}.params", file, entry)
+        except _UnavailableError as error:
+            raise _UnavailableError(f"the Gluon model store at {host} ({error})") from error
+        if digest != SHA1[entry.name]:
+            raise _UnavailableError(
+                f"the Gluon model store at {host} (the file's checksum differs)"
+            )
+        _publish(file, path, target)
+    return LocatedWeights(target, f"Gluon model store ({host})")
+
+
+def _unpack(archive: IO[bytes], member: str, file: IO[bytes], entry: ModelEntry) -> str:
+    """Copy one member of an archive into an open file; its SHA-1.
+
+    No name from inside the archive is used as a path, and no more is unpacked than the weights can
+    have.
+    """
+    most = int(1.01 * (entry.download_bytes or 0)) + _CHUNK
+    digest = hashlib.sha1(usedforsecurity=False)
+    size = 0
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = [name for name in opened.namelist() if PurePosixPath(name).name == member]
+            if not names:
+                raise _UnavailableError(f"the archive does not hold {member}")
+            with opened.open(names[0]) as source:
+                while chunk := source.read(_CHUNK):
+                    size += len(chunk)
+                    if size > most:
+                        raise _UnavailableError(
+                            f"{member} has more than the {entry.download_bytes} bytes it should"
+                        )
+                    digest.update(chunk)
+                    _write(file, chunk)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise _UnavailableError(f"what it sent is not a sound zip archive: {error}") from error
+    return digest.hexdigest()
+
+
+def _publish(file: IO[bytes], path: Path, target: Path) -> None:
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+        publish(path, target)
+    except OSError as error:
+        raise WeightsError(f"{target} cannot be written: {error.strerror}.") from error
+
+
+# Hugging Face -------------------------------------------------------------------------------------
+
+
+def _from_hub(entry: ModelEntry, folder: Path, progress: bool) -> LocatedWeights:
+    repo = _hub_repo(entry)
+    # Read here and not left to huggingface_hub, which looks at its environment on import only.
+    endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    where = f"{repo} at {_host(endpoint, 'HF_ENDPOINT')}"
+    target = folder / f"{entry.name}-tv_in1k.params"
+    try:
+        weights = _checked(entry, _hub_file(repo, endpoint, progress))
+    except WeightsError as error:
+        raise _UnavailableError(f"{where} ({str(error).rstrip('.')})") from error
+    except _UnavailableError as error:
+        raise _UnavailableError(f"{where} ({error})") from error
+    write_params(target, weights)
+    return LocatedWeights(target, f"{repo} on Hugging Face")
+
+
+def _hub_file(repo: str, endpoint: str, progress: bool) -> Path:
+    """The repository's safetensors file in Hugging Face's own cache, fetched if need be."""
+    import huggingface_hub
+
+    hub: Any = huggingface_hub  # its type hints differ from release to release
+    found = hub.try_to_load_from_cache(repo, HUB_FILE)
+    if isinstance(found, str):
+        return Path(found)
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(variable, "").upper() in _TRUE:
+            raise _UnavailableError(f"not asked, because {variable} is set")
+    # huggingface_hub tries an unreachable server again for minutes; one question answers sooner.
+    headers = hub.utils.build_hf_headers()
+    _probe(f"{endpoint}/{repo}/resolve/main/{HUB_FILE}", headers)
+    try:
+        with _hub_quiet(hub, progress):
+            return Path(
+                hub.hf_hub_download(repo, HUB_FILE, endpoint=endpoint, etag_timeout=TIMEOUT_SECONDS)
+            )
+    # Which errors there are depends on the release and on the HTTP library that it uses.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+        raise _UnavailableError(f"{type(error).__name__}: {reason}") from error
+
+
+@contextmanager
+def _hub_quiet(hub: Any, progress: bool) -> Iterator[None]:
+    """Keep huggingface_hub from warnings, and from its bar if none is wanted, for a download."""
+    utils = hub.utils
+    verbosity = utils.logging.get_verbosity()
+    without_bar = not progress and not utils.are_progress_bars_disabled()
+    utils.logging.set_verbosity_error()
+    if without_bar:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.logging.set_verbosity(verbosity)
+        if without_bar:
+            utils.enable_progress_bars()
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Takes a redirection for an answer."""
+
+    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
+        return None
+
+
+def _probe(url: str, headers: dict[str, str]) -> None:
+    """Ask whether a file is there; raises with the server's answer if it is not."""
+    request = urllib.request.Request(url, headers=headers, method="HEAD")
+    try:
+        _open(request, urllib.request.build_opener(_NoRedirect)).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code >= 400:
+            raise _UnavailableError(f"HTTP {error.code}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _UnavailableError(_reason(error)) from error
+
+
+# HTTP ---------------------------------------------------------------------------------------------
+
+
+def _host(url: str, variable: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _UnavailableError(f"{variable} (not an http or https address: {url})")
+    # Without user name and password, which an address may carry.
+    return parts.netloc.rpartition("@")[2]
+
+
+def _download(url: str, file: IO[bytes], label: str, progress: bool) -> None:
+    """Fetch a URL into an open file, with one bar; a body that breaks off is resumed once."""
+    done = 0
+    problem = ""
+    with tqdm(
+        desc=label,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=None if progress else True,
+    ) as bar:
+        for _attempt in range(2):
+            request = urllib.request.Request(url, headers={"User-Agent": "cnnviz"})
+            if done:
+                request.add_header("Range", f"bytes={done}-")
+            try:
+                with _open(request, urllib.request.build_opener()) as response:
+                    if done and response.status != HTTPStatus.PARTIAL_CONTENT:
+                        done = 0
+                        file.seek(0)
+                        file.truncate()
+                        bar.reset()
+                    length = response.headers.get("Content-Length")
+                    total = done + int(length) if length else None
+                    bar.total = total
+                    while chunk := response.read(_CHUNK):
+                        _write(file, chunk)
+                        done += len(chunk)
+                        bar.update(len(chunk))
+                if total is None or done == total:
+                    return
+                problem = f"the connection ended after {done} of {total} bytes"
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise _UnavailableError(f"HTTP {error.code}") from error
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                problem = _reason(error)
+                if not done:
+                    break
+    raise _UnavailableError(problem)
+
+
+def _open(request: urllib.request.Request, opener: urllib.request.OpenerDirector) -> Any:
+    """Open a URL within :data:`TIMEOUT_SECONDS`, finding the host's addresses included.
+
+    The socket's own time-out counts for every address of a host anew and not for their look-up, so
+    that a machine without network would wait for minutes. A thread that comes too late is left
+    behind.
+    """
+    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(opener.open(request, timeout=TIMEOUT_SECONDS))
+        except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
+            answer.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        # A little longer than the socket, whose own error says more.
+        result = answer.get(timeout=1.1 * TIMEOUT_SECONDS)
+    except queue.Empty:
+        raise socket.timeout from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _reason(error: Exception) -> str:
+    """Why there was no answer, in a few words."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    if isinstance(error, (TimeoutError, socket.timeout)):
+        return f"timed out after {TIMEOUT_SECONDS:g} s"
+    if isinstance(error, socket.gaierror):
+        return "no connection: host name not resolved"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"no connection: certificate not trusted ({error.verify_message})"
+    if isinstance(error, OSError):
+        return f"no connection: {error.strerror or error}"
+    return f"no proper answer: {error!r}"
