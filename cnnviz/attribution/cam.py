@@ -23,4 +23,5 @@ def grad_cam(activations: Float32, layer_gradients: Float32) -> Float32:
     """
     weights = layer_gradients.mean(axis=(2, 3), dtype=np.float64)
     weighted = np.einsum("nk,nkij->nij", weights, activations.astype(np.float64))
-    return np.maximum(weighted, 0).astype(np.float32)
+    cam: Float32 = np.maximum(weighted, 0).astype(np.float32)
+    return cam

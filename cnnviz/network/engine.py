@@ -1,7 +1,5 @@
 """Forward and gradients of a network: NumPy in, NumPy out.
 
-The tape
---------
 MXNet's own tape cannot express a ReLU rule, cannot give the gradient at an intermediate layer
 together with the one at the input, and is silently wrong around max pooling when recorded for
 inference. So the engine differentiates the graph itself, in reverse mode, and borrows from MXNet
@@ -15,54 +13,23 @@ backpropagation (all the way) read the same forward pass.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.network.graph import (
-    Entry,
-    Graph,
-    Node,
-    default_target,
-    for_inference,
-    is_spatial,
-    normal_layer_name,
-)
+from cnnviz.network.architecture import DATA, Architecture, Layer
+from cnnviz.network.graph import Entry, Graph, Node
 from cnnviz.network.runtime import Device, context, first_line, import_mxnet, parse_device
 
 Float32 = npt.NDArray[np.float32]
 ReluRule = Literal["standard", "guided", "deconvnet"]
 RELU_RULES: tuple[ReluRule, ...] = ("standard", "guided", "deconvnet")
-Targets = Union[None, Sequence[int], npt.NDArray[np.integer[Any]], Callable[[Float32], Any]]
-
-_DATA = "data"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One operator of a network, as it is listed and asked for.
-
-    ``name`` is the path of the Gluon block that it belongs to (``features.28``), or, where no
-    block stands for it, its ``node`` name in the traced graph. ``shape`` is without the batch.
-    """
-
-    name: str
-    node: str
-    kind: str
-    shape: tuple[int, ...]
-    aliases: tuple[str, ...] = ()
-    index: int = field(default=-1, repr=False)
-
-    @property
-    def is_spatial(self) -> bool:
-        """Whether the layer's output still has height and width, so that it can be explained."""
-        return is_spatial(self.shape)
+Targets = Union[None, Sequence[int], npt.NDArray[Any], Callable[[Float32], Any]]
 
 
 @dataclass(frozen=True)
@@ -94,189 +61,144 @@ class Gradients:
     relus_guided: int
 
 
-class Architecture:
-    """A traced network without its weights: layers, shapes and the default target layer."""
+@dataclass(frozen=True)
+class Backward:
+    """What one backward pass gave.
 
-    def __init__(
-        self, graph: Graph, input_shape: tuple[int, int, int], paths: Mapping[Entry, Sequence[str]]
-    ) -> None:
-        """Take an inference graph; use :meth:`from_block`."""
-        self.graph = graph
-        self.input_shape = input_shape
-        if len(graph.heads) != 1:
-            raise NetworkError(
-                f"The network has {len(graph.heads)} outputs; cnnviz explains networks with one, "
-                "the logits."
-            )
-        self._dependent = graph.dependent_on(_DATA)
-        if graph.heads[0].node not in self._dependent:
-            raise NetworkError(f"The network's output does not depend on its input '{_DATA}'.")
-        shapes = _infer_shapes(graph, input_shape)
-        self.layers = self._name_layers(shapes, paths)
-        self._by_index = {layer.index: layer for layer in self.layers}
-        self.default_layer = self._by_index[default_target(graph, _DATA, shapes)]
+    Attributes:
+        layer_gradients: for each layer asked for, by name, (N, C, h, w) float32.
+        input_gradients: (N, channels, H, W) float32, or None where it was not asked for.
+        relus_guided: how many ReLUs were passed under a rule other than the derivative.
+    """
 
-    @classmethod
-    def from_block(
-        cls, block: Any, input_shape: tuple[int, int, int] = (3, 224, 224)
-    ) -> Architecture:
-        """Trace a Gluon HybridBlock, which need not be initialised.
-
-        Args:
-            block: takes one (N, C, H, W) array and returns (N, K) scores; a softmax at its end is
-                looked through. It is left as it was found.
-            input_shape: (C, H, W).
-
-        Raises:
-            NetworkError: the block cannot be traced, or is not a classifier of pictures.
-        """
-        symbol, outputs = _trace(block)
-        traced = Graph.from_symbol(symbol)
-        inference = for_inference(traced)
-        position = {node.name: index for index, node in enumerate(traced.nodes)}
-        paths: dict[Entry, list[str]] = {}
-
-        def name(index: int, path: str) -> None:
-            entry = inference.moved.get(Entry(index))
-            if entry is not None and path and path not in paths.setdefault(entry, []):
-                paths[entry].append(path)
-
-        owners = {
-            parameter.name: path.rpartition(".")[0]
-            for path, parameter in block._collect_params_with_prefix().items()
-        }
-        for index, node in enumerate(traced.nodes):
-            for source in node.inputs:
-                if traced.nodes[source.node].name in owners:
-                    name(index, owners[traced.nodes[source.node].name])
-        for path, node_name in outputs:  # innermost block first
-            if node_name in position:
-                name(position[node_name], path)
-        return cls(inference.graph, input_shape, paths)
-
-    def layer(self, name: str) -> Layer:
-        """The layer called ``name`` (``features.28``, ``features[28]`` or its node's name).
-
-        Raises:
-            UsageError: there is none, or it has no height and width any more.
-        """
-        wanted = normal_layer_name(name)
-        by_name = {layer.name: layer for layer in self.layers}
-        for layer in self.layers:
-            for other in (layer.node, *layer.aliases):
-                by_name.setdefault(other, layer)
-        if wanted not in by_name:
-            spatial = [name for name, layer in by_name.items() if layer.is_spatial]
-            close = difflib.get_close_matches(wanted, spatial, n=3, cutoff=0.5)
-            hint = f"Did you mean {' or '.join(close)}? " if close else ""
-            raise UsageError(
-                f"This network has no layer '{name}'. {hint}`cnnviz layers` lists all of them; "
-                f"the default is {self.default_layer.name}."
-            )
-        layer = by_name[wanted]
-        if not layer.is_spatial:
-            raise UsageError(
-                f"Layer {layer.name} ({layer.kind}) gives {_shape_text(layer.shape)}, without "
-                "height and width, so it cannot say where the network looked; "
-                f"the default is {self.default_layer.name}."
-            )
-        return layer
-
-    @property
-    def classes(self) -> int:
-        """The number of logits."""
-        return int(np.prod(self._by_index[self.graph.heads[0].node].shape))
-
-    def _name_layers(
-        self, shapes: Mapping[int, tuple[int, ...]], paths: Mapping[Entry, Sequence[str]]
-    ) -> tuple[Layer, ...]:
-        layers = []
-        taken: set[str] = set()
-        for index in sorted(self._dependent):
-            node = self.graph.nodes[index]
-            if node.is_variable:
-                continue
-            names = [name for name in paths.get(Entry(index), ()) if name not in taken]
-            name = names[0] if names else node.name
-            taken.add(name)
-            layers.append(Layer(name, node.name, node.kind, shapes[index], tuple(names[1:]), index))
-        return tuple(layers)
-
-
-def _shape_text(shape: Sequence[int]) -> str:
-    return "×".join(str(size) for size in shape) or "a single number"
-
-
-def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
-    """The block's Symbol, and for every block in it its path and its output's node, inner first."""
-    mx = import_mxnet()
-    if not isinstance(block, mx.gluon.HybridBlock):
-        raise NetworkError(
-            f"A Gluon HybridBlock is needed, and {type(block).__name__} is none: cnnviz has to "
-            "trace the network."
-        )
-    outputs: list[tuple[str, str]] = []
-    handles = []
-
-    def watch(parent: Any, prefix: str) -> None:
-        for name, child in parent._children.items():
-            path = f"{prefix}{name}"
-
-            def note(_block: Any, _inputs: Any, output: Any, path: str = path) -> None:
-                if isinstance(output, mx.sym.Symbol) and len(output.list_outputs()) == 1:
-                    outputs.append((path, output.name))
-
-            handles.append(child.register_forward_hook(note))
-            watch(child, f"{path}.")
-
-    watch(block, "")
-    try:
-        # A fresh name manager: node names do not depend on what was traced before.
-        with mx.name.NameManager():
-            symbol = block(mx.sym.var(_DATA))
-    except Exception as error:
-        raise NetworkError(
-            f"The network cannot be traced ({type(error).__name__}: {first_line(error)}). It has "
-            "to be hybridisable: one array in, and no Python decisions on its values."
-        ) from error
-    finally:
-        for handle in handles:
-            handle.detach()
-    if isinstance(symbol, (list, tuple)):
-        symbol = mx.sym.Group(list(symbol))
-    return symbol, outputs
-
-
-def _infer_shapes(graph: Graph, input_shape: tuple[int, int, int]) -> dict[int, tuple[int, ...]]:
-    """For each node that depends on the input the shape of its first output, without the batch."""
-    mx = import_mxnet()
-    dependent = graph.dependent_on(_DATA)
-    indices = [i for i in sorted(dependent) if not graph.nodes[i].is_variable]
-    every = Graph(graph.nodes, tuple(Entry(index) for index in indices))
-    symbol = mx.sym.load_json(every.to_json())
-    try:
-        _, shapes, _ = symbol.infer_shape(**{_DATA: (1, *input_shape)})
-    except mx.base.MXNetError as error:
-        raise NetworkError(
-            f"The network does not take pictures of shape {_shape_text(input_shape)} "
-            f"({first_line(error)})."
-        ) from error
-    if shapes is None:
-        raise NetworkError(
-            f"The shapes inside the network do not follow from an input of "
-            f"{_shape_text(input_shape)}."
-        )
-    return {index: tuple(shape[1:]) for index, shape in zip(indices, shapes)}
+    layer_gradients: Mapping[str, Float32]
+    input_gradients: Float32 | None
+    relus_guided: int
 
 
 @dataclass
 class _Step:
-    """One recorded operator: its leaves (one for each input that depends on the data) and outputs."""
+    """One recorded operator: a leaf for each input that depends on the data, and its outputs."""
 
     index: int
     sources: list[Entry]
     leaves: list[Any]
     outputs: list[Any]
+
+
+class ForwardPass:
+    """One recorded forward pass of a batch, which any number of backward passes can start from.
+
+    Attributes:
+        logits: (N, K) float32, before any softmax.
+    """
+
+    def __init__(
+        self, network: Network, tape: list[_Step], values: dict[Entry, Any], output: Any
+    ) -> None:
+        self._network = network
+        self._tape = tape
+        self._values = values
+        self._output = output
+        self.logits: Float32 = _two_dimensional(output.asnumpy())
+
+    def activations(self, layer: Layer) -> Float32:
+        """The layer's output, (N, C, h, w) float32."""
+        activations: Float32 = self._values[Entry(layer.index)].asnumpy()
+        return activations
+
+    def backward(
+        self,
+        targets: npt.NDArray[np.int64],
+        *,
+        layers: Sequence[Layer] = (),
+        inputs: bool = True,
+        relu_rule: ReluRule = "standard",
+        final: bool = False,
+    ) -> Backward:
+        """Differentiate each picture's target logit, under a ReLU rule.
+
+        The rule says what passes a ReLU f = max(0, z) backwards, R' being what arrives at f
+        (Springenberg et al. 2015, fig. 1):
+
+        - ``standard``: R = (z > 0) · R', the derivative;
+        - ``deconvnet``: R = (R' > 0) · R';
+        - ``guided``: R = (z > 0) · (R' > 0) · R'.
+
+        It holds for every ReLU between input and logits, those in the head included. In clipped
+        ones (ReLU6) the derivative takes the place of (z > 0).
+
+        Args:
+            targets: (N,) int64, in range.
+            layers: where to note the gradient on the way.
+            inputs: whether to go on to the input; without it the walk ends at the first layer.
+            relu_rule: ``standard``, ``guided`` or ``deconvnet``.
+            final: give the pass's memory back along the way; it can answer nothing afterwards.
+
+        Raises:
+            UsageError: there is no such rule.
+            NetworkError: a rule other than the standard one is asked of a network without ReLUs,
+                or MXNet fails (out of memory, say).
+        """
+        network = self._network
+        if relu_rule not in RELU_RULES:
+            raise UsageError(f"There is no ReLU rule '{relu_rule}': use {', '.join(RELU_RULES)}.")
+        if relu_rule != "standard" and network.relus == 0:
+            raise NetworkError(
+                f"0 of 0 ReLUs: this network has no ReLU for the {relu_rule} rule to act on, so "
+                "its gradient would be the plain one under another name. Use the standard rule."
+            )
+        mx = import_mxnet()
+        if final:
+            self._values.clear()
+        noted = {Entry(layer.index): layer.name for layer in layers}
+        lowest = -1 if inputs else min(entry.node for entry in noted)
+        guided = 0
+        found: dict[str, Float32] = {}
+        with _mxnet_errors():
+            classes = mx.nd.array(targets, ctx=self._output.context, dtype="int32")
+            seed = mx.nd.one_hot(classes, self.logits.shape[1]).reshape(self._output.shape)
+            arrived: dict[Entry, Any] = {network.head: seed}
+            for step in reversed(self._tape):
+                entries = [Entry(step.index, output) for output in range(len(step.outputs))]
+                if entries[0] in noted:
+                    # Copied out at once: backward passes share the leaves' gradient arrays.
+                    found[noted[entries[0]]] = arrived[entries[0]].asnumpy()
+                if step.index <= lowest:
+                    break
+                gradients = [arrived.pop(entry, None) for entry in entries]
+                if all(gradient is None for gradient in gradients):
+                    continue
+                is_relu = network.is_relu(step.index)
+                if is_relu and relu_rule == "deconvnet":
+                    passed = [mx.nd.relu(gradients[0])]
+                else:
+                    passed = _derivative(step, gradients, keep=not final)
+                    if is_relu and relu_rule == "guided":
+                        mx.nd.relu(passed[0], out=passed[0])
+                guided += is_relu and relu_rule != "standard"
+                for entry, gradient in zip(step.sources, passed):
+                    arrived[entry] = arrived[entry] + gradient if entry in arrived else gradient
+                if final:
+                    step.leaves.clear()
+                    step.outputs.clear()
+            reached = arrived[network.entrance].asnumpy() if inputs else None
+        return Backward(found, reached, guided)
+
+
+def _derivative(step: _Step, gradients: Sequence[Any], *, keep: bool) -> list[Any]:
+    """One operator's backward: from the gradients at its outputs to those at its leaves."""
+    mx = import_mxnet()
+    mx.autograd.backward(
+        step.outputs,
+        [
+            mx.nd.zeros_like(output) if gradient is None else gradient
+            for output, gradient in zip(step.outputs, gradients)
+        ],
+        retain_graph=keep,
+        train_mode=True,
+    )
+    return [leaf.grad for leaf in step.leaves]
 
 
 class Network:
@@ -301,7 +223,12 @@ class Network:
         self.device: Device = parse_device(device)
         self._context = context(self.device)
         self._graph = architecture.graph
-        self._dependent = self._graph.dependent_on(_DATA)
+        self.head = self._graph.heads[0]
+        self.entrance = Entry(next(i for i, node in enumerate(self._graph.nodes) if _is_data(node)))
+        self._order = [
+            i for i in sorted(architecture.dependent) if not self._graph.nodes[i].is_variable
+        ]
+        self.relus = sum(self.is_relu(index) for index in self._order)
         self._operators: dict[Any, Any] = {}
         self._constants = self._bind(parameters)
 
@@ -345,11 +272,33 @@ class Network:
         """The layer that is explained when nobody names one."""
         return self.architecture.default_layer
 
+    def is_relu(self, index: int) -> bool:
+        """Whether the graph's node with this index is a ReLU."""
+        return self._graph.nodes[index].is_relu
+
+    def layer(self, name: str | None) -> Layer:
+        """The target layer called ``name``, or the default one; see :meth:`Architecture.layer`."""
+        return self.default_layer if name is None else self.architecture.layer(name)
+
     def logits(self, batch: Float32) -> Float32:
-        """The logits (N, K) float32 of a batch (N, C, H, W) float32."""
+        """The logits (N, K) float32 of a batch (N, C, H, W) float32, without recording anything."""
         with _mxnet_errors():
-            values = self._forward(self._enter(batch), None)
-            return self._leave_logits(values[self._graph.heads[0]])
+            values = self._run(self._enter(batch), None)
+            return _two_dimensional(values[self.head].asnumpy())
+
+    def forward(self, batch: Float32) -> ForwardPass:
+        """Run a batch and record it.
+
+        Args:
+            batch: (N, C, H, W) float32, preprocessed as the network wants it.
+
+        Raises:
+            NetworkError: its shape or type does not fit, or MXNet fails (out of memory, say).
+        """
+        tape: list[_Step] = []
+        with _mxnet_errors():
+            values = self._run(self._enter(batch), tape)
+            return ForwardPass(self, tape, values, values[self.head])
 
     def gradients(
         self,
@@ -361,17 +310,9 @@ class Network:
     ) -> Gradients:
         """One forward and one backward through the trunk: all that the explanations are made of.
 
-        With y the logit of a picture's target (before any softmax) and A the target layer's
-        output: A, the true gradient dy/dA (Selvaraju et al. 2017, below eq. 1), and dy/dx under a
-        ReLU rule, which says what passes a ReLU f = max(0, z) backwards
-        (Springenberg et al. 2015, fig. 1):
-
-        - ``standard``: R = (z > 0) · R', the derivative;
-        - ``deconvnet``: R = (R' > 0) · R';
-        - ``guided``: R = (z > 0) · (R' > 0) · R'.
-
-        The rule holds for every ReLU between input and logits, those in the head included, and
-        for clipped ones (ReLU6), where (z > 0) becomes (0 < z < 6).
+        With y the logit of a picture's target and A the target layer's output: A, the true
+        gradient dy/dA (Selvaraju et al. 2017, in eq. 1), and dy/dx under a ReLU rule
+        (:meth:`ForwardPass.backward`).
 
         Args:
             batch: (N, C, H, W) float32, preprocessed as the network wants it.
@@ -381,149 +322,69 @@ class Network:
             relu_rule: ``standard``, ``guided`` or ``deconvnet``.
 
         Raises:
-            UsageError: unknown layer, rule, or a target out of range.
-            NetworkError: the shape of the batch does not fit, a guided rule is asked of a network
-                without ReLUs, or MXNet fails (out of memory, say).
+            UsageError: unknown layer or rule, or a target out of range.
+            NetworkError: the batch does not fit, a guided rule is asked of a network without
+                ReLUs, or MXNet fails.
         """
-        if relu_rule not in RELU_RULES:
-            raise UsageError(f"There is no ReLU rule '{relu_rule}': use {', '.join(RELU_RULES)}.")
-        target_layer = self.default_layer if layer is None else self.architecture.layer(layer)
-        relus = sum(self._graph.nodes[index].is_relu for index in self._dependent)
-        if relu_rule != "standard" and relus == 0:
-            raise NetworkError(
-                f"0 of 0 ReLUs: this network has no ReLU for the {relu_rule} rule to act on, so "
-                "its gradient would be the plain one under another name. Use the standard rule."
-            )
-        mx = import_mxnet()
-        head = self._graph.heads[0]
-        target_entry = Entry(target_layer.index)
-        with _mxnet_errors():
-            tape: list[_Step] = []
-            data = self._enter(batch)
-            values = self._forward(data, tape)
-            output = values[head]
-            logits = self._leave_logits(output)
-            chosen = _choose(targets, logits)
-            seed = mx.nd.one_hot(
-                mx.nd.array(chosen, ctx=self._context, dtype="int32"), logits.shape[1]
-            ).reshape(output.shape)
-            activations = values[target_entry].asnumpy()
-            if relu_rule == "standard":
-                both = {target_entry, Entry(self._data_index)}
-                gradients = self._backward(tape, seed, "standard", both)
-                layer_gradients = gradients[target_entry]
-            else:
-                after = [step for step in tape if step.index > target_layer.index]
-                layer_gradients = self._backward(
-                    after, seed, "standard", {target_entry}, keep=True
-                )[target_entry]
-                gradients = self._backward(tape, seed, relu_rule, {Entry(self._data_index)})
+        target_layer = self.layer(layer)
+        recorded = self.forward(batch)
+        chosen = choose_targets(targets, recorded.logits)
+        activations = recorded.activations(target_layer)
+        if relu_rule == "standard":
+            trunk = recorded.backward(chosen, layers=[target_layer], final=True)
+            layer_gradients = trunk.layer_gradients
+        else:
+            layer_gradients = recorded.backward(
+                chosen, layers=[target_layer], inputs=False
+            ).layer_gradients
+            trunk = recorded.backward(chosen, relu_rule=relu_rule, final=True)
+        assert trunk.input_gradients is not None  # inputs were asked for
         return Gradients(
-            logits=logits,
+            logits=recorded.logits,
             targets=chosen,
             layer=target_layer,
             activations=activations,
-            layer_gradients=layer_gradients,
-            input_gradients=gradients[Entry(self._data_index)],
+            layer_gradients=layer_gradients[target_layer.name],
+            input_gradients=trunk.input_gradients,
             relu_rule=relu_rule,
-            relus_total=relus,
-            relus_guided=0 if relu_rule == "standard" else relus,
+            relus_total=self.relus,
+            relus_guided=trunk.relus_guided,
         )
 
-    # -- the tape ---------------------------------------------------------------------------------
+    def _run(self, data: Any, tape: list[_Step] | None) -> dict[Entry, Any]:
+        """Run every operator in order; record each alone if a tape is given.
 
-    def _forward(self, data: Any, tape: list[_Step] | None) -> dict[Entry, Any]:
-        """Run every operator in order and return all values; record each alone when asked to."""
+        Returns all values, without a tape only those that nothing else has used up.
+        """
         mx = import_mxnet()
-        last_use = {} if tape is not None else self._last_use
-        values: dict[Entry, Any] = {Entry(self._data_index): data}
+        values: dict[Entry, Any] = {self.entrance: data}
         for index in self._order:
             node = self._graph.nodes[index]
-            arguments = []
-            sources, leaves = [], []
+            sources, leaves, arguments = [], [], []
             for entry, constant in zip(node.inputs, self._constants[index]):
                 if constant is not None:
                     arguments.append(constant)
-                elif tape is None:
-                    arguments.append(values[entry])
-                else:
-                    leaf = values[entry].detach()  # shares the memory, has no history
-                    sources.append(entry)
-                    leaves.append(leaf)
-                    arguments.append(leaf)
+                    continue
+                leaf = values[entry].detach()  # shares the memory, has no history
+                sources.append(entry)
+                leaves.append(leaf)
+                arguments.append(leaf)
             if tape is None:
                 outputs = self._operator(node)(*arguments)
             else:
                 mx.autograd.mark_variables(
-                    leaves, [mx.nd.empty(leaf.shape, ctx=self._context) for leaf in leaves]
+                    leaves, [mx.nd.empty(leaf.shape, ctx=leaf.context) for leaf in leaves]
                 )
                 with mx.autograd.record(train_mode=True):
                     outputs = self._operator(node)(*arguments)
-            outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-            for position, output in enumerate(outputs):
-                values[Entry(index, position)] = output
+            outputs = _as_list(outputs)
+            values.update((Entry(index, i), output) for i, output in enumerate(outputs))
             if tape is not None:
                 tape.append(_Step(index, sources, leaves, outputs))
-            for entry in last_use.get(index, ()):
-                del values[entry]
-        return values
-
-    def _backward(
-        self,
-        tape: Sequence[_Step],
-        seed: Any,
-        rule: ReluRule,
-        wanted: Iterable[Entry],
-        *,
-        keep: bool = False,
-    ) -> dict[Entry, Float32]:
-        """Walk the tape backwards from the logits; return the gradients at the wanted entries.
-
-        ``keep`` leaves the tape usable for another pass; without it each step's memory is given
-        back as soon as it is done.
-        """
-        mx = import_mxnet()
-        arrived: dict[Entry, Any] = {self._graph.heads[0]: seed}
-        results: dict[Entry, Float32] = {}
-        wanted = set(wanted)
-        for position in range(len(tape) - 1, -1, -1):
-            step = tape[position]
-            entries = [Entry(step.index, output) for output in range(len(step.outputs))]
-            for entry in wanted.intersection(entries):
-                # Copied out now: the passes reuse the leaves' gradient arrays.
-                results[entry] = arrived[entry].asnumpy()
-            gradients = [arrived.pop(entry, None) for entry in entries]
-            if all(gradient is None for gradient in gradients):
-                continue
-            node = self._graph.nodes[step.index]
-            if node.is_relu and rule == "deconvnet":
-                passed = [mx.nd.relu(gradients[0])]
             else:
-                mx.autograd.backward(
-                    step.outputs,
-                    [
-                        mx.nd.zeros_like(output) if gradient is None else gradient
-                        for output, gradient in zip(step.outputs, gradients)
-                    ],
-                    retain_graph=keep,
-                    train_mode=True,
-                )
-                passed = [leaf.grad for leaf in step.leaves]
-                if node.is_relu and rule == "guided":
-                    mx.nd.relu(passed[0], out=passed[0])
-            for entry, gradient in zip(step.sources, passed):
-                if entry in arrived:
-                    arrived[entry] = arrived[entry] + gradient
-                else:
-                    arrived[entry] = gradient
-            if not keep:
-                tape[position].leaves.clear()
-                tape[position].outputs.clear()
-        for entry in wanted.difference(results):
-            results[entry] = arrived[entry].asnumpy()
-        return results
-
-    # -- inside and outside -----------------------------------------------------------------------
+                for entry in self._last_use.get(index, ()):
+                    del values[entry]
+        return values
 
     def _enter(self, batch: Float32) -> Any:
         mx = import_mxnet()
@@ -537,10 +398,6 @@ class Network:
             raise NetworkError(f"The network takes float32; this batch is {batch.dtype}.")
         return mx.nd.array(batch, ctx=self._context, dtype="float32")
 
-    def _leave_logits(self, output: Any) -> Float32:
-        logits: Float32 = output.asnumpy()
-        return logits.reshape(logits.shape[0], -1)
-
     def _bind(self, parameters: Mapping[str, Any]) -> dict[int, list[Any]]:
         """For each operator on the way from input to logits its constant arguments, None elsewhere.
 
@@ -549,19 +406,15 @@ class Network:
         """
         mx = import_mxnet()
         graph = self._graph
-        self._data_index = next(
-            i for i, node in enumerate(graph.nodes) if node.is_variable and node.name == _DATA
-        )
-        self._order = [i for i in sorted(self._dependent) if not graph.nodes[i].is_variable]
         self._last_use: dict[int, list[Entry]] = {}
         for entry, readers in graph.consumers().items():
-            if entry.node in self._dependent and entry not in graph.heads:
+            if entry.node in self.architecture.dependent and entry not in graph.heads:
                 self._last_use.setdefault(readers[-1], []).append(entry)
         constants: dict[Entry, Any] = {}
         bound: dict[int, list[Any]] = {}
         for index, node in enumerate(graph.nodes):
             if node.is_variable:
-                if index == self._data_index:
+                if index == self.entrance.node:
                     continue
                 if node.name not in parameters:
                     raise NetworkError(f"The network's parameter {node.name} has no value.")
@@ -573,11 +426,10 @@ class Network:
             if node.op.startswith("BatchNorm") and _is_fixed_gamma(node):
                 # MXNet writes ones into gamma itself when it runs such a batch norm for training.
                 arguments[1] = mx.nd.ones_like(arguments[1])
-            if index in self._dependent:
+            if index in self.architecture.dependent:
                 bound[index] = arguments
             else:
-                outputs = self._operator(node)(*arguments)
-                outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+                outputs = _as_list(self._operator(node)(*arguments))
                 constants.update({Entry(index, i): output for i, output in enumerate(outputs)})
         return bound
 
@@ -612,11 +464,28 @@ def _is_fixed_gamma(node: Node) -> bool:
     return node.attrs.get("fix_gamma", "True").lower() in ("true", "1")
 
 
-def _choose(targets: Targets, logits: Float32) -> npt.NDArray[np.int64]:
-    """The class to explain in each picture, checked."""
+def _is_data(node: Node) -> bool:
+    return node.is_variable and node.name == DATA
+
+
+def _as_list(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _two_dimensional(logits: Float32) -> Float32:
+    """(N, K) of the (N, K) or (N, K, 1, 1) that a network puts out."""
+    return logits.reshape(logits.shape[0], -1)
+
+
+def choose_targets(targets: Targets, logits: Float32) -> npt.NDArray[np.int64]:
+    """The class to explain in each picture, (N,) int64, checked against the logits (N, K).
+
+    Raises:
+        UsageError: not one integer a picture, or out of range.
+    """
     pictures, classes = logits.shape
     if targets is None:
-        return np.argmax(logits, axis=1).astype(np.int64)
+        targets = np.argmax(logits, axis=1)
     chosen = np.asarray(targets(logits) if callable(targets) else targets)
     if chosen.shape != (pictures,) or not np.issubdtype(chosen.dtype, np.integer):
         raise UsageError(
@@ -629,7 +498,8 @@ def _choose(targets: Targets, logits: Float32) -> npt.NDArray[np.int64]:
             f"There is no class {wrong[0]}: the network has {classes}, "
             f"numbered from 0 to {classes - 1}."
         )
-    return chosen.astype(np.int64)
+    indices: npt.NDArray[np.int64] = chosen.astype(np.int64)
+    return indices
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class Graph:
         return frozenset(found)
 
     def consumers(self) -> Mapping[Entry, tuple[int, ...]]:
-        """For each entry the nodes that read it, in order; one that reads it twice is there once."""
+        """For each entry the nodes that read it, in order, each once."""
         readers: dict[Entry, list[int]] = {}
         for index, node in enumerate(self.nodes):
             for entry in dict.fromkeys(node.inputs):

@@ -1,0 +1,220 @@
+"""A traced network without its weights: what can be known, and checked, before they are loaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cnnviz.errors import NetworkError, UsageError
+from cnnviz.network.graph import (
+    Entry,
+    Graph,
+    default_target,
+    for_inference,
+    is_spatial,
+    normal_layer_name,
+)
+from cnnviz.network.runtime import first_line, import_mxnet
+
+DATA = "data"  #: name of the input variable of every traced graph
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator of a network, as it is listed and asked for.
+
+    ``name`` is the path of the Gluon block that it belongs to (``features.28``), or, where no
+    block stands for it, its ``node`` name in the traced graph. ``shape`` is without the batch.
+    """
+
+    name: str
+    node: str
+    kind: str
+    shape: tuple[int, ...]
+    aliases: tuple[str, ...] = ()
+    index: int = field(default=-1, repr=False)
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether the layer's output still has height and width, so that it can be explained."""
+        return is_spatial(self.shape)
+
+
+class Architecture:
+    """A traced network without its weights: layers, shapes and the default target layer."""
+
+    def __init__(
+        self, graph: Graph, input_shape: tuple[int, int, int], paths: Mapping[Entry, Sequence[str]]
+    ) -> None:
+        """Take an inference graph; use :meth:`from_block`."""
+        self.graph = graph
+        self.input_shape = input_shape
+        if len(graph.heads) != 1:
+            raise NetworkError(
+                f"The network has {len(graph.heads)} outputs; cnnviz explains networks with one, "
+                "the logits."
+            )
+        self.dependent = graph.dependent_on(DATA)
+        if graph.heads[0].node not in self.dependent:
+            raise NetworkError(f"The network's output does not depend on its input '{DATA}'.")
+        shapes = _infer_shapes(graph, input_shape)
+        self.layers = self._name_layers(shapes, paths)
+        self._by_index = {layer.index: layer for layer in self.layers}
+        self.default_layer = self._by_index[default_target(graph, DATA, shapes)]
+
+    @classmethod
+    def from_block(
+        cls, block: Any, input_shape: tuple[int, int, int] = (3, 224, 224)
+    ) -> Architecture:
+        """Trace a Gluon HybridBlock, which need not be initialised.
+
+        Args:
+            block: takes one (N, C, H, W) array and returns (N, K) scores; a softmax at its end is
+                looked through. It is left as it was found.
+            input_shape: (C, H, W).
+
+        Raises:
+            NetworkError: the block cannot be traced, or is not a classifier of pictures.
+        """
+        symbol, outputs = _trace(block)
+        traced = Graph.from_symbol(symbol)
+        inference = for_inference(traced)
+        position = {node.name: index for index, node in enumerate(traced.nodes)}
+        paths: dict[Entry, list[str]] = {}
+
+        def name(index: int, path: str) -> None:
+            entry = inference.moved.get(Entry(index))
+            if entry is not None and path and path not in paths.setdefault(entry, []):
+                paths[entry].append(path)
+
+        owners = {
+            parameter.name: path.rpartition(".")[0]
+            for path, parameter in block._collect_params_with_prefix().items()
+        }
+        for index, node in enumerate(traced.nodes):
+            for source in node.inputs:
+                if traced.nodes[source.node].name in owners:
+                    name(index, owners[traced.nodes[source.node].name])
+        for path, node_name in outputs:  # innermost block first
+            if node_name in position:
+                name(position[node_name], path)
+        return cls(inference.graph, input_shape, paths)
+
+    def layer(self, name: str) -> Layer:
+        """The layer called ``name`` (``features.28``, ``features[28]`` or its node's name).
+
+        Raises:
+            UsageError: there is none, or it has no height and width any more.
+        """
+        wanted = normal_layer_name(name)
+        by_name = {layer.name: layer for layer in self.layers}
+        for layer in self.layers:
+            for other in (layer.node, *layer.aliases):
+                by_name.setdefault(other, layer)
+        if wanted not in by_name:
+            spatial = [name for name, layer in by_name.items() if layer.is_spatial]
+            close = difflib.get_close_matches(wanted, spatial, n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(close)}? " if close else ""
+            raise UsageError(
+                f"This network has no layer '{name}'. {hint}`cnnviz layers` lists all of them; "
+                f"the default is {self.default_layer.name}."
+            )
+        layer = by_name[wanted]
+        if not layer.is_spatial:
+            raise UsageError(
+                f"Layer {layer.name} ({layer.kind}) gives {shape_text(layer.shape)}, without "
+                "height and width, so it cannot say where the network looked; "
+                f"the default is {self.default_layer.name}."
+            )
+        return layer
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+        return int(np.prod(self._by_index[self.graph.heads[0].node].shape))
+
+    def _name_layers(
+        self, shapes: Mapping[int, tuple[int, ...]], paths: Mapping[Entry, Sequence[str]]
+    ) -> tuple[Layer, ...]:
+        layers = []
+        taken: set[str] = set()
+        for index in sorted(self.dependent):
+            node = self.graph.nodes[index]
+            if node.is_variable:
+                continue
+            names = [name for name in paths.get(Entry(index), ()) if name not in taken]
+            name = names[0] if names else node.name
+            taken.add(name)
+            layers.append(Layer(name, node.name, node.kind, shapes[index], tuple(names[1:]), index))
+        return tuple(layers)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as people write it: ``512×14×14``."""
+    return "×".join(str(size) for size in shape) or "a single number"
+
+
+def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
+    """The block's Symbol, and for every block in it its path and its output's node, inner first."""
+    mx = import_mxnet()
+    if not isinstance(block, mx.gluon.HybridBlock):
+        raise NetworkError(
+            f"A Gluon HybridBlock is needed, and {type(block).__name__} is none: cnnviz has to "
+            "trace the network."
+        )
+    outputs: list[tuple[str, str]] = []
+    handles = []
+
+    def watch(parent: Any, prefix: str) -> None:
+        for name, child in parent._children.items():
+            path = f"{prefix}{name}"
+
+            def note(_block: Any, _inputs: Any, output: Any, path: str = path) -> None:
+                if isinstance(output, mx.sym.Symbol) and len(output.list_outputs()) == 1:
+                    outputs.append((path, output.name))
+
+            handles.append(child.register_forward_hook(note))
+            watch(child, f"{path}.")
+
+    watch(block, "")
+    try:
+        # A fresh name manager: node names do not depend on what was traced before.
+        with mx.name.NameManager():
+            symbol = block(mx.sym.var(DATA))
+    except Exception as error:
+        raise NetworkError(
+            f"The network cannot be traced ({type(error).__name__}: {first_line(error)}). It has "
+            "to be hybridisable: one array in, and no Python decisions on its values."
+        ) from error
+    finally:
+        for handle in handles:
+            handle.detach()
+    if isinstance(symbol, (list, tuple)):
+        symbol = mx.sym.Group(list(symbol))
+    return symbol, outputs
+
+
+def _infer_shapes(graph: Graph, input_shape: tuple[int, int, int]) -> dict[int, tuple[int, ...]]:
+    """For each node that depends on the input the shape of its first output, without the batch."""
+    mx = import_mxnet()
+    dependent = graph.dependent_on(DATA)
+    indices = [i for i in sorted(dependent) if not graph.nodes[i].is_variable]
+    every = Graph(graph.nodes, tuple(Entry(index) for index in indices))
+    symbol = mx.sym.load_json(every.to_json())
+    try:
+        _, shapes, _ = symbol.infer_shape(**{DATA: (1, *input_shape)})
+    except mx.base.MXNetError as error:
+        raise NetworkError(
+            f"The network does not take pictures of shape {shape_text(input_shape)} "
+            f"({first_line(error)})."
+        ) from error
+    if shapes is None:
+        raise NetworkError(
+            f"The shapes inside the network do not follow from an input of "
+            f"{shape_text(input_shape)}."
+        )
+    return {index: tuple(shape[1:]) for index, shape in zip(indices, shapes)}
