@@ -188,8 +188,8 @@ def _advice(arrays: Mapping[str, Array], fit: _Fit, others: Mapping[str, Shapes]
             return f" These look like {name}'s: try --model {name}."
     if fit.outputs is not None:
         return (
-            f" Only the number of classes differs: give the names of these {fit.outputs} classes "
-            "with --labels."
+            f" Only the number of classes differs: these weights are for {fit.outputs}, whose "
+            "names --labels takes."
         )
     return ""
 

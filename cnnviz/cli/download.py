@@ -1,0 +1,44 @@
+"""``cnnviz download``: fetch weights ahead, for a machine that will have no network."""
+
+from __future__ import annotations
+
+import click
+
+from cnnviz.errors import WeightsError
+from cnnviz.models import catalog, store
+
+
+@click.command(name="download")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors, and show no bar.")
+def command(names: tuple[str, ...], quiet: bool) -> None:
+    """Fetch the weights of networks ahead and print where they are.
+
+    They go to MXNet's cache folder ($MXNET_HOME/models, by default ~/.mxnet/models), which can be
+    copied to a machine without network. Weights that are there already are not fetched again.
+    """
+    # A misspelt name is told before the first half gigabyte is fetched.
+    entries = [catalog.get(name) for name in dict.fromkeys(names)]
+    failed: list[tuple[str, WeightsError]] = []
+    for entry in entries:
+        try:
+            located = store.ensure_weights(
+                entry.name,
+                progress=not quiet,
+                notify=None if quiet else lambda text: click.echo(text, err=True),
+            )
+        except WeightsError as error:
+            failed.append((entry.name, error))
+            if len(entries) > 1:
+                click.echo(f"{entry.name}: {error}", err=True)
+        else:
+            if not quiet:
+                click.echo(f"{entry.name}: {located.path} ({located.source})")
+    if not failed:
+        return
+    if len(entries) == 1:
+        raise failed[0][1]
+    raise WeightsError(
+        f"{len(failed)} of {len(entries)} networks could not be fetched: "
+        f"{', '.join(name for name, _ in failed)}."
+    )

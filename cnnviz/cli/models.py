@@ -1,0 +1,60 @@
+"""``cnnviz models``: the networks that ``--model`` knows by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from cnnviz.models import catalog, store
+from cnnviz.models.catalog import ModelEntry
+
+_COLUMNS = ("NAME", "PARAMETERS", "DOWNLOAD", "INPUT", "DEFAULT LAYER", "WEIGHTS")
+_RIGHT_ALIGNED = {"PARAMETERS", "DOWNLOAD"}
+
+
+@click.command(name="models")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
+def command(as_json: bool) -> None:
+    """List the networks: parameters, download size, input, default layer, weights.
+
+    The last column has the file that would be used, or "not here"; `cnnviz download` fetches it.
+    """
+    entries = catalog.entries()
+    if as_json:
+        click.echo(json.dumps([_record(entry) for entry in entries], indent=2))
+        return
+    for line in _table([_COLUMNS, *(_row(entry) for entry in entries)]):
+        click.echo(line)
+
+
+def _record(entry: ModelEntry) -> dict[str, Any]:
+    path = store.cached(entry.name)
+    return {**dataclasses.asdict(entry), "weights": None if path is None else str(path)}
+
+
+def _row(entry: ModelEntry) -> tuple[str, ...]:
+    path = store.cached(entry.name)
+    size = entry.download_bytes
+    return (
+        entry.name,
+        f"{entry.parameters:,}",
+        "embedded" if size is None else f"{size / 1e6:.0f} MB",
+        f"{entry.input.width}x{entry.input.height}",
+        entry.default_layer,
+        "not here" if path is None else str(path),
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            cell.rjust(width) if title in _RIGHT_ALIGNED else cell.ljust(width)
+            for cell, width, title in zip(row, widths, _COLUMNS)
+        ).rstrip()
+        for row in rows
+    ]
