@@ -175,7 +175,7 @@ def _colours(cam: npt.NDArray[np.floating[Any]], colormap: str) -> npt.NDArray[n
 
 
 def _to_uint8(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _check_map(array: npt.NDArray[np.floating[Any]], *, non_negative: bool = False) -> None:

@@ -1,0 +1,244 @@
+"""Names of the files written for each picture, no two alike.
+
+``photos/a/cat.jpg`` out of the folder ``photos`` becomes ``a/cat_gradcam.png`` and so on. Pictures
+that would write the same file fall back together, step by step, to longer names:
+
+1. ``a/cat.jpg_gradcam.png``, with the extension,
+2. ``photos/a/cat_gradcam.png``, below the name of the folder that holds ``relative``,
+3. ``photos/a/cat.jpg_gradcam.png``, and the same below one or two more folders,
+4. ``a/cat.jpg-2_gradcam.png``, numbered in the order of their paths.
+
+The first three steps depend on which pictures there are, not on their order. Names count as alike
+if a file system that ignores case, or stores accents apart from letters, would not keep both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath, PurePosixPath
+
+from cnnviz.inputs import Source
+
+_LONGEST_NAME = 255
+"""Bytes that common file systems allow for a name."""
+
+_NUMBER = re.compile(r"_[0-9]+$")
+_LONGEST_NUMBER = len("_9999999")
+_FOLDERS_ABOVE = 3
+
+
+@dataclass(frozen=True)
+class OutputStem:
+    """What the names of one picture's files begin with.
+
+    Attributes:
+        path: sub-folder and beginning of the name, below the output folder (``a/cat``).
+    """
+
+    path: PurePosixPath
+
+    def file(self, suffix: str, target: int | None = None) -> PurePosixPath:
+        """The path of one file below the output folder.
+
+        Args:
+            suffix: what follows the name, for example ``"_gradcam.png"``; one of those that
+                :func:`plan` was given.
+            target: class index to put between (``cat_281_gradcam.png``), if the plan was made with
+                ``numbered``.
+        """
+        number = "" if target is None else f"_{target}"
+        return self.path.with_name(f"{self.path.name}{number}{suffix}")
+
+
+def plan(
+    sources: Sequence[Source], suffixes: Sequence[str], *, numbered: bool = True
+) -> list[OutputStem]:
+    """Give every picture the beginning of its files' names, so that no two files are the same.
+
+    Args:
+        sources: the pictures, each file once (as ``find_pictures`` returns them).
+        suffixes: everything that may follow a name, for example ``("_original.png", ".npz")``.
+        numbered: whether a class index may stand between name and suffix. Without it
+            ``cat_281.jpg`` beside ``cat.jpg`` is no collision.
+
+    Returns:
+        One stem a source, in their order. Stems lie below the output folder: no part is ``..``,
+        none is absolute, and no name is longer than 255 bytes with any suffix.
+    """
+    room = max((len(os.fsencode(suffix)) for suffix in suffixes), default=0)
+    room += _LONGEST_NUMBER if numbered else 0
+    rules = _Rules(suffixes, numbered)
+
+    levels = [0] * len(sources)
+    stems = [_fitted(_candidates(source)[0], room) for source in sources]
+    stuck: set[int] = set()
+    while True:
+        colliding = [index for index in rules.collisions(stems) if index not in stuck]
+        if not colliding:
+            break
+        for index in colliding:
+            candidates = _candidates(sources[index])
+            levels[index] += 1
+            if levels[index] < len(candidates):
+                stems[index] = _fitted(candidates[levels[index]], room)
+            else:
+                stuck.add(index)
+
+    settled = [stem for index, stem in enumerate(stems) if index not in stuck]
+    taken = _Taken(rules, settled)
+    for index in sorted(stuck, key=lambda index: str(sources[index].path)):
+        base = _candidates(sources[index])[1]
+        number = 1
+        while True:
+            ending = "" if number == 1 else f"-{number}"
+            stem = _fitted(base, room, ending)
+            if taken.take(stem):
+                stems[index] = stem
+                break
+            number += 1
+    return [OutputStem(PurePosixPath(stem)) for stem in stems]
+
+
+class _Rules:
+    """Which stems would write the same file.
+
+    Two different stems do so where one is the other and the beginning of a longer suffix (``cat`` +
+    ``_guided_gradcam.png``, ``cat_guided`` + ``_gradcam.png``), a class index (``cat`` + ``_281`` +
+    ``_gradcam.png``), or both. Stems are compared by :func:`_key`.
+    """
+
+    def __init__(self, suffixes: Sequence[str], numbered: bool) -> None:
+        self.suffixes = [_key(suffix) for suffix in suffixes]
+        self.numbered = numbered
+        self.extras = sorted(
+            {
+                longer[: -len(shorter)]
+                for longer in self.suffixes
+                for shorter in self.suffixes
+                if longer != shorter and longer.endswith(shorter)
+            }
+        )
+
+    def shorter(self, key: str) -> list[str]:
+        """Keys of the stems that, with an index or a longer suffix, write a file of this one."""
+        found = []
+        for extra in ["", *self.extras]:
+            if not key.endswith(extra):
+                continue
+            rest = key[: len(key) - len(extra)]
+            if extra:
+                found.append(rest)
+            number = _NUMBER.search(rest) if self.numbered else None
+            if number is not None:
+                found.append(rest[: number.start()])
+        return [other for other in found if other and not other.endswith("/")]
+
+    def blocking(self, folder: str) -> list[str]:
+        """Keys of the stems that would write a file where this folder has to be."""
+        found = []
+        for suffix in self.suffixes:
+            if folder.endswith(suffix):
+                rest = folder[: len(folder) - len(suffix)]
+                found.append(rest)
+                number = _NUMBER.search(rest) if self.numbered else None
+                if number is not None:
+                    found.append(rest[: number.start()])
+        return found
+
+    def collisions(self, stems: Sequence[str]) -> list[int]:
+        keys = [_key(stem) for stem in stems]
+        count = Counter(keys)
+        bad = {key for key, times in count.items() if times > 1}
+        for key in count:
+            for other in self.shorter(key):
+                if other in count:
+                    bad.update((key, other))
+        for folder in {folder for key in count for folder in _folders(key)}:
+            bad.update(other for other in self.blocking(folder) if other in count)
+        return [index for index, key in enumerate(keys) if key in bad]
+
+
+class _Taken:
+    """Stems given away already, for handing out numbered ones one after the other."""
+
+    def __init__(self, rules: _Rules, stems: Sequence[str]) -> None:
+        self._rules = rules
+        self._keys: set[str] = set()
+        self._closed: set[str] = set()  # what a taken stem could write, as stems
+        self._folders: set[str] = set()
+        for stem in stems:
+            self._add(_key(stem))
+
+    def take(self, stem: str) -> bool:
+        """Take a stem unless one of its files could be written for another one."""
+        key = _key(stem)
+        if (
+            key in self._keys
+            or key in self._closed
+            or any(other in self._keys for other in self._rules.shorter(key))
+            or any(
+                other in self._keys
+                for folder in _folders(key)
+                for other in self._rules.blocking(folder)
+            )
+            or any(key in self._rules.blocking(folder) for folder in self._folders)
+        ):
+            return False
+        self._add(key)
+        return True
+
+    def _add(self, key: str) -> None:
+        self._keys.add(key)
+        self._closed.update(self._rules.shorter(key))
+        self._folders.update(_folders(key))
+
+
+def _candidates(source: Source) -> list[str]:
+    """Stems for a picture, from short to long; see the module's text."""
+    relative = [
+        part for part in source.relative.parts if part not in ("..", source.relative.anchor)
+    ]
+    relative = relative or [source.path.name or "picture"]
+    path = PurePath(os.path.abspath(source.path))
+    above = [part for part in path.parts if part != path.anchor][: -len(relative)]
+    whole = relative[-1]
+    stem = PurePath(whole).stem
+    result = []
+    for folders in range(_FOLDERS_ABOVE + 1):
+        if folders > len(above):
+            break
+        front = [*above[len(above) - folders :], *relative[:-1]]
+        for name in (stem, whole):
+            result.append("/".join([*front, name]))
+    return result
+
+
+def _fitted(stem: str, room: int, ending: str = "") -> str:
+    """The stem, its name cut and marked with a hash of the whole if too long with what follows."""
+    front, slash, name = stem.rpartition("/")
+    allowed = _LONGEST_NAME - room - len(ending)
+    if len(os.fsencode(name)) > allowed:
+        mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        while len(os.fsencode(name)) > allowed - len(mark):
+            name = name[:-1]
+        name += mark
+    return front + slash + name + ending
+
+
+def _folders(key: str) -> list[str]:
+    """Every folder above a stem."""
+    places = [place for place, letter in enumerate(key) if letter == "/"]
+    return [key[:place] for place in places]
+
+
+def _key(stem: str) -> str:
+    """What a file system may reduce a name to."""
+    if stem.isascii():
+        return stem.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", stem).casefold())
