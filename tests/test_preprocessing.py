@@ -1,0 +1,330 @@
+"""Preprocessing against the formula, and the way back against where things are in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cnnviz.errors import PictureError, UsageError
+from cnnviz.preprocessing import (
+    Geometry,
+    InputSpec,
+    canvas,
+    output_shape,
+    prepare,
+    resize_picture,
+    to_picture,
+)
+
+SHAPES = [(301, 517), (640, 427), (224, 224), (100, 61), (57, 333), (256, 256)]
+MODES = ["stretch", "crop"]
+
+
+def constant(height, width, colour=(10, 200, 90)):
+    return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy()
+
+
+# --- the network's input -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_normalises_each_channel_by_the_formula_in_rgb_order(mode):
+    prepared = prepare(constant(50, 80, (255, 0, 51)), resize=mode)
+
+    assert prepared.input.shape == (3, 224, 224)
+    assert prepared.input.dtype == np.float32
+    assert prepared.input.flags["C_CONTIGUOUS"]
+    # (1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225
+    for channel, expected in enumerate((2.2489083, -2.0357143, -0.9155556)):
+        np.testing.assert_allclose(prepared.input[channel], expected, rtol=1e-6)
+    assert (prepared.seen == (255, 0, 51)).all()
+
+
+def test_input_is_the_seen_picture_normalised():
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    spec = InputSpec(64, 96, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+
+    prepared = prepare(picture, spec, "crop")
+
+    expected = (prepared.seen / 255.0 - np.array(spec.mean)) / np.array(spec.std)
+    assert prepared.seen.shape == (64, 96, 3)
+    np.testing.assert_allclose(prepared.input, expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_of_one_channel_gets_luma():
+    prepared = prepare(constant(9, 9, (100, 50, 200)), InputSpec(8, 8, (0.0,), (1.0,)))
+
+    assert prepared.input.shape == (1, 8, 8)
+    # ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B = 82.05
+    np.testing.assert_allclose(prepared.input, 82 / 255, atol=1e-6)
+    assert (prepared.seen == 82).all()
+
+
+@pytest.mark.parametrize("shape", [(448, 672), (224 * 3, 224 * 2), (672, 448)])
+def test_shrinking_by_whole_factors_averages_the_blocks(shape):
+    picture = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    rows, columns = shape[0] // 224, shape[1] // 224
+
+    seen = prepare(picture).seen
+
+    blocks = picture.reshape(224, rows, 224, columns, 3).mean(axis=(1, 3))
+    assert np.abs(seen - blocks).max() <= 0.5 + 1e-6
+
+
+def test_shrinking_stripes_gives_grey_and_no_moire():
+    picture = np.zeros((1000, 1000, 3), np.uint8)
+    picture[:, ::2] = 255
+
+    seen = prepare(picture).seen.astype(int)
+
+    # 4.46 source columns in one of the network's: an average within half a stripe of a half
+    assert np.abs(seen - 127.5).max() < 32
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (223, 50), (100, 900), (900, 100)])
+def test_growing_an_axis_is_bilinear_as_pillow_does_it(shape):
+    picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    grown = (max(224, shape[0]), max(224, shape[1]))
+
+    ours = resize_picture(picture, grown)
+
+    theirs = Image.fromarray(picture).resize(grown[::-1], Image.Resampling.BILINEAR)
+    assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        # short side to 256, then 16 off each side: 16/256 of the short side
+        ((256, 256), (16, 16, 240, 240)),
+        ((512, 512), (32, 32, 480, 480)),
+        # 512 x 1024 becomes 256 x 512: 16 off above, (512 - 224) / 2 = 144 off the left
+        ((512, 1024), (32, 288, 480, 736)),
+        ((1024, 512), (288, 32, 736, 480)),
+        ((128, 128), (8, 8, 120, 120)),
+    ],
+)
+def test_crop_keeps_the_centre_224_of_256(shape, box):
+    geometry = prepare(constant(*shape), resize="crop").geometry
+
+    assert geometry.source == shape
+    assert geometry.box == pytest.approx(box)
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_crop_stays_inside_and_central_for_any_shape(height, width, net_h, net_w):
+    spec = InputSpec(net_h, net_w)
+    prepared = prepare(constant(height, width), spec, "crop")
+    y0, x0, y1, x1 = prepared.geometry.box
+
+    assert prepared.seen.shape == (net_h, net_w, 3)
+    assert (prepared.seen == (10, 200, 90)).all()
+    assert -1e-6 <= y0 < y1 <= height + 1e-6
+    assert -1e-6 <= x0 < x1 <= width + 1e-6
+    # the centre, up to the half pixel of the resized picture that an odd remainder costs
+    assert abs((y0 + y1) / 2 - height / 2) <= 0.5 * (y1 - y0) / net_h + 1e-6
+    assert abs((x0 + x1) / 2 - width / 2) <= 0.5 * (x1 - x0) / net_w + 1e-6
+
+
+def test_stretch_sees_everything():
+    assert prepare(constant(31, 77)).geometry == Geometry((31, 77), (0, 0, 31, 77), (224, 224))
+
+
+def test_says_what_is_wrong():
+    with pytest.raises(UsageError, match=r"'squeeze'.*stretch, crop"):
+        prepare(constant(4, 4), resize="squeeze")
+    with pytest.raises(PictureError, match=r"uint8.*float64.*\(4, 4, 3\)"):
+        prepare(np.zeros((4, 4, 3)))
+    with pytest.raises(PictureError, match=r"\(4, 4\)"):
+        prepare(np.zeros((4, 4), np.uint8))
+    with pytest.raises(UsageError, match="height 0"):
+        InputSpec(height=0)
+    with pytest.raises(UsageError, match=r"three .* or one"):
+        InputSpec(mean=(0.5, 0.5), std=(1.0, 1.0))
+    with pytest.raises(UsageError, match="above zero"):
+        InputSpec(std=(0.2, 0.0, 0.2))
+
+
+# --- the size of what is written -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "shape"),
+    [
+        ((300, 400), "default", (300, 400)),
+        ((1024, 1024), "default", (1024, 1024)),
+        ((2048, 1024), "default", (1024, 512)),
+        ((3000, 4000), "default", (768, 1024)),
+        ((3000, 4000), "full", (3000, 4000)),
+        ((3000, 4000), "model", (224, 224)),
+        ((300, 400), 800, (600, 800)),
+        ((400, 300), 100, (100, 75)),
+        ((5000, 2), 100, (100, 1)),
+        ((1, 5000), "default", (1, 1024)),
+    ],
+)
+def test_output_shape(source, size, shape):
+    assert output_shape(source, size) == shape
+
+
+@pytest.mark.parametrize("size", ["big", 0, -3, 40000, True, 2.5])
+def test_output_shape_refuses(size):
+    with pytest.raises(UsageError, match="default, full, model"):
+        output_shape((10, 10), size)
+
+
+def test_model_size_is_the_seen_picture():
+    rng = np.random.default_rng(4)
+    picture = rng.integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    prepared = prepare(picture, InputSpec(32, 48), "crop")
+
+    drawn_on = canvas(picture, prepared, "model")
+
+    assert (drawn_on.picture == prepared.seen).all()
+    field = rng.random((32, 48)).astype(np.float32)
+    back, seen = to_picture(field, drawn_on.geometry, (32, 48))
+    np.testing.assert_allclose(back, field, rtol=1e-6)
+    assert seen.all()
+
+
+# --- the way back --------------------------------------------------------------------------------
+
+
+def centroid(field):
+    """Centre of mass in continuous coordinates: pixel i has its mass at i + 0.5."""
+    field = field / field.sum()
+    return (
+        (field.sum(1) * (np.arange(field.shape[0]) + 0.5)).sum(),
+        (field.sum(0) * (np.arange(field.shape[1]) + 0.5)).sum(),
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", ["full", 301])
+def test_a_spot_returns_to_its_own_place(shape, mode, size):
+    """There and back through the network's pixels moves a spot by less than 0.1 of their size."""
+    height, width = shape
+    y, x = 0.46 * height, 0.47 * width  # well inside the crop, and not central
+    radius = 0.08 * min(shape)
+    rows, columns = np.ogrid[:height, :width]
+    spot = np.exp(-((rows + 0.5 - y) ** 2 + (columns + 0.5 - x) ** 2) / (2 * radius**2))
+    picture = np.repeat(np.rint(255 * spot)[:, :, None], 3, axis=2).astype(np.uint8)
+
+    prepared = prepare(picture, resize=mode)
+    drawn_on = canvas(picture, prepared, size)
+    field = prepared.seen[:, :, 0].astype(np.float32)
+    back, seen = to_picture(field, drawn_on.geometry, drawn_on.picture.shape[:2])
+
+    scale_y, scale_x = back.shape[0] / height, back.shape[1] / width
+    found = centroid(np.maximum(back - 8, 0))
+    where = centroid(np.maximum(drawn_on.picture[:, :, 0].astype(float) - 8, 0))
+    y0, x0, y1, x1 = prepared.geometry.box
+    cell = ((y1 - y0) / 224 * scale_y, (x1 - x0) / 224 * scale_x)
+    for ours, theirs, true, pixel in zip(found, where, (y * scale_y, x * scale_x), cell):
+        assert abs(ours - theirs) < 0.1 * max(pixel, 1)
+        assert abs(ours - true) < 0.1 * max(pixel, 1)
+    assert seen.shape == back.shape
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(301, 517), (640, 427), (99, 100)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_edge_returns_to_its_own_place(shape, mode, axis):
+    picture = np.zeros((*shape, 3), np.uint8)
+    edge = shape[axis] * 45 // 100
+    picture[(slice(None),) * axis + (slice(edge, None),)] = 200
+
+    prepared = prepare(picture, resize=mode)
+    back, _ = to_picture(
+        prepared.seen[:, :, 0].astype(np.float32), prepared.geometry, picture.shape[:2]
+    )
+
+    middle = np.take(back, shape[1 - axis] // 2, axis=1 - axis)
+    above = int(np.argmax(middle >= 100))  # first pixel beyond half height
+    below = middle[above - 1]
+    crossing = above - 0.5 + (100 - below) / (middle[above] - below)  # between pixel centres
+    assert abs(crossing - edge) < 0.6
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("resolution", [(1, 1), (7, 7), (14, 14), (224, 224)])
+def test_a_constant_map_is_constant_up_to_the_border(shape, mode, resolution):
+    geometry = prepare(constant(*shape), resize=mode).geometry
+
+    back, seen = to_picture(np.full((*resolution, 3), 0.7, np.float32), geometry, shape)
+
+    np.testing.assert_allclose(back[seen], 0.7, rtol=1e-5)
+    assert (back[~seen] == 0).all()
+    assert seen.all() == (mode == "stretch")
+
+
+def test_crop_marks_what_the_network_saw():
+    geometry = prepare(constant(512, 1024), resize="crop").geometry  # box (32, 288, 480, 736)
+
+    back, seen = to_picture(np.ones((7, 7)), geometry, (256, 512), outside=-1)
+
+    expected = np.zeros((256, 512), bool)
+    expected[16:240, 144:368] = True
+    assert (seen == expected).all()
+    assert (back[~seen] == -1).all()
+    np.testing.assert_allclose(back[seen], 1, rtol=1e-6)
+
+
+def test_a_ramp_stays_a_ramp_between_the_outer_centres():
+    """Bilinear interpolation reproduces a linear function, so the result is known exactly."""
+    geometry = Geometry((60, 90), (0.0, 0.0, 60.0, 90.0), (6, 9))
+    rows, columns = np.mgrid[:6, :9] + 0.5  # centres, in the map's pixels
+    field = 2 * rows - 3 * columns
+
+    back, _ = to_picture(field, geometry, (60, 90))
+
+    fine_rows, fine_columns = (np.mgrid[:60, :90] + 0.5) / 10
+    expected = 2 * np.clip(fine_rows, 0.5, 5.5) - 3 * np.clip(fine_columns, 0.5, 8.5)
+    np.testing.assert_allclose(back, expected, atol=1e-4)
+
+
+def test_enlarging_by_hand():
+    """Two samples onto four pixels: centres at -0.25, 0.25, 0.75, 1.25 of the samples' grid."""
+    geometry = Geometry((4, 4), (0.0, 0.0, 4.0, 4.0), (2, 2))
+
+    back, _ = to_picture(np.array([[0.0, 4.0], [0.0, 4.0]]), geometry, (4, 4))
+
+    np.testing.assert_allclose(back, [[0, 1, 3, 4]] * 4, atol=1e-6)
+    assert back.dtype == np.float32
+
+
+def test_shrinking_loses_no_pixel():
+    """Signed noise shrinks to its average: no sample falls between two results."""
+    field = np.zeros((100, 100), np.float32)
+    field[::2] = 1.0
+    geometry = Geometry((100, 100), (0.0, 0.0, 100.0, 100.0), (100, 100))
+
+    back, _ = to_picture(field, geometry, (10, 10))
+
+    np.testing.assert_allclose(back, 0.5, atol=0.03)
+
+
+def test_channels_do_not_mix():
+    field = np.random.default_rng(5).standard_normal((14, 14, 3)).astype(np.float32)
+    geometry = prepare(constant(100, 71), resize="crop").geometry
+
+    together, _ = to_picture(field, geometry, (100, 71))
+
+    for channel in range(3):
+        alone, _ = to_picture(field[:, :, channel], geometry, (100, 71))
+        np.testing.assert_allclose(together[:, :, channel], alone, atol=1e-6)
+
+
+def test_to_picture_refuses_other_shapes():
+    geometry = Geometry((4, 4), (0.0, 0.0, 4.0, 4.0), (2, 2))
+    with pytest.raises(PictureError, match=r"\(4,\)"):
+        to_picture(np.zeros(4), geometry, (4, 4))
+    with pytest.raises(PictureError, match=r"\(0, 3\)"):
+        to_picture(np.zeros((0, 3)), geometry, (4, 4))
