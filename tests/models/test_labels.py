@@ -1,0 +1,104 @@
+"""Class names and what users call classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnviz.errors import UsageError
+from cnnviz.models.labels import imagenet_labels, read_labels, resolve_target
+
+PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "Border collie", "collie", "crane")
+
+
+def test_imagenet_has_its_thousand_classes_in_order():
+    labels = imagenet_labels()
+    assert len(labels) == 1000
+    assert all(labels)
+    # As in the ILSVRC 2012 task's own list.
+    assert labels[0] == "tench, Tinca tinca"
+    assert labels[281] == "tabby, tabby cat"
+    assert labels[999].startswith("toilet tissue")
+    assert [i for i, label in enumerate(labels) if label == "crane"] == [134, 517]
+
+
+@pytest.mark.parametrize(
+    ("spec", "index"),
+    [
+        ("top1", None),
+        ("Top1", None),
+        ("0", 0),
+        ("5", 5),
+        (" 5 ", 5),
+        ("tabby, tabby cat", 0),
+        ("TABBY", 0),
+        ("tabby cat", 0),
+        ("egyptian  cat", 1),
+        ("collie", 4),  # the whole name, though a part of another's
+        ("border", 3),
+        ("gyp", 1),
+    ],
+)
+def test_resolves(spec, index):
+    assert resolve_target(spec, PETS, len(PETS)) == index
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("6", "no class 6: the network's classes are 0 to 5"),
+        ("-1", "no class -1"),
+        ("", "empty"),
+        ("crane", r"fits 2 classes: crane \(2\), crane \(5\)"),
+        ("cat", r"fits 2 classes: tabby, tabby cat \(0\), Egyptian cat \(1\)"),
+        ("colly", r"Similar: collie \(4\)"),
+        ("zebra", "index, a class name"),
+    ],
+)
+def test_refuses(spec, told):
+    with pytest.raises(UsageError, match=told):
+        resolve_target(spec, PETS, len(PETS))
+
+
+def test_a_name_needs_names():
+    assert resolve_target("3", (), 10) == 3
+    with pytest.raises(UsageError, match="0 to 9, or the names with --labels"):
+        resolve_target("cat", (), 10)
+
+
+def test_many_candidates_are_cut_short():
+    with pytest.raises(UsageError, match=r"fits 30 classes: (\w+ \(\d+\), ){5}\.\.\.\."):
+        resolve_target("a", ["cat"] * 30, 30)
+
+
+def test_imagenet_by_name():
+    assert resolve_target("tabby", imagenet_labels(), 1000) == 281
+    assert resolve_target("hummingbird", imagenet_labels(), 1000) == 94
+
+
+def test_reads_a_file(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufeffKatze\r\nHund \r\ncrane\r\ncrane\r\n\r\n\r\n".encode())
+    assert read_labels(path) == ("Katze", "Hund", "crane", "crane")
+    assert len(read_labels(path, classes=4)) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"cat\n\ndog\n", "Line 2 of .* is blank"),
+        (b"\xff\xfe\x00caf\xe9", "not a UTF-8 text file"),
+        (b"cat\ndog\n", "names 2 classes, but the network has 3 outputs"),
+    ],
+)
+def test_refuses_a_file(tmp_path, content, told):
+    path = tmp_path / "names.txt"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=told):
+        read_labels(path, classes=3)
+
+
+def test_refuses_a_missing_file(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read_labels(tmp_path / "none.txt")
