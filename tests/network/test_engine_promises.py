@@ -1,0 +1,209 @@
+"""What the engine promises whatever the network: nothing left behind, one answer a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnviz.errors import CnnvizError, NetworkError, UsageError
+from cnnviz.network import Network
+from cnnviz.network.runtime import import_mxnet
+
+SHAPE = (3, 16, 12)
+RULES = ("standard", "guided", "deconvnet")
+
+
+@pytest.fixture(scope="module")
+def block() -> Any:
+    """A small VGG with everything that training would change: batch norm and dropout."""
+    mx = import_mxnet()
+    nn = mx.gluon.nn
+    block = nn.HybridSequential(prefix="")
+    block.add(
+        nn.Conv2D(8, 3, padding=1, in_channels=3),
+        nn.BatchNorm(in_channels=8, scale=False),  # Gluon's scale=False is MXNet's fix_gamma
+        nn.Activation("relu"),
+        nn.MaxPool2D(2),
+        nn.Conv2D(12, 3, padding=1, in_channels=8),
+        nn.BatchNorm(in_channels=12),
+        nn.Activation("relu"),
+        nn.MaxPool2D(2),
+        nn.Dense(20, activation="relu", in_units=12 * 4 * 3),
+        nn.Dropout(0.5),
+        nn.Dense(5, in_units=20),
+    )
+    block.initialize()
+    stream = np.random.RandomState(5)
+    for name, parameter in block._collect_params_with_prefix().items():
+        values = stream.uniform(-0.5, 0.5, parameter.shape)
+        # gamma of the first batch norm too, which must not be used and must not be overwritten
+        parameter.set_data(mx.nd.array(values + (1.5 if name.endswith("var") else 0)))
+    return block
+
+
+@pytest.fixture(scope="module")
+def network(block: Any) -> Network:
+    return Network.from_block(block, input_shape=SHAPE)
+
+
+@pytest.fixture(scope="module")
+def batch() -> np.ndarray:
+    return np.random.RandomState(6).uniform(-2, 2, (4, *SHAPE)).astype(np.float32)
+
+
+def state(block: Any) -> dict[str, bytes]:
+    return {
+        name: parameter.data().asnumpy().tobytes()
+        for name, parameter in block._collect_params_with_prefix().items()
+    }
+
+
+def settings(block: Any) -> list[tuple[str, str, bool]]:
+    return [
+        (name, parameter.grad_req, block._active)
+        for name, parameter in block._collect_params_with_prefix().items()
+    ]
+
+
+def numbers(found: Any) -> dict[str, np.ndarray]:
+    names = ("logits", "targets", "activations", "layer_gradients", "input_gradients")
+    return {name: getattr(found, name) for name in names}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_block_is_left_as_it_was(
+    block: Any, network: Network, batch: np.ndarray, rule: str
+) -> None:
+    before, before_settings = state(block), settings(block)
+    given = batch.copy()
+    network.gradients(batch, relu_rule=rule)
+    assert state(block) == before
+    assert settings(block) == before_settings
+    np.testing.assert_array_equal(batch, given)
+
+
+def raising(logits: np.ndarray) -> np.ndarray:
+    raise ZeroDivisionError("inside")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"targets": raising}, ZeroDivisionError),
+        ({"targets": [0, 1, 2, 5]}, UsageError),
+        ({"targets": [0, 1, 2, -1]}, UsageError),
+        ({"targets": [0, 1]}, UsageError),
+        ({"targets": [0.0, 1.0, 2.0, 3.0]}, UsageError),
+        ({"layer": "nowhere"}, UsageError),
+        ({"layer": "8"}, UsageError),  # a dense layer: nowhere to look
+        ({"relu_rule": "guide"}, UsageError),
+    ],
+)
+def test_the_block_is_left_as_it_was_after_an_error(
+    block: Any, network: Network, batch: np.ndarray, arguments: dict[str, Any], error: type
+) -> None:
+    mx = import_mxnet()
+    before = state(block)
+    expected = numbers(network.gradients(batch))
+    with pytest.raises(error):
+        network.gradients(batch, **arguments)
+    assert state(block) == before
+    assert not mx.autograd.is_recording()
+    assert not mx.autograd.is_training()
+    for name, value in numbers(network.gradients(batch)).items():
+        assert value.tobytes() == expected[name].tobytes(), name
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros(SHAPE, np.float32),
+        np.zeros((1, 3, 12, 16), np.float32),
+        np.zeros((1, *SHAPE), np.float64),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(network: Network, wrong: np.ndarray) -> None:
+    with pytest.raises(CnnvizError):
+        network.gradients(wrong)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_same_answer_to_the_bit(network: Network, batch: np.ndarray, rule: str) -> None:
+    first = numbers(network.gradients(batch, relu_rule=rule))
+    network.gradients(batch[::-1].copy(), relu_rule="standard")  # other work between
+    for name, value in numbers(network.gradients(batch, relu_rule=rule)).items():
+        assert value.tobytes() == first[name].tobytes(), name
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_batch_is_its_pictures_one_by_one(network: Network, batch: np.ndarray, rule: str) -> None:
+    targets = [3, 0, 4, 0]
+    together = numbers(network.gradients(batch, targets, relu_rule=rule))
+    for index, target in enumerate(targets):
+        alone = numbers(network.gradients(batch[index : index + 1], [target], relu_rule=rule))
+        for name, value in alone.items():
+            difference = np.linalg.norm(together[name][index] - value[0])
+            assert difference <= 1e-5 * np.linalg.norm(value[0]), (name, index)
+
+
+def test_pictures_in_a_batch_have_targets_of_their_own(network: Network, batch: np.ndarray) -> None:
+    same = np.stack([batch[0]] * 4)
+    found = network.gradients(same, [0, 1, 2, 1], relu_rule="standard")
+    np.testing.assert_array_equal(found.targets, [0, 1, 2, 1])
+    np.testing.assert_allclose(found.input_gradients[1], found.input_gradients[3], rtol=1e-5)
+    for other in (0, 2):
+        assert not np.allclose(found.input_gradients[1], found.input_gradients[other], rtol=0.1)
+
+
+def test_types_and_shapes(network: Network, batch: np.ndarray) -> None:
+    found = network.gradients(batch)
+    assert {name: (a.dtype, a.shape) for name, a in numbers(found).items()} == {
+        "logits": (np.float32, (4, 5)),
+        "targets": (np.int64, (4,)),
+        "activations": (np.float32, (4, 12, 8, 6)),
+        "layer_gradients": (np.float32, (4, 12, 8, 6)),
+        "input_gradients": (np.float32, (4, *SHAPE)),
+    }
+    assert found.layer.name == "5"  # the last convolution's batch norm
+
+
+def test_logits_are_those_of_gluon(block: Any, network: Network, batch: np.ndarray) -> None:
+    mx = import_mxnet()
+    inference = block(mx.nd.array(batch)).asnumpy()
+    np.testing.assert_allclose(network.logits(batch), inference, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(network.gradients(batch).logits, inference, rtol=1e-5, atol=1e-6)
+
+
+def test_relus_are_counted_those_in_dense_layers_too(network: Network, batch: np.ndarray) -> None:
+    standard = network.gradients(batch, relu_rule="standard")
+    assert (standard.relus_guided, standard.relus_total) == (0, 3)
+    for rule in ("guided", "deconvnet"):
+        found = network.gradients(batch, relu_rule=rule)
+        assert (found.relus_guided, found.relus_total) == (3, 3)
+
+
+def test_nothing_to_guide_is_an_error(batch: np.ndarray) -> None:
+    mx = import_mxnet()
+    nn = mx.gluon.nn
+    block = nn.HybridSequential(prefix="")
+    block.add(nn.Conv2D(2, 1, in_channels=3), nn.Activation("tanh"), nn.Dense(2, in_units=384))
+    block.initialize()
+    network = Network.from_block(block, input_shape=SHAPE)
+    with pytest.raises(NetworkError, match="0 of 0 ReLUs"):
+        network.gradients(batch, relu_rule="guided")
+    assert network.gradients(batch, relu_rule="standard").relus_total == 0
+
+
+def test_the_callers_own_gradients_are_left_alone(block: Any, batch: np.ndarray) -> None:
+    """Somebody who trains the network between two explanations loses nothing."""
+    mx = import_mxnet()
+    network = Network.from_block(block, input_shape=SHAPE)
+    with mx.autograd.record(train_mode=False):
+        score = block[10](mx.nd.ones((1, 20))).sum()
+    score.backward()
+    before = block[10].weight.grad().asnumpy()
+    assert (before == 1).all()
+    network.gradients(batch)
+    np.testing.assert_array_equal(block[10].weight.grad().asnumpy(), before)
