@@ -46,7 +46,8 @@ equation 2: L = ReLU(alpha0 A0 + alpha1 A1), A being the layer's output before t
                      -.75-3  -.75+1         0  .25
 
 **At the picture**, a gradient R at A0[i,j] reaches x[i+1,j+1] and x[i+2,j+2]; one at A1[i,j]
-reaches x[i,j] and, with a minus, x[i+2,j+1]. What the ReLU passes (Springenberg et al. 2015, figure 1)::
+reaches x[i,j] and, with a minus, x[i+2,j+1]. What the ReLU passes (Springenberg et al. 2015,
+figure 1)::
 
     target 0      standard            guided              deconvnet
     R at A0       1 2 / 0 -1          1 2 / 0 0           1 2 / 0 0
