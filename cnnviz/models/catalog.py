@@ -102,6 +102,23 @@ def parameter_shapes(entry: ModelEntry, classes: int = _IMAGENET_CLASSES) -> Sha
     return _vgg_shapes(entry.builder, classes)
 
 
+def build_block(entry: ModelEntry, classes: int | None = None) -> Any:
+    """The network without its weights: an uninitialised Gluon ``HybridBlock``.
+
+    Args:
+        entry: Which network.
+        classes: Number of outputs if not the network's usual one; a demo network has no other.
+    """
+    if entry.family == "demo":
+        from cnnviz.models.demo import architecture
+
+        return architecture.build()
+    from cnnviz.network.runtime import import_mxnet
+
+    zoo = import_mxnet().gluon.model_zoo.vision
+    return getattr(zoo, entry.builder)(prefix="", classes=classes or _IMAGENET_CLASSES)
+
+
 def load_block(
     entry: ModelEntry,
     weights: Path | None = None,
@@ -151,9 +168,9 @@ def load_block(
             matched = converters.match(
                 arrays, expected, network=entry.name, source=str(located.path), others=others
             )
-            block = _build_vgg(entry.builder, count)
+            block = build_block(entry, count)
         else:
-            block = _build_demo()
+            block = build_block(entry)
             expected = {n: p.shape for n, p in block._collect_params_with_prefix().items()}
             matched = converters.match(
                 arrays, expected, network=entry.name, source=str(located.path)
@@ -161,18 +178,6 @@ def load_block(
         block.collect_params().setattr("grad_req", "null")
         params.assign(block, matched)
         return block, WeightsInfo(located.path, digest.result(), located.source)
-
-
-def _build_vgg(builder: str, classes: int) -> Any:
-    from cnnviz.network.runtime import import_mxnet
-
-    return getattr(import_mxnet().gluon.model_zoo.vision, builder)(prefix="", classes=classes)
-
-
-def _build_demo() -> Any:
-    from cnnviz.models.demo import architecture
-
-    return architecture.build()
 
 
 def _sha256(path: Path) -> str:
