@@ -1,11 +1,10 @@
-"""The arithmetic of class activation maps."""
+"""Class activation maps."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from cnnviz.attribution.methods import Evidence, Float32, Method
 
 
 def grad_cam(activations: Float32, layer_gradients: Float32) -> Float32:
@@ -25,3 +24,17 @@ def grad_cam(activations: Float32, layer_gradients: Float32) -> Float32:
     weighted = np.einsum("nk,nkij->nij", weights, activations.astype(np.float64))
     cam: Float32 = np.maximum(weighted, 0).astype(np.float32)
     return cam
+
+
+class GradCam(Method):
+    """Grad-CAM; see :func:`grad_cam`. (N, h, w), at least 0, at the layer's own resolution."""
+
+    name = "gradcam"
+    title = "Grad-CAM"
+    paper = "Selvaraju et al. 2017, eq. 1 and 2"
+    formula = "ReLU(Σ_k mean(∂y/∂A_k) · A_k)"
+    drawing = "heat"
+
+    def attribute(self, evidence: Evidence) -> Float32:
+        """Eq. 1 and 2."""
+        return grad_cam(evidence.activations, evidence.layer_gradients)

@@ -1,0 +1,98 @@
+"""The command line. The only room that parses options, prints, or decides on an exit status.
+
+A command lives in a module of its own, as ``command``; it is imported when it is called or listed.
+None of these modules imports MXNet, OpenCV or NumPy at its top, so that help, versions and usage
+errors come at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+import cnnviz
+from cnnviz.errors import CnnvizError, ExitCode
+
+_COMMANDS = ("explain", "layers", "models", "download")
+
+
+class _LazyGroup(click.Group):
+    """Finds its commands by name in this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"cnnviz.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+
+@click.command(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit status: 0 all done; 1 some pictures failed, the others are written; 2 wrong usage; "
+        "3 network, weights or device cannot be used; 130 interrupted."
+    ),
+)
+@click.version_option(cnnviz.__version__, prog_name="cnnviz")
+def group() -> None:
+    """Show where a convolutional network looked.
+
+    `cnnviz explain PICTURE` writes a Grad-CAM overlay, guided Grad-CAM and a saliency map for a
+    picture or a folder of them.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit status."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status, prints errors on stderr.
+
+    Anything that is not a :class:`~cnnviz.errors.CnnvizError` is a bug and passes through.
+    """
+    try:
+        # Without standalone mode, click leaves exit statuses and errors to us.
+        status = group.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="cnnviz",
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted; finished pictures are complete.", err=True)
+        return ExitCode.INTERRUPTED
+    except CnnvizError as error:
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except ImportError as error:
+        if "libGL" not in str(error) and "libgthread" not in str(error):
+            raise
+        click.echo(
+            f"Error: OpenCV cannot be loaded ({error}). On a server without a screen install that "
+            "library (on Debian and Ubuntu: `apt-get install libgl1 libglib2.0-0`), or replace "
+            "OpenCV by its build without windows: `pip uninstall opencv-python`, then "
+            "`pip install opencv-python-headless`.",
+            err=True,
+        )
+        return ExitCode.UNUSABLE
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`). Python would complain again at exit, when
+        # it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.SOME_FAILED
+    return status if isinstance(status, int) else ExitCode.OK

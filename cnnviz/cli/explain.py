@@ -1,0 +1,256 @@
+"""``cnnviz explain``: the main job."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnviz.cli.options import Choice, PictureSize, model_options
+from cnnviz.errors import UsageError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from cnnviz.explainer import Score
+    from cnnviz.pipeline import Outcome
+
+
+@click.command(name="explain")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="explanations",
+    show_default=True,
+    metavar="DIR",
+    help="Where to write; made if it is not there.",
+)
+@model_options
+@click.option("--layer", metavar="NAME", help="The layer to look at; `cnnviz layers` lists them.")
+@click.option(
+    "--target",
+    default="top1",
+    show_default=True,
+    metavar="CLASS",
+    help="What to explain: a class index or name (a unique part will do), or top1, the network's "
+    "own answer.",
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=Choice("cnnviz.attribution:METHODS", "NAME"),
+    help="gradcam, guided-gradcam, saliency (these three by default) or guided-backprop; "
+    "repeatable.",
+)
+@click.option(
+    "--saliency",
+    type=Choice("cnnviz.attribution:Saliency.SOURCES", "SOURCE"),
+    default="guided-gradcam",
+    show_default=True,
+    help="What the saliency map is the magnitude of: guided-gradcam, gradient, guided, deconvnet.",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(("stretch", "crop")),
+    default="stretch",
+    show_default=True,
+    help="How a picture is brought to the network's size: stretched, or its short side resized "
+    "and the centre cut out.",
+)
+@click.option(
+    "--size",
+    type=PictureSize(),
+    default="default",
+    help="Long side of the pictures written, in pixels; full: the original's size; model: the "
+    "network's. By default the original's, at most 1024.",
+)
+@click.option(
+    "--colormap",
+    type=Choice("cnnviz.render:COLORMAPS", "NAME"),
+    default="jet",
+    show_default=True,
+    help="Colours of the Grad-CAM overlay: jet, turbo, viridis, inferno, ...",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.4,
+    show_default=True,
+    help="Strength of the overlay, from 0 (picture) to 1 (colours).",
+)
+@click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz a picture.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Pictures that go through the network together.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+@click.option("--verbose", "-v", is_flag=True, help="Print each picture's five highest classes.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def command(**options: Any) -> int:
+    """Explain pictures: what the network sees in each, and where it looked.
+
+    INPUT is a picture, a folder (with all below it), or - for paths on standard input. For
+    photos/cat.jpg this writes cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and
+    cat_saliency.png.
+    """
+    return _explain(**options)
+
+
+def _explain(
+    *,
+    inputs: tuple[str, ...],
+    output: Path,
+    model: str,
+    weights: str | None,
+    labels: str | None,
+    ctx: str,
+    layer: str | None,
+    target: str,
+    methods: tuple[str, ...],
+    saliency: str,
+    resize: str,
+    size: str | int,
+    colormap: str,
+    alpha: float,
+    arrays: bool,
+    batch_size: int,
+    as_json: bool,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    if as_json and quiet:
+        raise UsageError("--json prints and --quiet does not: choose one.")
+    # What can be known to be wrong is told first, cheapest first, and weights come last.
+    from cnnviz.attribution import DEFAULT_METHODS
+    from cnnviz.explainer import Explainer, Style, choose_methods
+    from cnnviz.inputs import find_pictures
+    from cnnviz.models import catalog
+    from cnnviz.models.labels import read_labels, resolve_target
+    from cnnviz.network import Architecture, Network
+    from cnnviz.network.runtime import context, parse_device
+    from cnnviz.outputs import check_output_folder
+    from cnnviz.pipeline import Run
+
+    entry = catalog.get(model)
+    device = parse_device(ctx)
+    names = catalog.labels(entry) if labels is None else read_labels(Path(labels))
+    index = resolve_target(target, names, len(names))
+    chosen = choose_methods(methods or DEFAULT_METHODS, saliency)
+    check_output_folder(output)
+    sources = find_pictures(inputs, exclude=output)
+
+    context(device)
+    shape = (len(entry.input.mean), entry.input.height, entry.input.width)
+    architecture = Architecture.from_block(catalog.build_block(entry, len(names)), shape)
+    if layer is not None:
+        architecture.layer(layer)
+    block, origin = catalog.load_block(
+        entry,
+        None if weights is None else Path(weights),
+        classes=len(names),
+        progress=not quiet,
+        notify=None if quiet else _say,
+    )
+    network = Network.from_block(block, shape, str(device))
+    explainer = Explainer(network, entry.input, names, layer=layer, methods=chosen, resize=resize)
+    if not quiet:
+        at = explainer.layer
+        _say(
+            f"{entry.name} on {device}, layer {at.name} "
+            f"({at.kind}, {'×'.join(map(str, at.shape))})\n"
+            f"weights {origin.path} ({origin.source}), SHA-256 {origin.sha256}"
+        )
+    run = Run(
+        explainer,
+        sources,
+        output,
+        Style(size, colormap, alpha),
+        index,
+        batch_size,
+        arrays,
+    )
+    began = time.monotonic()
+    with _progress(len(sources), hidden=quiet) as bar:
+        printer = _Printer(bar, as_json=as_json, verbose=verbose, quiet=quiet)
+        report = run.execute(printer)
+    if not quiet:
+        failed = f", {report.failed} failed" if report.failed else ""
+        _say(
+            f"{report.done} explained{failed}, in {time.monotonic() - began:.1f} s; "
+            f"written to {output}"
+        )
+    return report.exit_code
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _progress(total: int, *, hidden: bool) -> tqdm[Any]:
+    from tqdm import tqdm
+
+    # One picture needs no bar; disable=None hides it where stderr is no terminal.
+    return tqdm(
+        total=total, unit="picture", leave=False, disable=True if hidden or total < 2 else None
+    )
+
+
+class _Printer:
+    """Prints each outcome; on a terminal without tearing the progress bar."""
+
+    def __init__(self, bar: tqdm[Any], *, as_json: bool, verbose: bool, quiet: bool) -> None:
+        self._bar = bar
+        self._as_json = as_json
+        self._verbose = verbose
+        self._quiet = quiet
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._bar.update()
+        if outcome.error is not None:
+            self._write(f"Error: {outcome.source.shown}: {outcome.error}", sys.stderr)
+        elif outcome.blank and not self._quiet:
+            self._write(
+                f"{outcome.source.shown}: {', '.join(outcome.blank)} blank: nothing in this layer "
+                "speaks for the class. Try another --layer or --target.",
+                sys.stderr,
+            )
+        if self._quiet:
+            return
+        if self._as_json:
+            self._write(json.dumps(outcome.record(), ensure_ascii=False), sys.stdout)
+        elif outcome.explanation is not None:
+            self._write(self._line(outcome), sys.stdout)
+
+    def _line(self, outcome: Outcome) -> str:
+        explanation = outcome.explanation
+        assert explanation is not None  # the caller's condition
+        best, *_ = top = explanation.top()
+        line = f"{outcome.source.shown}: {_named(best)}"
+        if explanation.target != best.index:
+            line += f"; explained: {_named(explanation.score(explanation.target))}"
+        if self._verbose:
+            line += "".join(f"\n    {_named(score)}" for score in top)
+            if explanation.relus is not None:
+                line += "\n    {} of {} ReLUs guided".format(*explanation.relus)
+        return line
+
+    def _write(self, text: str, stream: Any) -> None:
+        with self._bar.external_write_mode(file=stream):
+            click.echo(text, file=stream)
+
+
+def _named(score: Score) -> str:
+    """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``."""
+    if score.name is None:
+        return f"class {score.index} {score.probability:.2f}"
+    return f"{score.name} ({score.index}) {score.probability:.2f}"
