@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from cnnviz.errors import WeightsError
-from cnnviz.models import catalog, store
 
 
 @click.command(name="download")
@@ -17,6 +16,8 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
     They go to MXNet's cache folder ($MXNET_HOME/models, by default ~/.mxnet/models), which can be
     copied to a machine without network. Weights that are there already are not fetched again.
     """
+    from cnnviz.models import catalog, store
+
     # A misspelt name is told before the first half gigabyte is fetched.
     entries = [catalog.get(name) for name in dict.fromkeys(names)]
     failed: list[tuple[str, WeightsError]] = []

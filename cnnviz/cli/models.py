@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.models import catalog, store
-from cnnviz.models.catalog import ModelEntry
+if TYPE_CHECKING:
+    from cnnviz.models.catalog import ModelEntry
 
 _COLUMNS = ("NAME", "PARAMETERS", "DOWNLOAD", "INPUT", "DEFAULT LAYER", "WEIGHTS")
 _RIGHT_ALIGNED = {"PARAMETERS", "DOWNLOAD"}
@@ -23,6 +24,8 @@ def command(as_json: bool) -> None:
 
     The last column has the file that would be used, or "not here"; `cnnviz download` fetches it.
     """
+    from cnnviz.models import catalog
+
     entries = catalog.entries()
     if as_json:
         click.echo(json.dumps([_record(entry) for entry in entries], indent=2))
@@ -31,13 +34,19 @@ def command(as_json: bool) -> None:
         click.echo(line)
 
 
+def _cached(entry: ModelEntry) -> Path | None:
+    from cnnviz.models import store
+
+    return store.cached(entry.name)
+
+
 def _record(entry: ModelEntry) -> dict[str, Any]:
-    path = store.cached(entry.name)
+    path = _cached(entry)
     return {**dataclasses.asdict(entry), "weights": None if path is None else str(path)}
 
 
 def _row(entry: ModelEntry) -> tuple[str, ...]:
-    path = store.cached(entry.name)
+    path = _cached(entry)
     size = entry.download_bytes
     return (
         entry.name,
