@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
 
+_MOST_PIXELS = 1 << 26
+"""Sixteen bytes can ask for 65535 x 65535 pixels; 8192 x 8192 take a quarter of a minute."""
+
 _INTERLACE = ((0, 8), (4, 8), (2, 4), (1, 2))
 """First row and step of the four passes of an interlaced frame."""
 
@@ -69,6 +72,8 @@ def _first_frame(data: bytes) -> npt.NDArray[np.uint8]:
         raise GifError("its first frame is empty")
     # Some writers leave the canvas at 0 x 0, or let the frame reach past it.
     width, height = max(width, left + frame_width), max(height, top + frame_height)
+    if width * height > _MOST_PIXELS:
+        raise GifError(f"{width} x {height} pixels are too many")
 
     code_size = data[position]
     body, _ = _sub_blocks(data, position + 1)

@@ -218,7 +218,10 @@ def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         PictureError: with the reason, but not the path, which the caller names as the user did. A
             JPEG, PNG, WebP or GIF that ends early is refused even where a part could be shown.
     """
-    return decode_picture(_read_bytes(path))
+    try:
+        return decode_picture(_read_bytes(path))
+    except MemoryError as error:
+        raise PictureError("its pixels do not fit into memory; scale it down") from error
 
 
 def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
@@ -231,11 +234,11 @@ def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
         except gif.GifError as error:
             raise PictureError(f"the GIF cannot be read: {error}") from error
 
-    orientation, inverted, premultiplied = 1, False, False
+    orientation, inverted, premultiplied, hidden = 1, False, False, None
     if data.startswith(b"\xff\xd8"):
         orientation = _check_jpeg(data)
     elif data.startswith(_PNG_SIGNATURE):
-        orientation = _check_png(data)
+        orientation, hidden = _check_png(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         orientation = _check_webp(data)
     elif data[:4] in (b"II*\0", b"MM\0*"):
@@ -247,6 +250,8 @@ def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
             f"its samples are {pixels.dtype}, whose black and white nothing says; convert it to 8 "
             "or 16 bits a channel"
         )
+    if hidden is not None and pixels.ndim == 2:
+        pixels = np.where(pixels == hidden, np.iinfo(pixels.dtype).max, pixels)
     if inverted:
         pixels = np.iinfo(pixels.dtype).max - pixels
     if pixels.ndim == 3:  # OpenCV's order is blue, green, red
@@ -270,8 +275,6 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PictureError(f"it cannot be read: {reason}") from error
-    except MemoryError as error:
-        raise PictureError("it does not fit into memory") from error
 
 
 class _QuietOpenCV:
@@ -353,6 +356,8 @@ def _first_bytes(data: bytes) -> str:
 def _to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np.uint8]:
     """Grey, RGB or RGBA of 8 or 16 bits to RGB of 8 bits, transparency over white."""
     full = int(np.iinfo(pixels.dtype).max)
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and (pixels[:, :, 3] == full).all():
+        pixels = pixels[:, :, :3]
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         alpha = pixels[:, :, 3:].astype(np.uint32)  # 65535 squared just fits
         colour = pixels[:, :, :3].astype(np.uint32)
@@ -418,8 +423,9 @@ def _check_jpeg(data: bytes) -> int:
         raise PictureError("the JPEG is truncated: it ends before its end marker") from error
 
 
-def _check_png(data: bytes) -> int:
-    orientation = 1
+def _check_png(data: bytes) -> tuple[int, int | None]:
+    """The orientation, and the level of grey that is transparent: OpenCV leaves that one out."""
+    orientation, hidden, depth = 1, None, 8
     position = 8
     while True:
         if position + 12 > len(data):
@@ -431,10 +437,15 @@ def _check_png(data: bytes) -> int:
         body = memoryview(data)[position + 4 : end - 4]
         if zlib.crc32(body) != struct.unpack_from(">I", data, end - 4)[0]:
             raise PictureError("the PNG is damaged: a checksum does not fit its data")
+        if kind == b"IHDR" and length == 13:
+            depth = body[12]
         if kind == b"eXIf":
             orientation = _orientation(bytes(body[4:]))
+        if kind == b"tRNS" and length == 2:  # in the file's own bits, of which there may be 1 to 16
+            (level,) = struct.unpack_from(">H", body, 4)
+            hidden = level * 255 // ((1 << depth) - 1) if depth in (1, 2, 4) else level
         if kind == b"IEND":
-            return orientation
+            return orientation, hidden
         position = end
 
 

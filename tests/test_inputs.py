@@ -1,0 +1,640 @@
+"""Finding pictures, and reading them: Pillow says what is in a file."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+import threading
+import zlib
+from pathlib import Path, PurePath
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from cnnviz import inputs
+from cnnviz.errors import PictureError, UsageError
+from cnnviz.inputs import decode_picture, find_pictures, printable, read_picture
+
+# --- finding -------------------------------------------------------------------------------------
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def shown(sources):
+    return [source.shown for source in sources]
+
+
+def relatives(sources):
+    return [str(source.relative) for source in sources]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_gives_pictures_of_every_suffix_and_nothing_else(here):
+    touch(here, "p/a.jpg", "p/b.JPEG", "p/c.Png", "p/d.webp", "p/e.bmp", "p/f.tif", "p/g.TIFF")
+    touch(here, "p/h.gif", "p/notes.txt", "p/jpg", "p/i.jpg.bak", "p/.hidden.jpg", "p/.git/x.png")
+
+    sources = find_pictures(["p"])
+
+    names = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.bmp", "f.tif", "g.TIFF", "h.gif"]
+    assert relatives(sources) == names
+    assert shown(sources) == [f"p/{name}" for name in names]
+    assert [source.path for source in sources] == [Path("p") / name for name in names]
+
+
+def test_sorted_as_people_sort(here):
+    touch(here, "p/10.jpg", "p/9.jpg", "p/B2.png", "p/b10.png", "p/a/2.jpg", "p/a/11.jpg")
+    touch(here, "p/007.jpg", "p/x.jpg", "p/a10/1.jpg", "p/a9/1.jpg", "p/²³.jpg")
+
+    expected = ["007.jpg", "9.jpg", "10.jpg", "a/2.jpg", "a/11.jpg", "a9/1.jpg", "a10/1.jpg"]
+    expected += ["B2.png", "b10.png", "x.jpg", "²³.jpg"]
+    assert relatives(find_pictures(["p"])) == expected
+
+
+def test_arguments_stay_in_their_order_and_files_keep_only_their_name(here):
+    touch(here, "z/cat.jpg", "a/deep/dog.png", "data.bin")
+
+    sources = find_pictures(["z/cat.jpg", "data.bin", "./a/", str(here / "z")])
+
+    assert shown(sources) == ["z/cat.jpg", "data.bin", "a/deep/dog.png"]  # the last is the first
+    assert relatives(sources) == ["cat.jpg", "data.bin", "deep/dog.png"]
+
+
+def test_the_same_file_is_done_once(here):
+    touch(here, "p/a.jpg", "p/sub/b.jpg")
+    (here / "link").symlink_to("p")
+    (here / "p/c.jpg").symlink_to("a.jpg")
+    (here / "p/aa").symlink_to("sub")  # sorted before what it leads to
+
+    for arguments in (
+        ["p", "p"],
+        ["p", "p/a.jpg", "p/sub"],
+        ["p", "link"],
+        ["p", "./p/../p/a.jpg"],
+    ):
+        assert relatives(find_pictures(arguments)) == ["a.jpg", "sub/b.jpg"]
+
+
+def test_copies_and_hard_links_are_pictures_of_their_own(here):
+    touch(here, "p/a.jpg")
+    os.link("p/a.jpg", "p/b.jpg")
+
+    assert relatives(find_pictures(["p"])) == ["a.jpg", "b.jpg"]
+
+
+def test_links_to_folders_are_followed_and_loops_end(here):
+    touch(here, "p/a.jpg", "elsewhere/b.jpg")
+    (here / "p/loop").symlink_to(here / "p")
+    (here / "p/up").symlink_to("..")
+    (here / "p/self").symlink_to("self")
+    (here / "p/there").symlink_to(here / "elsewhere")
+
+    # by `up` the folder above is found, and everything in it that was not yet
+    names = relatives(find_pictures(["p"]))
+    assert names[0] == "a.jpg"
+    assert sorted(Path(name).name for name in names) == ["a.jpg", "b.jpg"]
+
+
+def test_a_dead_link_is_kept_so_that_reading_reports_it(here):
+    touch(here, "p/a.jpg")
+    (here / "p/gone.jpg").symlink_to("nowhere.jpg")
+
+    sources = find_pictures(["p"])
+
+    assert relatives(sources) == ["a.jpg", "gone.jpg"]
+    with pytest.raises(PictureError, match="no such file"):
+        read_picture(sources[1].path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_kept_so_that_reading_reports_it(here):
+    touch(here, "p/a.jpg", "p/secret/b.jpg")
+    (here / "p/secret").chmod(0)
+    try:
+        sources = find_pictures(["p"])
+        assert relatives(sources) == ["a.jpg", "secret"]
+        with pytest.raises(PictureError, match="permission to read this folder"):
+            read_picture(sources[1].path)
+    finally:
+        (here / "p/secret").chmod(0o700)
+
+
+def test_the_output_folder_is_left_out(here):
+    touch(here, "p/a.jpg", "p/out/a_gradcam.png", "p/outside/b.jpg")
+
+    for exclude in ("p/out", "p/outside/../out", here / "p/out"):
+        assert relatives(find_pictures(["p"], exclude=Path(exclude))) == ["a.jpg", "outside/b.jpg"]
+    assert len(find_pictures(["p"], exclude=here / "not yet there")) == 3
+    assert len(find_pictures(["p"], exclude=here)) == 3  # above the input: nothing to leave out
+
+
+def test_the_output_folder_cannot_be_the_input_folder(here):
+    touch(here, "p/a.jpg")
+    with pytest.raises(UsageError, match=r"output folder is the input folder p .*p/explanations"):
+        find_pictures(["p"], exclude=here / "p")
+
+
+def test_standard_input_gives_paths_one_a_line(here):
+    touch(here, "a.jpg", "with space .jpg", "p/b.jpg")
+    odd = os.fsdecode(b"caf\xe9.jpg")  # Latin-1, not UTF-8
+    touch(here, odd)
+    stream = io.BytesIO(b"a.jpg\r\n\n   \nwith space .jpg\np\ncaf\xe9.jpg\nmissing.jpg")
+
+    sources = find_pictures(["-"], stream)
+
+    assert [source.path for source in sources] == [
+        Path("a.jpg"),
+        Path("with space .jpg"),
+        Path("p/b.jpg"),
+        Path(odd),
+        Path("missing.jpg"),  # one bad line does not stop the others; reading it reports it
+    ]
+    assert sources[3].shown == r"caf\xe9.jpg"
+
+
+def test_standard_input_is_the_default_stream(here, monkeypatch):
+    touch(here, "a.jpg", "b.jpg")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b.jpg\n")))
+
+    assert shown(find_pictures(["a.jpg", "-"])) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope.jpg"], r"no picture or folder nope\.jpg; check the path"),
+        (["a.jpg", "p/*.jpg"], r"p/\*\.jpg; the shell expands"),
+        (["empty"], r"folder empty holds no picture.*\.jpg, \.jpeg"),
+        ([], "No picture was named"),
+        (["-"], "No picture was named"),
+        ([""], "empty name"),
+        (["x" * 300], "x{300} cannot be looked up"),
+        (["a\0b"], r"a\\x00b"),
+    ],
+)
+def test_says_which_argument_is_wrong(here, arguments, message):
+    touch(here, "a.jpg", "empty/notes.txt")
+    with pytest.raises(UsageError, match=message):
+        find_pictures(arguments, io.BytesIO())
+
+
+def test_printable_names():
+    assert printable("Überfahrt 猫.jpg") == "Überfahrt 猫.jpg"
+    assert printable("two\nlines\t.jpg") == r"two\nlines\t.jpg"
+    assert printable("\x1b[31m.jpg") == r"\x1b[31m.jpg"
+    assert printable(os.fsdecode(b"\xff\xfe")) == r"\xff\xfe"
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A smooth colour picture, taller than wide on no axis, without any symmetry."""
+    small = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((56, 40), Image.Resampling.BICUBIC)
+
+
+def encode(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def by_pillow(data):
+    """RGB over white, upright, as Pillow sees the first frame."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def assert_like_pillow(data, tolerance=0):
+    ours, theirs = decode_picture(data), by_pillow(data)
+    assert ours.dtype == np.uint8
+    assert ours.flags["C_CONTIGUOUS"]
+    assert ours.shape == theirs.shape
+    assert np.abs(ours.astype(int) - theirs).max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "options"),
+    [
+        ("RGB", "PNG", {}),
+        ("L", "PNG", {}),
+        ("LA", "PNG", {}),
+        ("RGBA", "PNG", {}),
+        ("P", "PNG", {}),
+        ("P", "PNG", {"transparency": 3}),
+        ("1", "PNG", {}),
+        ("L", "PNG", {"transparency": 125}),
+        ("1", "PNG", {"transparency": 0}),
+        ("RGB", "PNG", {"transparency": (0, 0, 0)}),
+        ("RGB", "BMP", {}),
+        ("P", "BMP", {}),
+        ("1", "BMP", {}),
+        ("L", "BMP", {}),
+        ("RGB", "TIFF", {}),
+        ("RGB", "TIFF", {"compression": "tiff_lzw"}),
+        ("RGB", "TIFF", {"compression": "tiff_deflate"}),
+        ("RGB", "TIFF", {"compression": "packbits"}),
+        ("L", "TIFF", {}),
+        ("P", "TIFF", {}),
+        ("1", "TIFF", {}),
+        ("CMYK", "TIFF", {}),
+        ("RGB", "WEBP", {"lossless": True}),
+        ("RGBA", "WEBP", {"lossless": True}),
+        ("P", "GIF", {}),
+        ("P", "GIF", {"transparency": 3}),
+        ("L", "GIF", {"interlace": False}),
+        ("RGB", "JPEG", {"quality": 95}),
+        ("RGB", "JPEG", {"quality": 95, "progressive": True}),
+        ("RGB", "JPEG", {"quality": 95, "subsampling": 0}),
+        ("L", "JPEG", {"quality": 95}),
+        ("CMYK", "JPEG", {"quality": 95}),  # Adobe's, inverted
+    ],
+)
+def test_reads_what_pillow_reads(picture, mode, kind, options):
+    if mode == "RGBA":
+        image = picture.copy()
+        image.putalpha(Image.linear_gradient("L").resize(picture.size))
+    else:
+        image = picture.convert(mode)
+    # The two may be linked to different versions of libjpeg, and divide alpha differently.
+    exact = kind != "JPEG" and "A" not in mode and mode != "CMYK"
+    tolerance = 0 if exact else (40 if "progressive" in options else 4)
+    assert_like_pillow(encode(image, kind, **options), tolerance)
+
+
+def test_transparency_shows_white_and_not_the_hidden_colour():
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((1, 0), (200, 100, 0, 51))  # alpha 0.2
+
+    result = decode_picture(encode(image, "PNG"))
+
+    # 0.2 * 200 + 0.8 * 255 = 244, 0.2 * 100 + 204 = 224, 204
+    assert result.tolist() == [[[255, 255, 255], [244, 224, 204]]]
+
+
+@pytest.mark.parametrize("alpha", ["unassociated", "associated"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_transparency_with_and_without_multiplied_colours(alpha, dtype):
+    full = np.iinfo(dtype).max
+    colour, opacity = np.array([1.0, 0.4, 0.0]), 0.2
+    stored = colour * (opacity if alpha == "associated" else 1)
+    pixels = np.tile(np.rint(np.append(stored, opacity) * full).astype(dtype), (4, 6, 1))
+    data = tiff(pixels, extra_sample=1 if alpha == "associated" else 2)
+
+    result = decode_picture(data)
+
+    expected = (colour * opacity + 1 - opacity) * 255  # (255, 224.4, 204)
+    assert np.abs(result - expected).max() <= 1
+
+
+def tiff(pixels, *, photometric=None, extra_sample=None, planar=1, orientation=1, sample_format=1):
+    """The simplest TIFF file of an array, little-endian and uncompressed (TIFF 6.0, part 1)."""
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    photometric = (1 if samples == 1 else 2) if photometric is None else photometric
+    if planar == 2:
+        pixels = np.moveaxis(pixels, 2, 0)
+    body = np.ascontiguousarray(pixels).tobytes()
+    bits = pixels.dtype.itemsize * 8
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 274: orientation}
+    tags.update({277: samples, 278: height, 284: planar, 339: sample_format})
+    if extra_sample is not None:
+        tags[338] = extra_sample
+    count = len(tags) + 2
+    end = 8 + 2 + 12 * count + 4
+    lists, place = b"", {}
+
+    def array(values, layout):
+        nonlocal lists
+        place_ = end + len(lists)
+        lists += struct.pack(f"<{len(values)}{layout}", *values)
+        return place_
+
+    place[258] = array([bits] * samples, "H")
+    place[339] = array([sample_format] * samples, "H")
+    planes = samples if planar == 2 else 1
+    offsets = array([0] * planes, "I")  # filled in below
+    counts = array([len(body) // planes] * planes, "I")
+    start = end + len(lists)
+    filled = [start + index * (len(body) // planes) for index in range(planes)]
+    at = offsets - end
+    lists = lists[:at] + struct.pack(f"<{planes}I", *filled) + lists[at + 4 * planes :]
+    entries = []
+    for tag, value in tags.items():
+        if tag in place and samples > 2:
+            entries.append((tag, struct.pack("<HHII", tag, 3, samples, place[tag])))
+        else:
+            entries.append((tag, struct.pack("<HHIHH", tag, 3, 1, value, 0)))
+    one = planes == 1
+    entries.append((273, struct.pack("<HHII", 273, 4, planes, start if one else offsets)))
+    entries.append((279, struct.pack("<HHII", 279, 4, planes, len(body) if one else counts)))
+    directory = b"".join(entry for _, entry in sorted(entries))
+    head = b"II*\0" + struct.pack("<IH", 8, count)
+    return head + directory + bytes(4) + lists + body
+
+
+def test_the_tests_own_tiff_is_one():
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+
+    assert (np.asarray(Image.open(io.BytesIO(tiff(pixels)))) == pixels).all()
+    assert (decode_picture(tiff(pixels)) == pixels).all()
+    assert (decode_picture(tiff(pixels, planar=2)) == pixels).all()
+
+
+# 16 bits
+
+
+def sixteen(shape):
+    """All sorts of 16-bit values, among them those that truncation and rounding tell apart."""
+    values = np.random.default_rng(2).integers(0, 65536, shape, dtype=np.uint16)
+    values.flat[:5] = (0, 128, 129, 65535, 65407)  # 129 / 257 rounds to 1, 65407 / 257 to 255
+    return values
+
+
+def rounded(values):
+    return np.floor(values / 257 + 0.5)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_scaled_and_rounded(suffix, channels):
+    values = sixteen((9, 11, channels))
+    done, data = cv2.imencode(suffix, values[:, :, ::-1])
+    assert done
+
+    result = decode_picture(data.tobytes())
+
+    assert (result == rounded(np.broadcast_to(values, (9, 11, 3)))).all()
+
+
+def test_16_bit_grey_as_pillow_writes_it():
+    values = sixteen((9, 11))
+    for kind in ("PNG", "TIFF"):
+        result = decode_picture(encode(Image.fromarray(values), kind))
+        assert (result == rounded(values)[:, :, None]).all()
+
+
+def test_16_bit_grey_with_one_transparent_level():
+    values = sixteen((9, 11))
+    data = encode(Image.fromarray(values), "PNG", transparency=129)
+
+    expected = rounded(np.where(values == 129, 65535, values))
+    assert (decode_picture(data) == expected[:, :, None]).all()
+
+
+def test_16_bits_with_transparency():
+    values = sixteen((9, 11, 4))
+    done, data = cv2.imencode(".png", values[:, :, [2, 1, 0, 3]])
+    assert done
+
+    colour, alpha = values[:, :, :3] / 65535, values[:, :, 3:] / 65535
+    expected = 255 * (colour * alpha + 1 - alpha)
+    assert np.abs(decode_picture(data.tobytes()) - expected).max() <= 0.51
+
+
+def test_16_bit_tiff_where_zero_is_white():
+    values = sixteen((9, 11))
+    result = decode_picture(tiff(values, photometric=0))
+
+    assert (result == rounded(65535.0 - values)[:, :, None]).all()
+
+
+def test_16_bit_tiff_in_separate_planes_is_refused_rather_than_garbled():
+    values = sixteen((9, 11, 3))
+    assert (decode_picture(tiff(values)) == rounded(values)).all()
+    with pytest.raises(PictureError, match=r"16-bit TIFF with separate colour planes.*PNG"):
+        decode_picture(tiff(values, planar=2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sample_format"), [(np.float32, 3), (np.float64, 3), (np.int16, 2)]
+)
+def test_samples_without_a_known_white_are_refused(dtype, sample_format):
+    values = np.linspace(0, 1, 99).reshape(9, 11).astype(dtype)
+    with pytest.raises(PictureError, match=f"samples are {np.dtype(dtype)}.*8 or 16 bits"):
+        decode_picture(tiff(values, sample_format=sample_format))
+
+
+# orientation
+
+
+def with_orientation(image, kind, value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
+    return encode(image, kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_orientation_comes_out_upright(picture, kind, value, tmp_path):
+    data = with_orientation(picture, kind, value)
+    assert_like_pillow(data, 4 if kind == "JPEG" else 0)
+
+    (tmp_path / "x").write_bytes(data)
+    assert (read_picture(tmp_path / "x") == decode_picture(data)).all()
+
+
+def test_orientation_6_by_hand():
+    """Value 6: the stored first row is the right side, the stored first column the top."""
+    stored = np.zeros((2, 3, 3), np.uint8)
+    stored[0, 0] = 10
+    stored[0, 2] = 20
+    stored[1, 0] = 30
+    result = decode_picture(with_orientation(Image.fromarray(stored), "PNG", 6))
+
+    assert result[:, :, 0].tolist() == [[30, 10], [0, 0], [0, 20]]
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_16_bit_tiff_is_turned_once(value):
+    values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 257
+    turned = by_pillow(tiff((values // 257).astype(np.uint8), orientation=value))
+
+    assert (decode_picture(tiff(values, orientation=value)) == turned).all()
+
+
+def test_both_byte_orders_of_exif(picture):
+    for order, mark in (("<", b"II*\0"), (">", b"MM\0*")):
+        exif = mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, 3, 0, 0)
+        data = encode(picture, "PNG", exif=exif)
+        assert (decode_picture(data) == np.asarray(picture)[::-1, ::-1]).all()
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"garbage" * 9]
+)
+def test_damaged_exif_does_not_cost_the_picture(picture, exif):
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif
+    data = encode(picture, "JPEG")
+    assert_like = decode_picture(data)
+
+    assert (decode_picture(data[:2] + segment + data[2:]) == assert_like).all()
+
+
+def test_an_orientation_that_does_not_exist_means_upright(picture):
+    exif = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 9, 0, 0)
+
+    assert (decode_picture(encode(picture, "PNG", exif=exif)) == np.asarray(picture)).all()
+
+
+# several frames
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_frames_the_first(kind):
+    frames = [Image.new("RGB", (12, 8), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+
+    assert (decode_picture(data) == (255, 0, 0)).all()
+
+
+# what cannot be read
+
+
+def test_reasons(tmp_path):
+    cases = {
+        b"": "the file is empty",
+        b"hello world": r"not a picture that OpenCV can read \(it begins with 'hello wo'\)",
+        b"\0\1\2\3\xff": r"begins with 00 01 02 03 ff",
+        b"BM" + bytes(40): "begins like a BMP file, but is damaged",
+        b"II*\0" + bytes(60): "begins like a TIFF file, but is damaged",
+    }
+    for index, (data, reason) in enumerate(cases.items()):
+        path = tmp_path / str(index)
+        path.write_bytes(data)
+        with pytest.raises(PictureError, match=reason):
+            read_picture(path)
+    with pytest.raises(PictureError, match="no such file"):
+        read_picture(tmp_path / "missing.jpg")
+    with pytest.raises(PictureError, match="a folder, not a picture"):
+        read_picture(tmp_path)
+    with pytest.raises(PictureError, match="cannot be read: Not a directory"):
+        read_picture(tmp_path / "0" / "x.jpg")
+    with pytest.raises(PictureError, match=r"cannot be read: .*null"):
+        read_picture("a\0b")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    with pytest.raises(PictureError, match="no permission"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_no_truncated_file_is_taken_for_whole(picture, kind, capfd):
+    """Every length from nothing to all but the last byte, and nothing reaches stderr."""
+    data = encode(picture, kind)
+    step = max(1, len(data) // 60)
+    lengths = sorted({*range(1, len(data), step), len(data) - 2, len(data) - 1})
+    # A GIF's and a TIFF's last bytes are no part of the picture: a trailer, a directory.
+    needed = {"GIF": 2, "TIFF": 40}.get(kind, 0)
+    for length in lengths:
+        if length >= len(data) - needed:
+            continue
+        with pytest.raises(PictureError) as caught:
+            decode_picture(data[:length])
+        if length > 20 and kind in ("JPEG", "PNG", "WEBP"):
+            assert "truncated" in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_jpeg_ends_at_its_own_end_marker(picture):
+    """Not at that of the thumbnail inside, and whatever phones append does not matter."""
+    plain = encode(picture, "JPEG")
+    thumbnail = encode(picture.resize((8, 8)), "JPEG")
+    segment = b"\xff\xe2" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    data = plain[:2] + segment + plain[2:]
+    expected = decode_picture(plain)
+
+    assert (decode_picture(data) == expected).all()
+    assert (decode_picture(data + b"trailer\xff\xd8\xff") == expected).all()
+    with pytest.raises(PictureError, match="truncated"):
+        decode_picture(data[:-2])
+
+
+def test_a_png_with_a_flipped_bit_is_damaged(picture, capfd):
+    data = bytearray(encode(picture, "PNG"))
+    data[len(data) // 2] ^= 1
+    with pytest.raises(PictureError, match="damaged: a checksum"):
+        decode_picture(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
+def test_more_pixels_than_opencv_decodes(capfd):
+    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
+    data = bytearray(encode(Image.new("RGB", (1, 1)), "PNG"))
+    data[16:29] = header
+    data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+    with pytest.raises(PictureError, match=r"more pixels than OpenCV decodes \(2\^30"):
+        decode_picture(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
+@given(st.binary(max_size=300), st.sampled_from(["", "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]))
+@settings(max_examples=300, deadline=None)
+def test_no_bytes_raise_anything_but_a_picture_error(tail, kind):
+    head = encode(Image.new("RGB", (3, 3)), kind)[:40] if kind else b""
+    try:
+        result = decode_picture(head + tail)
+    except PictureError:
+        return
+    assert result.dtype == np.uint8
+    assert result.shape[2] == 3
+
+
+def test_paths_with_odd_characters(tmp_path, picture):
+    for name in ("sp ace.png", "Überfahrt.png", os.fsdecode(b"\xff\xfe.png"), "new\nline.png"):
+        (tmp_path / name).write_bytes(encode(picture, "PNG"))
+        assert (read_picture(tmp_path / name) == np.asarray(picture)).all()
+        assert find_pictures([str(tmp_path / name)])[0].relative == PurePath(name)
+
+
+def test_opencv_gets_its_log_level_back(picture):
+    """Also when threads overlap, and when decoding fails."""
+    before = cv2.getLogLevel()
+    cv2.setLogLevel(3)
+    try:
+        levels = []
+        inside = threading.Barrier(3)
+
+        def read():
+            with inputs._quiet_opencv():
+                inside.wait(10)
+                levels.append(cv2.getLogLevel())
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert levels == [0, 0, 0]
+        assert cv2.getLogLevel() == 3
+        with pytest.raises(PictureError):
+            decode_picture(b"nothing")
+        assert cv2.getLogLevel() == 3
+    finally:
+        cv2.setLogLevel(before)
