@@ -267,10 +267,9 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     except FileNotFoundError as error:
         raise PictureError("there is no such file") from error
     except PermissionError as error:
-        raise PictureError("there is no permission to read it") from error
+        what = "this folder" if os.path.isdir(path) else "it"
+        raise PictureError(f"there is no permission to read {what}") from error
     except IsADirectoryError as error:
-        if not os.access(path, os.R_OK | os.X_OK):
-            raise PictureError("there is no permission to read this folder") from error
         raise PictureError("it is a folder, not a picture") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
