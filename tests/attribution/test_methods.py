@@ -1,0 +1,198 @@
+"""What every method promises, and what each one is, against its paper's formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnnviz.attribution import DEFAULT_METHODS, METHODS, Saliency, gather
+from cnnviz.attribution.cam import grad_cam
+from cnnviz.errors import UsageError
+from cnnviz.explainer import choose_methods
+from cnnviz.network import Network
+from cnnviz.network.runtime import import_mxnet
+
+mx = import_mxnet()
+nn = mx.gluon.nn
+SHAPE = (3, 16, 20)
+
+
+def small_network(seed=0):
+    mx.random.seed(seed)
+    net = nn.HybridSequential()
+    net.add(
+        nn.Conv2D(6, 3, padding=1, in_channels=3, activation="relu"),
+        nn.MaxPool2D(2),
+        nn.Conv2D(8, 3, padding=1, in_channels=6),
+        nn.Activation("relu"),
+        nn.Flatten(),
+        nn.Dense(12, activation="relu"),
+        nn.Dense(4),
+    )
+    net.initialize(mx.init.Xavier(magnitude=3))
+    net(mx.nd.zeros((1, *SHAPE)))  # deferred shapes
+    return net
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Network.from_block(small_network(), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return np.random.RandomState(1).randn(3, *SHAPE).astype(np.float32)
+
+
+def attribute(method, network, batch, targets):
+    return method.attribute(gather(network, batch, targets, network.default_layer, [method]))
+
+
+@pytest.fixture(params=sorted(METHODS))
+def method(request):
+    (method,) = choose_methods([request.param])
+    return method
+
+
+def test_every_method_is_documented_and_named_once(method):
+    assert METHODS[method.name] is type(method)
+    assert method.title
+    assert method.paper
+    assert method.formula
+    assert type(method).__doc__
+    assert method.drawing in ("heat", "signed", "magnitude")
+
+
+def test_map_has_its_drawings_shape_and_is_finite(method, network, batch):
+    maps = attribute(method, network, batch, [0, 1, 2])
+    assert maps.dtype == np.float32
+    assert np.isfinite(maps).all()
+    assert (
+        maps.shape
+        == {
+            "heat": (3, 8, 10),
+            "signed": (3, *SHAPE),
+            "magnitude": (3, *SHAPE[1:]),
+        }[method.drawing]
+    )
+    assert np.abs(maps).max() > 0
+    if method.drawing != "signed":
+        assert maps.min() >= 0
+
+
+def test_same_answer_twice_to_the_bit(method, network, batch):
+    first, second = (attribute(method, network, batch, [0, 1, 2]) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_batch_equals_singles(method, network, batch):
+    together = attribute(method, network, batch, [0, 1, 2])
+    for index in range(3):
+        alone = attribute(method, network, batch[index : index + 1], [index])
+        np.testing.assert_allclose(alone[0], together[index], rtol=1e-5, atol=1e-7)
+
+
+def test_another_class_gives_another_map(method, network, batch):
+    maps = [attribute(method, network, batch, [target] * 3) for target in (0, 1)]
+    assert np.linalg.norm(maps[0] - maps[1]) > 0.05 * np.linalg.norm(maps[0])
+
+
+def test_constant_score_gives_a_zero_map(method, batch):
+    net = small_network()
+    net[6].weight.set_data(mx.nd.zeros((4, 12)))
+    maps = attribute(method, Network.from_block(net, SHAPE), batch, [0, 1, 2])
+    assert not maps.any()
+
+
+def test_flat_picture_gives_a_finite_map(method, network):
+    maps = attribute(method, network, np.zeros((1, *SHAPE), np.float32), [0])
+    assert np.isfinite(maps).all()
+
+
+def test_network_is_untouched(method, batch):
+    net = small_network()
+    before = [p.data().asnumpy().tobytes() for p in net.collect_params().values()]
+    network = Network.from_block(net, SHAPE)
+    attribute(method, network, batch, None)
+    with pytest.raises(UsageError, match="no class 4"):
+        attribute(method, network, batch, [0, 4, 0])
+    assert [p.data().asnumpy().tobytes() for p in net.collect_params().values()] == before
+
+
+def test_grad_cam_is_the_papers_formula():
+    """Eq. 1 and 2 of Selvaraju et al. 2017, written out with loops."""
+    random = np.random.RandomState(0)
+    activations = random.randn(2, 3, 4, 5).astype(np.float32)
+    gradients = random.randn(2, 3, 4, 5).astype(np.float32)
+    expected = np.zeros((2, 4, 5))
+    for n in range(2):
+        for i in range(4):
+            for j in range(5):
+                total = 0.0
+                for k in range(3):
+                    alpha = 0.0
+                    for a in range(4):
+                        for b in range(5):
+                            alpha += float(gradients[n, k, a, b]) / (4 * 5)
+                    total += alpha * float(activations[n, k, i, j])
+                expected[n, i, j] = max(0.0, total)
+    assert (expected == 0).any()
+    assert (expected > 0).any()
+    # Computed in float64 and rounded once to float32: half a unit in the last place.
+    np.testing.assert_allclose(grad_cam(activations, gradients), expected, rtol=1e-7, atol=1e-9)
+
+
+def test_guided_grad_cam_is_the_product_with_the_enlarged_map(network, batch):
+    """Bilinear between pixel centres, constant beyond them, by hand for one pixel a picture."""
+    methods = choose_methods(["gradcam", "guided-backprop", "guided-gradcam"])
+    evidence = gather(network, batch, [0, 1, 2], network.default_layer, methods)
+    cam, guided, product = (method.attribute(evidence) for method in methods)
+    # Output row 5 (centre 5.5) lies at 5.5 / 2 - 0.5 = 2.25 on the map's rows, column 8 (8.5) at
+    # 3.75: weights 3/4, 1/4 and 1/4, 3/4.
+    enlarged = (
+        0.75 * 0.25 * cam[:, 2, 3]
+        + 0.75 * 0.75 * cam[:, 2, 4]
+        + 0.25 * 0.25 * cam[:, 3, 3]
+        + 0.25 * 0.75 * cam[:, 3, 4]
+    )
+    expected = guided[:, :, 5, 8] * enlarged[:, None]
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(product[:, :, 5, 8], expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("source", Saliency.SOURCES)
+def test_saliency_is_the_sum_of_magnitudes_of_its_source(network, batch, source):
+    (method,) = choose_methods(["saliency"], source)
+    if source == "guided-gradcam":
+        (origin,) = choose_methods(["guided-gradcam"])
+        signed = attribute(origin, network, batch, [0, 1, 2])
+    else:
+        rule = {"gradient": "standard"}.get(source, source)
+        signed = network.gradients(batch, [0, 1, 2], relu_rule=rule).input_gradients
+    expected = np.abs(signed[:, 0]) + np.abs(signed[:, 1]) + np.abs(signed[:, 2])
+    maps = attribute(method, network, batch, [0, 1, 2])
+    np.testing.assert_allclose(maps, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_methods_share_one_forward_pass(network, batch, monkeypatch):
+    passes = []
+    forward = Network.forward
+    monkeypatch.setattr(
+        Network, "forward", lambda self, batch: passes.append(1) or forward(self, batch)
+    )
+    methods = [*choose_methods(DEFAULT_METHODS), *choose_methods(["saliency"], "gradient")]
+    evidence = gather(network, batch, None, network.default_layer, methods)
+    assert len(passes) == 1
+    # What one shared forward gives is what each rule gives alone.
+    for rule in ("standard", "guided"):
+        alone = network.gradients(batch, relu_rule=rule)
+        np.testing.assert_array_equal(evidence.input_gradients[rule], alone.input_gradients)
+        np.testing.assert_array_equal(evidence.layer_gradients, alone.layer_gradients)
+        assert evidence.relus_guided[rule] == alone.relus_guided
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UsageError, match=r"no method 'cam'.*gradcam"):
+        choose_methods(["cam"])
+    with pytest.raises(UsageError, match="cannot be made from 'noise'"):
+        choose_methods(["saliency"], "noise")

@@ -1,0 +1,205 @@
+"""Tracing, layer names, the default target layer and the inference rewrite."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from cnnviz.errors import NetworkError, UsageError
+from cnnviz.network import Architecture, Network
+from cnnviz.network.graph import Entry, Graph, Node, for_inference
+from cnnviz.network.runtime import import_mxnet
+
+mx = import_mxnet()
+nn = mx.gluon.nn
+vision = mx.gluon.model_zoo.vision
+
+# Position of the last convolution in torchvision's and Gluon's `features`, and of its batch norm:
+# counted from the tables of the VGG paper (a ReLU after each, five max pools).
+VGG_LAYERS = {
+    "vgg11": ("features.18", "Convolution"),
+    "vgg13": ("features.22", "Convolution"),
+    "vgg16": ("features.28", "Convolution"),
+    "vgg19": ("features.34", "Convolution"),
+    "vgg11_bn": ("features.26", "BatchNorm"),
+    "vgg13_bn": ("features.32", "BatchNorm"),
+    "vgg16_bn": ("features.41", "BatchNorm"),
+    "vgg19_bn": ("features.50", "BatchNorm"),
+}
+
+
+@pytest.mark.parametrize("name", VGG_LAYERS)
+def test_default_layer_of_the_vggs_is_the_tutorials(name):
+    layer = Architecture.from_block(getattr(vision, name)()).default_layer
+    assert (layer.name, layer.kind) == VGG_LAYERS[name]
+    assert layer.shape == (512, 14, 14)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shape"),
+    [
+        ("alexnet", "Convolution", (256, 13, 13)),
+        ("resnet18_v1", "ReLU", (512, 7, 7)),
+        ("resnet18_v2", "ReLU", (512, 7, 7)),
+        ("densenet121", "ReLU", (1024, 7, 7)),
+        ("squeezenet1_1", "Concat", (512, 13, 13)),
+        ("mobilenet0_25", "BatchNorm", (256, 7, 7)),
+        ("mobilenet_v2_0_25", "BatchNorm", (1280, 7, 7)),
+    ],
+)
+def test_default_layer_of_other_families(name, kind, shape):
+    """The last block's output where branches join; SqueezeNet's is what feeds its classifier."""
+    layer = Architecture.from_block(getattr(vision, name)()).default_layer
+    assert (layer.kind, layer.shape) == (kind, shape)
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    return Architecture.from_block(vision.vgg16())
+
+
+def test_layers_are_named_after_blocks_wherever_one_stands_for_them(vgg16):
+    names = [layer.name for layer in vgg16.layers]
+    assert names[:5] == ["features.0", "features.1", "features.2", "features.3", "features.4"]
+    assert "features.31" in names  # the dense layer ...
+    assert "features.31.act" in names  # ... and the ReLU inside it
+    assert names[-1] == "output"
+    assert len(set(names)) == len(names)
+
+
+def test_names_do_not_depend_on_what_was_traced_before():
+    def names():
+        return [(x.name, x.kind, x.shape) for x in Architecture.from_block(resnet).layers]
+
+    resnet = vision.resnet18_v1(prefix="")
+    assert names() == names()
+
+
+@pytest.mark.parametrize(
+    "spelling", ["features.28", "features[28]", ".features[28]", " features.28"]
+)
+def test_layer_is_found_as_it_is_written_in_python(vgg16, spelling):
+    assert vgg16.layer(spelling) is vgg16.default_layer
+
+
+def test_unknown_layer_gets_suggestions(vgg16):
+    with pytest.raises(UsageError, match=r"no layer 'feature\.27'.*features\.27"):
+        vgg16.layer("feature.27")
+
+
+def test_layer_without_height_and_width_is_refused(vgg16):
+    with pytest.raises(UsageError, match=r"output \(Dense\) gives 1000, without height and width"):
+        vgg16.layer("output")
+
+
+def test_dropout_is_not_a_layer_but_its_name_still_leads_to_its_input():
+    net = vision.squeezenet1_1()
+    architecture = Architecture.from_block(net)
+    assert architecture.layer("features.13") is architecture.default_layer
+    assert all(layer.kind != "Dropout" for layer in architecture.layers)
+
+
+def test_tracing_leaves_the_block_as_it_was():
+    net = vision.squeezenet1_1()
+    before = {name: len(child._forward_hooks) for name, child in _descendants(net)}
+    Architecture.from_block(net)
+    assert {name: len(child._forward_hooks) for name, child in _descendants(net)} == before
+
+
+def _descendants(block, prefix=""):
+    for name, child in block._children.items():
+        yield prefix + name, child
+        yield from _descendants(child, f"{prefix}{name}.")
+
+
+def test_block_that_cannot_be_traced_says_why():
+    class Branching(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F, x):
+            return x if x.sum().asscalar() > 0 else -x
+
+    with pytest.raises(NetworkError, match="hybridisable"):
+        Architecture.from_block(Branching())
+    with pytest.raises(NetworkError, match="HybridBlock is needed"):
+        Architecture.from_block(SimpleNamespace())
+
+
+def test_network_without_height_and_width_is_refused():
+    net = nn.HybridSequential()
+    net.add(nn.Flatten(), nn.Dense(3))
+    with pytest.raises(NetworkError, match="nowhere to look"):
+        Architecture.from_block(net, (3, 8, 8))
+
+
+def test_wrong_input_shape_is_said():
+    with pytest.raises(NetworkError, match=r"does not take pictures of shape 3×2×2"):
+        Architecture.from_block(vision.alexnet(), (3, 2, 2))
+
+
+def test_uninitialised_network_is_refused():
+    with pytest.raises(NetworkError, match="has no value"):
+        Network.from_block(vision.squeezenet1_1())
+
+
+def variable(name):
+    return Node("null", name, {}, ())
+
+
+def test_inference_rewrite():
+    """Dropout goes, batch norm is frozen, rrelu gets its mean slope, the last softmax goes."""
+    graph = Graph(
+        (
+            variable("data"),
+            Node("Dropout", "drop", {"p": "0.5"}, (Entry(0),)),
+            *(variable(f"bn_{p}") for p in ("gamma", "beta", "mean", "var")),
+            Node("BatchNorm", "bn", {"eps": "1e-5"}, tuple(Entry(i) for i in (1, 2, 3, 4, 5))),
+            Node(
+                "LeakyReLU",
+                "rrelu",
+                {"act_type": "rrelu", "lower_bound": "0.25", "upper_bound": "0.75"},
+                (Entry(6),),
+            ),
+            variable("label"),
+            Node("SoftmaxOutput", "softmax", {}, (Entry(7), Entry(8))),
+        ),
+        (Entry(9),),
+    )
+    rewritten, moved = for_inference(graph)
+    assert [node.name for node in rewritten.nodes] == [
+        *("data", "bn_gamma", "bn_beta", "bn_mean", "bn_var", "bn", "rrelu")
+    ]
+    assert rewritten.nodes[5].attrs == {"eps": "1e-5", "use_global_stats": "True"}
+    assert rewritten.nodes[5].inputs[0] == Entry(0)
+    assert rewritten.nodes[6].attrs == {"act_type": "leaky", "slope": "0.5"}
+    assert rewritten.heads == (Entry(6),)
+    assert moved[Entry(1)] == Entry(0)
+
+
+def test_graph_survives_mxnets_format():
+    symbol = vision.squeezenet1_1()(mx.sym.var("data"))
+    graph = Graph.from_symbol(symbol)
+    again = Graph.from_symbol(mx.sym.load_json(graph.to_json()))
+    assert again == graph
+
+
+@pytest.mark.parametrize(
+    ("node", "is_relu", "kind"),
+    [
+        (Node("Activation", "a", {"act_type": "relu"}, ()), True, "ReLU"),
+        (Node("Activation", "a", {"act_type": "sigmoid"}, ()), False, "Sigmoid"),
+        (Node("relu", "a", {}, ()), True, "ReLU"),
+        (Node("clip", "a", {"a_min": "0.0", "a_max": "6.0"}, ()), True, "ReLU6"),
+        (Node("clip", "a", {"a_min": "-1", "a_max": "1"}, ()), False, "clip"),
+        (Node("_maximum_scalar", "a", {"scalar": "0"}, ()), True, "ReLU"),
+        (Node("_maximum_scalar", "a", {"scalar": "0.1"}, ()), False, "_maximum_scalar"),
+        (Node("LeakyReLU", "a", {"act_type": "leaky"}, ()), False, "LeakyReLU"),
+        (Node("Pooling", "p", {"pool_type": "max"}, ()), False, "MaxPool"),
+        (
+            Node("Pooling", "p", {"global_pool": "True", "pool_type": "avg"}, ()),
+            False,
+            "GlobalAvgPool",
+        ),
+    ],
+)
+def test_relus_are_known_in_every_form(node, is_relu, kind):
+    assert (node.is_relu, node.kind) == (is_relu, kind)
