@@ -24,7 +24,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
@@ -355,6 +355,7 @@ def _from_hub(entry: ModelEntry, folder: Path, progress: bool) -> LocatedWeights
 def _hub_file(repo: str, endpoint: str, progress: bool) -> Path:
     """The repository's safetensors file in Hugging Face's own cache, fetched if need be."""
     import huggingface_hub
+    import huggingface_hub.utils
 
     hub: Any = huggingface_hub  # its type hints differ from release to release
     found = hub.try_to_load_from_cache(repo, HUB_FILE)
@@ -429,19 +430,17 @@ def _download(url: str, file: IO[bytes], label: str, progress: bool) -> None:
     """Fetch a URL into an open file, with one bar; a body that breaks off is resumed once."""
     done = 0
     problem = ""
-    with tqdm(
-        desc=label,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=None if progress else True,
-    ) as bar:
+    bar: tqdm[Any] | None = None
+    with ExitStack() as closing:
         for _attempt in range(2):
             request = urllib.request.Request(url, headers={"User-Agent": "cnnviz"})
             if done:
                 request.add_header("Range", f"bytes={done}-")
             try:
                 with _open(request, urllib.request.build_opener()) as response:
+                    if bar is None:
+                        # Not before there is an answer: a refusal is no download.
+                        bar = closing.enter_context(_bar(label, progress))
                     if done and response.status != HTTPStatus.PARTIAL_CONTENT:
                         done = 0
                         file.seek(0)
@@ -450,7 +449,8 @@ def _download(url: str, file: IO[bytes], label: str, progress: bool) -> None:
                     length = response.headers.get("Content-Length")
                     total = done + int(length) if length else None
                     bar.total = total
-                    while chunk := response.read(_CHUNK):
+                    # read1() gives what there is; read() would lose it if the rest never came.
+                    while chunk := response.read1(_CHUNK):
                         _write(file, chunk)
                         done += len(chunk)
                         bar.update(len(chunk))
@@ -465,6 +465,17 @@ def _download(url: str, file: IO[bytes], label: str, progress: bool) -> None:
                 if not done:
                     break
     raise _UnavailableError(problem)
+
+
+def _bar(label: str, progress: bool) -> tqdm[Any]:
+    """A bar for bytes on stderr; ``disable=None`` is tqdm's word for "on a terminal only"."""
+    return tqdm(
+        desc=label,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=None if progress else True,
+    )
 
 
 def _open(request: urllib.request.Request, opener: urllib.request.OpenerDirector) -> Any:
