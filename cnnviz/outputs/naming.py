@@ -53,7 +53,7 @@ class OutputStem:
                 ``numbered``.
         """
         number = "" if target is None else f"_{target}"
-        return self.path.with_name(f"{self.path.name}{number}{suffix}")
+        return PurePosixPath(f"{self.path}{number}{suffix}")
 
 
 def plan(
@@ -204,11 +204,11 @@ def _candidates(source: Source) -> list[str]:
     relative = [
         part for part in source.relative.parts if part not in ("..", source.relative.anchor)
     ]
-    relative = relative or [source.path.name or "picture"]
     path = PurePath(os.path.abspath(source.path))
+    relative = relative or [path.name or "picture"]
     above = [part for part in path.parts if part != path.anchor][: -len(relative)]
     whole = relative[-1]
-    stem = PurePath(whole).stem
+    stem = os.path.splitext(whole)[0]  # unlike pathlib's stem, never "."
     result = []
     for folders in range(_FOLDERS_ABOVE + 1):
         if folders > len(above):

@@ -1,0 +1,185 @@
+"""Names: the contract's examples, and that no two files are ever the same."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import unicodedata
+from pathlib import Path, PurePath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnviz.inputs import Source
+from cnnviz.outputs.naming import plan
+
+SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
+
+
+def source(path, relative=None):
+    return Source(Path(path), str(path), PurePath(relative or Path(path).name))
+
+
+def below(folder, *names):
+    return [source(f"{folder}/{name}", name) for name in names]
+
+
+def stems(sources, **options):
+    return [str(stem.path) for stem in plan(sources, SUFFIXES, **options)]
+
+
+def test_the_contracts_example():
+    (stem,) = plan(below("photos", "a/cat.jpg"), SUFFIXES)
+
+    assert [str(stem.file(suffix)) for suffix in SUFFIXES] == [
+        "a/cat_original.png",
+        "a/cat_gradcam.png",
+        "a/cat_guided_gradcam.png",
+        "a/cat_saliency.png",
+        "a/cat.npz",
+    ]
+    assert str(stem.file("_gradcam.png", 281)) == "a/cat_281_gradcam.png"
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (below("p", "cat.jpg", "cat.png", "dog.png"), ["cat.jpg", "cat.png", "dog"]),
+        (below("p", "cat.jpg", "a/cat.png"), ["cat", "a/cat"]),
+        (below("p", "v1.2.jpg", "noext", ".jpg"), ["v1.2", "noext", ".jpg"]),
+        # two folders, or two files, of the same name: what is above them tells them apart
+        ([source("a/x.jpg"), source("b/x.jpg")], ["a/x", "b/x"]),
+        (below("a", "s/x.jpg") + below("b", "s/x.jpg"), ["a/s/x", "b/s/x"]),
+        (below("1/a", "x.jpg") + below("2/a", "x.jpg"), ["1/a/x", "2/a/x"]),
+        # one name ends as another's suffix begins
+        (below("p", "cat.jpg", "cat_guided.jpg"), ["cat.jpg", "cat_guided.jpg"]),
+        (below("p", "cat.jpg", "cat_original.jpg"), ["cat", "cat_original"]),
+        # on a file system that ignores case these would be one file; capitals sort first
+        (below("p", "cat.jpg", "Cat.png"), ["cat.jpg", "Cat.png"]),
+        (below("p", "cat.jpg", "Cat.jpg"), ["cat.jpg-2", "Cat.jpg"]),
+        # a folder stands where a file would be
+        (below("p", "cat.jpg", "cat_original.png/x.jpg"), ["cat.jpg", "cat_original.png/x"]),
+        (below("p", "cat.jpg", "cat.npz/x.jpg"), ["cat.jpg", "cat.npz/x"]),
+    ],
+)
+def test_collisions(sources, expected):
+    assert stems(sources) == expected
+    assert stems(sources[::-1]) == expected[::-1]
+
+
+def test_an_index_in_the_name_counts_only_where_there_may_be_one():
+    sources = below("p", "cat.jpg", "cat_281.jpg", "dog_281_guided.jpg", "dog.jpg")
+
+    plain = ["cat", "cat_281", "dog_281_guided", "dog"]
+    longer = ["cat.jpg", "cat_281.jpg", "dog_281_guided.jpg", "dog.jpg"]
+    assert stems(sources, numbered=False) == plain
+    assert stems(sources, numbered=True) == longer
+
+
+def test_accents_typed_in_two_ways_are_one_name():
+    composed, apart = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
+    assert composed != apart
+
+    names = stems(below("p", composed, apart))
+
+    assert len({unicodedata.normalize("NFC", name) for name in names}) == 2
+
+
+def test_names_stay_inside_whatever_a_source_claims():
+    sources = [
+        source("/etc/passwd.png", "/etc/passwd.png"),
+        source("x/../../y.png", "../../y.png"),
+        source("..", "."),
+    ]
+    for name in stems(sources):
+        assert not os.path.isabs(name)
+        assert ".." not in name.split("/")
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "猫", "\udcff"])
+def test_long_names_are_shortened_to_what_file_systems_take(letter, tmp_path):
+    size = len(os.fsencode(letter))
+    names = [letter * (250 // size) + f"{end}.jpg" for end in "1"]
+    names += [letter * (240 // size) + f"{end}.jpg" for end in "12"]
+    sources = below("p", *names)
+
+    files = [stem.file(suffix, 9999999) for stem in plan(sources, SUFFIXES) for suffix in SUFFIXES]
+
+    assert len(set(files)) == len(files)
+    for file in files:
+        (tmp_path / file).write_bytes(b"")  # the file system agrees
+    assert stems(sources) == stems(sources[::-1])[::-1]
+
+
+def test_hundreds_of_the_same_name():
+    sources = [
+        source(f"{a}/{b}/{c}/{d}/x.jpg") for a, b, c, d in itertools.product("pqrs", repeat=4)
+    ]
+    names = stems(sources)
+
+    assert len(set(names)) == len(names)
+    # three folders above are used; what they do not tell apart is numbered
+    assert set(names) == {"x.jpg", *(f"x.jpg-{number}" for number in range(2, 257))}
+
+
+part = st.one_of(
+    st.sampled_from(["a", "A", "cat", "Cat", "cat_guided", "cat_281", "cat_281_guided", "cat.npz"]),
+    st.sampled_from(
+        ["cat_original.png", "cat_7_gradcam.png", "cat.jpg", "cat.jpg-2", "é", "e\u0301"]
+    ),
+    st.sampled_from(["x" * 249, "x" * 250, "ß", "ss", "\udcfe", "..", "cat_guided_guided"]),
+    st.text(
+        st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=6
+    ),
+)
+file_name = st.builds(
+    lambda stem, end: stem + end, part, st.sampled_from([".jpg", ".png", "", ".JPG"])
+)
+path_parts = st.tuples(st.lists(part, max_size=3), st.lists(part, max_size=2), file_name)
+
+
+def folded(name):
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+@given(
+    st.lists(
+        path_parts,
+        max_size=12,
+        unique_by=lambda parts: os.path.abspath(
+            "/".join(["/root", *parts[0], *parts[1], parts[2]])
+        ),
+    ),
+    st.booleans(),
+)
+@settings(max_examples=500, deadline=None)
+def test_no_two_files_are_ever_the_same(entries, numbered):
+    sources = [
+        source("/".join(["/root", *above, *inner, name]), "/".join([*inner, name]))
+        for above, inner, name in entries
+    ]
+    planned = plan(sources, SUFFIXES, numbered=numbered)
+    targets = [None, 281, 7] if numbered else [None]
+    files = [
+        str(stem.file(suffix, target))
+        for stem in planned
+        for suffix in SUFFIXES
+        for target in targets
+    ]
+
+    assert len(planned) == len(sources)
+    keys = [folded(file) for file in files]
+    assert len(set(keys)) == len(keys)
+    folders = {str(parent) for key in keys for parent in PurePath(key).parents}
+    assert folders.isdisjoint(keys)  # no file where a folder has to be
+    for file in files:
+        assert not file.startswith("/")
+        assert ".." not in file.split("/")
+        assert len(os.fsencode(file.rpartition("/")[2])) <= 255
+
+    shuffled = list(zip(sources, planned))
+    random.Random(0).shuffle(shuffled)
+    again = plan([entry for entry, _ in shuffled], SUFFIXES, numbered=numbered)
+    assert again == [stem for _, stem in shuffled]
