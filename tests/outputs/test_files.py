@@ -1,0 +1,321 @@
+"""Files: whole or not there, readable by others, and never over somebody else's."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path, PurePath
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cnnviz
+from cnnviz.errors import CnnvizError, ExitCode, PictureError, UsageError
+from cnnviz.outputs import files
+from cnnviz.outputs.files import (
+    OutputFolder,
+    check_output_folder,
+    write_npz,
+    write_png,
+    written_by_cnnviz,
+)
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(0).integers(0, 256, (13, 21, 3), dtype=np.uint8)
+
+
+# --- what is in them -----------------------------------------------------------------------------
+
+
+def test_png_is_what_pillow_reads_in_colour_and_grey(tmp_path, picture):
+    write_png(tmp_path / "c.png", picture)
+    write_png(tmp_path / "g.png", picture[:, :, 0])
+
+    colour, grey = Image.open(tmp_path / "c.png"), Image.open(tmp_path / "g.png")
+    assert (colour.mode, grey.mode) == ("RGB", "L")
+    assert (np.asarray(colour) == picture).all()
+    assert (np.asarray(grey) == picture[:, :, 0]).all()
+    assert colour.text == {"Software": f"cnnviz {cnnviz.__version__}"}
+    Image.open(tmp_path / "c.png").verify()  # checks the checksum of every chunk
+
+
+def test_npz_is_what_numpy_reads(tmp_path):
+    arrays = {
+        "input": np.random.default_rng(1).standard_normal((3, 8, 8)).astype(np.float32),
+        "target": 281,
+        "layer": "features.28",
+        "turned": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        "empty": np.zeros((0, 3)),
+    }
+    write_npz(tmp_path / "a.npz", arrays)
+
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as read:
+        assert sorted(read.files) == sorted(arrays)
+        for name, value in arrays.items():
+            assert np.array_equal(read[name], value)
+        assert read["input"].dtype == np.float32
+        assert int(read["target"]) == 281
+        assert str(read["layer"]) == "features.28"
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert archive.testzip() is None
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path, picture):
+    for name in ("a", "b"):
+        write_png(tmp_path / f"{name}.png", picture)
+        write_npz(tmp_path / f"{name}.npz", {"x": picture})
+
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 1), (4,)])
+def test_only_pictures_become_png(tmp_path, shape):
+    with pytest.raises(PictureError, match="uint8"):
+        write_png(tmp_path / "x.png", np.zeros(shape, np.uint8))
+    with pytest.raises(PictureError, match="float32"):
+        write_png(tmp_path / "x.png", np.zeros((4, 4, 3), np.float32))
+    assert os.listdir(tmp_path) == []
+
+
+def test_objects_do_not_become_npz(tmp_path):
+    with pytest.raises(PictureError, match="'bad' cannot be written"):
+        write_npz(tmp_path / "x.npz", {"good": 1, "bad": np.array([{}, None], object)})
+    assert os.listdir(tmp_path) == []
+
+
+def test_others_may_read_them_as_the_umask_says(tmp_path, picture):
+    before = os.umask(0o027)
+    try:
+        write_png(tmp_path / "x.png", picture)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x.png").stat().st_mode) == 0o640
+
+
+# --- whole or not there --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_failure_leaves_what_was_there(tmp_path, picture, monkeypatch, error, there_before):
+    path = tmp_path / "x.png"
+    if there_before:
+        write_png(path, picture)
+    before = path.read_bytes() if there_before else None
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CnnvizError
+    with pytest.raises(expected) as caught:
+        write_png(path, 255 - picture)
+
+    assert os.listdir(tmp_path) == (["x.png"] if there_before else [])
+    if there_before:
+        assert path.read_bytes() == before
+    if expected is CnnvizError:
+        assert not isinstance(caught.value, PictureError)  # the run must stop, not go on
+        assert caught.value.exit_code == ExitCode.SOME_FAILED
+        assert "x.png cannot be written: No space left on device" in str(caught.value)
+
+
+def test_running_out_of_room_in_the_middle(tmp_path):
+    """With a real limit of the operating system: 64 KiB a file, for 300 KiB of noise."""
+    program = """
+import resource, sys
+import numpy as np
+from cnnviz.errors import CnnvizError
+from cnnviz.outputs import write_npz, write_png
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
+for write, name, content in ((write_png, "x.png", noise), (write_npz, "x.npz", {"x": noise})):
+    try:
+        write(sys.argv[1] + "/" + name, content)
+    except CnnvizError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(cnnviz.__file__).parents[1],
+    )
+    assert done.stdout.count("cannot be written: File too large") == 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_never_sees_a_half_file(tmp_path):
+    path = tmp_path / "x.png"
+    pictures = [np.full((200, 200, 3), level, np.uint8) for level in (10, 200)]
+    write_png(path, pictures[0])
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            for picture in pictures:
+                write_png(path, picture)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            seen = np.asarray(Image.open(io.BytesIO(path.read_bytes())))
+            assert seen.min() == seen.max()
+            assert seen[0, 0, 0] in (10, 200)
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path, picture):
+    name = "x" * 251 + ".png"
+    write_png(tmp_path / name, picture)
+
+    assert os.listdir(tmp_path) == [name]
+
+
+# --- never over somebody else's ------------------------------------------------------------------
+
+
+def test_our_own_files_are_replaced(tmp_path, picture):
+    write_png(tmp_path / "x.png", picture)
+    write_npz(tmp_path / "x.npz", {"a": 1})
+    assert written_by_cnnviz(tmp_path / "x.png")
+    assert written_by_cnnviz(tmp_path / "x.npz")
+
+    write_png(tmp_path / "x.png", 255 - picture)
+    write_npz(tmp_path / "x.npz", {"a": 2})
+
+    assert (np.asarray(Image.open(tmp_path / "x.png")) == 255 - picture).all()
+    assert np.load(tmp_path / "x.npz")["a"] == 2
+
+
+def theirs(kind):
+    buffer = io.BytesIO()
+    if kind == "png":
+        Image.new("RGB", (9, 9)).save(buffer, "PNG")
+    elif kind == "png with a text":
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_text("Software", "another cnnviz 1")
+        Image.new("RGB", (9, 9)).save(buffer, "PNG", pnginfo=info)
+    elif kind == "npz":
+        np.savez(buffer, a=1)
+    elif kind == "npz that mentions it":
+        np.savez(buffer, a="cnnviz 0.1.0")
+    elif kind == "text":
+        buffer.write(b"cnnviz 0.1.0")
+    return buffer.getvalue()
+
+
+KINDS = ["png", "png with a text", "npz", "npz that mentions it", "text", "empty"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_peoples_files_are_not(tmp_path, picture, kind):
+    content = theirs(kind)
+    for name, write in (("x.png", write_png), ("x.npz", write_npz)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(PictureError, match=f"{name} exists and was not written by cnnviz"):
+            write(tmp_path / name, picture if write is write_png else {"a": 1})
+        assert (tmp_path / name).read_bytes() == content
+    assert sorted(os.listdir(tmp_path)) == ["x.npz", "x.png"]
+
+
+def test_neither_are_folders_and_dead_links(tmp_path, picture):
+    (tmp_path / "x.png").mkdir()
+    (tmp_path / "y.png").symlink_to("nowhere")
+    for name in ("x.png", "y.png"):
+        with pytest.raises(PictureError, match="not written by cnnviz"):
+            write_png(tmp_path / name, picture)
+    assert (tmp_path / "y.png").is_symlink()
+
+
+def test_an_input_is_not_overwritten_even_if_it_is_ours(tmp_path, picture):
+    """Somebody explains a picture that cnnviz wrote: by its path, a link, or in a roundabout way."""
+    write_png(tmp_path / "x.png", picture)
+    (tmp_path / "link.png").symlink_to("x.png")
+    (tmp_path / "sub").mkdir()
+    for given in ("x.png", "link.png", "sub/../x.png"):
+        folder = OutputFolder(tmp_path, [tmp_path / "missing.jpg", tmp_path / given])
+        with pytest.raises(PictureError, match="is an input of this run"):
+            folder.write_png(PurePath("x.png"), 255 - picture)
+    assert (np.asarray(Image.open(tmp_path / "x.png")) == picture).all()
+
+    OutputFolder(tmp_path, [tmp_path / "sub"]).write_png(PurePath("x.png"), 255 - picture)
+    assert (np.asarray(Image.open(tmp_path / "x.png")) == 255 - picture).all()
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+def test_folders_are_made_as_needed(tmp_path, picture):
+    folder = OutputFolder(tmp_path / "out" / "new")
+    assert not (tmp_path / "out").exists()
+
+    path = folder.write_png(PurePath("a/b/cat_gradcam.png"), picture)
+    other = folder.write_npz(PurePath("a/b/cat.npz"), {"a": 1})
+
+    assert path == tmp_path / "out/new/a/b/cat_gradcam.png"
+    assert sorted(os.listdir(path.parent)) == ["cat.npz", "cat_gradcam.png"]
+    assert other.exists()
+
+
+@pytest.mark.parametrize("relative", ["../x.png", "a/../../x.png", "/tmp/x.png"])
+def test_nothing_is_written_outside(tmp_path, picture, relative):
+    with pytest.raises(PictureError, match="inside the output folder"):
+        OutputFolder(tmp_path / "out").write_png(PurePath(relative), picture)
+
+
+def test_a_file_where_a_folder_has_to_be(tmp_path, picture):
+    (tmp_path / "a").write_bytes(b"mine")
+    for relative in ("a/x.png", "a/b/x.png"):
+        with pytest.raises(PictureError, match="cannot be made: a file"):
+            OutputFolder(tmp_path).write_png(PurePath(relative), picture)
+    assert (tmp_path / "a").read_bytes() == b"mine"
+
+
+def test_check_accepts_what_can_be_made_and_makes_nothing(tmp_path, monkeypatch):
+    check_output_folder(tmp_path)
+    check_output_folder(tmp_path / "a" / "b")
+    monkeypatch.chdir(tmp_path)
+    check_output_folder("relative/path")
+    check_output_folder(Path())
+    assert os.listdir(tmp_path) == []
+
+
+def test_check_refuses_files(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "dead").symlink_to("nowhere")
+    for path in ("file", "file/below", "dead", "dead/below"):
+        with pytest.raises(UsageError, match="is no folder"):
+            check_output_folder(tmp_path / path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_to_write(tmp_path, picture):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    for path in ("closed", "closed/below"):
+        with pytest.raises(UsageError, match="no permission to write"):
+            check_output_folder(tmp_path / path)
+    with pytest.raises(CnnvizError, match="cannot be written: Permission denied"):
+        write_png(tmp_path / "closed/x.png", picture)
+    with pytest.raises(CnnvizError, match="cannot be made: Permission denied"):
+        OutputFolder(tmp_path / "closed").write_png(PurePath("a/x.png"), picture)
+
+
+def test_check_refuses_a_file_system_that_cannot_be_written_to():
+    with pytest.raises(UsageError, match=r"no permission to write|is no folder"):
+        check_output_folder("/proc/self/explanations")
