@@ -244,7 +244,7 @@ def test_neither_are_folders_and_dead_links(tmp_path, picture):
 
 
 def test_an_input_is_not_overwritten_even_if_it_is_ours(tmp_path, picture):
-    """Somebody explains a picture that cnnviz wrote: by its path, a link, or in a roundabout way."""
+    """Somebody explains a picture that cnnviz wrote: by its path, a link, a detour."""
     write_png(tmp_path / "x.png", picture)
     (tmp_path / "link.png").symlink_to("x.png")
     (tmp_path / "sub").mkdir()
