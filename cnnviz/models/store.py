@@ -355,10 +355,12 @@ def _from_hub(entry: ModelEntry, folder: Path, progress: bool) -> LocatedWeights
 def _hub_file(repo: str, endpoint: str, progress: bool) -> Path:
     """The repository's safetensors file in Hugging Face's own cache, fetched if need be."""
     import huggingface_hub
+    import huggingface_hub.constants
     import huggingface_hub.utils
 
     hub: Any = huggingface_hub  # its type hints differ from release to release
-    found = hub.try_to_load_from_cache(repo, HUB_FILE)
+    cache = hub.constants.HF_HUB_CACHE
+    found = hub.try_to_load_from_cache(repo, HUB_FILE, cache_dir=cache)
     if isinstance(found, str):
         return Path(found)
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -370,7 +372,13 @@ def _hub_file(repo: str, endpoint: str, progress: bool) -> Path:
     try:
         with _hub_quiet(hub, progress):
             return Path(
-                hub.hf_hub_download(repo, HUB_FILE, endpoint=endpoint, etag_timeout=TIMEOUT_SECONDS)
+                hub.hf_hub_download(
+                    repo,
+                    HUB_FILE,
+                    cache_dir=cache,
+                    endpoint=endpoint,
+                    etag_timeout=TIMEOUT_SECONDS,
+                )
             )
     # Which errors there are depends on the release and on the HTTP library that it uses.
     except Exception as error:

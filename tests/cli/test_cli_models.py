@@ -66,7 +66,7 @@ def test_loads_neither_mxnet_nor_the_hub():
         "from cnnviz import cli\n"
         "status = cli.run(['models'])\n"
         "heavy = {'mxnet', 'huggingface_hub', 'safetensors'} & set(sys.modules)\n"
-        "print(status, sorted(heavy), file=sys.stderr)"
+        "print(int(status), sorted(heavy), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

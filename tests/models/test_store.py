@@ -136,6 +136,7 @@ class Site:
         handler.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in reply.headers.items():
             handler.send_header(name, value)
+        handler.send_header("Connection", "close")
         handler.end_headers()
         handler.close_connection = True
         if head:
@@ -312,7 +313,12 @@ def test_falls_back_to_hugging_face(home, site, whole, capfd):
 
 def test_hugging_faces_own_cache_is_used_without_network(home, site, whole, monkeypatch):
     serve_hub(site)
-    huggingface_hub.hf_hub_download(f"timm/{NAME}.tv_in1k", "model.safetensors", endpoint=site.url)
+    huggingface_hub.hf_hub_download(
+        f"timm/{NAME}.tv_in1k",
+        "model.safetensors",
+        endpoint=site.url,
+        cache_dir=huggingface_hub.constants.HF_HUB_CACHE,
+    )
     site.replies.clear()
     site.asked.clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
