@@ -1,6 +1,6 @@
 """Every network that ``--model`` takes by name, and how to get it ready for use.
 
-Listing, looking up and shapes need no MXNet; only :func:`load_block` imports it.
+Listing, looking up and shapes need no MXNet; building and loading import it.
 """
 
 from __future__ import annotations
@@ -119,17 +119,20 @@ def build_block(entry: ModelEntry, classes: int | None = None) -> Any:
     return getattr(zoo, entry.builder)(prefix="", classes=classes or _IMAGENET_CLASSES)
 
 
-def load_block(
+def load_weights(
+    block: Any,
     entry: ModelEntry,
     weights: Path | None = None,
     *,
     classes: int | None = None,
     progress: bool = True,
     notify: Callable[[str], None] | None = None,
-) -> tuple[Any, WeightsInfo]:
-    """Build a network and set its weights.
+) -> WeightsInfo:
+    """Set the weights of a network that was built without.
 
     Args:
+        block: What :func:`build_block` returned for the entry. Afterwards it is on the CPU, with
+            ``grad_req="null"`` on every parameter.
         entry: Which network.
         weights: A file of any kind that :func:`cnnviz.models.converters.read_weights` takes;
             ``None`` finds or downloads the network's own.
@@ -137,10 +140,6 @@ def load_block(
             classes.
         progress: Whether a download may show a bar.
         notify: Called with a sentence when there is something to wait for.
-
-    Returns:
-        A ``HybridBlock`` on the CPU with ``grad_req="null"`` on every parameter, and what its
-        weights are.
 
     Raises:
         WeightsError: The weights cannot be had or read, or belong to another network.
@@ -156,6 +155,7 @@ def load_block(
     # The digest of 553 MB takes as long as the rest; it is worked out beside it.
     with ThreadPoolExecutor(max_workers=1) as pool:
         digest = pool.submit(_sha256, located.path)
+        others: dict[str, Shapes] = {}
         if entry.family == "vgg":
             count = classes or _IMAGENET_CLASSES
             expected: Mapping[str, tuple[int, ...]] = parameter_shapes(entry, count)
@@ -164,20 +164,14 @@ def load_block(
                 for other in entries()
                 if other.family == "vgg" and other is not entry
             }
-            # Matched before the network is built: a wrong file is told at once.
-            matched = converters.match(
-                arrays, expected, network=entry.name, source=str(located.path), others=others
-            )
-            block = build_block(entry, count)
         else:
-            block = build_block(entry)
             expected = {n: p.shape for n, p in block._collect_params_with_prefix().items()}
-            matched = converters.match(
-                arrays, expected, network=entry.name, source=str(located.path)
-            )
+        matched = converters.match(
+            arrays, expected, network=entry.name, source=str(located.path), others=others
+        )
         block.collect_params().setattr("grad_req", "null")
         params.assign(block, matched)
-        return block, WeightsInfo(located.path, digest.result(), located.source)
+        return WeightsInfo(located.path, digest.result(), located.source)
 
 
 def _sha256(path: Path) -> str:
@@ -247,7 +241,7 @@ _ENTRIES: dict[str, ModelEntry] = {
         name="demo",
         family="demo",
         builder="demo",
-        parameters=406_472,
+        parameters=458_904,
         download_bytes=None,
         input=InputSpec(),
         default_layer="features.26",
