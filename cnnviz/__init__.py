@@ -1,6 +1,46 @@
 """cnnviz shows where a convolutional network looked.
 
-Importing this package is cheap: it does not import MXNet, OpenCV or NumPy.
+    import cnnviz
+    explainer = cnnviz.load_explainer("demo")
+    picture = cnnviz.read_picture("photo.jpg")
+    (explanation,) = explainer.explain([explainer.prepare(picture)])
+    pictures = explanation.draw(picture, cnnviz.Style()).pictures
+
+Importing this package is cheap: the names below are looked up when they are first used, and MXNet,
+OpenCV and NumPy come with them.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cnnviz.explainer import Explainer as Explainer
+    from cnnviz.explainer import Explanation as Explanation
+    from cnnviz.explainer import Style as Style
+    from cnnviz.explainer import choose_methods as choose_methods
+    from cnnviz.explainer import load_explainer as load_explainer
+    from cnnviz.inputs import read_picture as read_picture
+    from cnnviz.network import Network as Network
+    from cnnviz.preprocessing import InputSpec as InputSpec
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "Explainer": "cnnviz.explainer",
+    "Explanation": "cnnviz.explainer",
+    "InputSpec": "cnnviz.preprocessing",
+    "Network": "cnnviz.network",
+    "Style": "cnnviz.explainer",
+    "choose_methods": "cnnviz.explainer",
+    "load_explainer": "cnnviz.explainer",
+    "read_picture": "cnnviz.inputs",
+}
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,19 @@ import numpy.typing as npt
 from cnnviz import render
 from cnnviz.attribution import DEFAULT_METHODS, METHODS, Method, Saliency, gather
 from cnnviz.errors import PictureError, UsageError
-from cnnviz.network import Layer, Network
-from cnnviz.preprocessing import InputSpec, PictureSize, Prepared, canvas, prepare, to_picture
+from cnnviz.models import catalog
+from cnnviz.models.catalog import ModelEntry, WeightsInfo
+from cnnviz.network import Architecture, Layer, Network
+from cnnviz.network.runtime import context, parse_device
+from cnnviz.preprocessing import (
+    InputSpec,
+    PictureSize,
+    Prepared,
+    canvas,
+    output_shape,
+    prepare,
+    to_picture,
+)
 
 Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -39,6 +51,16 @@ class Style:
     size: PictureSize = "default"
     colormap: str = render.COLORMAPS[0]
     alpha: float = render.DEFAULT_ALPHA
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail later, at every picture."""
+        output_shape((1, 1), self.size)
+        if self.colormap not in render.COLORMAPS:
+            raise UsageError(
+                f"There is no colour map '{self.colormap}': use {', '.join(render.COLORMAPS)}."
+            )
+        if not 0 <= self.alpha <= 1:
+            raise UsageError(f"alpha lies between 0 and 1; {self.alpha} was given.")
 
 
 @dataclass(frozen=True)
@@ -171,8 +193,10 @@ class Explainer:
         layer: str | None = None,
         methods: Sequence[Method] | None = None,
         resize: str = "stretch",
+        entry: ModelEntry | None = None,
+        weights: WeightsInfo | None = None,
     ) -> None:
-        """Put the parts together.
+        """Put the parts together; :func:`load_explainer` does it for a network of the catalogue.
 
         Args:
             network: the network.
@@ -181,6 +205,8 @@ class Explainer:
             layer: the target layer's name; None for the network's default.
             methods: what to attribute with; Grad-CAM, guided Grad-CAM and saliency by default.
             resize: ``stretch`` or ``crop``, see :func:`cnnviz.preprocessing.prepare`.
+            entry: for the record, which network of the catalogue this is.
+            weights: for the record, which weights.
 
         Raises:
             UsageError: no such layer, or another number of names than of classes.
@@ -196,6 +222,8 @@ class Explainer:
         self.layer = network.layer(layer)
         self.methods = choose_methods() if methods is None else tuple(methods)
         self.resize = resize
+        self.entry = entry
+        self.weights = weights
 
     def prepare(self, picture: Picture) -> Prepared:
         """What the network is fed for a uint8 (H, W, 3) RGB picture."""
@@ -258,3 +286,66 @@ class Explainer:
                 )
             )
         return results
+
+
+def load_explainer(
+    model: str = "vgg16",
+    *,
+    weights: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    ctx: str = "cpu",
+    layer: str | None = None,
+    methods: Sequence[Method] | None = None,
+    resize: str = "stretch",
+    progress: bool = True,
+    notify: Callable[[str], None] | None = None,
+) -> Explainer:
+    """Build a network of the catalogue, load its weights and make it ready to explain.
+
+    Whatever can be known to be wrong without weights is told before they are looked for.
+
+    Args:
+        model: a name that ``cnnviz models`` lists.
+        weights: a file; None for the network's own, found or downloaded.
+        labels: class names, as many as the weights have outputs; None for the network's own.
+        ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
+        layer: the target layer's name; None for the network's default.
+        methods: what to attribute with, see :func:`choose_methods`.
+        resize: ``stretch`` or ``crop``.
+        progress: whether a download may show a bar.
+        notify: called with a sentence when there is something to wait for.
+
+    Raises:
+        UsageError: there is no such network, layer or device name.
+        DeviceError: the device cannot be used.
+        WeightsError: the weights cannot be had or read, or belong to another network.
+    """
+    entry = catalog.get(model)
+    names = catalog.labels(entry) if labels is None else tuple(labels)
+    device = parse_device(ctx)
+    context(device)
+    block = catalog.build_block(entry, len(names))
+    architecture = Architecture.from_block(
+        block, (len(entry.input.mean), entry.input.height, entry.input.width)
+    )
+    if layer is not None:
+        architecture.layer(layer)
+    found = catalog.load_weights(
+        block,
+        entry,
+        None if weights is None else Path(weights),
+        classes=len(names),
+        progress=progress,
+        notify=notify,
+    )
+    network = Network.with_parameters_of(block, architecture, str(device))
+    return Explainer(
+        network,
+        entry.input,
+        names,
+        layer=layer,
+        methods=methods,
+        resize=resize,
+        entry=entry,
+        weights=found,
+    )

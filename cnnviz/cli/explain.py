@@ -16,7 +16,7 @@ from cnnviz.errors import UsageError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from cnnviz.explainer import Score
+    from cnnviz.explainer import Explainer, Score
     from cnnviz.pipeline import Outcome
 
 
@@ -132,53 +132,36 @@ def _explain(
         raise UsageError("--json prints and --quiet does not: choose one.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.attribution import DEFAULT_METHODS
-    from cnnviz.explainer import Explainer, Style, choose_methods
+    from cnnviz.explainer import Style, choose_methods, load_explainer
     from cnnviz.inputs import find_pictures
     from cnnviz.models import catalog
     from cnnviz.models.labels import read_labels, resolve_target
-    from cnnviz.network import Architecture, Network
-    from cnnviz.network.runtime import context, parse_device
+    from cnnviz.network.runtime import parse_device
     from cnnviz.outputs import check_output_folder
     from cnnviz.pipeline import Run
 
     entry = catalog.get(model)
-    device = parse_device(ctx)
+    parse_device(ctx)
     names = catalog.labels(entry) if labels is None else read_labels(Path(labels))
     index = resolve_target(target, names, len(names))
     chosen = choose_methods(methods or DEFAULT_METHODS, saliency)
+    style = Style(size, colormap, alpha)
     check_output_folder(output)
     sources = find_pictures(inputs, exclude=output)
-
-    context(device)
-    shape = (len(entry.input.mean), entry.input.height, entry.input.width)
-    architecture = Architecture.from_block(catalog.build_block(entry, len(names)), shape)
-    if layer is not None:
-        architecture.layer(layer)
-    block, origin = catalog.load_block(
-        entry,
-        None if weights is None else Path(weights),
-        classes=len(names),
+    explainer = load_explainer(
+        model,
+        weights=weights,
+        labels=names,
+        ctx=ctx,
+        layer=layer,
+        methods=chosen,
+        resize=resize,
         progress=not quiet,
         notify=None if quiet else _say,
     )
-    network = Network.from_block(block, shape, str(device))
-    explainer = Explainer(network, entry.input, names, layer=layer, methods=chosen, resize=resize)
     if not quiet:
-        at = explainer.layer
-        _say(
-            f"{entry.name} on {device}, layer {at.name} "
-            f"({at.kind}, {'×'.join(map(str, at.shape))})\n"
-            f"weights {origin.path} ({origin.source}), SHA-256 {origin.sha256}"
-        )
-    run = Run(
-        explainer,
-        sources,
-        output,
-        Style(size, colormap, alpha),
-        index,
-        batch_size,
-        arrays,
-    )
+        _introduce(explainer)
+    run = Run(explainer, sources, output, style, index, batch_size, arrays)
     began = time.monotonic()
     with _progress(len(sources), hidden=quiet) as bar:
         printer = _Printer(bar, as_json=as_json, verbose=verbose, quiet=quiet)
@@ -190,6 +173,19 @@ def _explain(
             f"written to {output}"
         )
     return report.exit_code
+
+
+def _introduce(explainer: Explainer) -> None:
+    """Say once what holds for the whole run: network, device, layer, weights."""
+    from cnnviz.network.architecture import shape_text
+
+    layer, entry, weights = explainer.layer, explainer.entry, explainer.weights
+    _say(
+        f"{entry.name if entry else 'network'} on {explainer.network.device}, "
+        f"layer {layer.name} ({layer.kind}, {shape_text(layer.shape)})"
+    )
+    if weights is not None:
+        _say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
 
 
 def _say(text: str) -> None:

@@ -246,10 +246,14 @@ class Network:
         Raises:
             NetworkError: it cannot be traced, is not a classifier, or is not initialised.
         """
+        return cls.with_parameters_of(block, Architecture.from_block(block, input_shape), ctx)
+
+    @classmethod
+    def with_parameters_of(cls, block: Any, architecture: Architecture, ctx: str) -> Network:
+        """Share the parameters of the initialised block that an architecture was traced from."""
         mx = import_mxnet()
-        architecture = Architecture.from_block(block, input_shape)
         if any(not _known(parameter.shape) for parameter in block.collect_params().values()):
-            block.infer_shape(mx.nd.zeros((1, *input_shape)))
+            block.infer_shape(mx.nd.zeros((1, *architecture.input_shape)))
         parameters = {}
         for name, parameter in block.collect_params().items():
             try:

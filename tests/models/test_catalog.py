@@ -122,6 +122,11 @@ SMALL = {
 }
 
 
+def load(entry, path=None, classes=None, **options):
+    block = catalog.build_block(entry, classes)
+    return block, catalog.load_weights(block, entry, path, classes=classes, **options)
+
+
 @pytest.fixture
 def small(monkeypatch):
     """vgg16, but small: two dense layers on a 3x3 grid."""
@@ -153,7 +158,7 @@ def small(monkeypatch):
 def test_loads_a_file(tmp_path, small):
     path = tmp_path / "w.params"
     write_params(path, small)
-    block, info = catalog.load_block(catalog.get("vgg16"), path)
+    block, info = load(catalog.get("vgg16"), path)
     parameters = block._collect_params_with_prefix()
     assert {p.grad_req for p in parameters.values()} == {"null"}
     for name, array in small.items():
@@ -181,7 +186,7 @@ def test_without_a_file_asks_the_store(tmp_path, small, monkeypatch):
         return store.LocatedWeights(path, "somewhere")
 
     monkeypatch.setattr(store, "ensure_weights", ensure)
-    _, info = catalog.load_block(catalog.get("vgg13"), progress=False)
+    _, info = load(catalog.get("vgg13"), progress=False)
     assert asked == [("vgg13", False)]
     assert (info.path, info.source) == (path, "somewhere")
 
@@ -193,8 +198,8 @@ def test_weights_for_other_classes_need_their_number(tmp_path, small):
     with pytest.raises(
         WeightsError, match=r"output\.weight \(2, 6\) instead of \(5, 6\).*--labels"
     ):
-        catalog.load_block(catalog.get("vgg16"), path)
-    block, _ = catalog.load_block(catalog.get("vgg16"), path, classes=2)
+        load(catalog.get("vgg16"), path)
+    block, _ = load(catalog.get("vgg16"), path, classes=2)
     assert block(import_mxnet().nd.zeros((1, 3, 5, 5))).shape == (1, 2)
 
 
@@ -202,14 +207,14 @@ def test_a_wrong_file_is_told(tmp_path, small):
     path = tmp_path / "w.params"
     write_params(path, {"features.0.weight": small["features.0.weight"]})
     with pytest.raises(WeightsError, match=r"w\.params does not fit vgg16: 5 of 6 parameters"):
-        catalog.load_block(catalog.get("vgg16"), path)
+        load(catalog.get("vgg16"), path)
 
 
 def test_the_demo():
     from cnnviz.models import demo
 
     entry = catalog.get("demo")
-    block, info = catalog.load_block(entry)
+    block, info = load(entry)
     parameters = block._collect_params_with_prefix()
     learned = sum(p.data().size for name, p in parameters.items() if ".running_" not in name)
     assert entry.parameters == learned

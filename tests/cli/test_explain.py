@@ -1,0 +1,369 @@
+"""``cnnviz explain`` from end to end, on the embedded network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from cnnviz.models import demo
+from cnnviz.models.catalog import get
+from cnnviz.network.runtime import import_mxnet
+
+KINDS = ("original", "gradcam", "guided_gradcam", "saliency")
+
+
+def files_below(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def four(*stems):
+    return sorted(f"{stem}_{kind}.png" for stem in stems for kind in KINDS)
+
+
+def test_one_picture(cnnviz, photos, tmp_path):
+    status, out, err = cnnviz("explain", photos / "10.jpg", "--model", "demo", "-o", "out")
+    assert status == 0
+    assert files_below(tmp_path / "out") == four("10")
+    line, *rest = out.splitlines()
+    assert not rest
+    path, _, said = line.partition(": ")
+    assert path == str(photos / "10.jpg")
+    name, index, probability = said.rsplit(" ", 2)
+    assert demo.CLASSES[int(index.strip("()"))] == name
+    assert 1 / 8 < float(probability) <= 1
+    assert get("demo").default_layer in err
+    assert "SHA-256" in err
+    for kind in KINDS:
+        assert cv2.imread(str(tmp_path / f"out/10_{kind}.png")).shape == (60, 80, 3)
+
+
+def test_folder_is_taken_in_natural_order_with_its_sub_folders(cnnviz, photos, tmp_path):
+    status, out, _ = cnnviz("explain", photos, "--model", "demo", "-o", "out")
+    assert status == 0
+    assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [
+        str(photos / name) for name in ("2.png", "10.jpg", "sub/cat.png")
+    ]
+
+
+def test_bad_pictures_are_named_and_the_others_done(cnnviz, photos, tmp_path):
+    (photos / "1_broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    (photos / "empty.jpg").write_bytes(b"")
+    status, out, err = cnnviz("explain", photos, "--model", "demo", "-o", "out", "--json")
+    assert status == 1
+    assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["status"] for record in records] == ["failed", "ok", "ok", "failed", "ok"]
+    for name, record in (("1_broken.png", records[0]), ("empty.jpg", records[3])):
+        assert f"Error: {photos / name}: {record['error']}" in err
+    assert "empty" in records[3]["error"]
+    assert "3 explained, 2 failed" in err
+
+
+def test_json_says_what_was_written(cnnviz, photos, tmp_path):
+    status, out, _ = cnnviz(
+        "explain", photos / "2.png", "--model", "demo", "-o", "out", "--json", "--arrays"
+    )
+    assert status == 0
+    record = json.loads(out)
+    assert record["path"] == str(photos / "2.png")
+    assert sorted(record["files"]) == sorted([*KINDS, "arrays"])
+    assert all(os.path.isfile(path) for path in record["files"].values())
+    assert record["layer"] == get("demo").default_layer
+    total, guided = record["relus_guided"]
+    assert total == guided > 0
+    assert record["seconds"] > 0
+    scores = record["top5"]
+    assert len(scores) == 5
+    assert record["target"] == scores[0]
+    with np.load(record["files"]["arrays"]) as arrays:
+        logits = arrays["logits"].astype(np.float64)
+    order = np.argsort(-logits)[:5]
+    assert [score["index"] for score in scores] == list(order)
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    for score in scores:
+        assert score["name"] == demo.CLASSES[score["index"]]
+        assert score["logit"] == pytest.approx(logits[score["index"]])
+        assert score["probability"] == pytest.approx(probabilities[score["index"]])
+
+
+def test_arrays_are_raw_and_complete(cnnviz, photos, tmp_path):
+    cnnviz("explain", photos / "2.png", "--model", "demo", "-o", "out", "--arrays")
+    arrays = dict(np.load(tmp_path / "out/2.npz"))
+    kinds = {name: (value.shape, value.dtype.kind) for name, value in arrays.items()}
+    assert kinds == {
+        "input": ((3, 224, 224), "f"),
+        "logits": ((8,), "f"),
+        "target": ((), "i"),
+        "layer": ((), "U"),
+        "gradcam": ((14, 14), "f"),
+        "guided_backprop": ((3, 224, 224), "f"),
+        "guided_gradcam": ((3, 224, 224), "f"),
+        "saliency": ((224, 224), "f"),
+    }
+    # The input is what the network is fed: the picture, resized, as (x / 255 - mean) / std.
+    picture = cv2.cvtColor(cv2.imread(str(photos / "2.png")), cv2.COLOR_BGR2RGB)
+    resized = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_LINEAR)
+    expected = (resized / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(arrays["input"], expected.transpose(2, 0, 1), atol=1e-6)
+    saliency = np.abs(arrays["guided_gradcam"]).sum(axis=0)
+    np.testing.assert_allclose(arrays["saliency"], saliency, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", ["3", demo.CLASSES[3], demo.CLASSES[3].upper()])
+def test_target_by_index_or_name(cnnviz, photos, spec):
+    status, out, _ = cnnviz(
+        "explain", photos / "2.png", "--model", "demo", "--target", spec, "--json"
+    )
+    assert status == 0
+    assert json.loads(out)["target"]["index"] == 3
+
+
+def test_explained_class_is_told_apart_from_the_answer(cnnviz, photos):
+    _, out, _ = cnnviz("explain", photos / "2.png", "--model", "demo", "--json")
+    last = json.loads(out)["top5"][-1]
+    _, out, _ = cnnviz("explain", photos / "2.png", "--model", "demo", "--target", last["index"])
+    assert f"; explained: {last['name']} ({last['index']}) " in out
+
+
+def test_verbose_prints_the_five_highest(cnnviz, photos):
+    _, out, _ = cnnviz("explain", photos / "2.png", "--model", "demo", "-v")
+    first, *rest = out.splitlines()
+    assert len(rest) == 6
+    assert first.endswith(rest[0].strip())
+    assert "ReLUs guided" in rest[5]
+
+
+def test_quiet_prints_only_errors(cnnviz, photos):
+    assert cnnviz("explain", photos, "--model", "demo", "-q") == (0, "", "")
+    (photos / "x.png").write_bytes(b"no picture")
+    status, out, err = cnnviz("explain", photos, "--model", "demo", "-q")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"Error: {photos / 'x.png'}: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_methods_can_be_chosen(cnnviz, photos, tmp_path):
+    status, _, _ = cnnviz(
+        *("explain", photos / "2.png", "--model", "demo", "-o", "out"),
+        *("--method", "guided-backprop", "--method", "gradcam"),
+    )
+    assert status == 0
+    assert files_below(tmp_path / "out") == [
+        "2_gradcam.png",
+        "2_guided_backprop.png",
+        "2_original.png",
+    ]
+
+
+def test_another_layer_another_map(cnnviz, photos, tmp_path):
+    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays")
+    assert cnnviz(*arguments, "-o", "a")[0] == 0
+    assert cnnviz(*arguments, "-o", "b", "--layer", "features[0]")[0] == 0
+    assert np.load(tmp_path / "b/2.npz")["layer"] == "features.0"
+    assert np.load(tmp_path / "b/2.npz")["gradcam"].shape != (14, 14)
+
+
+def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path):
+    for size in (1, 3):
+        arguments = ("explain", photos, "--model", "demo", "--arrays", "-o", f"out{size}")
+        assert cnnviz(*arguments, "--batch-size", size)[0] == 0
+    for name in ("2.npz", "10.npz", "sub/cat.npz"):
+        one, three = (np.load(tmp_path / f"out{size}" / name) for size in (1, 3))
+        for key in ("logits", "gradcam", "guided_gradcam", "saliency"):
+            difference = np.linalg.norm(one[key] - three[key])
+            assert difference <= 1e-5 * np.linalg.norm(one[key]), key
+
+
+def test_one_bad_picture_in_a_batch(cnnviz, photos, tmp_path):
+    (photos / "3.png").write_bytes(b"")
+    status, out, _ = cnnviz("explain", photos, "--model", "demo", "-o", "out", "--batch-size", "4")
+    assert status == 1
+    assert len(out.splitlines()) == 3
+    assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [("model", (224, 224)), ("full", (60, 80)), ("40", (30, 40)), ("160", (120, 160))],
+)
+def test_sizes(cnnviz, photos, tmp_path, size, shape):
+    arguments = ("explain", photos / "2.png", "--model", "demo", "-o", "out", "--size", size)
+    assert cnnviz(*arguments)[0] == 0
+    for kind in KINDS:
+        assert cv2.imread(str(tmp_path / f"out/2_{kind}.png")).shape[:2] == shape
+
+
+def test_large_pictures_are_written_with_a_long_side_of_1024(cnnviz, tmp_path, write_picture):
+    write_picture(tmp_path / "large.jpg", shape=(1500, 2000))
+    assert cnnviz("explain", "large.jpg", "--model", "demo", "-o", "out")[0] == 0
+    assert cv2.imread(str(tmp_path / "out/large_saliency.png")).shape == (768, 1024, 3)
+
+
+def test_overlay_follows_alpha_and_colormap(cnnviz, photos, tmp_path):
+    arguments = ("explain", photos / "2.png", "--model", "demo")
+    for name, options in {
+        "none": ("--alpha", "0"),
+        "jet": (),
+        "turbo": ("--colormap", "turbo"),
+    }.items():
+        assert cnnviz(*arguments, "-o", name, *options)[0] == 0
+    pictures = {
+        name: cv2.imread(str(tmp_path / name / "2_gradcam.png"))
+        for name in ("none", "jet", "turbo")
+    }
+    original = cv2.imread(str(tmp_path / "none/2_original.png"))
+    np.testing.assert_array_equal(pictures["none"], original)
+    assert (pictures["jet"] != pictures["turbo"]).any()
+
+
+def test_paths_on_standard_input(photos, tmp_path):
+    paths = f"{photos / '2.png'}\n\n{photos / 'sub/cat.png'}\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "cnnviz", "explain", "-", "--model", "demo", "-o", "out"],
+        input=paths,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert files_below(tmp_path / "out") == four("2", "cat")
+
+
+def test_again_into_the_same_folder(cnnviz, photos, tmp_path):
+    for _ in range(2):
+        assert cnnviz("explain", photos, "--model", "demo", "-o", "out")[0] == 0
+    assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
+
+
+def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_picture):
+    mine = tmp_path / "out/2_gradcam.png"
+    write_picture(mine, 9)
+    before = mine.read_bytes()
+    status, _, err = cnnviz("explain", photos, "--model", "demo", "-o", "out")
+    assert status == 1
+    assert str(mine.relative_to(tmp_path)) in err
+    assert mine.read_bytes() == before
+    # The picture failed as a whole: no other file of it is left.
+    assert files_below(tmp_path / "out") == sorted(["2_gradcam.png", *four("10", "sub/cat")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nosuch.jpg",), "nosuch.jpg"),
+        (("{picture}", "--model", "vgg61"), "vgg16"),
+        (("{picture}", "--layer", "features.82"), "features.28"),
+        (("{picture}", "--layer", "output"), "without height and width"),
+        (("{picture}", "--target", "taby cat"), "tabby"),
+        (("{picture}", "--target", "1000"), "0 to 999"),
+        (("{picture}", "--target", "-1"), "0 to 999"),
+        (("{picture}", "--ctx", "tpu"), "tpu"),
+        (("{picture}", "--method", "cam"), "gradcam"),
+        (("{picture}", "--saliency", "noise"), "deconvnet"),
+        (("{picture}", "--colormap", "rainbowish"), "jet"),
+        (("{picture}", "--alpha", "2"), "alpha"),
+        (("{picture}", "--size", "0"), "size"),
+        (("{picture}", "--size", "big"), "size"),
+        (("{picture}", "--batch-size", "0"), "batch-size"),
+        (("{picture}", "--labels", "nosuch.txt"), "nosuch.txt"),
+        (("{picture}", "--json", "--quiet"), "--quiet"),
+        (("{picture}", "-o", "{picture}"), "is no folder"),
+        (("{picture}", "-o", "{picture}/below"), "is no folder"),
+        (("{picture}", "--nosuch"), "--nosuch"),
+        ((), "INPUT"),
+    ],
+)
+def test_wrong_usage_is_told_before_weights_are_looked_for(
+    cnnviz, photos, tmp_path, monkeypatch, arguments, message
+):
+    """vgg16 has no weights here: had they been looked for, the exit status would be 3."""
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    filled = [argument.format(picture=photos / "2.png") for argument in arguments]
+    status, out, err = cnnviz("explain", *filled)
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "explanations").exists()
+
+
+def test_no_weights_anywhere(cnnviz, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    status, out, err = cnnviz("explain", photos / "2.png")
+    assert (status, out) == (3, "")
+    assert "vgg16" in err
+    assert "--model demo" in err
+    assert "Traceback" not in err
+
+
+def test_file_that_is_no_weights(cnnviz, photos):
+    status, _, err = cnnviz("explain", photos / "2.png", "--weights", photos / "10.jpg")
+    assert status == 3
+    assert "10.jpg" in err
+
+
+@pytest.mark.parametrize("spec", ["gpu", "gpu:3", "gpu(0)"])
+def test_missing_gpu_is_told_before_any_work(cnnviz, photos, tmp_path, spec):
+    mx = import_mxnet()
+    if mx.runtime.Features().is_enabled("CUDA"):
+        pytest.skip("this build of MXNet can use a GPU")
+    status, out, err = cnnviz("explain", photos, "--model", "demo", "--ctx", spec)
+    assert (status, out) == (3, "")
+    assert "mxnet-cu112" in err
+    assert not (tmp_path / "explanations").exists()
+
+
+def test_interrupt_leaves_finished_pictures_whole(tmp_path, write_picture):
+    """Stopped by Ctrl-C somewhere in a long run: exit 130, every picture has four files or none."""
+    for number in range(400):
+        write_picture(tmp_path / f"photos/{number}.png", number)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cnnviz", "explain", "photos", "--model", "demo", "-o", "out"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for _ in range(3):
+            assert process.stdout.readline()
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    names = files_below(tmp_path / "out")
+    stems = {name.split("_")[0] for name in names}
+    assert names == four(*stems)
+    assert 3 <= len(stems) < 400
+    for name in names:
+        assert cv2.imread(str(tmp_path / "out" / name)) is not None
+
+
+def test_reader_of_the_output_that_leaves_early(photos, tmp_path):
+    command = f"'{sys.executable}' -u -m cnnviz explain photos --model demo -o out | head -c 1"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

@@ -1,0 +1,94 @@
+"""The group itself: help, version, layers, and what must not be imported for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import cnnviz as package
+from cnnviz.models import catalog
+
+WITHOUT_MXNET = """
+import sys
+import cnnviz
+assert "numpy" not in sys.modules, "importing cnnviz alone imports NumPy"
+from cnnviz.cli import run
+status = run(sys.argv[1:])
+heavy = {"mxnet", "torch", "huggingface_hub"} & set(sys.modules)
+print("HEAVY", *sorted(heavy))
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["models"], 0),
+        (["models", "--json"], 0),
+        (["explain", "--help"], 0),
+        (["layers", "--help"], 0),
+        (["download", "--help"], 0),
+        (["nosuch"], 2),
+        (["--nosuch"], 2),
+        (["explain"], 2),
+        (["explain", "nosuch.jpg"], 2),
+        (["explain", __file__, "--model", "nosuch"], 2),
+        (["explain", __file__, "--method", "nosuch"], 2),
+        (["explain", __file__, "--colormap", "nosuch"], 2),
+        (["explain", __file__, "--target", "nosuch"], 2),
+        (["explain", __file__, "--ctx", "nosuch"], 2),
+        (["explain", __file__, "-o", __file__], 2),
+        (["layers", "nosuch"], 2),
+        (["download", "nosuch"], 2),
+    ],
+)
+def test_help_listings_and_usage_errors_do_not_import_mxnet(arguments, status, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MXNET, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY"
+    assert "Traceback" not in done.stderr
+
+
+def test_version(cnnviz):
+    status, out, _ = cnnviz("--version")
+    assert status == 0
+    assert package.__version__ in out
+
+
+def test_layers_marks_the_default(cnnviz):
+    status, out, _ = cnnviz("layers", "vgg16_bn")
+    assert status == 0
+    (marked,) = (line for line in out.splitlines() if "default" in line)
+    assert marked.split()[:3] == ["features.41", "BatchNorm", "512×14×14"]
+
+
+def test_layers_as_json(cnnviz):
+    status, out, _ = cnnviz("layers", "demo", "--json")
+    assert status == 0
+    layers = json.loads(out)
+    (default,) = (layer for layer in layers if layer["default"])
+    assert default["name"] == catalog.get("demo").default_layer
+    assert default["spatial"]
+    assert layers[-1]["shape"] == [8]
+    assert not layers[-1]["spatial"]
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_catalogue_and_graph_agree_on_the_default_layer(name):
+    from cnnviz.network import Architecture
+
+    entry = catalog.get(name)
+    architecture = Architecture.from_block(catalog.build_block(entry))
+    assert architecture.default_layer.name == entry.default_layer

@@ -1,0 +1,45 @@
+"""Pictures, and a way to call the command in this process."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def write_picture():
+    """A function that writes smooth colour noise: a picture that no codec finds hard."""
+
+    def write(path, seed=0, shape=(60, 80)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.RandomState(seed).randint(0, 256, (6, 8, 3), np.uint8)
+        pixels = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+        assert cv2.imwrite(str(path), pixels)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def photos(tmp_path, write_picture):
+    """Three pictures in a folder, one in a sub-folder."""
+    for seed, name in enumerate(("2.png", "10.jpg", "sub/cat.png")):
+        write_picture(tmp_path / "photos" / name, seed)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def cnnviz(capfd, monkeypatch, tmp_path):
+    """Run the command in a folder of its own; returns (exit status, stdout, stderr)."""
+    from cnnviz.cli import run
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capfd.readouterr()
+        status = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return int(status), out, err
+
+    return call
