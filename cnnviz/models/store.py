@@ -367,8 +367,7 @@ def _hub_file(repo: str, endpoint: str, progress: bool) -> Path:
         if os.environ.get(variable, "").upper() in _TRUE:
             raise _UnavailableError(f"not asked, because {variable} is set")
     # huggingface_hub tries an unreachable server again for minutes; one question answers sooner.
-    headers = hub.utils.build_hf_headers()
-    _probe(f"{endpoint}/{repo}/resolve/main/{HUB_FILE}", headers)
+    _probe(f"{endpoint}/{repo}/resolve/main/{HUB_FILE}", hub.get_token())
     try:
         with _hub_quiet(hub, progress):
             return Path(
@@ -410,9 +409,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _probe(url: str, headers: dict[str, str]) -> None:
+def _probe(url: str, token: str | None) -> None:
     """Ask whether a file is there; raises with the server's answer if it is not."""
-    request = urllib.request.Request(url, headers=headers, method="HEAD")
+    request = urllib.request.Request(url, headers={"User-Agent": "cnnviz"}, method="HEAD")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
     try:
         _open(request, urllib.request.build_opener(_NoRedirect)).close()
     except urllib.error.HTTPError as error:
@@ -481,7 +482,6 @@ def _bar(label: str, progress: bool) -> tqdm[Any]:
         desc=label,
         unit="B",
         unit_scale=True,
-        unit_divisor=1024,
         disable=None if progress else True,
     )
 
