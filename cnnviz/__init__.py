@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cnnviz.explainer import load_explainer as load_explainer
     from cnnviz.inputs import read_picture as read_picture
     from cnnviz.network import Network as Network
+    from cnnviz.network.runtime import import_mxnet as import_mxnet
     from cnnviz.preprocessing import InputSpec as InputSpec
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ _PUBLIC = {
     "Network": "cnnviz.network",
     "Style": "cnnviz.explainer",
     "choose_methods": "cnnviz.explainer",
+    "import_mxnet": "cnnviz.network.runtime",
     "load_explainer": "cnnviz.explainer",
     "read_picture": "cnnviz.inputs",
 }

@@ -31,6 +31,7 @@ class Evidence:
     """What the network said about a batch of N pictures, for one target each.
 
     Attributes:
+        inputs: (N, channels, H, W) float32, as fed to the network.
         logits: (N, K) float32, before any softmax.
         targets: (N,) int64.
         layer: the target layer.
@@ -41,6 +42,7 @@ class Evidence:
         relus_total: ReLUs in the network.
     """
 
+    inputs: Float32
     logits: Float32
     targets: npt.NDArray[np.int64]
     layer: Layer
@@ -111,6 +113,7 @@ def gather(
             input_gradients[rule] = passed.input_gradients
             guided[rule] = passed.relus_guided
     return Evidence(
+        inputs=batch,
         logits=recorded.logits,
         targets=chosen,
         layer=layer,

@@ -18,17 +18,17 @@ import click
 import cnnviz
 from cnnviz.errors import CnnvizError, ExitCode
 
-_COMMANDS = ("explain", "layers", "models", "download")
+COMMANDS = ("explain", "layers", "models", "download")
 
 
 class _LazyGroup(click.Group):
     """Finds its commands by name in this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"cnnviz.cli.{cmd_name}")
         command: click.Command = module.command
