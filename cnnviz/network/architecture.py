@@ -206,13 +206,14 @@ def _infer_shapes(graph: Graph, input_shape: tuple[int, int, int]) -> dict[int, 
     every = Graph(graph.nodes, tuple(Entry(index) for index in indices))
     symbol = mx.sym.load_json(every.to_json())
     try:
-        _, shapes, _ = symbol.infer_shape(**{DATA: (1, *input_shape)})
+        # infer_shape() would print the error on stdout before it raises it.
+        _, shapes, _ = symbol.infer_shape_partial(**{DATA: (1, *input_shape)})
     except mx.base.MXNetError as error:
         raise NetworkError(
             f"The network does not take pictures of shape {shape_text(input_shape)} "
             f"({first_line(error)})."
         ) from error
-    if shapes is None:
+    if shapes is None or any(not shape or 0 in shape for shape in shapes):
         raise NetworkError(
             f"The shapes inside the network do not follow from an input of "
             f"{shape_text(input_shape)}."

@@ -145,8 +145,15 @@ def context(device: Device) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """The first telling line of an MXNet error, without its C++ stack trace and source position."""
+    """What an MXNet error says, without C++ stack trace, source position and failed condition."""
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not line.startswith(("Traceback", "File", "["))]
-    text = (telling or lines or [type(error).__name__])[0]
-    return re.sub(r"^(Error in operator \S+: |MXNetError: )", "", text).rstrip(". ")
+    text = (telling or lines or [""])[0] or type(error).__name__
+    found = re.fullmatch(
+        r"(?:MXNetError: )?(?:Error in operator (?P<operator>\S+): )?"
+        r"(?:\[[\d:]+\] \S+:\d+: )?(?:Check failed: .*? ?: )?(?P<what>.+?)[. ]*",
+        text,
+    )
+    if found is None:
+        return text
+    return found["what"] + (f", in {found['operator']}" if found["operator"] else "")
