@@ -217,7 +217,10 @@ def encode(image, kind, **options):
 
 def by_pillow(data):
     """RGB over white, upright, as Pillow sees the first frame."""
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    if image.format != "TIFF":  # which Pillow turns while loading (and old versions then again)
+        image = ImageOps.exif_transpose(image)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -395,7 +398,10 @@ def test_16_bit_grey_as_pillow_writes_it():
 
 def test_16_bit_grey_with_one_transparent_level():
     values = sixteen((9, 11))
-    data = encode(Image.fromarray(values), "PNG", transparency=129)
+    plain = encode(Image.fromarray(values), "PNG")
+    key = b"tRNS" + struct.pack(">H", 129)
+    chunk = struct.pack(">I", 2) + key + struct.pack(">I", zlib.crc32(key))
+    data = plain[:33] + chunk + plain[33:]  # after the header
 
     expected = rounded(np.where(values == 129, 65535, values))
     assert (decode_picture(data) == expected[:, :, None]).all()
@@ -477,6 +483,19 @@ def test_both_byte_orders_of_exif(picture):
     for order, mark in (("<", b"II*\0"), (">", b"MM\0*")):
         exif = mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, 3, 0, 0)
         data = encode(picture, "PNG", exif=exif)
+        assert (decode_picture(data) == np.asarray(picture)[::-1, ::-1]).all()
+
+
+def test_exif_in_webp_with_the_prefix_of_jpeg(picture):
+    exif = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 3, 0, 0)
+    bare = encode(picture, "WEBP", lossless=True, exif=exif)
+    place = bare.index(b"EXIF")
+    body = b"Exif\0\0" + exif
+    chunk = b"EXIF" + struct.pack("<I", len(body)) + body
+    rest = bare[12:place] + chunk + bare[place + 8 + len(exif) :]
+    prefixed = b"RIFF" + struct.pack("<I", len(rest) + 4) + b"WEBP" + rest
+
+    for data in (bare, prefixed):
         assert (decode_picture(data) == np.asarray(picture)[::-1, ::-1]).all()
 
 
