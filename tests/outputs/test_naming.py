@@ -59,6 +59,16 @@ def test_the_contracts_example():
         # on a file system that ignores case these would be one file; capitals sort first
         (below("p", "cat.jpg", "Cat.png"), ["cat.jpg", "Cat.png"]),
         (below("p", "cat.jpg", "Cat.jpg"), ["cat.jpg-2", "Cat.jpg"]),
+        # a number that is taken, or whose files would be another's, is passed over
+        (below("p", "Cat.jpg", "cat.jpg", "cat.jpg-2.png"), ["Cat.jpg", "cat.jpg-3", "cat.jpg-2"]),
+        (
+            below("p", "Cat.jpg", "cat.jpg", "cat.jpg-2_guided.png"),
+            ["Cat.jpg", "cat.jpg-3", "cat.jpg-2_guided"],
+        ),
+        (
+            below("p", "Cat.jpg", "cat.jpg", "cat.jpg-2_original.png/x.jpg"),
+            ["Cat.jpg", "cat.jpg-3", "cat.jpg-2_original.png/x"],
+        ),
         # a folder stands where a file would be
         (below("p", "cat.jpg", "cat_original.png/x.jpg"), ["cat.jpg", "cat_original.png/x"]),
         (below("p", "cat.jpg", "cat.npz/x.jpg"), ["cat.jpg", "cat.npz/x"]),
