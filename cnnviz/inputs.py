@@ -255,7 +255,8 @@ def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
     if inverted:
         pixels = np.iinfo(pixels.dtype).max - pixels
     if pixels.ndim == 3:  # OpenCV's order is blue, green, red
-        pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+        code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        pixels = cv2.cvtColor(pixels, code)
     rgb = _to_rgb8(pixels, premultiplied=premultiplied)
     return np.ascontiguousarray(_orient(rgb, orientation))
 
