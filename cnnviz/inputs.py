@@ -19,8 +19,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz import gif
 from cnnviz.errors import PictureError, UsageError
+
+# FFmpeg, which reads GIFs for us, would write what it thinks of damaged ones to stderr. OpenCV
+# looks at this when it first opens a video; -8 is FFmpeg's level "quiet".
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """What a folder is searched for, in any case. A file named explicitly may have any suffix."""
@@ -228,11 +231,8 @@ def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
     """Decode the bytes of a picture file; see :func:`read_picture`."""
     if not data:
         raise PictureError("the file is empty")
-    if data.startswith(gif.SIGNATURES):
-        try:
-            return _to_rgb8(gif.first_frame(data), premultiplied=False)
-        except gif.GifError as error:
-            raise PictureError(f"the GIF cannot be read: {error}") from error
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return _first_frame_of_gif(data)
 
     orientation, inverted, premultiplied, hidden = 1, False, False, None
     if data.startswith(b"\xff\xd8"):
@@ -259,6 +259,53 @@ def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
         pixels = cv2.cvtColor(pixels, code)
     rgb = _to_rgb8(pixels, premultiplied=premultiplied)
     return np.ascontiguousarray(_orient(rgb, orientation))
+
+
+def _first_frame_of_gif(data: bytes) -> npt.NDArray[np.uint8]:
+    """Decode a GIF's first frame by the FFmpeg that OpenCV carries for video.
+
+    OpenCV's own decoders know GIF only in versions that want NumPy 2. FFmpeg shows white where the
+    frame is transparent, as we do everywhere, and the file's background where it does not reach.
+    """
+    _check_gif(data)
+    # FFmpeg opens files by name: this one has a name without being on any disk.
+    file = os.memfd_create("cnnviz-gif")
+    try:
+        with open(file, "wb", closefd=False) as stream:
+            stream.write(data)
+        with _quiet_opencv():
+            video = cv2.VideoCapture(f"/proc/self/fd/{file}", cv2.CAP_FFMPEG)
+        try:
+            done, frame = video.read()
+        finally:
+            video.release()
+    finally:
+        os.close(file)
+    if not done or frame is None:
+        raise PictureError("the GIF's first frame cannot be decoded: it is damaged or cut short")
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _check_gif(data: bytes) -> None:
+    """Refuse a GIF that ends within its first frame: FFmpeg may show what there is of it."""
+
+    def table(flags: int) -> int:
+        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+    def after_blocks(position: int) -> int:
+        while data[position]:  # the length of a block; 0 ends the chain
+            position += data[position] + 1
+        return position + 1
+
+    try:
+        position = 13 + table(data[10])
+        while data[position] == 0x21:  # an extension: its kind, then blocks
+            position = after_blocks(position + 2)
+        if data[position] != 0x2C:
+            raise PictureError("the GIF holds no picture")
+        after_blocks(position + 11 + table(data[position + 9]))
+    except IndexError as error:
+        raise PictureError("the GIF ends in the middle of its first frame") from error
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
