@@ -27,7 +27,7 @@ def gif(image, **options):
 
 
 def indexed(pixels, colours=256):
-    image = Image.fromarray(pixels.astype(np.uint8), "L").convert("P")
+    image = Image.fromarray(pixels.astype(np.uint8)).convert("P")
     rng = np.random.default_rng(9)
     image.putpalette(rng.integers(0, 256, 3 * colours, dtype=np.uint8).tobytes())
     return image
