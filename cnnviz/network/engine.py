@@ -163,7 +163,10 @@ class ForwardPass:
                 entries = [Entry(step.index, output) for output in range(len(step.outputs))]
                 if entries[0] in noted:
                     # Copied out at once: backward passes share the leaves' gradient arrays.
-                    found[noted[entries[0]]] = arrived[entries[0]].asnumpy()
+                    gradient = arrived.get(entries[0])
+                    if gradient is None:  # another output of this operator leads to the logits
+                        gradient = mx.nd.zeros_like(step.outputs[0])
+                    found[noted[entries[0]]] = gradient.asnumpy()
                 if step.index <= lowest:
                     break
                 gradients = [arrived.pop(entry, None) for entry in entries]
