@@ -174,11 +174,11 @@ class ForwardPass:
                     continue
                 is_relu = network.is_relu(step.index)
                 if is_relu and relu_rule == "deconvnet":
-                    passed = [mx.nd.relu(gradients[0])]
+                    passed = [_positive(gradients[0])]
                 else:
                     passed = _derivative(step, gradients, keep=not final)
                     if is_relu and relu_rule == "guided":
-                        mx.nd.relu(passed[0], out=passed[0])
+                        passed = [_positive(passed[0])]
                 guided += is_relu and relu_rule != "standard"
                 for entry, gradient in zip(step.sources, passed):
                     arrived[entry] = arrived[entry] + gradient if entry in arrived else gradient
@@ -187,6 +187,16 @@ class ForwardPass:
                     step.outputs.clear()
             reached = arrived[network.entrance].asnumpy() if inputs else None
         return Backward(found, reached, guided)
+
+
+def _positive(gradient: Any) -> Any:
+    """What is above zero, 0 elsewhere; in the gradient's own memory layout.
+
+    Activation and not relu(): oneDNN computes it in whatever layout a convolution left, where
+    relu() would first bring 13 million numbers of a VGG into plain order, and the next
+    convolution back again.
+    """
+    return import_mxnet().nd.Activation(gradient, act_type="relu")
 
 
 def _derivative(step: _Step, gradients: Sequence[Any], *, keep: bool) -> list[Any]:
