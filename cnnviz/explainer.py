@@ -21,6 +21,7 @@ from cnnviz.models.catalog import ModelEntry, WeightsInfo
 from cnnviz.network import Architecture, Layer, Network
 from cnnviz.network.runtime import context, parse_device
 from cnnviz.preprocessing import (
+    Canvas,
     InputSpec,
     PictureSize,
     Prepared,
@@ -128,32 +129,38 @@ class Explanation:
             **self.maps,
         }
 
-    def draw(self, picture: Picture, style: Style) -> Drawn:
+    def draw(self, picture: Picture | Canvas, style: Style) -> Drawn:
         """Draw the original and every method's map.
 
         Args:
-            picture: uint8 (H, W, 3) RGB, the picture that was explained.
+            picture: uint8 (H, W, 3) RGB, the picture that was explained; or the canvas made of it
+                for this style, which is all that a long run has to keep.
             style: size, colour map and strength of the overlay.
 
         Raises:
             PictureError: a map is not finite.
         """
-        base = canvas(picture, self.prepared, style.size)
+        base = picture
+        if not isinstance(base, Canvas):
+            base = canvas(base, self.prepared, style.size)
+        geometry, shape = base.geometry, base.shape
+
+        def place(values: Float32) -> Float32:
+            return to_picture(values, geometry, shape)[0]
+
         pictures = {"original": base.picture}
         blank = []
         for method in self.methods:
             values = self.maps[method.key]
-            if values.ndim == 3:  # (C, H, W) to (H, W, C)
-                values = np.moveaxis(values, 0, 2)
-            height, width = base.picture.shape[:2]
-            placed, seen = to_picture(values, base.geometry, (height, width))
             if method.drawing == "heat":
+                placed, seen = to_picture(values, geometry, shape)
                 heat, empty = render.normalise_by_max(placed)
                 drawn = render.colour_overlay(base.picture, heat, style.colormap, style.alpha, seen)
-            elif method.drawing == "signed":
-                drawn, empty = render.signed_colour(placed)
+            elif method.drawing == "signed":  # (C, H, W) to (H, W, C), or (H, W) of a grey input
+                values = values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
+                drawn, empty = render.signed_colour(values, place)
             else:
-                drawn, empty = render.monochrome(placed)
+                drawn, empty = render.monochrome(values, place)
             pictures[method.key] = drawn
             if empty:
                 blank.append(method.key)

@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -205,6 +205,23 @@ def printable(name: str) -> str:
 # --- reading -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A picture that may have been read at less than its full size.
+
+    Attributes:
+        pixels: uint8 (h, w, 3) RGB, C-contiguous.
+        source: (H, W) of the picture in the file, upright.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    source: tuple[int, int]
+
+
+Enough = Callable[[tuple[int, int]], tuple[int, int]]
+"""From a picture's (H, W) to the least (h, w) that it has to be read at."""
+
+
 def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     """Read a picture file as RGB pixels.
 
@@ -221,22 +238,51 @@ def read_picture(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         PictureError: with the reason, but not the path, which the caller names as the user did. A
             JPEG, PNG, WebP or GIF that ends early is refused even where a part could be shown.
     """
+    return read_reduced(path, lambda source: source).pixels
+
+
+def read_reduced(path: str | os.PathLike[str], enough: Enough) -> Reading:
+    """Read a picture file as :func:`read_picture` does, but no larger than makes a difference.
+
+    A JPEG can be decoded at a half, a quarter or an eighth, each pixel an average of the original's
+    that it covers, in a fraction of the time and memory. That is done where it leaves as many
+    pixels as are needed both ways, and shifts nothing by more than a third of one of these (sides
+    need not divide by eight). Other kinds of file are read in full.
+
+    Args:
+        path: the file.
+        enough: for the upright picture's (H, W) the least (h, w) needed, for instance
+            :func:`cnnviz.preprocessing.enough`.
+
+    Raises:
+        PictureError: see :func:`read_picture`.
+    """
     try:
-        return decode_picture(_read_bytes(path))
+        return _read(_read_bytes(path), enough)
     except MemoryError as error:
         raise PictureError("its pixels do not fit into memory; scale it down") from error
 
 
 def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
     """Decode the bytes of a picture file; see :func:`read_picture`."""
+    return _read(data, lambda source: source).pixels
+
+
+def _read(data: bytes, enough: Enough) -> Reading:
     if not data:
         raise PictureError("the file is empty")
     if data.startswith((b"GIF87a", b"GIF89a")):
-        return _first_frame_of_gif(data)
+        frame = _first_frame_of_gif(data)
+        return Reading(frame, (frame.shape[0], frame.shape[1]))
 
     orientation, inverted, premultiplied, hidden = 1, False, False, None
+    stored: tuple[int, int] | None = None
+    reduction = 1
     if data.startswith(b"\xff\xd8"):
-        orientation = _check_jpeg(data)
+        orientation, stored = _check_jpeg(data)
+        if stored is not None:
+            needed = enough(_turned(stored, orientation))
+            reduction = _reduction(stored, _turned(needed, orientation))
     elif data.startswith(_PNG_SIGNATURE):
         orientation, hidden = _check_png(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -244,12 +290,16 @@ def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
     elif data[:4] in (b"II*\0", b"MM\0*"):
         inverted, premultiplied = _check_tiff(data)
 
-    pixels = _decode(data)
+    pixels = _decode(data, reduction)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise PictureError(
             f"its samples are {pixels.dtype}, whose black and white nothing says; convert it to 8 "
             "or 16 bits a channel"
         )
+    if stored is None or reduction == 1:
+        stored = (pixels.shape[0], pixels.shape[1])
+    else:
+        pixels = pixels[: _reduced(stored[0], reduction), : _reduced(stored[1], reduction)]
     if hidden is not None and pixels.ndim == 2:
         pixels = np.where(pixels == hidden, np.iinfo(pixels.dtype).max, pixels)
     if inverted:
@@ -258,7 +308,31 @@ def decode_picture(data: bytes) -> npt.NDArray[np.uint8]:
         code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
         pixels = cv2.cvtColor(pixels, code)
     rgb = _to_rgb8(pixels, premultiplied=premultiplied)
-    return np.ascontiguousarray(_orient(rgb, orientation))
+    return Reading(np.ascontiguousarray(_orient(rgb, orientation)), _turned(stored, orientation))
+
+
+def _turned(shape: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """From the stored picture's (H, W) to the upright one's, and back."""
+    return (shape[1], shape[0]) if orientation >= 5 else shape
+
+
+def _reduction(stored: tuple[int, int], needed: tuple[int, int]) -> int:
+    """The largest of 8, 4, 2 and 1 that a JPEG's sides can be divided by at decoding."""
+    for factor in (8, 4, 2):
+        left = [_reduced(side, factor) for side in stored]
+        # What of a side does not fill a pixel is cut off or added: so much the far edge moves.
+        shifts = [
+            abs(side - factor * pixels) * least / side
+            for side, pixels, least in zip(stored, left, needed)
+        ]
+        if all(pixels >= least for pixels, least in zip(left, needed)) and max(shifts) <= 1 / 3:
+            return factor
+    return 1
+
+
+def _reduced(side: int, factor: int) -> int:
+    """Pixels of a side at reduced size, to the nearest; libjpeg's last one may be mostly empty."""
+    return (side + (factor - 1) // 2) // factor
 
 
 def _first_frame_of_gif(data: bytes) -> npt.NDArray[np.uint8]:
@@ -354,15 +428,19 @@ class _QuietOpenCV:
 _quiet_opencv = _QuietOpenCV()
 
 
-def _decode(data: bytes) -> npt.NDArray[Any]:
+def _decode(data: bytes, reduction: int = 1) -> npt.NDArray[Any]:
     """Pixels as stored: any depth, alpha kept, not rotated except for TIFF.
 
     Only IMREAD_UNCHANGED keeps 16 bits and alpha, and it leaves EXIF alone; the colour modes turn
-    the picture but drop alpha and the low bytes (by truncation).
+    the picture but drop alpha and the low bytes (by truncation). A JPEG has neither, and can be
+    ``reduction`` times smaller each way (2, 4 or 8), rounded up.
     """
+    flags = cv2.IMREAD_UNCHANGED
+    if reduction > 1:
+        flags = getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}") | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         with _quiet_opencv():
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
             raise PictureError(
@@ -439,11 +517,13 @@ def _orient(rgb: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint
 # the file is whole. The decoders would say the latter on stderr, or not at all.
 
 _ORIENTATION = 0x0112
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; not the lossless ones
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
-def _check_jpeg(data: bytes) -> int:
-    orientation = 1
+def _check_jpeg(data: bytes) -> tuple[int, tuple[int, int] | None]:
+    """The orientation, and the stored (H, W) if this is a kind that can be decoded smaller."""
+    orientation, shape = 1, None
     position = 2
     try:
         while True:
@@ -452,7 +532,7 @@ def _check_jpeg(data: bytes) -> int:
                 position += 1
                 continue
             if marker == 0xD9:
-                return orientation
+                return orientation, shape
             if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a segment
                 position += 2
                 continue
@@ -460,6 +540,9 @@ def _check_jpeg(data: bytes) -> int:
             segment = data[position + 4 : position + 2 + length]
             if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
                 orientation = _orientation(segment[6:])
+            if marker in _JPEG_FRAMES:
+                height, width = struct.unpack_from(">HH", segment, 1)
+                shape = (height, width) if height and width else None  # 0: said later in the file
             position += 2 + length
             if marker == 0xDA:  # the picture's own data, up to the next real marker
                 end = _ENTROPY_CODED_END.search(data, position)

@@ -95,16 +95,23 @@ class Canvas:
 
     Attributes:
         picture: uint8 (Ho, Wo, 3) RGB.
-        geometry: where the network's input lies in it; for :func:`to_picture`, with
-            ``picture.shape[:2]`` as the shape.
+        geometry: where the network's input lies in it; for :func:`to_picture`, with ``shape``.
     """
 
     picture: npt.NDArray[np.uint8]
     geometry: Geometry
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Ho, Wo)."""
+        return self.picture.shape[0], self.picture.shape[1]
+
 
 def prepare(
-    rgb: npt.NDArray[np.uint8], spec: InputSpec | None = None, resize: str = "stretch"
+    rgb: npt.NDArray[np.uint8],
+    spec: InputSpec | None = None,
+    resize: str = "stretch",
+    source: tuple[int, int] | None = None,
 ) -> Prepared:
     """Resize and normalise a picture for a network.
 
@@ -117,6 +124,8 @@ def prepare(
         rgb: uint8 (H, W, 3), RGB.
         spec: what the network expects; the default suits ImageNet networks.
         resize: ``"stretch"`` or ``"crop"``.
+        source: (H, W) of the original if ``rgb`` was read at a reduced size
+            (:func:`cnnviz.inputs.read_reduced`); the geometry speaks of the original.
 
     Raises:
         UsageError: an unknown ``resize``.
@@ -124,15 +133,14 @@ def prepare(
     """
     spec = InputSpec() if spec is None else spec
     _check_rgb(rgb)
-    height, width = rgb.shape[:2]
+    _check_resize(resize)
+    height, width = rgb.shape[:2] if source is None else source
     net = (spec.height, spec.width)
     if resize == "stretch":
         seen = resize_picture(rgb, net)
         box = (0.0, 0.0, float(height), float(width))
-    elif resize == "crop":
-        scale = max(net[0] / height, net[1] / width) / CROP_FRACTION
-        # Never smaller than the crop, whatever the rounding of an extreme aspect does.
-        scaled = (max(net[0], round(height * scale)), max(net[1], round(width * scale)))
+    else:
+        scaled = _covering((height, width), net)
         top, left = (scaled[0] - net[0]) // 2, (scaled[1] - net[1]) // 2
         seen = np.ascontiguousarray(
             resize_picture(rgb, scaled)[top : top + net[0], left : left + net[1]]
@@ -144,10 +152,6 @@ def prepare(
             left * per_column,
             (top + net[0]) * per_row,
             (left + net[1]) * per_column,
-        )
-    else:
-        raise UsageError(
-            f"There is no resize mode {resize!r}; choose one of {', '.join(RESIZE_MODES)}."
         )
 
     if len(spec.mean) == 1:
@@ -199,6 +203,31 @@ def output_shape(
     return max(1, round(height * wanted / long_side)), max(1, round(width * wanted / long_side))
 
 
+def enough(
+    source: tuple[int, int],
+    size: PictureSize = "default",
+    spec: InputSpec | None = None,
+    resize: str = "stretch",
+) -> tuple[int, int]:
+    """Say how many pixels (h, w) of a source of (H, W) pixels a run can make use of.
+
+    That is what is written, and twice what the network is fed, so that its pixels are still
+    averages of several: a picture read at this size or above (:func:`cnnviz.inputs.read_reduced`)
+    gives :func:`prepare` and :func:`canvas` all they need.
+
+    Raises:
+        UsageError: an unknown ``size`` or ``resize``.
+    """
+    spec = InputSpec() if spec is None else spec
+    _check_resize(resize)
+    fed = (spec.height, spec.width)
+    if resize == "crop":
+        fed = _covering(source, fed)
+    # The network's own size is drawn on what it is fed.
+    written = (1, 1) if size == "model" else output_shape(source, size)
+    return max(written[0], 2 * fed[0]), max(written[1], 2 * fed[1])
+
+
 def canvas(rgb: npt.NDArray[np.uint8], prepared: Prepared, size: PictureSize = "default") -> Canvas:
     """Make the picture that results are drawn on, at the size asked for.
 
@@ -206,7 +235,7 @@ def canvas(rgb: npt.NDArray[np.uint8], prepared: Prepared, size: PictureSize = "
     otherwise the whole picture (see :func:`output_shape`).
 
     Args:
-        rgb: uint8 (H, W, 3), the picture that ``prepared`` came from.
+        rgb: uint8 (H, W, 3), the picture that ``prepared`` came from, reduced or not.
         prepared: what :func:`prepare` returned.
         size: see :func:`output_shape`.
     """
@@ -246,18 +275,25 @@ def to_picture(
         raise PictureError(
             f"A map has shape (h, w) or (h, w, channels) and no empty side; got {array.shape}."
         )
-    y0, x0, y1, x1 = geometry.box
-    rows, seen_rows = _axis_weights(array.shape[0], geometry.source[0], (y0, y1), shape[0])
-    columns, seen_columns = _axis_weights(array.shape[1], geometry.source[1], (x0, x1), shape[1])
-    planes = array.astype(np.float32)
-    planes = planes[None] if array.ndim == 2 else np.moveaxis(planes, 2, 0)
-    result = np.matmul(np.matmul(rows, planes), columns.T)
-    seen = seen_rows[:, None] & seen_columns[None, :]
-    if not seen.all():
-        result[:, ~seen] = outside
-    if array.ndim == 2:
-        return result[0], seen
-    return np.ascontiguousarray(np.moveaxis(result, 0, 2)), seen
+    values = np.ascontiguousarray(array, np.float32)
+    (height, width), (y0, x0, y1, x1) = geometry.source, geometry.box
+    enlarged = shape[0] >= array.shape[0] and shape[1] >= array.shape[1]
+    if enlarged and (y0, x0, y1, x1) == (0, 0, height, width):
+        result = cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+        return result.reshape(*shape, *array.shape[2:]), np.ones(shape, np.bool_)
+
+    rows, seen_rows = _axis_weights(array.shape[0], height, (y0, y1), shape[0])
+    columns, seen_columns = _axis_weights(array.shape[1], width, (x0, x1), shape[1])
+    # Only what was seen is computed: the seen rows and columns are one stretch each.
+    top, bottom = _stretch(seen_rows)
+    left, right = _stretch(seen_columns)
+    planes = np.atleast_3d(values)
+    result = np.full((*shape, planes.shape[2]), outside, np.float32)
+    for channel in range(planes.shape[2]):
+        window = rows[top:bottom] @ planes[:, :, channel] @ columns[left:right].T
+        result[top:bottom, left:right, channel] = window
+    result = result.reshape(*shape, *array.shape[2:])
+    return result, seen_rows[:, None] & seen_columns[None, :]
 
 
 def resize_picture(rgb: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -267,11 +303,28 @@ def resize_picture(rgb: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.ND
     """
     height, width = rgb.shape[:2]
     smaller = (min(height, shape[0]), min(width, shape[1]))
+    # An exact half is an average that takes a tenth of the time of any other.
+    while height >= 4 * smaller[0] and width >= 4 * smaller[1] and height % 2 == width % 2 == 0:
+        height, width = height // 2, width // 2
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     if smaller != (height, width):
         rgb = cv2.resize(rgb, (smaller[1], smaller[0]), interpolation=cv2.INTER_AREA)
     if smaller != shape:
         rgb = cv2.resize(rgb, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
     return rgb
+
+
+def _covering(source: tuple[int, int], net: tuple[int, int]) -> tuple[int, int]:
+    """The (h, w) that ``crop`` scales a source to before it cuts the centre out."""
+    scale = max(net[0] / source[0], net[1] / source[1]) / CROP_FRACTION
+    # Never smaller than the crop, whatever the rounding of an extreme aspect does.
+    return max(net[0], round(source[0] * scale)), max(net[1], round(source[1] * scale))
+
+
+def _stretch(seen: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """First and one past the last true value; what lies between is true as well."""
+    indices = np.flatnonzero(seen)
+    return (int(indices[0]), int(indices[-1]) + 1) if indices.size else (0, 0)
 
 
 def _axis_weights(
@@ -291,6 +344,13 @@ def _axis_weights(
     margin = 1e-9 * source
     seen = (centres >= box[0] - margin) & (centres < box[1] - margin)
     return weights.astype(np.float32), seen
+
+
+def _check_resize(resize: str) -> None:
+    if resize not in RESIZE_MODES:
+        raise UsageError(
+            f"There is no resize mode {resize!r}; choose one of {', '.join(RESIZE_MODES)}."
+        )
 
 
 def _check_rgb(rgb: npt.NDArray[np.uint8]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -37,7 +38,10 @@ UNSEEN_BRIGHTNESS = 0.5
 """Brightness of what the network did not see, next to what it saw."""
 
 _GREY = 128.0
-_LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as OpenCV's grey
+_STEPS = 16  # colours between two entries of a colour map's table: enough that no step is seen
+
+Place = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""Brings a map (h, w, ...) onto the picture (H, W, ...): :func:`preprocessing.to_picture`."""
 
 
 def normalise_by_max(
@@ -58,8 +62,7 @@ def normalise_by_max(
     peak = float(array.max(initial=0.0))
     if peak == 0.0:
         return np.zeros(array.shape, np.float32), True
-    # In float64: the maximum may be so small that float32 cannot divide by it.
-    return (array.astype(np.float64) / peak).astype(np.float32), False
+    return _divided(array, peak), False
 
 
 def colour_overlay(
@@ -97,15 +100,16 @@ def colour_overlay(
     # Bilinear weights sum to one only up to rounding.
     if cam.max(initial=0.0) > 1 + 1e-4:
         raise PictureError(f"The map goes up to {cam.max():g}; an overlay takes 0 to 1.")
-    base = picture.astype(np.float32)
-    result = (1 - alpha) * base + alpha * _colours(cam, colormap)
+    result = cv2.addWeighted(picture, 1 - alpha, _colours(cam, colormap), alpha, 0.0)
     if seen is not None and not seen.all():
-        result[~seen] = (base[~seen] @ _LUMA)[:, None] * UNSEEN_BRIGHTNESS
-    return _to_uint8(result)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        dark = cv2.convertScaleAbs(grey, alpha=UNSEEN_BRIGHTNESS)
+        np.copyto(result, dark[:, :, None], where=~seen[:, :, None])
+    return np.asarray(result, np.uint8)
 
 
 def signed_colour(
-    array: npt.NDArray[np.floating[Any]],
+    array: npt.NDArray[np.floating[Any]], place: Place | None = None
 ) -> tuple[npt.NDArray[np.uint8], bool]:
     """Show a signed colour map, a gradient say, as colour on mid-grey.
 
@@ -113,29 +117,38 @@ def signed_colour(
     percentile of the magnitudes reaches full strength. (Stretching minimum to maximum, as is often
     done, moves zero to some other grey in every picture.)
 
+    The percentile is the map's own, and so the same at every size that the map is drawn at.
+
     Args:
-        array: float (H, W, 3).
+        array: float (h, w, 3), or (h, w) of a network that sees grey.
+        place: brings the scaled map onto the picture; without it the map is drawn as it is.
 
     Returns:
-        uint8 (H, W, 3), RGB, and whether the map is blank (all zero, all grey).
+        uint8 (H, W, 3), RGB, or (H, W), and whether the map is blank (all zero, all grey).
 
     Raises:
         PictureError: NaN or infinity in the map.
     """
     _check_map(array)
-    magnitude = np.abs(array)
-    full = _percentile(magnitude, SIGNED_PERCENTILE)
+    full = _percentile(np.abs(array), SIGNED_PERCENTILE)
     if full == 0.0:
-        return np.full(array.shape, int(_GREY), np.uint8), True
-    scaled = np.clip(array.astype(np.float64) / full, -1.0, 1.0)
-    return _to_uint8(_GREY + 127.0 * scaled), False
+        scaled = np.zeros(array.shape, np.float32)
+    else:
+        scaled = np.clip(_divided(array, full), -1.0, 1.0)
+    placed = scaled if place is None else place(scaled)
+    return _to_uint8(placed, 127.0, _GREY), full == 0.0
 
 
-def monochrome(array: npt.NDArray[np.floating[Any]]) -> tuple[npt.NDArray[np.uint8], bool]:
+def monochrome(
+    array: npt.NDArray[np.floating[Any]], place: Place | None = None
+) -> tuple[npt.NDArray[np.uint8], bool]:
     """Show a non-negative map from black (its minimum) to white (its 99th percentile).
 
+    Both are the map's own, and so the same at every size that the map is drawn at.
+
     Args:
-        array: float (H, W).
+        array: float (h, w).
+        place: brings the scaled map onto the picture; without it the map is drawn as it is.
 
     Returns:
         uint8 (H, W), and whether the map is blank (the same everywhere, all black).
@@ -144,12 +157,14 @@ def monochrome(array: npt.NDArray[np.floating[Any]]) -> tuple[npt.NDArray[np.uin
         PictureError: NaN, infinity or a negative value in the map.
     """
     _check_map(array, non_negative=True)
-    lowest = float(array.min(initial=np.inf))
-    above = array.astype(np.float64) - lowest
+    above = array.astype(np.float64) - float(array.min(initial=np.inf))
     white = _percentile(above, MONOCHROME_PERCENTILE)
     if white == 0.0:
-        return np.zeros(array.shape, np.uint8), True
-    return _to_uint8(255.0 * np.clip(above / white, 0.0, 1.0)), False
+        scaled = np.zeros(array.shape, np.float32)
+    else:
+        scaled = np.clip(_divided(above, white), 0.0, 1.0)
+    placed = scaled if place is None else place(scaled)
+    return _to_uint8(placed, 255.0), white == 0.0
 
 
 def _percentile(magnitude: npt.NDArray[np.floating[Any]], percent: float) -> float:
@@ -159,30 +174,48 @@ def _percentile(magnitude: npt.NDArray[np.floating[Any]], percent: float) -> flo
     return float(np.percentile(magnitude, percent)) or float(magnitude.max())
 
 
-def _colours(cam: npt.NDArray[np.floating[Any]], colormap: str) -> npt.NDArray[np.float32]:
-    """RGB in 0 to 255, interpolated between the map's 256 entries."""
+def _divided(array: npt.NDArray[np.floating[Any]], by: float) -> npt.NDArray[np.float32]:
+    # In float64: the divisor may be so small that float32 cannot divide by it.
+    result = np.empty(array.shape, np.float32)
+    np.divide(array, by, out=result, dtype=np.float64, casting="same_kind")
+    return result
+
+
+def _colours(cam: npt.NDArray[np.floating[Any]], colormap: str) -> npt.NDArray[np.uint8]:
+    """RGB (H, W, 3) for values from 0 to 1, interpolated between the map's 256 entries."""
     if colormap not in COLORMAPS:
         raise UsageError(
             f"There is no colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}."
         )
-    entries = np.arange(256, dtype=np.uint8)[:, None]
-    code = getattr(cv2, f"COLORMAP_{colormap.upper()}")
-    table = cv2.applyColorMap(entries, code)[:, 0, ::-1].astype(np.float32)
-    place = np.clip(cam, 0.0, 1.0).astype(np.float32) * 255
-    below = np.minimum(place.astype(np.intp), 254)
-    part = (place - below)[:, :, None]
-    return np.asarray(table[below] * (1 - part) + table[below + 1] * part)
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    entries = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))[:, 0, ::-1]
+    last = 255 * _STEPS
+    places = np.arange(last + 1) / _STEPS
+    table = np.zeros((last + 1, 4), np.uint8)  # of four bytes, so that a colour is one number
+    for channel in range(3):
+        table[:, channel] = np.rint(np.interp(places, np.arange(256), entries[:, channel]))
+    indices = (np.clip(cam, 0.0, 1.0) * np.float32(last) + np.float32(0.5)).astype(np.uint16)
+    colours = table.view(np.uint32)[:, 0][indices]
+    return np.asarray(
+        cv2.cvtColor(colours.view(np.uint8).reshape(*cam.shape, 4), cv2.COLOR_RGBA2RGB), np.uint8
+    )
 
 
-def _to_uint8(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+def _to_uint8(
+    values: npt.NDArray[np.float32], factor: float, offset: float = 0.0
+) -> npt.NDArray[np.uint8]:
+    """``factor * values + offset``, which is at least 0, rounded; above 255 it is 255."""
+    return np.asarray(cv2.convertScaleAbs(values, alpha=factor, beta=offset), np.uint8).reshape(
+        values.shape
+    )
 
 
 def _check_map(array: npt.NDArray[np.floating[Any]], *, non_negative: bool = False) -> None:
-    if not np.isfinite(array).all():
+    lowest, highest = array.min(initial=0.0), array.max(initial=0.0)
+    if not (np.isfinite(lowest) and np.isfinite(highest)):  # NaN is both
         raise PictureError(
             "The map holds NaN or infinity: the network overflowed on this picture, or its weights "
             "are damaged."
         )
-    if non_negative and array.size and array.min() < 0:
-        raise PictureError(f"The map goes down to {array.min():g}; it must not be negative.")
+    if non_negative and lowest < 0:
+        raise PictureError(f"The map goes down to {lowest:g}; it must not be negative.")
