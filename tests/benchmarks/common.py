@@ -1,0 +1,102 @@
+"""What the benchmarks share: weights from a seed, the machine in words, medians and spreads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PHOTO = ROOT / "sample_images" / "photos" / "cat.jpg"
+
+
+def seeded_parameters(model: str) -> dict[str, Any]:
+    """A VGG's parameters, by Gluon's names: He-scaled, from a seed, the same on every machine."""
+    sys.path.insert(0, str(ROOT / "tests" / "reference"))
+    try:
+        import seeded
+    finally:
+        del sys.path[0]
+    from cnnviz.models import catalog
+
+    shapes = catalog.parameter_shapes(catalog.get(model))
+    return {name: seeded.parameter(name, shape) for name, shape in shapes.items()}
+
+
+def write_weights(path: Path, model: str = "vgg16") -> Path:
+    """Write such parameters as a ``.params`` file, which ``--weights`` takes."""
+    from cnnviz.network.params import write_params
+
+    write_params(path, seeded_parameters(model))
+    return path
+
+
+def machine() -> str:
+    """Processor, cores, system and how busy it was, as a benchmark has to state them."""
+    from cnnviz.network.runtime import available_cores
+
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    return (
+        f"{names[0] if names else platform.machine()}, {available_cores()} cores, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}; "
+        f"load before the run (1, 5, 15 minutes): {load}; {time.strftime('%Y-%m-%d %H:%M')}"
+    )
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """``median [lower quartile, upper quartile]``."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}"
+    lower, middle, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.{digits}f} [{lower:.{digits}f}, {upper:.{digits}f}]"
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def interleaved(
+    functions: Sequence[Callable[[], Any]], rounds: int, warm: int = 2
+) -> list[list[float]]:
+    """Seconds of each function in each round, after rounds to warm up.
+
+    Each round calls all of them, one after the other, and starts one further on than the round
+    before: what disturbs the machine for a while, and what a neighbour leaves in the caches, then
+    falls on all alike.
+    """
+    for _ in range(warm):
+        for function in functions:
+            function()
+    times: list[list[float]] = [[] for _ in functions]
+    for turn in range(rounds):
+        for place in range(len(functions)):
+            which = (turn + place) % len(functions)
+            times[which].append(seconds(functions[which]))
+    return times
+
+
+def ratios(times: Sequence[float], by: Sequence[float]) -> list[float]:
+    """Round by round, one by the other."""
+    return [one / other for one, other in zip(times, by)]
+
+
+def resident_mib(field: str = "VmRSS") -> float:
+    """This process's resident size now (``VmRSS``) or at its peak (``VmHWM``), in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"the system does not tell {field}")

@@ -1,0 +1,185 @@
+"""The engine against the network's own forward pass, and where one picture's time goes.
+
+Run by hand, on a machine that does nothing else::
+
+    python tests/benchmarks/engine_steps.py            # all eight VGGs, batches of 1 and 8
+    python tests/benchmarks/engine_steps.py --models vgg16 --batches 1
+
+For each network and batch it times, in turn, Gluon's own forward pass (hybridised with
+``static_alloc=True, static_shape=True``) and all that the default methods need
+(:func:`cnnviz.attribution.gather`), and prints the second by the first. For VGG-16 it then prints
+the steps of one picture, from the file on the disk to the four files written.
+
+No weights are needed: they are made from a seed, which changes no matrix's size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any
+
+import common
+import numpy as np
+
+import cnnviz
+from cnnviz.attribution import gather
+from cnnviz.models import catalog
+from cnnviz.network import Architecture, ForwardPass, Network, params
+from cnnviz.outputs import OutputFolder
+
+VGGS = tuple(name for name in catalog.names() if catalog.get(name).family == "vgg")
+STEPS_OF = "vgg16"
+GOAL = 2.1
+
+
+def build(name: str) -> tuple[Any, Network]:
+    """A network with seeded weights: Gluon's block, and the engine's view of it."""
+    entry = catalog.get(name)
+    block = catalog.build_block(entry)
+    block.collect_params().setattr("grad_req", "null")
+    architecture = Architecture.from_block(block, (3, entry.input.height, entry.input.width))
+    params.assign(block, common.seeded_parameters(name))
+    return block, Network.with_parameters_of(block, architecture, "cpu")
+
+
+def against_forward(block: Any, network: Network, batch: Any, rounds: int) -> None:
+    """Print the engine's time by that of the network's own forward pass."""
+    mx = cnnviz.import_mxnet()
+    methods = cnnviz.choose_methods()
+    device_batch = mx.nd.array(batch)
+    block.hybridize(static_alloc=True, static_shape=True)
+    times = common.interleaved(
+        [
+            lambda: block(device_batch).asnumpy(),
+            lambda: gather(network, batch, None, network.default_layer, methods),
+        ],
+        rounds,
+    )
+    block.hybridize(active=False)  # gives its static memory back
+    forward, engine = ([value / len(batch) for value in own] for own in times)
+    print(
+        f"{common.spread(forward):22}  {common.spread(engine):22}  "
+        f"{common.spread(common.ratios(engine, forward), 2)}",
+        flush=True,
+    )
+
+
+@contextmanager
+def watched(spent: dict[str, float]) -> Iterator[None]:
+    """Add to ``spent`` what the engine's public passes take inside the block, by their names."""
+
+    def timed(owner: Any, name: str, label: Any) -> Any:
+        original = getattr(owner, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                key = label(kwargs)
+                spent[key] = spent.get(key, 0.0) + time.perf_counter() - began
+
+        setattr(owner, name, call)
+        return original
+
+    def backward_label(kwargs: dict[str, Any]) -> str:
+        rule = kwargs.get("relu_rule", "standard")
+        end = "input" if kwargs.get("inputs", True) else "target layer"
+        return f"backward, {rule}, logits to {end}"
+
+    forward = timed(Network, "forward", lambda _: "forward, recorded")
+    backward = timed(ForwardPass, "backward", backward_label)
+    try:
+        yield
+    finally:
+        setattr(Network, "forward", forward)  # noqa: B010 (mypy refuses the assignment)
+        setattr(ForwardPass, "backward", backward)  # noqa: B010
+
+
+def steps(network: Network, path: Path, rounds: int) -> None:
+    """Print where the time of one picture goes, as the command would explain it alone."""
+    explainer = cnnviz.Explainer(network)
+    layer, methods = explainer.layer, explainer.methods
+    style = cnnviz.Style()
+    table: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as name:
+        output = OutputFolder(Path(name))
+        for number in range(-2, rounds):  # two to warm up
+            passes: dict[str, float] = {}
+            clock = time.perf_counter
+            began = clock()
+            picture = cnnviz.read_picture(path)
+            read = clock()
+            prepared = explainer.prepare(picture)
+            ready = clock()
+            with watched(passes):
+                (explanation,) = explainer.explain([prepared])
+            explained = clock()
+            row = {"decode": read - began, "prepare": ready - read, **passes}
+            row["maps, checks and copies"] = explained - ready - sum(passes.values())
+            if not isinstance(explanation, cnnviz.explainer.Explanation):
+                raise explanation
+            drawn = explanation.draw(picture, style)
+            painted = clock()
+            for key, pixels in drawn.pictures.items():
+                output.write_png(PurePath(f"{key}.png"), pixels)
+            row["draw"] = painted - explained
+            row["encode and write"] = clock() - painted
+            row["together"] = clock() - began
+            if number >= 0:
+                table.append(row)
+    medians = {key: statistics.median(row.get(key, 0.0) for row in table) for key in table[0]}
+    print(f"\nOne picture of {picture.shape[1]}x{picture.shape[0]}, {STEPS_OF}, step by step:")
+    for key, value in medians.items():
+        print(f"  {key:44} {value:8.4f} s  {100 * value / medians['together']:5.1f} %")
+
+    batch = prepared.input[np.newaxis]
+    target = np.asarray([explanation.target])
+    head = []
+    for _ in range(rounds):
+        recorded = network.forward(batch)
+        began = time.perf_counter()
+        recorded.backward(target, layers=[layer], inputs=False, relu_rule="guided")
+        head.append(time.perf_counter() - began)
+    cost = statistics.median(head)
+    print(f"  (of the guided one, logits to target layer:  {cost:8.4f} s)")
+    print(f"  ({len(methods)} methods; the files are those of --size default)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="the engine against the forward pass; the steps")
+    parser.add_argument("--models", nargs="+", choices=VGGS, default=VGGS, metavar="NAME")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], metavar="N")
+    parser.add_argument("--picture", type=Path, default=common.PHOTO, help="for the steps")
+    parser.add_argument("--rounds", type=int, default=11)
+    options = parser.parse_args()
+    cnnviz.import_mxnet()  # sets the threads before NumPy's libraries start theirs
+    print(common.machine())
+    print(f"{options.rounds} rounds; seconds a picture, median [quartiles]; goal {GOAL}\n")
+    print(f"{'':18}  {'own forward':22}  {'engine':22}  engine / forward")
+    picture = cnnviz.read_picture(common.PHOTO)
+    for name in options.models:
+        block, network = build(name)
+        for size in options.batches:
+            # Each picture its own: turned by a few columns.
+            prepared = [
+                cnnviz.Explainer(network).prepare(np.roll(picture, 7 * place, axis=1)).input
+                for place in range(size)
+            ]
+            print(f"{name:9} batch {size:<2}  ", end="", flush=True)
+            against_forward(block, network, np.stack(prepared), options.rounds)
+        if name == STEPS_OF:
+            steps(network, options.picture, options.rounds)
+        del block, network
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""A folder of 12-megapixel JPEGs against the engine's own rate, and memory over a long run.
+
+Run by hand, on a machine that does nothing else::
+
+    python tests/benchmarks/folder_rate.py                               # the rate
+    python tests/benchmarks/folder_rate.py --model demo --mixed --pictures 1000   # the memory
+
+In one process it measures the engine alone (:meth:`cnnviz.Explainer.explain` on batches that are
+ready in memory), then a run over the folder as ``cnnviz explain`` makes it, then the engine again,
+and prints the run's rate by the engine's. The clock of the run starts before the first picture is
+read and stops when the last file is written; loading the network is not in it. The pictures written
+are deleted as soon as they are there, so that a long run fills no disk.
+
+Every picture file has bytes of its own kind (``--kinds`` different ones); the others are links to
+these, which costs disk, not decoding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path, PurePath
+from typing import Any
+
+import common
+import cv2
+import numpy as np
+
+import cnnviz
+from cnnviz.inputs import Source
+from cnnviz.pipeline import Outcome, Run
+
+#: (width, height); ``--mixed`` goes through MIXED again and again.
+TWELVE_MEGAPIXELS = (4000, 3000)
+SMALL = ((500, 375), (640, 480), (64, 48), (333, 500))
+HUGE = (12000, 8000)
+MIXED = (TWELVE_MEGAPIXELS, *SMALL, TWELVE_MEGAPIXELS, *SMALL, HUGE, *SMALL)
+QUALITY = 90
+GOAL = 0.85
+EVERY = 100
+
+
+def photo_like(size: tuple[int, int], seed: int) -> Any:
+    """A photo of the samples, enlarged, with grain such as a sensor has: BGR, uint8."""
+    photos = sorted(common.PHOTO.parent.glob("*.jpg"))
+    photo = cv2.imread(str(photos[seed % len(photos)]))
+    large = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)
+    grain = np.empty((min(size[1], 1000), min(size[0], 1000), 3), np.int8)
+    cv2.setRNGSeed(seed)
+    cv2.randn(grain, 0, 6)
+    repeats = (-(-size[1] // grain.shape[0]), -(-size[0] // grain.shape[1]), 1)
+    whole = np.tile(grain, repeats)[: size[1], : size[0]]
+    return cv2.add(large, whole, dtype=cv2.CV_8U)
+
+
+def make_pictures(folder: Path, sizes: list[tuple[int, int]], kinds: int) -> list[Source]:
+    """Write as many JPEGs as there are sizes; ``kinds`` of each size, the others being links."""
+    made: dict[tuple[tuple[int, int], int], Path] = {}
+    sources = []
+    for number, size in enumerate(sizes):
+        path = folder / f"picture{number:05}.jpg"
+        kind = (size, number % (1 if size == HUGE else kinds))
+        if kind in made:
+            os.link(made[kind], path)
+        else:
+            pixels = photo_like(size, number)
+            if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
+                raise OSError(f"{path} could not be written")
+            made[kind] = path
+        sources.append(Source(path, path.name, PurePath(path.name)))
+    return sources
+
+
+def engine_seconds(explainer: Any, sources: list[Source], batch: int, rounds: int) -> float:
+    """Seconds a picture of the engine alone, on batches that are ready in memory."""
+    prepared = [
+        explainer.prepare(cnnviz.read_picture(sources[place % len(sources)].path))
+        for place in range(batch)
+    ]
+    times = [common.seconds(lambda: explainer.explain(prepared)) for _ in range(rounds + 1)]
+    return statistics.median(times[1:]) / batch
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+class Watch:
+    """Told each outcome: counts, deletes what was written, notes the resident size."""
+
+    def __init__(self) -> None:
+        self.resident: dict[int, float] = {}
+        self.done = 0
+        self.written = 0
+
+    def __call__(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            raise SystemExit(f"{outcome.source.shown}: {outcome.error}")
+        for path in outcome.files.values():
+            self.written += path.stat().st_size
+            path.unlink()
+        self.done += 1
+        if self.done % EVERY == 0:
+            self.resident[self.done] = common.resident_mib()
+            print(f"  {self.done:5} pictures, {self.resident[self.done]:.0f} MiB resident")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="a folder's rate by the engine's; memory")
+    parser.add_argument("--model", default="vgg16", help="vgg16, another VGG, or demo")
+    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--mixed", action="store_true", help="from 64x48 to 96 megapixels")
+    parser.add_argument("--kinds", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9, help="of the engine, before and after")
+    options = parser.parse_args()
+    cnnviz.import_mxnet()  # sets the threads before other libraries start theirs
+    print(common.machine())
+    sizes = MIXED if options.mixed else (TWELVE_MEGAPIXELS,)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures = folder / "pictures"
+        pictures.mkdir()
+        sources = make_pictures(
+            pictures,
+            [sizes[number % len(sizes)] for number in range(options.pictures)],
+            options.kinds,
+        )
+        weights = None
+        if options.model != "demo":
+            weights = common.write_weights(folder / "weights.params", options.model)
+        explainer = cnnviz.load_explainer(options.model, weights=weights, progress=False)
+        before = engine_seconds(explainer, sources, options.batch_size, options.rounds)
+        print(f"{options.model}, {options.pictures} pictures, batches of {options.batch_size}")
+        print(f"  resident before the run: {common.resident_mib():.0f} MiB")
+        watch = Watch()
+        run = Run(explainer, sources, folder / "out", batch_size=options.batch_size)
+        used, began = cpu_seconds(), time.perf_counter()
+        run.execute(watch)
+        took = (time.perf_counter() - began) / options.pictures
+        used = (cpu_seconds() - used) / options.pictures
+        after = engine_seconds(explainer, sources, options.batch_size, options.rounds)
+
+    engine = (before + after) / 2
+    print(f"engine alone: {before:.3f} s a picture before, {after:.3f} s after the run")
+    print(f"the run: {took:.3f} s a picture, {1 / took:.2f} pictures/s, {used:.3f} core-seconds")
+    print(f"  {watch.written / options.pictures / 1e6:.2f} MB written a picture")
+    print(f"the run's rate by the engine's: {engine / took:.1%} (goal {GOAL:.0%})")
+    print(f"resident size at its peak: {common.resident_mib('VmHWM'):.0f} MiB")
+    if len(watch.resident) > 1:
+        first, *_, last = watch.resident.items()
+        grown = last[1] / first[1] - 1
+        print(
+            f"resident after {last[0]} pictures by that after {first[0]}: {grown:+.1%} (goal 5 %)"
+        )
+
+
+if __name__ == "__main__":
+    main()
