@@ -277,12 +277,14 @@ def _read(data: bytes, enough: Enough) -> Reading:
 
     orientation, inverted, premultiplied, hidden = 1, False, False, None
     stored: tuple[int, int] | None = None
-    reduction = 1
-    if data.startswith(b"\xff\xd8"):
+    reduction, flags = 1, cv2.IMREAD_UNCHANGED
+    jpeg = data.startswith(b"\xff\xd8")
+    if jpeg:
         orientation, stored = _check_jpeg(data)
         if stored is not None:
             needed = enough(_turned(stored, orientation))
             reduction = _reduction(stored, _turned(needed, orientation))
+        flags = _JPEG_FLAGS[reduction]
     elif data.startswith(_PNG_SIGNATURE):
         orientation, hidden = _check_png(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -290,7 +292,7 @@ def _read(data: bytes, enough: Enough) -> Reading:
     elif data[:4] in (b"II*\0", b"MM\0*"):
         inverted, premultiplied = _check_tiff(data)
 
-    pixels = _decode(data, reduction)
+    pixels = _decode(data, flags)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise PictureError(
             f"its samples are {pixels.dtype}, whose black and white nothing says; convert it to 8 "
@@ -304,7 +306,7 @@ def _read(data: bytes, enough: Enough) -> Reading:
         pixels = np.where(pixels == hidden, np.iinfo(pixels.dtype).max, pixels)
     if inverted:
         pixels = np.iinfo(pixels.dtype).max - pixels
-    if pixels.ndim == 3:  # OpenCV's order is blue, green, red
+    if pixels.ndim == 3 and not jpeg:  # OpenCV's order is blue, green, red
         code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
         pixels = cv2.cvtColor(pixels, code)
     rgb = _to_rgb8(pixels, premultiplied=premultiplied)
@@ -428,16 +430,22 @@ class _QuietOpenCV:
 _quiet_opencv = _QuietOpenCV()
 
 
-def _decode(data: bytes, reduction: int = 1) -> npt.NDArray[Any]:
+# A JPEG has neither alpha nor 16 bits, so that it can be had as RGB at once, and smaller: each side
+# divided by the number, rounded up.
+_JPEG_FLAGS = {
+    1: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def _decode(data: bytes, flags: int) -> npt.NDArray[Any]:
     """Pixels as stored: any depth, alpha kept, not rotated except for TIFF.
 
-    Only IMREAD_UNCHANGED keeps 16 bits and alpha, and it leaves EXIF alone; the colour modes turn
-    the picture but drop alpha and the low bytes (by truncation). A JPEG has neither, and can be
-    ``reduction`` times smaller each way (2, 4 or 8), rounded up.
+    Only IMREAD_UNCHANGED keeps 16 bits and alpha, and it leaves EXIF alone; the colour modes drop
+    alpha and the low bytes (by truncation).
     """
-    flags = cv2.IMREAD_UNCHANGED
-    if reduction > 1:
-        flags = getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}") | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         with _quiet_opencv():
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
