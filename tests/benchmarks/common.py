@@ -11,9 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+#: (width, height)
+TWELVE_MEGAPIXELS = (4000, 3000)
 PHOTO = ROOT / "sample_images" / "photos" / "cat.jpg"
+JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
 
 
 def seeded_parameters(model: str) -> dict[str, Any]:
@@ -35,6 +41,19 @@ def write_weights(path: Path, model: str = "vgg16") -> Path:
 
     write_params(path, seeded_parameters(model))
     return path
+
+
+def photo_like(size: tuple[int, int], seed: int) -> Any:
+    """A photo of the samples, enlarged, with grain such as a sensor has: BGR, uint8."""
+    photos = sorted(PHOTO.parent.glob("*.jpg"))
+    photo = cv2.imread(str(photos[seed % len(photos)]))
+    large = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)
+    grain = np.empty((min(size[1], 1000), min(size[0], 1000), 3), np.int8)
+    cv2.setRNGSeed(seed)
+    cv2.randn(grain, 0, 6)
+    repeats = (-(-size[1] // grain.shape[0]), -(-size[0] // grain.shape[1]), 1)
+    whole = np.tile(grain, repeats)[: size[1], : size[0]]
+    return cv2.add(large, whole, dtype=cv2.CV_8U)
 
 
 def machine() -> str:

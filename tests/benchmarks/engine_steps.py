@@ -26,13 +26,16 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import common
+import cv2
 import numpy as np
 
 import cnnviz
 from cnnviz.attribution import gather
+from cnnviz.inputs import read_reduced
 from cnnviz.models import catalog
 from cnnviz.network import Architecture, ForwardPass, Network, params
 from cnnviz.outputs import OutputFolder
+from cnnviz.preprocessing import enough, prepare
 
 VGGS = tuple(name for name in catalog.names() if catalog.get(name).family == "vgg")
 STEPS_OF = "vgg16"
@@ -106,7 +109,7 @@ def watched(spent: dict[str, float]) -> Iterator[None]:
 def steps(network: Network, path: Path, rounds: int) -> None:
     """Print where the time of one picture goes, as the command would explain it alone."""
     explainer = cnnviz.Explainer(network)
-    layer, methods = explainer.layer, explainer.methods
+    layer, spec = explainer.layer, explainer.spec
     style = cnnviz.Style()
     table: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -115,9 +118,9 @@ def steps(network: Network, path: Path, rounds: int) -> None:
             passes: dict[str, float] = {}
             clock = time.perf_counter
             began = clock()
-            picture = cnnviz.read_picture(path)
+            reading = read_reduced(path, lambda source: enough(source, style.size, spec))
             read = clock()
-            prepared = explainer.prepare(picture)
+            prepared = prepare(reading.pixels, spec, explainer.resize, reading.source)
             ready = clock()
             with watched(passes):
                 (explanation,) = explainer.explain([prepared])
@@ -126,7 +129,7 @@ def steps(network: Network, path: Path, rounds: int) -> None:
             row["maps, checks and copies"] = explained - ready - sum(passes.values())
             if not isinstance(explanation, cnnviz.explainer.Explanation):
                 raise explanation
-            drawn = explanation.draw(picture, style)
+            drawn = explanation.draw(reading.pixels, style)
             painted = clock()
             for key, pixels in drawn.pictures.items():
                 output.write_png(PurePath(f"{key}.png"), pixels)
@@ -136,7 +139,8 @@ def steps(network: Network, path: Path, rounds: int) -> None:
             if number >= 0:
                 table.append(row)
     medians = {key: statistics.median(row.get(key, 0.0) for row in table) for key in table[0]}
-    print(f"\nOne picture of {picture.shape[1]}x{picture.shape[0]}, {STEPS_OF}, step by step:")
+    height, width = reading.source
+    print(f"\nOne picture of {width}x{height}, {STEPS_OF}, step by step:")
     for key, value in medians.items():
         print(f"  {key:44} {value:8.4f} s  {100 * value / medians['together']:5.1f} %")
 
@@ -150,17 +154,19 @@ def steps(network: Network, path: Path, rounds: int) -> None:
         head.append(time.perf_counter() - began)
     cost = statistics.median(head)
     print(f"  (of the guided one, logits to target layer:  {cost:8.4f} s)")
-    print(f"  ({len(methods)} methods; the files are those of --size default)")
+    height, width = drawn.pictures["original"].shape[:2]
+    print(f"  ({len(drawn.pictures)} files of {width}x{height})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the engine against the forward pass; the steps")
     parser.add_argument("--models", nargs="+", choices=VGGS, default=VGGS, metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], metavar="N")
-    parser.add_argument("--picture", type=Path, default=common.PHOTO, help="for the steps")
+    parser.add_argument(
+        "--picture", type=Path, help="for the steps; by default a JPEG of 12 megapixels"
+    )
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
-    cnnviz.import_mxnet()  # sets the threads before NumPy's libraries start theirs
     print(common.machine())
     print(f"{options.rounds} rounds; seconds a picture, median [quartiles]; goal {GOAL}\n")
     print(f"{'':18}  {'own forward':22}  {'engine':22}  engine / forward")
@@ -176,7 +182,13 @@ def main() -> None:
             print(f"{name:9} batch {size:<2}  ", end="", flush=True)
             against_forward(block, network, np.stack(prepared), options.rounds)
         if name == STEPS_OF:
-            steps(network, options.picture, options.rounds)
+            with tempfile.TemporaryDirectory() as folder:
+                path = options.picture
+                if path is None:
+                    path = Path(folder) / "picture.jpg"
+                    pixels = common.photo_like(common.TWELVE_MEGAPIXELS, 0)
+                    cv2.imwrite(str(path), pixels, common.JPEG)
+                steps(network, path, options.rounds)
         del block, network
         gc.collect()
 

@@ -28,33 +28,17 @@ from typing import Any
 
 import common
 import cv2
-import numpy as np
 
 import cnnviz
 from cnnviz.inputs import Source
 from cnnviz.pipeline import Outcome, Run
 
 #: (width, height); ``--mixed`` goes through MIXED again and again.
-TWELVE_MEGAPIXELS = (4000, 3000)
 SMALL = ((500, 375), (640, 480), (64, 48), (333, 500))
 HUGE = (12000, 8000)
-MIXED = (TWELVE_MEGAPIXELS, *SMALL, TWELVE_MEGAPIXELS, *SMALL, HUGE, *SMALL)
-QUALITY = 90
+MIXED = (common.TWELVE_MEGAPIXELS, *SMALL, common.TWELVE_MEGAPIXELS, *SMALL, HUGE, *SMALL)
 GOAL = 0.85
 EVERY = 100
-
-
-def photo_like(size: tuple[int, int], seed: int) -> Any:
-    """A photo of the samples, enlarged, with grain such as a sensor has: BGR, uint8."""
-    photos = sorted(common.PHOTO.parent.glob("*.jpg"))
-    photo = cv2.imread(str(photos[seed % len(photos)]))
-    large = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)
-    grain = np.empty((min(size[1], 1000), min(size[0], 1000), 3), np.int8)
-    cv2.setRNGSeed(seed)
-    cv2.randn(grain, 0, 6)
-    repeats = (-(-size[1] // grain.shape[0]), -(-size[0] // grain.shape[1]), 1)
-    whole = np.tile(grain, repeats)[: size[1], : size[0]]
-    return cv2.add(large, whole, dtype=cv2.CV_8U)
 
 
 def make_pictures(folder: Path, sizes: list[tuple[int, int]], kinds: int) -> list[Source]:
@@ -67,8 +51,8 @@ def make_pictures(folder: Path, sizes: list[tuple[int, int]], kinds: int) -> lis
         if kind in made:
             os.link(made[kind], path)
         else:
-            pixels = photo_like(size, number)
-            if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
+            pixels = common.photo_like(size, number)
+            if not cv2.imwrite(str(path), pixels, common.JPEG):
                 raise OSError(f"{path} could not be written")
             made[kind] = path
         sources.append(Source(path, path.name, PurePath(path.name)))
@@ -119,9 +103,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9, help="of the engine, before and after")
     options = parser.parse_args()
-    cnnviz.import_mxnet()  # sets the threads before other libraries start theirs
     print(common.machine())
-    sizes = MIXED if options.mixed else (TWELVE_MEGAPIXELS,)
+    sizes = MIXED if options.mixed else (common.TWELVE_MEGAPIXELS,)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pictures = folder / "pictures"
