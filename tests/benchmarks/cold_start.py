@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     print(common.machine())
+    neighbours = common.Neighbours()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = common.write_weights(folder / "weights.params", options.model)
@@ -135,6 +136,7 @@ def main() -> None:
     )
     peak = statistics.median(ended.peak_mib for ended in found["explain"])
     print(f"Peak resident size of explain: {peak:.0f} MiB (goal {GOAL_MIB:.0f}: 1.1 GB)")
+    print(neighbours.share())
 
 
 if __name__ == "__main__":

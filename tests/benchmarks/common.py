@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -71,6 +72,30 @@ def machine() -> str:
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}; "
         f"load before the run (1, 5, 15 minutes): {load}; {time.strftime('%Y-%m-%d %H:%M')}"
     )
+
+
+class Neighbours:
+    """How much of the processors others took, from making this to :meth:`share`."""
+
+    def __init__(self) -> None:
+        self._before = self._read()
+
+    @staticmethod
+    def _read() -> tuple[float, float, float]:
+        """Core-seconds: of the machine's clock, busy or stolen, and of our own in both."""
+        # user, nice, system, idle, iowait, irq, softirq, steal, and guests (in user already)
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+        tick = os.sysconf("SC_CLK_TCK")
+        own = 0.0
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            used = resource.getrusage(who)
+            own += used.ru_utime + used.ru_stime
+        return sum(ticks) / tick, (sum(ticks) - ticks[3] - ticks[4]) / tick, own
+
+    def share(self) -> str:
+        """In words; all children must have been waited for."""
+        total, busy, own = (now - then for now, then in zip(self._read(), self._before))
+        return f"Others took {max(0.0, busy - own) / total:.0%} of the processors during the run."
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

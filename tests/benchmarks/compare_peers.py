@@ -376,6 +376,7 @@ def main() -> None:
 
     threads = options.threads or available_cores()
     print(common.machine())
+    neighbours = common.Neighbours()
     print(f"{MODEL}, one picture of 224x224, {threads} threads, {options.rounds} rounds\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -423,6 +424,7 @@ def main() -> None:
     print(f"\ncnnviz is {best[0] / medians['cnnviz']:.2f} times as fast as the best, {best[1]};")
     print(f"and {shipped / medians['cnnviz']:.2f} times as fast as pytorch-grad-cam as shipped.")
     print("Goals: 2.3 and 6.")
+    print(neighbours.share())
 
 
 if __name__ == "__main__":

@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
     print(common.machine())
+    neighbours = common.Neighbours()
     print(f"{options.rounds} rounds; seconds a picture, median [quartiles]; goal {GOAL}\n")
     print(f"{'':18}  {'own forward':22}  {'engine':22}  engine / forward")
     picture = cnnviz.read_picture(common.PHOTO)
@@ -191,6 +192,7 @@ def main() -> None:
                 steps(network, path, options.rounds)
         del block, network
         gc.collect()
+    print(neighbours.share())
 
 
 if __name__ == "__main__":

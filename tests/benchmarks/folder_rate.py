@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of the engine, before and after")
     options = parser.parse_args()
     print(common.machine())
+    neighbours = common.Neighbours()
     sizes = MIXED if options.mixed else (common.TWELVE_MEGAPIXELS,)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -141,6 +142,7 @@ def main() -> None:
         print(
             f"resident after {last[0]} pictures by that after {first[0]}: {grown:+.1%} (goal 5 %)"
         )
+    print(neighbours.share())
 
 
 if __name__ == "__main__":
