@@ -8,6 +8,7 @@ import struct
 import sys
 import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import cv2
@@ -19,7 +20,13 @@ from PIL import Image, ImageOps
 
 from cnnviz import inputs
 from cnnviz.errors import PictureError, UsageError
-from cnnviz.inputs import decode_picture, find_pictures, printable, read_picture
+from cnnviz.inputs import (
+    decode_picture,
+    find_pictures,
+    printable,
+    read_picture,
+    read_reduced,
+)
 
 # --- finding -------------------------------------------------------------------------------------
 
@@ -526,6 +533,130 @@ def test_of_several_frames_the_first(kind):
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
     assert (decode_picture(data) == (255, 0, 0)).all()
+
+
+# at reduced size
+
+
+def jpeg(width, height, orientation=1, mode="RGB", **options):
+    """A smooth picture, for which reduced decoding and averaging hardly differ."""
+    small = np.random.default_rng(4).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encode(image.convert(mode), "JPEG", quality=95, exif=exif, **options)
+
+
+@pytest.fixture
+def read_at(tmp_path):
+    def read(data, needed):
+        (tmp_path / "x").write_bytes(data)
+        return read_reduced(tmp_path / "x", lambda source: needed)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "needed", "read"),
+    [
+        (640, 480, (240, 320), (240, 320)),  # a half is just enough
+        (640, 480, (241, 320), (480, 640)),
+        (640, 480, (240, 321), (480, 640)),
+        (640, 480, (120, 100), (120, 160)),
+        (640, 480, (60, 80), (60, 80)),
+        (640, 480, (1, 1), (60, 80)),  # JPEG knows no less than an eighth
+        (640, 480, (9999, 9999), (480, 640)),
+        (7, 5, (1, 1), (1, 2)),  # 7 / 4 is nearer to 2, 5 / 4 to 1: 1 px off, a fifth of a pixel
+        # 641 leaves 1 px over: 1 / 641 of 320 pixels is half a pixel, of 160 a quarter.
+        (641, 480, (240, 320), (480, 641)),
+        (641, 480, (120, 160), (120, 160)),
+        # 645 = 4 x 161 + 1 = 8 x 81 - 3: at an eighth of it the edge would be 3 x 80 / 645 off.
+        (645, 480, (60, 80), (120, 161)),
+    ],
+)
+def test_a_jpeg_is_read_as_small_as_is_enough(read_at, width, height, needed, read):
+    reading = read_at(jpeg(width, height), needed)
+
+    assert reading.pixels.shape == (*read, 3)
+    assert reading.source == (height, width)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {}),
+        ("RGB", {"progressive": True}),
+        ("RGB", {"subsampling": 0}),
+        ("L", {}),
+        ("CMYK", {}),
+    ],
+)
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_reduced_pixel_is_the_average_of_those_it_covers(
+    read_at, orientation, mode, options, factor
+):
+    data = jpeg(160, 96, orientation, mode, **options)
+    full = by_pillow(data)
+    height, width = full.shape[0] // factor, full.shape[1] // factor
+
+    reading = read_at(data, (height, width))
+
+    blocks = full.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
+    assert reading.source == full.shape[:2]
+    assert reading.pixels.shape == blocks.shape
+    assert reading.pixels.flags["C_CONTIGUOUS"]
+    difference = np.abs(reading.pixels - blocks)
+    # Black multiplies the inks, so that CMYK's averages are not quite the colours' averages.
+    assert difference.mean() < (2 if mode == "CMYK" else 1)
+    assert difference.max() < 8
+
+
+def test_what_is_enough_is_asked_for_the_upright_picture(tmp_path):
+    (tmp_path / "x").write_bytes(jpeg(160, 96, orientation=6))
+    asked = []
+
+    def enough(source):
+        asked.append(source)
+        return 80, 48
+
+    reading = read_reduced(tmp_path / "x", enough)
+
+    assert asked == [(160, 96)]
+    assert reading.pixels.shape == (80, 48, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_other_kinds_are_read_in_full(picture, read_at, kind):
+    data = encode(picture, kind)
+
+    reading = read_at(data, (1, 1))
+
+    assert (reading.pixels == decode_picture(data)).all()
+    assert reading.source == (40, 56)
+
+
+def test_a_truncated_jpeg_is_refused_at_reduced_size_too(read_at, capfd):
+    data = jpeg(160, 96)
+    for length in range(1, len(data) - 1, 97):
+        with pytest.raises(PictureError):
+            read_at(data[:length], (1, 1))
+    assert capfd.readouterr().err == ""
+
+
+def test_reading_in_threads_gives_what_reading_alone_gives(tmp_path):
+    files = []
+    for index in range(8):
+        data = jpeg(160 + 8 * index, 96, orientation=index + 1)
+        (tmp_path / f"{index}.jpg").write_bytes(data)
+        files.append(tmp_path / f"{index}.jpg")
+    alone = [read_reduced(file, lambda source: (20, 20)).pixels for file in files]
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda f: read_reduced(f, lambda source: (20, 20)), files * 5))
+
+    for index, reading in enumerate(together):
+        assert (reading.pixels == alone[index % 8]).all()
 
 
 # what cannot be read

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnviz.errors import PictureError, UsageError
+from cnnviz.inputs import read_picture, read_reduced
 from cnnviz.preprocessing import (
     Geometry,
     InputSpec,
     canvas,
+    enough,
     output_shape,
     prepare,
     resize_picture,
@@ -21,6 +27,7 @@ from cnnviz.preprocessing import (
 
 SHAPES = [(301, 517), (640, 427), (224, 224), (100, 61), (57, 333), (256, 256)]
 MODES = ["stretch", "crop"]
+SAMPLES = Path(__file__).parents[1] / "sample_images" / "photos"
 
 
 def constant(height, width, colour=(10, 200, 90)):
@@ -83,6 +90,47 @@ def test_shrinking_stripes_gives_grey_and_no_moire():
 
     # 4.46 source columns in one of the network's: an average within half a stripe of a half
     assert np.abs(seen - 127.5).max() < 32
+
+
+def area_average(picture, shape):
+    """The mean over each result pixel's area, in float64: differences of the integral."""
+    values = picture.astype(np.float64)
+    for axis, length in enumerate(shape):
+        integral = np.insert(values.cumsum(axis), 0, 0.0, axis)
+        edges = np.linspace(0, values.shape[axis], length + 1)
+        at_edges = np.apply_along_axis(
+            lambda line, at=edges: np.interp(at, np.arange(line.size), line), axis, integral
+        )
+        values = np.diff(at_edges, axis=axis) * length / values.shape[axis]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("shape", "tolerance"),
+    [
+        ((96, 96), 1.5),  # by way of exact halves, whose roundings add up
+        ((120, 72), 1),
+        ((91, 133), 0.51),  # no halves
+        ((53, 60), 0.51),
+    ],
+)
+def test_shrinking_averages_over_areas(shape, tolerance):
+    picture = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+    small = resize_picture(picture, (12, 12))
+
+    assert np.abs(small - area_average(picture, (12, 12))).max() <= tolerance
+
+
+def test_shrinking_by_halves_first_is_still_an_average():
+    """Fractions of a half's pixels in place of fractions of pixels: on noise, the worst case."""
+    picture = np.random.default_rng(2).integers(0, 256, (200, 150, 3), dtype=np.uint8)
+
+    small = resize_picture(picture, (22, 22))
+
+    difference = small - area_average(picture, (22, 22))
+    assert np.abs(difference).mean() < 0.03 * 255
+    assert abs(difference.mean()) < 0.5
 
 
 @pytest.mark.parametrize("shape", [(40, 30), (223, 50), (100, 900), (900, 100)])
@@ -192,6 +240,112 @@ def test_model_size_is_the_seen_picture():
     assert seen.all()
 
 
+# --- from a picture read at reduced size ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "resize", "pixels"),
+    [
+        ((3000, 4000), "default", "stretch", (768, 1024)),
+        ((3000, 4000), "full", "stretch", (3000, 4000)),
+        ((3000, 4000), "model", "stretch", (448, 448)),
+        ((3000, 4000), 500, "stretch", (448, 500)),
+        ((4000, 3000), 500, "stretch", (500, 448)),
+        # crop: the short side becomes 256, the other 341
+        ((3000, 4000), 100, "crop", (512, 682)),
+        ((3000, 4000), "default", "crop", (768, 1024)),
+        ((1000, 9000), "model", "crop", (512, 4608)),
+        ((90, 100), "default", "stretch", (448, 448)),  # more than there is
+    ],
+)
+def test_enough_is_what_is_written_and_twice_what_is_fed(source, size, resize, pixels):
+    assert enough(source, size, InputSpec(), resize) == pixels
+
+
+def test_enough_refuses_what_the_others_refuse():
+    with pytest.raises(UsageError, match="default, full, model"):
+        enough((3, 4), "big")
+    with pytest.raises(UsageError, match="stretch, crop"):
+        enough((3, 4), resize="squeeze")
+
+
+def photo_in_a_jpeg(path, width, height):
+    """A photo, enlarged, with sharp edges and a camera's noise."""
+    photo = Image.open(SAMPLES / "espresso.jpg").convert("RGB")
+    pixels = np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    pixels[height // 3 :, width // 4 : width // 2] *= 0.6
+    pixels += np.random.default_rng(6).normal(0, 4, pixels.shape)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, "JPEG", quality=92)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("width", "height", "size", "read", "decibels", "levels"),
+    [
+        (2000, 1504, 500, (752, 1000), 46, 0.25),  # 500 x 376, but the network has use for 448
+        (2000, 1500, 900, (750, 1000), 46, 0.25),
+        (1600, 2000, "model", (1000, 800), 46, 0.25),
+        # Sides that do not divide: the far edges are a seventh of a pixel off on average.
+        (2003, 1697, 600, (848, 1001), 38, 1.5),
+    ],
+)
+def test_what_is_fed_and_written_hardly_differs(
+    tmp_path, mode, width, height, size, read, decibels, levels
+):
+    """Read at a half: how near the pictures are, and the network's input in grey levels."""
+    path = tmp_path / "x.jpg"
+    photo_in_a_jpeg(path, width, height)
+
+    full = read_picture(path)
+    reduced = read_reduced(path, lambda source: enough(source, size, InputSpec(), mode))
+
+    assert reduced.pixels.shape == (*read, 3)
+    assert reduced.source == (height, width)
+    one = prepare(full, resize=mode)
+    two = prepare(reduced.pixels, resize=mode, source=reduced.source)
+    assert two.geometry == one.geometry
+    grey_level = 1 / 255 / 0.229
+    assert np.abs(two.input - one.input).mean() < levels * grey_level
+    assert np.abs(two.input - one.input).max() < 30 * levels * grey_level
+
+    drawn_one, drawn_two = canvas(full, one, size), canvas(reduced.pixels, two, size)
+    assert drawn_two.geometry == drawn_one.geometry
+    assert drawn_two.shape == drawn_one.shape
+    error = drawn_two.picture.astype(float) - drawn_one.picture
+    assert 10 * np.log10(255**2 / (error**2).mean()) > decibels
+
+
+@given(st.integers(300, 420), st.integers(300, 420), st.integers(1, 8))
+@settings(max_examples=40, deadline=None)
+def test_nothing_moves_whatever_the_sides(width, height, orientation):
+    """An edge near the far corner, read at a half: it stays within half a written pixel."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[height - 40 :] = 200
+    pixels[:, width - 40 :] = 200
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=98, subsampling=0, exif=exif)
+    spec = InputSpec(32, 32)
+
+    with tempfile.NamedTemporaryFile() as stored:
+        stored.write(file.getbuffer())
+        stored.flush()
+        full = read_picture(stored.name)
+        reduced = read_reduced(stored.name, lambda source: enough(source, 90, spec))
+
+    assert reduced.source == full.shape[:2]
+    assert reduced.pixels.shape[0] < full.shape[0] / 1.9
+    one = canvas(full, prepare(full, spec), 90)
+    two = canvas(reduced.pixels, prepare(reduced.pixels, spec, source=reduced.source), 90)
+    assert one.shape == two.shape
+    for axis in (0, 1):  # the mass of the bright part along each axis, in written pixels
+        difference = one.picture.astype(float).mean(axis=(axis, 2)) - two.picture.mean(
+            axis=(axis, 2)
+        )
+        assert abs(difference.sum()) / 200 < 0.5
+
+
 # --- the way back --------------------------------------------------------------------------------
 
 
@@ -298,6 +452,36 @@ def test_enlarging_by_hand():
 
     np.testing.assert_allclose(back, [[0, 1, 3, 4]] * 4, atol=1e-6)
     assert back.dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (40, 33), (301, 517), (768, 1024)])
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (5,)])
+def test_enlarging_is_bilinear_as_pillow_does_it(shape, channels):
+    field = np.random.default_rng(8).standard_normal((14, 14, *channels)).astype(np.float32)
+    geometry = Geometry((3000, 4000), (0.0, 0.0, 3000.0, 4000.0), (224, 224))
+
+    back, seen = to_picture(field, geometry, shape)
+
+    assert back.shape == (*shape, *channels)
+    assert back.dtype == np.float32
+    assert seen.all()
+    for plane, ours in zip(
+        np.moveaxis(np.atleast_3d(field), 2, 0), np.moveaxis(np.atleast_3d(back), 2, 0)
+    ):
+        theirs = Image.fromarray(plane).resize(shape[::-1], Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(ours, np.asarray(theirs), atol=2e-5)
+
+
+def test_a_crop_of_almost_everything_is_drawn_as_everything():
+    """Two ways of enlarging, one for the whole picture and one for a part, meet in the limit."""
+    field = np.random.default_rng(9).standard_normal((14, 14, 3)).astype(np.float32)
+    whole = Geometry((300, 400), (0.0, 0.0, 300.0, 400.0), (14, 14))
+    almost = Geometry((300, 400), (0.0, 0.0, 300.0, 400.0 + 1e-7), (14, 14))
+
+    one, _ = to_picture(field, whole, (150, 200))
+    two, _ = to_picture(field, almost, (150, 200))
+
+    np.testing.assert_allclose(one, two, atol=2e-5)
 
 
 def test_shrinking_loses_no_pixel():

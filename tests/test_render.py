@@ -77,6 +77,38 @@ def test_negative_evidence_is_refused_where_none_can_be(function):
         function(np.array([[1.0, -0.5]]))
 
 
+# --- drawn onto a picture ------------------------------------------------------------------------
+
+
+def doubled(values):
+    return values.repeat(2, axis=0).repeat(2, axis=1)
+
+
+@pytest.mark.parametrize("draw", [signed_colour, monochrome])
+def test_percentiles_are_the_maps_own_wherever_it_is_drawn(draw):
+    """Half of a crop's picture may be outside: that must not change what is white."""
+    rng = np.random.default_rng(5)
+    array = np.abs(rng.standard_normal((20, 30, 3) if draw is signed_colour else (20, 30)))
+
+    alone, _ = draw(array)
+    larger, blank = draw(array, doubled)
+    padded, _ = draw(array, lambda values: np.concatenate([values, np.zeros_like(values)]))
+
+    assert not blank
+    assert (larger == doubled(alone)).all()
+    assert (padded[:20] == alone).all()
+    assert (padded[20:] == (128 if draw is signed_colour else 0)).all()
+
+
+@pytest.mark.parametrize("draw", [signed_colour, monochrome])
+def test_a_blank_map_is_blank_on_the_picture_too(draw):
+    result, blank = draw(np.zeros((2, 3), np.float32), doubled)
+
+    assert blank
+    assert result.shape == (4, 6)
+    assert (result == (128 if draw is signed_colour else 0)).all()
+
+
 # --- the overlay ---------------------------------------------------------------------------------
 
 
@@ -130,6 +162,22 @@ def test_overlay_of_white_and_black_never_wraps_around(alpha):
     for darker, brighter in zip(results, results[1:]):
         assert (brighter >= darker).all()
     assert (results[-1] >= np.rint((1 - alpha) * 255) - 1).all()
+
+
+@pytest.mark.parametrize("colormap", COLORMAPS)
+def test_between_two_colours_lies_their_mean(colormap):
+    """Against linear interpolation in float64, at places that are no entries of any table."""
+    cam = np.random.default_rng(6).random((40, 50))
+    code = getattr(cv2, f"COLORMAP_{colormap.upper()}")
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], code)[:, 0, ::-1]
+
+    result = colour_overlay(np.zeros((40, 50, 3), np.uint8), cam, colormap, 1.0)
+
+    for channel in range(3):
+        expected = np.interp(cam * 255, np.arange(256), table[:, channel].astype(float))
+        # A half for rounding, and the steepest slope over a 32nd of an entry.
+        slope = np.abs(np.diff(table[:, channel].astype(float))).max()
+        assert np.abs(result[:, :, channel] - expected).max() <= 0.5 + slope / 32 + 1e-3
 
 
 def test_colours_are_not_quantised_before_mixing():

@@ -7,12 +7,17 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from pathlib import Path, PurePath
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import cnnviz
@@ -47,6 +52,63 @@ def test_png_is_what_pillow_reads_in_colour_and_grey(tmp_path, picture):
     Image.open(tmp_path / "c.png").verify()  # checks the checksum of every chunk
 
 
+@given(
+    hnp.arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 9), st.integers(1, 9))
+        | st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)),
+        elements=st.integers(0, 255) | st.sampled_from([0, 255]),
+    ),
+    st.integers(1, 100),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_picture_comes_back(picture, band):
+    """Whatever is in it and however its rows are cut into bands."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_PNG_BAND", band)
+        write_png(Path(folder) / "x.png", picture)
+        read = Image.open(Path(folder) / "x.png")
+        assert (np.asarray(read) == picture).all()
+        assert np.asarray(read).shape == picture.shape
+        Image.open(Path(folder) / "x.png").verify()
+
+
+def photo():
+    path = Path(__file__).parents[2] / "sample_images" / "photos" / "rocket.jpg"
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_another_reader_sees_the_same(tmp_path):
+    """OpenCV's libpng, for a picture of several bands: of a photo, and of one that repeats."""
+    grown = photo().repeat(3, axis=0).repeat(3, axis=1)
+    noisy = grown + np.random.default_rng(3).integers(0, 9, grown.shape, dtype=np.uint8)
+    for picture in (grown, noisy):
+        assert picture.size > 2 * files._PNG_BAND
+        write_png(tmp_path / "x.png", picture)
+
+        assert (cv2.imread(str(tmp_path / "x.png"))[:, :, ::-1] == picture).all()
+
+
+def test_files_are_small(tmp_path):
+    """Against libpng, which tries five filters a row and looks for repetitions (level 1)."""
+
+    def sizes(picture):
+        write_png(tmp_path / "x.png", picture)
+        level = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+        return os.path.getsize(tmp_path / "x.png"), cv2.imencode(".png", picture, level)[1].size
+
+    grain = np.random.default_rng(4).normal(0, 3, photo().shape)
+    ours, theirs = sizes(np.clip(photo() + grain, 0, 255).astype(np.uint8))
+    assert ours < theirs
+    ours, theirs = sizes(photo())  # half of it night sky
+    assert ours < 1.1 * theirs
+    ours, _ = sizes(np.full((500, 500, 3), 128, np.uint8))
+    assert ours < 2000
+    noise = np.random.default_rng(5).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    ours, _ = sizes(noise)
+    assert ours < 1.01 * noise.size
+
+
 def test_npz_is_what_numpy_reads(tmp_path):
     arrays = {
         "input": np.random.default_rng(1).standard_normal((3, 8, 8)).astype(np.float32),
@@ -77,7 +139,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path, picture):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 1), (4,)])
+@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 1), (4,), (0, 4, 3), (4, 0)])
 def test_only_pictures_become_png(tmp_path, shape):
     with pytest.raises(PictureError, match="uint8"):
         write_png(tmp_path / "x.png", np.zeros(shape, np.uint8))
@@ -248,8 +310,8 @@ def test_an_input_is_not_overwritten_even_if_it_is_ours(tmp_path, picture):
     write_png(tmp_path / "x.png", picture)
     (tmp_path / "link.png").symlink_to("x.png")
     (tmp_path / "sub").mkdir()
-    for given in ("x.png", "link.png", "sub/../x.png"):
-        folder = OutputFolder(tmp_path, [tmp_path / "missing.jpg", tmp_path / given])
+    for named in ("x.png", "link.png", "sub/../x.png"):
+        folder = OutputFolder(tmp_path, [tmp_path / "missing.jpg", tmp_path / named])
         with pytest.raises(PictureError, match="is an input of this run"):
             folder.write_png(PurePath("x.png"), 255 - picture)
     assert (np.asarray(Image.open(tmp_path / "x.png")) == picture).all()

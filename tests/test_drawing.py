@@ -1,0 +1,81 @@
+"""An explanation's pictures: what they are drawn on, and at what scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnnviz.explainer import Explanation, Style, choose_methods
+from cnnviz.network import Layer
+from cnnviz.preprocessing import InputSpec, canvas, prepare
+
+
+def explanation(picture, spec, resize="stretch"):
+    """With maps made up, smooth enough that enlarging keeps their range."""
+    rng = np.random.default_rng(0)
+    channels = len(spec.mean)
+    guided = rng.standard_normal((channels, spec.height, spec.width)).astype(np.float32)
+    maps = {
+        "gradcam": rng.random((4, 5), dtype=np.float32),
+        "guided_gradcam": guided,
+        "saliency": np.abs(guided).sum(0),
+    }
+    layer = Layer("features.3", "conv3", "Convolution", (8, 4, 5))
+    prepared = prepare(picture, spec, resize)
+    return Explanation(prepared, np.zeros(2, np.float32), 0, layer, choose_methods(), maps, None)
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("size", ["default", "model", 200, 40])
+def test_on_a_canvas_as_on_the_picture(picture, resize, size):
+    explained = explanation(picture, InputSpec(32, 48), resize)
+    style = Style(size=size)
+
+    drawn = explained.draw(picture, style)
+    again = explained.draw(canvas(picture, explained.prepared, size), style)
+
+    assert list(drawn.pictures) == ["original", "gradcam", "guided_gradcam", "saliency"]
+    assert drawn.blank == again.blank == ()
+    for key, pixels in drawn.pictures.items():
+        assert (again.pictures[key] == pixels).all()
+        assert pixels.shape[:2] == drawn.pictures["original"].shape[:2]
+
+
+def test_what_the_network_did_not_see_is_without_evidence(picture):
+    """Crop keeps 7/8 of the short side: of 90 rows 5.6 are left out above and below."""
+    explained = explanation(picture, InputSpec(32, 32), "crop")
+
+    drawn = explained.draw(picture, Style()).pictures
+
+    assert (drawn["guided_gradcam"][:5] == 128).all()
+    assert (drawn["saliency"][:5] == 0).all()
+    assert (drawn["gradcam"][:5] == drawn["gradcam"][:5, :, :1]).all()  # grey
+    assert (drawn["guided_gradcam"][8:20, 30:90] != 128).mean() > 0.9
+
+
+def test_a_larger_picture_is_the_models_enlarged(picture):
+    """Scaled before it is enlarged, so that the same value has the same colour at every size."""
+    explained = explanation(picture, InputSpec(60, 80))
+
+    small = explained.draw(picture, Style(size=80)).pictures["guided_gradcam"].astype(float)
+    large = explained.draw(picture, Style(size=160)).pictures["guided_gradcam"].astype(float)
+
+    assert small.shape == (60, 80, 3)
+    # Bilinear at a quarter of a pixel: 3/4 and 1/4 of neighbours, by hand for one row.
+    row = 0.75 * small[10] + 0.25 * small[11]
+    expected = 0.75 * row[20] + 0.25 * row[21]
+    assert np.abs(large[21, 41] - expected).max() <= 1
+
+
+def test_a_network_that_sees_grey(picture):
+    explained = explanation(picture, InputSpec(32, 48, (0.5,), (0.2,)))
+
+    drawn = explained.draw(picture, Style()).pictures
+
+    assert drawn["guided_gradcam"].shape == (90, 120)
+    assert drawn["gradcam"].shape == (90, 120, 3)
