@@ -143,28 +143,30 @@ class Explanation:
         base = picture
         if not isinstance(base, Canvas):
             base = canvas(base, self.prepared, style.size)
-        geometry, shape = base.geometry, base.shape
-
-        def place(values: Float32) -> Float32:
-            return to_picture(values, geometry, shape)[0]
-
         pictures = {"original": base.picture}
         blank = []
         for method in self.methods:
-            values = self.maps[method.key]
-            if method.drawing == "heat":
-                placed, seen = to_picture(values, geometry, shape)
-                heat, empty = render.normalise_by_max(placed)
-                drawn = render.colour_overlay(base.picture, heat, style.colormap, style.alpha, seen)
-            elif method.drawing == "signed":  # (C, H, W) to (H, W, C), or (H, W) of a grey input
-                values = values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
-                drawn, empty = render.signed_colour(values, place)
-            else:
-                drawn, empty = render.monochrome(values, place)
-            pictures[method.key] = drawn
+            pictures[method.key], empty = self._draw(method, base, style)
             if empty:
                 blank.append(method.key)
         return Drawn(pictures, tuple(blank))
+
+    def _draw(self, method: Method, base: Canvas, style: Style) -> tuple[Picture, bool]:
+        """One method's picture, and whether it is blank."""
+
+        def place(values: Float32) -> Float32:
+            return to_picture(values, base.geometry, base.shape)[0]
+
+        values = self.maps[method.key]
+        if method.drawing == "magnitude":
+            return render.monochrome(values, place)
+        if method.drawing == "signed":  # (C, H, W) to (H, W, C), or (H, W) of a grey input
+            return render.signed_colour(
+                values[0] if len(values) == 1 else np.moveaxis(values, 0, 2), place
+            )
+        placed, seen = to_picture(values, base.geometry, base.shape)
+        heat, empty = render.normalise_by_max(placed)
+        return render.colour_overlay(base.picture, heat, style.colormap, style.alpha, seen), empty
 
 
 def choose_methods(

@@ -1,4 +1,4 @@
-"""From maps to pictures: everything in float, and uint8 only at the very end."""
+"""From maps to pictures: values stay float until they are colours, and no sum ever wraps around."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ UNSEEN_BRIGHTNESS = 0.5
 
 _GREY = 128.0
 _STEPS = 16  # colours between two entries of a colour map's table: enough that no step is seen
+_BAND = 1 << 16  # pixels that are coloured at a time
 
 Place = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Brings a map (h, w, ...) onto the picture (H, W, ...): :func:`preprocessing.to_picture`."""
@@ -100,12 +101,18 @@ def colour_overlay(
     # Bilinear weights sum to one only up to rounding.
     if cam.max(initial=0.0) > 1 + 1e-4:
         raise PictureError(f"The map goes up to {cam.max():g}; an overlay takes 0 to 1.")
-    result = cv2.addWeighted(picture, 1 - alpha, _colours(cam, colormap), alpha, 0.0)
+    table = _colour_table(colormap)
+    result = np.empty_like(picture)
+    rows = max(1, _BAND // max(1, cam.shape[1]))
+    for top in range(0, cam.shape[0], rows):
+        band = slice(top, top + rows)
+        colours = _looked_up(cam[band], table)
+        result[band] = cv2.addWeighted(picture[band], 1 - alpha, colours, alpha, 0.0)
     if seen is not None and not seen.all():
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         dark = cv2.convertScaleAbs(grey, alpha=UNSEEN_BRIGHTNESS)
         np.copyto(result, dark[:, :, None], where=~seen[:, :, None])
-    return np.asarray(result, np.uint8)
+    return result
 
 
 def signed_colour(
@@ -181,24 +188,29 @@ def _divided(array: npt.NDArray[np.floating[Any]], by: float) -> npt.NDArray[np.
     return result
 
 
-def _colours(cam: npt.NDArray[np.floating[Any]], colormap: str) -> npt.NDArray[np.uint8]:
-    """RGB (H, W, 3) for values from 0 to 1, interpolated between the map's 256 entries."""
+def _colour_table(colormap: str) -> npt.NDArray[np.uint32]:
+    """RGB and a byte of zero, as one number, for 0 to 1 in equal steps; interpolated."""
     if colormap not in COLORMAPS:
         raise UsageError(
             f"There is no colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}."
         )
     levels = np.arange(256, dtype=np.uint8)[:, None]
     entries = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))[:, 0, ::-1]
-    last = 255 * _STEPS
-    places = np.arange(last + 1) / _STEPS
-    table = np.zeros((last + 1, 4), np.uint8)  # of four bytes, so that a colour is one number
+    places = np.arange(255 * _STEPS + 1) / _STEPS
+    table = np.zeros((places.size, 4), np.uint8)
     for channel in range(3):
         table[:, channel] = np.rint(np.interp(places, np.arange(256), entries[:, channel]))
-    indices = (np.clip(cam, 0.0, 1.0) * np.float32(last) + np.float32(0.5)).astype(np.uint16)
-    colours = table.view(np.uint32)[:, 0][indices]
-    return np.asarray(
-        cv2.cvtColor(colours.view(np.uint8).reshape(*cam.shape, 4), cv2.COLOR_RGBA2RGB), np.uint8
-    )
+    return table.view(np.uint32)[:, 0]
+
+
+def _looked_up(
+    cam: npt.NDArray[np.floating[Any]], table: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.uint8]:
+    """RGB (H, W, 3) for values from 0 to 1."""
+    steps = np.float32(table.size - 1)
+    indices = (np.clip(cam, 0.0, 1.0) * steps + np.float32(0.5)).astype(np.uint16)
+    colours = table[indices].view(np.uint8).reshape(*cam.shape, 4)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
 def _to_uint8(
