@@ -287,10 +287,12 @@ def to_picture(
     # Only what was seen is computed: the seen rows and columns are one stretch each.
     top, bottom = _stretch(seen_rows)
     left, right = _stretch(seen_columns)
+    down, across = rows[top:bottom], np.ascontiguousarray(columns[left:right].T)
     planes = np.atleast_3d(values)
     result = np.full((*shape, planes.shape[2]), outside, np.float32)
     for channel in range(planes.shape[2]):
-        window = rows[top:bottom] @ planes[:, :, channel] @ columns[left:right].T
+        # Copied, for BLAS takes no strides of three.
+        window = down @ np.ascontiguousarray(planes[:, :, channel]) @ across
         result[top:bottom, left:right, channel] = window
     result = result.reshape(*shape, *array.shape[2:])
     return result, seen_rows[:, None] & seen_columns[None, :]

@@ -111,7 +111,8 @@ def colour_overlay(
     if seen is not None and not seen.all():
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         dark = cv2.convertScaleAbs(grey, alpha=UNSEEN_BRIGHTNESS)
-        np.copyto(result, dark[:, :, None], where=~seen[:, :, None])
+        unseen = (~seen).view(np.uint8)
+        cv2.copyTo(cv2.cvtColor(dark, cv2.COLOR_GRAY2RGB), unseen, result)
     return result
 
 
