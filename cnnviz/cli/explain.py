@@ -136,7 +136,7 @@ def _explain(
     from cnnviz.inputs import find_pictures
     from cnnviz.models import catalog
     from cnnviz.models.labels import read_labels, resolve_target
-    from cnnviz.network.runtime import parse_device
+    from cnnviz.network.runtime import keep_freed_memory, parse_device
     from cnnviz.outputs import check_output_folder
     from cnnviz.pipeline import Run
 
@@ -148,6 +148,7 @@ def _explain(
     style = Style(size, colormap, alpha)
     check_output_folder(output)
     sources = find_pictures(inputs, exclude=output)
+    keep_freed_memory()
     explainer = load_explainer(
         model,
         weights=weights,
