@@ -246,8 +246,7 @@ def read_reduced(path: str | os.PathLike[str], enough: Enough) -> Reading:
 
     A JPEG can be decoded at a half, a quarter or an eighth, each pixel an average of the original's
     that it covers, in a fraction of the time and memory. That is done where it leaves as many
-    pixels as are needed both ways, and shifts nothing by more than a third of one of these (sides
-    need not divide by eight). Other kinds of file are read in full.
+    pixels as are needed both ways and both sides divide by it. Other files are read in full.
 
     Args:
         path: the file.
@@ -300,8 +299,6 @@ def _read(data: bytes, enough: Enough) -> Reading:
         )
     if stored is None or reduction == 1:
         stored = (pixels.shape[0], pixels.shape[1])
-    else:
-        pixels = pixels[: _reduced(stored[0], reduction), : _reduced(stored[1], reduction)]
     if hidden is not None and pixels.ndim == 2:
         pixels = np.where(pixels == hidden, np.iinfo(pixels.dtype).max, pixels)
     if inverted:
@@ -319,22 +316,15 @@ def _turned(shape: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _reduction(stored: tuple[int, int], needed: tuple[int, int]) -> int:
-    """The largest of 8, 4, 2 and 1 that a JPEG's sides can be divided by at decoding."""
+    """The largest of 8, 4, 2 and 1 that divides a JPEG's sides and leaves as much as is needed.
+
+    Where a side does not divide, its last pixel would stand for less than the others, and the
+    picture would be off by a part of a pixel at the far edge.
+    """
     for factor in (8, 4, 2):
-        left = [_reduced(side, factor) for side in stored]
-        # What of a side does not fill a pixel is cut off or added: so much the far edge moves.
-        shifts = [
-            abs(side - factor * pixels) * least / side
-            for side, pixels, least in zip(stored, left, needed)
-        ]
-        if all(pixels >= least for pixels, least in zip(left, needed)) and max(shifts) <= 1 / 3:
+        if all(side % factor == 0 and side // factor >= n for side, n in zip(stored, needed)):
             return factor
     return 1
-
-
-def _reduced(side: int, factor: int) -> int:
-    """Pixels of a side at reduced size, to the nearest; libjpeg's last one may be mostly empty."""
-    return (side + (factor - 1) // 2) // factor
 
 
 def _first_frame_of_gif(data: bytes) -> npt.NDArray[np.uint8]:

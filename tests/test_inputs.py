@@ -566,12 +566,10 @@ def read_at(tmp_path):
         (640, 480, (60, 80), (60, 80)),
         (640, 480, (1, 1), (60, 80)),  # JPEG knows no less than an eighth
         (640, 480, (9999, 9999), (480, 640)),
-        (7, 5, (1, 1), (1, 2)),  # 7 / 4 is nearer to 2, 5 / 4 to 1: 1 px off, a fifth of a pixel
-        # 641 leaves 1 px over: 1 / 641 of 320 pixels is half a pixel, of 160 a quarter.
-        (641, 480, (240, 320), (480, 641)),
-        (641, 480, (120, 160), (120, 160)),
-        # 645 = 4 x 161 + 1 = 8 x 81 - 3: at an eighth of it the edge would be 3 x 80 / 645 off.
-        (645, 480, (60, 80), (120, 161)),
+        (644, 480, (60, 80), (120, 161)),  # 644 = 4 x 161: an eighth would leave half a pixel
+        (641, 480, (60, 80), (480, 641)),
+        (640, 481, (60, 80), (481, 640)),
+        (7, 5, (1, 1), (5, 7)),
     ],
 )
 def test_a_jpeg_is_read_as_small_as_is_enough(read_at, width, height, needed, read):

@@ -280,18 +280,14 @@ def photo_in_a_jpeg(path, width, height):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("width", "height", "size", "read", "decibels", "levels"),
+    ("width", "height", "size", "read"),
     [
-        (2000, 1504, 500, (752, 1000), 46, 0.25),  # 500 x 376, but the network has use for 448
-        (2000, 1500, 900, (750, 1000), 46, 0.25),
-        (1600, 2000, "model", (1000, 800), 46, 0.25),
-        # Sides that do not divide: the far edges are a seventh of a pixel off on average.
-        (2003, 1697, 600, (848, 1001), 38, 1.5),
+        (2000, 1504, 500, (752, 1000)),  # 500 x 376, but the network has use for 448
+        (2000, 1500, 900, (750, 1000)),
+        (1600, 2000, "model", (1000, 800)),
     ],
 )
-def test_what_is_fed_and_written_hardly_differs(
-    tmp_path, mode, width, height, size, read, decibels, levels
-):
+def test_what_is_fed_and_written_hardly_differs(tmp_path, mode, width, height, size, read):
     """Read at a half: how near the pictures are, and the network's input in grey levels."""
     path = tmp_path / "x.jpg"
     photo_in_a_jpeg(path, width, height)
@@ -305,20 +301,23 @@ def test_what_is_fed_and_written_hardly_differs(
     two = prepare(reduced.pixels, resize=mode, source=reduced.source)
     assert two.geometry == one.geometry
     grey_level = 1 / 255 / 0.229
-    assert np.abs(two.input - one.input).mean() < levels * grey_level
-    assert np.abs(two.input - one.input).max() < 30 * levels * grey_level
+    assert np.abs(two.input - one.input).mean() < 0.25 * grey_level
+    assert np.abs(two.input - one.input).max() < 7.5 * grey_level
 
     drawn_one, drawn_two = canvas(full, one, size), canvas(reduced.pixels, two, size)
     assert drawn_two.geometry == drawn_one.geometry
     assert drawn_two.shape == drawn_one.shape
     error = drawn_two.picture.astype(float) - drawn_one.picture
-    assert 10 * np.log10(255**2 / (error**2).mean()) > decibels
+    assert 10 * np.log10(255**2 / (error**2).mean()) > 46
 
 
-@given(st.integers(300, 420), st.integers(300, 420), st.integers(1, 8))
+EVEN = st.integers(150, 210).map(lambda half: 2 * half)
+
+
+@given(EVEN, EVEN, st.integers(1, 8))
 @settings(max_examples=40, deadline=None)
-def test_nothing_moves_whatever_the_sides(width, height, orientation):
-    """An edge near the far corner, read at a half: it stays within half a written pixel."""
+def test_nothing_moves_when_a_jpeg_is_read_reduced(width, height, orientation):
+    """An edge near the far corner, read at a half: it stays within a tenth of a written pixel."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[height - 40 :] = 200
     pixels[:, width - 40 :] = 200
@@ -343,7 +342,7 @@ def test_nothing_moves_whatever_the_sides(width, height, orientation):
         difference = one.picture.astype(float).mean(axis=(axis, 2)) - two.picture.mean(
             axis=(axis, 2)
         )
-        assert abs(difference.sum()) / 200 < 0.5
+        assert abs(difference.sum()) / 200 < 0.1
 
 
 # --- the way back --------------------------------------------------------------------------------
