@@ -5,6 +5,7 @@ No files here: arrays in, :class:`Explanation` values out. The pipeline puts a r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from cnnviz import render
 from cnnviz.attribution import DEFAULT_METHODS, METHODS, Method, Saliency, gather
 from cnnviz.errors import PictureError, UsageError
+from cnnviz.inputs import read_reduced
 from cnnviz.models import catalog
 from cnnviz.models.catalog import ModelEntry, WeightsInfo
 from cnnviz.network import Architecture, Layer, Network
@@ -26,6 +28,7 @@ from cnnviz.preprocessing import (
     PictureSize,
     Prepared,
     canvas,
+    enough,
     output_shape,
     prepare,
     to_picture,
@@ -234,9 +237,24 @@ class Explainer:
         self.entry = entry
         self.weights = weights
 
-    def prepare(self, picture: Picture) -> Prepared:
-        """What the network is fed for a uint8 (H, W, 3) RGB picture."""
-        return prepare(picture, self.spec, self.resize)
+    def prepare(self, picture: Picture, source: tuple[int, int] | None = None) -> Prepared:
+        """What the network is fed for a uint8 (H, W, 3) RGB picture.
+
+        ``source`` is the original's (H, W) where the picture was read at a reduced size.
+        """
+        return prepare(picture, self.spec, self.resize, source)
+
+    def read(self, path: str | os.PathLike[str], size: PictureSize) -> tuple[Prepared, Canvas]:
+        """Read a file: what the network is fed, and what is drawn on at the given size.
+
+        Nothing larger is kept, and a JPEG is decoded no larger than these two need.
+
+        Raises:
+            PictureError: with the reason, see :func:`cnnviz.inputs.read_picture`.
+        """
+        reading = read_reduced(path, lambda shape: enough(shape, size, self.spec, self.resize))
+        prepared = self.prepare(reading.pixels, reading.source)
+        return prepared, canvas(reading.pixels, prepared, size)
 
     def explain(
         self, batch: Sequence[Prepared], target: int | Callable[[Float32], Any] | None = None

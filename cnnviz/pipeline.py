@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Callable
 
-import numpy as np
-import numpy.typing as npt
+import cv2
 
 from cnnviz.errors import ExitCode, PictureError
 from cnnviz.explainer import Explainer, Explanation, Score, Style
-from cnnviz.inputs import Source, read_picture
+from cnnviz.inputs import Source
+from cnnviz.network.runtime import available_cores
 from cnnviz.outputs import OutputFolder, OutputStem, plan
-from cnnviz.preprocessing import Prepared
+from cnnviz.preprocessing import Canvas, Prepared
 
 TOP = 5
+_NICENESS = 10
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,13 @@ class RunReport:
     done: int = 0
     failed: int = 0
 
+    def count(self, outcome: Outcome) -> None:
+        """Take note of one picture."""
+        if outcome.error is None:
+            self.done += 1
+        else:
+            self.failed += 1
+
     @property
     def exit_code(self) -> ExitCode:
         """0, or 1 if any picture failed."""
@@ -91,6 +106,10 @@ class RunReport:
 class Run:
     """Explains sources into a folder.
 
+    Pictures are read ahead by threads of their own, go through the network in batches, and are
+    drawn and written behind by others, so that the network waits for neither. How many pictures
+    are under way at once is bounded by the batch size and the number of threads.
+
     Attributes:
         explainer: the network and methods.
         sources: the pictures, in order.
@@ -99,6 +118,7 @@ class Run:
         target: see :meth:`cnnviz.explainer.Explainer.explain`.
         batch_size: pictures that share a pass.
         arrays: also write the raw arrays.
+        helpers: threads that read, and as many that write; 0 does everything in turn.
     """
 
     explainer: Explainer
@@ -108,83 +128,120 @@ class Run:
     target: int | None = None
     batch_size: int = 1
     arrays: bool = False
+    helpers: int = field(default_factory=lambda: max(1, available_cores() // 4))
 
     def execute(self, observe: Callable[[Outcome], None]) -> RunReport:
         """Do it; ``observe`` is told each picture's outcome, in order, once its files are written.
+
+        Whatever stops the run, pictures being written are finished, and told.
 
         Raises:
             NetworkError: the network cannot be run at all.
             CnnvizError: nothing more can be written (the disk is full, say).
         """
         report = RunReport()
-        for outcome in self._outcomes():
-            if outcome.error is None:
-                report.done += 1
-            else:
-                report.failed += 1
+        behind: deque[Future[Outcome]] = deque()
+
+        def settle(oldest: Future[Outcome]) -> None:
+            outcome = oldest.result()
+            report.count(outcome)
             observe(outcome)
+
+        # The helpers are as many as there is room for; OpenCV's own threads would be in the way.
+        opencv_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        readers, writers = self._executor("read"), self._executor("write")
+        try:
+            for batch in self._read_ahead(readers):
+                behind.extend(self._explain(batch, writers))
+                while len(behind) > self.batch_size + self.helpers:
+                    settle(behind.popleft())
+            while behind:
+                settle(behind.popleft())
+        except BaseException:
+            writers.shutdown(cancel_futures=True)
+            for future in behind:
+                if not future.cancelled() and future.exception() is None:
+                    settle(future)
+            raise
+        finally:
+            readers.shutdown(cancel_futures=True)
+            writers.shutdown()
+            cv2.setNumThreads(opencv_threads)
         return report
 
-    def _outcomes(self) -> Iterator[Outcome]:
+    def _executor(self, name: str) -> Executor:
+        return ThreadPoolExecutor(self.helpers, name, _step_back) if self.helpers else _InTurn()
+
+    def _read_ahead(self, readers: Executor) -> Iterator[list[_Loaded]]:
+        """The pictures in batches; while one is used the next are being read."""
         keys = ["original", *(method.key for method in self.explainer.methods)]
         suffixes = [f"_{key}.png" for key in keys] + [".npz"] * self.arrays
         stems = plan(self.sources, suffixes, numbered=False)
-        output = OutputFolder(self.folder, inputs=[source.path for source in self.sources])
-        work = list(zip(self.sources, stems))
-        for start in range(0, len(work), self.batch_size):
-            yield from self._batch(work[start : start + self.batch_size], output)
+        waiting = iter(zip(self.sources, stems))
+        ahead: deque[Future[_Loaded]] = deque()
+        while True:
+            wanted = self.batch_size * (1 if not self.helpers else 2) + self.helpers
+            for source, stem in islice(waiting, wanted - len(ahead)):
+                ahead.append(readers.submit(self._read, source, stem))
+            if not ahead:
+                return
+            yield [ahead.popleft().result() for _ in range(min(self.batch_size, len(ahead)))]
 
-    def _batch(
-        self, work: Sequence[tuple[Source, OutputStem]], output: OutputFolder
-    ) -> Iterator[Outcome]:
-        read = [self._read(source) for source, _ in work]
-        ready = [loaded.prepared for loaded in read if loaded.prepared is not None]
+    def _read(self, source: Source, stem: OutputStem) -> _Loaded:
         began = time.perf_counter()
+        inside: tuple[Prepared, Canvas] | None = None
+        error = None
+        try:
+            inside = self.explainer.read(source.path, self.style.size)
+        except PictureError as problem:
+            error = str(problem)
+        return _Loaded(source, stem, inside, error, time.perf_counter() - began)
+
+    def _explain(self, batch: Sequence[_Loaded], writers: Executor) -> Iterator[Future[Outcome]]:
+        """Explain what could be read of a batch, and have it written; the outcomes to come."""
+        began = time.perf_counter()
+        ready = [loaded.inside[0] for loaded in batch if loaded.inside is not None]
         explained = iter(self.explainer.explain(ready, self.target) if ready else ())
         share = (time.perf_counter() - began) / max(1, len(ready))
-        for (source, stem), loaded in zip(work, read):
-            if loaded.prepared is None:
-                yield Outcome(source, {}, None, (), loaded.error, loaded.seconds)
-                continue
-            began = time.perf_counter()
-            explanation = next(explained)
-            try:
-                if isinstance(explanation, PictureError):
-                    raise explanation
-                files, blank = self._write(loaded.picture, explanation, stem, output)
-            except PictureError as error:
-                spent = loaded.seconds + share + time.perf_counter() - began
-                yield Outcome(source, {}, None, (), str(error), spent)
+        for loaded in batch:
+            result: Explanation | PictureError
+            if loaded.inside is None:
+                result, spent = PictureError(loaded.error), loaded.seconds
             else:
-                spent = loaded.seconds + share + time.perf_counter() - began
-                yield Outcome(source, files, explanation, blank, None, spent)
+                result, spent = next(explained), loaded.seconds + share
+            yield writers.submit(self._finish, loaded, result, spent)
 
-    def _read(self, source: Source) -> _Loaded:
+    def _finish(self, loaded: _Loaded, result: Explanation | PictureError, spent: float) -> Outcome:
+        """Draw and write one picture."""
         began = time.perf_counter()
         try:
-            picture = read_picture(source.path)
-            prepared = self.explainer.prepare(picture)
+            if isinstance(result, PictureError):
+                raise result
+            files, blank = self._write(loaded, result)
         except PictureError as error:
-            return _Loaded(_NOTHING, None, str(error), time.perf_counter() - began)
+            spent += time.perf_counter() - began
+            return Outcome(loaded.source, {}, None, (), str(error), spent)
         except MemoryError:
-            text = "there is not enough memory for this picture"
-            return _Loaded(_NOTHING, None, text, time.perf_counter() - began)
-        return _Loaded(picture, prepared, None, time.perf_counter() - began)
+            text = "there is not enough memory to draw it; choose a smaller --size"
+            return Outcome(loaded.source, {}, None, (), text, spent)
+        spent += time.perf_counter() - began
+        return Outcome(loaded.source, files, result, blank, None, spent)
 
     def _write(
-        self,
-        picture: npt.NDArray[np.uint8],
-        explanation: Explanation,
-        stem: OutputStem,
-        output: OutputFolder,
+        self, loaded: _Loaded, explanation: Explanation
     ) -> tuple[dict[str, Path], tuple[str, ...]]:
-        drawn = explanation.draw(picture, self.style)
+        if loaded.inside is None:
+            raise ValueError("a picture that was not read cannot be written")
+        drawn = explanation.draw(loaded.inside[1], self.style)
         files: dict[str, Path] = {}
         try:
             for key, pixels in drawn.pictures.items():
-                files[key] = output.write_png(stem.file(f"_{key}.png"), pixels)
+                files[key] = self._output.write_png(loaded.stem.file(f"_{key}.png"), pixels)
             if self.arrays:
-                files["arrays"] = output.write_npz(stem.file(".npz"), explanation.arrays())
+                files["arrays"] = self._output.write_npz(
+                    loaded.stem.file(".npz"), explanation.arrays()
+                )
         except BaseException:
             # A picture's files are all there or none: half a set would be taken for a whole one.
             for path in files.values():
@@ -192,15 +249,41 @@ class Run:
             raise
         return files, drawn.blank
 
+    @cached_property
+    def _output(self) -> OutputFolder:
+        return OutputFolder(self.folder, inputs=[source.path for source in self.sources])
 
-_NOTHING: npt.NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
+
+def _step_back() -> None:
+    """Let the network's threads go first: they stop as a team whenever one of them has to wait.
+
+    Linux keeps a priority for each thread; elsewhere this would be the process's.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture that was read, or why not."""
+    """A picture that was read (what the network is fed, what is drawn on), or why not."""
 
-    picture: npt.NDArray[np.uint8]
-    prepared: Prepared | None
+    source: Source
+    stem: OutputStem
+    inside: tuple[Prepared, Canvas] | None
     error: str | None
     seconds: float
+
+
+class _InTurn(Executor):
+    """Does at once what it is given."""
+
+    def submit(  # type: ignore[override]
+        self, function: Callable[..., Any], *arguments: Any
+    ) -> Future[Any]:
+        """Call the function; the future is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - the future carries it, as an executor does
+            future.set_exception(error)
+        return future

@@ -31,6 +31,7 @@ import cv2
 
 import cnnviz
 from cnnviz.inputs import Source
+from cnnviz.network.runtime import keep_freed_memory
 from cnnviz.pipeline import Outcome, Run
 
 #: (width, height); ``--mixed`` goes through MIXED again and again.
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--mixed", action="store_true", help="from 64x48 to 96 megapixels")
     parser.add_argument("--kinds", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--helpers", type=int, help="threads that read, and that write; 0: none")
     parser.add_argument("--rounds", type=int, default=9, help="of the engine, before and after")
     options = parser.parse_args()
     print(common.machine())
@@ -118,12 +120,15 @@ def main() -> None:
         weights = None
         if options.model != "demo":
             weights = common.write_weights(folder / "weights.params", options.model)
+        keep_freed_memory()  # as the command does
         explainer = cnnviz.load_explainer(options.model, weights=weights, progress=False)
         before = engine_seconds(explainer, sources, options.batch_size, options.rounds)
         print(f"{options.model}, {options.pictures} pictures, batches of {options.batch_size}")
         print(f"  resident before the run: {common.resident_mib():.0f} MiB")
         watch = Watch()
         run = Run(explainer, sources, folder / "out", batch_size=options.batch_size)
+        if options.helpers is not None:
+            run.helpers = options.helpers
         used, began = cpu_seconds(), time.perf_counter()
         run.execute(watch)
         took = (time.perf_counter() - began) / options.pictures
