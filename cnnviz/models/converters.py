@@ -85,6 +85,11 @@ def read_weights(path: Path) -> dict[str, Array]:
     )
 
 
+def _open(shape: tuple[int, ...]) -> str:
+    """A shape in which 0 stands for any size."""
+    return f"({', '.join(str(size) if size else 'any' for size in shape)})"
+
+
 def match(
     arrays: Mapping[str, Array],
     expected: Shapes,
@@ -168,7 +173,7 @@ def _fit(arrays: Mapping[str, Array], expected: Shapes) -> _Fit:
             # timm's dense layers are convolutions over the whole 7x7 grid.
             array = array.reshape(array.shape[0], math.prod(array.shape[1:]))
         if not fits(array.shape, shape):
-            fit.misshapen.append(f"{original} {arrays[original].shape} instead of {shape}")
+            fit.misshapen.append(f"{original} {arrays[original].shape} instead of {_open(shape)}")
             rows[name] = array.shape[0] if array.shape[1:] == shape[1:] else -1
         elif not np.issubdtype(array.dtype, np.floating):
             fit.not_float.append(f"{original} {array.dtype}")

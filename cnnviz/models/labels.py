@@ -11,6 +11,7 @@ from pathlib import Path
 from cnnviz.errors import UsageError
 
 _SHOWN = 5
+_FEW = 12  # classes that are simply listed
 
 
 @functools.lru_cache(maxsize=1)
@@ -109,6 +110,8 @@ def resolve_target(spec: str, labels: Sequence[str], n_classes: int) -> int | No
 def _suggestions(wanted: str, synonyms: list[list[str]], labels: Sequence[str]) -> str:
     classes = {part: index for index, parts in enumerate(synonyms) for part in parts}
     close = difflib.get_close_matches(wanted, classes, n=_SHOWN, cutoff=0.6)
+    if not close and len(labels) <= _FEW:
+        return f"The classes are {', '.join(labels)}."
     if not close:
         return "Give a class index, a class name or a part of one, or top1."
     return f"Similar: {_listed(dict.fromkeys(classes[part] for part in close), labels)}."

@@ -390,3 +390,8 @@ def test_pth_without_parameters(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "n.pth")
     with pytest.raises(WeightsError, match="holds no parameters"):
         read_weights(tmp_path / "n.pth")
+
+
+def test_a_size_left_open_is_said_in_words():
+    with pytest.raises(WeightsError, match=r"w \(2, 3, 3\) instead of \(4, any, 3\)"):
+        match({"w": np.zeros((2, 3, 3), "f4")}, {"w": (4, 0, 3)}, network="x", source="y")

@@ -51,7 +51,7 @@ def test_resolves(spec, index):
         ("crane", r"fits 2 classes: crane \(2\), crane \(5\)"),
         ("cat", r"fits 2 classes: tabby, tabby cat \(0\), Egyptian cat \(1\)"),
         ("colly", r"Similar: collie \(4\)"),
-        ("zebra", "index, a class name"),
+        ("zebra", "The classes are tabby, tabby cat, Egyptian cat"),
     ],
 )
 def test_refuses(spec, told):
@@ -102,3 +102,8 @@ def test_refuses_a_file(tmp_path, content, told):
 def test_refuses_a_missing_file(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_labels(tmp_path / "none.txt")
+
+
+def test_many_classes_are_not_listed():
+    with pytest.raises(UsageError, match=r"called 'dog'\. Give a class index, a class name"):
+        resolve_target("dog", [f"number {index}" for index in range(13)], 13)
