@@ -13,10 +13,11 @@ import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,9 +25,12 @@ from cnnviz import __version__
 from cnnviz.errors import CnnvizError, PictureError, UsageError
 
 _PNG_HEADER = 33  # signature and IHDR chunk
-_PNG_BAND = 1 << 20  # bytes that are filtered and deflated at a time
-_PNG_FLAT = 0.4  # share of bytes that equal the one above, from which on runs are looked for
-_UP, _AVERAGE = 2, 3  # PNG's filters
+# Looking for runs only: photos and enlarged maps hold next to no other repetitions. A photo of
+# 1024 x 768 takes 0.038 s and 1.3 MB, at OpenCV's default strategy 0.051 s and 1.5 MB.
+_PNG_PARAMETERS = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+)
 _PNG_MARK = b"Software\0cnnviz "
 _ZIP_MARK = b"cnnviz "
 _ZIP_END = 22  # end of central directory, without its comment
@@ -172,64 +176,15 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
         return end >= 0 and tail[end + _ZIP_END :].startswith(_ZIP_MARK)
 
 
-def _png(picture: npt.NDArray[np.uint8]) -> Iterator[bytes]:
-    """Encode a picture as PNG, piece by piece (PNG specification, 2nd edition).
-
-    Photos and enlarged maps hold next to no repetitions: looking for them, as every encoder does
-    unless told otherwise, costs three quarters of the time and makes the file larger. So these are
-    filtered by the average of the neighbours and only entropy-coded. Drawings and maps that are
-    mostly zero repeat themselves: those are filtered by the pixel above, and runs are coded.
-    """
-    height, width = picture.shape[:2]
-    colour_type = 0 if picture.ndim == 2 else 2
-    pixel = 1 if picture.ndim == 2 else 3
-    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
-    yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
-    yield _chunk(b"tEXt", _PNG_MARK + __version__.encode("ascii"))
-
-    rows = picture.reshape(height, width * pixel)
-    below, above = rows[1::4], rows[0:-1:4]  # a sample
-    flat = below.size > 0 and np.count_nonzero(below == above) >= _PNG_FLAT * below.size
-    strategy = zlib.Z_RLE if flat else zlib.Z_HUFFMAN_ONLY
-    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
-    band = max(1, _PNG_BAND // rows.shape[1])
-    for top in range(0, height, band):
-        filtered = _filtered(rows, slice(top, top + band), pixel, average=not flat)
-        data = deflate.compress(filtered.data)
-        if data:
-            yield _chunk(b"IDAT", data)
-    yield _chunk(b"IDAT", deflate.flush())
-    yield _chunk(b"IEND", b"")
-
-
-def _filtered(
-    rows: npt.NDArray[np.uint8], band: slice, pixel: int, *, average: bool
-) -> npt.NDArray[np.uint8]:
-    """What PNG compresses for some rows: the filter's number, then each byte less its prediction.
-
-    Args:
-        rows: uint8 (H, bytes in a row), the whole picture.
-        band: the rows asked for.
-        pixel: bytes in a pixel.
-        average: predict by the mean of the pixel above and the one on the left, rounded down;
-            otherwise by the one above.
-    """
-    own = rows[band]
-    above = np.zeros_like(own)  # above the first row of the picture there is black
-    start = 1 if band.start == 0 else 0
-    above[start:] = rows[band.start - 1 + start : band.start - 1 + len(own)]
-    result = np.empty((own.shape[0], own.shape[1] + 1), np.uint8)
-    result[:, 0] = _AVERAGE if average else _UP
-    if average:
-        left = np.zeros_like(own)
-        left[:, pixel:] = own[:, :-pixel]
-        # The mean without a ninth bit: what both have, and half of what only one has.
-        common = above & left
-        above ^= left
-        above >>= 1
-        above += common
-    np.subtract(own, above, out=result[:, 1:])  # modulo 256, as the filters are defined
-    return result
+def _png(picture: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
+    """Encode a picture as PNG, marked as ours, in pieces."""
+    stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".png", stored, _PNG_PARAMETERS)
+    if not done:
+        raise PictureError(f"OpenCV could not encode a picture of shape {picture.shape} as PNG.")
+    data = encoded.tobytes()
+    mark = _chunk(b"tEXt", _PNG_MARK + __version__.encode("ascii"))
+    return data[:_PNG_HEADER], mark, data[_PNG_HEADER:]
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
