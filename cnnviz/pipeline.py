@@ -154,7 +154,8 @@ class Run:
         try:
             for batch in self._read_ahead(readers):
                 behind.extend(self._explain(batch, writers))
-                while len(behind) > self.batch_size + self.helpers:
+                room = self.batch_size + self.helpers
+                while behind and (len(behind) > room or behind[0].done()):
                     settle(behind.popleft())
             while behind:
                 settle(behind.popleft())
@@ -196,6 +197,8 @@ class Run:
             inside = self.explainer.read(source.path, self.style.size)
         except PictureError as problem:
             error = str(problem)
+        except MemoryError:
+            error = "there is not enough memory for this picture; choose a smaller --size"
         return _Loaded(source, stem, inside, error, time.perf_counter() - began)
 
     def _explain(self, batch: Sequence[_Loaded], writers: Executor) -> Iterator[Future[Outcome]]:
