@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +60,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--resize",
-    type=click.Choice(("stretch", "crop")),
+    type=Choice("cnnviz.preprocessing:RESIZE_MODES", "MODE"),
     default="stretch",
     show_default=True,
-    help="How a picture is brought to the network's size: stretched, or its short side resized "
-    "and the centre cut out.",
+    help="How a picture is brought to the network's size: stretch, or crop (its short side is "
+    "resized and the centre cut out).",
 )
 @click.option(
     "--size",
@@ -166,7 +168,13 @@ def _explain(
     began = time.monotonic()
     with _progress(len(sources), hidden=quiet) as bar:
         printer = _Printer(bar, as_json=as_json, verbose=verbose, quiet=quiet)
-        report = run.execute(printer)
+        with _Interrupt() as interrupt:
+
+            def observe(outcome: Outcome) -> None:
+                printer(outcome)
+                interrupt.heed()
+
+            report = run.execute(observe)
     if not quiet:
         failed = f", {report.failed} failed" if report.failed else ""
         _say(
@@ -200,6 +208,36 @@ def _progress(total: int, *, hidden: bool) -> tqdm[Any]:
     return tqdm(
         total=total, unit="picture", leave=False, disable=True if hidden or total < 2 else None
     )
+
+
+class _Interrupt:
+    """Takes note of Ctrl-C, which is heeded after the picture in hand; a second one is at once.
+
+    Python raises KeyboardInterrupt wherever the program happens to be, and drops it if that is a
+    destructor. Those of MXNet's arrays run all the time: one Ctrl-C in fifteen was lost.
+    """
+
+    def __enter__(self) -> _Interrupt:
+        self._asked = False
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread():  # no other can set handlers
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def heed(self) -> None:
+        """Raise the KeyboardInterrupt that was noted, once."""
+        if self._asked:
+            self._asked = False
+            raise KeyboardInterrupt
 
 
 class _Printer:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cnnviz.explainer import Explainer
 from cnnviz.models import demo
 from cnnviz.models.catalog import get
 from cnnviz.network.runtime import import_mxnet
@@ -358,6 +359,29 @@ def test_interrupt_leaves_finished_pictures_whole(tmp_path, write_picture):
     assert 3 <= len(stems) < 400
     for name in names:
         assert cv2.imread(str(tmp_path / "out" / name)) is not None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupt_within_a_destructor_is_not_lost(cnnviz, photos, tmp_path, monkeypatch):
+    """Python drops what is raised in a __del__, and MXNet's arrays have one."""
+    explain = Explainer.explain
+
+    class Interrupting:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                pass  # the signal is delivered between two of these steps
+
+    def destroy(self, batch, target=None):
+        thing = Interrupting()
+        del thing
+        return explain(self, batch, target)
+
+    monkeypatch.setattr(Explainer, "explain", destroy)
+    status, out, err = cnnviz("explain", photos, "--model", "demo", "-o", "out")
+    assert status == 130
+    assert "Interrupted" in err
+    assert len(out.splitlines()) * 4 == len(files_below(tmp_path / "out")) > 0
 
 
 def test_reader_of_the_output_that_leaves_early(photos, tmp_path):
