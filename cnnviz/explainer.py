@@ -59,12 +59,7 @@ class Style:
     def __post_init__(self) -> None:
         """Refuse what could only fail later, at every picture."""
         output_shape((1, 1), self.size)
-        if self.colormap not in render.COLORMAPS:
-            raise UsageError(
-                f"There is no colour map '{self.colormap}': use {', '.join(render.COLORMAPS)}."
-            )
-        if not 0 <= self.alpha <= 1:
-            raise UsageError(f"alpha lies between 0 and 1; {self.alpha} was given.")
+        render.check_overlay(self.colormap, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -352,9 +347,7 @@ def load_explainer(
     device = parse_device(ctx)
     context(device)
     block = catalog.build_block(entry, len(names))
-    architecture = Architecture.from_block(
-        block, (len(entry.input.mean), entry.input.height, entry.input.width)
-    )
+    architecture = Architecture.from_block(block, entry.input.shape)
     if layer is not None:
         architecture.layer(layer)
     found = catalog.load_weights(

@@ -57,6 +57,11 @@ class InputSpec:
         if not all(value > 0 for value in self.std):
             raise UsageError(f"Every value of std must be above zero; got {self.std}.")
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one network input."""
+        return len(self.mean), self.height, self.width
+
 
 @dataclass(frozen=True)
 class Geometry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,20 @@ def normalise_by_max(
     return _divided(array, peak), False
 
 
+def check_overlay(colormap: str, alpha: float) -> None:
+    """Refuse what :func:`colour_overlay` cannot draw with.
+
+    Raises:
+        UsageError: an unknown colour map, or alpha outside [0, 1].
+    """
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha lies between 0 (picture) and 1 (colours); got {alpha}.")
+    if colormap not in COLORMAPS:
+        raise UsageError(
+            f"There is no colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}."
+        )
+
+
 def colour_overlay(
     picture: npt.NDArray[np.uint8],
     cam: npt.NDArray[np.floating[Any]],
@@ -90,8 +105,7 @@ def colour_overlay(
         UsageError: an unknown colour map, or alpha outside [0, 1].
         PictureError: the map holds other values than 0 to 1, or has another shape than the picture.
     """
-    if not 0 <= alpha <= 1:
-        raise UsageError(f"alpha lies between 0 (picture) and 1 (colours); got {alpha}.")
+    check_overlay(colormap, alpha)
     _check_map(cam, non_negative=True)
     if cam.shape != picture.shape[:2] or (seen is not None and seen.shape != cam.shape):
         raise PictureError(
@@ -189,18 +203,16 @@ def _divided(array: npt.NDArray[np.floating[Any]], by: float) -> npt.NDArray[np.
     return result
 
 
+@functools.cache  # the same for every picture of a run
 def _colour_table(colormap: str) -> npt.NDArray[np.uint32]:
     """RGB and a byte of zero, as one number, for 0 to 1 in equal steps; interpolated."""
-    if colormap not in COLORMAPS:
-        raise UsageError(
-            f"There is no colour map {colormap!r}; choose one of {', '.join(COLORMAPS)}."
-        )
     levels = np.arange(256, dtype=np.uint8)[:, None]
     entries = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))[:, 0, ::-1]
     places = np.arange(255 * _STEPS + 1) / _STEPS
     table = np.zeros((places.size, 4), np.uint8)
     for channel in range(3):
         table[:, channel] = np.rint(np.interp(places, np.arange(256), entries[:, channel]))
+    table.flags.writeable = False
     return table.view(np.uint32)[:, 0]
 
 

@@ -21,9 +21,7 @@ def command(model: str, as_json: bool) -> None:
     from cnnviz.network.architecture import shape_text
 
     entry = catalog.get(model)
-    architecture = Architecture.from_block(
-        catalog.build_block(entry), (len(entry.input.mean), entry.input.height, entry.input.width)
-    )
+    architecture = Architecture.from_block(catalog.build_block(entry), entry.input.shape)
     default = architecture.default_layer
     if as_json:
         records = [
