@@ -136,7 +136,7 @@ def _explain(
     from cnnviz.attribution import DEFAULT_METHODS
     from cnnviz.explainer import Style, choose_methods, load_explainer
     from cnnviz.inputs import find_pictures
-    from cnnviz.models import catalog
+    from cnnviz.models import catalog, store
     from cnnviz.models.labels import read_labels, resolve_target
     from cnnviz.network.runtime import keep_freed_memory, parse_device
     from cnnviz.outputs import check_output_folder
@@ -151,6 +151,7 @@ def _explain(
     check_output_folder(output)
     sources = find_pictures(inputs, exclude=output)
     keep_freed_memory()
+    store.digest_ahead(model, None if weights is None else Path(weights))
     explainer = load_explainer(
         model,
         weights=weights,

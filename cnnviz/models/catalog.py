@@ -6,7 +6,6 @@ Listing, looking up and shapes need no MXNet; building and loading import it.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,6 @@ _VGG_DENSE = 4096
 _VGG_GRID = 7
 _IMAGENET_CLASSES = 1000
 _BYTES_PER_VALUE = 4
-_HASH_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -152,9 +150,9 @@ def load_weights(
     else:
         located = store.LocatedWeights(Path(weights), "file given by the user")
     arrays = converters.read_weights(located.path)
-    # The digest of 553 MB takes as long as the rest; it is worked out beside it.
+    # The digest of 553 MB takes as long as the rest; it is worked out beside it, if not before.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        digest = pool.submit(_sha256, located.path)
+        digest = pool.submit(store.digest, located.path, "sha256")
         others: dict[str, Shapes] = {}
         if entry.family == "vgg":
             count = classes or _IMAGENET_CLASSES
@@ -172,14 +170,6 @@ def load_weights(
         block.collect_params().setattr("grad_req", "null")
         params.assign(block, matched)
         return WeightsInfo(located.path, digest.result(), located.source)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _vgg_layers(builder: str) -> tuple[list[tuple[str, str, int]], int]:

@@ -23,7 +23,8 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -57,6 +58,9 @@ HUB_FILE = "model.safetensors"
 #: How long a server may take to accept, to answer, and between two pieces of its answer.
 TIMEOUT_SECONDS = 10.0
 _CHUNK = 1 << 20
+#: A digest needs Python between two pieces, and has to wait for it while another thread imports
+#: MXNet; so the pieces are large.
+_HASH_CHUNK = 1 << 24
 #: Temporary files that have not grown for so long belong to a process that was killed.
 _STALE_SECONDS = 3600.0
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -176,13 +180,83 @@ def _hub_repo(entry: ModelEntry) -> str:
     return f"timm/{entry.name}.tv_in1k"
 
 
+# Digests ------------------------------------------------------------------------------------------
+
+#: Digests of a file, by algorithm.
+_Digests = dict[str, str]
+#: Those that were begun ahead and that nobody has asked for yet, by file.
+_ahead: dict[tuple[int, ...], Future[_Digests]] = {}
+
+
+def digest_ahead(name: str, weights: Path | None = None) -> None:
+    """Begin in the background with the digests that loading a network's weights will ask for.
+
+    They take about as long as importing MXNet and need another core. Only weights that are on this
+    machine are looked at, nothing is fetched, and what is wrong with them is left to be told by
+    whoever loads them.
+
+    Args:
+        name: The network.
+        weights: A file given by the user; ``None`` for the network's own.
+    """
+    path = cached(name) if weights is None else weights
+    if path is None or not path.is_file():
+        return
+    try:
+        file = open(path, "rb", buffering=0)  # noqa: SIM115 - the thread closes it
+    except OSError:  # whoever loads it will say why
+        return
+    # Weights from the store are checked by their SHA-1 and recorded by their SHA-256.
+    algorithms = ("sha256", "sha1") if weights is None else ("sha256",)
+    future: Future[_Digests] = Future()
+    _ahead[_identity(os.fstat(file.fileno()))] = future
+
+    def work() -> None:
+        try:
+            with file:
+                future.set_result(_digests(file, algorithms))
+        except Exception as error:  # noqa: BLE001 - the future carries it to whoever asks
+            future.set_exception(error)
+
+    # A daemon: if the digests are not wanted after all, nobody waits for them.
+    threading.Thread(target=work, name="digest", daemon=True).start()
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """The digest of a whole file, hexadecimal, by ``sha1`` or ``sha256``.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        future = _ahead.get(_identity(os.fstat(file.fileno())))
+        if future is not None and algorithm in (begun := future.result()):
+            return begun[algorithm]
+        return _digests(file, [algorithm])[algorithm]
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from others and from itself after a change."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _digests(file: IO[bytes], algorithms: Sequence[str]) -> _Digests:
+    """Digests of all that follows in a file, in one pass."""
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+    buffer = memoryview(bytearray(_HASH_CHUNK))
+    while size := file.readinto(buffer):  # type: ignore[attr-defined]
+        for digest in hashes.values():
+            digest.update(buffer[:size])
+    return {name: digest.hexdigest() for name, digest in hashes.items()}
+
+
 # The cache ----------------------------------------------------------------------------------------
 
 
 def _from_cache(entry: ModelEntry, answers: list[str]) -> LocatedWeights | None:
     gluon, converted = _candidates(entry)
     if gluon.path.is_file():
-        if _sha1(gluon.path) == SHA1[entry.name]:
+        if digest(gluon.path, "sha1") == SHA1[entry.name]:
             return gluon
         answers.append(f"{gluon.path} (its checksum differs, so it is damaged)")
     if converted.path.is_file():
@@ -207,14 +281,6 @@ def _checked(entry: ModelEntry, path: Path) -> dict[str, Any]:
         network=entry.name,
         source=str(path),
     )
-
-
-def _sha1(path: Path) -> str:
-    digest = hashlib.sha1(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextmanager

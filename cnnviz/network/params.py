@@ -136,7 +136,9 @@ def assign(block: Any, arrays: Mapping[str, Array]) -> None:
 
     ``arrays`` has the block's structural names (``features.0.weight``), all of them and no others;
     sizes that the block leaves open are taken from the arrays. Values are cast to the parameter's
-    type and copied once, straight from the arrays' memory into the parameters'.
+    type and copied once, straight from the arrays' memory into the parameters'. Where that memory
+    is a mapped file, its pages are given back on the way, so that the process never holds the
+    weights twice.
 
     Raises:
         WeightsError: Names or shapes are not the block's.
@@ -161,6 +163,19 @@ def assign(block: Any, arrays: Mapping[str, Array]) -> None:
         parameter._load_init(wrapped, None)
         # MXNet copies in the background; the source must outlive that.
         parameter.data().wait_to_read()
+        _give_back_pages(arrays[name])
+
+
+def _give_back_pages(array: Array) -> None:
+    """Let go of the memory of the mapped file that an array is a view of, if it is one.
+
+    The array stays as it is: what is read once more comes from the file once more.
+    """
+    base: Any = array
+    while isinstance(base, (np.ndarray, memoryview)):
+        base = base.obj if isinstance(base, memoryview) else base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def fits(shape: tuple[int, ...], expected: tuple[int, ...] | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -92,3 +93,52 @@ def test_catalogue_and_graph_agree_on_the_default_layer(name):
     entry = catalog.get(name)
     architecture = Architecture.from_block(catalog.build_block(entry))
     assert architecture.default_layer.name == entry.default_layer
+
+
+LEAVING = """
+import atexit, sys
+from cnnviz.cli import main
+atexit.register(print, "cleared up")
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "lines"),
+    [(["--version"], 0, 2), (["explain", "photos", "--model", "demo"], 1, 3)],
+)
+def test_nothing_printed_is_lost_in_leaving(photos, tmp_path, arguments, status, lines):
+    """What goes to a file waits in a buffer; without MXNet Python's own end follows."""
+    (photos / "broken.png").write_bytes(b"no picture")
+    with open(tmp_path / "printed", "w+") as printed, open(tmp_path / "said", "w+") as said:
+        done = subprocess.run(
+            [sys.executable, "-c", LEAVING, *arguments],
+            stdout=printed,
+            stderr=said,
+            cwd=tmp_path,
+            check=False,
+            timeout=60,
+        )
+        printed.seek(0)
+        said.seek(0)
+        told, complaints = printed.read().splitlines(), said.read()
+    assert done.returncode == status
+    assert len(told) == lines
+    assert ("cleared up" in told) == (arguments == ["--version"])
+    assert ("broken.png" in complaints) == (status == 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_no_success(photos, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cnnviz", "explain", "photos", "--model", "demo"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode != 0
+    assert "No space left" in done.stderr

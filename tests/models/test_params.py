@@ -228,6 +228,27 @@ def test_assign_takes_read_only_unaligned_and_strided_arrays(tmp_path):
         np.testing.assert_array_equal(parameter.data().asnumpy(), arrays[name])
 
 
+def resident_of_files() -> int:
+    """Bytes of mapped files that this process holds."""
+    with open("/proc/self/status") as status:
+        (line,) = (line for line in status if line.startswith("RssFile:"))
+    return int(line.split()[1]) * 1024
+
+
+def test_assign_gives_back_the_pages_of_the_file(tmp_path):
+    mx = import_mxnet()
+    path, size = tmp_path / "large.params", 1 << 25
+    write_params(path, {"weight": np.ones((8, size // 32), np.float32), "bias": np.ones(8, "f4")})
+    block = mx.gluon.nn.Dense(8, prefix="")
+    read = read_params(path)
+    before = resident_of_files()
+    assert read["weight"].sum() == size / 4
+    assert resident_of_files() - before > 0.9 * size  # what there is to give back
+    assign(block, read)
+    assert resident_of_files() - before < 0.1 * size
+    assert read["weight"].sum() == size / 4  # it can still be read
+
+
 def test_assign_refuses_other_names_and_shapes():
     arrays = small_arrays()
     with pytest.raises(WeightsError, match=r"1 parameters.*2\.bias"):

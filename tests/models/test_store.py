@@ -680,3 +680,52 @@ def test_one_bar_on_a_terminal(home, site, whole, monkeypatch, source, progress)
     drawn = [line for line in shown.replace("\n", "\r").split("\r") if line.strip(" \x1b[A")]
     assert "100%" in drawn[-1]
     assert len({line.split(":")[0] for line in drawn}) == 1
+
+
+def test_digests_ahead_are_those_asked_for(tmp_path, monkeypatch):
+    path = tmp_path / "w.params"
+    path.write_bytes(bytes(range(256)) * 1000)
+    passes = []
+    digests = store._digests
+
+    def counted(file, algorithms):
+        passes.append(tuple(algorithms))
+        return digests(file, algorithms)
+
+    monkeypatch.setattr(store, "_digests", counted)
+    store.digest_ahead("vgg16", path)
+    wanted = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert store.digest(path, "sha256") == wanted
+    assert passes == [("sha256",)]
+    # What was not begun ahead is worked out now.
+    assert store.digest(path, "sha1") == hashlib.sha1(path.read_bytes()).hexdigest()
+    assert passes == [("sha256",), ("sha1",)]
+
+
+def test_a_digest_ahead_of_another_content_does_not_count(tmp_path):
+    path = tmp_path / "w.params"
+    path.write_bytes(b"before")
+    store.digest_ahead("vgg16", path)
+    path.write_bytes(b"and after")
+    assert store.digest(path, "sha256") == hashlib.sha256(b"and after").hexdigest()
+
+
+def test_both_digests_of_cached_weights_take_one_pass(home, whole, monkeypatch):
+    path = home / "mxnet" / "models" / f"{NAME}-{short(whole)}.params"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(whole)
+    store.digest_ahead(NAME)
+    store._ahead[store._identity(path.stat())].result()
+    monkeypatch.setattr(store, "_digests", None)
+    assert store.ensure_weights(NAME).path == path
+    assert store.digest(path, "sha256") == hashlib.sha256(whole).hexdigest()
+
+
+def test_digests_ahead_of_nothing(home, tmp_path):
+    before = dict(store._ahead)
+    store.digest_ahead(NAME)  # neither in the cache nor fetched
+    store.digest_ahead("vgg16", tmp_path / "gone.params")
+    store.digest_ahead("vgg16", tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    store.digest_ahead("vgg16", tmp_path / "pipe")
+    assert store._ahead == before
