@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -20,11 +21,16 @@ import cv2
 from cnnviz.errors import ExitCode, PictureError
 from cnnviz.explainer import Explainer, Explanation, Score, Style
 from cnnviz.inputs import Source
-from cnnviz.network.runtime import available_cores
+from cnnviz.network.runtime import available_cores, free_memory, threads
 from cnnviz.outputs import OutputFolder, OutputStem, plan
-from cnnviz.preprocessing import Canvas, Prepared
+from cnnviz.preprocessing import Canvas, PictureSize, Prepared
 
 TOP = 5
+#: Larger batches of VGG-16 were no faster on a CPU.
+_MOST_TOGETHER = 8
+#: Memory that explaining takes for each number that a layer puts out: float32, and by measurement
+#: (VGG-16 and the demo network, batches of 1 to 8) 3.1 to 4.9 times as much as the outputs alone.
+_BYTES_A_VALUE = 4 * 5
 _NICENESS = 10
 
 
@@ -118,7 +124,9 @@ class Run:
         target: see :meth:`cnnviz.explainer.Explainer.explain`.
         batch_size: pictures that share a pass.
         arrays: also write the raw arrays.
-        helpers: threads that read, and as many that write; 0 does everything in turn.
+        helpers: threads that read, and as many that write; 0 does everything in turn. By default
+            one for four threads that the network has, and none if it has only one on a machine
+            with more.
     """
 
     explainer: Explainer
@@ -128,7 +136,7 @@ class Run:
     target: int | None = None
     batch_size: int = 1
     arrays: bool = False
-    helpers: int = field(default_factory=lambda: max(1, available_cores() // 4))
+    helpers: int = field(default_factory=lambda: _helpers())
 
     def execute(self, observe: Callable[[Outcome], None]) -> RunReport:
         """Do it; ``observe`` is told each picture's outcome, in order, once its files are written.
@@ -255,6 +263,43 @@ class Run:
     @cached_property
     def _output(self) -> OutputFolder:
         return OutputFolder(self.folder, inputs=[source.path for source in self.sources])
+
+
+def _helpers() -> int:
+    """How many threads read, and write, beside those of the network.
+
+    Who restricts the network to one of several cores wants the others left alone. Where there is
+    only one core, a thread that waits for the disk still saves time.
+    """
+    if threads() == 1 < available_cores():
+        return 0
+    return max(1, threads() // 4)
+
+
+def automatic_batch_size(
+    explainer: Explainer, pictures: int, size: PictureSize = "default", free: int | None = None
+) -> int:
+    """How many pictures to put through the network together.
+
+    The largest power of two, 8 at most, that is no more than there are pictures and whose memory
+    fits into half of what is free. 1 for pictures written at full size, because how much memory
+    those take that wait is not known beforehand.
+
+    Args:
+        explainer: the network.
+        pictures: how many there are.
+        size: the size at which they are written.
+        free: bytes; None asks the system (:func:`cnnviz.network.runtime.free_memory`).
+    """
+    if size == "full":
+        return 1
+    if free is None:
+        free = free_memory(explainer.network.device)
+    one = _BYTES_A_VALUE * sum(math.prod(layer.shape) for layer in explainer.network.layers)
+    batch = 1
+    while 2 * batch <= min(_MOST_TOGETHER, pictures) and 2 * (2 * batch * one) <= free:
+        batch *= 2
+    return batch
 
 
 def _step_back() -> None:

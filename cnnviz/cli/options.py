@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -63,6 +64,37 @@ class PictureSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(text) if text.isdecimal() else text
 
 
+class BatchSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``auto`` or a number of pictures, at least 1."""
+
+    name = "batch"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How the value is written in the help."""
+        return "N|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        """The word or the number."""
+        text = str(value)
+        if text == "auto":
+            return text
+        if not text.isdecimal() or int(text) < 1:
+            self.fail(f"'{text}' is no batch size: give a number from 1 on, or auto.", param, ctx)
+        return int(text)
+
+
+def _numpy_too(_ctx: click.Context, _parameter: click.Parameter, threads: int | None) -> int | None:
+    """Give NumPy's matrix products the same number of threads.
+
+    It is read while NumPy is imported, which other options' types may do: so this comes first.
+    """
+    if threads is not None:
+        os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+    return threads
+
+
 def model_options(function: Function) -> Function:
     """``--model`` and what belongs to it."""
     for option in reversed(
@@ -94,6 +126,16 @@ def model_options(function: Function) -> Function:
                 show_default=True,
                 metavar="DEVICE",
                 help="Where to compute: cpu, gpu, gpu:N or gpu(N).",
+            ),
+            click.option(
+                "--threads",
+                type=click.IntRange(min=1),
+                metavar="N",
+                is_eager=True,
+                callback=_numpy_too,
+                help="Processor threads for the network; 1 has reading and writing wait for it "
+                "too. Without it what OMP_NUM_THREADS says, else all cores that this process may "
+                "use.",
             ),
         )
     ):

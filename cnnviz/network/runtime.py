@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,60 @@ def _read(path: Path) -> str:
         return ""
 
 
+def threads() -> int:
+    """Threads that MXNet computes with: what ``OMP_NUM_THREADS`` says, else available_cores()."""
+    # For nested teams there may be several numbers; the first is the outermost team's.
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else available_cores()
+
+
+def set_threads(count: int) -> None:
+    """Have MXNet compute with so many threads, whatever the user's ``OMP_NUM_THREADS`` says.
+
+    That variable is read once, while MXNet is imported, so this has to come before.
+
+    Raises:
+        UsageError: MXNet was imported with another number.
+    """
+    if "mxnet" in sys.modules and count != threads():
+        raise UsageError(
+            f"MXNet cannot be given {count} threads any more: this process has imported it with "
+            f"{threads()}. Set the number before."
+        )
+    os.environ["OMP_NUM_THREADS"] = str(count)
+
+
+def free_memory(device: Device) -> int:
+    """Bytes that a program may still take on a device; 0 if the system does not tell.
+
+    On the CPU what the machine can give without swapping, or less where a cgroup of this process
+    has a limit: its page cache that can be dropped counts as free.
+
+    Raises:
+        DeviceError: there is no such GPU.
+    """
+    if device.kind != "cpu":
+        context(device)
+        free, _total = import_mxnet().context.gpu_memory_info(device.index)
+        return int(free)
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
+    rooms = [_room(folder, "max", "current", "inactive_file") for folder in _cgroup_folders()]
+    rooms.append(
+        _room(_CGROUP_ROOT / "memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file")
+    )
+    machine = int(found[1]) * 1024 if found else 0
+    return max(0, min([machine, *(room for room in rooms if room is not None)]))
+
+
+def _room(folder: Path, limit: str, used: str, droppable: str) -> int | None:
+    """What a cgroup's limit leaves, by the names that its version gives to files and fields."""
+    most, now = (_read(folder / f"memory.{name}").strip() for name in (limit, used))
+    if not (most.isdigit() and now.isdigit()):  # no such cgroup, or no limit: "max"
+        return None
+    cache = re.search(rf"^{droppable} (\d+)", _read(folder / "memory.stat"), re.MULTILINE)
+    return int(most) - int(now) + (int(cache[1]) if cache else 0)
+
+
 # <malloc.h> of glibc
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
@@ -85,9 +140,11 @@ def keep_freed_memory() -> None:
 def import_mxnet() -> Any:
     """Import MXNet and return the module; the first call takes about a second.
 
-    Before the import, ``OMP_NUM_THREADS`` is set to :func:`available_cores` unless the user has
-    set it (MXNet would take half of the processors), and ``numpy.bool``, which NumPy 1.24 dropped
-    and MXNet 1.9.1 reads, is put back.
+    MXNet computes with as many threads as ``OMP_NUM_THREADS`` says at this moment; if the user has
+    not set it, it is set to :func:`available_cores` (MXNet would take half of the processors). For
+    another number set that variable, or call :func:`set_threads`, before the first call.
+
+    ``numpy.bool``, which NumPy 1.24 dropped and MXNet 1.9.1 reads, is put back.
 
     Raises:
         NetworkError: MXNet, or a library that it needs, is not there.

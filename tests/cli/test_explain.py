@@ -173,15 +173,26 @@ def test_another_layer_another_map(cnnviz, photos, tmp_path):
     assert np.load(tmp_path / "b/2.npz")["gradcam"].shape != (14, 14)
 
 
-def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path):
-    for size in (1, 3):
+def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path, monkeypatch):
+    together = []
+    explain = Explainer.explain
+
+    def watched(self, batch, target=None):
+        together.append(len(batch))
+        return explain(self, batch, target)
+
+    monkeypatch.setattr(Explainer, "explain", watched)
+    for size in (1, 3, "auto"):
         arguments = ("explain", photos, "--model", "demo", "--arrays", "-o", f"out{size}")
         assert cnnviz(*arguments, "--batch-size", size)[0] == 0
+    # Three pictures: each alone, all together, and the two and one that auto makes of them.
+    assert together == [1, 1, 1, 3, 2, 1]
     for name in ("2.npz", "10.npz", "sub/cat.npz"):
-        one, three = (np.load(tmp_path / f"out{size}" / name) for size in (1, 3))
-        for key in ("logits", "gradcam", "guided_gradcam", "saliency"):
-            difference = np.linalg.norm(one[key] - three[key])
-            assert difference <= 1e-5 * np.linalg.norm(one[key]), key
+        one, *others = (np.load(tmp_path / f"out{size}" / name) for size in (1, 3, "auto"))
+        for other in others:
+            for key in ("logits", "gradcam", "guided_gradcam", "saliency"):
+                difference = np.linalg.norm(one[key] - other[key])
+                assert difference <= 1e-5 * np.linalg.norm(one[key]), key
 
 
 def test_one_bad_picture_in_a_batch(cnnviz, photos, tmp_path):
@@ -278,6 +289,7 @@ def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_pictu
         (("{picture}", "--size", "0"), "size"),
         (("{picture}", "--size", "big"), "size"),
         (("{picture}", "--batch-size", "0"), "batch-size"),
+        (("{picture}", "--batch-size", "all"), "auto"),
         (("{picture}", "--labels", "nosuch.txt"), "nosuch.txt"),
         (("{picture}", "--json", "--quiet"), "--quiet"),
         (("{picture}", "-o", "{picture}"), "is no folder"),

@@ -1,0 +1,83 @@
+"""``--threads``: how many threads the network and NumPy really get."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cnnviz.network.runtime import available_cores
+
+COUNT = """
+import ctypes, sys
+from cnnviz.cli import run
+status = run(sys.argv[1:])
+import mxnet
+from cnnviz.network.runtime import import_mxnet
+print("OPENMP", ctypes.CDLL(mxnet.libinfo.find_lib_path()[0]).omp_get_max_threads())
+with open("/proc/self/maps") as maps:
+    blas = {line.split()[-1] for line in maps if "libopenblas64" in line and "numpy" in line}
+for path in blas:
+    print("BLAS", ctypes.CDLL(path).openblas_get_num_threads64_())
+sys.exit(status)
+"""
+
+
+def counted(picture, *options, **environment):
+    """The numbers of threads in a process that explained a picture, and what it said on stderr."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MXNET_OMP_MAX_THREADS")
+    }
+    # --method makes the command import NumPy while it still reads its options.
+    arguments = ["explain", str(picture), "--model", "demo", "--method", "gradcam", *options]
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT, *arguments],
+        env={**inherited, **environment},
+        cwd=picture.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    counts = dict(line.split() for line in done.stdout.splitlines()[1:])
+    return {name: int(count) for name, count in counts.items()}, done.stderr
+
+
+@pytest.fixture
+def picture(tmp_path, write_picture):
+    return write_picture(tmp_path / "picture.png")
+
+
+def test_all_cores_by_default(picture):
+    counts, _ = counted(picture)
+    assert counts["OPENMP"] == available_cores()
+
+
+def test_the_users_variable_counts_where_the_option_is_not_given(picture):
+    other = available_cores() + 1
+    counts, said = counted(picture, OMP_NUM_THREADS=str(other))
+    assert counts["OPENMP"] == other
+    assert "--threads" not in said
+
+
+@pytest.mark.parametrize("more", [1, available_cores() + 2])
+def test_the_option_wins(picture, more):
+    counts, said = counted(
+        picture, "--threads", str(more), OMP_NUM_THREADS=str(available_cores() + 1)
+    )
+    assert counts["OPENMP"] == more
+    assert counts.get("BLAS", min(more, os.cpu_count())) == min(more, os.cpu_count())
+    # More threads than cores is allowed, and told.
+    assert (f"--threads {more} is more than the {available_cores()} cores" in said) == (more > 1)
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "many"])
+def test_what_is_no_number_of_threads(cnnviz, picture, wrong):
+    status, _, err = cnnviz("explain", picture, "--threads", wrong)
+    assert status == 2
+    assert "--threads" in err

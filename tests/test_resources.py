@@ -1,0 +1,163 @@
+"""Threads, free memory, and the size of batches that follows from it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from cnnviz.errors import UsageError
+from cnnviz.explainer import Explainer
+from cnnviz.network import Network, runtime
+from cnnviz.network.runtime import Device, free_memory, import_mxnet, set_threads, threads
+from cnnviz.pipeline import Run, automatic_batch_size
+from cnnviz.preprocessing import InputSpec
+
+nn = import_mxnet().gluon.nn
+KIB = 1024
+
+
+@pytest.mark.parametrize(
+    ("variable", "wanted"),
+    [("3", 3), (" 4,2", 4), ("", 6), ("0", 6), ("many", 6), (None, 6)],
+)
+def test_threads(monkeypatch, variable, wanted):
+    monkeypatch.setattr(runtime, "available_cores", lambda: 6)
+    if variable is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert threads() == wanted
+
+
+def test_threads_cannot_be_set_after_the_import(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    set_threads(2)
+    with pytest.raises(UsageError, match=r"3 threads any more.* imported it with 2"):
+        set_threads(3)
+    assert threads() == 2
+    monkeypatch.delitem(sys.modules, "mxnet")
+    set_threads(3)
+    assert threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "cores", "helpers"),
+    [(1, 1, 1), (1, 8, 0), (2, 2, 1), (2, 8, 1), (8, 8, 2), (16, 16, 4)],
+)
+def test_helpers_follow_the_threads(monkeypatch, tmp_path, explainer, number, cores, helpers):
+    monkeypatch.setattr("cnnviz.pipeline.available_cores", lambda: cores)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(number))
+    assert Run(explainer, [], tmp_path).helpers == helpers
+
+
+MEMINFO = "MemTotal:       9000 kB\nMemFree:         100 kB\nMemAvailable:   8000 kB\n"
+GROUP = "/sys/fs/cgroup"
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, 0),
+        ({"/proc/meminfo": MEMINFO}, 8000 * KIB),
+        # No limit in a cgroup.
+        (
+            {
+                "/proc/meminfo": MEMINFO,
+                f"{GROUP}/memory.max": "max\n",
+                f"{GROUP}/memory.current": "5\n",
+            },
+            8000 * KIB,
+        ),
+        # Version 2: 1000 KiB less 600, of which 50 are a cache that can be dropped.
+        (
+            {
+                "/proc/meminfo": MEMINFO,
+                "/proc/self/cgroup": "0::/job/part\n",
+                f"{GROUP}/memory.max": f"{5000 * KIB}\n",
+                f"{GROUP}/memory.current": "0\n",
+                f"{GROUP}/job/memory.max": f"{1000 * KIB}\n",
+                f"{GROUP}/job/memory.current": f"{600 * KIB}\n",
+                f"{GROUP}/job/memory.stat": f"anon 7\ninactive_file {50 * KIB}\nfile 3\n",
+                f"{GROUP}/job/part/memory.max": "max\n",
+            },
+            450 * KIB,
+        ),
+        # Version 1, over its limit.
+        (
+            {
+                "/proc/meminfo": MEMINFO,
+                f"{GROUP}/memory/memory.limit_in_bytes": "1000\n",
+                f"{GROUP}/memory/memory.usage_in_bytes": "1200\n",
+                f"{GROUP}/memory/memory.stat": "inactive_file 500\ntotal_inactive_file 100\n",
+            },
+            0,
+        ),
+    ],
+)
+def test_free_memory(monkeypatch, files, free):
+    monkeypatch.setattr(runtime, "_read", lambda path: files.get(str(path), ""))
+    assert free_memory(Device("cpu")) == free
+
+
+def test_free_memory_here():
+    assert 0 < free_memory(Device("cpu")) < 2**50
+
+
+def test_free_memory_of_a_gpu(monkeypatch):
+    """What the driver says of this GPU; the CPU's memory does not matter."""
+    mx = import_mxnet()
+    asked = []
+    monkeypatch.setattr(runtime, "context", asked.append)
+    told = {1: (123, 456)}
+    monkeypatch.setattr(mx.context, "gpu_memory_info", told.__getitem__)
+    assert free_memory(Device("gpu", 1)) == 123
+    assert asked == [Device("gpu", 1)]
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    """Layers put out 4·8·8 (convolution), 4·8·8 (ReLU), 256 (flat) and 2 numbers: 770 in all."""
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3, padding=1), nn.Activation("relu"), nn.Flatten(), nn.Dense(2))
+    net.initialize()
+    return Explainer(Network.from_block(net, (3, 8, 8)), InputSpec(8, 8))
+
+
+#: Five times the float32 of all outputs.
+ONE = 770 * 4 * 5
+
+
+@pytest.mark.parametrize(
+    ("pictures", "free", "wanted"),
+    [
+        (100, 2**40, 8),
+        (8, 2**40, 8),
+        (7, 2**40, 4),
+        (1, 2**40, 1),
+        (0, 2**40, 1),
+        (100, 16 * ONE, 8),
+        (100, 16 * ONE - 1, 4),
+        (100, 4 * ONE, 2),
+        (100, 4 * ONE - 1, 1),
+        (100, 0, 1),
+    ],
+)
+def test_automatic_batch_size(explainer, pictures, free, wanted):
+    assert automatic_batch_size(explainer, pictures, free=free) == wanted
+
+
+def test_full_pictures_go_one_by_one(explainer):
+    assert automatic_batch_size(explainer, 100, "full", free=2**40) == 1
+
+
+def test_the_estimate_covers_what_a_batch_takes():
+    """VGG-16's outputs are 28.7 million numbers; a batch of 8 was seen to take 2.75 GB."""
+    from cnnviz.models import catalog
+    from cnnviz.network import Architecture
+
+    class Like:
+        network = Architecture.from_block(catalog.build_block(catalog.get("vgg16")))
+
+    assert automatic_batch_size(Like, 100, free=2 * 2750 * 2**20) == 4
+    assert automatic_batch_size(Like, 100, free=10 * 2**30) == 8
