@@ -60,7 +60,7 @@ TIMEOUT_SECONDS = 10.0
 _CHUNK = 1 << 20
 #: A digest needs Python between two pieces, and has to wait for it while another thread imports
 #: MXNet; so the pieces are large.
-_HASH_CHUNK = 1 << 24
+_HASH_CHUNK = 1 << 26
 #: Temporary files that have not grown for so long belong to a process that was killed.
 _STALE_SECONDS = 3600.0
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -243,7 +243,8 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 def _digests(file: IO[bytes], algorithms: Sequence[str]) -> _Digests:
     """Digests of all that follows in a file, in one pass."""
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
-    buffer = memoryview(bytearray(_HASH_CHUNK))
+    size = os.fstat(file.fileno()).st_size
+    buffer = memoryview(bytearray(max(1, min(size, _HASH_CHUNK))))
     while size := file.readinto(buffer):  # type: ignore[attr-defined]
         for digest in hashes.values():
             digest.update(buffer[:size])

@@ -11,12 +11,13 @@ import pytest
 from cnnviz.network.runtime import available_cores
 
 COUNT = """
-import ctypes, sys
+import ctypes, gc, sys
 from cnnviz.cli import run
 status = run(sys.argv[1:])
 import mxnet
 from cnnviz.network.runtime import import_mxnet
 print("OPENMP", ctypes.CDLL(mxnet.libinfo.find_lib_path()[0]).omp_get_max_threads())
+print("COLLECTING", int(gc.isenabled()))
 with open("/proc/self/maps") as maps:
     blas = {line.split()[-1] for line in maps if "libopenblas64" in line and "numpy" in line}
 for path in blas:
@@ -56,6 +57,7 @@ def picture(tmp_path, write_picture):
 def test_all_cores_by_default(picture):
     counts, _ = counted(picture)
     assert counts["OPENMP"] == available_cores()
+    assert counts["COLLECTING"] == 1  # what the import of MXNet puts off goes on afterwards
 
 
 def test_the_users_variable_counts_where_the_option_is_not_given(picture):
