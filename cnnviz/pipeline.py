@@ -26,7 +26,7 @@ from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.preprocessing import Canvas, PictureSize, Prepared
 
 TOP = 5
-#: Larger batches of VGG-16 were no faster on a CPU.
+#: Pictures of a batch are ready together, so that larger ones let the first wait.
 _MOST_TOGETHER = 8
 #: Memory that explaining takes for each number that a layer puts out: float32, and by measurement
 #: (VGG-16 and the demo network, batches of 1 to 8) 3.1 to 4.9 times as much as the outputs alone.

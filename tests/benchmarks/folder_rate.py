@@ -32,7 +32,7 @@ import cv2
 import cnnviz
 from cnnviz.inputs import Source
 from cnnviz.network.runtime import keep_freed_memory
-from cnnviz.pipeline import Outcome, Run
+from cnnviz.pipeline import Outcome, Run, automatic_batch_size
 
 #: (width, height); ``--mixed`` goes through MIXED again and again.
 SMALL = ((500, 375), (640, 480), (64, 48), (333, 500))
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=48)
     parser.add_argument("--mixed", action="store_true", help="from 64x48 to 96 megapixels")
     parser.add_argument("--kinds", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--batch-size", default="1", help="a number, or auto")
     parser.add_argument("--helpers", type=int, help="threads that read, and that write; 0: none")
     parser.add_argument("--rounds", type=int, default=9, help="of the engine, before and after")
     options = parser.parse_args()
@@ -122,18 +122,22 @@ def main() -> None:
             weights = common.write_weights(folder / "weights.params", options.model)
         keep_freed_memory()  # as the command does
         explainer = cnnviz.load_explainer(options.model, weights=weights, progress=False)
-        before = engine_seconds(explainer, sources, options.batch_size, options.rounds)
-        print(f"{options.model}, {options.pictures} pictures, batches of {options.batch_size}")
+        if options.batch_size == "auto":
+            batch = automatic_batch_size(explainer, len(sources))
+        else:
+            batch = int(options.batch_size)
+        before = engine_seconds(explainer, sources, batch, options.rounds)
+        print(f"{options.model}, {options.pictures} pictures, batches of {batch}")
         print(f"  resident before the run: {common.resident_mib():.0f} MiB")
         watch = Watch()
-        run = Run(explainer, sources, folder / "out", batch_size=options.batch_size)
+        run = Run(explainer, sources, folder / "out", batch_size=batch)
         if options.helpers is not None:
             run.helpers = options.helpers
         used, began = cpu_seconds(), time.perf_counter()
         run.execute(watch)
         took = (time.perf_counter() - began) / options.pictures
         used = (cpu_seconds() - used) / options.pictures
-        after = engine_seconds(explainer, sources, options.batch_size, options.rounds)
+        after = engine_seconds(explainer, sources, batch, options.rounds)
 
     engine = (before + after) / 2
     print(f"engine alone: {before:.3f} s a picture before, {after:.3f} s after the run")
