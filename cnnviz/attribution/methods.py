@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.network import Layer, Network, ReluRule, choose_targets
+from cnnviz.network import Layer, Network, ReluRule, Walk, choose_targets
 from cnnviz.network.engine import Targets
 
 Float32 = npt.NDArray[np.float32]
@@ -95,31 +95,22 @@ def gather(
     chosen = choose_targets(targets, recorded.logits)
     activations = recorded.activations(layer)
     # The standard rule passes the layer on its way to the input; no walk of its own is needed.
-    true_gradient = recorded.backward(
-        chosen,
-        layers=[layer],
-        inputs="standard" in rules,
-        final=rules in ([], ["standard"]),
-    )
-    input_gradients: dict[ReluRule, Float32] = {}
-    guided: dict[ReluRule, int] = {}
-    if true_gradient.input_gradients is not None:
-        input_gradients["standard"] = true_gradient.input_gradients
-        guided["standard"] = 0
-    others = [rule for rule in rules if rule != "standard"]
-    for rule in others:
-        passed = recorded.backward(chosen, relu_rule=rule, final=rule == others[-1])
-        if passed.input_gradients is not None:
-            input_gradients[rule] = passed.input_gradients
-            guided[rule] = passed.relus_guided
+    walks = [Walk(layers=(layer,), inputs="standard" in rules)]
+    walks += [Walk(rule) for rule in rules if rule != "standard"]
+    walked = recorded.backward(chosen, walks, final=True)
+    reached = {
+        walk.relu_rule: (gradients.input_gradients, gradients.relus_guided)
+        for walk, gradients in zip(walks, walked)
+        if gradients.input_gradients is not None
+    }
     return Evidence(
         inputs=batch,
         logits=recorded.logits,
         targets=chosen,
         layer=layer,
         activations=activations,
-        layer_gradients=true_gradient.layer_gradients[layer.name],
-        input_gradients=input_gradients,
-        relus_guided=guided,
+        layer_gradients=walked[0].layer_gradients[layer.name],
+        input_gradients={rule: gradients for rule, (gradients, _) in reached.items()},
+        relus_guided={rule: guided for rule, (_, guided) in reached.items()},
         relus_total=network.relus,
     )

@@ -22,7 +22,7 @@ from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.models.demo import CLASSES, weights_path
 from cnnviz.models.demo.architecture import build
 from cnnviz.models.demo.scenes import Scene, scene
-from cnnviz.network import Network
+from cnnviz.network import Network, Walk
 from cnnviz.preprocessing import prepare, to_picture
 
 ONE_OBJECT_SEED = 2_000_000  #: first seed of the scenes with one object
@@ -99,11 +99,11 @@ def localise(network: Network, scenes: Sequence[Scene], layer: str | None = None
     for part, batch in _batches(scenes):
         recorded = network.forward(batch)
         activations = recorded.activations(target)
+        walk = Walk(layers=(target,), inputs=False)
         for asked in (0, 1):
             classes = np.array([drawn.objects[asked].index for drawn in part])
-            gradients = recorded.backward(
-                classes, layers=[target], inputs=False, final=asked == 1
-            ).layer_gradients[target.name]
+            (walked,) = recorded.backward(classes, [walk], final=asked == 1)
+            gradients = walked.layer_gradients[target.name]
             for drawn, cam in zip(part, grad_cam(activations, gradients)):
                 counts[_verdict(drawn, asked, cam)] += 1
     maps = 2 * len(scenes)

@@ -1,15 +1,8 @@
 """Networks: tracing, layers, forward and gradients. The only room that talks to MXNet."""
 
 from cnnviz.network.architecture import Architecture, Layer
-from cnnviz.network.engine import (
-    RELU_RULES,
-    Backward,
-    ForwardPass,
-    Gradients,
-    Network,
-    ReluRule,
-    choose_targets,
-)
+from cnnviz.network.backward import RELU_RULES, Backward, ForwardPass, ReluRule, Walk
+from cnnviz.network.engine import Gradients, Network, choose_targets
 
 __all__ = [
     "RELU_RULES",
@@ -20,5 +13,6 @@ __all__ = [
     "Layer",
     "Network",
     "ReluRule",
+    "Walk",
     "choose_targets",
 ]

@@ -4,31 +4,42 @@ MXNet's own tape cannot express a ReLU rule, cannot give the gradient at an inte
 together with the one at the input, and is silently wrong around max pooling when recorded for
 inference. So the engine differentiates the graph itself, in reverse mode, and borrows from MXNet
 only the derivative of a single operator: in the forward pass every operator is recorded alone,
-on leaves of its own that share memory with its inputs; the backward pass walks the operators from
-the logits to the input, hands each the gradient at its output and adds up what arrives at every
-value. A ReLU rule is then one line at one place, values with several consumers need no care, and
-the passes for Grad-CAM (true gradient, from the logits to the target layer) and for guided
-backpropagation (all the way) read the same forward pass.
+on leaves of its own that share memory with its inputs. A convolution need not even be recorded,
+where another convolution leads back through it (:mod:`cnnviz.network.adjoint`). The way back
+(:mod:`cnnviz.network.backward`) walks the operators from the logits to the input, hands each the
+gradient at its output and adds up what arrives at every value. A ReLU rule is then one line at one
+place, values with several consumers need no care, and the walks for Grad-CAM (true gradient, from
+the logits to the target layer) and for guided backpropagation (all the way) read the same forward
+pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.network.adjoint import AdjointConvolution, adjoint_convolution
 from cnnviz.network.architecture import DATA, Architecture, Layer
+from cnnviz.network.backward import (
+    RELU_RULES,
+    Float32,
+    ForwardPass,
+    ReluRule,
+    Step,
+    Walk,
+    mxnet_errors,
+    two_dimensional,
+)
 from cnnviz.network.graph import Entry, Graph, Node
-from cnnviz.network.runtime import Device, context, first_line, import_mxnet, parse_device
+from cnnviz.network.runtime import Device, context, import_mxnet, parse_device
 
-Float32 = npt.NDArray[np.float32]
-ReluRule = Literal["standard", "guided", "deconvnet"]
-RELU_RULES: tuple[ReluRule, ...] = ("standard", "guided", "deconvnet")
+#: Two seeds are what Grad-CAM and guided backpropagation need.
+_WALKS_TOGETHER = 2
 Targets = Union[None, Sequence[int], npt.NDArray[Any], Callable[[Float32], Any]]
 
 
@@ -61,159 +72,6 @@ class Gradients:
     relus_guided: int
 
 
-@dataclass(frozen=True)
-class Backward:
-    """What one backward pass gave.
-
-    Attributes:
-        layer_gradients: for each layer asked for, by name, (N, C, h, w) float32.
-        input_gradients: (N, channels, H, W) float32, or None where it was not asked for.
-        relus_guided: how many ReLUs were passed under a rule other than the derivative.
-    """
-
-    layer_gradients: Mapping[str, Float32]
-    input_gradients: Float32 | None
-    relus_guided: int
-
-
-@dataclass
-class _Step:
-    """One recorded operator: a leaf for each input that depends on the data, and its outputs."""
-
-    index: int
-    sources: list[Entry]
-    leaves: list[Any]
-    outputs: list[Any]
-
-
-class ForwardPass:
-    """One recorded forward pass of a batch, which any number of backward passes can start from.
-
-    Attributes:
-        logits: (N, K) float32, before any softmax.
-    """
-
-    def __init__(
-        self, network: Network, tape: list[_Step], values: dict[Entry, Any], output: Any
-    ) -> None:
-        self._network = network
-        self._tape = tape
-        self._values = values
-        self._output = output
-        self.logits: Float32 = _two_dimensional(output.asnumpy())
-
-    def activations(self, layer: Layer) -> Float32:
-        """The layer's output, (N, C, h, w) float32."""
-        activations: Float32 = self._values[Entry(layer.index)].asnumpy()
-        return activations
-
-    def backward(
-        self,
-        targets: npt.NDArray[np.int64],
-        *,
-        layers: Sequence[Layer] = (),
-        inputs: bool = True,
-        relu_rule: ReluRule = "standard",
-        final: bool = False,
-    ) -> Backward:
-        """Differentiate each picture's target logit, under a ReLU rule.
-
-        The rule says what passes a ReLU f = max(0, z) backwards, R' being what arrives at f
-        (Springenberg et al. 2015, fig. 1):
-
-        - ``standard``: R = (z > 0) · R', the derivative;
-        - ``deconvnet``: R = (R' > 0) · R';
-        - ``guided``: R = (z > 0) · (R' > 0) · R'.
-
-        It holds for every ReLU between input and logits, those in the head included. In clipped
-        ones (ReLU6) the derivative takes the place of (z > 0).
-
-        Args:
-            targets: (N,) int64, in range.
-            layers: where to note the gradient on the way.
-            inputs: whether to go on to the input; without it the walk ends at the first layer.
-            relu_rule: ``standard``, ``guided`` or ``deconvnet``.
-            final: give the pass's memory back along the way; it can answer nothing afterwards.
-
-        Raises:
-            UsageError: there is no such rule.
-            NetworkError: a rule other than the standard one is asked of a network without ReLUs,
-                or MXNet fails (out of memory, say).
-        """
-        network = self._network
-        if relu_rule not in RELU_RULES:
-            raise UsageError(f"There is no ReLU rule '{relu_rule}': use {', '.join(RELU_RULES)}.")
-        if relu_rule != "standard" and network.relus == 0:
-            raise NetworkError(
-                f"0 of 0 ReLUs: this network has no ReLU for the {relu_rule} rule to act on, so "
-                "its gradient would be the plain one under another name. Use the standard rule."
-            )
-        mx = import_mxnet()
-        if final:
-            self._values.clear()
-        noted = {Entry(layer.index): layer.name for layer in layers}
-        lowest = -1 if inputs else min(entry.node for entry in noted)
-        guided = 0
-        found: dict[str, Float32] = {}
-        with _mxnet_errors():
-            classes = mx.nd.array(targets, ctx=self._output.context, dtype="int32")
-            seed = mx.nd.one_hot(classes, self.logits.shape[1]).reshape(self._output.shape)
-            arrived: dict[Entry, Any] = {network.head: seed}
-            for step in reversed(self._tape):
-                entries = [Entry(step.index, output) for output in range(len(step.outputs))]
-                if entries[0] in noted:
-                    # Copied out at once: backward passes share the leaves' gradient arrays.
-                    gradient = arrived.get(entries[0])
-                    if gradient is None:  # another output of this operator leads to the logits
-                        gradient = mx.nd.zeros_like(step.outputs[0])
-                    found[noted[entries[0]]] = gradient.asnumpy()
-                if step.index <= lowest:
-                    break
-                gradients = [arrived.pop(entry, None) for entry in entries]
-                if all(gradient is None for gradient in gradients):
-                    continue
-                is_relu = network.is_relu(step.index)
-                if is_relu and relu_rule == "deconvnet":
-                    passed = [_positive(gradients[0])]
-                else:
-                    passed = _derivative(step, gradients, keep=not final)
-                    if is_relu and relu_rule == "guided":
-                        passed = [_positive(passed[0])]
-                guided += is_relu and relu_rule != "standard"
-                for entry, gradient in zip(step.sources, passed):
-                    arrived[entry] = arrived[entry] + gradient if entry in arrived else gradient
-                if final:
-                    step.leaves.clear()
-                    step.outputs.clear()
-            reached = arrived[network.entrance].asnumpy() if inputs else None
-        return Backward(found, reached, guided)
-
-
-def _positive(gradient: Any) -> Any:
-    """What is above zero, 0 elsewhere; in the gradient's own memory layout.
-
-    Activation and not relu(): oneDNN computes it in whatever layout a convolution left, where
-    relu() would first bring 13 million numbers of a VGG into plain order, and the next
-    convolution back again.
-    """
-    return import_mxnet().nd.Activation(gradient, act_type="relu")
-
-
-def _derivative(step: _Step, gradients: Sequence[Any], *, keep: bool) -> list[Any]:
-    """One operator's backward: from the gradients at its outputs to those at its leaves."""
-    mx = import_mxnet()
-    mx.autograd.backward(
-        step.outputs,
-        [
-            mx.nd.zeros_like(output) if gradient is None else gradient
-            for output, gradient in zip(step.outputs, gradients)
-        ],
-        retain_graph=keep,
-        train_mode=True,
-    )
-    return [leaf.grad for leaf in step.leaves]
-
-
 class Network:
     """A network with weights on a device, ready to be explained."""
 
@@ -244,6 +102,7 @@ class Network:
         self.relus = sum(self.is_relu(index) for index in self._order)
         self._operators: dict[Any, Any] = {}
         self._constants = self._bind(parameters)
+        self._adjoints = self._find_adjoints()
 
     @classmethod
     def from_block(
@@ -289,6 +148,21 @@ class Network:
         """The layer that is explained when nobody names one."""
         return self.architecture.default_layer
 
+    def check_rule(self, relu_rule: str) -> None:
+        """Make sure that a ReLU rule can be followed; see :class:`Walk`.
+
+        Raises:
+            UsageError: there is no such rule.
+            NetworkError: it changes what passes the ReLUs, and the network has none.
+        """
+        if relu_rule not in RELU_RULES:
+            raise UsageError(f"There is no ReLU rule '{relu_rule}': use {', '.join(RELU_RULES)}.")
+        if relu_rule != "standard" and self.relus == 0:
+            raise NetworkError(
+                f"0 of 0 ReLUs: this network has no ReLU for the {relu_rule} rule to act on, so "
+                "its gradient would be the plain one under another name. Use the standard rule."
+            )
+
     def is_relu(self, index: int) -> bool:
         """Whether the graph's node with this index is a ReLU."""
         return self._graph.nodes[index].is_relu
@@ -299,9 +173,9 @@ class Network:
 
     def logits(self, batch: Float32) -> Float32:
         """The logits (N, K) float32 of a batch (N, C, H, W) float32, without recording anything."""
-        with _mxnet_errors():
+        with mxnet_errors():
             values = self._run(self._enter(batch), None)
-            return _two_dimensional(values[self.head].asnumpy())
+            return two_dimensional(values[self.head].asnumpy())
 
     def forward(self, batch: Float32) -> ForwardPass:
         """Run a batch and record it.
@@ -312,8 +186,8 @@ class Network:
         Raises:
             NetworkError: its shape or type does not fit, or MXNet fails (out of memory, say).
         """
-        tape: list[_Step] = []
-        with _mxnet_errors():
+        tape: list[Step] = []
+        with mxnet_errors():
             values = self._run(self._enter(batch), tape)
             return ForwardPass(self, tape, values, values[self.head])
 
@@ -348,13 +222,11 @@ class Network:
         chosen = choose_targets(targets, recorded.logits)
         activations = recorded.activations(target_layer)
         if relu_rule == "standard":
-            trunk = recorded.backward(chosen, layers=[target_layer], final=True)
-            layer_gradients = trunk.layer_gradients
+            walks = [Walk(layers=(target_layer,))]
         else:
-            layer_gradients = recorded.backward(
-                chosen, layers=[target_layer], inputs=False
-            ).layer_gradients
-            trunk = recorded.backward(chosen, relu_rule=relu_rule, final=True)
+            walks = [Walk(layers=(target_layer,), inputs=False), Walk(relu_rule)]
+        walked = recorded.backward(chosen, walks, final=True)
+        layer_gradients, trunk = walked[0].layer_gradients, walked[-1]
         assert trunk.input_gradients is not None  # inputs were asked for
         return Gradients(
             logits=recorded.logits,
@@ -368,7 +240,7 @@ class Network:
             relus_guided=trunk.relus_guided,
         )
 
-    def _run(self, data: Any, tape: list[_Step] | None) -> dict[Entry, Any]:
+    def _run(self, data: Any, tape: list[Step] | None) -> dict[Entry, Any]:
         """Run every operator in order; record each alone if a tape is given.
 
         Returns all values, without a tape only those that nothing else has used up.
@@ -377,28 +249,45 @@ class Network:
         values: dict[Entry, Any] = {self.entrance: data}
         for index in self._order:
             node = self._graph.nodes[index]
+            adjoint = self._adjoints.get(index)
+            recorded = tape is not None and adjoint is None
             sources, leaves, arguments = [], [], []
             for entry, constant in zip(node.inputs, self._constants[index]):
                 if constant is not None:
                     arguments.append(constant)
                     continue
-                leaf = values[entry].detach()  # shares the memory, has no history
+                leaf = values[entry]
+                if recorded:
+                    leaf = leaf.detach()  # shares the memory, has no history
                 sources.append(entry)
                 leaves.append(leaf)
                 arguments.append(leaf)
-            if tape is None:
-                outputs = self._operator(node)(*arguments)
-            else:
+            copies = 1
+            if recorded:
+                # With one picture, reading its weights is all that a dense layer does: two walks
+                # back take no longer than one.
+                if (
+                    node.op == "FullyConnected"
+                    and arguments[0] is leaves[0]
+                    and len(leaves) == len(leaves[0]) == 1
+                ):
+                    copies = _WALKS_TOGETHER
+                    leaves = [mx.nd.concat(*leaves * copies, dim=0)]
+                    arguments[0] = leaves[0]
                 mx.autograd.mark_variables(
                     leaves, [mx.nd.empty(leaf.shape, ctx=leaf.context) for leaf in leaves]
                 )
                 with mx.autograd.record(train_mode=True):
-                    outputs = self._operator(node)(*arguments)
-            outputs = _as_list(outputs)
-            values.update((Entry(index, i), output) for i, output in enumerate(outputs))
-            if tape is not None:
-                tape.append(_Step(index, sources, leaves, outputs))
+                    outputs = _as_list(self._operator(node)(*arguments))
             else:
+                outputs = _as_list(self._operator(node)(*arguments))
+            if tape is not None:
+                step = Step(index, sources, leaves if recorded else [], outputs, adjoint, copies)
+                tape.append(step)
+            if copies > 1:
+                outputs = [outputs[0][:1]]
+            values.update((Entry(index, i), output) for i, output in enumerate(outputs))
+            if tape is None:
                 for entry in self._last_use.get(index, ()):
                     del values[entry]
         return values
@@ -450,6 +339,36 @@ class Network:
                 constants.update({Entry(index, i): output for i, output in enumerate(outputs)})
         return bound
 
+    def _find_adjoints(self) -> dict[int, Callable[[Any], Any]]:
+        """For each convolution that need not be recorded what takes a gradient back through it."""
+        if self.device.kind != "cpu":  # cuDNN has no order of its own to bring weights into
+            return {}
+        found = {}
+        for index, constants in self._constants.items():
+            data, *rest = constants
+            # Only its data may depend on the network's input; weights may, in principle, too.
+            if data is not None or not rest or any(constant is None for constant in rest):
+                continue
+            adjoint = adjoint_convolution(self._graph.nodes[index], rest[0].shape)
+            if adjoint is not None:
+                found[index] = self._turned(adjoint, rest[0])
+        return found
+
+    def _turned(self, adjoint: AdjointConvolution, weights: Any) -> Callable[[Any], Any]:
+        """An adjoint with its weights, which are turned when they are first needed."""
+        mx = import_mxnet()
+        turned: list[Any] = []
+
+        def apply(gradient: Any) -> Any:
+            if not turned:
+                turned.append(mx.nd.array(adjoint.turn(weights.asnumpy()), ctx=self._context))
+            passed = self._operator(adjoint.node)(gradient, turned[0])
+            if passed.shape[1] > adjoint.channels:
+                passed = mx.nd.slice_axis(passed, axis=1, begin=0, end=adjoint.channels)
+            return passed
+
+        return apply
+
     def _operator(self, node: Node) -> Any:
         """A callable for one node; equal operators share one."""
         mx = import_mxnet()
@@ -489,11 +408,6 @@ def _as_list(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
-def _two_dimensional(logits: Float32) -> Float32:
-    """(N, K) of the (N, K) or (N, K, 1, 1) that a network puts out."""
-    return logits.reshape(logits.shape[0], -1)
-
-
 def choose_targets(targets: Targets, logits: Float32) -> npt.NDArray[np.int64]:
     """The class to explain in each picture, (N,) int64, checked against the logits (N, K).
 
@@ -517,15 +431,3 @@ def choose_targets(targets: Targets, logits: Float32) -> npt.NDArray[np.int64]:
         )
     indices: npt.NDArray[np.int64] = chosen.astype(np.int64)
     return indices
-
-
-@contextmanager
-def _mxnet_errors() -> Iterator[None]:
-    """Turn what MXNet raises inside the block into a sentence."""
-    try:
-        yield
-    except import_mxnet().base.MXNetError as error:
-        text = first_line(error)
-        memory = "out of memory" in text.lower() or "alloc" in text.lower()
-        hint = " Use a smaller batch, or smaller pictures." if memory else ""
-        raise NetworkError(f"MXNet could not run the network: {text}.{hint}") from error

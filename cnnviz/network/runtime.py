@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)  # one thread's pieces fit another's
 
 
+@cache  # it is called for every operator of every pass
 def import_mxnet() -> Any:
     """Import MXNet and return the module; the first call takes about a second.
 

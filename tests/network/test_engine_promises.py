@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import CnnvizError, NetworkError, UsageError
-from cnnviz.network import Network
+from cnnviz.network import Network, Walk
 from cnnviz.network.runtime import import_mxnet
 
 SHAPE = (3, 16, 12)
@@ -207,3 +207,35 @@ def test_the_callers_own_gradients_are_left_alone(block: Any, batch: np.ndarray)
     assert (before == 1).all()
     network.gradients(batch)
     np.testing.assert_array_equal(block[10].weight.grad().asnumpy(), before)
+
+
+@pytest.mark.parametrize("pictures", [1, 4])
+@pytest.mark.parametrize("final", [False, True])
+def test_walks_together_find_what_each_finds_alone(
+    network: Network, batch: np.ndarray, pictures: int, final: bool
+) -> None:
+    """They share dense layers and gradient arrays, and must not see one another's numbers."""
+    layer, early = network.default_layer, network.layer("0")
+    walks = [
+        Walk("guided"),
+        Walk(layers=(layer,), inputs=False),
+        Walk("deconvnet", layers=(early,)),
+        Walk(layers=(early, layer)),
+        Walk("guided", layers=(layer,), inputs=False),
+    ]
+    targets = np.arange(pictures)
+    alone = [network.forward(batch[:pictures]).backward(targets, [walk])[0] for walk in walks]
+    recorded = network.forward(batch[:pictures])
+    if not final:
+        recorded.backward(targets, walks[:2])  # leaves nothing behind
+    together = recorded.backward(targets, walks, final=final)
+    for one, other in zip(together, alone):
+        assert one.relus_guided == other.relus_guided
+        assert one.layer_gradients.keys() == other.layer_gradients.keys()
+        for name, gradients in one.layer_gradients.items():
+            np.testing.assert_array_equal(gradients, other.layer_gradients[name])
+        assert (one.input_gradients is None) == (other.input_gradients is None)
+        if one.input_gradients is not None:
+            np.testing.assert_array_equal(one.input_gradients, other.input_gradients)
+    rules = [together[3], together[0], together[2]]  # each passes other numbers on
+    assert len({walked.input_gradients.tobytes() for walked in rules}) == 3

@@ -1,0 +1,275 @@
+"""The way back: what a forward pass recorded, and walks from the logits towards the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.errors import NetworkError
+from cnnviz.network.architecture import Layer
+from cnnviz.network.graph import Entry
+from cnnviz.network.runtime import first_line, import_mxnet
+
+if TYPE_CHECKING:
+    from cnnviz.network.engine import Network
+
+Float32 = npt.NDArray[np.float32]
+ReluRule = Literal["standard", "guided", "deconvnet"]
+RELU_RULES: tuple[ReluRule, ...] = ("standard", "guided", "deconvnet")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One way back through a network: under which rule, how far, and what to note.
+
+    The rule says what passes a ReLU f = max(0, z) backwards, R' being what arrives at f
+    (Springenberg et al. 2015, fig. 1):
+
+    - ``standard``: R = (z > 0) · R', the derivative;
+    - ``deconvnet``: R = (R' > 0) · R';
+    - ``guided``: R = (z > 0) · (R' > 0) · R'.
+
+    It holds for every ReLU between input and logits, those in the head included. In clipped ones
+    (ReLU6) the derivative takes the place of (z > 0).
+
+    Attributes:
+        relu_rule: ``standard``, ``guided`` or ``deconvnet``.
+        layers: where to note the gradient on the way.
+        inputs: whether to go on to the input; without it the walk ends at the first of the layers.
+    """
+
+    relu_rule: ReluRule = "standard"
+    layers: tuple[Layer, ...] = ()
+    inputs: bool = True
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What one walk gave.
+
+    Attributes:
+        layer_gradients: for each layer asked for, by name, (N, C, h, w) float32.
+        input_gradients: (N, channels, H, W) float32, or None where it was not asked for.
+        relus_guided: how many ReLUs were passed under a rule other than the derivative.
+    """
+
+    layer_gradients: Mapping[str, Float32]
+    input_gradients: Float32 | None
+    relus_guided: int
+
+
+@dataclass
+class Step:
+    """One operator of a forward pass, and the way back through it.
+
+    Either ``adjoint`` takes the gradient at its output to the one at its input, or it was recorded:
+    then there is a leaf for each input that depends on the data. ``copies`` is how many times over
+    the batch was recorded, so that as many walks can pass together.
+    """
+
+    index: int
+    sources: list[Entry]
+    leaves: list[Any]
+    outputs: list[Any]
+    adjoint: Callable[[Any], Any] | None = None
+    copies: int = 1
+
+
+class _Walker:
+    """A walk under way: the gradients that have arrived at entries not yet passed."""
+
+    def __init__(self, network: Network, walk: Walk, seed: Any) -> None:
+        self._network = network
+        self._rule = walk.relu_rule
+        self._noted = {Entry(layer.index): layer.name for layer in walk.layers}
+        self._lowest = -1 if walk.inputs else min(entry.node for entry in self._noted)
+        self._arrived: dict[Entry, Any] = {network.head: seed}
+        self._found: dict[str, Float32] = {}
+        self._guided = 0
+
+    def arrive(self, step: Step) -> list[Any] | None:
+        """Take what has arrived at a step's outputs; None if it need not be passed."""
+        if step.index < self._lowest:
+            return None
+        entries = [Entry(step.index, output) for output in range(len(step.outputs))]
+        if entries[0] in self._noted:
+            # Copied out at once: walks share the leaves' gradient arrays.
+            gradient = self._arrived.get(entries[0])
+            if gradient is None:  # another output of this operator leads to the logits
+                gradient = import_mxnet().nd.zeros_like(step.outputs[0])
+            self._found[self._noted[entries[0]]] = gradient.asnumpy()
+        if step.index == self._lowest:
+            return None
+        gradients = [self._arrived.pop(entry, None) for entry in entries]
+        return None if all(gradient is None for gradient in gradients) else gradients
+
+    def leave(self, step: Step, passed: Sequence[Any]) -> None:
+        """Hand on what has passed a step."""
+        for entry, gradient in zip(step.sources, passed):
+            before = self._arrived.get(entry)
+            self._arrived[entry] = gradient if before is None else before + gradient
+
+    def pass_through(self, step: Step, *, keep: bool, copy: bool) -> None:
+        """Arrive at a step, pass it under the rule, and leave.
+
+        Args:
+            step: the highest one not yet passed.
+            keep: whether it will be passed once more.
+            copy: whether another walk passes it before this one has passed the next.
+        """
+        gradients = self.arrive(step)
+        if gradients is None:
+            return
+        is_relu = self._network.is_relu(step.index)
+        if step.adjoint is not None:
+            passed = [step.adjoint(gradients[0])]
+        elif is_relu and self._rule == "deconvnet":
+            passed = [_positive(gradients[0])]
+        else:
+            passed = _derivative(step, gradients, keep=keep)
+            if is_relu and self._rule == "guided":
+                passed = [_positive(passed[0])]
+            if copy:
+                passed = [gradient.copy() for gradient in passed]
+        self._guided += is_relu and self._rule != "standard"
+        self.leave(step, passed)
+
+    def result(self) -> Backward:
+        """What was found, after the last step."""
+        inputs = self._arrived[self._network.entrance].asnumpy() if self._lowest < 0 else None
+        return Backward(self._found, inputs, self._guided)
+
+
+class ForwardPass:
+    """One recorded forward pass of a batch, which any number of walks back can start from.
+
+    Attributes:
+        logits: (N, K) float32, before any softmax.
+    """
+
+    def __init__(
+        self, network: Network, tape: list[Step], values: dict[Entry, Any], output: Any
+    ) -> None:
+        self._network = network
+        self._tape = tape
+        self._values = values
+        self._output = output
+        self.logits: Float32 = two_dimensional(output.asnumpy())
+
+    def activations(self, layer: Layer) -> Float32:
+        """The layer's output, (N, C, h, w) float32."""
+        activations: Float32 = self._values[Entry(layer.index)].asnumpy()
+        return activations
+
+    def backward(
+        self, targets: npt.NDArray[np.int64], walks: Sequence[Walk], *, final: bool = False
+    ) -> list[Backward]:
+        """Differentiate each picture's target logit, once for each walk.
+
+        Walks that are asked for together share their way through the dense layers, where all the
+        time goes into reading the weights.
+
+        Args:
+            targets: (N,) int64, in range.
+            walks: what to differentiate under which rule.
+            final: give the pass's memory back along the way; it can answer nothing afterwards.
+
+        Raises:
+            UsageError: there is no such rule.
+            NetworkError: a rule other than the standard one is asked of a network without ReLUs,
+                or MXNet fails (out of memory, say).
+        """
+        network = self._network
+        for walk in walks:
+            network.check_rule(walk.relu_rule)
+        mx = import_mxnet()
+        if final:
+            self._values.clear()
+        with mxnet_errors():
+            classes = mx.nd.array(targets, ctx=self._output.context, dtype="int32")
+            seed = mx.nd.one_hot(classes, self.logits.shape[1]).reshape(self._output.shape)
+            walkers = [_Walker(network, walk, seed) for walk in walks]
+            dense = [place for place, step in enumerate(self._tape) if step.copies > 1]
+            together = dense[0] if dense else len(self._tape)
+            for step in reversed(self._tape[together:]):
+                if step.copies > 1:
+                    _pass_together(walkers, step, keep=not final)
+                else:
+                    for walker in walkers:
+                        last = walker is walkers[-1]
+                        walker.pass_through(step, keep=not (final and last), copy=not last)
+            for walker in walkers:
+                last = final and walker is walkers[-1]
+                for step in reversed(self._tape[:together]):
+                    walker.pass_through(step, keep=not last, copy=False)
+                    if last:
+                        step.leaves.clear()
+                        step.outputs.clear()
+            return [walker.result() for walker in walkers]
+
+
+def _pass_together(walkers: Sequence[_Walker], step: Step, *, keep: bool) -> None:
+    """Pass a step that was recorded several times over with as many walks at a time."""
+    mx = import_mxnet()
+    waiting = [
+        (walker, gradients[0])
+        for walker, gradients in ((walker, walker.arrive(step)) for walker in walkers)
+        if gradients is not None
+    ]
+    for first in range(0, len(waiting), step.copies):
+        group = waiting[first : first + step.copies]
+        more = first + step.copies < len(waiting)
+        filled = [gradient for _, gradient in group]
+        filled += filled[:1] * (step.copies - len(filled))  # what comes of these is not read
+        (passed,) = _derivative(step, [mx.nd.concat(*filled, dim=0)], keep=keep or more)
+        rows = len(passed) // step.copies
+        for place, (walker, _) in enumerate(group):
+            own = passed[place * rows : (place + 1) * rows]
+            walker.leave(step, [own.copy() if more else own])
+
+
+def _positive(gradient: Any) -> Any:
+    """What is above zero, 0 elsewhere; in the gradient's own memory and layout.
+
+    Activation and not relu(): oneDNN computes it in whatever layout a convolution left, where
+    relu() would first bring 13 million numbers of a VGG into plain order, and the next
+    convolution back again.
+    """
+    return import_mxnet().nd.Activation(gradient, act_type="relu", out=gradient)
+
+
+def _derivative(step: Step, gradients: Sequence[Any], *, keep: bool) -> list[Any]:
+    """One operator's backward: from the gradients at its outputs to those at its leaves."""
+    mx = import_mxnet()
+    mx.autograd.backward(
+        step.outputs,
+        [
+            mx.nd.zeros_like(output) if gradient is None else gradient
+            for output, gradient in zip(step.outputs, gradients)
+        ],
+        retain_graph=keep,
+        train_mode=True,
+    )
+    return [leaf.grad for leaf in step.leaves]
+
+
+def two_dimensional(logits: Float32) -> Float32:
+    """(N, K) of the (N, K) or (N, K, 1, 1) that a network puts out."""
+    return logits.reshape(logits.shape[0], -1)
+
+
+@contextmanager
+def mxnet_errors() -> Iterator[None]:
+    """Turn what MXNet raises inside the block into a sentence."""
+    try:
+        yield
+    except import_mxnet().base.MXNetError as error:
+        text = first_line(error)
+        memory = "out of memory" in text.lower() or "alloc" in text.lower()
+        hint = " Use a smaller batch, or smaller pictures." if memory else ""
+        raise NetworkError(f"MXNet could not run the network: {text}.{hint}") from error
