@@ -91,7 +91,7 @@ def gather(
         methods: the methods that will be asked.
     """
     rules: list[ReluRule] = list(dict.fromkeys(rule for m in methods for rule in m.relu_rules))
-    recorded = network.forward(batch)
+    recorded = network.forward(batch, [layer])
     chosen = choose_targets(targets, recorded.logits)
     activations = recorded.activations(layer)
     # The standard rule passes the layer on its way to the input; no walk of its own is needed.

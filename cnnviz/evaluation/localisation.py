@@ -97,7 +97,7 @@ def localise(network: Network, scenes: Sequence[Scene], layer: str | None = None
     target = network.layer(layer)
     counts = {"right": 0, "wrong": 0, "neither": 0}
     for part, batch in _batches(scenes):
-        recorded = network.forward(batch)
+        recorded = network.forward(batch, [target])
         activations = recorded.activations(target)
         walk = Walk(layers=(target,), inputs=False)
         for asked in (0, 1):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -67,9 +69,10 @@ class Backward:
 class Step:
     """One operator of a forward pass, and the way back through it.
 
-    Either ``adjoint`` takes the gradient at its output to the one at its input, or it was recorded:
-    then there is a leaf for each input that depends on the data. ``copies`` is how many times over
-    the batch was recorded, so that as many walks can pass together.
+    It was recorded: then there is a leaf for each input that depends on the data. Or there was no
+    need to: it is a ReLU, of which the output says all, or ``adjoint`` takes the gradient at its
+    output to the one at its input. ``copies`` is how many times over the batch was recorded, so
+    that as many walks can pass together.
     """
 
     index: int
@@ -130,6 +133,9 @@ class _Walker:
             passed = [step.adjoint(gradients[0])]
         elif is_relu and self._rule == "deconvnet":
             passed = [_positive(gradients[0])]
+        elif not step.leaves:
+            arrived = gradients[0] if self._rule == "standard" else _positive(gradients[0])
+            passed = [_where_positive(arrived, step.outputs[0])]
         else:
             passed = _derivative(step, gradients, keep=keep)
             if is_relu and self._rule == "guided":
@@ -162,7 +168,7 @@ class ForwardPass:
         self.logits: Float32 = two_dimensional(output.asnumpy())
 
     def activations(self, layer: Layer) -> Float32:
-        """The layer's output, (N, C, h, w) float32."""
+        """The layer's output, (N, C, h, w) float32; KeyError if it was not asked for beforehand."""
         activations: Float32 = self._values[Entry(layer.index)].asnumpy()
         return activations
 
@@ -193,7 +199,7 @@ class ForwardPass:
         with mxnet_errors():
             classes = mx.nd.array(targets, ctx=self._output.context, dtype="int32")
             seed = mx.nd.one_hot(classes, self.logits.shape[1]).reshape(self._output.shape)
-            walkers = [_Walker(network, walk, seed) for walk in walks]
+            walkers = [_Walker(network, walk, seed.copy()) for walk in walks]
             dense = [place for place, step in enumerate(self._tape) if step.copies > 1]
             together = dense[0] if dense else len(self._tape)
             for step in reversed(self._tape[together:]):
@@ -241,6 +247,24 @@ def _positive(gradient: Any) -> Any:
     convolution back again.
     """
     return import_mxnet().nd.Activation(gradient, act_type="relu", out=gradient)
+
+
+@cache
+def _relu_backward() -> Callable[..., Any]:
+    """MXNet's derivative of a ReLU as a function of its own.
+
+    MXNet has one for every operator, but leaves those out of ``mx.nd``. Called through the tape it
+    would need a recorded forward pass, with the ReLU's input kept beside its output.
+    """
+    mx = import_mxnet()
+    handle = ctypes.c_void_p()
+    mx.base.check_call(mx.base._LIB.NNGetOpHandle(b"_backward_Activation", ctypes.byref(handle)))
+    return partial(mx.nd._internal._imperative_invoke, handle.value)
+
+
+def _where_positive(gradient: Any, output: Any) -> Any:
+    """A gradient where a ReLU's output is above zero, 0 elsewhere."""
+    return _relu_backward()([gradient, output], ["act_type"], ["relu"], None, False, False)
 
 
 def _derivative(step: Step, gradients: Sequence[Any], *, keep: bool) -> list[Any]:

@@ -4,8 +4,9 @@ MXNet's own tape cannot express a ReLU rule, cannot give the gradient at an inte
 together with the one at the input, and is silently wrong around max pooling when recorded for
 inference. So the engine differentiates the graph itself, in reverse mode, and borrows from MXNet
 only the derivative of a single operator: in the forward pass every operator is recorded alone,
-on leaves of its own that share memory with its inputs. A convolution need not even be recorded,
-where another convolution leads back through it (:mod:`cnnviz.network.adjoint`). The way back
+on leaves of its own that share memory with its inputs. On a CPU some need not even be recorded:
+ReLUs, of which the output says all, and convolutions where another convolution leads back
+(:mod:`cnnviz.network.adjoint`). The way back
 (:mod:`cnnviz.network.backward`) walks the operators from the logits to the input, hands each the
 gradient at its output and adds up what arrives at every value. A ReLU rule is then one line at one
 place, values with several consumers need no care, and the walks for Grad-CAM (true gradient, from
@@ -15,7 +16,7 @@ pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -177,18 +178,20 @@ class Network:
             values = self._run(self._enter(batch), None)
             return two_dimensional(values[self.head].asnumpy())
 
-    def forward(self, batch: Float32) -> ForwardPass:
+    def forward(self, batch: Float32, layers: Sequence[Layer] = ()) -> ForwardPass:
         """Run a batch and record it.
 
         Args:
             batch: (N, C, H, W) float32, preprocessed as the network wants it.
+            layers: whose activations will be asked for.
 
         Raises:
             NetworkError: its shape or type does not fit, or MXNet fails (out of memory, say).
         """
         tape: list[Step] = []
         with mxnet_errors():
-            values = self._run(self._enter(batch), tape)
+            kept = {Entry(layer.index) for layer in layers}
+            values = self._run(self._enter(batch), tape, kept)
             return ForwardPass(self, tape, values, values[self.head])
 
     def gradients(
@@ -218,7 +221,7 @@ class Network:
                 ReLUs, or MXNet fails.
         """
         target_layer = self.layer(layer)
-        recorded = self.forward(batch)
+        recorded = self.forward(batch, [target_layer])
         chosen = choose_targets(targets, recorded.logits)
         activations = recorded.activations(target_layer)
         if relu_rule == "standard":
@@ -240,57 +243,88 @@ class Network:
             relus_guided=trunk.relus_guided,
         )
 
-    def _run(self, data: Any, tape: list[Step] | None) -> dict[Entry, Any]:
-        """Run every operator in order; record each alone if a tape is given.
+    def _run(
+        self, data: Any, tape: list[Step] | None, kept: Collection[Entry] = ()
+    ) -> dict[Entry, Any]:
+        """Run every operator in order; with a tape, make it possible to go back.
 
-        Returns all values, without a tape only those that nothing else has used up.
+        Returns the values of the entries to be kept and of what nothing else has used up.
         """
         mx = import_mxnet()
         values: dict[Entry, Any] = {self.entrance: data}
         for index in self._order:
             node = self._graph.nodes[index]
-            adjoint = self._adjoints.get(index)
-            recorded = tape is not None and adjoint is None
-            sources, leaves, arguments = [], [], []
-            for entry, constant in zip(node.inputs, self._constants[index]):
-                if constant is not None:
-                    arguments.append(constant)
-                    continue
-                leaf = values[entry]
-                if recorded:
-                    leaf = leaf.detach()  # shares the memory, has no history
-                sources.append(entry)
-                leaves.append(leaf)
-                arguments.append(leaf)
-            copies = 1
-            if recorded:
-                # With one picture, reading its weights is all that a dense layer does: two walks
-                # back take no longer than one.
-                if (
-                    node.op == "FullyConnected"
-                    and arguments[0] is leaves[0]
-                    and len(leaves) == len(leaves[0]) == 1
-                ):
-                    copies = _WALKS_TOGETHER
-                    leaves = [mx.nd.concat(*leaves * copies, dim=0)]
-                    arguments[0] = leaves[0]
-                mx.autograd.mark_variables(
-                    leaves, [mx.nd.empty(leaf.shape, ctx=leaf.context) for leaf in leaves]
-                )
-                with mx.autograd.record(train_mode=True):
+            constants = self._constants[index]
+            sources = [e for e, constant in zip(node.inputs, constants) if constant is None]
+            if tape is None or index in self._adjoints or self._is_plain_relu(index):
+                arguments = [
+                    values[entry] if constant is None else constant
+                    for entry, constant in zip(node.inputs, constants)
+                ]
+                if self._overwrites(index) and sources[0] not in kept:
+                    (output,) = arguments
+                    outputs = [mx.nd.Activation(output, act_type="relu", out=output)]
+                else:
                     outputs = _as_list(self._operator(node)(*arguments))
+                step = Step(index, sources, [], outputs, self._adjoints.get(index))
             else:
-                outputs = _as_list(self._operator(node)(*arguments))
+                step, outputs = self._record(index, values)
             if tape is not None:
-                step = Step(index, sources, leaves if recorded else [], outputs, adjoint, copies)
                 tape.append(step)
-            if copies > 1:
-                outputs = [outputs[0][:1]]
             values.update((Entry(index, i), output) for i, output in enumerate(outputs))
-            if tape is None:
-                for entry in self._last_use.get(index, ()):
+            for entry in self._last_use.get(index, ()):
+                if entry not in kept:
                     del values[entry]
         return values
+
+    def _is_plain_relu(self, index: int) -> bool:
+        """Whether this is a ReLU whose derivative can be had from its output, unrecorded."""
+        return (
+            self.device.kind == "cpu"
+            and self._graph.nodes[index].op == "Activation"
+            and self.is_relu(index)
+        )
+
+    def _overwrites(self, index: int) -> bool:
+        """Whether this is such a ReLU and nobody else needs its input's memory."""
+        source = self._graph.nodes[index].inputs[0]
+        return (
+            self._is_plain_relu(index)
+            and source.node in self._adjoints
+            and self._readers[source] == (index,)
+        )
+
+    def _record(self, index: int, values: Mapping[Entry, Any]) -> tuple[Step, list[Any]]:
+        """Run and record one operator, alone; the step, and the outputs for one batch."""
+        mx = import_mxnet()
+        node = self._graph.nodes[index]
+        sources, leaves, arguments = [], [], []
+        for entry, constant in zip(node.inputs, self._constants[index]):
+            if constant is not None:
+                arguments.append(constant)
+                continue
+            leaf = values[entry].detach()  # shares the memory, has no history
+            sources.append(entry)
+            leaves.append(leaf)
+            arguments.append(leaf)
+        copies = 1
+        # With one picture, reading its weights is all that a dense layer does: two walks back take
+        # no longer than one.
+        if (
+            node.op == "FullyConnected"
+            and arguments[0] is leaves[0]
+            and len(leaves) == len(leaves[0]) == 1
+        ):
+            copies = _WALKS_TOGETHER
+            leaves = [mx.nd.concat(*leaves * copies, dim=0)]
+            arguments[0] = leaves[0]
+        mx.autograd.mark_variables(
+            leaves, [mx.nd.empty(leaf.shape, ctx=leaf.context) for leaf in leaves]
+        )
+        with mx.autograd.record(train_mode=True):
+            outputs = _as_list(self._operator(node)(*arguments))
+        step = Step(index, sources, leaves, outputs, copies=copies)
+        return step, [outputs[0][:1]] if copies > 1 else list(outputs)
 
     def _enter(self, batch: Float32) -> Any:
         mx = import_mxnet()
@@ -313,7 +347,8 @@ class Network:
         mx = import_mxnet()
         graph = self._graph
         self._last_use: dict[int, list[Entry]] = {}
-        for entry, readers in graph.consumers().items():
+        self._readers = graph.consumers()
+        for entry, readers in self._readers.items():
             if entry.node in self.architecture.dependent and entry not in graph.heads:
                 self._last_use.setdefault(readers[-1], []).append(entry)
         constants: dict[Entry, Any] = {}

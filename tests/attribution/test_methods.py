@@ -178,7 +178,9 @@ def test_methods_share_one_forward_pass(network, batch, monkeypatch):
     passes = []
     forward = Network.forward
     monkeypatch.setattr(
-        Network, "forward", lambda self, batch: passes.append(1) or forward(self, batch)
+        Network,
+        "forward",
+        lambda self, batch, layers: passes.append(1) or forward(self, batch, layers),
     )
     methods = [*choose_methods(DEFAULT_METHODS), *choose_methods(["saliency"], "gradient")]
     evidence = gather(network, batch, None, network.default_layer, methods)

@@ -239,3 +239,32 @@ def test_walks_together_find_what_each_finds_alone(
             np.testing.assert_array_equal(one.input_gradients, other.input_gradients)
     rules = [together[3], together[0], together[2]]  # each passes other numbers on
     assert len({walked.input_gradients.tobytes() for walked in rules}) == 3
+
+
+def test_activations_are_kept_where_they_are_asked_for(batch: np.ndarray) -> None:
+    """A ReLU takes the memory of the convolution before it, unless that is to be looked at."""
+    mx = import_mxnet()
+    block = mx.gluon.nn.HybridSequential()
+    block.add(
+        mx.gluon.nn.Conv2D(8, 3, padding=1, in_channels=3),
+        mx.gluon.nn.Activation("relu"),
+        mx.gluon.nn.Conv2D(4, 3, padding=1, in_channels=8),
+        mx.gluon.nn.Activation("relu"),
+        mx.gluon.nn.Dense(5, in_units=4 * 16 * 12),
+    )
+    block.initialize(mx.init.Xavier())
+    network = Network.from_block(block, input_shape=SHAPE)
+    expected, values = [], mx.nd.array(batch)
+    for child in block:  # Gluon itself, layer by layer
+        values = child(values)
+        expected.append(values.asnumpy())
+    spatial = [layer for layer in network.layers if layer.is_spatial]
+    assert (expected[0] < 0).any()
+    assert len(spatial) == 4
+    together = network.forward(batch, spatial)
+    for layer, value in zip(spatial, expected):
+        for recorded in (together, network.forward(batch, [layer])):
+            np.testing.assert_allclose(recorded.activations(layer), value, atol=1e-6)
+            np.testing.assert_allclose(recorded.logits, expected[-1], atol=1e-6)
+    with pytest.raises(KeyError):
+        network.forward(batch, spatial[1:]).activations(spatial[0])
