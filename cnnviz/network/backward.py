@@ -197,9 +197,10 @@ class ForwardPass:
         if final:
             self._values.clear()
         with mxnet_errors():
-            classes = mx.nd.array(targets, ctx=self._output.context, dtype="int32")
-            seed = mx.nd.one_hot(classes, self.logits.shape[1]).reshape(self._output.shape)
-            walkers = [_Walker(network, walk, seed.copy()) for walk in walks]
+            seed = np.zeros_like(self.logits)
+            seed[np.arange(len(seed)), targets] = 1
+            start = mx.nd.array(seed, ctx=self._output.context).reshape(self._output.shape)
+            walkers = [_Walker(network, walk, start.copy()) for walk in walks]
             dense = [place for place, step in enumerate(self._tape) if step.copies > 1]
             together = dense[0] if dense else len(self._tape)
             for step in reversed(self._tape[together:]):

@@ -8,7 +8,10 @@ Run by hand, on a machine that does nothing else::
 For each network and batch it times, in turn, Gluon's own forward pass (hybridised with
 ``static_alloc=True, static_shape=True``) and all that the default methods need
 (:func:`cnnviz.attribution.gather`), and prints the second by the first. For VGG-16 it then prints
-the steps of one picture, from the file on the disk to the four files written.
+what the time of both is made of, operator by operator, and the steps of one picture, from the file
+on the disk to the four files written.
+
+Like the command, it lets the process keep the memory that it frees, for both.
 
 No weights are needed: they are made from a seed, which changes no matrix's size.
 """
@@ -17,10 +20,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
@@ -34,6 +38,7 @@ from cnnviz.attribution import gather
 from cnnviz.inputs import read_reduced
 from cnnviz.models import catalog
 from cnnviz.network import Architecture, ForwardPass, Network, params
+from cnnviz.network.runtime import keep_freed_memory
 from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import enough, prepare
 
@@ -76,9 +81,9 @@ def against_forward(block: Any, network: Network, batch: Any, rounds: int) -> No
 
 @contextmanager
 def watched(spent: dict[str, float]) -> Iterator[None]:
-    """Add to ``spent`` what the engine's public passes take inside the block, by their names."""
+    """Add to ``spent`` what the engine's two passes take inside the block."""
 
-    def timed(owner: Any, name: str, label: Any) -> Any:
+    def timed(owner: Any, name: str, label: str) -> Any:
         original = getattr(owner, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -86,19 +91,13 @@ def watched(spent: dict[str, float]) -> Iterator[None]:
             try:
                 return original(*args, **kwargs)
             finally:
-                key = label(kwargs)
-                spent[key] = spent.get(key, 0.0) + time.perf_counter() - began
+                spent[label] = spent.get(label, 0.0) + time.perf_counter() - began
 
         setattr(owner, name, call)
         return original
 
-    def backward_label(kwargs: dict[str, Any]) -> str:
-        rule = kwargs.get("relu_rule", "standard")
-        end = "input" if kwargs.get("inputs", True) else "target layer"
-        return f"backward, {rule}, logits to {end}"
-
-    forward = timed(Network, "forward", lambda _: "forward, recorded")
-    backward = timed(ForwardPass, "backward", backward_label)
+    forward = timed(Network, "forward", "forward")
+    backward = timed(ForwardPass, "backward", "backward, true to the layer, guided to the input")
     try:
         yield
     finally:
@@ -106,10 +105,48 @@ def watched(spent: dict[str, float]) -> Iterator[None]:
         setattr(ForwardPass, "backward", backward)  # noqa: B010
 
 
+def by_operator(function: Callable[[], Any], rounds: int) -> dict[str, tuple[float, float]]:
+    """For each of MXNet's operators, how often it ran in a call and how many ms it took in all."""
+    profiler = cnnviz.import_mxnet().profiler
+    profiler.set_config(profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
+    function()
+    profiler.set_state("run")
+    for _ in range(rounds):
+        function()
+    cnnviz.import_mxnet().nd.waitall()
+    profiler.set_state("stop")
+    found = json.loads(profiler.dumps(reset=True, format="json"))["Time"]["operator"]
+    return {
+        name: (entry["Count"] / rounds, entry["Total"] / rounds) for name, entry in found.items()
+    }
+
+
+def operators(network: Network, batch: Any, rounds: int) -> None:
+    """Print where the time goes inside MXNet.
+
+    The forward pass is run operator by operator for this: of a hybridised one MXNet tells the sum.
+    """
+    methods = cnnviz.choose_methods()
+    own = by_operator(lambda: network.logits(batch), rounds)
+    engine = by_operator(
+        lambda: gather(network, batch, None, network.default_layer, methods), rounds
+    )
+    print(f"\nMXNet's operators, ms a batch of {len(batch)} (calls), by MXNet's own profiler:")
+    print(f"  {'':24} {'logits alone':>14} {'engine':>14}")
+    for name in sorted({*own, *engine}, key=lambda name: -engine.get(name, (0, 0))[1]):
+        cells = [
+            f"{found[name][1]:8.1f} ({found[name][0]:3.0f})" if name in found else ""
+            for found in (own, engine)
+        ]
+        print(f"  {name:24} {cells[0]:>14} {cells[1]:>14}")
+    sums = [sum(total for _, total in found.values()) for found in (own, engine)]
+    print(f"  {'together':24} {sums[0]:8.1f}       {sums[1]:8.1f}")
+
+
 def steps(network: Network, path: Path, rounds: int) -> None:
     """Print where the time of one picture goes, as the command would explain it alone."""
     explainer = cnnviz.Explainer(network)
-    layer, spec = explainer.layer, explainer.spec
+    spec = explainer.spec
     style = cnnviz.Style()
     table: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -142,18 +179,8 @@ def steps(network: Network, path: Path, rounds: int) -> None:
     height, width = reading.source
     print(f"\nOne picture of {width}x{height}, {STEPS_OF}, step by step:")
     for key, value in medians.items():
-        print(f"  {key:44} {value:8.4f} s  {100 * value / medians['together']:5.1f} %")
+        print(f"  {key:50} {value:8.4f} s  {100 * value / medians['together']:5.1f} %")
 
-    batch = prepared.input[np.newaxis]
-    target = np.asarray([explanation.target])
-    head = []
-    for _ in range(rounds):
-        recorded = network.forward(batch, [layer])
-        began = time.perf_counter()
-        recorded.backward(target, layers=[layer], inputs=False, relu_rule="guided")
-        head.append(time.perf_counter() - began)
-    cost = statistics.median(head)
-    print(f"  (of the guided one, logits to target layer:  {cost:8.4f} s)")
     height, width = drawn.pictures["original"].shape[:2]
     print(f"  ({len(drawn.pictures)} files of {width}x{height})")
 
@@ -167,6 +194,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
+    keep_freed_memory()
     print(common.machine())
     neighbours = common.Neighbours()
     print(f"{options.rounds} rounds; seconds a picture, median [quartiles]; goal {GOAL}\n")
@@ -174,6 +202,7 @@ def main() -> None:
     picture = cnnviz.read_picture(common.PHOTO)
     for name in options.models:
         block, network = build(name)
+        batches: dict[int, Any] = {}
         for size in options.batches:
             # Each picture its own: turned by a few columns.
             prepared = [
@@ -182,7 +211,10 @@ def main() -> None:
             ]
             print(f"{name:9} batch {size:<2}  ", end="", flush=True)
             against_forward(block, network, np.stack(prepared), options.rounds)
+            batches[size] = np.stack(prepared)
         if name == STEPS_OF:
+            for batch in batches.values():
+                operators(network, batch, options.rounds)
             with tempfile.TemporaryDirectory() as folder:
                 path = options.picture
                 if path is None:
