@@ -91,10 +91,9 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size",
     type=BatchSize(),
-    default="1",
+    default="2",
     show_default=True,
-    help="Pictures that go through the network together; auto: up to 8, as memory allows. On a "
-    "processor 1 is as fast, and the first are ready sooner.",
+    help="Pictures that go through the network together; auto: up to 8, as memory allows.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @click.option("--verbose", "-v", is_flag=True, help="Print each picture's five highest classes.")
