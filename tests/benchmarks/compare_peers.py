@@ -19,6 +19,7 @@ which each makes one pass, timed by itself, while all others sleep.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import statistics
@@ -229,8 +230,18 @@ def make_pass(contender: str, folder: Path, threads: int) -> tuple[Pass, str]:
     return maker(folder, threads, mode == "weights frozen")
 
 
-def work(contender: str, folder: Path, threads: int) -> None:
+def keep_freed_memory() -> None:
+    """What ``cnnviz explain`` does for its process (:mod:`cnnviz.network.runtime`), for any."""
+    mallopt = ctypes.CDLL(None).mallopt
+    for parameter, value in ((-4, 0), (-1, -1), (-8, 1)):  # no mmap, no trimming, one arena
+        if not mallopt(parameter, value):
+            raise OSError(f"malloc refuses parameter {parameter}")
+
+
+def work(contender: str, folder: Path, threads: int, keep_memory: bool) -> None:
     """Answer the parent's lines: ``save FILE`` and ``time``, until its pipe closes."""
+    if keep_memory:
+        keep_freed_memory()
     # Libraries may print; what the parent reads must not mix with that.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -254,12 +265,14 @@ def work(contender: str, folder: Path, threads: int) -> None:
 class Worker:
     """A contender in its own process."""
 
-    def __init__(self, contender: str, python: str, folder: Path, threads: int) -> None:
+    def __init__(
+        self, contender: str, python: str, folder: Path, threads: int, keep_memory: bool
+    ) -> None:
         self.contender = contender
         variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         command = [python, __file__, "--worker", contender, "--folder", str(folder)]
         self._process = subprocess.Popen(
-            [*command, "--threads", str(threads)],
+            [*command, "--threads", str(threads), *["--keep-memory"] * keep_memory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -361,11 +374,16 @@ def main() -> None:
     parser.add_argument("--peers", help="a Python that has torch, captum and pytorch-grad-cam")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, help="by default, all cores")
+    parser.add_argument(
+        "--keep-memory",
+        action="store_true",
+        help="let all contenders keep the memory that they free, as `cnnviz explain` does",
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.worker, options.folder, options.threads)
+        work(options.worker, options.folder, options.threads, options.keep_memory)
         return
     if not options.peers:
         parser.error("--peers is needed: see the top of this file")
@@ -377,7 +395,8 @@ def main() -> None:
     threads = options.threads or available_cores()
     print(common.machine())
     neighbours = common.Neighbours()
-    print(f"{MODEL}, one picture of 224x224, {threads} threads, {options.rounds} rounds\n")
+    print(f"{MODEL}, one picture of 224x224, {threads} threads, {options.rounds} rounds")
+    print(f"freed memory {'kept' if options.keep_memory else 'given back'}\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare_folder(folder)
@@ -385,7 +404,7 @@ def main() -> None:
         try:
             for contender in CONTENDERS:
                 python = sys.executable if contender == "cnnviz" else options.peers
-                workers.append(Worker(contender, python, folder, threads))
+                workers.append(Worker(contender, python, folder, threads, options.keep_memory))
                 if contender == "cnnviz":
                     # The peers explain the class that cnnviz found to be the highest.
                     workers[0].ask(f"save {folder / 'first.npz'}")
