@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -108,7 +109,12 @@ def watched(spent: dict[str, float]) -> Iterator[None]:
 def by_operator(function: Callable[[], Any], rounds: int) -> dict[str, tuple[float, float]]:
     """For each of MXNet's operators, how often it ran in a call and how many ms it took in all."""
     profiler = cnnviz.import_mxnet().profiler
-    profiler.set_config(profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
+    profiler.set_config(
+        filename=os.devnull,  # MXNet writes its trace there at exit, asked or not
+        profile_imperative=True,
+        profile_symbolic=True,
+        aggregate_stats=True,
+    )
     function()
     profiler.set_state("run")
     for _ in range(rounds):

@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=48)
     parser.add_argument("--mixed", action="store_true", help="from 64x48 to 96 megapixels")
     parser.add_argument("--kinds", type=int, default=8)
-    parser.add_argument("--batch-size", default="1", help="a number, or auto")
+    parser.add_argument("--batch-size", default="2", help="a number, or auto")
     parser.add_argument("--helpers", type=int, help="threads that read, and that write; 0: none")
     parser.add_argument("--rounds", type=int, default=9, help="of the engine, before and after")
     options = parser.parse_args()
