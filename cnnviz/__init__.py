@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cnnviz.explainer import Explanation as Explanation
     from cnnviz.explainer import Style as Style
     from cnnviz.explainer import choose_methods as choose_methods
-    from cnnviz.explainer import load_explainer as load_explainer
     from cnnviz.inputs import read_picture as read_picture
+    from cnnviz.loader import load_explainer as load_explainer
     from cnnviz.network import Network as Network
     from cnnviz.network.runtime import import_mxnet as import_mxnet
     from cnnviz.preprocessing import InputSpec as InputSpec
@@ -36,7 +36,7 @@ _PUBLIC = {
     "Style": "cnnviz.explainer",
     "choose_methods": "cnnviz.explainer",
     "import_mxnet": "cnnviz.network.runtime",
-    "load_explainer": "cnnviz.explainer",
+    "load_explainer": "cnnviz.loader",
     "read_picture": "cnnviz.inputs",
 }
 __all__ = [*_PUBLIC, "__version__"]

@@ -135,8 +135,9 @@ def _explain(
         raise UsageError("--json prints and --quiet does not: choose one.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.attribution import DEFAULT_METHODS
-    from cnnviz.explainer import Style, choose_methods, load_explainer
+    from cnnviz.explainer import Style, choose_methods
     from cnnviz.inputs import find_pictures
+    from cnnviz.loader import load_explainer
     from cnnviz.models import catalog, store
     from cnnviz.models.labels import read_labels, resolve_target
     from cnnviz.network.runtime import (
