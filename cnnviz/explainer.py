@@ -200,7 +200,7 @@ class Explainer:
         entry: ModelEntry | None = None,
         weights: WeightsInfo | None = None,
     ) -> None:
-        """Put the parts together; :func:`cnnviz.load_explainer` does it for a network of the catalogue.
+        """Put the parts together, as :func:`cnnviz.load_explainer` does.
 
         Args:
             network: the network.

@@ -55,7 +55,7 @@ STEPS = """
 import json, sys, time
 began = time.perf_counter()
 from pathlib import Path
-import cnnviz.cli, cnnviz.explainer, cnnviz.pipeline
+import cnnviz.cli, cnnviz.loader, cnnviz.pipeline
 from cnnviz.inputs import find_pictures
 cnnviz.import_mxnet()
 imported = time.perf_counter()
