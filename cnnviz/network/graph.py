@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -79,6 +79,22 @@ _KINDS = {
 }
 
 _SOFTMAXES = {"softmax", "log_softmax", "SoftmaxActivation", "SoftmaxOutput", "Softmax"}
+
+#: What symbols made for training end with. Going forward they do nothing, or (the logistic one)
+#: squash each logit by itself; going back they give the gradient of a loss, and read a label.
+_LOSSES = {
+    "BlockGrad",
+    "LinearRegressionOutput",
+    "LogisticRegressionOutput",
+    "MAERegressionOutput",
+    "MakeLoss",
+    "SVMOutput",
+    "_copy",
+    "make_loss",
+}
+
+#: What may follow a softmax without telling it apart from the network's end.
+_AFTER_SOFTMAX = {"Cast", "Flatten", "Reshape", "_copy", "BlockGrad", "amp_cast", "log"}
 
 #: Operators without parameters of their own that may stand between a convolution that produces one
 #: map a class and the logits.
@@ -169,7 +185,9 @@ def for_inference(graph: Graph) -> Inference:
     - Dropout becomes nothing;
     - batch norm uses (and leaves alone) its running statistics;
     - randomised leaky ReLU gets its mean slope;
-    - a softmax at the very end is looked through, so that the heads are logits.
+    - a softmax or loss at the very end is looked through, so that the heads are logits.
+
+    Whatever is computed in half precision is computed in float32, as everything here is.
 
     Nodes that no head needs any more are dropped.
     """
@@ -186,6 +204,8 @@ def for_inference(graph: Graph) -> Inference:
             continue
         rewrite = _REWRITES.get(node.op)
         attrs = rewrite(node.attrs) if rewrite else node.attrs
+        if attrs.get("dtype") in ("float16", "bfloat16"):
+            attrs = {**attrs, "dtype": "float32"}
         moved[Entry(index)] = Entry(len(nodes))
         nodes.append(replace(node, attrs=attrs, inputs=inputs))
     return Inference(Graph(tuple(nodes), tuple(_moved(moved, head) for head in heads)), moved)
@@ -197,9 +217,16 @@ def _moved(moved: Mapping[Entry, Entry], entry: Entry) -> Entry:
 
 
 def _before_softmax(graph: Graph, head: Entry) -> Entry:
-    while graph.nodes[head.node].op in _SOFTMAXES:
-        head = graph.nodes[head.node].inputs[0]
-    return head
+    while True:
+        below = head
+        while graph.nodes[below.node].op in _AFTER_SOFTMAX:
+            below = graph.nodes[below.node].inputs[0]
+        if graph.nodes[below.node].op in _SOFTMAXES:
+            head = graph.nodes[below.node].inputs[0]
+        elif graph.nodes[head.node].op in _LOSSES:
+            head = graph.nodes[head.node].inputs[0]
+        else:
+            return head
 
 
 def _ancestors(graph: Graph, heads: Iterable[Entry]) -> set[int]:
@@ -259,21 +286,6 @@ def default_target(graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]
     path = [index for index in sorted(dependent) if not graph.nodes[index].is_variable]
     classes = shapes[graph.heads[0].node][0]
 
-    def sources(index: int) -> set[Entry]:
-        return {entry for entry in graph.nodes[index].inputs if entry.node in dependent}
-
-    readers = graph.consumers()
-    last_reader: dict[int, int] = {}
-    for entry, indices in readers.items():
-        last_reader[entry.node] = max(last_reader.get(entry.node, -1), *indices)
-    # In topological order a node is on every path if and only if no edge jumps over it.
-    bottlenecks: list[int] = []
-    reach = -1
-    for index in sorted(dependent):
-        if reach <= index and index in path and is_spatial(shapes[index]):
-            bottlenecks.append(index)
-        reach = max(reach, last_reader.get(index, -1))
-
     def makes_class_maps(index: int) -> bool:
         after = [graph.nodes[i] for i in path if i > index]
         return shapes[index][0] == classes and all(
@@ -281,10 +293,9 @@ def default_target(graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]
         )
 
     chosen = None
-    for index in reversed(bottlenecks):
-        joins = len(sources(index)) > 1
+    for index in reversed(_bottlenecks(graph, dependent, shapes)):
         convolves = graph.nodes[index].op == "Convolution"
-        if joins or (convolves and not makes_class_maps(index)):
+        if _joins(graph, dependent, index) or (convolves and not makes_class_maps(index)):
             chosen = index
             break
     if chosen is None:
@@ -297,9 +308,63 @@ def default_target(graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]
                 "cnnviz explains convolutional networks on pictures."
             )
         return spatial[-1]
+    return _completed(graph, shapes, chosen)
+
+
+def stage_targets(
+    graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]]
+) -> tuple[int, ...]:
+    """What a network has made of the picture at each of its resolutions: node indices, in order.
+
+    For each height and width the last layer at it that every path passes: in networks whose
+    branches join such a join, elsewhere a convolution, each with the batch norm (and after a join
+    the activation) that belongs to it. The last one is :func:`default_target`. VGG has five, the
+    ends of its blocks; ResNet four.
+
+    Args and errors are those of :func:`default_target`.
+    """
+    dependent = graph.dependent_on(data)
+    last = default_target(graph, data, shapes)
+    before = [index for index in _bottlenecks(graph, dependent, shapes) if index <= last]
+    candidates = [index for index in before if _joins(graph, dependent, index)] or [
+        index for index in before if graph.nodes[index].op == "Convolution"
+    ]
+    stages = {shapes[index][1:]: _completed(graph, shapes, index) for index in candidates}
+    stages[shapes[last][1:]] = last
+    return tuple(sorted(stages.values()))
+
+
+def _bottlenecks(
+    graph: Graph, dependent: Collection[int], shapes: Mapping[int, tuple[int, ...]]
+) -> list[int]:
+    """The operators with height and width that every path from input to logits passes, in order."""
+    last_reader: dict[int, int] = {}
+    for entry, indices in graph.consumers().items():
+        last_reader[entry.node] = max(last_reader.get(entry.node, -1), *indices)
+    # In topological order a node is on every path if and only if no edge jumps over it.
+    found: list[int] = []
+    reach = -1
+    for index in sorted(dependent):
+        if reach <= index and not graph.nodes[index].is_variable and is_spatial(shapes[index]):
+            found.append(index)
+        reach = max(reach, last_reader.get(index, -1))
+    return found
+
+
+def _joins(graph: Graph, dependent: Collection[int], index: int) -> bool:
+    """Whether branches of the way from the input meet in an operator."""
+    return len({entry for entry in graph.nodes[index].inputs if entry.node in dependent}) > 1
+
+
+def _completed(graph: Graph, shapes: Mapping[int, tuple[int, ...]], chosen: int) -> int:
+    """The last of the operators that belong to a convolution or a join.
+
+    That is a convolution's batch norm, and a join's batch norm and activation.
+    """
     follow = (
         {"BatchNorm"} if graph.nodes[chosen].op == "Convolution" else {"BatchNorm", "Activation"}
     )
+    readers = graph.consumers()
     while True:
         after = readers.get(Entry(chosen), ())
         if len(after) != 1 or shapes[after[0]] != shapes[chosen]:
