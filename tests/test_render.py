@@ -10,11 +10,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cnnviz.errors import PictureError, UsageError
+from cnnviz.preprocessing import Geometry, to_picture
 from cnnviz.render import (
+    CLASS_COLOURS,
     COLORMAPS,
+    OTHER,
+    SCALED,
+    UNSEEN,
+    class_map,
+    class_palette,
+    colour,
     colour_overlay,
+    colour_scale,
+    diverging,
     monochrome,
     normalise_by_max,
+    reach,
     signed_colour,
 )
 
@@ -55,6 +66,8 @@ def test_the_smallest_map_is_still_a_map():
     [
         normalise_by_max,
         monochrome,
+        diverging,
+        colour,
         lambda array: signed_colour(np.repeat(array[:, :, None], 3, axis=2)),
         lambda array: colour_overlay(np.zeros((2, 2, 3), np.uint8), array),
     ],
@@ -69,6 +82,7 @@ def test_nan_and_infinity_are_refused(function, bad):
     [
         normalise_by_max,
         monochrome,
+        colour,
         lambda array: colour_overlay(np.zeros((1, 2, 3), np.uint8), array),
     ],
 )
@@ -322,3 +336,318 @@ def test_monochrome_keeps_the_order(array):
 
     order = np.argsort(array, axis=None)
     assert (np.diff(result.ravel()[order].astype(int)) >= 0).all()
+
+
+# --- the colours alone ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("colormap", ["jet", "viridis"])
+def test_colours_alone_are_an_overlay_of_nothing_but_colours(colormap):
+    rng = np.random.default_rng(7)
+    cam = rng.random((30, 40))
+    photo = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+
+    assert (colour(cam, colormap) == colour_overlay(photo, cam, colormap, 1.0)).all()
+
+
+def test_where_no_picture_lies_beneath_the_unseen_is_dark_grey():
+    seen = np.array([[True, False]])
+    jet_half = colour(np.array([[0.5]]))[0, 0].tolist()
+
+    assert colour(np.full((1, 2), 0.5), seen=seen)[0].tolist() == [jet_half, [64, 64, 64]]
+    assert diverging(np.zeros((1, 2)), seen=seen)[0][0].tolist() == [[247] * 3, [64] * 3]
+    assert class_map(np.zeros((1, 2), int), {0: (1, 2, 3)}, seen=seen)[0].tolist() == [
+        [1, 2, 3],
+        [64, 64, 64],
+    ]
+
+
+def test_what_was_seen_has_the_shape_of_the_map():
+    for draw in (
+        lambda seen: colour(np.zeros((2, 3)), seen=seen),
+        lambda seen: colour_overlay(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3)), seen=seen),
+        lambda seen: diverging(np.zeros((2, 3)), seen=seen),
+        lambda seen: class_map(np.zeros((2, 3), int), {}, seen=seen),
+    ):
+        with pytest.raises(PictureError, match=r"\(2, 3\).*\(3, 2\)"):
+            draw(np.ones((3, 2), np.bool_))
+
+
+def test_colours_alone_say_what_is_wrong():
+    with pytest.raises(UsageError, match="'rainbow'"):
+        colour(np.zeros((4, 5)), "rainbow")
+    with pytest.raises(PictureError, match="up to 7"):
+        colour(np.full((4, 5), 7.0))
+
+
+# --- two colours ---------------------------------------------------------------------------------
+
+
+def test_zero_is_white_against_is_blue_and_in_favour_is_red():
+    array = np.array([[-1.0, -0.5, -0.125, 0.0, 0.125, 0.5, 1.0]])
+
+    ((*row,),), blank = diverging(array, full=1.0)
+
+    assert not blank
+    assert [pixel.tolist() for pixel in row] == [
+        [0, 79, 135],
+        [85, 165, 244],  # the third of five colours from zero on
+        [212, 228, 251],  # between (178, 209, 255) and (247, 247, 247): 212.5, to even, 228, 251
+        [247, 247, 247],
+        [251, 219, 214],  # between (255, 191, 180) and white: 251, 219, 213.5, to even
+        [251, 121, 107],
+        [153, 10, 23],
+    ]
+
+
+def test_what_lies_beyond_full_strength_is_full_strength():
+    array = np.zeros((100, 100))
+    array[0, :3] = (1.0, 1e300, -1e300)
+    array[1:, :] = 1.0
+
+    result, _ = diverging(array)  # the 99.5th percentile of the magnitudes is 1
+
+    assert result[0, :4].tolist() == [[153, 10, 23], [153, 10, 23], [0, 79, 135], [247, 247, 247]]
+
+
+def lightness(rgb):
+    """L* of CIE 1976, from sRGB (IEC 61966-2-1)."""
+    share = np.asarray(rgb) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    return np.where(luminance > (6 / 29) ** 3, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
+
+
+def test_equal_magnitudes_are_equally_dark_and_larger_ones_darker():
+    scale = lightness(colour_scale("diverging", 401))
+
+    # One unit of lightness is about the least that the eye tells apart.
+    assert np.abs(scale - scale[::-1]).max() < 1.0
+    assert (np.diff(scale[200:]) < 0.05).all()
+    assert scale[200] - scale[0] > 60
+
+
+def test_the_two_signs_differ_for_the_colour_blind_too():
+    """Without red and green cones told apart, blue against yellow is what is left."""
+    # Machado, Oliveira and Fernandes (2009), deuteranopia and protanopia at severity 1.
+    for matrix in (
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.01182, 0.04294, 0.9689],
+        ],
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.0039, -0.0481, 1.052],
+        ],
+    ):
+        share = colour_scale("diverging", 9) / 255
+        linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+        red, green, blue = (linear @ np.array(matrix).T).T
+        yellow_or_blue = blue - (red + green) / 2
+        assert (yellow_or_blue[:4] > 0.1).all()  # against
+        assert (yellow_or_blue[5:] < -0.01).all()  # in favour
+
+
+@given(hnp.arrays(np.float32, (5, 6), elements=finite))
+@settings(max_examples=100, deadline=None)
+def test_two_colours_mirror_with_the_sign(array):
+    """A scale's colours from one end are those of the mirrored map from the other, to the bit."""
+    there, blank = diverging(array)
+    back, _ = diverging(-array)
+    steps = 2 * 4 * 512 + 1  # all that the table holds
+    ordered = [tuple(rgb) for rgb in colour_scale("diverging", steps).tolist()]
+    opposite = {}
+    for rgb, mirrored in zip(ordered, reversed(ordered)):
+        opposite.setdefault(rgb, set()).add(mirrored)
+
+    assert blank == (not array.any())
+    assert (there[array == 0] == 247).all()
+    for rgb, mirrored in zip(there.reshape(-1, 3).tolist(), back.reshape(-1, 3).tolist()):
+        assert tuple(mirrored) in opposite[tuple(rgb)]
+
+
+def test_two_colours_need_one_number_a_pixel():
+    with pytest.raises(PictureError, match=r"\(4, 5, 3\)"):
+        diverging(np.zeros((4, 5, 3)))
+
+
+# --- scales in common ----------------------------------------------------------------------------
+
+DRAW = {
+    "heat": lambda array, full=None: normalise_by_max(array, full),
+    "signed": lambda array, full=None: signed_colour(array, full=full),
+    "diverging": lambda array, full=None: diverging(array, full=full),
+    "magnitude": lambda array, full=None: monochrome(array, full=full),
+}
+
+
+def test_every_scale_has_its_reach():
+    array = np.arange(1001.0).reshape(7, 143)  # percentiles fall on whole numbers
+
+    assert {kind: reach(kind, array) for kind in SCALED} == {
+        "heat": 1000.0,
+        "signed": 995.0,
+        "diverging": 995.0,
+        "magnitude": 990.0,
+    }
+    assert reach("signed", -array) == 995.0
+    assert reach("heat", np.zeros((2, 2))) == 0.0
+    with pytest.raises(UsageError, match="heat, signed, diverging, magnitude; got 'loud'"):
+        reach("loud", array)
+    for kind in SCALED:
+        with pytest.raises(PictureError, match="NaN or infinity"):
+            reach(kind, np.array([[np.nan]]))
+    for kind in ("heat", "magnitude"):
+        with pytest.raises(PictureError, match="negative"):
+            reach(kind, -array)
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_its_own_reach_draws_a_map_as_it_is_drawn_alone(kind):
+    array = np.random.default_rng(8).random((30, 40)).astype(np.float32)
+    array[0, 0] = 0  # black is the minimum, or 0
+
+    alone, _ = DRAW[kind](array)
+    scaled, blank = DRAW[kind](array, reach(kind, array))
+
+    assert not blank
+    assert (alone == scaled).all()
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_on_a_common_scale_equal_values_look_equal(kind):
+    """Two maps, one of the other's values and larger ones: where they agree they look the same."""
+    rng = np.random.default_rng(9)
+    weak = rng.random((20, 20))
+    strong = weak.copy()
+    strong[10:] = rng.random((10, 20)) * 50
+    full = max(reach(kind, weak), reach(kind, strong))
+
+    assert (DRAW[kind](weak, full)[0][:10] == DRAW[kind](strong, full)[0][:10]).all()
+    assert (DRAW[kind](weak)[0][:10] != DRAW[kind](strong)[0][:10]).any()
+
+
+def test_given_scales_by_hand():
+    heat, blank = normalise_by_max(np.array([0.0, 0.25, 1.0, 7.0]), 1.0)
+    assert (heat.tolist(), blank) == ([0.0, 0.25, 1.0, 1.0], False)
+
+    signed, _ = signed_colour(np.array([[-9.0, -1.0, 0.0, 1.0, 2.0]]), full=2.0)
+    assert signed.tolist() == [[1, 64, 128, 192, 255]]  # 128 - 63.5 and 128 + 63.5, to even
+
+    grey, _ = monochrome(np.array([[1.0, 2.0, 4.0, 9.0]]), full=4.0)
+    assert grey.tolist() == [[64, 128, 255, 255]]  # 63.75 and 127.5, to even: black is 0
+
+
+def test_the_same_value_everywhere_is_blank_but_seen_on_a_common_scale():
+    grey, blank = monochrome(np.full((2, 3), 0.5), full=1.0)
+
+    assert blank
+    assert (grey == 128).all()
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_a_scale_of_zero_belongs_to_maps_of_zeros(kind):
+    """All maps of a run may be blank."""
+    zeros = np.zeros((2, 3), np.float32)
+    alone, _ = DRAW[kind](zeros)
+    scaled, blank = DRAW[kind](zeros, 0.0)
+    assert blank
+    assert (alone == scaled).all()
+
+    beyond, blank = DRAW[kind](zeros + 1, 0.0)
+    full, _ = DRAW[kind](zeros + 1, 1.0)
+    assert (beyond == full).all()
+    assert blank == (kind == "magnitude")  # the same everywhere
+
+
+@pytest.mark.parametrize("kind", SCALED)
+@pytest.mark.parametrize("full", [-1.0, np.nan, np.inf])
+def test_a_scale_ends_at_a_finite_number_above_zero(kind, full):
+    with pytest.raises(UsageError, match=f"got {full}"):
+        DRAW[kind](np.ones((2, 2)), full)
+
+
+# --- classes -------------------------------------------------------------------------------------
+
+
+def test_the_most_frequent_class_has_the_first_colour():
+    classes = np.array([[281, 281, 7], [-1, 281, 7], [3, 3, 404]])
+
+    palette = class_palette(classes, 4)
+
+    assert palette == dict(zip([281, 3, 7, -1], CLASS_COLOURS))
+    assert list(palette) == [281, 3, 7, -1]  # 3, 2, 2, 1 and 1: of equals the lower first
+
+
+def test_there_are_no_more_colours_than_can_be_told_apart():
+    palette = class_palette(np.arange(1000))
+
+    assert len(palette) == len(set(palette.values())) == 20
+    result = class_map(np.arange(1000).reshape(20, 50), palette)
+    assert (result[0, :20] == np.array(CLASS_COLOURS)).all()
+    assert (result[1:] == OTHER).all()
+
+
+def test_colours_of_classes_are_far_from_one_another():
+    """20 units of CIELAB apart are colours with different names, or light and dark of one."""
+    every = np.array([*CLASS_COLOURS, OTHER, UNSEEN, (255, 255, 255)], np.float32)[None] / 255
+    lab = cv2.cvtColor(every, cv2.COLOR_RGB2LAB)[0]
+
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+
+    assert distances[~np.eye(len(lab), dtype=bool)].min() > 20
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (7, 11), (2, 3), (50, 31)])
+def test_enlarged_classes_are_not_mixed(shape):
+    """Each pixel shows the class whose centre is nearest to its own centre."""
+    classes = np.array([[0, 1, 2], [3, 4, 0]])
+    palette = {index: (10 * index, index, 255 - index) for index in range(5)}
+    geometry = Geometry((20, 30), (0.0, 0.0, 20.0, 30.0), (2, 3))
+
+    result = class_map(classes, palette, lambda values: to_picture(values, geometry, shape)[0])
+
+    rows = np.floor((np.arange(shape[0]) + 0.5) / shape[0] * 2).astype(int)
+    columns = np.floor((np.arange(shape[1]) + 0.5) / shape[1] * 3).astype(int)
+    expected = class_map(classes, palette)[rows][:, columns]
+    # A centre on the very border between two values belongs to either.
+    on_border = np.isin((np.arange(shape[0]) + 0.5) / shape[0] * 2, [1.0])[:, None] | np.isin(
+        (np.arange(shape[1]) + 0.5) / shape[1] * 3, [1.0, 2.0]
+    )
+    assert (result[~on_border] == expected[~on_border]).all()
+    assert on_border.mean() < 0.5
+
+
+def test_classes_of_a_crop_lie_where_the_network_looked():
+    classes = np.array([[5, 6]])
+    geometry = Geometry((4, 8), (0.0, 2.0, 4.0, 6.0), (4, 4))
+    palette = {5: (1, 1, 1), 6: (2, 2, 2)}
+    _, seen = to_picture(classes.astype(np.float32), geometry, (4, 8))
+
+    result = class_map(
+        classes, palette, lambda values: to_picture(values, geometry, (4, 8))[0], seen
+    )
+
+    assert result[0, :, 0].tolist() == [64, 64, 1, 1, 2, 2, 64, 64]
+    assert (result == result[:1]).all()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 3)), np.zeros((2, 3, 1), int), np.zeros((0, 3), int)])
+def test_classes_are_whole_numbers(bad):
+    with pytest.raises(PictureError, match="whole numbers"):
+        class_map(bad, {})
+
+
+# --- scales in a legend --------------------------------------------------------------------------
+
+
+def test_a_scale_goes_from_its_lowest_colour_to_its_highest():
+    jet = colour_scale("jet", 5)
+    assert jet[0].tolist() == [0, 0, 128]
+    assert jet[-1].tolist() == [128, 0, 0]
+    assert jet.shape == (5, 3)
+    assert colour_scale("diverging", 3).tolist() == [[0, 79, 135], [247, 247, 247], [153, 10, 23]]
+    with pytest.raises(UsageError, match="'rainbow'"):
+        colour_scale("rainbow")
