@@ -30,7 +30,11 @@ def command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_record(entry) for entry in entries], indent=2))
         return
-    for line in _table([_COLUMNS, *(_row(entry) for entry in entries)]):
+    title, *lines = _table([_COLUMNS, *(_row(entry) for entry in entries)])
+    click.echo(title)
+    for index, (entry, line) in enumerate(zip(entries, lines)):
+        if index and entry.family != entries[index - 1].family:
+            click.echo()
         click.echo(line)
 
 

@@ -6,30 +6,31 @@ Listing, looking up and shapes need no MXNet; building and loading import it.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from cnnviz.errors import UsageError
 from cnnviz.preprocessing import InputSpec
 
 Shapes = dict[str, tuple[int, ...]]
 
-#: 3x3 convolutions in each of the five blocks (Simonyan and Zisserman 2015, table 1: A, B, D, E).
-_VGG_DEPTHS: dict[str, tuple[int, ...]] = {
-    "vgg11": (1, 1, 2, 2, 2),
-    "vgg13": (2, 2, 2, 2, 2),
-    "vgg16": (2, 2, 3, 3, 3),
-    "vgg19": (2, 2, 4, 4, 4),
-}
-_VGG_WIDTHS = (64, 128, 256, 512, 512)
-_VGG_DENSE = 4096
-_VGG_GRID = 7
 _IMAGENET_CLASSES = 1000
 _BYTES_PER_VALUE = 4
+
+
+class _Zoo(NamedTuple):
+    """What is known of a network of Gluon's zoo without building it, for 1000 classes."""
+
+    family: str
+    learned: int  #: values that training changes
+    stored: int  #: values in its weights file: with running statistics and fixed scales
+    per_class: int  #: of these, how many belong to one class
+    default_layer: str
+    hub: str | None = None  #: Hugging Face repository of the same network for the same pictures
+    size: int = 224
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,14 @@ class ModelEntry:
     """One network of the catalogue."""
 
     name: str  #: what ``--model`` takes
-    family: str  #: ``vgg`` or ``demo``
-    builder: str  #: a function of ``mxnet.gluon.model_zoo.vision``, or ``demo``
+    family: str  #: ``alexnet``, ``vgg``, ``resnet_v1``, ..., or ``demo``
+    builder: str  #: what ``mxnet.gluon.model_zoo.vision.get_model`` takes, or ``demo``
     parameters: int  #: learned numbers; a batch norm's running statistics do not count
     download_bytes: int | None  #: size of its weights to within 0.1 %; ``None``: they are embedded
     input: InputSpec
     default_layer: str  #: structural name of the layer that Grad-CAM looks at
     labels: str  #: ``imagenet`` or ``demo``
+    hub: str | None = None  #: Hugging Face repository that has the same network, if any
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,8 @@ def get(name: str) -> ModelEntry:
     entry = _ENTRIES.get(name)
     if entry is None:
         close = difflib.get_close_matches(name.lower(), _ENTRIES, n=3)
-        advice = (
-            f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(_ENTRIES)}."
-        )
-        raise UsageError(f"There is no network {name!r}; {advice} See `cnnviz models`.")
+        advice = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise UsageError(f"There is no network {name!r}.{advice} `cnnviz models` lists them.")
     return entry
 
 
@@ -92,12 +92,16 @@ def labels(entry: ModelEntry) -> tuple[str, ...]:
     return imagenet_labels()
 
 
-def parameter_shapes(entry: ModelEntry, classes: int = _IMAGENET_CLASSES) -> Shapes:
-    """Shape of every parameter of a VGG, by structural name and in the network's order.
+def parameter_shapes(entry: ModelEntry, classes: int | None = None) -> Shapes:
+    """Shape of every parameter of a network, by structural name and in the network's order.
 
-    ``classes`` is the number of outputs. Running statistics are among them.
+    Running statistics are among them. The network is built for it, which needs MXNet.
+
+    Args:
+        entry: Which network.
+        classes: Number of outputs if not the network's usual one.
     """
-    return _vgg_shapes(entry.builder, classes)
+    return _block_shapes(build_block(entry, classes), entry)
 
 
 def build_block(entry: ModelEntry, classes: int | None = None) -> Any:
@@ -113,8 +117,12 @@ def build_block(entry: ModelEntry, classes: int | None = None) -> Any:
         return architecture.build()
     from cnnviz.network.runtime import import_mxnet
 
-    zoo = import_mxnet().gluon.model_zoo.vision
-    return getattr(zoo, entry.builder)(prefix="", classes=classes or _IMAGENET_CLASSES)
+    mx = import_mxnet()
+    # A fresh name manager: layers are numbered from 0, whatever was built before.
+    with mx.name.NameManager():
+        return mx.gluon.model_zoo.vision.get_model(
+            entry.builder, prefix="", classes=classes or _IMAGENET_CLASSES
+        )
 
 
 def load_weights(
@@ -153,80 +161,136 @@ def load_weights(
     # The digest of 553 MB takes as long as the rest; it is worked out beside it, if not before.
     with ThreadPoolExecutor(max_workers=1) as pool:
         digest = pool.submit(store.digest, located.path, "sha256")
-        others: dict[str, Shapes] = {}
-        if entry.family == "vgg":
-            count = classes or _IMAGENET_CLASSES
-            expected: Mapping[str, tuple[int, ...]] = parameter_shapes(entry, count)
-            others = {
-                other.name: parameter_shapes(other, count)
-                for other in entries()
-                if other.family == "vgg" and other is not entry
-            }
-        else:
-            expected = {n: p.shape for n, p in block._collect_params_with_prefix().items()}
         matched = converters.match(
-            arrays, expected, network=entry.name, source=str(located.path), others=others
+            arrays,
+            _block_shapes(block, entry),
+            network=entry.name,
+            source=str(located.path),
+            family=entry.family,
+            old_names=_old_names(block),
+            lookalike=lambda: _lookalike(arrays, entry, classes),
+            notify=notify,
         )
         block.collect_params().setattr("grad_req", "null")
         params.assign(block, matched)
         return WeightsInfo(located.path, digest.result(), located.source)
 
 
-def _vgg_layers(builder: str) -> tuple[list[tuple[str, str, int]], int]:
-    """Convolutions and batch norms as (kind, name, width), and the index after the last pool."""
-    batch_norm = builder.endswith("_bn")
-    layers: list[tuple[str, str, int]] = []
-    index = 0
-    for depth, width in zip(_VGG_DEPTHS[builder.split("_")[0]], _VGG_WIDTHS):
-        for _ in range(depth):
-            layers.append(("conv", f"features.{index}", width))
-            index += 1
-            if batch_norm:
-                layers.append(("batchnorm", f"features.{index}", width))
-                index += 1
-            index += 1  # the ReLU
-        index += 1  # the max pool
-    return layers, index
+def _block_shapes(block: Any, entry: ModelEntry) -> Shapes:
+    from cnnviz.network.runtime import import_mxnet
+
+    block.infer_shape(import_mxnet().nd.zeros((1, *entry.input.shape)))
+    return {name: tuple(p.shape) for name, p in block._collect_params_with_prefix().items()}
 
 
-def _vgg_shapes(builder: str, classes: int) -> Shapes:
-    layers, index = _vgg_layers(builder)
-    shapes: Shapes = {}
-    channels = 3
-    for kind, name, width in layers:
-        if kind == "conv":
-            shapes[f"{name}.weight"] = (width, channels, 3, 3)
-            shapes[f"{name}.bias"] = (width,)
-            channels = width
-        else:
-            for field in ("gamma", "beta", "running_mean", "running_var"):
-                shapes[f"{name}.{field}"] = (width,)
-    # A dropout follows each of the two hidden dense layers.
-    dense = ((f"features.{index}", _VGG_DENSE), (f"features.{index + 2}", _VGG_DENSE))
-    inputs = channels * _VGG_GRID * _VGG_GRID
-    for name, outputs in (*dense, ("output", classes)):
-        shapes[f"{name}.weight"] = (outputs, inputs)
-        shapes[f"{name}.bias"] = (outputs,)
-        inputs = outputs
-    return shapes
+def _old_names(block: Any) -> dict[str, str]:
+    """For each layer's name in Gluon's prefix style its structural name."""
+    return {
+        parameter.name.rpartition("_")[0]
+        if not parameter.name.endswith(("_running_mean", "_running_var"))
+        else parameter.name.rpartition("_running_")[0]: name.rpartition(".")[0]
+        for name, parameter in block._collect_params_with_prefix().items()
+    }
 
 
-def _vgg_entry(name: str) -> ModelEntry:
-    sizes = {key: math.prod(shape) for key, shape in _vgg_shapes(name, _IMAGENET_CLASSES).items()}
+def _lookalike(arrays: Mapping[str, Any], entry: ModelEntry, classes: int | None) -> str | None:
+    """The name of another network of the zoo that a file's arrays fit, if there is one.
+
+    The number of values leaves one or two to be built and tried.
+    """
+    from cnnviz.models import converters
+
+    values = converters.value_count(arrays)
+    further = (classes or _IMAGENET_CLASSES) - _IMAGENET_CLASSES
+    for name, zoo in _ZOO.items():
+        if name != entry.name and zoo.stored + further * zoo.per_class == values:
+            other = get(name)
+            block = build_block(other, classes)
+            if converters.fits_network(
+                arrays,
+                _block_shapes(block, other),
+                family=other.family,
+                old_names=_old_names(block),
+            ):
+                return name
+    return None
+
+
+#: By family. The counts, layers and the numbers per class are tested against the built networks.
+_ZOO: dict[str, _Zoo] = {
+    "alexnet": _Zoo("alexnet", 61_100_840, 61_100_840, 4097, "features.6"),
+    "vgg11": _Zoo("vgg", 132_863_336, 132_863_336, 4097, "features.18", "timm/vgg11.tv_in1k"),
+    "vgg11_bn": _Zoo("vgg", 132_868_840, 132_874_344, 4097, "features.26", "timm/vgg11_bn.tv_in1k"),
+    "vgg13": _Zoo("vgg", 133_047_848, 133_047_848, 4097, "features.22", "timm/vgg13.tv_in1k"),
+    "vgg13_bn": _Zoo("vgg", 133_053_736, 133_059_624, 4097, "features.32", "timm/vgg13_bn.tv_in1k"),
+    "vgg16": _Zoo("vgg", 138_357_544, 138_357_544, 4097, "features.28", "timm/vgg16.tv_in1k"),
+    "vgg16_bn": _Zoo("vgg", 138_365_992, 138_374_440, 4097, "features.41", "timm/vgg16_bn.tv_in1k"),
+    "vgg19": _Zoo("vgg", 143_667_240, 143_667_240, 4097, "features.34", "timm/vgg19.tv_in1k"),
+    "vgg19_bn": _Zoo("vgg", 143_678_248, 143_689_256, 4097, "features.50", "timm/vgg19_bn.tv_in1k"),
+    "resnet18_v1": _Zoo(
+        "resnet_v1", 11_689_512, 11_699_112, 513, "features.7.1", "timm/resnet18.tv_in1k"
+    ),
+    "resnet34_v1": _Zoo(
+        "resnet_v1", 21_797_672, 21_814_696, 513, "features.7.2", "timm/resnet34.tv_in1k"
+    ),
+    "resnet50_v1": _Zoo("resnet_v1", 25_575_912, 25_629_032, 2049, "features.7.2"),
+    "resnet101_v1": _Zoo("resnet_v1", 44_589_800, 44_695_144, 2049, "features.7.2"),
+    "resnet152_v1": _Zoo("resnet_v1", 60_252_648, 60_404_072, 2049, "features.7.2"),
+    "resnet18_v2": _Zoo("resnet_v2", 11_687_848, 11_695_796, 513, "features.10"),
+    "resnet34_v2": _Zoo("resnet_v2", 21_796_008, 21_811_380, 513, "features.10"),
+    "resnet50_v2": _Zoo("resnet_v2", 25_549_480, 25_595_060, 2049, "features.10"),
+    "resnet101_v2": _Zoo("resnet_v2", 44_541_608, 44_639_412, 2049, "features.10"),
+    "resnet152_v2": _Zoo("resnet_v2", 60_185_256, 60_329_140, 2049, "features.10"),
+    "densenet121": _Zoo(
+        "densenet", 7_978_856, 8_062_504, 1025, "features.12", "timm/densenet121.tv_in1k"
+    ),
+    "densenet161": _Zoo(
+        "densenet", 28_681_000, 28_900_936, 2209, "features.12", "timm/densenet161.tv_in1k"
+    ),
+    "densenet169": _Zoo(
+        "densenet", 14_149_480, 14_307_880, 1665, "features.12", "timm/densenet169.tv_in1k"
+    ),
+    "densenet201": _Zoo(
+        "densenet", 20_013_928, 20_242_984, 1921, "features.12", "timm/densenet201.tv_in1k"
+    ),
+    "squeezenet1.0": _Zoo("squeezenet", 1_248_424, 1_248_424, 513, "features.12.1"),
+    "squeezenet1.1": _Zoo("squeezenet", 1_235_496, 1_235_496, 513, "features.12.1"),
+    "inceptionv3": _Zoo(
+        "inception",
+        23_834_568,
+        23_869_000,
+        2049,
+        "features.17",
+        "timm/inception_v3.gluon_in1k",
+        299,
+    ),
+    "mobilenet1.0": _Zoo("mobilenet_v1", 4_231_976, 4_253_864, 1025, "features.79"),
+    "mobilenet0.75": _Zoo("mobilenet_v1", 2_585_560, 2_601_976, 769, "features.79"),
+    "mobilenet0.5": _Zoo("mobilenet_v1", 1_331_592, 1_342_536, 513, "features.79"),
+    "mobilenet0.25": _Zoo("mobilenet_v1", 470_072, 475_544, 257, "features.79"),
+    "mobilenetv2_1.0": _Zoo("mobilenet_v2", 3_504_960, 3_539_136, 1280, "features.21"),
+    "mobilenetv2_0.75": _Zoo("mobilenet_v2", 2_627_592, 2_653_864, 1280, "features.21"),
+    "mobilenetv2_0.5": _Zoo("mobilenet_v2", 1_964_736, 1_983_104, 1280, "features.21"),
+    "mobilenetv2_0.25": _Zoo("mobilenet_v2", 1_516_392, 1_526_856, 1280, "features.21"),
+}
+
+
+def _zoo_entry(name: str, zoo: _Zoo) -> ModelEntry:
     return ModelEntry(
         name=name,
-        family="vgg",
+        family=zoo.family,
         builder=name,
-        parameters=sum(size for key, size in sizes.items() if ".running_" not in key),
-        download_bytes=_BYTES_PER_VALUE * sum(sizes.values()),
-        input=InputSpec(),
-        default_layer=_vgg_layers(name)[0][-1][1],
+        parameters=zoo.learned,
+        download_bytes=_BYTES_PER_VALUE * zoo.stored,
+        input=InputSpec(height=zoo.size, width=zoo.size),
+        default_layer=zoo.default_layer,
         labels="imagenet",
+        hub=zoo.hub,
     )
 
 
 _ENTRIES: dict[str, ModelEntry] = {
-    **{name + suffix: _vgg_entry(name + suffix) for name in _VGG_DEPTHS for suffix in ("", "_bn")},
+    **{name: _zoo_entry(name, zoo) for name, zoo in _ZOO.items()},
     "demo": ModelEntry(
         name="demo",
         family="demo",

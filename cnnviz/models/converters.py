@@ -2,7 +2,8 @@
 
 All eight VGGs have the same layers at the same indices in Gluon, torchvision and timm up to the
 dense layers, and all three flatten channel first, so that no value has to move: conversion is
-renaming, and two reshapes for timm, which keeps the first two dense layers as convolutions.
+renaming, and two reshapes for timm, which keeps the first two dense layers as convolutions. The
+other families' names are in :mod:`cnnviz.models.foreign`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
+from cnnviz.models import foreign
 from cnnviz.network.params import MAGIC, bfloat16_to_float32, fits, map_file, read_params
 
 Array = NDArray[Any]
@@ -37,10 +39,12 @@ _DENSE_NAMES = (
 )
 _STATISTICS = {"moving_mean": "running_mean", "moving_var": "running_var"}
 _BATCH_NORM_FIELDS = {"weight": "gamma", "bias": "beta"}
-_PREFIX_STYLE = re.compile(
-    r"(?:.*_)?(?P<kind>conv|batchnorm|dense)(?P<number>\d+)_"
-    r"(?P<field>weight|bias|gamma|beta|(?:running|moving)_(?:mean|var))"
+#: A parameter's name in Gluon's older style: the layer's, then the field.
+_OLD_STYLE = re.compile(
+    r"(?P<layer>[^.]+)_(?P<field>weight|bias|gamma|beta|(?:running|moving)_(?:mean|var))"
 )
+#: A layer's name in that style: the blocks around it, then kind and number.
+_OLD_LAYER = re.compile(r"(?P<group>(?:.*_)?(?:conv|batchnorm|dense))(?P<number>\d+)")
 _ZIP_MAGIC = b"PK\x03\x04"
 #: How torch.save() began its files before 1.6: the pickle of a magic number.
 _OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -96,14 +100,17 @@ def match(
     *,
     network: str = "the network",
     source: str = "The file",
-    others: Mapping[str, Shapes] | None = None,
+    family: str = "",
+    old_names: Mapping[str, str] | None = None,
+    lookalike: Callable[[], str | None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> dict[str, Array]:
     """Arrays of a file under the network's structural names, float32, in the network's order.
 
     Understood are Gluon's structural names (``features.0.weight``) and its older prefix-style ones
     (``vgg0_conv0_weight``, numbered from anywhere; ``arg:`` and ``aux:`` are taken off), and
     torchvision's and timm's, also behind ``module.`` and the like. ``num_batches_tracked`` is
-    dropped.
+    dropped, and so is Inception's second classifier.
 
     Args:
         arrays: What :func:`read_weights` gave.
@@ -111,15 +118,33 @@ def match(
             order; 0 stands for any size.
         network: The network's name, for the error's text.
         source: Where the arrays come from, for the error's text.
-        others: Shapes of other networks that the arrays may turn out to belong to.
+        family: The network's family in the catalogue, which decides what torchvision's and timm's
+            names mean; VGG's are understood without.
+        old_names: The prefix-style name of each of the network's layers and its structural one;
+            ``None`` numbers layers of a kind through the network.
+        lookalike: Gives the name of another network that the arrays fit, if there is one; asked
+            only when they do not fit this one.
+        notify: Called with a sentence if the weights were made for pictures prepared in another
+            way, or may have been.
 
     Raises:
         WeightsError: Parameters are missing, unknown, of another shape or not numbers with a
-            fraction; the first three of each kind are named.
+            fraction; the first three of each kind are named. Or they are those of a network that
+            torchvision or timm builds in another way.
     """
-    fit = _fit(arrays, expected)
+    fit = _fit(arrays, expected, family, old_names)
+    bare = set(_without_wrappers(arrays).values())
     if fit.good:
+        if family == "inception" and any(name.rpartition(".")[0] == "fc" for name in bare):
+            return _for_our_pictures(bare, fit.matched, source, notify)
         return fit.matched
+    other = lookalike() if lookalike is not None else None
+    stranger = foreign.stranger(bare)
+    if stranger is not None and other is None:
+        raise WeightsError(
+            f"{source} does not fit {network}: it holds {stranger}; use the weights of Gluon's own "
+            "store (`cnnviz download`)."
+        )
     parts = []
     if fit.missing:
         parts.append(
@@ -134,9 +159,50 @@ def match(
         )
     if fit.not_float:
         parts.append(f"{len(fit.not_float)} are not floating point ({_few(fit.not_float)})")
-    raise WeightsError(
-        f"{source} does not fit {network}: {'; '.join(parts)}.{_advice(arrays, fit, others or {})}"
+    raise WeightsError(f"{source} does not fit {network}: {'; '.join(parts)}.{_advice(fit, other)}")
+
+
+def fits_network(
+    arrays: Mapping[str, Array],
+    expected: Shapes,
+    *,
+    family: str = "",
+    old_names: Mapping[str, str] | None = None,
+) -> bool:
+    """Whether :func:`match` would take the arrays."""
+    return _fit(arrays, expected, family, old_names).good
+
+
+def value_count(arrays: Mapping[str, Array]) -> int:
+    """How many values a file holds that a network uses."""
+    names = _without_wrappers(arrays)
+    return sum(
+        math.prod(arrays[original].shape)
+        for original, name in names.items()
+        if not _is_unused(name, "inception")
     )
+
+
+def _for_our_pictures(
+    names: Iterable[str],
+    matched: dict[str, Array],
+    source: str,
+    notify: Callable[[str], None] | None,
+) -> dict[str, Array]:
+    """Inception v3 under torchvision's and timm's names, of which not all want the same pictures.
+
+    torchvision trained on pictures from -1 to 1, and its file is the one with a second classifier.
+    """
+    auxiliary = any(name.startswith(foreign.AUXILIARY) for name in names)
+    if notify is not None:
+        notify(
+            f"{source} has torchvision's second classifier, so it is taken for weights that want "
+            "pictures from -1 to 1, and its first layer is adapted to them."
+            if auxiliary
+            else f"{source} does not say how its pictures were normalised; taken is ImageNet's "
+            "mean and deviation, not -1 to 1, which some of timm's Inception v3 want."
+        )
+    return foreign.fold_inception_input(matched) if auxiliary else matched
 
 
 @dataclass
@@ -155,10 +221,15 @@ class _Fit:
         return not (self.missing or self.extra or self.misshapen or self.not_float)
 
 
-def _fit(arrays: Mapping[str, Array], expected: Shapes) -> _Fit:
+def _fit(
+    arrays: Mapping[str, Array],
+    expected: Shapes,
+    family: str,
+    old_names: Mapping[str, str] | None,
+) -> _Fit:
     fit = _Fit()
     found: dict[str, tuple[str, Array]] = {}
-    for original, name in _structural_names(arrays, expected).items():
+    for original, name in _structural_names(arrays, expected, family, old_names).items():
         if name not in expected or name in found:
             fit.extra.append(original)
         else:
@@ -187,10 +258,9 @@ def _fit(arrays: Mapping[str, Array], expected: Shapes) -> _Fit:
     return fit
 
 
-def _advice(arrays: Mapping[str, Array], fit: _Fit, others: Mapping[str, Shapes]) -> str:
-    for name, shapes in others.items():
-        if _fit(arrays, shapes).good:
-            return f" These look like {name}'s: try --model {name}."
+def _advice(fit: _Fit, other: str | None) -> str:
+    if other is not None:
+        return f" These look like {other}'s: try --model {other}."
     if fit.outputs is not None:
         return (
             f" Only the number of classes differs: these weights are for {fit.outputs}, whose "
@@ -203,12 +273,28 @@ def _few(items: list[str]) -> str:
     return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
 
 
-def _structural_names(arrays: Mapping[str, Array], expected: Shapes) -> dict[str, str]:
+def _structural_names(
+    arrays: Mapping[str, Array],
+    expected: Shapes,
+    family: str,
+    old_names: Mapping[str, str] | None,
+) -> dict[str, str]:
     """The structural name of each of a file's names; names that are not understood stay."""
-    bare = _without_wrappers(name for name in arrays if not name.endswith("num_batches_tracked"))
-    layers = _Layers.of(expected)
-    first = layers.first_numbers(bare.values())
-    return {original: layers.rename(name, first) for original, name in bare.items()}
+    bare = {
+        original: name
+        for original, name in _without_wrappers(arrays).items()
+        if not _is_unused(name, family)
+    }
+    layers = _Layers.of(expected, old_names)
+    old = layers.old_layers(bare.values())
+    foreign_layer = foreign.renamer(family, {n.rpartition(".")[0] for n in bare.values()})
+    return {original: layers.rename(name, old, foreign_layer) for original, name in bare.items()}
+
+
+def _is_unused(name: str, family: str) -> bool:
+    return name.endswith("num_batches_tracked") or (
+        family == "inception" and name.startswith(foreign.AUXILIARY)
+    )
 
 
 def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
@@ -224,14 +310,14 @@ def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Layers:
-    """A network's layers by kind, each kind in the network's order."""
+    """A network's layers by the names that they have elsewhere."""
 
     expected: Shapes
-    kinds: dict[str, list[str]]
-    dense: dict[str, str]  #: dense layers by their torchvision and timm names
+    dense: dict[str, str]  #: dense layers by a VGG's torchvision and timm names
+    old: Mapping[str, str]  #: layers by their prefix-style names
 
     @classmethod
-    def of(cls, expected: Shapes) -> _Layers:
+    def of(cls, expected: Shapes, old_names: Mapping[str, str] | None) -> _Layers:
         kinds: dict[str, list[str]] = {"conv": [], "batchnorm": [], "dense": []}
         for name, shape in expected.items():
             layer, _, last = name.rpartition(".")
@@ -240,47 +326,70 @@ class _Layers:
             elif last == "weight" and len(shape) in (2, 4):
                 kinds["conv" if len(shape) == 4 else "dense"].append(layer)
         dense = {
-            foreign: layer
-            for foreigns in _DENSE_NAMES
-            if len(kinds["dense"]) == len(foreigns)
-            for foreign, layer in zip(foreigns, kinds["dense"])
+            theirs: layer
+            for names in _DENSE_NAMES
+            if len(kinds["dense"]) == len(names)
+            for theirs, layer in zip(names, kinds["dense"])
         }
-        return cls(expected, kinds, dense)
+        if old_names is None:
+            old_names = {
+                f"{kind}{number}": layer
+                for kind, layers in kinds.items()
+                for number, layer in enumerate(layers)
+            }
+        return cls(expected, dense, old_names)
 
-    def first_numbers(self, names: Iterable[str]) -> dict[str, int]:
-        """From which number prefix-style names count each kind.
+    def old_layers(self, names: Iterable[str]) -> dict[str, str]:
+        """The structural layer of each prefix-style layer name in a file.
 
-        Gluon numbers layers through the whole process, so that a second network in it may begin
+        In front of all names may stand one more prefix, the network's own.
+        """
+        layers = {m["layer"] for m in map(_OLD_STYLE.fullmatch, names) if m}
+        ends = [found.end() for found in re.finditer("_", min(layers, default=""))]
+        cuts = [0, *(end for end in ends if len({name[:end] for name in layers}) == 1)]
+        tried = [self._numbered_from_zero({name: name[cut:] for name in layers}) for cut in cuts]
+        best = max(tried, key=lambda found: sum(name in self.old for name in found.values()))
+        return {name: self.old[short] for name, short in best.items() if short in self.old}
+
+    def _numbered_from_zero(self, short: dict[str, str]) -> dict[str, str]:
+        """Layer names whose numbers begin with 0 in every group.
+
+        Gluon may number layers through the whole process, so that a second network in it begins
         with ``conv13``. Numbers that fit as they are, are taken as they are: a file that lacks its
         first layer is then told so.
         """
-        numbers: dict[str, set[int]] = {kind: set() for kind in self.kinds}
-        for name in names:
-            parts = _PREFIX_STYLE.fullmatch(name)
-            if parts and "." not in name:
-                numbers[parts["kind"]].add(int(parts["number"]))
-        return {
-            kind: min(found) if found and max(found) >= len(self.kinds[kind]) else 0
-            for kind, found in numbers.items()
+        numbers: dict[str, set[int]] = {}
+        for name in short.values():
+            parts = _OLD_LAYER.fullmatch(name)
+            if parts:
+                numbers.setdefault(parts["group"], set()).add(int(parts["number"]))
+        first = {
+            group: min(found)
+            for group, found in numbers.items()
+            if f"{group}{max(found)}" not in self.old
         }
 
-    def rename(self, name: str, first: Mapping[str, int]) -> str:
-        if name in self.expected:
-            return name
+        def shifted(name: str) -> str:
+            parts = _OLD_LAYER.fullmatch(name)
+            if parts is None:
+                return name
+            return f"{parts['group']}{int(parts['number']) - first.get(parts['group'], 0)}"
+
+        return {original: shifted(name) for original, name in short.items()}
+
+    def rename(self, name: str, old: Mapping[str, str], foreign_layer: Callable[[str], str]) -> str:
         if "." in name:
             layer, _, last = name.rpartition(".")
-            layer = self.dense.get(layer, layer)
+            layer = foreign_layer(self.dense.get(layer, layer))
             if f"{layer}.gamma" in self.expected:
                 last = _BATCH_NORM_FIELDS.get(last, last)
             return f"{layer}.{_STATISTICS.get(last, last)}"
-        parts = _PREFIX_STYLE.fullmatch(name)
-        if parts is None:
+        if name in self.expected:
             return name
-        number = int(parts["number"]) - first[parts["kind"]]
-        layers = self.kinds[parts["kind"]]
-        if not 0 <= number < len(layers):
+        parts = _OLD_STYLE.fullmatch(name)
+        if parts is None or parts["layer"] not in old:
             return name
-        return f"{layers[number]}.{_STATISTICS.get(parts['field'], parts['field'])}"
+        return f"{old[parts['layer']]}.{_STATISTICS.get(parts['field'], parts['field'])}"
 
 
 def _header_length(head: bytes) -> int:

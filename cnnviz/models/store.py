@@ -1,9 +1,10 @@
 """Finding a network's weights on this machine, or fetching them.
 
-In this order: MXNet's cache folder; the Gluon model store; the same network on Hugging Face, whose
-safetensors are converted and put into the cache folder. Files come into being under a temporary
-name and are renamed when they are whole and checked, so that neither an interruption nor a second
-process can leave one that is half right. Nothing here imports MXNet.
+In this order: MXNet's cache folder; the Gluon model store; where somebody publishes it, the same
+network on Hugging Face, whose safetensors are converted and put into the cache folder. Files come
+into being under a temporary name and are renamed when they are whole and checked, so that neither
+an interruption nor a second process can leave one that is half right. MXNet is imported for the
+check of converted weights only.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import IO, Any, Callable
 from tqdm import tqdm
 
 from cnnviz.errors import WeightsError
-from cnnviz.models import catalog, converters
+from cnnviz.models import catalog, converters, foreign
 from cnnviz.models.catalog import ModelEntry
 from cnnviz.network.params import publish, write_params
 
@@ -42,6 +43,7 @@ Notify = Callable[[str], None]
 
 #: SHA-1 of each ``.params`` file in the Gluon model store; its first eight digits are in its name.
 SHA1: dict[str, str] = {
+    "alexnet": "44335d1f0046b328243b32a26a4fbd62d9057b45",
     "vgg11": "dd221b160977f36a53f464cb54648d227c707a05",
     "vgg11_bn": "ee79a8098a91fbe05b7a973fed2017a6117723a8",
     "vgg13": "6bc5de58a05a5e2e7f493e2d75a580d83efde38c",
@@ -50,6 +52,31 @@ SHA1: dict[str, str] = {
     "vgg16_bn": "7f01cf050d357127a73826045c245041b0df7363",
     "vgg19": "ad2f660d101905472b83590b59708b71ea22b2e5",
     "vgg19_bn": "f360b758e856f1074a85abd5fd873ed1d98297c3",
+    "resnet18_v1": "a0666292f0a30ff61f857b0b66efc0228eb6a54b",
+    "resnet34_v1": "48216ba99a8b1005d75c0f3a0c422301a0473233",
+    "resnet50_v1": "0aee57f96768c0a2d5b23a6ec91eb08dfb0a45ce",
+    "resnet101_v1": "d988c13d6159779e907140a638c56f229634cb02",
+    "resnet152_v1": "671c637a14387ab9e2654eafd0d493d86b1c8579",
+    "resnet18_v2": "a81db45fd7b7a2d12ab97cd88ef0a5ac48b8f657",
+    "resnet34_v2": "9d6b80bbc35169de6b6edecffdd6047c56fdd322",
+    "resnet50_v2": "ecdde35339c1aadbec4f547857078e734a76fb49",
+    "resnet101_v2": "18e93e4f48947e002547f50eabbcc9c83e516aa6",
+    "resnet152_v2": "f2695542de38cf7e71ed58f02893d82bb409415e",
+    "densenet121": "f27dbf2dbd5ce9a80b102d89c7483342cd33cb31",
+    "densenet161": "b6c8a95717e3e761bd88d145f4d0a214aaa515dc",
+    "densenet169": "2603f878403c6aa5a71a124c4a3307143d6820e9",
+    "densenet201": "1cdbc116bc3a1b65832b18cf53e1cb8e7da017eb",
+    "squeezenet1.0": "264ba4970a0cc87a4f15c96e25246a1307caf523",
+    "squeezenet1.1": "33ba0f93753c83d86e1eb397f38a667eaf2e9376",
+    "inceptionv3": "ed47ec45a937b656fcc94dabde85495bbef5ba1f",
+    "mobilenet1.0": "6b8c5106c730e8750bcd82ceb75220a3351157cd",
+    "mobilenet0.75": "529b2c7f4934e6cb851155b22c96c9ab0a7c4dc2",
+    "mobilenet0.5": "8e9d539cc66aa5efa71c4b6af983b936ab8701c3",
+    "mobilenet0.25": "9f83e440996887baf91a6aff1cccc1c903a64274",
+    "mobilenetv2_1.0": "36da4ff1867abccd32b29592d79fc753bca5a215",
+    "mobilenetv2_0.75": "e2be7b72a79fe4a750d1dd415afedf01c3ea818d",
+    "mobilenetv2_0.5": "aabd26cd335379fcb72ae6c8fac45a70eab11785",
+    "mobilenetv2_0.25": "ae8f9392789b04822cbb1d98c27283fc5f8aa0a7",
 }
 GLUON_REPO = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 HUB = "https://huggingface.co"
@@ -146,11 +173,13 @@ def ensure_weights(
 
 def _no_source(entry: ModelEntry, answers: list[str]) -> str:
     by_hand = _candidates(entry)[0].path
+    converts = entry.hub is not None or entry.family in foreign.TORCHVISION_ONLY
+    kinds = ".params, .safetensors or .pth" if converts else ".params"
     return (
         f"The weights of {entry.name} are not on this machine and no source gave them. "
         f"Tried: {'; '.join(answers)}. "
         f"You can put the file from the Gluon model store at {by_hand} by hand, or give any "
-        f".params, .safetensors or .pth file of {entry.name} with --weights FILE. "
+        f"{kinds} file of {entry.name} with --weights FILE. "
         "`--model demo` works without network."
     )
 
@@ -161,23 +190,23 @@ def _embedded(entry: ModelEntry) -> LocatedWeights:
     return LocatedWeights(demo.weights_path(), "embedded in cnnviz")
 
 
-def _candidates(entry: ModelEntry) -> tuple[LocatedWeights, LocatedWeights]:
+def _candidates(entry: ModelEntry) -> tuple[LocatedWeights, ...]:
     """Where the cache may have the weights, best first: as the store names them, and converted."""
     folder = cache_folder()
-    return (
-        LocatedWeights(folder / f"{_store_name(entry)}.params", "Gluon model store, cached"),
-        LocatedWeights(
-            folder / f"{entry.name}-tv_in1k.params", f"{_hub_repo(entry)} on Hugging Face, cached"
-        ),
-    )
+    gluon = LocatedWeights(folder / f"{_store_name(entry)}.params", "Gluon model store, cached")
+    if entry.hub is None:
+        return (gluon,)
+    converted = folder / _converted_name(entry)
+    return gluon, LocatedWeights(converted, f"{entry.hub} on Hugging Face, cached")
 
 
 def _store_name(entry: ModelEntry) -> str:
     return f"{entry.name}-{SHA1[entry.name][:8]}"
 
 
-def _hub_repo(entry: ModelEntry) -> str:
-    return f"timm/{entry.name}.tv_in1k"
+def _converted_name(entry: ModelEntry) -> str:
+    """``vgg16-tv_in1k.params``: the network and what the repository says of the training."""
+    return f"{entry.name}-{str(entry.hub).rpartition('.')[2]}.params"
 
 
 # Digests ------------------------------------------------------------------------------------------
@@ -255,22 +284,24 @@ def _digests(file: IO[bytes], algorithms: Sequence[str]) -> _Digests:
 
 
 def _from_cache(entry: ModelEntry, answers: list[str]) -> LocatedWeights | None:
-    gluon, converted = _candidates(entry)
+    gluon, *converted = _candidates(entry)
     if gluon.path.is_file():
         if digest(gluon.path, "sha1") == SHA1[entry.name]:
             return gluon
         answers.append(f"{gluon.path} (its checksum differs, so it is damaged)")
-    if converted.path.is_file():
+    for located in converted:
+        if not located.path.is_file():
+            continue
         try:
-            _checked(entry, converted.path)
+            _checked(entry, located.path)
         except WeightsError as error:
             answers.append(str(error).rstrip("."))
         else:
-            return converted
+            return located
     if not answers:
-        answers.append(
-            f"{gluon.path.parent} (has neither {gluon.path.name} nor {converted.path.name})"
-        )
+        wanted = [gluon.path.name, *(located.path.name for located in converted)]
+        has = f"has neither {' nor '.join(wanted)}" if converted else f"has no {wanted[0]}"
+        answers.append(f"{gluon.path.parent} ({has})")
     return None
 
 
@@ -281,6 +312,7 @@ def _checked(entry: ModelEntry, path: Path) -> dict[str, Any]:
         catalog.parameter_shapes(entry),
         network=entry.name,
         source=str(path),
+        family=entry.family,
     )
 
 
@@ -404,11 +436,13 @@ def _publish(file: IO[bytes], path: Path, target: Path) -> None:
 
 
 def _from_hub(entry: ModelEntry, folder: Path, progress: bool) -> LocatedWeights:
-    repo = _hub_repo(entry)
+    repo = entry.hub
+    if repo is None:
+        raise _UnavailableError("Hugging Face (has no network that is the same)")
     # Read here and not left to huggingface_hub, which looks at its environment on import only.
     endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
     where = f"{repo} at {_host(endpoint, 'HF_ENDPOINT')}"
-    target = folder / f"{entry.name}-tv_in1k.params"
+    target = folder / _converted_name(entry)
     try:
         weights = _checked(entry, _hub_file(repo, endpoint, progress))
     except WeightsError as error:

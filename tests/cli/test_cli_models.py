@@ -27,7 +27,12 @@ def test_table(home, capsys):
     assert cli.run(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert " ".join(lines[0].split()) == "NAME PARAMETERS DOWNLOAD INPUT DEFAULT LAYER WEIGHTS"
-    rows = {line.split()[0]: line for line in lines[1:]}
+    # A blank line parts the families.
+    families = [text.splitlines() for text in "\n".join(lines[1:]).split("\n\n")]
+    assert families[0][0].startswith("alexnet")
+    assert [line.split()[0] for line in families[1]][::7] == ["vgg11", "vgg19_bn"]
+    assert len(families) == len({entry.family for entry in catalog.entries()})
+    rows = {line.split()[0]: line for line in lines[1:] if line}
     assert list(rows) == list(catalog.names())
     assert rows["vgg16"].split() == [
         "vgg16", "138,357,544", "553", "MB", "224x224", "features.28", str(here)
@@ -56,6 +61,9 @@ def test_json(home, capsys):
         "imagenet",
         None,
     )
+    assert (vgg["family"], vgg["hub"]) == ("vgg", "timm/vgg16_bn.tv_in1k")
+    assert records["inceptionv3"]["input"]["height"] == 299
+    assert records["resnet50_v1"]["hub"] is None
     assert records["demo"]["download_bytes"] is None
     assert records["demo"]["weights"] == str(store.cached("demo"))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
+import math
 import subprocess
 import sys
 
@@ -11,11 +14,53 @@ import pytest
 
 from cnnviz.errors import UsageError, WeightsError
 from cnnviz.models import catalog, store
+from cnnviz.network import Architecture
 from cnnviz.network.params import write_params
 from cnnviz.network.runtime import import_mxnet
+from cnnviz.preprocessing import InputSpec
 
-# Learned parameters as torchvision's documentation gives them (num_params of the weights).
-PARAMETERS = {
+# Values in the weights file, as the documentation of Gluon's model zoo gives them ("number of
+# parameters", which has the running statistics and the two fixed parameters of ResNet v2).
+STORED = {
+    "alexnet": 61_100_840,
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_874_344,
+    "vgg13": 133_047_848,
+    "vgg13_bn": 133_059_624,
+    "vgg16": 138_357_544,
+    "vgg16_bn": 138_374_440,
+    "vgg19": 143_667_240,
+    "vgg19_bn": 143_689_256,
+    "resnet18_v1": 11_699_112,
+    "resnet34_v1": 21_814_696,
+    "resnet50_v1": 25_629_032,
+    "resnet101_v1": 44_695_144,
+    "resnet152_v1": 60_404_072,
+    "resnet18_v2": 11_695_796,
+    "resnet34_v2": 21_811_380,
+    "resnet50_v2": 25_595_060,
+    "resnet101_v2": 44_639_412,
+    "resnet152_v2": 60_329_140,
+    "densenet121": 8_062_504,
+    "densenet161": 28_900_936,
+    "densenet169": 14_307_880,
+    "densenet201": 20_242_984,
+    "squeezenet1.0": 1_248_424,
+    "squeezenet1.1": 1_235_496,
+    "inceptionv3": 23_869_000,
+    "mobilenet1.0": 4_253_864,
+    "mobilenet0.75": 2_601_976,
+    "mobilenet0.5": 1_342_536,
+    "mobilenet0.25": 475_544,
+    "mobilenetv2_1.0": 3_539_136,
+    "mobilenetv2_0.75": 2_653_864,
+    "mobilenetv2_0.5": 1_983_104,
+    "mobilenetv2_0.25": 1_526_856,
+}
+# Learned parameters as torchvision's documentation gives them (num_params of the weights), where
+# its network is the same; Inception v3 without its second classifier, which has 3,326,696.
+LEARNED = {
+    "alexnet": 61_100_840,
     "vgg11": 132_863_336,
     "vgg11_bn": 132_868_840,
     "vgg13": 133_047_848,
@@ -24,68 +69,75 @@ PARAMETERS = {
     "vgg16_bn": 138_365_992,
     "vgg19": 143_667_240,
     "vgg19_bn": 143_678_248,
+    "resnet18_v1": 11_689_512,
+    "resnet34_v1": 21_797_672,
+    "densenet121": 7_978_856,
+    "densenet161": 28_681_000,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "squeezenet1.0": 1_248_424,
+    "squeezenet1.1": 1_235_496,
+    "inceptionv3": 27_161_264 - 3_326_696,
 }
 
 
-def test_lists_the_eight_vggs_and_the_demo():
-    assert catalog.names() == (*PARAMETERS, "demo")
+def test_lists_gluons_zoo_and_the_demo():
+    assert catalog.names() == (*STORED, "demo")
     assert [entry.name for entry in catalog.entries()] == list(catalog.names())
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+def test_families_stand_together():
+    families = [entry.family for entry in catalog.entries()]
+    assert len(list(itertools.groupby(families))) == len(set(families))
+
+
+@pytest.mark.parametrize("name", LEARNED)
 def test_parameter_counts(name):
-    assert catalog.get(name).parameters == PARAMETERS[name]
+    assert catalog.get(name).parameters == LEARNED[name]
 
 
-def test_download_size():
-    # vgg16 has no running statistics: four bytes for each parameter.
-    assert catalog.get("vgg16").download_bytes == 4 * 138_357_544
-    # vgg11_bn's eight batch norms keep 2 * 2752 running statistics, as many as they learn.
-    assert catalog.get("vgg11_bn").download_bytes == 4 * (132_868_840 + 2 * 2752)
+@pytest.mark.parametrize("name", STORED)
+def test_the_table_is_what_the_network_is(name):
+    """Built and counted, traced, and given more classes."""
+    entry = catalog.get(name)
+    block = catalog.build_block(entry)
+    architecture = Architecture.from_block(block, entry.input.shape)
+    assert architecture.default_layer.name == entry.default_layer
+    shapes = catalog.parameter_shapes(entry)
+    assert sum(map(math.prod, shapes.values())) == STORED[name]
+    assert entry.download_bytes == 4 * STORED[name]
+    learned = [p for p in block._collect_params_with_prefix().items() if p[1].grad_req != "null"]
+    assert sum(math.prod(shapes[key]) for key, _ in learned) == entry.parameters
+    more = catalog.parameter_shapes(entry, classes=1003)
+    assert list(more) == list(shapes)
+    values = sum(map(math.prod, more.values()))
+    assert values == STORED[name] + 3 * catalog._ZOO[name].per_class
 
 
-@pytest.fixture(scope="module", params=PARAMETERS)
-def built(request):
-    """A zoo's VGG with all its shapes known but no memory for its values."""
-    mx = import_mxnet()
-    block = getattr(mx.gluon.model_zoo.vision, request.param)(prefix="")
-    block.infer_shape(mx.nd.zeros((1, 3, 224, 224)))
-    return catalog.get(request.param), block
-
-
-def test_shapes_are_the_real_networks(built):
-    entry, block = built
-    real = {name: p.shape for name, p in block._collect_params_with_prefix().items()}
-    assert catalog.parameter_shapes(entry) == real
-    assert list(catalog.parameter_shapes(entry)) == list(real)
-
-
-def test_default_layer_is_the_last_with_height_and_width(built):
-    entry, block = built
-    nn = import_mxnet().gluon.nn
-    group, index = entry.default_layer.split(".")
-    assert group == "features"
-    layers = list(block.features)
-    wanted = nn.BatchNorm if entry.name.endswith("_bn") else nn.Conv2D
-    assert isinstance(layers[int(index)], wanted)
-    assert isinstance(layers[int(index) + 1], nn.Activation)
-    assert not any(
-        isinstance(layer, (nn.Conv2D, nn.BatchNorm)) for layer in layers[int(index) + 1 :]
-    )
+def test_input_sizes():
+    for entry in catalog.entries():
+        size = 299 if entry.name == "inceptionv3" else 224
+        assert entry.input == InputSpec(size, size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_the_tutorials_layer():
     assert catalog.get("vgg16").default_layer == "features.28"
 
 
-def test_other_numbers_of_classes():
-    shapes = catalog.parameter_shapes(catalog.get("vgg16"), classes=10)
-    assert shapes["output.weight"] == (10, 4096)
-    assert shapes["output.bias"] == (10,)
+def test_layers_are_numbered_from_zero_whatever_was_built_before():
+    first, second = (catalog.build_block(catalog.get("resnet18_v1")) for _ in range(2))
+    assert list(first.collect_params()) == list(second.collect_params())
+    assert next(iter(first.collect_params())) == "conv0_weight"
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("vgg17", "vgg1"), ("VGG16", "vgg16"), ("resnet", "known: vgg11, ")]
+    ("name", "told"),
+    [
+        ("vgg17", "vgg1"),
+        ("VGG16", "vgg16"),
+        ("clip", "'clip'. `cnnviz models`"),
+        ("resnet50", "resnet50_v"),
+    ],
 )
 def test_unknown_names_get_suggestions(name, told):
     with pytest.raises(UsageError, match=told) as caught:
@@ -103,7 +155,7 @@ def test_listing_imports_neither_mxnet_nor_the_hub():
         "import sys\n"
         "from cnnviz.models import catalog, converters, labels, store\n"
         "[store.cached(name) for name in catalog.names() if name != 'demo']\n"
-        "labels.resolve_target('tabby', catalog.labels(catalog.get('vgg16')), 1000)\n"
+        "labels.resolve_class('tabby', catalog.labels(catalog.get('vgg16')), 1000)\n"
         "print(sorted({'mxnet', 'huggingface_hub', 'torch', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -142,15 +194,10 @@ def small(monkeypatch):
         def hybrid_forward(self, F, x):
             return self.output(self.features(x))
 
-    def shapes(entry, classes=5):
-        return {
-            key: (classes, *shape[1:]) if key.startswith("output") else shape
-            for key, shape in SMALL.items()
-        }
-
-    monkeypatch.setattr(catalog, "parameter_shapes", shapes)
+    entry = dataclasses.replace(catalog.get("vgg16"), input=InputSpec(5, 5))
+    monkeypatch.setitem(catalog._ENTRIES, "vgg16", entry)
+    monkeypatch.setitem(catalog._ENTRIES, "vgg13", dataclasses.replace(entry, name="vgg13"))
     monkeypatch.setattr(catalog, "build_block", lambda entry, classes=None: Small(classes or 5))
-    monkeypatch.setattr(catalog, "_IMAGENET_CLASSES", 5)
     rng = np.random.default_rng(0)
     return {key: rng.standard_normal(shape).astype(np.float32) for key, shape in SMALL.items()}
 

@@ -174,7 +174,11 @@ def shrunk(name):
     return {key: (1,) * len(shape) for key, shape in shapes.items()}
 
 
-VGGS = [name for name in catalog.names() if name != "demo"]
+VGGS = [name for name in catalog.names() if name.startswith("vgg")]
+#: One of each kind of block, and the smallest that has it.
+FAMILIES = {entry.family: entry.name for entry in reversed(catalog.entries())}
+del FAMILIES["demo"]
+ZOO = sorted({*FAMILIES.values(), "resnet18_v1", "resnet50_v2", "mobilenetv2_1.0", "densenet121"})
 
 
 @pytest.mark.parametrize("name", VGGS)
@@ -189,9 +193,9 @@ def test_torchvisions_names_of_the_real_networks(name):
     assert [array.item() for array in matched.values()] == kept
 
 
-@pytest.mark.parametrize("name", VGGS)
-def test_gluons_own_prefix_style_names(name):
-    block = getattr(import_mxnet().gluon.model_zoo.vision, name)()
+def prefix_style(name, **options):
+    """A zoo's network in Gluon's older names, filled with numbers, and what is to come of it."""
+    block = import_mxnet().gluon.model_zoo.vision.get_model(name, **options)
     # What a parameter is called in both styles, from Gluon itself: the object is the same.
     structural = {id(p): key for key, p in block._collect_params_with_prefix().items()}
     shapes = shrunk(name)
@@ -201,7 +205,28 @@ def test_gluons_own_prefix_style_names(name):
         for prefixed, p in block.collect_params().items()
     }
     assert all("." not in key for key in state)
+    return state, shapes, numbers
+
+
+@pytest.mark.parametrize("name", VGGS)
+def test_gluons_own_prefix_style_names(name):
+    state, shapes, numbers = prefix_style(name)
     matched = match(state, shapes)
+    assert {key: array.item() for key, array in matched.items()} == numbers
+
+
+def old_names(name):
+    return catalog._old_names(catalog.build_block(catalog.get(name)))
+
+
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("options", [{}, {"prefix": "my_net7_"}, {"prefix": ""}], ids=str)
+def test_prefix_style_names_of_every_family(name, options):
+    """Layers are numbered anew in each stage, and not in the order of the names."""
+    state, shapes, numbers = prefix_style(name, **options)
+    state = {("aux:" if "running" in key else "arg:") + key: state[key] for key in sorted(state)}
+    state = {key.replace("running_", "moving_"): array for key, array in state.items()}
+    matched = match(state, shapes, old_names=old_names(name))
     assert {key: array.item() for key, array in matched.items()} == numbers
 
 
@@ -239,15 +264,14 @@ def test_whole_numbers_are_refused(gluon):
         match(gluon, SMALL)
 
 
-def test_another_network_of_the_catalogue_is_recognised():
-    shapes = {name: shrunk(name) for name in VGGS}
-    state = {
-        key: np.zeros((1,) * dimensions, np.float32)
-        for key, dimensions in torchvision_names("vgg19_bn")
-    }
-    others = {name: shapes[name] for name in VGGS if name != "vgg16"}
-    with pytest.raises(WeightsError, match=r"look like vgg19_bn's: try --model vgg19_bn\."):
-        match(state, shapes["vgg16"], network="vgg16", others=others)
+def test_another_network_is_told_and_asked_for_only_then(gluon):
+    def unasked():
+        raise AssertionError
+
+    match(gluon, SMALL, lookalike=unasked)
+    gluon["more.weight"] = np.zeros(1, np.float32)
+    with pytest.raises(WeightsError, match=r"\. These look like vgg19's: try --model vgg19\.$"):
+        match(gluon, SMALL, lookalike=lambda: "vgg19")
 
 
 def test_other_classes_are_recognised(gluon):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
@@ -49,6 +50,7 @@ ENTRY = catalog.ModelEntry(
     input=InputSpec(),
     default_layer="features.0",
     labels="imagenet",
+    hub=f"timm/{NAME}.tv_in1k",
 )
 ARRAYS = {
     name: np.random.default_rng(number).standard_normal(shape).astype(np.float32)
@@ -178,7 +180,7 @@ def home(tmp_path, monkeypatch, site, whole):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setitem(catalog._ENTRIES, NAME, ENTRY)
-    monkeypatch.setattr(catalog, "parameter_shapes", lambda entry, classes=2: SHAPES)
+    monkeypatch.setattr(catalog, "parameter_shapes", lambda entry, classes=None: SHAPES)
     monkeypatch.setitem(store.SHA1, NAME, hashlib.sha1(whole).hexdigest())
     monkeypatch.setattr(store, "TIMEOUT_SECONDS", 1.0)
     return tmp_path
@@ -234,10 +236,9 @@ def same_values(path):
 
 def test_checksums_and_names_are_mxnets():
     model_store = import_mxnet().gluon.model_zoo.model_store
-    vggs = {name: sha for name, sha in model_store._model_sha1.items() if name.startswith("vgg")}
-    assert vggs == store.SHA1
+    assert model_store._model_sha1 == store.SHA1
     assert model_store.apache_repo_url == store.GLUON_REPO
-    assert set(store.SHA1) == {entry.name for entry in catalog.entries() if entry.family == "vgg"}
+    assert set(store.SHA1) == set(catalog.names()) - {"demo"}
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -378,6 +379,49 @@ def test_no_source_says_everything(home, site, whole):
     assert WeightsError("").exit_code == 3
     assert weights_files(home) == []
     assert store.cached(NAME) is None
+
+
+def test_a_network_that_hugging_face_has_not(home, site, whole, monkeypatch):
+    monkeypatch.setitem(catalog._ENTRIES, NAME, dataclasses.replace(ENTRY, hub=None))
+    (home / "mxnet" / "models").mkdir(parents=True)
+    # A file of that name has nothing to do with us.
+    (home / "mxnet" / "models" / f"{NAME}-tv_in1k.params").write_bytes(b"something")
+    serve_hub(site)
+    text = failure()
+    assert f"(has no {NAME}-{short(whole)}.params)" in text
+    assert "HTTP 404" in text
+    assert "Hugging Face (has no network that is the same)" in text
+    # Nobody else's files of it fit, so only Gluon's are asked for.
+    assert f"give any .params file of {NAME} with --weights FILE" in text
+    assert site.asked == [f"GET {gluon_path(whole)}"]
+    assert store.cached(NAME) is None
+    serve_gluon(site, whole)
+    assert store.ensure_weights(NAME).path.read_bytes() == whole
+
+
+def test_another_repository_of_hugging_face(home, site, whole, monkeypatch):
+    entry = dataclasses.replace(ENTRY, hub="timm/tiny_net.gluon_in1k")
+    monkeypatch.setitem(catalog._ENTRIES, NAME, entry)
+    serve_hub(site)
+    path = "/timm/tiny_net.gluon_in1k/resolve/main/model.safetensors"
+    site.replies[path] = site.replies.pop(HUB_PATH)
+    located = store.ensure_weights(NAME)
+    assert located.path.name == f"{NAME}-gluon_in1k.params"
+    same_values(located.path)
+
+
+def test_what_hugging_face_has():
+    """Repositories that timm names, with the means and deviations that it gives them."""
+    hub = {entry.name: entry.hub for entry in catalog.entries() if entry.hub is not None}
+    vggs = [f"vgg{depth}{suffix}" for depth in (11, 13, 16, 19) for suffix in ("", "_bn")]
+    densenets = [f"densenet{depth}" for depth in (121, 161, 169, 201)]
+    assert hub == {
+        **{name: f"timm/{name}.tv_in1k" for name in vggs + densenets},
+        "resnet18_v1": "timm/resnet18.tv_in1k",
+        "resnet34_v1": "timm/resnet34.tv_in1k",
+        # Not .tv_in1k, which wants pictures from -1 to 1.
+        "inceptionv3": "timm/inception_v3.gluon_in1k",
+    }
 
 
 def test_time_outs(home, site, whole, monkeypatch):
