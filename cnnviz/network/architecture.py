@@ -17,6 +17,7 @@ from cnnviz.network.graph import (
     for_inference,
     is_spatial,
     normal_layer_name,
+    stage_targets,
 )
 from cnnviz.network.runtime import first_line, import_mxnet
 
@@ -45,12 +46,31 @@ class Layer:
 
 
 class Architecture:
-    """A traced network without its weights: layers, shapes and the default target layer."""
+    """A traced network without its weights: layers, shapes and the default target layer.
+
+    Attributes:
+        graph: the network in inference form; its input is the variable ``data``.
+        input_shape: (C, H, W).
+        layers: all operators between input and logits, in order.
+        default_layer: the layer that is explained when nobody names one.
+        parameter_shapes: by the names of the graph's variables, as they follow from the input.
+    """
 
     def __init__(
-        self, graph: Graph, input_shape: tuple[int, int, int], paths: Mapping[Entry, Sequence[str]]
+        self,
+        graph: Graph,
+        input_shape: tuple[int, int, int],
+        paths: Mapping[Entry, Sequence[str]],
+        hints: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
-        """Take an inference graph; use :meth:`from_block`."""
+        """Take an inference graph; use :meth:`from_block`.
+
+        Args:
+            graph: what :func:`for_inference` returned.
+            input_shape: (C, H, W).
+            paths: names of nodes' outputs, first choice first; nodes without have their own.
+            hints: shapes of parameters, for those that do not follow from the input's shape.
+        """
         self.graph = graph
         self.input_shape = input_shape
         if len(graph.heads) != 1:
@@ -61,10 +81,11 @@ class Architecture:
         self.dependent = graph.dependent_on(DATA)
         if graph.heads[0].node not in self.dependent:
             raise NetworkError(f"The network's output does not depend on its input '{DATA}'.")
-        shapes = _infer_shapes(graph, input_shape)
+        shapes, self.parameter_shapes = _infer_shapes(graph, input_shape, hints or {})
         self.layers = self._name_layers(shapes, paths)
         self._by_index = {layer.index: layer for layer in self.layers}
         self.default_layer = self._by_index[default_target(graph, DATA, shapes)]
+        self._stages = stage_targets(graph, DATA, shapes)
 
     @classmethod
     def from_block(
@@ -132,10 +153,24 @@ class Architecture:
             )
         return layer
 
+    def stages(self) -> tuple[Layer, ...]:
+        """The network's natural stages, in order: the last layer at each resolution.
+
+        Where branches join, the last join at each: ResNet's four stages; elsewhere the last
+        convolution: VGG's five blocks. Each with its batch norm, a join also with its activation.
+        The last stage is the default layer.
+        """
+        return tuple(self._by_index[index] for index in self._stages)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """What the network puts out for one picture; (K,) or (K, 1, 1) for a classifier."""
+        return self._by_index[self.graph.heads[0].node].shape
+
     @property
     def classes(self) -> int:
         """The number of logits."""
-        return int(np.prod(self._by_index[self.graph.heads[0].node].shape))
+        return int(np.prod(self.output_shape))
 
     def _name_layers(
         self, shapes: Mapping[int, tuple[int, ...]], paths: Mapping[Entry, Sequence[str]]
@@ -198,24 +233,46 @@ def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
     return symbol, outputs
 
 
-def _infer_shapes(graph: Graph, input_shape: tuple[int, int, int]) -> dict[int, tuple[int, ...]]:
-    """For each node that depends on the input the shape of its first output, without the batch."""
+def _infer_shapes(
+    graph: Graph, input_shape: tuple[int, int, int], hints: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[int, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """For each node that depends on the input its first output's shape, without the batch.
+
+    And the shapes of the parameters, by name. Hints are taken only where nothing follows from the
+    input, so that parameters of another shape can be told from these.
+    """
     mx = import_mxnet()
     dependent = graph.dependent_on(DATA)
     indices = [i for i in sorted(dependent) if not graph.nodes[i].is_variable]
     every = Graph(graph.nodes, tuple(Entry(index) for index in indices))
     symbol = mx.sym.load_json(every.to_json())
+    arguments = symbol.list_arguments()
+    known: dict[str, tuple[int, ...]] = {DATA: (1, *input_shape)}
     try:
         # infer_shape() would print the error on stdout before it raises it.
-        _, shapes, _ = symbol.infer_shape_partial(**{DATA: (1, *input_shape)})
+        given, shapes, states = symbol.infer_shape_partial(**known)
+        open_ones = {
+            name: hints[name]
+            for name, shape in zip(arguments, given or ())
+            if not _complete(shape) and name in hints
+        }
+        if open_ones:
+            given, shapes, states = symbol.infer_shape_partial(**known, **open_ones)
     except mx.base.MXNetError as error:
         raise NetworkError(
             f"The network does not take pictures of shape {shape_text(input_shape)} "
             f"({first_line(error)})."
         ) from error
-    if shapes is None or any(not shape or 0 in shape for shape in shapes):
+    if shapes is None or not all(map(_complete, shapes)):
         raise NetworkError(
             f"The shapes inside the network do not follow from an input of "
             f"{shape_text(input_shape)}."
         )
-    return {index: tuple(shape[1:]) for index, shape in zip(indices, shapes)}
+    parameters = dict(zip([*arguments, *symbol.list_auxiliary_states()], [*given, *states]))
+    del parameters[DATA]
+    return {index: tuple(shape[1:]) for index, shape in zip(indices, shapes)}, parameters
+
+
+def _complete(shape: Sequence[int]) -> bool:
+    """Whether MXNet, which writes 0 for what it does not know, has found a shape."""
+    return bool(shape) and 0 not in shape

@@ -54,6 +54,72 @@ def test_default_layer_of_other_families(name, kind, shape):
     assert (layer.kind, layer.shape) == (kind, shape)
 
 
+# (channels, side) of each stage. VGG: what each block ends with (Simonyan and Zisserman 2015, table
+# 1). ResNet: conv2_x to conv5_x (He et al. 2016, table 1). DenseNet-121: each block ends with 64 +
+# 6 * 32, 128 + 12 * 32, 256 + 24 * 32 and 512 + 16 * 32 channels (Huang et al. 2017, table 1).
+# SqueezeNet 1.1: fire3, fire5 and fire9. Inception v3: its three grids (Szegedy et al. 2016, table
+# 1, with Gluon's 35x35x288, 17x17x768, 8x8x2048). MobileNet: Howard et al. 2017, table 1; v2:
+# Sandler et al. 2018, table 2: residual blocks from 56x56 on, and the last convolution.
+STAGES = {
+    "alexnet": [(64, 55), (192, 27), (256, 13)],
+    "vgg11_bn": [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14)],
+    "vgg16": [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14)],
+    "resnet18_v1": [(64, 56), (128, 28), (256, 14), (512, 7)],
+    "resnet34_v1": [(64, 56), (128, 28), (256, 14), (512, 7)],
+    "resnet50_v1": [(256, 56), (512, 28), (1024, 14), (2048, 7)],
+    "resnet18_v2": [(64, 56), (128, 28), (256, 14), (512, 7)],
+    "densenet121": [(256, 56), (512, 28), (1024, 14), (1024, 7)],
+    "squeezenet1_1": [(128, 55), (256, 27), (512, 13)],
+    "inception_v3": [(288, 35), (768, 17), (2048, 8)],
+    "mobilenet1_0": [(64, 112), (128, 56), (256, 28), (512, 14), (1024, 7)],
+    "mobilenet_v2_1_0": [(24, 56), (32, 28), (96, 14), (1280, 7)],
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages(name):
+    side = 299 if name == "inception_v3" else 224
+    architecture = Architecture.from_block(getattr(vision, name)(), (3, side, side))
+    stages = architecture.stages()
+    assert [layer.shape for layer in stages] == [(c, s, s) for c, s in STAGES[name]]
+    assert stages[-1] is architecture.default_layer
+
+
+def test_stages_are_what_each_block_of_layers_ends_with(vgg16):
+    """The index before each max pool but its ReLU's, counted in torchvision's `features`."""
+    assert [layer.name for layer in vgg16.stages()] == [
+        f"features.{index}" for index in (2, 7, 14, 21, 28)
+    ]
+    resnet = Architecture.from_block(vision.resnet34_v1())  # 3, 4, 6 and 3 blocks
+    assert [layer.name for layer in resnet.stages()] == [
+        *("features.4.2", "features.5.3", "features.6.5", "features.7.2")
+    ]
+
+
+def test_network_of_one_resolution_has_one_stage():
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3, padding=1), nn.Conv2D(5, 3, padding=1), nn.GlobalAvgPool2D())
+    net.add(nn.Flatten(), nn.Dense(3))
+    architecture = Architecture.from_block(net, (3, 8, 8))
+    assert architecture.stages() == (architecture.default_layer,)
+    assert architecture.default_layer.name == "1"
+
+
+def test_shapes_of_parameters_follow_from_the_input():
+    net = nn.HybridSequential(prefix="")
+    net.add(nn.Conv2D(4, 3, prefix="conv0_"), nn.BatchNorm(prefix="batchnorm0_"))
+    net.add(nn.Dense(5, prefix="dense0_"))
+    architecture = Architecture.from_block(net, (3, 10, 9))
+    assert architecture.parameter_shapes == {
+        "conv0_weight": (4, 3, 3, 3),
+        "conv0_bias": (4,),
+        **{f"batchnorm0_{p}": (4,) for p in ("gamma", "beta", "running_mean", "running_var")},
+        "dense0_weight": (5, 4 * 8 * 7),
+        "dense0_bias": (5,),
+    }
+    assert (architecture.output_shape, architecture.classes) == ((5,), 5)
+
+
 @pytest.fixture(scope="module")
 def vgg16():
     return Architecture.from_block(vision.vgg16())
@@ -173,6 +239,58 @@ def test_inference_rewrite():
     assert rewritten.nodes[6].attrs == {"act_type": "leaky", "slope": "0.5"}
     assert rewritten.heads == (Entry(6),)
     assert moved[Entry(1)] == Entry(0)
+
+
+def head_of(*operators):
+    """What the head becomes of a chain of operators without parameters."""
+    nodes = [variable("data"), variable("label")]
+    for op in operators:
+        inputs = (Entry(len(nodes) - 1 if len(nodes) > 2 else 0),)
+        if op.endswith("Output"):
+            inputs = (*inputs, Entry(1))
+        nodes.append(Node(op, f"{op}{len(nodes)}", {"dtype": "float16"}, inputs))
+    graph = for_inference(Graph(tuple(nodes), (Entry(len(nodes) - 1),))).graph
+    assert "label" not in [node.name for node in graph.nodes]
+    return graph.nodes[graph.heads[0].node].op
+
+
+@pytest.mark.parametrize(
+    ("operators", "head"),
+    [
+        (("FullyConnected", "softmax"), "FullyConnected"),
+        (("FullyConnected", "SoftmaxOutput"), "FullyConnected"),
+        (("FullyConnected", "softmax", "log"), "FullyConnected"),
+        (("FullyConnected", "Cast", "softmax", "Cast"), "Cast"),
+        (("FullyConnected", "softmax", "Flatten", "BlockGrad"), "FullyConnected"),
+        (("FullyConnected", "LogisticRegressionOutput"), "FullyConnected"),
+        (("FullyConnected", "SVMOutput"), "FullyConnected"),
+        (("FullyConnected", "BlockGrad"), "FullyConnected"),
+        (("FullyConnected", "log"), "log"),  # no softmax before it: it belongs to the network
+        (("FullyConnected", "softmax", "FullyConnected"), "FullyConnected"),
+        (("Pooling", "Flatten"), "Flatten"),
+    ],
+)
+def test_softmaxes_and_losses_at_the_end_are_looked_through(operators, head):
+    assert head_of(*operators) == head
+
+
+def test_softmax_inside_a_network_stays():
+    graph = Graph(
+        (
+            variable("data"),
+            Node("softmax", "attention", {}, (Entry(0),)),
+            Node("elemwise_mul", "out", {}, (Entry(0), Entry(1))),
+        ),
+        (Entry(2),),
+    )
+    assert for_inference(graph).graph == graph
+
+
+def test_half_precision_becomes_single():
+    graph = Graph(
+        (variable("data"), Node("Cast", "half", {"dtype": "float16"}, (Entry(0),))), (Entry(1),)
+    )
+    assert for_inference(graph).graph.nodes[1].attrs == {"dtype": "float32"}
 
 
 def test_graph_survives_mxnets_format():

@@ -1,0 +1,289 @@
+"""Cards: what has to be known about a network, in one value, and in a file beside the network.
+
+A card is a YAML or JSON file, usually ``cnnviz.yaml`` in the network's folder::
+
+    model: net-symbol.json            # or a name that `cnnviz models` lists
+    weights: net-0007.params          # left out: the highest net-NNNN.params beside the symbol
+    labels: classes.txt               # or a list: [cat, dog]
+    input_size: 32                    # or 480x640: height by width
+    mean: [0.4914, 0.4822, 0.4465]    # of pixels from 0 to 1; one number for a grey network
+    std: [0.2023, 0.1994, 0.2010]
+    layer: stage3_plus8               # all from here on is seldom needed
+    head: class_scores
+    resize: crop
+    name: my network
+
+Its paths are relative to itself. What the command line says wins over the card, and the card over
+what the network says of itself. Neither MXNet nor NumPy is needed to read one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cnnviz.errors import UsageError
+
+#: What a card is called in a network's folder, first choice first.
+CARD_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a network. None: nothing was said, and the network's own holds.
+
+    Attributes:
+        model: a name of the catalogue, or the path of an exported symbol.
+        weights: a weights file.
+        labels: class names, in class order.
+        input_size: (height, width) in pixels.
+        mean: of pixels in [0, 1], one value a channel.
+        std: likewise.
+        layer: the target layer's name.
+        head: which output (or inner node) of an exported network gives the logits.
+        resize: ``stretch`` or ``crop``.
+        name: what the network is called in messages.
+    """
+
+    model: str
+    weights: Path | None = None
+    labels: tuple[str, ...] | None = None
+    input_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    layer: str | None = None
+    head: str | None = None
+    resize: str | None = None
+    name: str | None = None
+
+    def updated(self, **given: Any) -> Card:
+        """The card with some fields replaced, by all of ``given`` that is not None."""
+        return replace(self, **{key: value for key, value in given.items() if value is not None})
+
+
+def find_card(model: str) -> Card:
+    """What ``--model`` means: a name, a symbol file, a card, or a folder with a card in it.
+
+    Raises:
+        UsageError: it is none of these, or the card is wrong.
+    """
+    from cnnviz.models import catalog
+
+    if model in catalog.names():
+        return Card(model)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return read_card(_card_in(path))
+    if path.is_file():
+        if path.suffix in (".yaml", ".yml") or (path.suffix == ".json" and _is_json_card(path)):
+            return read_card(path)
+        if path.suffix == ".json":
+            return Card(str(path))
+        raise UsageError(
+            f"{model} is neither an exported network's symbol (.json) nor a card (.yaml): --model "
+            "takes one of these, or a name that `cnnviz models` lists."
+        )
+    symbol = path.with_name(f"{path.name}-symbol.json")
+    if symbol.is_file():
+        raise UsageError(f"There is no network {model!r}; did you mean {symbol}?")
+    if "/" in model or path.suffix in (".json", ".yaml", ".yml", ".params"):
+        raise UsageError(f"There is no file {model}.{_similar_file(path)}")
+    return Card(catalog.get(model).name)
+
+
+def read_card(path: Path) -> Card:
+    """Read a card file.
+
+    Raises:
+        UsageError: it cannot be read, lacks its model, or has an unknown key or a wrong value; the
+            text names the card, the key and what was given.
+    """
+    content = _parse(path)
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is no card: wanted are lines such as `model: net-symbol.json`.")
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in _KEYS:
+            close = difflib.get_close_matches(str(key), _KEYS, n=1)
+            advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(_KEYS)}."
+            raise UsageError(f"{path} has an unknown key {str(key)!r}; {advice}")
+        if value is None:
+            continue
+        try:
+            values[key] = _KEYS[key](value, path.parent)
+        except ValueError as error:
+            raise UsageError(f"{path}: {key} has to be {error}; it is {value!r}.") from error
+    if "model" not in values:
+        raise UsageError(
+            f"{path} does not say which network it is for: give `model`, a name or a symbol file."
+        )
+    return Card(**values)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from ``224`` or ``480x640``.
+
+    Raises:
+        ValueError: it is neither; the text says what is wanted.
+    """
+    match = re.fullmatch(r"(\d{1,5})(?:\s*[x×X]\s*(\d{1,5}))?", text.strip())
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(size) < 1:
+        raise ValueError("a number of pixels from 1 on, or height by width, such as 480x640")
+    return size
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """One number or three, parted by commas.
+
+    Raises:
+        ValueError: it is neither; the text says what is wanted.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(
+            "three numbers for red, green and blue, such as 0.485,0.456,0.406, or one for grey"
+        )
+    return numbers
+
+
+def _card_in(folder: Path) -> Path:
+    for name in CARD_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    symbols = sorted(path.name for path in folder.glob("*-symbol.json"))
+    advice = (
+        f"For the network in it give --model {folder / symbols[0]}."
+        if len(symbols) == 1
+        else f"Write one, or give a name that `cnnviz models` lists; {folder.name} is none."
+    )
+    raise UsageError(f"The folder {folder} has no card ({CARD_NAMES[0]}). {advice}")
+
+
+def _is_json_card(path: Path) -> bool:
+    """Whether a JSON file is a card rather than a symbol, or nothing of the kind."""
+    if path.name in CARD_NAMES:
+        return True
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # whoever reads it as a symbol says what is wrong
+        return False
+    return isinstance(content, dict) and "model" in content and "nodes" not in content
+
+
+def _similar_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    names = [entry.name for entry in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""
+
+
+def _parse(path: Path) -> Any:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"The card {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The card {path} is not a UTF-8 text file.") from error
+    try:
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"The card {path} is not JSON: {error.msg}, in line {error.lineno}."
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        where = f", in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"The card {path} is not YAML: {error.problem}{where}.") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"The card {path} is not YAML: it holds control characters.") from error
+
+
+def _text(value: Any, _folder: Path) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a name")
+    return value.strip()
+
+
+def _model(value: Any, folder: Path) -> str:
+    from cnnviz.models import catalog
+
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a name that `cnnviz models` lists, or a symbol file")
+    if value in catalog.names():
+        return value
+    path = folder / Path(value).expanduser()
+    if not path.is_file():
+        close = difflib.get_close_matches(value, catalog.names(), n=1)
+        raise ValueError(
+            "a name that `cnnviz models` lists"
+            + (f" (did you mean {close[0]}?)" if close else "")
+            + f", or a symbol file beside the card ({path} is not there)"
+        )
+    if path.suffix != ".json":
+        raise ValueError("a name that `cnnviz models` lists, or a symbol file (.json)")
+    return str(path)
+
+
+def _path(value: Any, folder: Path) -> Path:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a file")
+    return folder / Path(value).expanduser()
+
+
+def _labels(value: Any, folder: Path) -> tuple[str, ...]:
+    from cnnviz.models.labels import read_labels
+
+    if isinstance(value, str) and value.strip():
+        return read_labels(_path(value, folder))
+    # YAML takes an unquoted yes or no for a truth value, and digits for a number.
+    if not isinstance(value, list) or not value:
+        raise ValueError("a file with a class name a line, or a list of names")
+    for name in value:
+        if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
+            raise ValueError(f"a list of names ({name!r} is none: put it in quotes)")
+    return tuple(str(name).strip() for name in value)
+
+
+def _size(value: Any, _folder: Path) -> tuple[int, int]:
+    if isinstance(value, list):
+        return parse_size("x".join(map(str, value)) if len(value) == 2 else "")
+    return parse_size("" if isinstance(value, bool) else str(value))
+
+
+def _numbers(value: Any, _folder: Path) -> tuple[float, ...]:
+    parts = value if isinstance(value, list) else [value]
+    return parse_numbers(",".join("" if isinstance(part, bool) else str(part) for part in parts))
+
+
+def _resize(value: Any, _folder: Path) -> str:
+    from cnnviz.preprocessing import RESIZE_MODES
+
+    if value not in RESIZE_MODES:
+        raise ValueError(" or ".join(RESIZE_MODES))
+    return str(value)
+
+
+_KEYS: Mapping[str, Callable[[Any, Path], Any]] = {
+    "model": _model,
+    "weights": _path,
+    "labels": _labels,
+    "input_size": _size,
+    "mean": _numbers,
+    "std": _numbers,
+    "layer": _text,
+    "head": _text,
+    "resize": _resize,
+    "name": _text,
+}
