@@ -16,10 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cnnviz.attribution import choose_methods as choose_methods
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explainer import Explanation as Explanation
     from cnnviz.explainer import Style as Style
-    from cnnviz.explainer import choose_methods as choose_methods
     from cnnviz.inputs import read_picture as read_picture
     from cnnviz.loader import load_explainer as load_explainer
     from cnnviz.network import Network as Network
@@ -34,7 +34,7 @@ _PUBLIC = {
     "InputSpec": "cnnviz.preprocessing",
     "Network": "cnnviz.network",
     "Style": "cnnviz.explainer",
-    "choose_methods": "cnnviz.explainer",
+    "choose_methods": "cnnviz.attribution",
     "import_mxnet": "cnnviz.network.runtime",
     "load_explainer": "cnnviz.loader",
     "read_picture": "cnnviz.inputs",

@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -21,6 +22,7 @@ import cv2
 from cnnviz.errors import ExitCode, PictureError
 from cnnviz.explainer import Explainer, Explanation, Score, Style
 from cnnviz.inputs import Source
+from cnnviz.models.labels import Target
 from cnnviz.network.runtime import available_cores, free_memory, threads
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.preprocessing import Canvas, PictureSize, Prepared
@@ -36,22 +38,44 @@ _NICENESS = 10
 
 
 @dataclass(frozen=True)
+class Written:
+    """One target's explanation, and what was written of it.
+
+    Attributes:
+        explanation: the explanation.
+        files: by the name's ending (``original``, ``gradcam``, ``arrays``); the original is shared
+            by all targets of a picture.
+        blank: which pictures have nothing to show.
+    """
+
+    explanation: Explanation
+    files: dict[str, Path]
+    blank: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """It as JSON can hold it."""
+        explanation = self.explanation
+        return {
+            "target": _score(explanation.score(explanation.target)),
+            "files": {key: str(path) for key, path in self.files.items()},
+            "blank": list(self.blank),
+            "facts": {key: dict(facts) for key, facts in explanation.facts.items()},
+        }
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of one picture.
 
     Attributes:
         source: the picture.
-        files: what was written, by the name's ending (``original``, ``gradcam``, ``arrays``).
-        explanation: None if it failed.
-        blank: which pictures have nothing to show.
+        written: one for each target, in order; nothing if it failed.
         error: why it failed, or None.
         seconds: time spent on it; of what a batch shares its part.
     """
 
     source: Source
-    files: dict[str, Path]
-    explanation: Explanation | None
-    blank: tuple[str, ...]
+    written: tuple[Written, ...]
     error: str | None
     seconds: float
 
@@ -65,19 +89,20 @@ class Outcome:
         record: dict[str, Any] = {"path": self.source.shown, "status": self.status}
         if self.error is not None:
             return {**record, "error": self.error, "seconds": round(self.seconds, 4)}
-        explanation = self.explanation
-        if explanation is None:
-            raise ValueError("an outcome without error has an explanation")
+        explanation = self.written[0].explanation
         return {
             **record,
-            "files": {key: str(path) for key, path in self.files.items()},
-            "target": _score(explanation.score(explanation.target)),
             "top5": [_score(score) for score in explanation.top(TOP)],
-            "layer": explanation.layer.name,
+            "layers": [layer.name for layer in explanation.layers],
             "relus_guided": None if explanation.relus is None else list(explanation.relus),
-            "blank": list(self.blank),
+            "explanations": [written.record() for written in self.written],
             "seconds": round(self.seconds, 4),
         }
+
+    @property
+    def files(self) -> list[Path]:
+        """All that was written, each once."""
+        return list(dict.fromkeys(path for one in self.written for path in one.files.values()))
 
 
 def _score(score: Score) -> dict[str, Any]:
@@ -122,9 +147,14 @@ class Run:
         sources: the pictures, in order.
         folder: where to.
         style: how maps are drawn.
-        target: see :meth:`cnnviz.explainer.Explainer.explain`.
+        targets: what is explained in each picture, see
+            :meth:`cnnviz.explainer.Explainer.explain_targets`. If there are several the class index
+            stands in the files' names.
         batch_size: pictures that share a pass.
         arrays: also write the raw arrays.
+        reaches: scales common to all pictures, see :meth:`measure`; by default each map is drawn
+            on its own.
+        tick: see :meth:`cnnviz.explainer.Explainer.explain_targets`.
         helpers: threads that read, and as many that write; 0 does everything in turn. By default
             one for four threads that the network has, and none if it has only one on a machine
             with more.
@@ -134,10 +164,34 @@ class Run:
     sources: Sequence[Source]
     folder: Path
     style: Style = field(default_factory=Style)
-    target: int | None = None
+    targets: Sequence[Target | int | None] = (None,)
     batch_size: int = 1
     arrays: bool = False
+    reaches: Mapping[str, float] = field(default_factory=dict)
+    tick: Callable[[int], None] | None = None
     helpers: int = field(default_factory=lambda: _helpers())
+
+    def measure(self, observe: Callable[[Source], None]) -> dict[str, float]:
+        """How far the maps of all pictures reach, by key, for a scale that is common to them.
+
+        All pictures are explained for it, and nothing is written. Pictures that fail are left out.
+
+        Args:
+            observe: told each picture when it is done.
+
+        Raises:
+            NetworkError: the network cannot be run at all.
+        """
+        reaches: dict[str, float] = {}
+        with self._threads() as (readers, _):
+            for batch in self._read_ahead(readers):
+                for loaded, result in self._results(batch):
+                    if not isinstance(result, PictureError):
+                        for explanation in result:
+                            for key, reach in explanation.reaches().items():
+                                reaches[key] = max(reach, reaches.get(key, 0.0))
+                    observe(loaded.source)
+        return reaches
 
     def execute(self, observe: Callable[[Outcome], None]) -> RunReport:
         """Do it; ``observe`` is told each picture's outcome, in order, once its files are written.
@@ -156,38 +210,45 @@ class Run:
             report.count(outcome)
             observe(outcome)
 
+        with self._threads() as (readers, writers):
+            try:
+                for batch in self._read_ahead(readers):
+                    behind.extend(self._explain(batch, writers))
+                    room = self.batch_size + self.helpers
+                    while behind and (len(behind) > room or behind[0].done()):
+                        settle(behind.popleft())
+                while behind:
+                    settle(behind.popleft())
+            except BaseException:
+                writers.shutdown(cancel_futures=True)
+                for future in behind:
+                    if not future.cancelled() and future.exception() is None:
+                        settle(future)
+                raise
+        return report
+
+    @contextmanager
+    def _threads(self) -> Iterator[tuple[Executor, Executor]]:
+        """Those that read and those that write; OpenCV has none of its own meanwhile."""
         # The helpers are as many as there is room for; OpenCV's own threads would be in the way.
         opencv_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
         readers, writers = self._executor("read"), self._executor("write")
         try:
-            for batch in self._read_ahead(readers):
-                behind.extend(self._explain(batch, writers))
-                room = self.batch_size + self.helpers
-                while behind and (len(behind) > room or behind[0].done()):
-                    settle(behind.popleft())
-            while behind:
-                settle(behind.popleft())
-        except BaseException:
-            writers.shutdown(cancel_futures=True)
-            for future in behind:
-                if not future.cancelled() and future.exception() is None:
-                    settle(future)
-            raise
+            yield readers, writers
         finally:
             readers.shutdown(cancel_futures=True)
             writers.shutdown()
             cv2.setNumThreads(opencv_threads)
-        return report
 
     def _executor(self, name: str) -> Executor:
         return ThreadPoolExecutor(self.helpers, name, _step_back) if self.helpers else _InTurn()
 
     def _read_ahead(self, readers: Executor) -> Iterator[list[_Loaded]]:
         """The pictures in batches; while one is used the next are being read."""
-        keys = ["original", *(method.key for method in self.explainer.methods)]
+        keys = ["original", *(key for method in self.explainer.methods for key in method.drawings)]
         suffixes = [f"_{key}.png" for key in keys] + [".npz"] * self.arrays
-        stems = plan(self.sources, suffixes, numbered=False)
+        stems = plan(self.sources, suffixes, numbered=self._numbered)
         waiting = iter(zip(self.sources, stems))
         ahead: deque[Future[_Loaded]] = deque()
         while True:
@@ -210,56 +271,80 @@ class Run:
             error = "there is not enough memory for this picture; choose a smaller --size"
         return _Loaded(source, stem, inside, error, time.perf_counter() - began)
 
-    def _explain(self, batch: Sequence[_Loaded], writers: Executor) -> Iterator[Future[Outcome]]:
-        """Explain what could be read of a batch, and have it written; the outcomes to come."""
-        began = time.perf_counter()
+    @property
+    def _numbered(self) -> bool:
+        """Whether the class index stands in the files' names."""
+        return len(self.targets) > 1
+
+    def _results(
+        self, batch: Sequence[_Loaded]
+    ) -> Iterator[tuple[_Loaded, tuple[Explanation, ...] | PictureError]]:
+        """Explain what could be read of a batch."""
         ready = [loaded.inside[0] for loaded in batch if loaded.inside is not None]
-        explained = iter(self.explainer.explain(ready, self.target) if ready else ())
-        share = (time.perf_counter() - began) / max(1, len(ready))
+        explained = iter(
+            self.explainer.explain_targets(ready, self.targets, self.tick) if ready else ()
+        )
         for loaded in batch:
-            result: Explanation | PictureError
-            if loaded.inside is None:
-                result, spent = PictureError(loaded.error), loaded.seconds
-            else:
-                result, spent = next(explained), loaded.seconds + share
+            yield loaded, PictureError(loaded.error) if loaded.inside is None else next(explained)
+
+    def _explain(self, batch: Sequence[_Loaded], writers: Executor) -> Iterator[Future[Outcome]]:
+        """Explain a batch and have it written; the outcomes to come."""
+        began = time.perf_counter()
+        results = list(self._results(batch))
+        ready = sum(loaded.inside is not None for loaded in batch)
+        share = (time.perf_counter() - began) / max(1, ready)
+        for loaded, result in results:
+            spent = loaded.seconds + (share if loaded.inside is not None else 0.0)
             yield writers.submit(self._finish, loaded, result, spent)
 
-    def _finish(self, loaded: _Loaded, result: Explanation | PictureError, spent: float) -> Outcome:
+    def _finish(
+        self, loaded: _Loaded, result: tuple[Explanation, ...] | PictureError, spent: float
+    ) -> Outcome:
         """Draw and write one picture."""
         began = time.perf_counter()
+        written: tuple[Written, ...] = ()
+        error = None
         try:
             if isinstance(result, PictureError):
                 raise result
-            files, blank = self._write(loaded, result)
-        except PictureError as error:
-            spent += time.perf_counter() - began
-            return Outcome(loaded.source, {}, None, (), str(error), spent)
+            written = self._write(loaded, result)
+        except PictureError as problem:
+            error = str(problem)
         except MemoryError:
-            text = "there is not enough memory to draw it; choose a smaller --size"
-            return Outcome(loaded.source, {}, None, (), text, spent)
-        spent += time.perf_counter() - began
-        return Outcome(loaded.source, files, result, blank, None, spent)
+            error = "there is not enough memory to draw it; choose a smaller --size"
+        return Outcome(loaded.source, written, error, spent + time.perf_counter() - began)
 
-    def _write(
-        self, loaded: _Loaded, explanation: Explanation
-    ) -> tuple[dict[str, Path], tuple[str, ...]]:
+    def _write(self, loaded: _Loaded, explanations: Sequence[Explanation]) -> tuple[Written, ...]:
         if loaded.inside is None:
             raise ValueError("a picture that was not read cannot be written")
-        drawn = explanation.draw(loaded.inside[1], self.style)
-        files: dict[str, Path] = {}
+        done: list[Path] = []
+        written = []
+        original: Path | None = None
         try:
-            for key, pixels in drawn.pictures.items():
-                files[key] = self._output.write_png(loaded.stem.file(f"_{key}.png"), pixels)
-            if self.arrays:
-                files["arrays"] = self._output.write_npz(
-                    loaded.stem.file(".npz"), explanation.arrays()
-                )
+            for explanation in explanations:
+                drawn = explanation.draw(loaded.inside[1], self.style, self.reaches)
+                number = explanation.target if self._numbered else None
+                files: dict[str, Path] = {}
+                for key, pixels in drawn.pictures.items():
+                    if key == "original" and original is not None:
+                        files[key] = original
+                        continue
+                    own = None if key == "original" else number
+                    name = loaded.stem.file(f"_{key}.png", own)
+                    files[key] = self._output.write_png(name, pixels)
+                    done.append(files[key])
+                original = files["original"]
+                if self.arrays:
+                    name = loaded.stem.file(".npz", number)
+                    files["arrays"] = self._output.write_npz(name, explanation.arrays())
+                    done.append(files["arrays"])
+                written.append(Written(explanation, files, drawn.blank))
         except BaseException:
             # A picture's files are all there or none: half a set would be taken for a whole one.
-            for path in files.values():
+            for path in done:
                 path.unlink(missing_ok=True)
             raise
-        return files, drawn.blank
+        return tuple(written)
 
     @cached_property
     def _output(self) -> OutputFolder:

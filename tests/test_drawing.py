@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.explainer import Explanation, Style, choose_methods
+from cnnviz.attribution import choose_methods
+from cnnviz.explainer import Explanation, Style
 from cnnviz.network import Layer
 from cnnviz.preprocessing import InputSpec, canvas, prepare
 
@@ -22,7 +23,8 @@ def explanation(picture, spec, resize="stretch"):
     }
     layer = Layer("features.3", "conv3", "Convolution", (8, 4, 5))
     prepared = prepare(picture, spec, resize)
-    return Explanation(prepared, np.zeros(2, np.float32), 0, layer, choose_methods(), maps, None)
+    logits = np.zeros(2, np.float32)
+    return Explanation(prepared, logits, 0, (layer,), choose_methods(), (maps,), {}, None)
 
 
 @pytest.fixture

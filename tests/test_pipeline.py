@@ -69,9 +69,10 @@ def test_outcomes_come_in_order_with_their_own_files(
     assert [outcome.status for outcome in outcomes] == ["ok"] * 3 + ["failed"] + ["ok"] * 8
     assert (report.done, report.failed, report.exit_code) == (11, 1, ExitCode.SOME_FAILED)
     for outcome in outcomes:
-        for kind, path in outcome.files.items():
-            assert path.name == f"{outcome.source.path.stem}_{kind}.png"
-            assert path.is_file()
+        for one in outcome.written:
+            for kind, path in one.files.items():
+                assert path.name == f"{outcome.source.path.stem}_{kind}.png"
+                assert path.is_file()
 
 
 def test_numbers_that_overflow_are_that_pictures_failure(tmp_path, explainer, many):
@@ -86,22 +87,22 @@ def test_numbers_that_overflow_are_that_pictures_failure(tmp_path, explainer, ma
 def test_whoever_stops_the_run_leaves_whole_pictures_and_is_told_of_them(
     tmp_path, explainer, many, helpers, monkeypatch
 ):
-    explain = Explainer.explain
+    explain = Explainer.explain_targets
     calls = []
 
-    def interrupted(self, batch, target=None):
+    def interrupted(self, batch, *arguments):
         calls.append(len(batch))
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return explain(self, batch, target)
+        return explain(self, batch, *arguments)
 
-    monkeypatch.setattr(Explainer, "explain", interrupted)
+    monkeypatch.setattr(Explainer, "explain_targets", interrupted)
     outcomes = []
     sources = find_pictures([str(many)])
     with pytest.raises(KeyboardInterrupt):
         Run(explainer, sources, tmp_path / "out", helpers=helpers).execute(outcomes.append)
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    told = {path.name for outcome in outcomes for path in outcome.files.values()}
+    told = {path.name for outcome in outcomes for path in outcome.files}
     assert written == told
     assert len(written) == 4 * len(outcomes)
     assert 1 <= len(outcomes) <= 4
@@ -124,10 +125,10 @@ def test_a_full_disk_stops_the_run(tmp_path, explainer, many, monkeypatch):
 
 
 def test_a_network_that_fails_stops_the_run(tmp_path, explainer, many, monkeypatch):
-    def broken(self, batch, target=None):
+    def broken(self, *arguments):
         raise NetworkError("out of memory")
 
-    monkeypatch.setattr(Explainer, "explain", broken)
+    monkeypatch.setattr(Explainer, "explain_targets", broken)
     with pytest.raises(NetworkError, match="out of memory"):
         run(explainer, many, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,58 +1,218 @@
 """What a method is, and what it is given: the evidence of one batch.
 
 A method is one class: its name, paper, formula, how its map is drawn, what it needs from the
-network, and :meth:`Method.attribute`. It touches no network and no picture. The evidence that all
-chosen methods need together is gathered once (:func:`gather`), so that Grad-CAM, guided Grad-CAM
-and saliency share one forward pass and one backward pass through the trunk.
+network, its options as fields, and :meth:`Method.attribute`. It touches no picture. The evidence
+that all chosen methods need together is gathered once (:func:`gather_all`), so that Grad-CAM,
+guided Grad-CAM and saliency share one forward pass and one backward pass through the trunk, and
+several targets and layers share the forward pass. Who needs more passes than these asks for them
+(:class:`Ask`).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.errors import UsageError
 from cnnviz.network import Layer, Network, ReluRule, Walk, choose_targets
 from cnnviz.network.engine import Targets
+from cnnviz.preprocessing import InputSpec
 
 Float32 = npt.NDArray[np.float32]
 
-#: How a map is drawn: ``heat``, at least 0, as a colour overlay; ``signed``, around 0, three
-#: channels, in colour on mid-grey; ``magnitude``, at least 0, in grey.
-Drawing = Literal["heat", "signed", "magnitude"]
+#: How a map is drawn: ``heat``, at least 0, as a colour overlay; ``signed``, three channels around
+#: 0, in colour on mid-grey; ``diverging``, around 0, (h, w) or the sum over (C, h, w), from blue
+#: over white to red; ``magnitude``, at least 0, in grey; ``probability``, from 0 to 1, as an
+#: overlay whose colours mean the same in all pictures; ``classes``, indices of classes, with a
+#: legend.
+Drawing = Literal["heat", "signed", "diverging", "magnitude", "probability", "classes"]
+
+#: Numbers that the two largest layers of a batch may take together when a method asks for passes
+#: of its own.
+_VALUES_TOGETHER = 1 << 26
+_MOST_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes through the network for one picture and target, beyond the one that all share."""
+
+    forwards: int = 0
+    backwards: int = 0  #: each with a forward pass of its own
+    partial: int = 0  #: forward passes from the target layer on
+
+    def __add__(self, other: Passes) -> Passes:
+        return Passes(
+            self.forwards + other.forwards,
+            self.backwards + other.backwards,
+            self.partial + other.partial,
+        )
+
+    @property
+    def total(self) -> int:
+        """All of them, whatever they cost."""
+        return self.forwards + self.backwards + self.partial
+
+
+class Ask:
+    """A network, for methods that need passes of their own.
+
+    What is asked goes through the network in batches that fit into a bounded memory, never together
+    with what another picture asks: so a picture's answers do not depend on its neighbours.
+    """
+
+    def __init__(self, network: Network, tick: Callable[[int], None] | None = None) -> None:
+        """``tick`` is called with a number of passes whenever so many are done."""
+        self._network = network
+        self._tick = tick if tick is not None else lambda _count: None
+
+    def logits(self, inputs: Iterable[Float32]) -> Float32:
+        """The logits of M inputs, each (C, H, W) float32: (M, K) float32."""
+        return self._collected(
+            self._network.logits(chunk) for chunk in self._chunks(inputs, self._network.layers)
+        )
+
+    def logits_from(self, layer: Layer, activations: Iterable[Float32], around: Float32) -> Float32:
+        """The logits that the network would give if a layer put out something else.
+
+        Only what comes after the layer is computed, and what the rest of it needs beside.
+
+        Args:
+            layer: the layer.
+            activations: M outputs of it, each (C, h, w) float32.
+            around: (C, H, W) float32, the network's input, for what leads past the layer.
+
+        Returns:
+            (M, K) float32.
+        """
+        after = [other for other in self._network.layers if other.index >= layer.index]
+        return self._collected(
+            self._network.logits_from(layer, chunk, around)
+            for chunk in self._chunks(activations, after)
+        )
+
+    def gradients(
+        self, inputs: Iterable[Float32], target: int, relu_rule: ReluRule = "standard"
+    ) -> Iterator[tuple[Float32, Float32]]:
+        """Logits and input gradients of M inputs, batch by batch.
+
+        Args:
+            inputs: each (C, H, W) float32.
+            target: the class whose logit is differentiated.
+            relu_rule: see :class:`cnnviz.network.Walk`.
+
+        Yields:
+            (m, K) logits and (m, C, H, W) gradients, float32, in the order of the inputs.
+        """
+        for chunk in self._chunks(inputs, self._network.layers):
+            recorded = self._network.forward(chunk)
+            targets = np.full(len(chunk), target, np.int64)
+            (walked,) = recorded.backward(targets, [Walk(relu_rule)], final=True)
+            assert walked.input_gradients is not None  # inputs were asked for
+            yield recorded.logits, walked.input_gradients
+            self._tick(len(chunk))
+
+    def _collected(self, parts: Iterable[Float32]) -> Float32:
+        found = []
+        for part in parts:
+            found.append(part)
+            self._tick(len(part))
+        if not found:
+            return np.empty((0, self._network.architecture.classes), np.float32)
+        return np.concatenate(found)
+
+    @staticmethod
+    def _chunks(arrays: Iterable[Float32], layers: Sequence[Layer]) -> Iterator[Float32]:
+        largest = max(math.prod(layer.shape) for layer in layers)
+        together = min(_MOST_TOGETHER, max(1, _VALUES_TOGETHER // (2 * largest)))
+        waiting = iter(arrays)
+        while True:
+            chunk = list(islice(waiting, together))
+            if not chunk:
+                return
+            yield np.stack(chunk).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the network said about a batch of N pictures, for one target each.
+    """What the network said about a batch of N pictures, for one target each and one layer.
 
     Attributes:
         inputs: (N, channels, H, W) float32, as fed to the network.
         logits: (N, K) float32, before any softmax.
         targets: (N,) int64.
         layer: the target layer.
-        activations: (N, C, h, w) float32, its output.
-        layer_gradients: (N, C, h, w) float32, the true gradient of the target's logit there.
+        activations: (N, C, h, w) float32, its output; None unless a method uses the layer.
+        layer_gradients: for each ReLU rule that was asked for, (N, C, h, w) float32, the gradient
+            of the target's logit at the layer.
         input_gradients: for each ReLU rule that was asked for, (N, channels, H, W) float32.
-        relus_guided: for each of these rules how many ReLUs it acted on.
+        relus_guided: for each rule other than the standard one how many ReLUs it acted on.
         relus_total: ReLUs in the network.
+        spec: what the network's input is made of, for methods that make inputs of their own.
+        ask: the network, for methods that need more passes.
     """
 
     inputs: Float32
     logits: Float32
     targets: npt.NDArray[np.int64]
     layer: Layer
-    activations: Float32
-    layer_gradients: Float32
+    activations: Float32 | None
+    layer_gradients: Mapping[ReluRule, Float32]
     input_gradients: Mapping[ReluRule, Float32]
     relus_guided: Mapping[ReluRule, int]
     relus_total: int
+    spec: InputSpec
+    ask: Ask
 
 
+@dataclass(frozen=True)
+class Attribution:
+    """What a method found out about a batch of N pictures.
+
+    Attributes:
+        maps: by key, (N, ...) float32, finite, with no normalisation.
+        facts: by name, for each picture a value that JSON can hold.
+    """
+
+    maps: Mapping[str, Float32]
+    facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] = (),
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """A field of a method that its user may set (``--option NAME=VALUE``).
+
+    Args:
+        default: its value otherwise; the type of this is the type of all values.
+        help: one line that says what it is, with its unit.
+        choices: the words that it may be.
+        least: the least number that it may be.
+        most: the highest.
+    """
+    return field(
+        default=default,
+        metadata={"help": help, "choices": tuple(choices), "least": least, "most": most},
+    )
+
+
+RELU_HELP = "what passes a ReLU on the way back: standard, guided or deconvnet"
+
+
+@dataclass(frozen=True)
 class Method(ABC):
     """One way to attribute a network's score to the pixels of its input."""
 
@@ -61,17 +221,145 @@ class Method(ABC):
     paper: ClassVar[str]
     formula: ClassVar[str]
     drawing: ClassVar[Drawing]
-    relu_rules: tuple[ReluRule, ...] = ()  #: the rules under which it needs the input gradient
-    parts: tuple[Method, ...] = ()  #: methods that it is composed of; their maps are saved with it
+    cost: ClassVar[str] = "none"  #: what it takes beyond the shared passes, in words
+    class_specific: ClassVar[bool] = True  #: whether another target gives another map
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range.
+
+        Raises:
+            UsageError: the text names the method and the option.
+        """
+        for own in dataclasses.fields(self):
+            value, rules = getattr(self, own.name), own.metadata
+            if rules["choices"] and value not in rules["choices"]:
+                wanted = f"one of {', '.join(rules['choices'])}"
+            elif rules["least"] is not None and not value >= rules["least"]:
+                wanted = f"at least {rules['least']:g}"
+            elif rules["most"] is not None and not value <= rules["most"]:
+                wanted = f"at most {rules['most']:g}"
+            else:
+                continue
+            raise UsageError(f"The option {own.name} of {self.name} is {wanted}; got {value!r}.")
+
+    @property
+    def parts(self) -> tuple[Method, ...]:
+        """Methods that it is composed of; their maps are saved with its own."""
+        return ()
+
+    @property
+    def input_rules(self) -> tuple[ReluRule, ...]:
+        """The ReLU rules under which it needs the gradient at the input."""
+        return ()
+
+    @property
+    def layer_rules(self) -> tuple[ReluRule, ...]:
+        """The ReLU rules under which it needs the gradient at the target layer."""
+        return ()
+
+    @property
+    def uses_layer(self) -> bool:
+        """Whether another target layer gives another map."""
+        return bool(self.layer_rules)
 
     @abstractmethod
     def attribute(self, evidence: Evidence) -> Float32:
         """The maps of a batch: (N, ...) float32, finite, with no normalisation."""
 
+    def explain(self, evidence: Evidence) -> Attribution:
+        """All maps and facts of a batch; its own and those of its parts."""
+        maps = {part.key: part.attribute(evidence) for part in self.parts}
+        return Attribution({**maps, self.key: self.attribute(evidence)})
+
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
+        """The passes that it asks for itself, for one picture and target."""
+        return Passes()
+
     @property
     def key(self) -> str:
         """The method's name in the names of files and arrays."""
-        return self.name.replace("-", "_")
+        rule = getattr(self, "relu", "standard")
+        return self.name.replace("-", "_") + ("" if rule == "standard" else f"_{rule}")
+
+    @property
+    def drawings(self) -> Mapping[str, Drawing]:
+        """The maps that are drawn, by key, and how."""
+        return {self.key: self.drawing}
+
+
+def gather_all(
+    network: Network,
+    batch: Float32,
+    targets: Sequence[Targets],
+    layers: Sequence[Layer],
+    methods: Sequence[Method],
+    spec: InputSpec | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> list[list[Evidence]]:
+    """Everything that ``methods`` need to know about a batch, with as few passes as possible.
+
+    There is one forward pass, whatever the number of targets and layers.
+
+    Args:
+        network: the network.
+        batch: (N, C, H, W) float32, preprocessed.
+        targets: each as in :meth:`cnnviz.network.Network.gradients`: one target a picture.
+        layers: the target layers.
+        methods: the methods that will be asked.
+        spec: what the network's input is made of; the default suits ImageNet networks.
+        tick: see :class:`Ask`.
+
+    Returns:
+        For each of ``targets`` a list with the evidence at each of ``layers``.
+    """
+    on_layer = _each(rule for method in methods for rule in method.layer_rules)
+    at_input = _each(rule for method in methods for rule in method.input_rules)
+    watched = tuple(layers) if any(method.uses_layer for method in methods) else ()
+    # One walk passes the layers on its way to the input.
+    walks = [
+        Walk(rule, watched if rule in on_layer else (), rule in at_input)
+        for rule in _each([*on_layer, *at_input])
+    ]
+    recorded = network.forward(batch, watched) if walks else None
+    observed = network.observe(batch, watched) if recorded is None else recorded
+    activations = {layer: observed.activations(layer) for layer in watched}
+    spec = InputSpec() if spec is None else spec
+    ask = Ask(network, tick)
+    found = []
+    for number, wanted in enumerate(targets, 1):
+        chosen = choose_targets(wanted, observed.logits)
+        last = number == len(targets)
+        walked = recorded.backward(chosen, walks, final=last) if recorded is not None else []
+        by_rule = {walk.relu_rule: gradients for walk, gradients in zip(walks, walked)}
+        found.append(
+            [
+                Evidence(
+                    inputs=batch,
+                    logits=observed.logits,
+                    targets=chosen,
+                    layer=layer,
+                    activations=activations.get(layer),
+                    layer_gradients={
+                        rule: by_rule[rule].layer_gradients[layer.name] for rule in on_layer
+                    },
+                    input_gradients={
+                        rule: gradients.input_gradients
+                        for rule, gradients in by_rule.items()
+                        if gradients.input_gradients is not None
+                    },
+                    relus_guided={
+                        rule: gradients.relus_guided
+                        for rule, gradients in by_rule.items()
+                        if rule != "standard"
+                    },
+                    relus_total=network.relus,
+                    spec=spec,
+                    ask=ask,
+                )
+                for layer in layers
+            ]
+        )
+    return found
 
 
 def gather(
@@ -80,37 +368,13 @@ def gather(
     targets: Targets,
     layer: Layer,
     methods: Sequence[Method],
+    spec: InputSpec | None = None,
 ) -> Evidence:
-    """Everything that ``methods`` need to know about a batch, with as few passes as possible.
+    """The evidence for one target a picture at one layer; see :func:`gather_all`."""
+    ((evidence,),) = gather_all(network, batch, [targets], [layer], methods, spec)
+    return evidence
 
-    Args:
-        network: the network.
-        batch: (N, C, H, W) float32, preprocessed.
-        targets: as in :meth:`cnnviz.network.Network.gradients`.
-        layer: the target layer.
-        methods: the methods that will be asked.
-    """
-    rules: list[ReluRule] = list(dict.fromkeys(rule for m in methods for rule in m.relu_rules))
-    recorded = network.forward(batch, [layer])
-    chosen = choose_targets(targets, recorded.logits)
-    activations = recorded.activations(layer)
-    # The standard rule passes the layer on its way to the input; no walk of its own is needed.
-    walks = [Walk(layers=(layer,), inputs="standard" in rules)]
-    walks += [Walk(rule) for rule in rules if rule != "standard"]
-    walked = recorded.backward(chosen, walks, final=True)
-    reached = {
-        walk.relu_rule: (gradients.input_gradients, gradients.relus_guided)
-        for walk, gradients in zip(walks, walked)
-        if gradients.input_gradients is not None
-    }
-    return Evidence(
-        inputs=batch,
-        logits=recorded.logits,
-        targets=chosen,
-        layer=layer,
-        activations=activations,
-        layer_gradients=walked[0].layer_gradients[layer.name],
-        input_gradients={rule: gradients for rule, (gradients, _) in reached.items()},
-        relus_guided={rule: guided for rule, (_, guided) in reached.items()},
-        relus_total=network.relus,
-    )
+
+def _each(rules: Iterable[ReluRule]) -> list[ReluRule]:
+    """Each once, in order."""
+    return list(dict.fromkeys(rules))

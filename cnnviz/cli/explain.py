@@ -7,12 +7,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.options import BatchSize, Choice, PictureSize, model_options
+from cnnviz.cli.options import BatchSize, Choice, ModelOptions, PictureSize, model_options
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,37 +35,59 @@ if TYPE_CHECKING:
     help="Where to write; made if it is not there.",
 )
 @model_options
-@click.option("--layer", metavar="NAME", help="The layer to look at; `cnnviz layers` lists them.")
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="The layer to look at; `cnnviz layers` lists them. Repeatable: the layers stand side by "
+    "side in one picture. `stages` is one layer for each size that the network goes through.",
+)
 @click.option(
     "--target",
-    default="top1",
-    show_default=True,
+    "targets",
+    multiple=True,
+    default=("top1",),
+    show_default="top1",
     metavar="CLASS",
-    help="What to explain: a class index or name (a unique part will do), or top1, the network's "
-    "own answer.",
+    help="What to explain: a class index or name (a unique part will do), or topN, the network's "
+    "own N highest. Repeatable.",
 )
 @click.option(
     "--method",
     "methods",
     multiple=True,
-    type=Choice("cnnviz.attribution:METHODS", "NAME"),
-    help="gradcam, guided-gradcam, saliency (these three by default) or guided-backprop; "
-    "repeatable.",
+    metavar="NAME",
+    help="How to explain; `cnnviz methods` lists them. Repeatable; gradcam, guided-gradcam and "
+    "saliency by default.",
+)
+@click.option(
+    "--option",
+    "-O",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the methods, or METHOD.NAME=VALUE for one of them; `cnnviz methods` lists "
+    "them. Repeatable.",
+)
+@click.option(
+    "--relu",
+    multiple=True,
+    type=Choice("cnnviz.network:RELU_RULES", "RULE"),
+    help="What passes a ReLU on the way back, in methods where that is a choice: standard, guided "
+    "or deconvnet. Repeatable: one picture for each.",
 )
 @click.option(
     "--saliency",
     type=Choice("cnnviz.attribution:Saliency.SOURCES", "SOURCE"),
-    default="guided-gradcam",
-    show_default=True,
-    help="What the saliency map is the magnitude of: guided-gradcam, gradient, guided, deconvnet.",
+    help="What the saliency map is the magnitude of: guided-gradcam (by default), gradient, "
+    "guided, deconvnet.",
 )
 @click.option(
     "--resize",
     type=Choice("cnnviz.preprocessing:RESIZE_MODES", "MODE"),
-    default="stretch",
-    show_default=True,
-    help="How a picture is brought to the network's size: stretch, or crop (its short side is "
-    "resized and the centre cut out).",
+    help="How a picture is brought to the network's size: stretch (by default, if a card says "
+    "nothing else), or crop (its short side is resized and the centre cut out).",
 )
 @click.option(
     "--size",
@@ -86,6 +109,19 @@ if TYPE_CHECKING:
     default=0.4,
     show_default=True,
     help="Strength of the overlay, from 0 (picture) to 1 (colours).",
+)
+@click.option(
+    "--overlay/--no-overlay",
+    default=True,
+    help="Whether heat maps lie over the picture, or stand alone in their colours.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["image", "run"]),
+    default="image",
+    show_default=True,
+    help="Whether each map is drawn up to its own highest value, or all pictures' maps of a "
+    "method up to a common one, so that colours can be compared; that goes over them twice.",
 )
 @click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz a picture.")
 @click.option(
@@ -112,19 +148,19 @@ def _explain(
     *,
     inputs: tuple[str, ...],
     output: Path,
-    model: str,
-    weights: str | None,
-    labels: str | None,
-    ctx: str,
-    threads: int | None,
-    layer: str | None,
-    target: str,
+    model: ModelOptions,
+    layers: tuple[str, ...],
+    targets: tuple[str, ...],
     methods: tuple[str, ...],
-    saliency: str,
-    resize: str,
+    options: tuple[str, ...],
+    relu: tuple[str, ...],
+    saliency: str | None,
+    resize: str | None,
     size: str | int,
     colormap: str,
     alpha: float,
+    overlay: bool,
+    scale: str,
     arrays: bool,
     batch_size: str | int,
     as_json: bool,
@@ -134,12 +170,11 @@ def _explain(
     if as_json and quiet:
         raise UsageError("--json prints and --quiet does not: choose one.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
-    from cnnviz.attribution import DEFAULT_METHODS
-    from cnnviz.explainer import Style, choose_methods
+    from cnnviz.attribution import DEFAULT_METHODS, choose_methods
+    from cnnviz.explainer import Style
     from cnnviz.inputs import find_pictures
-    from cnnviz.loader import load_explainer
-    from cnnviz.models import catalog, store
-    from cnnviz.models.labels import read_labels, resolve_target
+    from cnnviz.loader import find_model, load_model
+    from cnnviz.models.labels import resolve_targets
     from cnnviz.network.runtime import (
         available_cores,
         keep_freed_memory,
@@ -149,49 +184,60 @@ def _explain(
     from cnnviz.outputs import check_output_folder
     from cnnviz.pipeline import Run, automatic_batch_size
 
-    entry = catalog.get(model)
-    parse_device(ctx)
-    names = catalog.labels(entry) if labels is None else read_labels(Path(labels))
-    index = resolve_target(target, names, len(names))
-    chosen = choose_methods(methods or DEFAULT_METHODS, saliency)
-    style = Style(size, colormap, alpha)
+    found = find_model(model.card(), notify=None if quiet else _say)
+    parse_device(model.ctx)
+    # An exported network's classes without names are counted later: that takes MXNet.
+    explained = resolve_targets(targets, found.labels, found.classes) if found.labels else ()
+    chosen = choose_methods(
+        methods or DEFAULT_METHODS, _method_options(options, saliency), relu=relu
+    )
+    style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)
     sources = find_pictures(inputs, exclude=output)
-    if threads is not None:
-        set_threads(threads)
-        if threads > available_cores() and not quiet:
+    if model.threads is not None:
+        set_threads(model.threads)
+        if model.threads > available_cores() and not quiet:
             _say(
-                f"--threads {threads} is more than the {available_cores()} cores that this process "
-                "may use: expect it to be slower, not faster."
+                f"--threads {model.threads} is more than the {available_cores()} cores that this "
+                "process may use: expect it to be slower, not faster."
             )
     keep_freed_memory()
-    store.digest_ahead(model, None if weights is None else Path(weights))
-    explainer = load_explainer(
-        model,
-        weights=weights,
-        labels=names,
-        ctx=ctx,
-        layer=layer,
+    found.digest_ahead()
+    explained = explained or resolve_targets(targets, found.labels, found.classes)
+    explainer = load_model(
+        found,
+        ctx=model.ctx,
+        layer=layers,
         methods=chosen,
         resize=resize,
         progress=not quiet,
-        notify=None if quiet else _say,
     )
     if batch_size == "auto":
         batch_size = automatic_batch_size(explainer, len(sources), style.size)
     if not quiet:
         _introduce(explainer)
-    run = Run(explainer, sources, output, style, index, int(batch_size), arrays)
+    run = Run(explainer, sources, output, style, explained, int(batch_size), arrays)
+    rounds = 2 if scale == "run" else 1
+    passes = rounds * _announce(explainer, len(sources), len(explained), quiet=quiet)
     began = time.monotonic()
-    with _progress(len(sources), hidden=quiet) as bar:
+    with _progress(rounds * len(sources), passes, hidden=quiet) as bar, _Interrupt() as interrupt:
         printer = _Printer(bar, as_json=as_json, verbose=verbose, quiet=quiet)
-        with _Interrupt() as interrupt:
 
-            def observe(outcome: Outcome) -> None:
-                printer(outcome)
-                interrupt.heed()
+        def advance(count: int) -> None:
+            """One picture more or, where methods ask for many passes, so many of these."""
+            bar.update(count)
+            interrupt.heed()
 
-            report = run.execute(observe)
+        run.tick = advance if passes else None
+        done = 0 if passes else 1
+        if scale == "run":
+            run.reaches = run.measure(lambda _source: advance(done))
+
+        def observe(outcome: Outcome) -> None:
+            printer(outcome)
+            advance(done)
+
+        report = run.execute(observe)
     if not quiet:
         failed = f", {report.failed} failed" if report.failed else ""
         _say(
@@ -201,14 +247,45 @@ def _explain(
     return report.exit_code
 
 
+def _method_options(pairs: Sequence[str], saliency: str | None) -> dict[str, str]:
+    """``NAME=VALUE`` as a mapping."""
+    options = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not (name.strip() and sign):
+            raise UsageError(f"An option of a method is NAME=VALUE, samples=50 say; got '{pair}'.")
+        options[name.strip()] = value.strip()
+    if saliency is not None:
+        options["saliency.source"] = saliency
+    return options
+
+
+def _announce(explainer: Explainer, pictures: int, targets: int, *, quiet: bool) -> int:
+    """Say what passes methods ask for beyond the one that all share; how many there will be."""
+    passes = explainer.passes()
+    for key, each in passes.items():
+        kinds = (
+            (each.forwards, "forward passes"),
+            (each.backwards, "forward and backward passes"),
+            (each.partial, "forward passes from the layer on"),
+        )
+        said = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count)
+        if not quiet:
+            _say(f"{key} takes {said} for each picture{' and target' if targets > 1 else ''}")
+    return sum(each.total for each in passes.values()) * pictures * targets
+
+
 def _introduce(explainer: Explainer) -> None:
     """Say once what holds for the whole run: network, device, layer, weights."""
     from cnnviz.network.architecture import shape_text
 
-    layer, entry, weights = explainer.layer, explainer.entry, explainer.weights
+    weights = explainer.weights
+    layers = ", ".join(
+        f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers
+    )
     _say(
-        f"{entry.name if entry else 'network'} on {explainer.network.device}, "
-        f"layer {layer.name} ({layer.kind}, {shape_text(layer.shape)})"
+        f"{explainer.name} on {explainer.network.device}, "
+        f"{'layer' if len(explainer.layers) == 1 else 'layers'} {layers}"
     )
     if weights is not None:
         _say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
@@ -218,13 +295,13 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _progress(total: int, *, hidden: bool) -> tqdm[Any]:
+def _progress(pictures: int, passes: int, *, hidden: bool) -> tqdm[Any]:
+    """A bar of pictures or, where methods ask for many, of passes through the network."""
     from tqdm import tqdm
 
+    total, unit = (passes, "pass") if passes else (pictures, "picture")
     # One picture needs no bar; disable=None hides it where stderr is no terminal.
-    return tqdm(
-        total=total, unit="picture", leave=False, disable=True if hidden or total < 2 else None
-    )
+    return tqdm(total=total, unit=unit, leave=False, disable=True if hidden or total < 2 else None)
 
 
 class _Interrupt:
@@ -267,38 +344,50 @@ class _Printer:
         self._quiet = quiet
 
     def __call__(self, outcome: Outcome) -> None:
-        self._bar.update()
         if outcome.error is not None:
             self._write(f"Error: {outcome.source.shown}: {outcome.error}", sys.stderr)
-        elif outcome.blank and not self._quiet:
-            self._write(
-                f"{outcome.source.shown}: {', '.join(outcome.blank)} blank: nothing in this layer "
-                "speaks for the class. Try another --layer or --target.",
-                sys.stderr,
-            )
         if self._quiet:
             return
+        for one in outcome.written:
+            if one.blank:
+                self._write(
+                    f"{outcome.source.shown}: {', '.join(one.blank)} blank: nothing in this layer "
+                    f"speaks for class {one.explanation.target}. Try another --layer or --target.",
+                    sys.stderr,
+                )
         if self._as_json:
             self._write(json.dumps(outcome.record(), ensure_ascii=False), sys.stdout)
-        elif outcome.explanation is not None:
+        elif outcome.written:
             self._write(self._line(outcome), sys.stdout)
 
     def _line(self, outcome: Outcome) -> str:
-        explanation = outcome.explanation
-        assert explanation is not None  # the caller's condition
-        best, *_ = top = explanation.top()
+        explanations = [one.explanation for one in outcome.written]
+        best, *_ = top = explanations[0].top()
         line = f"{outcome.source.shown}: {_named(best)}"
-        if explanation.target != best.index:
-            line += f"; explained: {_named(explanation.score(explanation.target))}"
+        targets = [explanation.score(explanation.target) for explanation in explanations]
+        if [target.index for target in targets] != [best.index]:
+            line += f"; explained: {', '.join(map(_named, targets))}"
         if self._verbose:
             line += "".join(f"\n    {_named(score)}" for score in top)
-            if explanation.relus is not None:
-                line += "\n    {} of {} ReLUs guided".format(*explanation.relus)
+            if explanations[0].relus is not None:
+                line += "\n    {} of {} ReLUs guided".format(*explanations[0].relus)
+            for explanation in explanations:
+                line += "".join(
+                    f"\n    {key} of class {explanation.target}: {_facts(facts)}"
+                    for key, facts in explanation.facts.items()
+                )
         return line
 
     def _write(self, text: str, stream: Any) -> None:
         with self._bar.external_write_mode(file=stream):
             click.echo(text, file=stream)
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in facts.items()
+    )
 
 
 def _named(score: Score) -> str:

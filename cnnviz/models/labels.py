@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from cnnviz.errors import UsageError
+
+_TOP = re.compile(r"top([0-9]{1,6})")
 
 _SHOWN = 5
 _FEW = 12  # classes that are simply listed
@@ -58,8 +65,65 @@ def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def resolve_target(spec: str, labels: Sequence[str], n_classes: int) -> int | None:
-    """The class index that ``--target`` means; ``None`` for ``top1``, each picture's own best.
+@dataclass(frozen=True)
+class Target:
+    """Which class of a picture is explained: always the same one, or one by its rank.
+
+    Attributes:
+        index: the class, or None.
+        rank: if it is None, the class with the ``rank``-th highest logit, 0 being the highest.
+    """
+
+    index: int | None = None
+    rank: int = 0
+
+    def __call__(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """The class of each picture, (N,) int64, from the logits (N, K); ties go to the lower."""
+        if self.index is not None:
+            return np.full(len(logits), self.index, np.int64)
+        order = np.argsort(-logits, axis=1, kind="stable")
+        return order[:, self.rank].astype(np.int64)
+
+
+def resolve_targets(
+    specs: Iterable[str], labels: Sequence[str], n_classes: int
+) -> tuple[Target, ...]:
+    """The classes that ``--target``, given once or several times, means; each once.
+
+    ``topN`` stands for each picture's own N highest classes, ``top1`` being its answer. Several
+    indices may stand together, parted by commas. Anything else is a class, see
+    :func:`resolve_class`.
+
+    Args:
+        specs: What the user gave.
+        labels: Class names by index; may be empty for a network whose classes have no names.
+        n_classes: Number of the network's outputs.
+
+    Raises:
+        UsageError: An index is out of range, a name fits no class or several, there are fewer than
+            N classes; the text lists candidates with their indices.
+    """
+    targets: dict[Target, None] = {}
+    for spec in specs:
+        parts = spec.split(",")
+        best = _TOP.fullmatch(spec.strip().lower())
+        if best:
+            count = int(best[1])
+            if not 1 <= count <= n_classes:
+                raise UsageError(
+                    f"The target {spec!r} asks for {count} classes: the network has {n_classes}."
+                )
+            targets.update((Target(rank=rank), None) for rank in range(count))
+        elif len(parts) > 1 and all(part.strip().isdecimal() for part in parts):
+            for part in parts:
+                targets[Target(resolve_class(part, labels, n_classes))] = None
+        else:
+            targets[Target(resolve_class(spec, labels, n_classes))] = None
+    return tuple(targets)
+
+
+def resolve_class(spec: str, labels: Sequence[str], n_classes: int) -> int:
+    """The class index that a user means.
 
     Digits are an index. Anything else is a name, upper and lower case alike: the first of these
     that fits any class decides, and has to fit just one: the whole name; one of its synonyms
@@ -75,8 +139,6 @@ def resolve_target(spec: str, labels: Sequence[str], n_classes: int) -> int | No
             lists candidates with their indices.
     """
     wanted = " ".join(spec.split()).lower()
-    if wanted == "top1":
-        return None
     if wanted.lstrip("+-").isdecimal():
         if wanted.isdecimal() and int(wanted) < n_classes:
             return int(wanted)
@@ -84,7 +146,7 @@ def resolve_target(spec: str, labels: Sequence[str], n_classes: int) -> int | No
             f"There is no class {spec}: the network's classes are 0 to {n_classes - 1}."
         )
     if not wanted:
-        raise UsageError("An empty target was given; give a class index, a class name or top1.")
+        raise UsageError("An empty target was given; give a class index, a class name or topN.")
     if not labels:
         raise UsageError(
             f"The target {spec!r} is a name, but the network's classes have none; give an index "
@@ -113,7 +175,7 @@ def _suggestions(wanted: str, synonyms: list[list[str]], labels: Sequence[str]) 
     if not close and len(labels) <= _FEW:
         return f"The classes are {', '.join(labels)}."
     if not close:
-        return "Give a class index, a class name or a part of one, or top1."
+        return "Give a class index, a class name or a part of one, or topN."
     return f"Similar: {_listed(dict.fromkeys(classes[part] for part in close), labels)}."
 
 

@@ -1,7 +1,7 @@
 """Networks: tracing, layers, forward and gradients. The only room that talks to MXNet."""
 
 from cnnviz.network.architecture import Architecture, Layer
-from cnnviz.network.backward import RELU_RULES, Backward, ForwardPass, ReluRule, Walk
+from cnnviz.network.backward import RELU_RULES, Backward, ForwardPass, Observation, ReluRule, Walk
 from cnnviz.network.engine import Gradients, Network, choose_targets
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Gradients",
     "Layer",
     "Network",
+    "Observation",
     "ReluRule",
     "Walk",
     "choose_targets",

@@ -151,18 +151,14 @@ class _Walker:
         return Backward(self._found, inputs, self._guided)
 
 
-class ForwardPass:
-    """One recorded forward pass of a batch, which any number of walks back can start from.
+class Observation:
+    """What a network put out for a batch.
 
     Attributes:
         logits: (N, K) float32, before any softmax.
     """
 
-    def __init__(
-        self, network: Network, tape: list[Step], values: dict[Entry, Any], output: Any
-    ) -> None:
-        self._network = network
-        self._tape = tape
+    def __init__(self, values: dict[Entry, Any], output: Any) -> None:
         self._values = values
         self._output = output
         self.logits: Float32 = two_dimensional(output.asnumpy())
@@ -171,6 +167,17 @@ class ForwardPass:
         """The layer's output, (N, C, h, w) float32; KeyError if it was not asked for beforehand."""
         activations: Float32 = self._values[Entry(layer.index)].asnumpy()
         return activations
+
+
+class ForwardPass(Observation):
+    """One recorded forward pass of a batch, which any number of walks back can start from."""
+
+    def __init__(
+        self, network: Network, tape: list[Step], values: dict[Entry, Any], output: Any
+    ) -> None:
+        super().__init__(values, output)
+        self._network = network
+        self._tape = tape
 
     def backward(
         self, targets: npt.NDArray[np.int64], walks: Sequence[Walk], *, final: bool = False
@@ -210,6 +217,7 @@ class ForwardPass:
                     for walker in walkers:
                         last = walker is walkers[-1]
                         walker.pass_through(step, keep=not (final and last), copy=not last)
+            results = []
             for walker in walkers:
                 last = final and walker is walkers[-1]
                 for step in reversed(self._tape[:together]):
@@ -217,7 +225,9 @@ class ForwardPass:
                     if last:
                         step.leaves.clear()
                         step.outputs.clear()
-            return [walker.result() for walker in walkers]
+                # At once: the next walk overwrites the first operator's gradient arrays.
+                results.append(walker.result())
+            return results
 
 
 def _pass_together(walkers: Sequence[_Walker], step: Step, *, keep: bool) -> None:

@@ -25,11 +25,12 @@ import numpy.typing as npt
 
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.network.adjoint import AdjointConvolution, adjoint_convolution
-from cnnviz.network.architecture import DATA, Architecture, Layer
+from cnnviz.network.architecture import DATA, Architecture, Layer, shape_text
 from cnnviz.network.backward import (
     RELU_RULES,
     Float32,
     ForwardPass,
+    Observation,
     ReluRule,
     Step,
     Walk,
@@ -175,8 +176,45 @@ class Network:
     def logits(self, batch: Float32) -> Float32:
         """The logits (N, K) float32 of a batch (N, C, H, W) float32, without recording anything."""
         with mxnet_errors():
-            values = self._run(self._enter(batch), None)
+            values = self._run({self.entrance: self._enter(batch)})
             return two_dimensional(values[self.head].asnumpy())
+
+    def logits_from(self, layer: Layer, activations: Float32, around: Float32) -> Float32:
+        """The logits that the network would give if a layer put out something else.
+
+        Only the operators between the layer and the logits are run; where branches lead past the
+        layer (it lies inside a residual branch, say) these are run as well.
+
+        Args:
+            layer: the layer.
+            activations: (M, C, h, w) float32, M outputs of it to go on from.
+            around: (channels, H, W) float32, the network's input, for branches that lead past.
+
+        Returns:
+            (M, K) float32.
+
+        Raises:
+            NetworkError: the activations are not of the layer's shape, or MXNet fails.
+        """
+        if activations.shape[1:] != layer.shape:
+            raise NetworkError(
+                f"Layer {layer.name} puts out {shape_text(layer.shape)} a picture; these "
+                f"activations have shape {activations.shape}."
+            )
+        start = Entry(layer.index)
+        order = self._between(start)
+        with mxnet_errors():
+            values = {start: self._array(activations)}
+            if any(self.entrance in self._graph.nodes[index].inputs for index in order):
+                values[self.entrance] = self._enter(np.repeat(around[None], len(activations), 0))
+            return two_dimensional(self._run(values, order=order)[self.head].asnumpy())
+
+    def observe(self, batch: Float32, layers: Sequence[Layer] = ()) -> Observation:
+        """Run a batch without making it possible to go back; see :meth:`forward`."""
+        with mxnet_errors():
+            kept = {Entry(layer.index) for layer in layers}
+            values = self._run({self.entrance: self._enter(batch)}, kept=kept)
+            return Observation(values, values[self.head])
 
     def forward(self, batch: Float32, layers: Sequence[Layer] = ()) -> ForwardPass:
         """Run a batch and record it.
@@ -191,7 +229,7 @@ class Network:
         tape: list[Step] = []
         with mxnet_errors():
             kept = {Entry(layer.index) for layer in layers}
-            values = self._run(self._enter(batch), tape, kept)
+            values = self._run({self.entrance: self._enter(batch)}, tape, kept)
             return ForwardPass(self, tape, values, values[self.head])
 
     def gradients(
@@ -243,16 +281,31 @@ class Network:
             relus_guided=trunk.relus_guided,
         )
 
+    def _between(self, start: Entry) -> list[int]:
+        """What has to be run to get from an entry to the logits, in order."""
+        needed: set[int] = set()
+        waiting = [self.head]
+        while waiting:
+            entry = waiting.pop()
+            if entry != start and entry.node in self._constants and entry.node not in needed:
+                needed.add(entry.node)
+                waiting.extend(self._graph.nodes[entry.node].inputs)
+        return sorted(needed)
+
     def _run(
-        self, data: Any, tape: list[Step] | None, kept: Collection[Entry] = ()
+        self,
+        values: dict[Entry, Any],
+        tape: list[Step] | None = None,
+        kept: Collection[Entry] = (),
+        order: Sequence[int] | None = None,
     ) -> dict[Entry, Any]:
         """Run every operator in order; with a tape, make it possible to go back.
 
-        Returns the values of the entries to be kept and of what nothing else has used up.
+        From the values of some entries, which are used up, to those of the entries to be kept and
+        of what nothing else has used up.
         """
         mx = import_mxnet()
-        values: dict[Entry, Any] = {self.entrance: data}
-        for index in self._order:
+        for index in self._order if order is None else order:
             node = self._graph.nodes[index]
             constants = self._constants[index]
             sources = [e for e, constant in zip(node.inputs, constants) if constant is None]
@@ -327,7 +380,6 @@ class Network:
         return step, [outputs[0][:1]] if copies > 1 else list(outputs)
 
     def _enter(self, batch: Float32) -> Any:
-        mx = import_mxnet()
         batch = np.asarray(batch)
         if batch.ndim != 4 or batch.shape[1:] != self.architecture.input_shape:
             wanted = ", ".join(map(str, self.architecture.input_shape))
@@ -336,7 +388,10 @@ class Network:
             )
         if batch.dtype != np.float32:
             raise NetworkError(f"The network takes float32; this batch is {batch.dtype}.")
-        return mx.nd.array(batch, ctx=self._context, dtype="float32")
+        return self._array(batch)
+
+    def _array(self, values: Float32) -> Any:
+        return import_mxnet().nd.array(values, ctx=self._context, dtype="float32")
 
     def _bind(self, parameters: Mapping[str, Any]) -> dict[int, list[Any]]:
         """For each operator on the way from input to logits its constant arguments, None elsewhere.

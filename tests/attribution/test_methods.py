@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from cnnviz.attribution import DEFAULT_METHODS, METHODS, Saliency, gather
+from cnnviz.attribution import (
+    DEFAULT_METHODS,
+    METHODS,
+    Drawing,
+    Saliency,
+    choose_methods,
+    gather,
+    gather_all,
+    options_of,
+)
 from cnnviz.attribution.cam import grad_cam
 from cnnviz.errors import UsageError
-from cnnviz.explainer import choose_methods
 from cnnviz.network import Network
 from cnnviz.network.runtime import import_mxnet
 
@@ -44,13 +55,17 @@ def batch():
     return np.random.RandomState(1).randn(3, *SHAPE).astype(np.float32)
 
 
+#: Enough for a picture of 16×20.
+FEW = {"occlusion": {"window": 6, "stride": 3}, "rise": {"masks": 40, "cells": 4}}
+
+
 def attribute(method, network, batch, targets):
     return method.attribute(gather(network, batch, targets, network.default_layer, [method]))
 
 
 @pytest.fixture(params=sorted(METHODS))
 def method(request):
-    (method,) = choose_methods([request.param])
+    (method,) = choose_methods([request.param], FEW.get(request.param))
     return method
 
 
@@ -60,23 +75,28 @@ def test_every_method_is_documented_and_named_once(method):
     assert method.paper
     assert method.formula
     assert type(method).__doc__
-    assert method.drawing in ("heat", "signed", "magnitude")
+    assert method.cost
+    assert method.drawing in get_args(Drawing)
+    assert method.drawings[method.key] == method.drawing
+    for own in options_of(type(method)).values():
+        assert own.metadata["help"]
 
 
 def test_map_has_its_drawings_shape_and_is_finite(method, network, batch):
     maps = attribute(method, network, batch, [0, 1, 2])
     assert maps.dtype == np.float32
     assert np.isfinite(maps).all()
-    assert (
-        maps.shape
-        == {
-            "heat": (3, 8, 10),
-            "signed": (3, *SHAPE),
-            "magnitude": (3, *SHAPE[1:]),
-        }[method.drawing]
-    )
+    if method.uses_layer and method.drawing in ("heat", "diverging"):
+        assert maps.shape == (3, 8, 10)
+    elif method.drawing in ("signed", "diverging"):
+        assert maps.shape == (3, *SHAPE)
+    elif method.drawing == "magnitude":
+        assert maps.shape == (3, *SHAPE[1:])
+    else:
+        assert maps.ndim == 3
+        assert len(maps) == 3
     assert np.abs(maps).max() > 0
-    if method.drawing != "signed":
+    if method.drawing not in ("signed", "diverging"):
         assert maps.min() >= 0
 
 
@@ -92,16 +112,65 @@ def test_batch_equals_singles(method, network, batch):
         np.testing.assert_allclose(alone[0], together[index], rtol=1e-5, atol=1e-7)
 
 
-def test_another_class_gives_another_map(method, network, batch):
+def test_another_class_gives_another_map_if_the_method_knows_classes(method, network, batch):
+    if not method.class_specific:
+        first, second = (attribute(method, network, batch, [target] * 3) for target in (0, 1))
+        np.testing.assert_array_equal(first, second)
+        return
     maps = [attribute(method, network, batch, [target] * 3) for target in (0, 1)]
     assert np.linalg.norm(maps[0] - maps[1]) > 0.05 * np.linalg.norm(maps[0])
 
 
-def test_constant_score_gives_a_zero_map(method, batch):
+def test_constant_score_gives_a_constant_map(method, batch):
+    """Zero or, where the map shows the score itself, that everywhere."""
+    if not method.class_specific:
+        pytest.skip("the method does not look at scores")
     net = small_network()
     net[6].weight.set_data(mx.nd.zeros((4, 12)))
     maps = attribute(method, Network.from_block(net, SHAPE), batch, [0, 1, 2])
-    assert not maps.any()
+    expected = 1 / 4 if method.drawing == "probability" else 0
+    np.testing.assert_allclose(maps, expected, rtol=1e-6, atol=1e-12)
+
+
+def test_passes_are_as_many_as_announced(method, network, batch, monkeypatch):
+    """Counted where they are made: rows that go through the network beyond the shared pass."""
+    rows = {"logits": 0, "logits_from": 0, "forward": 0}
+
+    def count(name, place):
+        own = getattr(Network, name)
+
+        def counted(self, *arguments):
+            rows[name] += len(arguments[place])
+            return own(self, *arguments)
+
+        monkeypatch.setattr(Network, name, counted)
+
+    for name, place in (("logits", 0), ("logits_from", 1), ("forward", 0)):
+        count(name, place)
+    ticks = []
+    ((evidence,),) = gather_all(
+        network, batch, [[0, 1, 2]], [network.default_layer], [method], None, ticks.append
+    )
+    shared = rows["forward"]
+    method.explain(evidence)
+    each = method.passes(SHAPE, network.default_layer)
+    assert rows["logits"] == 3 * each.forwards
+    assert rows["logits_from"] == 3 * each.partial
+    assert rows["forward"] - shared == 3 * each.backwards
+    assert sum(ticks) == 3 * each.total
+
+
+def test_explains_with_parts_and_facts(method, network, batch):
+    """What is drawn is there, parts are as if asked alone, and facts can be written as JSON."""
+    evidence = gather(network, batch, [0, 1, 2], network.default_layer, [method])
+    found = method.explain(evidence)
+    assert set(method.drawings) <= set(found.maps)
+    np.testing.assert_array_equal(found.maps[method.key], method.attribute(evidence))
+    for part in method.parts:
+        np.testing.assert_array_equal(found.maps[part.key], part.attribute(evidence))
+    for values in found.facts.values():
+        assert len(values) == 3
+        assert json.loads(json.dumps(values[0])) == values[0]
 
 
 def test_flat_picture_gives_a_finite_map(method, network):
@@ -162,7 +231,7 @@ def test_guided_grad_cam_is_the_product_with_the_enlarged_map(network, batch):
 
 @pytest.mark.parametrize("source", Saliency.SOURCES)
 def test_saliency_is_the_sum_of_magnitudes_of_its_source(network, batch, source):
-    (method,) = choose_methods(["saliency"], source)
+    (method,) = choose_methods(["saliency"], {"source": source})
     if source == "guided-gradcam":
         (origin,) = choose_methods(["guided-gradcam"])
         signed = attribute(origin, network, batch, [0, 1, 2])
@@ -182,19 +251,74 @@ def test_methods_share_one_forward_pass(network, batch, monkeypatch):
         "forward",
         lambda self, batch, layers: passes.append(1) or forward(self, batch, layers),
     )
-    methods = [*choose_methods(DEFAULT_METHODS), *choose_methods(["saliency"], "gradient")]
+    methods = [
+        *choose_methods(DEFAULT_METHODS),
+        *choose_methods(["saliency"], {"source": "gradient"}),
+    ]
     evidence = gather(network, batch, None, network.default_layer, methods)
     assert len(passes) == 1
     # What one shared forward gives is what each rule gives alone.
     for rule in ("standard", "guided"):
         alone = network.gradients(batch, relu_rule=rule)
         np.testing.assert_array_equal(evidence.input_gradients[rule], alone.input_gradients)
-        np.testing.assert_array_equal(evidence.layer_gradients, alone.layer_gradients)
-        assert evidence.relus_guided[rule] == alone.relus_guided
+        np.testing.assert_array_equal(evidence.layer_gradients["standard"], alone.layer_gradients)
+        assert evidence.relus_guided.get(rule, 0) == alone.relus_guided
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UsageError, match=r"no method 'cam'.*gradcam"):
-        choose_methods(["cam"])
-    with pytest.raises(UsageError, match="cannot be made from 'noise'"):
-        choose_methods(["saliency"], "noise")
+    with pytest.raises(UsageError, match=r"no method 'grad-cm': did you mean.*gradcam"):
+        choose_methods(["grad-cm"])
+    with pytest.raises(UsageError, match=r"source of saliency is one of guided-gradcam.*'noise'"):
+        choose_methods(["saliency"], {"source": "noise"})
+
+
+def test_options_reach_the_methods_that_have_them():
+    (gradcam, saliency) = choose_methods(
+        ["gradcam", "saliency"], {"saliency.source": "gradient"}, relu=["guided"]
+    )
+    assert (gradcam.relu, gradcam.key) == ("guided", "gradcam_guided")
+    assert (saliency.source, saliency.key) == ("gradient", "saliency")
+
+
+def test_each_relu_rule_makes_a_method_of_its_own(network, batch):
+    methods = choose_methods(["gradcam"], relu=["standard", "guided", "deconvnet", "guided"])
+    assert [method.key for method in methods] == ["gradcam", "gradcam_guided", "gradcam_deconvnet"]
+    evidence = gather(network, batch, [0, 1, 2], network.default_layer, methods)
+    plain, guided, deconvnet = (method.attribute(evidence) for method in methods)
+    assert (plain != guided).any()
+    assert (guided != deconvnet).any()
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "relu", "told"),
+    [
+        (["saliency"], {"sorce": "gradient"}, (), r"no.* option 'sorce'.*have source.*mean source"),
+        (["gradcam"], {"saliency.source": "guided"}, (), "None of the chosen methods"),
+        (["saliency"], {}, ("guided",), r"none of the chosen methods \(saliency\) takes one"),
+        (["gradcam"], {}, ("leaky",), "relu of gradcam is one of standard.*'leaky'"),
+    ],
+)
+def test_options_that_fit_nothing_are_refused(names, options, relu, told):
+    with pytest.raises(UsageError, match=f"(?i){told}"):
+        choose_methods(names, options, relu=relu)
+
+
+def test_several_targets_and_layers_share_one_forward_pass(network, batch, monkeypatch):
+    passes = []
+    forward = Network.forward
+    monkeypatch.setattr(
+        Network,
+        "forward",
+        lambda self, batch, layers: passes.append(1) or forward(self, batch, layers),
+    )
+    methods = choose_methods(DEFAULT_METHODS)
+    layers = [network.layer("0"), network.default_layer]
+    grid = gather_all(network, batch, [None, [2, 0, 1]], layers, methods)
+    assert len(passes) == 1
+    for targets, row in zip((None, [2, 0, 1]), grid):
+        for layer, evidence in zip(layers, row):
+            alone = gather(network, batch, targets, layer, methods)
+            for method in methods:
+                np.testing.assert_array_equal(
+                    method.attribute(evidence), method.attribute(alone), err_msg=method.name
+                )

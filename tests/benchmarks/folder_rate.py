@@ -86,7 +86,7 @@ class Watch:
     def __call__(self, outcome: Outcome) -> None:
         if outcome.error is not None:
             raise SystemExit(f"{outcome.source.shown}: {outcome.error}")
-        for path in outcome.files.values():
+        for path in outcome.files:
             self.written += path.stat().st_size
             path.unlink()
         self.done += 1

@@ -23,7 +23,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from cnnviz.explainer import Explanation, Style, choose_methods  # noqa: E402
+from cnnviz.attribution import choose_methods  # noqa: E402
+from cnnviz.explainer import Explanation, Style  # noqa: E402
 from cnnviz.inputs import read_picture, read_reduced  # noqa: E402
 from cnnviz.network import Layer  # noqa: E402
 from cnnviz.outputs import OutputFolder  # noqa: E402
@@ -112,7 +113,7 @@ def measure(data, folder, style, resize, times):
 
     layer = Layer("features.28", "conv", "Convolution", (512, 14, 14))
     explanation = Explanation(
-        prepared, np.zeros(1000, np.float32), 0, layer, choose_methods(), maps, None
+        prepared, np.zeros(1000, np.float32), 0, (layer,), choose_methods(), (maps,), {}, None
     )
     drawn = explanation.draw(base, style).pictures
     output = OutputFolder(folder / "out")

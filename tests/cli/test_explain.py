@@ -76,16 +76,17 @@ def test_json_says_what_was_written(cnnviz, photos, tmp_path):
     assert status == 0
     record = json.loads(out)
     assert record["path"] == str(photos / "2.png")
-    assert sorted(record["files"]) == sorted([*KINDS, "arrays"])
-    assert all(os.path.isfile(path) for path in record["files"].values())
-    assert record["layer"] == get("demo").default_layer
+    (explained,) = record["explanations"]
+    assert sorted(explained["files"]) == sorted([*KINDS, "arrays"])
+    assert all(os.path.isfile(path) for path in explained["files"].values())
+    assert record["layers"] == [get("demo").default_layer]
     total, guided = record["relus_guided"]
     assert total == guided > 0
     assert record["seconds"] > 0
     scores = record["top5"]
     assert len(scores) == 5
-    assert record["target"] == scores[0]
-    with np.load(record["files"]["arrays"]) as arrays:
+    assert explained["target"] == scores[0]
+    with np.load(explained["files"]["arrays"]) as arrays:
         logits = arrays["logits"].astype(np.float64)
     order = np.argsort(-logits)[:5]
     assert [score["index"] for score in scores] == list(order)
@@ -125,7 +126,7 @@ def test_target_by_index_or_name(cnnviz, photos, spec):
         "explain", photos / "2.png", "--model", "demo", "--target", spec, "--json"
     )
     assert status == 0
-    assert json.loads(out)["target"]["index"] == 3
+    assert json.loads(out)["explanations"][0]["target"]["index"] == 3
 
 
 def test_explained_class_is_told_apart_from_the_answer(cnnviz, photos):
@@ -173,15 +174,119 @@ def test_another_layer_another_map(cnnviz, photos, tmp_path):
     assert np.load(tmp_path / "b/2.npz")["gradcam"].shape != (14, 14)
 
 
+def test_several_targets_have_files_of_their_own(cnnviz, photos, tmp_path):
+    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays", "--json")
+    status, out, _ = cnnviz(*arguments, "-o", "out", "--target", "top2", "--target", "0,1")
+    assert status == 0
+    record = json.loads(out)
+    indices = [one["target"]["index"] for one in record["explanations"]]
+    assert indices[:2] == [score["index"] for score in record["top5"][:2]]
+    assert set(indices) == {*indices[:2], 0, 1}
+    assert len(indices) == len(set(indices))
+    expected = {"2_original.png"}
+    for index in indices:
+        expected |= {f"2_{index}_{kind}.png" for kind in KINDS[1:]} | {f"2_{index}.npz"}
+    assert set(files_below(tmp_path / "out")) == expected
+    for one in record["explanations"]:
+        index = one["target"]["index"]
+        assert one["files"]["gradcam"].endswith(f"2_{index}_gradcam.png")
+        assert one["files"]["original"].endswith("2_original.png")
+        # What several targets give together is what each gives alone.
+        assert cnnviz(*arguments, "-o", f"alone{index}", "--target", index)[0] == 0
+        together, alone = (
+            np.load(path) for path in (one["files"]["arrays"], tmp_path / f"alone{index}/2.npz")
+        )
+        for key in together:
+            np.testing.assert_array_equal(together[key], alone[key])
+
+
+def test_layers_stand_side_by_side(cnnviz, photos, tmp_path):
+    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays")
+    names = ("features.0", get("demo").default_layer)
+    layers = [part for name in names for part in ("--layer", name)]
+    assert cnnviz(*arguments, "-o", "both", *layers)[0] == 0
+    both = np.load(tmp_path / "both/2.npz")
+    assert tuple(both["layer"]) == names
+    for name in names:
+        assert cnnviz(*arguments, "-o", name, "--layer", name)[0] == 0
+        alone = np.load(tmp_path / name / "2.npz")
+        for key in ("gradcam", "guided_gradcam", "saliency"):
+            np.testing.assert_array_equal(both[f"{key}@{name}"], alone[key])
+        np.testing.assert_array_equal(both["guided_backprop"], alone["guided_backprop"])
+    one = cv2.imread(str(tmp_path / "features.0/2_gradcam.png"))
+    strip = cv2.imread(str(tmp_path / "both/2_gradcam.png"))
+    assert strip.shape[1] >= 2 * one.shape[1]
+    assert strip.shape[0] > one.shape[0]
+
+
+def test_stages_are_layers_of_every_size(cnnviz, photos, tmp_path):
+    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays", "-o", "out")
+    assert cnnviz(*arguments, "--layer", "stages")[0] == 0
+    arrays = np.load(tmp_path / "out/2.npz")
+    names = list(arrays["layer"])
+    assert names[-1] == get("demo").default_layer
+    sizes = [arrays[f"gradcam@{name}"].shape[0] for name in names]
+    assert len(names) > 2
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_one_scale_for_a_run(cnnviz, photos, tmp_path):
+    """The picture with the highest map keeps its colours; the others' maps are divided by that."""
+    arguments = ("explain", photos, "--model", "demo", "--method", "gradcam", "--no-overlay")
+    for scale in ("image", "run"):
+        options = ("--scale", scale, "--target", "0", "--arrays", "--colormap", "bone")
+        assert cnnviz(*arguments, *options, "-o", scale)[0] == 0
+    peaks = {}
+    for name in ("2", "10", "sub/cat"):
+        peaks[name] = float(np.load(tmp_path / f"run/{name}.npz")["gradcam"].max())
+    highest = max(peaks, key=peaks.get)
+    assert peaks[highest] > 0
+    for name, peak in peaks.items():
+        image, run = (
+            cv2.imread(str(tmp_path / scale / f"{name}_gradcam.png")) for scale in ("image", "run")
+        )
+        if name == highest:
+            np.testing.assert_array_equal(image, run)
+        else:
+            # In the map "bone" brightness grows with the value.
+            assert peak < peaks[highest]
+            assert run.max() < image.max()
+
+
+def test_heat_map_without_the_picture(cnnviz, photos, tmp_path):
+    arguments = ("explain", photos / "2.png", "--model", "demo", "--method", "gradcam")
+    assert cnnviz(*arguments, "-o", "out", "--no-overlay")[0] == 0
+    assert cnnviz(*arguments, "-o", "opaque", "--alpha", "1")[0] == 0
+    alone, opaque = (
+        cv2.imread(str(tmp_path / folder / "2_gradcam.png")) for folder in ("out", "opaque")
+    )
+    np.testing.assert_array_equal(alone, opaque)
+
+
+def test_full_size_overlay_is_jet_at_two_fifths(cnnviz, photos, tmp_path):
+    """The usual recipe, by hand: the map enlarged, divided by its maximum, jet, 0.4 of it."""
+    arguments = ("explain", photos / "2.png", "--model", "demo", "--method", "gradcam", "--arrays")
+    assert cnnviz(*arguments, "--size", "full", "-o", "out")[0] == 0
+    picture = cv2.imread(str(photos / "2.png"))
+    cam = cv2.resize(np.load(tmp_path / "out/2.npz")["gradcam"], picture.shape[1::-1])
+    jet = cv2.applyColorMap(np.rint(255 * cam / cam.max()).astype(np.uint8), cv2.COLORMAP_JET)
+    expected = 0.6 * picture.astype(float) + 0.4 * jet
+    written = cv2.imread(str(tmp_path / "out/2_gradcam.png"))
+    assert written.shape == picture.shape
+    # Ours interpolates between the table's 256 colours: up to half a step of jet (2) times 0.4,
+    # and rounding.
+    assert np.abs(written - expected).max() <= 1.5
+
+
 def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path, monkeypatch):
     together = []
-    explain = Explainer.explain
+    explain = Explainer.explain_targets
 
-    def watched(self, batch, target=None):
+    def watched(self, batch, *arguments):
         together.append(len(batch))
-        return explain(self, batch, target)
+        return explain(self, batch, *arguments)
 
-    monkeypatch.setattr(Explainer, "explain", watched)
+    monkeypatch.setattr(Explainer, "explain_targets", watched)
     for size in (1, 3, "auto"):
         arguments = ("explain", photos, "--model", "demo", "--arrays", "-o", f"out{size}")
         assert cnnviz(*arguments, "--batch-size", size)[0] == 0
@@ -281,8 +386,17 @@ def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_pictu
         (("{picture}", "--target", "taby cat"), "tabby"),
         (("{picture}", "--target", "1000"), "0 to 999"),
         (("{picture}", "--target", "-1"), "0 to 999"),
+        (("{picture}", "--target", "281,1000"), "0 to 999"),
+        (("{picture}", "--target", "top0"), "top0"),
+        (("{picture}", "--target", "top1001"), "1001"),
+        (("{picture}", "--option", "samples"), "NAME=VALUE"),
+        (("{picture}", "-O", "sampels=3"), "sampels"),
+        (("{picture}", "--relu", "leaky"), "deconvnet"),
+        (("{picture}", "--method", "saliency", "--relu", "guided"), "gradcam"),
+        (("{picture}", "--method", "gradcam", "--saliency", "gradient"), "saliency.source"),
+        (("{picture}", "--scale", "folder"), "run"),
         (("{picture}", "--ctx", "tpu"), "tpu"),
-        (("{picture}", "--method", "cam"), "gradcam"),
+        (("{picture}", "--method", "gradcm"), "gradcam"),
         (("{picture}", "--saliency", "noise"), "deconvnet"),
         (("{picture}", "--colormap", "rainbowish"), "jet"),
         (("{picture}", "--alpha", "2"), "alpha"),
@@ -376,7 +490,7 @@ def test_interrupt_leaves_finished_pictures_whole(tmp_path, write_picture):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupt_within_a_destructor_is_not_lost(cnnviz, photos, tmp_path, monkeypatch):
     """Python drops what is raised in a __del__, and MXNet's arrays have one."""
-    explain = Explainer.explain
+    explain = Explainer.explain_targets
 
     class Interrupting:
         def __del__(self):
@@ -384,12 +498,12 @@ def test_interrupt_within_a_destructor_is_not_lost(cnnviz, photos, tmp_path, mon
             for _ in range(1000):
                 pass  # the signal is delivered between two of these steps
 
-    def destroy(self, batch, target=None):
+    def destroy(self, *arguments):
         thing = Interrupting()
         del thing
-        return explain(self, batch, target)
+        return explain(self, *arguments)
 
-    monkeypatch.setattr(Explainer, "explain", destroy)
+    monkeypatch.setattr(Explainer, "explain_targets", destroy)
     status, out, err = cnnviz("explain", photos, "--model", "demo", "-o", "out")
     assert status == 130
     assert "Interrupted" in err

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError
-from cnnviz.models.labels import imagenet_labels, read_labels, resolve_target
+from cnnviz.models.labels import (
+    Target,
+    imagenet_labels,
+    read_labels,
+    resolve_class,
+    resolve_targets,
+)
 
 PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "Border collie", "collie", "crane")
 
@@ -24,8 +31,6 @@ def test_imagenet_has_its_thousand_classes_in_order():
 @pytest.mark.parametrize(
     ("spec", "index"),
     [
-        ("top1", None),
-        ("Top1", None),
         ("0", 0),
         ("5", 5),
         (" 5 ", 5),
@@ -39,7 +44,7 @@ def test_imagenet_has_its_thousand_classes_in_order():
     ],
 )
 def test_resolves(spec, index):
-    assert resolve_target(spec, PETS, len(PETS)) == index
+    assert resolve_class(spec, PETS, len(PETS)) == index
 
 
 @pytest.mark.parametrize(
@@ -56,23 +61,23 @@ def test_resolves(spec, index):
 )
 def test_refuses(spec, told):
     with pytest.raises(UsageError, match=told):
-        resolve_target(spec, PETS, len(PETS))
+        resolve_class(spec, PETS, len(PETS))
 
 
 def test_a_name_needs_names():
-    assert resolve_target("3", (), 10) == 3
+    assert resolve_class("3", (), 10) == 3
     with pytest.raises(UsageError, match="0 to 9, or the names with --labels"):
-        resolve_target("cat", (), 10)
+        resolve_class("cat", (), 10)
 
 
 def test_many_candidates_are_cut_short():
     with pytest.raises(UsageError, match=r"fits 30 classes: (\w+ \(\d+\), ){5}\.\.\.\."):
-        resolve_target("a", ["cat"] * 30, 30)
+        resolve_class("a", ["cat"] * 30, 30)
 
 
 def test_imagenet_by_name():
-    assert resolve_target("tabby", imagenet_labels(), 1000) == 281
-    assert resolve_target("hummingbird", imagenet_labels(), 1000) == 94
+    assert resolve_class("tabby", imagenet_labels(), 1000) == 281
+    assert resolve_class("hummingbird", imagenet_labels(), 1000) == 94
 
 
 def test_reads_a_file(tmp_path):
@@ -106,4 +111,28 @@ def test_refuses_a_missing_file(tmp_path):
 
 def test_many_classes_are_not_listed():
     with pytest.raises(UsageError, match=r"called 'dog'\. Give a class index, a class name"):
-        resolve_target("dog", [f"number {index}" for index in range(13)], 13)
+        resolve_class("dog", [f"number {index}" for index in range(13)], 13)
+
+
+def test_targets():
+    assert resolve_targets(["top1"], PETS, 6) == (Target(rank=0),)
+    assert resolve_targets(["top3", "TOP2"], PETS, 6) == (*(Target(rank=r) for r in range(3)),)
+    assert resolve_targets(["5", "tabby, tabby cat", "5"], PETS, 6) == (Target(5), Target(0))
+    assert resolve_targets(["1, 3,1"], PETS, 6) == (Target(1), Target(3))
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [("top0", "asks for 0 classes"), ("top7", "asks for 7 classes: the network has 6")],
+)
+def test_refuses_targets(spec, told):
+    with pytest.raises(UsageError, match=told):
+        resolve_targets([spec], PETS, 6)
+
+
+def test_ranks_are_each_pictures_own():
+    logits = np.array([[1, 5, 3, 5], [9, 0, 2, 1]], np.float32)
+    ranks = [list(Target(rank=rank)(logits)) for rank in range(4)]
+    # Among equals the lower index comes first.
+    assert ranks == [[1, 0], [3, 2], [2, 3], [0, 1]]
+    assert list(Target(2)(logits)) == [2, 2]

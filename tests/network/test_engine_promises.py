@@ -268,3 +268,54 @@ def test_activations_are_kept_where_they_are_asked_for(batch: np.ndarray) -> Non
             np.testing.assert_allclose(recorded.logits, expected[-1], atol=1e-6)
     with pytest.raises(KeyError):
         network.forward(batch, spatial[1:]).activations(spatial[0])
+
+
+def test_going_on_from_a_layer(block: Any, network: Network, batch: np.ndarray) -> None:
+    """What the rest of the Gluon block makes of a layer's output that was changed by hand."""
+    mx = import_mxnet()
+    for position in (1, 2, 4, 5, 7):
+        layer = network.layer(str(position))
+        found = network.observe(batch, [layer])
+        np.testing.assert_array_equal(found.logits, network.logits(batch))
+        changed = found.activations(layer)
+        changed[:, 1] = 0
+        changed[2] *= -1
+        value = mx.nd.array(changed)
+        for child in list(block)[position + 1 :]:
+            value = child(value)
+        given = changed.copy()
+        logits = network.logits_from(layer, changed, batch[0])
+        # Other kernels for other layouts: rounding in a few sums of up to 144 products.
+        np.testing.assert_allclose(logits, value.asnumpy(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(changed, given)
+        assert np.abs(logits - found.logits).max() > 0.1
+
+
+class Branches(import_mxnet().gluon.HybridBlock):
+    """A residual network: the layer in its branch is not on every path."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = import_mxnet().gluon.nn
+        self.first = nn.Conv2D(4, 3, padding=1, in_channels=3)
+        self.inner = nn.Conv2D(4, 3, padding=1, in_channels=4)
+        self.head = nn.Dense(5, in_units=4 * 16 * 12)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        stem = self.first(x)
+        return self.head(F.relu(self.inner(F.relu(stem)) + stem))
+
+
+def test_going_on_from_a_layer_that_others_lead_past(batch: np.ndarray) -> None:
+    mx = import_mxnet()
+    block = Branches()
+    block.initialize(mx.init.Xavier(magnitude=3))
+    network = Network.from_block(block, SHAPE)
+    layer = network.layer("inner")
+    values = np.random.RandomState(0).randn(3, *layer.shape).astype(np.float32)
+    stem = block.first(mx.nd.array(batch[1:2]))
+    expected = block.head(mx.nd.relu(mx.nd.broadcast_add(mx.nd.array(values), stem))).asnumpy()
+    found = network.logits_from(layer, values, batch[1])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(NetworkError, match="inner puts out 4×16×12"):
+        network.logits_from(layer, values[:, :2], batch[1])

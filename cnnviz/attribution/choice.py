@@ -1,0 +1,93 @@
+"""From names and options, as a user writes them, to methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cnnviz.attribution.methods import Method
+from cnnviz.errors import UsageError
+
+_RELU = "relu"
+
+
+def options_of(method: type[Method]) -> dict[str, dataclasses.Field[Any]]:
+    """The options of a method, by name; ``metadata`` is what :func:`methods.option` was told."""
+    return {own.name: own for own in dataclasses.fields(method)}
+
+
+def choose(
+    known: Mapping[str, type[Method]],
+    names: Sequence[str],
+    options: Mapping[str, Any],
+    relu: Sequence[str],
+) -> tuple[Method, ...]:
+    """Methods with their options; see :func:`cnnviz.choose_methods`."""
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            advice = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(known)}."
+            raise UsageError(f"There is no method '{name}': {advice}")
+    classes = [known[name] for name in dict.fromkeys(names)]
+    for key in options:
+        _check_used(key, classes)
+    rules = list(dict.fromkeys(relu))
+    if rules and not any(_RELU in options_of(method) for method in classes):
+        raise UsageError(
+            f"A ReLU rule ({', '.join(rules)}) was given, but none of the chosen methods "
+            f"({', '.join(method.name for method in classes)}) takes one; these do: "
+            f"{_listed(name for name, method in known.items() if _RELU in options_of(method))}."
+        )
+    chosen = []
+    for method in classes:
+        own = {
+            name: _value(method, name, options[key])
+            for name in options_of(method)
+            for key in (name, f"{method.name}.{name}")  # the second wins
+            if key in options
+        }
+        if _RELU in options_of(method) and rules:
+            chosen += [method(**{**own, _RELU: _value(method, _RELU, rule)}) for rule in rules]
+        else:
+            chosen.append(method(**own))
+    return tuple(chosen)
+
+
+def _check_used(key: str, methods: Iterable[type[Method]]) -> None:
+    """Refuse an option that none of the chosen methods has."""
+    having = {
+        spelling
+        for method in methods
+        for name in options_of(method)
+        for spelling in (name, f"{method.name}.{name}")
+    }
+    if key in having:
+        return
+    short = sorted(name for name in having if "." not in name)
+    close = difflib.get_close_matches(key, having, n=2)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    offered = f"they have {_listed(short)}" if short else "they have none"
+    raise UsageError(
+        f"None of the chosen methods has an option '{key}'; {offered}.{hint} "
+        "`cnnviz methods` lists all."
+    )
+
+
+def _value(method: type[Method], name: str, given: Any) -> Any:
+    """An option's value in the type of its default."""
+    kind: Any = type(options_of(method)[name].default)
+    wanted = {int: "a whole number", float: "a number"}.get(kind, "a word")
+    try:
+        value = kind(given)
+        exact = not isinstance(given, float) or value == given  # 2.5 is no whole number
+    except (TypeError, ValueError):
+        exact = False
+    if not exact:
+        raise UsageError(f"The option {name} of {method.name} is {wanted}; got {given!r}.")
+    return value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
