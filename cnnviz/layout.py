@@ -1,0 +1,310 @@
+"""Pictures side by side with words beneath, and legends: what a stranger needs to read a map.
+
+Words are set in the font that Pillow brings, so that they look the same everywhere. It knows little
+beyond ASCII: a name that needs more is set in a font of the system that has all of its characters,
+or else in plain letters, with a question mark for what has none.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from cnnviz.errors import PictureError
+from cnnviz.render import Colour
+
+Picture = npt.NDArray[np.uint8]
+
+SMALLEST_TEXT = 13
+"""Size of the smallest letters, in pixels from the top of the highest to the foot of the lowest."""
+
+SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "DroidSansFallbackFull.ttf",
+    "unifont.ttf",
+)
+"""Fonts that are looked for, in this order, when a text needs more than Pillow's own font has."""
+
+ELLIPSIS = "…"
+
+_PAPER = 255
+_INK = 32
+_OUTLINE = 128
+_USUAL_ASPECT = 4 / 3  # width to height: what most pictures, screens and pages come near to
+_MISSING = "\U0010fffe"  # no character, and none ever: shown as what a font lacks
+# Signs that shapes and names are written with, in signs that every font has.
+_SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "−": "-", "→": ">", "\u00a0": " "})
+
+
+def strip(cells: Sequence[Picture], captions: Sequence[str]) -> Picture:
+    """Put pictures of one height side by side, a caption under each.
+
+    No pixel of a picture is changed; one that is too narrow for words stands in the middle of a
+    wider column. Letters grow with the pictures and with the width of the whole, so that they can
+    be read when it is shown on a screen. A caption that is too long loses its middle.
+
+    Args:
+        cells: uint8 (H, W, 3) RGB or (H, W), at least one; widths may differ.
+        captions: one for each, of one line.
+
+    Returns:
+        uint8, (height, width, 3), RGB on white.
+
+    Raises:
+        PictureError: no pictures, pictures of several heights, or not one caption for each.
+    """
+    if not cells or len(cells) != len(captions):
+        raise PictureError(
+            "A strip has one caption for each of its pictures, and at least one picture; got "
+            f"{len(cells)} pictures and {len(captions)} captions."
+        )
+    for cell in cells:
+        _check_picture(cell)
+    height = cells[0].shape[0]
+    if any(cell.shape[0] != height for cell in cells):
+        heights = ", ".join(str(cell.shape[0]) for cell in cells)
+        raise PictureError(f"Pictures of a strip have the same height; got {heights}.")
+
+    narrowest = min(cell.shape[1] for cell in cells)
+    total = sum(cell.shape[1] for cell in cells)
+    size = _at_least(min(max(0.045 * height, total / 100), narrowest / 16))
+    gap = math.ceil(size / 3)
+    widths = [max(cell.shape[1], 14 * size) for cell in cells]
+    canvas = _paper(height + gap + _line(size), sum(widths) + gap * (len(cells) - 1))
+    left = 0
+    for cell, caption, width in zip(cells, captions, widths):
+        _lay(canvas, cell, 0, left + (width - cell.shape[1]) // 2)
+        _write(canvas, caption, size, height + gap // 2, left, width, align=0.5)
+        left += width + gap
+    return canvas
+
+
+def with_legend(
+    picture: Picture, entries: Sequence[tuple[Colour, str]], title: str = ""
+) -> Picture:
+    """Add a legend of colours, at the right or below: what makes a small sheet of a usual aspect.
+
+    The picture stays in the upper left corner, unchanged.
+
+    Args:
+        picture: uint8 (H, W, 3) RGB or (H, W).
+        entries: colours and what they stand for, in order; a long text loses its middle.
+        title: a line above them.
+
+    Returns:
+        uint8, (height, width, 3), RGB on white.
+
+    Raises:
+        PictureError: ``picture`` is not one.
+    """
+    _check_picture(picture)
+    height, width = picture.shape[:2]
+    size = _at_least(0.028 * math.sqrt(height * width))
+    line, pad = _line(size), size // 2
+    lines = len(entries) + bool(title)
+    swatch = size + pad
+    longest = swatch + max((_length(text, size) for _, text in entries), default=0)
+
+    least = min(longest, 20 * size)  # of a column: wide enough for most names
+    column = min(max(longest, _length(title, size)), 28 * size)
+    beside = (max(height, lines * line + 2 * pad), width + column + 2 * pad)
+    wide = max(width, least + 2 * pad)
+    columns = max(1, (wide - pad) // (least + pad))
+    rows = math.ceil(len(entries) / columns)
+    below = (height + (rows + bool(title)) * line + 2 * pad, wide)
+    if _unwieldy(beside) < _unwieldy(below):
+        canvas = _paper(*beside)
+        top, left, rows = pad, width + pad, len(entries)
+    else:
+        canvas = _paper(*below)
+        top, left = height + pad, pad
+        column = (wide - pad) // columns - pad
+    _lay(canvas, picture, 0, 0)
+    if title:
+        _write(canvas, title, size, top, left, canvas.shape[1] - left - pad)
+        top += line
+    for number, (colour, text) in enumerate(entries):
+        x = left + number // rows * (column + pad)
+        y = top + number % rows * line
+        _swatch(canvas, colour, size, y + (line - size) // 2, x)
+        _write(canvas, text, size, y, x + swatch, column - swatch)
+    return canvas
+
+
+def with_scale(
+    picture: Picture, colours: npt.NDArray[np.uint8], labels: Sequence[str], title: str = ""
+) -> Picture:
+    """Add a bar of colours below a picture, with the values that they stand for.
+
+    The picture stays in the upper left corner, unchanged.
+
+    Args:
+        picture: uint8 (H, W, 3) RGB or (H, W).
+        colours: uint8 (n, 3), from the lowest value to the highest
+            (:func:`cnnviz.render.colour_scale`).
+        labels: at least two, of values in equal steps from the lowest to the highest.
+        title: a line above the bar: what the values are.
+
+    Returns:
+        uint8, (height, width, 3), RGB on white.
+
+    Raises:
+        PictureError: ``picture`` is not one, no colours, or fewer than two labels.
+    """
+    _check_picture(picture)
+    if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) == 0 or len(labels) < 2:
+        raise PictureError(
+            "A scale has colours of shape (n, 3) and at least two labels; got shape "
+            f"{colours.shape} and {len(labels)} labels."
+        )
+    height, width = picture.shape[:2]
+    size = _at_least(0.028 * math.sqrt(height * width))
+    line, pad = _line(size), size // 2
+    wide = max(width, 12 * size)
+    canvas = _paper(height + pad + line * (2 + bool(title)), wide)
+    _lay(canvas, picture, 0, 0)
+    top, bar = height + pad, wide - 2 * pad
+    if title:
+        _write(canvas, title, size, top, pad, bar)
+        top += line
+    nearest = ((np.arange(bar) + 0.5) * len(colours) / bar).astype(np.intp)
+    canvas[top : top + size, pad : pad + bar] = colours[nearest]
+    step = bar // (len(labels) - 1)
+    for number, label in enumerate(labels):
+        share = number / (len(labels) - 1)
+        # Room for half a step to both sides, but none beyond the ends of the bar.
+        first, last = number == 0, number == len(labels) - 1
+        room = step // 2 if first or last else step
+        left = pad + round(share * bar) - (0 if first else room if last else room // 2)
+        _write(canvas, label, size, top + size, left, room, align=share if first or last else 0.5)
+    return canvas
+
+
+def _check_picture(picture: npt.NDArray[Any]) -> None:
+    shape = picture.shape
+    coloured = len(shape) == 3 and shape[2] == 3
+    if picture.dtype != np.uint8 or 0 in shape or not (coloured or len(shape) == 2):
+        raise PictureError(
+            "A picture is an array of uint8 with shape (height, width, 3) or (height, width); got "
+            f"{picture.dtype} with shape {shape}."
+        )
+
+
+def _paper(height: int, width: int) -> Picture:
+    return np.full((height, width, 3), _PAPER, np.uint8)
+
+
+def _lay(canvas: Picture, picture: Picture, top: int, left: int) -> None:
+    height, width = picture.shape[:2]
+    rgb = picture if picture.ndim == 3 else picture[:, :, None]
+    canvas[top : top + height, left : left + width] = rgb
+
+
+def _swatch(canvas: Picture, colour: Colour, size: int, top: int, left: int) -> None:
+    edge = max(1, size // 16)
+    canvas[top : top + size, left : left + size] = _OUTLINE
+    canvas[top + edge : top + size - edge, left + edge : left + size - edge] = colour
+
+
+def _unwieldy(shape: tuple[int, int]) -> float:
+    """Of two sheets (height, width) the smaller and the more usual in aspect has less."""
+    return math.log(shape[0] * shape[1]) + abs(math.log(shape[1] / shape[0] / _USUAL_ASPECT))
+
+
+def _at_least(size: float) -> int:
+    return max(SMALLEST_TEXT, round(size))
+
+
+def _line(size: int) -> int:
+    """Height of a line of text."""
+    return round(1.5 * size)
+
+
+def _write(
+    canvas: Picture, text: str, size: int, top: int, left: int, width: int, align: float = 0.0
+) -> None:
+    """Write a line, no wider than ``width``; ``align`` from 0, at the left, to 1, at the right."""
+    ready, font = _setting(text, size)
+    ready = _shortened(ready, font, width)
+    if not ready:
+        return
+    line = Image.new("L", (width, _line(size)), _PAPER)
+    start = align * (width - font.getlength(ready))
+    ImageDraw.Draw(line).text((start, 1.1 * size), ready, fill=_INK, font=font, anchor="ls")
+    canvas[top : top + line.height, left : left + width] = np.asarray(line)[:, :, None]
+
+
+def _length(text: str, size: int) -> int:
+    """Width in pixels that a line takes."""
+    ready, font = _setting(text, size)
+    return math.ceil(font.getlength(ready))
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, or as much of its two ends as fits the width."""
+    if font.getlength(text) <= width:
+        return text
+    fits, too_long = -1, len(text)
+    while too_long - fits > 1:
+        kept = (fits + too_long) // 2
+        if font.getlength(_ends(text, kept)) <= width:
+            fits = kept
+        else:
+            too_long = kept
+    return _ends(text, fits) if fits >= 0 else ""
+
+
+def _ends(text: str, kept: int) -> str:
+    head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
+    return f"{head.rstrip()}{ELLIPSIS}{tail.lstrip()}"
+
+
+@functools.lru_cache(maxsize=1024)  # names and layers come again with every picture of a run
+def _setting(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """What is written for a text, and in which font."""
+    usual = _own_font(size)
+    # Neither line breaks nor halves of characters, which file names can hold.
+    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    plain = text.translate(_SIGNS)
+    if _has(usual, plain):
+        return plain, usual
+    for name in SYSTEM_FONTS:
+        font = _system_font(name, size)
+        if font is not None and _has(font, text + ELLIPSIS):
+            return text, font
+    letters = unicodedata.normalize("NFKD", plain)
+    letters = "".join(c for c in letters if not unicodedata.combining(c))
+    return "".join(c if _has(usual, c) else "?" for c in letters), usual
+
+
+def _has(font: ImageFont.FreeTypeFont, text: str) -> bool:
+    """Whether the font has all characters."""
+    missing = _form(font, _MISSING)
+    return all(c == " " or _form(font, c) != missing for c in set(text))
+
+
+def _form(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(character)
+    return mask.size, bytes(mask)
+
+
+@functools.lru_cache(maxsize=16)
+def _own_font(size: int) -> ImageFont.FreeTypeFont:
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # it is, of any size
+
+
+@functools.lru_cache(maxsize=64)
+def _system_font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:  # not on this machine
+        return None

@@ -1,0 +1,355 @@
+"""Pictures and words on one sheet: what lies where, whatever the font looks like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ImageFont
+
+from cnnviz import layout
+from cnnviz.errors import PictureError
+
+RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+
+
+def plain(height, width, colour=GREEN):
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def noise(height, width):
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def ink(area):
+    """Top, bottom, left and right of what is darker than paper; bottom and right are one past."""
+    dark = (area < 128).all(axis=2)
+    rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
+    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
+@pytest.fixture
+def without_system_fonts(monkeypatch):
+    monkeypatch.setattr(layout, "SYSTEM_FONTS", ())
+    layout._setting.cache_clear()
+    yield
+    layout._setting.cache_clear()
+
+
+# --- a strip -------------------------------------------------------------------------------------
+
+
+def test_pictures_stand_side_by_side_unchanged():
+    cells = [noise(200, 300), noise(200, 250), np.full((200, 260), 77, np.uint8)]
+
+    result = layout.strip(cells, ["one", "two", "grey"])
+
+    gap = (result.shape[1] - 810) // 2
+    assert 0 < gap <= 10
+    left = 0
+    for cell in cells:
+        width = cell.shape[1]
+        shown = result[:200, left : left + width]
+        assert (shown == (cell if cell.ndim == 3 else cell[:, :, None])).all()
+        assert (result[:200, left + width : left + width + gap] == 255).all()
+        left += width + gap
+
+
+def test_captions_stand_under_the_middle_of_their_pictures():
+    result = layout.strip([plain(200, 300), plain(200, 300)], ["mm", "conv5_3 512x14x14"])
+
+    gap = result.shape[1] - 600
+    for left in (0, 300 + gap):
+        _, _, first, last = ink(result[200:, left : left + 300])
+        assert abs((first + last) / 2 - 150) <= 2  # letters have a little space beside them
+    assert (result[200:, 300 : 300 + gap] == 255).all()
+
+
+def test_without_words_there_is_no_ink():
+    result = layout.strip([plain(60, 300)], [""])
+
+    assert (result[60:] == 255).all()
+
+
+def test_letters_grow_with_the_pictures():
+    """A strip twice as large is read from twice as far."""
+    heights = []
+    for factor in (1, 2, 4):
+        result = layout.strip([plain(300 * factor, 400 * factor)] * 4, ["HHH"] * 4)
+        top, bottom, *_ = ink(result[300 * factor :, : 400 * factor])
+        heights.append(bottom - top)
+
+    assert heights[0] >= 9  # the least that is read with ease
+    assert heights[1] == pytest.approx(2 * heights[0], abs=2)
+    assert heights[2] == pytest.approx(4 * heights[0], abs=4)
+
+
+def test_a_tiny_picture_stands_in_a_column_with_room_for_words():
+    cell = noise(32, 32)
+
+    result = layout.strip([cell, cell], ["stage1 16x32x32", "stage2 32x16x16"])
+
+    column = result.shape[1] // 2
+    assert column > 100
+    left = [i for i in range(column) if (result[:32, i : i + 32] == cell).all()]
+    assert len(left) == 1
+    assert abs(left[0] + 16 - column / 2) <= 5
+    *_, first, last = ink(result[32:, :column])
+    assert last - first > 80  # not shortened
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=1, max_size=80))
+def test_long_captions_keep_their_ends(text):
+    font = layout._own_font(16)
+
+    result = layout._shortened(text, font, 200)
+
+    assert font.getlength(result) <= 200
+    if result == text:
+        return
+    head, tail = result.split("…")
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert 0 <= len(head) - len(tail) <= 1
+    # one more letter would not have fitted
+    kept = len(head) + len(tail) + 1
+    longer = text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :]
+    assert font.getlength(longer) > 200
+
+
+def test_no_caption_runs_into_its_neighbour():
+    name = "features.7.a_very_long_branch_name.of_a_concatenation.expand3x3  512x14x14"
+    result = layout.strip([plain(100, 300)] * 2, [name, ""])
+
+    assert (result[100:, 300:] == 255).all()
+    _, _, first, last = ink(result[100:, :300])
+    assert last - first > 270  # as much as fits
+    shape = layout.strip([plain(100, 300)], ["14"])
+    # what stands at the end is the end of the text
+    *_, left, right = ink(shape[100:])
+    assert (result[100:, last - (right - left) : last] == shape[100:, left:right]).mean() > 0.95
+
+
+def test_no_room_no_words():
+    assert layout._shortened("abc", layout._own_font(16), 3) == ""
+
+
+@pytest.mark.parametrize(
+    ("cells", "captions", "problem"),
+    [
+        ([], [], "0 pictures and 0 captions"),
+        ([plain(4, 4)], ["a", "b"], "1 pictures and 2 captions"),
+        ([plain(4, 4), plain(5, 4)], ["a", "b"], "same height; got 4, 5"),
+        ([np.zeros((4, 4, 3))], ["a"], r"float64 with shape \(4, 4, 3\)"),
+        ([np.zeros((4, 4, 4), np.uint8)], ["a"], r"\(4, 4, 4\)"),
+        ([np.zeros((0, 4, 3), np.uint8)], ["a"], r"\(0, 4, 3\)"),
+    ],
+)
+def test_a_strip_says_what_is_wrong(cells, captions, problem):
+    with pytest.raises(PictureError, match=problem):
+        layout.strip(cells, captions)
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("512×14×14", "512x14x14"),
+        ("a–b", "a-b"),
+        ("first\nsecond\tthird\x00", "first second third "),
+        ("half \udc80 of a pair", "half   of a pair"),
+    ],
+)
+def test_signs_are_written_with_what_every_font_has(text, written):
+    cell = plain(50, 400)
+
+    assert (layout.strip([cell], [text]) == layout.strip([cell], [written])).all()
+
+
+@pytest.mark.usefixtures("without_system_fonts")
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("café (3): 7", "cafe (3): 7"),
+        ("Löwe, cafe\u0301", "Lowe, cafe"),
+        ("猫 (281): 37", "? (281): 37"),
+        ("🐱🐶", "??"),
+        ("עברית", "?????"),
+        ("\u200bzero width", "?zero width"),
+    ],
+)
+def test_what_no_font_has_is_plain_letters_or_a_question_mark(text, written):
+    cell = plain(50, 400)
+
+    result = layout.strip([cell], [text])
+
+    assert (result == layout.strip([cell], [written])).all()
+    ink(result[50:])  # something is written
+
+
+def test_a_font_of_the_system_writes_what_pillows_own_cannot(monkeypatch):
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 16)
+    except OSError:
+        pytest.skip("DejaVu Sans is not installed")
+    monkeypatch.setattr(layout, "SYSTEM_FONTS", ("no such font.ttf", "DejaVuSans.ttf"))
+    layout._setting.cache_clear()
+
+    text, font = layout._setting("Löwe", 16)
+    assert (text, font.getname()[0]) == ("Löwe", "DejaVu Sans")
+    plain_text, plain_font = layout._setting("Loewe", 16)
+    assert (plain_text, plain_font.getname()[0]) == ("Loewe", "Aileron")
+    layout._setting.cache_clear()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(exclude_categories=[]), max_size=12))
+def test_any_text_can_be_written(text):
+    cell = plain(20, 150)
+
+    result = layout.strip([cell], [text])
+
+    assert (result[:20, :150] == cell).all() or result.shape[1] > 150
+    assert result.shape == layout.strip([cell], ["a"]).shape
+
+
+# --- legends -------------------------------------------------------------------------------------
+
+
+def places(picture, colour):
+    rows, columns = np.nonzero((picture == colour).all(axis=2))
+    return rows, columns
+
+
+@pytest.mark.parametrize("shape", [(300, 500), (500, 300), (400, 400), (30, 40), (50, 900)])
+def test_a_legend_shows_every_colour_once_in_order(shape):
+    picture = noise(*shape)
+    picture[picture == 200] = 199  # none of the legend's own colours
+    entries = [(RED, "tabby, tabby cat (281): 37"), (GREEN, "lynx"), (BLUE, "other")]
+
+    result = layout.with_legend(picture, entries, "Classes")
+
+    assert (result[: shape[0], : shape[1]] == picture).all()
+    areas, corners = [], []
+    for colour, _ in entries:
+        rows, columns = places(result, colour)
+        areas.append(len(rows))
+        corners.append((rows[0], columns[0]))
+        assert rows.max() - rows.min() == columns.max() - columns.min()  # a square
+        assert len(rows) == (rows.max() - rows.min() + 1) ** 2
+        # its words stand right of it
+        *_, left, _ = ink(result[rows.min() : rows.max(), columns.max() + 3 :])
+        assert left < 2 * (rows.max() - rows.min())
+    assert len(set(areas)) == 1
+    assert areas[0] >= 100
+    assert corners == sorted(corners, key=lambda corner: (corner[1], corner[0]))
+
+
+def test_a_legend_stands_beside_what_is_high_and_below_what_is_wide():
+    entries = [(RED, "tabby"), (GREEN, "lynx")]
+
+    tall = layout.with_legend(plain(500, 300), entries)
+    wide = layout.with_legend(plain(300, 900), entries)
+
+    assert tall.shape[0] == 500
+    assert tall.shape[1] > 300
+    assert wide.shape[1] == 900
+    assert wide.shape[0] > 300
+
+
+def test_a_wide_picture_has_its_legend_in_columns():
+    entries = [((10 * i, 0, 200), f"class {i}") for i in range(12)]
+
+    result = layout.with_legend(plain(100, 1600), entries)
+
+    lefts = sorted({places(result, colour)[1].min() for colour, _ in entries})
+    assert len(lefts) > 2
+    assert result.shape[0] < 300
+    steps = np.diff(lefts)
+    assert steps.min() == steps.max()  # in equal steps
+
+
+def test_long_names_of_classes_keep_their_number():
+    name = "a name that goes on and on " * 20
+    short = layout.with_legend(plain(300, 900), [(RED, f"{name}(281): 37")])
+    other = layout.with_legend(plain(300, 900), [(RED, f"{name}(281): 38")])
+
+    assert short.shape == other.shape
+    assert short.shape[1] == 900
+    different = np.nonzero((short != other).any(axis=(0, 2)))[0]
+    assert len(different) > 0  # the last digit
+
+
+def test_a_legend_may_have_neither_title_nor_entries():
+    picture = plain(40, 60)
+
+    result = layout.with_legend(picture, [])
+
+    assert (result[:40, :60] == picture).all()
+    with pytest.raises(PictureError, match="uint8"):
+        layout.with_legend(np.zeros((4, 5)), [])
+
+
+# --- a scale of colours --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(300, 500), (40, 30), (300, 501)])
+def test_a_scale_goes_from_left_to_right_in_all_its_colours(shape):
+    colours = np.zeros((100, 3), np.uint8)
+    colours[:, 0] = np.arange(100) + 100  # red tells where on the scale a column is
+    picture = noise(*shape)
+
+    result = layout.with_scale(picture, colours, ["0", "1"])
+
+    assert (result[: shape[0], : shape[1]] == picture).all()
+    below = result[shape[0] :]
+    bar = (below[:, :, 0] >= 100) & (below[:, :, 1:] == 0).all(axis=2)
+    rows, columns = np.nonzero(bar)
+    assert bar[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
+    reds = below[rows.min(), columns.min() : columns.max() + 1, 0].astype(int)
+    width = len(reds)
+    expected = 100 + ((np.arange(width) + 0.5) / width * 100).astype(int)
+    assert (reds == expected).all()
+    assert columns.min() == result.shape[1] - 1 - columns.max()  # as far from both sides
+
+
+def test_labels_stand_under_their_values():
+    colours = np.full((9, 3), 200, np.uint8)
+
+    result = layout.with_scale(plain(300, 500), colours, ["H", "H", "H"], "")
+
+    bar = np.nonzero((result[300:] == 200).all(axis=2))
+    first, last, foot = bar[1].min(), bar[1].max() + 1, 300 + bar[0].max() + 1
+    dark = (result[foot:] < 128).all(axis=2).any(axis=0)
+    strokes = np.flatnonzero(np.diff(dark.astype(int))) + 1  # where they begin and end
+    assert abs(strokes[0] - first) <= 3  # the first begins where the bar begins
+    assert abs(strokes[-1] - last) <= 3  # the last ends where it ends
+    middle = [edge for edge in strokes if first + 50 < edge < last - 50]
+    assert abs((middle[0] + middle[-1]) / 2 - (first + last) / 2) <= 2
+
+
+def test_a_title_stands_above_the_scale():
+    colours = np.full((9, 3), 200, np.uint8)
+    picture = plain(300, 500)
+
+    bare = layout.with_scale(picture, colours, ["", ""])
+    titled = layout.with_scale(picture, colours, ["", ""], "probability")
+
+    more = titled.shape[0] - bare.shape[0]
+    assert more > 0
+    scale = np.nonzero((titled[300:] == 200).all(axis=2))[0].min()
+    top, bottom, *_ = ink(titled[300:])
+    assert 0 < top < bottom <= scale
+
+
+def test_a_scale_says_what_is_wrong():
+    with pytest.raises(PictureError, match=r"\(4, 2\) and 2 labels"):
+        layout.with_scale(plain(4, 4), np.zeros((4, 2), np.uint8), ["0", "1"])
+    with pytest.raises(PictureError, match=r"\(4, 3\) and 1 labels"):
+        layout.with_scale(plain(4, 4), np.zeros((4, 3), np.uint8), ["0"])
+    with pytest.raises(PictureError, match="uint8"):
+        layout.with_scale(np.zeros((4, 5)), np.zeros((4, 3), np.uint8), ["0", "1"])
