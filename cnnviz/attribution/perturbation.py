@@ -1,0 +1,324 @@
+"""Methods that cover parts of the picture and watch the target's probability.
+
+They need no gradient, only what the network answers, and so see what it does, not what it would do
+for an infinitely small change. What is covered is what the network sees: its input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.attribution.methods import (
+    Attribution,
+    Drawing,
+    Evidence,
+    Float32,
+    Method,
+    Passes,
+    option,
+)
+from cnnviz.errors import UsageError
+from cnnviz.network import Layer
+from cnnviz.preprocessing import InputSpec
+
+Float64 = npt.NDArray[np.float64]
+
+#: What covers a place: a pixel value in [0, 1], or None for the mean that normalisation subtracts.
+FILLS: dict[str, float | None] = {"grey": 0.5, "mean": None, "black": 0.0, "white": 1.0}
+_FILL_HELP = "what covers the picture: grey (0.5), the network's mean, black or white"
+
+# What a logit may change by because float32 is rounded, and more than that.
+_ROUNDING = 1e-4
+
+
+@dataclass(frozen=True)
+class Occlusion(Method):
+    """Occlusion (Zeiler & Fergus 2014, section 4.2 and fig. 7): three maps, (N, gh, gw).
+
+    A square window is moved over the network's input and covers it; the softmax probability p of
+    the target is noted for each place (fig. 7d), and which class is highest (fig. 7e).
+
+    - ``occlusion``: how much of the probability goes when a place is covered, max(0, p(x) -
+      p(covered)), from 0 to 1: high where the target is. Zero where covering changes the target's
+      logit by no more than float32 does.
+    - ``occlusion_probability``: p(covered) itself, from 0 to 1, as the paper shows it: *low* where
+      the target is, and above p(x) where something else was in the way.
+    - ``occlusion_classes``: the index of the highest class.
+
+    A map has a value for each place of the window. The places are ⌈side / stride⌉ each way, as far
+    from one another as evenly covers the side; a window lies with its middle on its value's, to
+    half a pixel, and ends where the picture ends. So a window on the border covers less than one
+    in the middle: at the default stride three quarters each way.
+
+    A place that is covered alone says nothing about evidence that is there twice: with one of two
+    cats covered, the other is still a cat. A window is an edge that was not in the picture, and no
+    network was trained on such pictures.
+
+    The facts, for each picture: ``probability``, p(x); ``largest_drop``, the highest value of
+    ``occlusion``; ``window`` and ``stride``, in pixels of the network's input; ``grid``, [gh, gw];
+    ``counts``, at how many places each class was the highest, {index: places}, most first, the
+    index as text.
+    """
+
+    name = "occlusion"
+    title = "occlusion"
+    paper = "Zeiler & Fergus 2014, section 4.2"
+    formula = "max(0, p(x) − p(x with the window there))"
+    drawing = "heat"
+    cost = "a forward pass a place of the window: 196 by default"
+
+    window: int = option(
+        0, "its side, in pixels of the network's input; 0: a seventh of the shorter side", least=0
+    )
+    stride: int = option(0, "pixels from one place to the next; 0: half the window", least=0)
+    fill: str = option("grey", _FILL_HELP, choices=tuple(FILLS))
+
+    @property
+    def probability_key(self) -> str:
+        """The name of the map of probabilities."""
+        return f"{self.key}_probability"
+
+    @property
+    def classes_key(self) -> str:
+        """The name of the map of classes."""
+        return f"{self.key}_classes"
+
+    @property
+    def drawings(self) -> Mapping[str, Drawing]:
+        """All three."""
+        return {self.key: "heat", self.probability_key: "probability", self.classes_key: "classes"}
+
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
+        """One a place."""
+        rows, columns = self.grid(*input_shape[1:])
+        return Passes(forwards=len(rows) * len(columns))
+
+    def sizes(self, height: int, width: int) -> tuple[int, int]:
+        """The window's side and the stride in an input of this size, in pixels.
+
+        Raises:
+            UsageError: the window does not fit into the input.
+        """
+        shorter = min(height, width)
+        window = self.window or max(1, round(shorter / 7))
+        if window > shorter:
+            raise UsageError(
+                f"A window of {window} pixels covers all that the network sees, {height}×{width} "
+                "pixels. Try --option window=0."
+            )
+        return window, self.stride or max(1, window // 2)
+
+    def grid(self, height: int, width: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Where windows begin and end in an input of this size: its rows, its columns."""
+        window, stride = self.sizes(height, width)
+        return _places(height, window, stride), _places(width, window, stride)
+
+    def attribute(self, evidence: Evidence) -> Float32:
+        """How much of the probability goes."""
+        return self.explain(evidence).maps[self.key]
+
+    def explain(self, evidence: Evidence) -> Attribution:
+        """All three maps, and the facts."""
+        height, width = evidence.inputs.shape[2:]
+        window, stride = self.sizes(height, width)
+        rows, columns = self.grid(height, width)
+        shape = (len(evidence.inputs), len(rows), len(columns))
+        drops, probabilities, classes = (np.empty(shape, np.float32) for _ in range(3))
+        facts: list[dict[str, Any]] = []
+        for index, target in enumerate(evidence.targets):
+            logits = evidence.ask.logits(self._covered(evidence.inputs[index], evidence.spec))
+            highest = logits.argmax(axis=1)
+            before = float(_probability(evidence.logits[index], int(target)))
+            after = _probability(logits, int(target))
+            drop = np.where(np.abs(before - after) <= _rounding(before), 0.0, before - after)
+            drops[index] = np.maximum(drop, 0).reshape(shape[1:])
+            probabilities[index] = after.reshape(shape[1:])
+            classes[index] = highest.reshape(shape[1:])
+            facts.append(
+                {
+                    "probability": before,
+                    "largest_drop": float(drops[index].max()),
+                    "window": window,
+                    "stride": stride,
+                    "grid": list(shape[1:]),
+                    "counts": _counts(highest),
+                }
+            )
+        return Attribution(
+            {self.key: drops, self.probability_key: probabilities, self.classes_key: classes},
+            {name: [own[name] for own in facts] for name in facts[0]} if facts else {},
+        )
+
+    def _covered(self, picture: Float32, spec: InputSpec) -> Iterator[Float32]:
+        """The picture with the window at each place, row by row."""
+        rows, columns = self.grid(*picture.shape[1:])
+        fill = _filling(self.fill, spec)
+        for top, bottom in rows:
+            for left, right in columns:
+                covered = picture.copy()
+                covered[:, top:bottom, left:right] = fill
+                yield covered
+
+
+@dataclass(frozen=True)
+class Rise(Method):
+    """RISE (Petsiuk et al. 2018): (N, H, W), at least 0, at the size of the network's input.
+
+    The picture is seen through many random masks, each a coarse grid of open and closed cells,
+    enlarged, softened and shifted (section 3.2): M, from 0 to 1. What shows the target often lies
+    where it is recognised. Eq. 6 estimates the target's expected probability f where a pixel λ is
+    seen, S(λ) = 1 / (p · N) Σ_i f(x ⊙ M_i) M_i(λ), with p the part of the cells that is open.
+
+    - ``rise``: what seeing the pixel adds to the expected probability, max(0, S(λ) - E[f]),
+      estimated as 1 / (p · (N - 1)) Σ_i (f_i - mean f) M_i(λ).
+    - ``rise_probability``: S(λ) of eq. 6. Not drawn, but there among the arrays.
+
+    Where we differ: the paper draws S. That orders pixels in the same way, but is E[f] where a
+    pixel does not matter, and has the masks' own unevenness on it, some per cent of E[f]; both go
+    with the mean. S may come out above 1. The cells are ⌈H / cells⌉ × ⌈W / cells⌉ pixels (the
+    paper rounds down, and then masks may end before the picture does). The masks lie on the
+    normalised input, as in the authors' code, so that closed cells show the mean; choose another
+    ``fill`` otherwise.
+
+    The masks come from a generator made anew for each picture: the same picture has the same map
+    in any company. The facts, for each picture: ``mean_probability``, the mean f; ``highest``, of
+    ``rise``; ``standard_error``, of its values, the root of the mean square over the pixels. Where
+    ``highest`` is not many times that, the map shows chance: take more masks. (A quarter of the
+    error takes sixteen times as many.)
+    """
+
+    name = "rise"
+    title = "RISE"
+    paper = "Petsiuk et al. 2018, eq. 6"
+    formula = "max(0, 1/(p·N) Σ_i (f(x ⊙ M_i) − mean f) · M_i)"
+    drawing = "heat"
+    cost = "a forward pass a mask: 1,000 by default; the paper takes 4,000 for VGG-16"
+
+    masks: int = option(1000, "how many", least=2)
+    cells: int = option(7, "of the masks' grid, each way", least=1)
+    open: float = option(0.5, "probability that a cell is open", least=0.01, most=0.99)
+    seed: int = option(0, "of the masks", least=0, most=2**32 - 1)
+    fill: str = option("mean", _FILL_HELP, choices=tuple(FILLS))
+
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
+        """One a mask."""
+        self._check(*input_shape[1:])
+        return Passes(forwards=self.masks)
+
+    def attribute(self, evidence: Evidence) -> Float32:
+        """What seeing each pixel adds."""
+        return self.explain(evidence).maps[self.key]
+
+    def explain(self, evidence: Evidence) -> Attribution:
+        """Both maps, and the facts."""
+        self._check(*evidence.inputs.shape[2:])
+        found = [
+            self._of_one(evidence, picture, int(target))
+            for picture, target in zip(evidence.inputs, evidence.targets)
+        ]
+        maps, facts = zip(*found)
+        return Attribution(
+            {key: np.stack([own[key] for own in maps]) for key in maps[0]},
+            {name: [own[name] for own in facts] for name in facts[0]},
+        )
+
+    def _of_one(
+        self, evidence: Evidence, picture: Float32, target: int
+    ) -> tuple[dict[str, Float32], dict[str, float]]:
+        """One picture's maps and facts."""
+        shape = (picture.shape[1], picture.shape[2])
+        fill = _filling(self.fill, evidence.spec)
+        # The masks are made twice rather than kept: a thousand would take 200 MB.
+        logits = evidence.ask.logits(
+            (mask * picture + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
+        )
+        scores = _probability(logits, target)
+        mean = float(scores.mean())
+        above = scores - mean
+        if np.abs(above).max() <= _rounding(mean):
+            above[:] = 0
+        open_sum, total, squares = (np.zeros(shape) for _ in range(3))
+        for mask, own in zip(self.drawn(*shape), above):
+            # Without its mean, which changes no sum, for all of `above` sum to zero.
+            part = own * (mask - self.open)
+            open_sum += mask
+            total += part
+            squares += part * part
+        added = total / (self.masks - 1) / self.open
+        variance = (squares - total * total / self.masks) / (self.masks - 1) / self.masks
+        error = math.sqrt(float(np.maximum(variance, 0).mean())) / self.open
+        seen = (total + mean * open_sum) / self.masks / self.open
+        heat = np.maximum(added, 0).astype(np.float32)
+        return (
+            {self.key: heat, f"{self.key}_probability": seen.astype(np.float32)},
+            {
+                "mean_probability": mean,
+                "highest": float(heat.max()),
+                "standard_error": error,
+            },
+        )
+
+    def drawn(self, height: int, width: int) -> Iterator[Float32]:
+        """The masks for an input of this size, one at a time: (height, width), from 0 to 1."""
+        random = np.random.RandomState(self.seed)
+        tall, wide = (math.ceil(side / self.cells) for side in (height, width))
+        size = ((self.cells + 1) * wide, (self.cells + 1) * tall)  # OpenCV's order
+        for _ in range(self.masks):
+            grid = (random.random_sample((self.cells, self.cells)) < self.open).astype(np.float32)
+            top, left = random.randint(tall + 1), random.randint(wide + 1)
+            enlarged = cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR)
+            yield enlarged.reshape(size[::-1])[top : top + height, left : left + width]
+
+    def _check(self, height: int, width: int) -> None:
+        """Refuse cells smaller than a pixel."""
+        if self.cells > min(height, width):
+            raise UsageError(
+                f"A grid of {self.cells}×{self.cells} cells is finer than the {height}×{width} "
+                "pixels that the network sees; 7 is the paper's."
+            )
+
+
+def _places(side: int, window: int, stride: int) -> list[tuple[int, int]]:
+    """Where a window begins and ends along a side, evenly from end to end."""
+    count = math.ceil(side / stride)
+    places = []
+    for index in range(count):
+        middle = (index + 0.5) * side / count
+        first = math.floor(middle - window / 2 + 0.5)
+        places.append((max(0, first), min(side, first + window)))
+    return places
+
+
+def _filling(fill: str, spec: InputSpec) -> Float32:
+    """What the network is fed in covered places, (C, 1, 1)."""
+    value = FILLS[fill]
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    filling = np.zeros_like(mean) if value is None else (value - mean) / std
+    return filling.astype(np.float32)[:, None, None]
+
+
+def _probability(logits: Float32, target: int) -> Float64:
+    """The softmax probability of one class, from logits (..., K)."""
+    values = logits.astype(np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    probability: Float64 = powers[..., target] / powers.sum(axis=-1)
+    return probability
+
+
+def _rounding(probability: float) -> float:
+    """How far a probability may be off because logits are rounded: ∂p/∂y = p (1 - p)."""
+    return _ROUNDING * probability * (1 - probability)
+
+
+def _counts(classes: npt.NDArray[np.integer[Any]]) -> dict[str, int]:
+    """How often each class is there, most first; of equals the lower class."""
+    found, counts = np.unique(classes, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {str(found[place]): int(counts[place]) for place in order}  # JSON's keys are text
