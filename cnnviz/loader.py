@@ -3,71 +3,241 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Optional, Protocol
 
 from cnnviz.attribution import Method
-from cnnviz.explainer import Explainer
-from cnnviz.models import catalog
+from cnnviz.errors import UsageError
+from cnnviz.explainer import Explainer, choose_layers
+from cnnviz.models import catalog, store
+from cnnviz.models.card import Card, find_card
+from cnnviz.models.catalog import WeightsInfo
+from cnnviz.models.exported import ExportedModel, check_scale
+from cnnviz.models.labels import read_labels
 from cnnviz.network import Architecture, Network
 from cnnviz.network.runtime import context, parse_device
+from cnnviz.preprocessing import InputSpec
+
+Notify = Optional[Callable[[str], None]]
+
+
+class Model(Protocol):
+    """A network that was found: of the catalogue, or exported. Each step is done when asked for."""
+
+    card: Card
+    name: str
+    labels: tuple[str, ...]  #: empty if the classes have no names
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the network is fed."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network without its weights."""
+
+    def digest_ahead(self) -> None:
+        """Begin in the background with the digest of weights that are on this machine."""
+
+    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights."""
+
+
+class CatalogModel:
+    """A network of the catalogue."""
+
+    def __init__(self, card: Card, *, notify: Notify = None) -> None:
+        """Look it up; MXNet is not needed yet.
+
+        Raises:
+            UsageError: there is no such network, or the card says what does not suit it.
+        """
+        entry = catalog.get(card.model)
+        if card.head is not None:
+            raise UsageError(
+                f"{entry.name} has one output; --head is for exported networks with several."
+            )
+        check_scale(card.mean, card.std)
+        self.card = card
+        self.name = card.name or entry.name
+        self.labels = catalog.labels(entry) if card.labels is None else card.labels
+        self.spec = InputSpec(
+            *(card.input_size or (entry.input.height, entry.input.width)),
+            card.mean or entry.input.mean,
+            card.std or entry.input.std,
+        )
+        if len(self.spec.mean) != len(entry.input.mean):
+            raise UsageError(
+                f"{entry.name} takes colour pictures: give three numbers each for mean and std."
+            )
+        self._entry = entry
+        self._notify = notify
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+        return len(self.labels)
+
+    @cached_property
+    def _block(self) -> Any:
+        return catalog.build_block(self._entry, self.classes)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The network without its weights.
+
+        Raises:
+            UsageError: it does not take pictures of the size asked for.
+        """
+        architecture = Architecture.from_block(self._block, self.spec.shape)
+        usual = self._entry.input.shape
+        if self.spec.shape != usual:
+            shapes = Architecture.from_block(self._block, usual).parameter_shapes
+            if shapes != architecture.parameter_shapes:
+                raise UsageError(
+                    f"{self._entry.name} takes only pictures of {usual[1]}x{usual[2]}: its dense "
+                    "layers are made for these. Leave out --input-size."
+                )
+        return architecture
+
+    def digest_ahead(self) -> None:
+        """See :func:`cnnviz.models.store.digest_ahead`."""
+        store.digest_ahead(self._entry.name, self.card.weights)
+
+    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights, which may be downloaded.
+
+        Raises:
+            WeightsError: the weights cannot be had or read, or belong to another network.
+            DeviceError: there is no such device.
+        """
+        architecture = self.architecture
+        found = catalog.load_weights(
+            self._block,
+            self._entry,
+            self.card.weights,
+            classes=self.classes,
+            progress=progress,
+            notify=self._notify,
+        )
+        return Network.with_parameters_of(self._block, architecture, device), found
+
+
+def find_model(card: Card, *, needs_weights: bool = True, notify: Notify = None) -> Model:
+    """The network that a card speaks of. Cheap: MXNet is not needed yet.
+
+    Args:
+        card: what is known of it, see :func:`cnnviz.models.card.find_card`.
+        needs_weights: whether it is an error if an exported network has none beside it.
+        notify: called with a sentence when something is assumed, or there is something to wait for.
+
+    Raises:
+        UsageError: there is no such network, or what the card says does not suit it.
+        NetworkError: a symbol file cannot be used.
+        WeightsError: an exported network has no parameters beside it.
+    """
+    if card.model in catalog.names():
+        return CatalogModel(card, notify=notify)
+    return ExportedModel(card, needs_weights=needs_weights, notify=notify)
+
+
+def load_model(
+    model: Model,
+    *,
+    ctx: str = "cpu",
+    layer: str | Sequence[str] | None = None,
+    methods: Sequence[Method] | None = None,
+    resize: str | None = None,
+    progress: bool = True,
+) -> Explainer:
+    """Load a network's weights and make it ready to explain.
+
+    Whatever can be known to be wrong without weights is told before they are looked for. The
+    arguments are those of :func:`load_explainer`.
+    """
+    device = parse_device(ctx)
+    context(device)
+    layer = layer or model.card.layer
+    choose_layers(model.architecture, layer)
+    network, weights = model.load(str(device), progress=progress)
+    return Explainer(
+        network,
+        model.spec,
+        model.labels,
+        layer=layer,
+        methods=methods,
+        resize=resize or model.card.resize or "stretch",
+        name=model.name,
+        weights=weights,
+    )
 
 
 def load_explainer(
     model: str = "vgg16",
     *,
     weights: str | Path | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | str | Path | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    head: str | None = None,
     ctx: str = "cpu",
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     methods: Sequence[Method] | None = None,
-    resize: str = "stretch",
+    resize: str | None = None,
     progress: bool = True,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify = None,
 ) -> Explainer:
-    """Build a network of the catalogue, load its weights and make it ready to explain.
+    """Find a network, load its weights and make it ready to explain.
 
-    Whatever can be known to be wrong without weights is told before they are looked for.
+    What is given here wins over a card, and the card over what the network says of itself. Whatever
+    can be known to be wrong without weights is told before they are looked for.
 
     Args:
-        model: a name that ``cnnviz models`` lists.
-        weights: a file; None for the network's own, found or downloaded.
-        labels: class names, as many as the weights have outputs; None for the network's own.
+        model: a name that ``cnnviz models`` lists; the symbol file of an exported network; a card
+            (:mod:`cnnviz.models.card`), or a folder with one in it.
+        weights: a file; None for the network's own: found or downloaded, or, for a symbol, beside
+            it.
+        labels: class names, as many as the weights have outputs, or a file with one a line; None
+            for the network's own. An exported network's classes have none of their own.
+        input_size: in pixels, (height, width) or one number for both.
+        mean: of pixels in [0, 1], one value a channel: three, or one for a grey network.
+        std: likewise.
+        head: which output, or inner node, of an exported network gives the logits.
         ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
-        layer: the target layer's name; None for the network's default.
+        layer: the target layer's name, or several; None for the network's default.
         methods: what to attribute with, see :func:`choose_methods`.
-        resize: ``stretch`` or ``crop``.
+        resize: ``stretch`` (the default) or ``crop``.
         progress: whether a download may show a bar.
-        notify: called with a sentence when there is something to wait for.
+        notify: called with a sentence when something is assumed, or there is something to wait for.
 
     Raises:
-        UsageError: there is no such network, layer or device name.
+        UsageError: there is no such network, layer, head or device name; a card is wrong; the
+            size of an exported network's pictures is not known.
+        NetworkError: a symbol file cannot be used.
         DeviceError: the device cannot be used.
         WeightsError: the weights cannot be had or read, or belong to another network.
     """
-    entry = catalog.get(model)
-    names = catalog.labels(entry) if labels is None else tuple(labels)
-    device = parse_device(ctx)
-    context(device)
-    block = catalog.build_block(entry, len(names))
-    architecture = Architecture.from_block(block, entry.input.shape)
-    if layer is not None:
-        architecture.layer(layer)
-    found = catalog.load_weights(
-        block,
-        entry,
-        None if weights is None else Path(weights),
-        classes=len(names),
-        progress=progress,
-        notify=notify,
+    if isinstance(labels, (str, Path)):
+        labels = read_labels(Path(labels))
+    card = find_card(model).updated(
+        weights=None if weights is None else Path(weights),
+        labels=None if labels is None else tuple(labels),
+        input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        head=head,
     )
-    network = Network.with_parameters_of(block, architecture, str(device))
-    return Explainer(
-        network,
-        entry.input,
-        names,
+    return load_model(
+        find_model(card, notify=notify),
+        ctx=ctx,
         layer=layer,
         methods=methods,
         resize=resize,
-        entry=entry,
-        weights=found,
+        progress=progress,
     )

@@ -6,22 +6,24 @@ import json
 
 import click
 
+from cnnviz.cli.options import ModelOptions, model_argument
+
 
 @click.command(name="layers")
-@click.argument("model", metavar="MODEL")
+@model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
-def command(model: str, as_json: bool) -> None:
+def command(model: ModelOptions, as_json: bool) -> None:
     """List a network's layers: name, kind and output shape.
 
     The arrow marks the layer that is explained by default; `explain --layer` takes any that still
-    has height and width. Needs no weights.
+    has height and width, and `explain --layer stages` the stages and the default. Needs no weights.
+    MODEL is what `explain --model` takes.
     """
-    from cnnviz.models import catalog
-    from cnnviz.network import Architecture
+    from cnnviz.loader import find_model
     from cnnviz.network.architecture import shape_text
 
-    entry = catalog.get(model)
-    architecture = Architecture.from_block(catalog.build_block(entry), entry.input.shape)
+    architecture = find_model(model.card(), needs_weights=False).architecture
+    stages = architecture.stages()
     default = architecture.default_layer
     if as_json:
         records = [
@@ -31,13 +33,19 @@ def command(model: str, as_json: bool) -> None:
                 "shape": list(layer.shape),
                 "spatial": layer.is_spatial,
                 "default": layer is default,
+                "stage": layer in stages,
             }
             for layer in architecture.layers
         ]
         click.echo(json.dumps(records, indent=2))
         return
     rows = [
-        (layer.name, layer.kind, shape_text(layer.shape), "<- default" if layer is default else "")
+        (
+            layer.name,
+            layer.kind,
+            shape_text(layer.shape),
+            "<- default" if layer is default else "stage" if layer in stages else "",
+        )
         for layer in architecture.layers
     ]
     widths = [max(map(len, column)) for column in zip(*rows)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from cnnviz.models.card import Card
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -85,6 +89,48 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(text)
 
 
+class InputSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Height and width of a network's pictures."""
+
+    name = "size"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How the value is written in the help."""
+        return "N|HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """(height, width)."""
+        from cnnviz.models.card import parse_size
+
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(f"'{value}' is no size: wanted is {error}.", param, ctx)
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number for each channel of a network's input."""
+
+    name = "numbers"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How the value is written in the help."""
+        return "R,G,B"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """One number or three."""
+        from cnnviz.models.card import parse_numbers
+
+        try:
+            return parse_numbers(str(value))
+        except ValueError as error:
+            self.fail(f"'{value}' does not do: wanted are {error}.", param, ctx)
+
+
 def _numpy_too(_ctx: click.Context, _parameter: click.Parameter, threads: int | None) -> int | None:
     """Give NumPy's matrix products the same number of threads.
 
@@ -95,49 +141,118 @@ def _numpy_too(_ctx: click.Context, _parameter: click.Parameter, threads: int | 
     return threads
 
 
-def model_options(function: Function) -> Function:
-    """``--model`` and what belongs to it."""
-    for option in reversed(
-        (
-            click.option(
-                "--model",
-                "-m",
-                default="vgg16",
-                show_default=True,
-                metavar="NAME",
-                help="The network; `cnnviz models` lists them. `demo` needs no download.",
-            ),
-            click.option(
-                "--weights",
-                type=click.Path(),
-                metavar="FILE",
-                help="Its weights: .params, .safetensors or .pth. Without it they are looked for "
-                "in MXNet's cache and downloaded.",
-            ),
-            click.option(
-                "--labels",
-                type=click.Path(),
-                metavar="FILE",
-                help="The names of its classes, one a line. Without it ImageNet's.",
-            ),
-            click.option(
-                "--ctx",
-                default="cpu",
-                show_default=True,
-                metavar="DEVICE",
-                help="Where to compute: cpu, gpu, gpu:N or gpu(N).",
-            ),
-            click.option(
-                "--threads",
-                type=click.IntRange(min=1),
-                metavar="N",
-                is_eager=True,
-                callback=_numpy_too,
-                help="Processor threads for the network; 1 has reading and writing wait for it "
-                "too. Without it what OMP_NUM_THREADS says, else all cores that this process may "
-                "use.",
-            ),
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the command line says about the network. None: nothing was said."""
+
+    model: str
+    weights: Path | None = None
+    labels: Path | None = None
+    input_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    head: str | None = None
+    ctx: str = "cpu"
+    threads: int | None = None
+
+    def card(self) -> Card:
+        """All that is known of the network: what stands here, over the card if there is one.
+
+        Raises:
+            UsageError: there is no such network, or a card or the class names cannot be read.
+        """
+        from cnnviz.models.card import find_card
+        from cnnviz.models.labels import read_labels
+
+        return find_card(self.model).updated(
+            weights=self.weights,
+            labels=None if self.labels is None else read_labels(self.labels),
+            input_size=self.input_size,
+            mean=self.mean,
+            std=self.std,
+            head=self.head,
         )
-    ):
-        function = option(function)
-    return function
+
+
+_MODEL = click.option(
+    "--model",
+    "-m",
+    default="vgg16",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="The network: a name that `cnnviz models` lists (`demo` needs no download); an exported "
+    "network's net-symbol.json; or a card, cnnviz.yaml, or its folder.",
+)
+_NETWORK = (
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Its weights: .params, .safetensors or .pth. Without it they are looked for in "
+        "MXNet's cache and downloaded; a symbol's lie beside it.",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The names of its classes, one a line. Without it ImageNet's for networks of the "
+        "list; an exported network's classes are then numbers.",
+    ),
+    click.option(
+        "--input-size",
+        type=InputSize(),
+        help="Pixels of its pictures, height by width, if not its own.",
+    ),
+    click.option(
+        "--mean",
+        type=Numbers(),
+        help="Mean of pixels from 0 to 1 in its training; one number if it takes grey pictures.",
+    ),
+    click.option("--std", type=Numbers(), help="Their standard deviation."),
+    click.option(
+        "--head",
+        metavar="NAME",
+        help="Which output, or inner node, of an exported network gives its logits.",
+    ),
+)
+_MACHINE = (
+    click.option(
+        "--ctx",
+        default="cpu",
+        show_default=True,
+        metavar="DEVICE",
+        help="Where to compute: cpu, gpu, gpu:N or gpu(N).",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        is_eager=True,
+        callback=_numpy_too,
+        help="Processor threads for the network; 1 has reading and writing wait for it too. "
+        "Without it what OMP_NUM_THREADS says, else all cores that this process may use.",
+    ),
+)
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--model`` and what belongs to it, handed on as ``model``, a :class:`ModelOptions`."""
+    return _packed(function, (_MODEL, *_NETWORK, *_MACHINE))
+
+
+def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A network as an argument, with the options that say more of it, for what runs nothing."""
+    return _packed(function, (click.argument("model", metavar="MODEL"), *_NETWORK))
+
+
+def _packed(
+    function: Callable[..., Any], parameters: Sequence[Callable[..., Any]]
+) -> Callable[..., Any]:
+    @functools.wraps(function)  # it takes along the options that stand below
+    def call(**given: Any) -> Any:
+        names = [field.name for field in fields(ModelOptions) if field.name in given]
+        return function(model=ModelOptions(**{name: given.pop(name) for name in names}), **given)
+
+    for parameter in reversed(parameters):
+        call = parameter(call)
+    return call

@@ -1,0 +1,560 @@
+"""Networks that users exported: a symbol file (JSON) and a parameter file beside it.
+
+As ``HybridBlock.export``, ``Module.save_checkpoint`` and ``mx.model.save_checkpoint`` write them:
+``net-symbol.json`` and ``net-0000.params``. Layers go by the names of the symbol's nodes.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnviz.errors import NetworkError, UsageError, WeightsError
+from cnnviz.models.card import Card
+from cnnviz.models.catalog import WeightsInfo
+from cnnviz.network import Architecture, Network
+from cnnviz.network.architecture import DATA, shape_text
+from cnnviz.network.graph import Entry, Graph, Node, for_inference
+from cnnviz.network.runtime import first_line, import_mxnet
+from cnnviz.preprocessing import InputSpec
+
+Notify = Optional[Callable[[str], None]]
+Shape = tuple[int, ...]
+
+#: Operators that run code of the user's process, follow an address that stands in the file, or read
+#: files: a network that somebody sent must not.
+_FOREIGN = {
+    "Custom",
+    "_CachedOp",
+    "_CachedOpThreadSafe",
+    "_CustomFunction",
+    "_NDArray",
+    "_Native",
+    "_cvimread",
+    "_npi_Custom",
+    "_npi_cvimread",
+}
+_QUANTIZED = re.compile(r"_contrib_(quantize|dequantize|requantize)|_sg_mkldnn_")
+
+#: From which input on an operator's inputs are parameters.
+_FIRST_PARAMETER = {
+    "BatchNorm": 1,
+    "BatchNorm_v1": 1,
+    "Convolution": 1,
+    "Convolution_v1": 1,
+    "Deconvolution": 1,
+    "Embedding": 1,
+    "FullyConnected": 1,
+    "GroupNorm": 1,
+    "InstanceNorm": 1,
+    "LayerNorm": 1,
+    "LeakyReLU": 1,
+    "_contrib_SyncBatchNorm": 1,
+}
+#: What may stand before the first convolution without changing the number of channels.
+_BEFORE_CONVOLUTION = {
+    "Activation",
+    "BatchNorm",
+    "Cast",
+    "LeakyReLU",
+    "_copy",
+    "_div_scalar",
+    "_minus_scalar",
+    "_mul_scalar",
+    "_plus_scalar",
+    "_rdiv_scalar",
+    "_rminus_scalar",
+    "amp_cast",
+    "broadcast_add",
+    "broadcast_div",
+    "broadcast_mul",
+    "broadcast_sub",
+    "clip",
+}
+_SHAPE = "__shape__"
+
+
+class ExportedModel:
+    """An exported network that was found; tracing and loading come later.
+
+    Attributes:
+        name: what it is called.
+        labels: the names of its classes; empty if they have none.
+        weights: its parameter file, or None.
+    """
+
+    def __init__(self, card: Card, *, needs_weights: bool = True, notify: Notify = None) -> None:
+        """Read the symbol and look for the parameters; MXNet is not needed yet.
+
+        Args:
+            card: whose model is a symbol file.
+            needs_weights: whether it is an error if there are none.
+            notify: called with a sentence whenever something is assumed.
+
+        Raises:
+            UsageError: mean and std cannot be right.
+            NetworkError: the file is no symbol, or has operators that are not run.
+            WeightsError: there are no parameters beside the symbol, and none were given.
+        """
+        self.card = card
+        self.symbol = Path(card.model)
+        self.name = card.name or _prefix(self.symbol)
+        self.labels = card.labels or ()
+        self._notify = notify or (lambda _text: None)
+        self._text = read_symbol(self.symbol)
+        check_scale(card.mean, card.std)
+        if (card.mean is None) != (card.std is None):
+            missing = "std" if card.std is None else "mean"
+            raise UsageError(f"Mean and std belong together; no {missing} was given.")
+        self.weights, self._source = self._find_weights(needs_weights)
+
+    def _find_weights(self, needed: bool) -> tuple[Path | None, str]:
+        if self.card.weights is not None:
+            return self.card.weights, "file given by the user"
+        found = weights_beside(self.symbol)
+        if not found:
+            if not needed:
+                return None, ""
+            raise WeightsError(
+                f"There are no parameters beside {self.symbol} "
+                f"({_prefix(self.symbol)}-NNNN.params): give them with --weights."
+            )
+        if len(found) > 1:
+            self._notify(
+                f"{len(found)} parameter files lie beside {self.symbol}; the last is taken: "
+                f"{found[-1].name}. --weights names another."
+            )
+        return found[-1], "beside the symbol"
+
+    @property
+    def spec(self) -> InputSpec:
+        """What is fed: from the card, else from the symbol, else assumed."""
+        return self._traced[1]
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network without its weights.
+
+        Raises:
+            UsageError: the size is not known, there is no such head, or there are several.
+            NetworkError: MXNet does not take the symbol, or it is no classifier of pictures.
+            WeightsError: the parameter file cannot be read.
+        """
+        return self._traced[0]
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+        return self.architecture.classes
+
+    @cached_property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """The parameter file's arrays, ``arg:`` and ``aux:`` taken off; still in the file."""
+        if self.weights is None:
+            return {}
+        from cnnviz.models.converters import read_weights
+
+        return {
+            re.sub(r"^(arg|aux):", "", name): array
+            for name, array in read_weights(self.weights).items()
+        }
+
+    @cached_property
+    def _traced(self) -> tuple[Architecture, InputSpec]:
+        symbol = _choose_head(_load(self._text, self.symbol), self.card.head, self.symbol)
+        graph = Graph.from_symbol(symbol)
+        inference = for_inference(graph)
+        paths: dict[Entry, list[str]] = {}
+        for index, node in enumerate(graph.nodes):
+            if Entry(index) in inference.moved:  # a dropout's name leads to what it is fed
+                paths.setdefault(inference.moved[Entry(index)], []).append(node.name)
+        shapes = {
+            node.name: shape for node in graph.nodes if (shape := _shape_of(node)) is not None
+        }
+        data = self._find_input(inference.graph)
+        declared = shapes.pop(data, None)
+        shapes.update((name, array.shape) for name, array in self._arrays.items())
+        ready = _with_input(inference.graph, data)
+        spec = self._input_spec(declared, _channels(ready, shapes))
+        architecture = Architecture(ready, spec.shape, paths, shapes)
+        output = architecture.output_shape
+        if len([size for size in output if size > 1]) > 1:
+            raise NetworkError(
+                f"{self.symbol} gives {shape_text(output)} for a picture, not one number a class; "
+                "cnnviz explains classifiers. --head chooses another of its outputs or nodes."
+            )
+        if self.labels and len(self.labels) != architecture.classes:
+            raise UsageError(
+                f"{len(self.labels)} class names were given, but {self.name} has "
+                f"{architecture.classes} classes."
+            )
+        return architecture, spec
+
+    def _find_input(self, graph: Graph) -> str:
+        """The one variable that is neither a parameter nor at a parameter's place."""
+        names = [
+            name
+            for name in _free_variables(graph)
+            if name not in self._arrays and not (self.weights is None and _is_parameter_name(name))
+        ]
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise NetworkError(
+                f"{self.symbol} has no input: all its variables are parameters, or "
+                f"{self.weights} has values for them."
+            )
+        if self.weights is None and DATA in names:
+            return DATA
+        raise NetworkError(
+            f"{self.symbol} has {len(names)} inputs ({', '.join(names)}); cnnviz explains networks "
+            f"with one, the picture. Parameters among them are not in {self.weights}."
+        )
+
+    def _input_spec(self, declared: Shape | None, channels: int | None) -> InputSpec:
+        """From the card; the rest from the shape that the symbol declares; the rest is assumed."""
+        card = self.card
+        size = card.input_size
+        known = declared is not None and len(declared) == 4
+        if size is None:
+            if declared is None or not known or min(declared[2:]) < 1:
+                raise UsageError(
+                    f"{self.symbol} does not say how large its pictures are: give --input-size, "
+                    "such as 224 or 480x640."
+                )
+            size = declared[2], declared[3]
+        if channels is None and declared is not None and known and declared[1] > 0:
+            channels = declared[1]
+        if channels not in (None, 1, 3):
+            raise NetworkError(
+                f"{self.symbol} takes {channels} channels; cnnviz feeds it colour (3) or grey (1)."
+            )
+        if card.mean is None or card.std is None:
+            grey = channels == 1
+            spec = InputSpec(*size, (0.0,), (1.0,)) if grey else InputSpec(*size)
+            self._notify(
+                f"No mean and std were given for {self.name}; "
+                + ("none" if grey else "ImageNet's")
+                + f" assumed: --mean {_listed(spec.mean)} --std {_listed(spec.std)}."
+            )
+            return spec
+        if len(card.mean) != len(card.std):
+            raise UsageError(
+                f"Mean has {_count(card.mean)} and std {_count(card.std)}: give as many for each."
+            )
+        if channels is not None and channels != len(card.mean):
+            kind = "a grey picture (1 channel)" if channels == 1 else "colour (3 channels)"
+            raise UsageError(
+                f"{self.name} takes {kind}, and mean and std have {_count(card.mean)}: "
+                f"give {channels} each."
+            )
+        return InputSpec(*size, card.mean, card.std)
+
+    def digest_ahead(self) -> None:
+        """Begin in the background with the digest of the parameters."""
+        from cnnviz.models import store
+
+        if self.weights is not None:
+            store.digest_ahead(self.name, self.weights)
+
+    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights on a device.
+
+        Args:
+            device: ``cpu``, ``gpu`` or ``gpu:N``.
+            progress: not used; nothing is downloaded.
+
+        Raises:
+            WeightsError: parameters are missing or of another shape.
+            DeviceError: there is no such device.
+        """
+        from cnnviz.models import store
+
+        if self.weights is None:
+            self._find_weights(needed=True)
+        assert self.weights is not None  # else an error was raised
+        expected = self.architecture.parameter_shapes
+        self._check(expected)
+        mx = import_mxnet()
+        parameters = {name: mx.nd.array(self._arrays[name], dtype="float32") for name in expected}
+        network = Network(self.architecture, parameters, device)
+        del self._arrays  # the network has them
+        digest = store.digest(self.weights, "sha256")
+        return network, WeightsInfo(self.weights, digest, self._source)
+
+    def _check(self, expected: Mapping[str, Shape]) -> None:
+        missing = [name for name in expected if name not in self._arrays]
+        other = [
+            f"{name} {self._arrays[name].shape} instead of {shape}"
+            for name, shape in expected.items()
+            if name in self._arrays and self._arrays[name].shape != shape
+        ]
+        no_numbers = [
+            f"{name} {self._arrays[name].dtype}"
+            for name in expected
+            if name in self._arrays and not np.issubdtype(self._arrays[name].dtype, np.floating)
+        ]
+        parts = []
+        if missing:
+            parts.append(
+                f"{len(missing)} of {len(expected)} parameters are missing ({_few(missing)})"
+            )
+        if other:
+            parts.append(
+                f"{len(other)} {'has' if len(other) == 1 else 'have'} another shape ({_few(other)})"
+            )
+        if no_numbers:
+            parts.append(f"{len(no_numbers)} are not floating point ({_few(no_numbers)})")
+        if not parts:
+            return
+        advice = ""
+        if len(missing) == len(expected):
+            advice = (
+                " They are another network's, or were saved by save_parameters(): use export()."
+            )
+        elif other and not missing:
+            size = shape_text(self.architecture.input_shape[1:])
+            advice = f" Perhaps the network was made for another --input-size than {size}."
+        raise WeightsError(
+            f"{self.weights} does not fit {self.symbol}: {'; '.join(parts)}.{advice}"
+        )
+
+
+def read_symbol(path: Path) -> str:
+    """A symbol file's text, after a look at what is in it; MXNet is not needed.
+
+    MXNet trusts such a file and makes its operators while it reads it, so that this comes before.
+
+    Raises:
+        NetworkError: it cannot be read, is no symbol, or has operators that are not run.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NetworkError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise NetworkError(f"{path} is not JSON: it is no text file.") from error
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NetworkError(f"{path} is not JSON ({error}).") from error
+    if not _is_symbol(document):
+        raise NetworkError(
+            f"{path} is JSON, but no network: wanted is the symbol that HybridBlock.export() or "
+            "save_checkpoint() writes."
+        )
+    for node in _all_nodes(document):
+        operator, name = node["op"], node["name"]
+        if operator in _FOREIGN or operator.startswith("_backward"):
+            raise NetworkError(
+                f"{path} has the operator {operator} (node {name}), which runs code from outside "
+                "the network or reads files; cnnviz does not run it."
+            )
+        if _QUANTIZED.match(operator):
+            raise NetworkError(
+                f"{path} is quantized (operator {operator}) and has no gradients: give the network "
+                "that it was made from."
+            )
+        attributes = node.get("attrs") or node.get("attr") or node.get("param") or {}
+        if attributes.get("layout") in ("NHWC", "NWC", "NDHWC"):
+            raise NetworkError(
+                f"{path} keeps channels last (layout NHWC in node {name}); cnnviz explains "
+                "networks that keep them first (NCHW)."
+            )
+    return text
+
+
+def weights_beside(symbol: Path) -> tuple[Path, ...]:
+    """The parameter files ``net-NNNN.params`` beside ``net-symbol.json``, by rising number."""
+    pattern = re.compile(re.escape(_prefix(symbol)) + r"-(\d{4,})\.params")
+    found = []
+    for path in symbol.absolute().parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match and path.is_file():
+            found.append((int(match[1]), symbol.parent / path.name))
+    return tuple(path for _number, path in sorted(found))
+
+
+def check_scale(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    """Refuse a mean and std of pixels that run to 255, and a std that is not above zero.
+
+    Raises:
+        UsageError: with the numbers to give instead.
+    """
+    if std is not None and min(std) <= 0:
+        raise UsageError(f"Every value of std has to be above zero; {_listed(std)} was given.")
+    if mean is not None and max(map(abs, mean)) > 1:
+        instead = f"--mean {_listed(value / 255 for value in mean)}"
+        if std is not None:
+            instead += f" --std {_listed(value / 255 for value in std)}"
+        raise UsageError(
+            f"The mean {_listed(mean)} belongs to pixels from 0 to 255; here they run from 0 to 1. "
+            f"Divide mean and std by 255: {instead}."
+        )
+
+
+def _prefix(symbol: Path) -> str:
+    name = symbol.name[: -len(symbol.suffix)] if symbol.suffix else symbol.name
+    return name[: -len("-symbol")] if name.endswith("-symbol") else name
+
+
+def _is_symbol(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return False
+    nodes, heads = document.get("nodes"), document.get("heads")
+    if not isinstance(nodes, list) or not isinstance(heads, list) or not nodes or not heads:
+        return False
+    return all(
+        isinstance(node, dict)
+        and isinstance(node.get("op"), str)
+        and isinstance(node.get("name"), str)
+        and isinstance(node.get("inputs"), list)
+        and all(_is_entry(entry, index) for entry in node["inputs"])
+        and all(isinstance(node.get(key, {}), dict) for key in ("attrs", "attr", "param"))
+        and all(map(_is_symbol, node.get("subgraphs", ())))
+        for index, node in enumerate(nodes)
+    ) and all(_is_entry(head, len(nodes)) for head in heads)
+
+
+def _is_entry(entry: Any, below: int) -> bool:
+    """Whether this is [node, output] or [node, output, version], of a node further above."""
+    return (
+        isinstance(entry, list)
+        and len(entry) in (2, 3)
+        and all(isinstance(number, int) and number >= 0 for number in entry)
+        and entry[0] < below
+    )
+
+
+def _all_nodes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A symbol's nodes and those of its control flow's inner symbols."""
+    found = []
+    for node in document["nodes"]:
+        found.append(node)
+        for inner in node.get("subgraphs", ()):
+            found.extend(_all_nodes(inner))
+    return found
+
+
+def _load(text: str, path: Path) -> Any:
+    mx = import_mxnet()
+    known = set(mx.operator.get_all_registered_operators())
+    for node in _all_nodes(json.loads(text)):
+        if node["op"] != "null" and node["op"] not in known:
+            raise NetworkError(
+                f"{path} has the operator {node['op']} (node {node['name']}), which MXNet "
+                f"{mx.__version__} does not have."
+            )
+    try:
+        return mx.sym.load_json(text)
+    except mx.base.MXNetError as error:
+        raise NetworkError(f"MXNet does not take {path} ({first_line(error)}).") from error
+
+
+def _choose_head(symbol: Any, head: str | None, path: Path) -> Any:
+    """The symbol with one output: the only one, or the one (or inner node) that is asked for."""
+    outputs = symbol.list_outputs()
+    if head is None:
+        if len(outputs) > 1:
+            raise UsageError(
+                f"{path} has {len(outputs)} outputs: choose one with --head ({', '.join(outputs)})."
+            )
+        return symbol
+    internals = symbol.get_internals()
+    names = internals.list_outputs()
+    variables = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
+    for name in (head, f"{head}_output", f"{head}_output0"):
+        if name in names and name not in variables:
+            return internals[name]
+    nodes = [re.sub(r"_output0?$", "", name) for name in names if name not in variables]
+    close = difflib.get_close_matches(head, [*outputs, *nodes], n=3, cutoff=0.6)
+    raise UsageError(
+        f"{path} has no output or node '{head}'; "
+        + (f"did you mean {' or '.join(close)}?" if close else f"outputs: {', '.join(outputs)}.")
+    )
+
+
+def _shape_of(node: Node) -> Shape | None:
+    """The shape that a variable of the symbol declares."""
+    text = node.attrs.get(_SHAPE)
+    if not node.is_variable or text is None:
+        return None
+    try:
+        shape = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+    if not isinstance(shape, (tuple, list)) or not all(isinstance(size, int) for size in shape):
+        return None
+    return tuple(shape)
+
+
+def _free_variables(graph: Graph) -> list[str]:
+    """Names of the variables that stand nowhere at a parameter's place."""
+    bound = {
+        entry.node
+        for node in graph.nodes
+        for entry in node.inputs[_FIRST_PARAMETER.get(node.op, len(node.inputs)) :]
+    }
+    return [
+        node.name
+        for index, node in enumerate(graph.nodes)
+        if node.is_variable and index not in bound
+    ]
+
+
+def _is_parameter_name(name: str) -> bool:
+    return (
+        re.search(r"_(weight|bias|gamma|beta|alpha|(moving|running)_(mean|var))$", name) is not None
+    )
+
+
+def _with_input(graph: Graph, data: str) -> Graph:
+    """The graph with its input called ``data``, and no shapes but those that follow from it."""
+    nodes = []
+    for node in graph.nodes:
+        if node.is_variable:
+            if node.name == DATA != data:
+                raise NetworkError(
+                    f"The network's input is '{data}', yet a parameter is called '{DATA}'."
+                )
+            attrs = {key: value for key, value in node.attrs.items() if key != _SHAPE}
+            node = replace(node, name=DATA if node.name == data else node.name, attrs=attrs)
+        nodes.append(node)
+    return Graph(tuple(nodes), graph.heads)
+
+
+def _channels(graph: Graph, shapes: Mapping[str, Shape]) -> int | None:
+    """How many channels the first convolution takes; None if other things come before it."""
+    dependent = graph.dependent_on(DATA)
+    for index in sorted(dependent):
+        node = graph.nodes[index]
+        if node.is_variable or node.op in _BEFORE_CONVOLUTION:
+            continue
+        weight = graph.nodes[node.inputs[1].node] if node.op == "Convolution" else None
+        shape = shapes.get(weight.name) if weight is not None else None
+        if shape is None or len(shape) != 4:
+            return None
+        return shape[1] * int(node.attrs.get("num_group", "1"))
+    return None
+
+
+def _listed(values: Iterable[float]) -> str:
+    return ",".join(f"{value:.4g}" for value in values)
+
+
+def _count(values: tuple[float, ...]) -> str:
+    return f"{len(values)} number{'' if len(values) == 1 else 's'}"
+
+
+def _few(items: list[str]) -> str:
+    return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
