@@ -98,7 +98,7 @@ def with_legend(
     Args:
         picture: uint8 (H, W, 3) RGB or (H, W).
         entries: colours and what they stand for, in order; a long text loses its middle.
-        title: a line above them.
+        title: above them, in as many lines as it needs.
 
     Returns:
         uint8, (height, width, 3), RGB on white.
@@ -110,27 +110,27 @@ def with_legend(
     height, width = picture.shape[:2]
     size = _at_least(0.028 * math.sqrt(height * width))
     line, pad = _line(size), size // 2
-    lines = len(entries) + bool(title)
     swatch = size + pad
     longest = swatch + max((_length(text, size) for _, text in entries), default=0)
 
     least = min(longest, 20 * size)  # of a column: wide enough for most names
     column = min(max(longest, _length(title, size)), 28 * size)
-    beside = (max(height, lines * line + 2 * pad), width + column + 2 * pad)
+    rows, heading = len(entries), _wrapped(title, size, column)
+    beside = (max(height, (rows + len(heading)) * line + 2 * pad), width + column + 2 * pad)
     wide = max(width, least + 2 * pad)
     columns = max(1, (wide - pad) // (least + pad))
-    rows = math.ceil(len(entries) / columns)
-    below = (height + (rows + bool(title)) * line + 2 * pad, wide)
+    rows_below, heading_below = math.ceil(rows / columns), _wrapped(title, size, wide - 2 * pad)
+    below = (height + (rows_below + len(heading_below)) * line + 2 * pad, wide)
     if _unwieldy(beside) < _unwieldy(below):
         canvas = _paper(*beside)
-        top, left, rows = pad, width + pad, len(entries)
+        top, left = pad, width + pad
     else:
         canvas = _paper(*below)
-        top, left = height + pad, pad
+        top, left, rows, heading = height + pad, pad, rows_below, heading_below
         column = (wide - pad) // columns - pad
     _lay(canvas, picture, 0, 0)
-    if title:
-        _write(canvas, title, size, top, left, canvas.shape[1] - left - pad)
+    for words in heading:
+        _write(canvas, words, size, top, left, canvas.shape[1] - left - pad)
         top += line
     for number, (colour, text) in enumerate(entries):
         x = left + number // rows * (column + pad)
@@ -152,7 +152,7 @@ def with_scale(
         colours: uint8 (n, 3), from the lowest value to the highest
             (:func:`cnnviz.render.colour_scale`).
         labels: at least two, of values in equal steps from the lowest to the highest.
-        title: a line above the bar: what the values are.
+        title: above the bar, in as many lines as it needs: what the values are.
 
     Returns:
         uint8, (height, width, 3), RGB on white.
@@ -170,11 +170,13 @@ def with_scale(
     size = _at_least(0.028 * math.sqrt(height * width))
     line, pad = _line(size), size // 2
     wide = max(width, 12 * size)
-    canvas = _paper(height + pad + line * (2 + bool(title)), wide)
+    bar = wide - 2 * pad
+    heading = _wrapped(title, size, bar)
+    canvas = _paper(height + pad + line * (2 + len(heading)), wide)
     _lay(canvas, picture, 0, 0)
-    top, bar = height + pad, wide - 2 * pad
-    if title:
-        _write(canvas, title, size, top, pad, bar)
+    top = height + pad
+    for words in heading:
+        _write(canvas, words, size, top, pad, bar)
         top += line
     nearest = ((np.arange(bar) + 0.5) * len(colours) / bar).astype(np.intp)
     canvas[top : top + size, pad : pad + bar] = colours[nearest]
@@ -246,7 +248,18 @@ def _write(
 def _length(text: str, size: int) -> int:
     """Width in pixels that a line takes."""
     ready, font = _setting(text, size)
-    return math.ceil(font.getlength(ready))
+    return math.ceil(float(font.getlength(ready)))
+
+
+def _wrapped(text: str, size: int, width: int) -> list[str]:
+    """The text in lines that fit the width; a word alone in its line may be longer."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and _length(f"{lines[-1]} {word}", size) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -346,6 +346,31 @@ def test_a_title_stands_above_the_scale():
     assert 0 < top < bottom <= scale
 
 
+def test_a_long_title_takes_several_lines():
+    colours = np.full((9, 3), 201, np.uint8)
+    words = "probability of tabby, tabby cat (281) while the window hides this part"
+    picture = plain(200, 200)
+
+    for draw in (
+        lambda title: layout.with_scale(picture, colours, ["", ""], title),
+        lambda title: layout.with_legend(plain(200, 700), [(RED, "")] * 3, title * 3),
+    ):
+        one, several = draw("word"), draw(words)
+        assert several.shape[1] == one.shape[1]
+        line = draw("word").shape[0] - draw("").shape[0]
+        more = several.shape[0] - one.shape[0]
+        assert more >= line
+        assert more % line == 0
+
+    lines = layout._wrapped(words, 16, 200)
+    assert " ".join(lines) == words
+    font = layout._own_font(16)
+    assert all(font.getlength(line) <= 200 for line in lines)
+    # no word would have fitted into the line before
+    for line, following in zip(lines, lines[1:]):
+        assert font.getlength(f"{line} {following.split()[0]}") > 200
+
+
 def test_a_scale_says_what_is_wrong():
     with pytest.raises(PictureError, match=r"\(4, 2\) and 2 labels"):
         layout.with_scale(plain(4, 4), np.zeros((4, 2), np.uint8), ["0", "1"])
