@@ -2,17 +2,66 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from cnnviz.attribution.cam import GradCam
-from cnnviz.attribution.methods import Evidence, Float32, Method
-from cnnviz.network import ReluRule
+from cnnviz.attribution.methods import RELU_HELP, Drawing, Evidence, Float32, Method, option
+from cnnviz.network import RELU_RULES, ReluRule
 
 
-class GuidedBackprop(Method):
+@dataclass(frozen=True)
+class InputGradientMethod(Method):
+    """A method that reads the gradient at the input under one ReLU rule."""
+
+    drawing: ClassVar[Drawing] = "signed"
+
+    @property
+    @abstractmethod
+    def rule(self) -> ReluRule:
+        """The rule."""
+
+    @property
+    def input_rules(self) -> tuple[ReluRule, ...]:
+        """The one rule."""
+        return (self.rule,)
+
+    def attribute(self, evidence: Evidence) -> Float32:
+        """The gradient at the input, (N, channels, H, W)."""
+        return evidence.input_gradients[self.rule]
+
+
+@dataclass(frozen=True)
+class Gradient(InputGradientMethod):
+    """The gradient (Simonyan et al. 2014, section 3): (N, channels, H, W), signed.
+
+    G = ∂y/∂x, with y the target's logit, before any softmax, and x the network's input, after
+    normalisation: how much y changes for a small change of each pixel and channel, in logits for
+    one unit of normalised input. The paper shows max_c |G_c|; here the signs are kept, and
+    ``saliency`` with ``source=gradient`` is the magnitude.
+
+    Under the guided rule it is ``guided-backprop``, under the deconvnet's it is ``deconvnet``.
+    """
+
+    name = "gradient"
+    title = "gradient"
+    paper = "Simonyan et al. 2014, section 3"
+    formula = "∂y/∂x"
+
+    relu: ReluRule = option("standard", RELU_HELP, choices=RELU_RULES)
+
+    @property
+    def rule(self) -> ReluRule:
+        """The one chosen."""
+        return self.relu
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(InputGradientMethod):
     """Guided backpropagation (Springenberg et al. 2015): (N, channels, H, W), signed.
 
     The gradient of the target's logit at the input with R = (z > 0) · (R' > 0) · R' in place of
@@ -24,14 +73,66 @@ class GuidedBackprop(Method):
     title = "guided backpropagation"
     paper = "Springenberg et al. 2015, section 3.4"
     formula = "∂y/∂x with R = (z > 0) · (R' > 0) · R' at every ReLU"
-    drawing = "signed"
-    relu_rules = ("guided",)
+
+    @property
+    def rule(self) -> ReluRule:
+        """Guided."""
+        return "guided"
+
+
+@dataclass(frozen=True)
+class Deconvnet(InputGradientMethod):
+    """The deconvnet (Zeiler & Fergus 2014, section 2.1): (N, channels, H, W), signed.
+
+    The gradient of the target's logit at the input with R = (R' > 0) · R' in place of each ReLU's
+    derivative; a max pooling hands its gradient to the place of the maximum, which is the paper's
+    unpooling by switches. The paper starts from a unit inside the network, with its activation;
+    here the start is the target's logit, with 1, as in Springenberg et al. 2015 (figure 1).
+    It looks back through ReLUs that were off, and depends little on the class.
+    """
+
+    name = "deconvnet"
+    title = "deconvnet"
+    paper = "Zeiler & Fergus 2014, section 2.1"
+    formula = "∂y/∂x with R = (R' > 0) · R' at every ReLU"
+
+    @property
+    def rule(self) -> ReluRule:
+        """The deconvnet's."""
+        return "deconvnet"
+
+
+@dataclass(frozen=True)
+class InputXGradient(InputGradientMethod):
+    """Input × gradient (Shrikumar et al. 2016): (N, channels, H, W), signed.
+
+    Pixel by pixel and channel by channel x · ∂y/∂x, with x the network's input after
+    normalisation. So a pixel of the mean colour gets 0 whatever it means to the network, and the
+    map is that of the first-order change from the mean picture. Of a network of convolutions,
+    ReLUs, pooling and dense layers without any bias or batch norm it sums to y (Euler's theorem:
+    such a y is homogeneous of degree 1); with them the sum says nothing, see
+    ``integrated-gradients``.
+    """
+
+    name = "input-x-gradient"
+    title = "input × gradient"
+    paper = "Shrikumar et al. 2016"
+    formula = "x · ∂y/∂x"
+    drawing = "diverging"
+
+    relu: ReluRule = option("standard", RELU_HELP, choices=RELU_RULES)
+
+    @property
+    def rule(self) -> ReluRule:
+        """The one chosen."""
+        return self.relu
 
     def attribute(self, evidence: Evidence) -> Float32:
-        """The input gradient under the guided rule."""
-        return evidence.input_gradients["guided"]
+        """The product, (N, channels, H, W)."""
+        return evidence.inputs * super().attribute(evidence)
 
 
+@dataclass(frozen=True)
 class GuidedGradCam(Method):
     """Guided Grad-CAM (Selvaraju et al. 2017, section 3.2): (N, channels, H, W), signed.
 
@@ -44,8 +145,21 @@ class GuidedGradCam(Method):
     paper = "Selvaraju et al. 2017, section 3.2"
     formula = "upsample(Grad-CAM) · guided backpropagation"
     drawing = "signed"
-    relu_rules = ("guided",)
-    parts = (GradCam(), GuidedBackprop())
+
+    @property
+    def parts(self) -> tuple[Method, ...]:
+        """Grad-CAM and guided backpropagation."""
+        return GradCam(), GuidedBackprop()
+
+    @property
+    def input_rules(self) -> tuple[ReluRule, ...]:
+        """Guided."""
+        return ("guided",)
+
+    @property
+    def layer_rules(self) -> tuple[ReluRule, ...]:
+        """Standard, for Grad-CAM."""
+        return ("standard",)
 
     def attribute(self, evidence: Evidence) -> Float32:
         """The product of the two parts."""
@@ -58,6 +172,7 @@ class GuidedGradCam(Method):
         return product
 
 
+@dataclass(frozen=True)
 class Saliency(Method):
     """How strongly each pixel counts, whatever the colour: (N, H, W), at least 0.
 
@@ -80,10 +195,19 @@ class Saliency(Method):
         "deconvnet": "deconvnet",
     }
 
-    def __init__(self, source: str = "guided-gradcam") -> None:
-        """Choose what G is, by its name in :attr:`SOURCES`."""
-        self.source = source
-        self.relu_rules = (self.SOURCES[source],)
+    source: str = option(
+        "guided-gradcam", "what the map is the magnitude of", choices=tuple(SOURCES)
+    )
+
+    @property
+    def input_rules(self) -> tuple[ReluRule, ...]:
+        """That of its source."""
+        return (self.SOURCES[self.source],)
+
+    @property
+    def layer_rules(self) -> tuple[ReluRule, ...]:
+        """That of Grad-CAM, if its source needs that."""
+        return ("standard",) if self.source == "guided-gradcam" else ()
 
     def attribute(self, evidence: Evidence) -> Float32:
         """The sum of the channels' magnitudes."""

@@ -1,0 +1,221 @@
+"""Methods that average the gradient over several inputs: around a picture, or on a way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.attribution.methods import (
+    RELU_HELP,
+    Attribution,
+    Drawing,
+    Evidence,
+    Float32,
+    Method,
+    Passes,
+    option,
+)
+from cnnviz.network import RELU_RULES, Layer, ReluRule
+from cnnviz.preprocessing import InputSpec
+
+Float64 = npt.NDArray[np.float64]
+
+#: The pixel value of each baseline, in [0, 1]; None is the mean that normalisation subtracts.
+BASELINES: dict[str, float | None] = {"black": 0.0, "mean": None, "white": 1.0}
+
+
+def _weighted(
+    evidence: Evidence,
+    inputs: Iterable[Float32],
+    weights: Float64,
+    target: int,
+    rule: ReluRule = "standard",
+) -> tuple[Float64, float]:
+    """Σ_i w_i ∂y/∂x and Σ_i w_i y at the i-th input: (C, H, W) float64, and a number."""
+    gradient: Any = 0.0
+    logit = 0.0
+    done = 0
+    for logits, gradients in evidence.ask.gradients(inputs, target, rule):
+        own = weights[done : done + len(gradients)]
+        gradient = gradient + np.tensordot(own, gradients.astype(np.float64), axes=1)
+        logit += float(own @ logits[:, target].astype(np.float64))
+        done += len(gradients)
+    return gradient, logit
+
+
+@dataclass(frozen=True)
+class SmoothGrad(Method):
+    """SmoothGrad (Smilkov et al. 2017): (N, channels, H, W), signed.
+
+    The mean gradient of n noisy copies of the input, 1/n Σ ∂y/∂x (x + ε) with ε ~ N(0, σ²)
+    (section 2.2). σ is ``noise`` times the range max(x) - min(x) of this picture's input over all
+    channels; the paper finds 0.1 to 0.2 good, and little gained beyond 50 samples (section 3.2).
+    Nothing keeps the noisy copies within the colours that a picture can have. The noise comes from
+    a generator made anew for each picture: the same picture has the same map in any company. A
+    flat picture has no range and gets the plain gradient.
+
+    The map speaks of the noisy copies. Where the network does not recognise the object in them it
+    shows something else: the facts tell for each picture the ``logit`` and, beside it,
+    ``noisy_logit``, the mean over the copies. If that is far lower, take less noise.
+
+    The paper shows magnitudes for photos and signs for digits (section 3.1), so both are there:
+    ``smoothgrad`` keeps the signs, and ``smoothgrad_magnitude``, (N, H, W), is their Σ_c |·|, as
+    in ``saliency``.
+    """
+
+    name = "smoothgrad"
+    title = "SmoothGrad"
+    paper = "Smilkov et al. 2017, section 2.2"
+    formula = "mean of ∂y/∂x at x + ε, ε ~ N(0, (noise · (max x − min x))²)"
+    drawing = "signed"
+    cost = "a forward and a backward pass a sample"
+
+    samples: int = option(25, "how many noisy copies of the picture", least=1)
+    noise: float = option(
+        0.15, "their standard deviation, as a part of the input's range", least=0.0
+    )
+    seed: int = option(0, "of the noise", least=0, most=2**32 - 1)
+    relu: ReluRule = option("standard", RELU_HELP, choices=RELU_RULES)
+
+    @property
+    def magnitude_key(self) -> str:
+        """The name of the map without signs."""
+        return f"{self.key}_magnitude"
+
+    @property
+    def drawings(self) -> Mapping[str, Drawing]:
+        """With signs and without."""
+        return {self.key: "signed", self.magnitude_key: "magnitude"}
+
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
+        """One a sample."""
+        return Passes(backwards=self.samples)
+
+    def attribute(self, evidence: Evidence) -> Float32:
+        """The mean gradients, with signs."""
+        return self.explain(evidence).maps[self.key]
+
+    def explain(self, evidence: Evidence) -> Attribution:
+        """The map with signs and the one without, and how the logit fares under the noise."""
+        weights = np.full(self.samples, 1 / self.samples)
+        signed = np.empty_like(evidence.inputs)
+        logits = []
+        for index, (picture, target) in enumerate(zip(evidence.inputs, evidence.targets)):
+            signed[index], logit = _weighted(
+                evidence, self._noisy(picture), weights, int(target), self.relu
+            )
+            logits.append(logit)
+        magnitude: Float32 = np.abs(signed).sum(axis=1)
+        plain = [float(own[target]) for own, target in zip(evidence.logits, evidence.targets)]
+        return Attribution(
+            {self.key: signed, self.magnitude_key: magnitude},
+            {"logit": plain, "noisy_logit": logits},
+        )
+
+    def _noisy(self, picture: Float32) -> Iterator[Float32]:
+        """The samples, one at a time: there is never memory for all of them."""
+        random = np.random.RandomState(self.seed)
+        deviation = self.noise * (float(picture.max()) - float(picture.min()))
+        for _ in range(self.samples):
+            yield (picture + deviation * random.standard_normal(picture.shape)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Method):
+    """Integrated gradients (Sundararajan et al. 2017, eq. 1): (N, channels, H, W), signed.
+
+    (x - x') · ∫ ∂y/∂x (x' + α (x - x')) dα from 0 to 1, with x' the baseline: black by default,
+    as in the paper; to the network that is (0 - mean) / std. What equals the baseline gets 0, so
+    a black object on a black baseline is never seen; try another. The map does not depend on how
+    the input is normalised.
+
+    y is the logit here, where the paper's examples take the probability after the softmax. The
+    integral is a sum over ``steps`` points (:func:`gauss_legendre`; the paper: 20 to 300). The
+    attributions sum to y(x) - y(x') (proposition 1, completeness) as far as that sum is right. The
+    facts say how far, for each picture:
+
+    - ``logit``, ``baseline_logit``: y(x) and y(x');
+    - ``attribution_sum``: Σ over the map;
+    - ``completeness_gap``: attribution_sum - (logit - baseline_logit);
+    - ``relative_gap``: its magnitude by that of the difference; None where that is 0.
+    """
+
+    name = "integrated-gradients"
+    title = "integrated gradients"
+    paper = "Sundararajan et al. 2017, eq. 1"
+    formula = "(x − x') · ∫₀¹ ∂y/∂x (x' + α (x − x')) dα"
+    drawing = "diverging"
+    cost = "a forward and a backward pass a step"
+
+    steps: int = option(50, "at how many points of the way the gradient is taken", least=1)
+    baseline: str = option(
+        "black", "where the way begins: a black, mean or white picture", choices=tuple(BASELINES)
+    )
+
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
+        """One a step, and the baseline's logits."""
+        return Passes(forwards=1, backwards=self.steps)
+
+    def attribute(self, evidence: Evidence) -> Float32:
+        """Eq. 1."""
+        return self.explain(evidence).maps[self.key]
+
+    def explain(self, evidence: Evidence) -> Attribution:
+        """The map, and how far it is from complete."""
+        places, weights = gauss_legendre(self.steps)
+        start = self._start(evidence.inputs.shape[1:], evidence.spec)
+        maps = np.empty_like(evidence.inputs)
+        facts: dict[str, list[float | None]] = {}
+        for index, target in enumerate(evidence.targets):
+            way = evidence.inputs[index] - start
+            inputs = ((start + place * way).astype(np.float32) for place in places)
+            gradient, _ = _weighted(evidence, inputs, weights, int(target))
+            attributions = way * gradient
+            maps[index] = attributions
+            (at_start,) = evidence.ask.logits([start.astype(np.float32)])
+            own = _completeness(
+                float(evidence.logits[index, target]),
+                float(at_start[target]),
+                float(attributions.sum()),
+            )
+            for name, value in own.items():
+                facts.setdefault(name, []).append(value)
+        return Attribution({self.key: maps}, facts)
+
+    def _start(self, shape: tuple[int, ...], spec: InputSpec) -> Float64:
+        """The baseline as the network's input, (C, H, W)."""
+        start = np.zeros(shape)  # the mean, to the network
+        value = BASELINES[self.baseline]
+        if value is not None:
+            mean, std = np.array(spec.mean), np.array(spec.std)
+            start += ((value - mean) / std)[:, None, None]
+        return start
+
+
+def gauss_legendre(steps: int) -> tuple[Float64, Float64]:
+    """Where in [0, 1] a function is taken to integrate it, and with which weights.
+
+    The paper takes equal steps and their right ends (section 5). Measured on the demo network and
+    SqueezeNet from black with 50 steps, that misses completeness by 2 to 3 % (median), the steps'
+    middles by 1 to 3 %, these by 0.4 %.
+    """
+    rule: Callable[[int], tuple[Float64, Float64]] = np.polynomial.legendre.leggauss
+    places, weights = rule(steps)  # for [-1, 1]
+    return (places + 1) / 2, weights / 2
+
+
+def _completeness(logit: float, baseline_logit: float, total: float) -> dict[str, float | None]:
+    """The facts about one picture."""
+    difference = logit - baseline_logit
+    gap = total - difference
+    return {
+        "logit": logit,
+        "baseline_logit": baseline_logit,
+        "attribution_sum": total,
+        "completeness_gap": gap,
+        "relative_gap": abs(gap / difference) if difference else None,
+    }
