@@ -100,7 +100,7 @@ def test_a_tiny_picture_stands_in_a_column_with_room_for_words():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=1, max_size=80))
+@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=25, max_size=80))
 def test_long_captions_keep_their_ends(text):
     font = layout._own_font(16)
 
