@@ -75,7 +75,7 @@ class Occlusion(Method):
     cost = "a forward pass a place of the window: 196 by default"
 
     window: int = option(
-        0, "its side, in pixels of the network's input; 0: a seventh of the shorter side", least=0
+        0, "its side in pixels of the network's input; 0: a seventh of the shorter side", least=0
     )
     stride: int = option(0, "pixels from one place to the next; 0: half the window", least=0)
     fill: str = option("grey", _FILL_HELP, choices=tuple(FILLS))
@@ -201,10 +201,10 @@ class Rise(Method):
     drawing = "heat"
     cost = "a forward pass a mask: 1,000 by default; the paper takes 4,000 for VGG-16"
 
-    masks: int = option(1000, "how many", least=2)
-    cells: int = option(7, "of the masks' grid, each way", least=1)
-    open: float = option(0.5, "probability that a cell is open", least=0.01, most=0.99)
-    seed: int = option(0, "of the masks", least=0, most=2**32 - 1)
+    masks: int = option(1000, "how many masks", least=2)
+    cells: int = option(7, "cells of a mask's grid, each way", least=1)
+    open: float = option(0.5, "the probability that a cell is open", least=0.01, most=0.99)
+    seed: int = option(0, "of the random masks", least=0, most=2**32 - 1)
     fill: str = option("mean", _FILL_HELP, choices=tuple(FILLS))
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
