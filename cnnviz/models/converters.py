@@ -143,7 +143,7 @@ def match(
     if stranger is not None and other is None:
         raise WeightsError(
             f"{source} does not fit {network}: it holds {stranger}; use the weights of Gluon's own "
-            "store (`cnnviz download`)."
+            f"store (`cnnviz download {network}`)."
         )
     parts = []
     if fit.missing:
