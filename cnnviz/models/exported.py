@@ -242,10 +242,10 @@ class ExportedModel:
         if card.mean is None or card.std is None:
             grey = channels == 1
             spec = InputSpec(*size, (0.0,), (1.0,)) if grey else InputSpec(*size)
+            assumed = "pixels from 0 to 1 are" if grey else "ImageNet's are"
             self._notify(
-                f"No mean and std were given for {self.name}; "
-                + ("none" if grey else "ImageNet's")
-                + f" assumed: --mean {_listed(spec.mean)} --std {_listed(spec.std)}."
+                f"No mean and std were given for {self.name}; {assumed} assumed: "
+                f"--mean {_listed(spec.mean)} --std {_listed(spec.std)}."
             )
             return spec
         if len(card.mean) != len(card.std):

@@ -91,7 +91,7 @@ def test_catalogue_and_graph_agree_on_the_default_layer(name):
     from cnnviz.network import Architecture
 
     entry = catalog.get(name)
-    architecture = Architecture.from_block(catalog.build_block(entry))
+    architecture = Architecture.from_block(catalog.build_block(entry), entry.input.shape)
     assert architecture.default_layer.name == entry.default_layer
 
 

@@ -266,7 +266,7 @@ def test_size_and_channels_that_the_symbol_declares(module):
     # The figures that all of Gluon's zoo is trained with.
     assert model.spec.mean == (0.485, 0.456, 0.406)
     assert notes == [
-        "No mean and std were given for mod; ImageNet's assumed: --mean 0.485,0.456,0.406 "
+        "No mean and std were given for mod; ImageNet's are assumed: --mean 0.485,0.456,0.406 "
         "--std 0.229,0.224,0.225."
     ]
     # What is asked for wins, and is checked against the weights.
@@ -280,7 +280,9 @@ def test_grey_networks_are_known_by_their_first_convolution(grey):
     notes = []
     model = ExportedModel(Card(str(symbol), input_size=(16, 12)), notify=notes.append)
     assert (model.spec.shape, model.spec.mean, model.spec.std) == ((1, 16, 12), (0.0,), (1.0,))
-    assert notes == ["No mean and std were given for grey; none assumed: --mean 0 --std 1."]
+    assert notes == [
+        "No mean and std were given for grey; pixels from 0 to 1 are assumed: --mean 0 --std 1."
+    ]
 
 
 def test_size_that_nobody_knows(module):
