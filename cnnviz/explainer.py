@@ -264,13 +264,20 @@ class Explanation:
             return render.diverging(values, place, full, seen)
         if drawing == "classes":
             return self._classes(values, place, seen), False
-        full = 1.0 if drawing == "probability" else full
+        if drawing == "probability":
+            # Mixed with a picture its colours would not be those of the scale.
+            shown = render.colour(render.normalise_by_max(placed, 1.0)[0], style.colormap, seen)
+            title = f"probability of {_named(self.score(self.target))}"
+            colours = render.colour_scale(style.colormap)
+            return layout.with_scale(
+                shown, colours, ["0", "0.25", "0.5", "0.75", "1"], title
+            ), False
         heat, empty = render.normalise_by_max(placed, full)
         if style.overlay:
             shown = render.colour_overlay(base.picture, heat, style.colormap, style.alpha, seen)
         else:
             shown = render.colour(heat, style.colormap, seen)
-        return shown, empty and drawing == "heat"
+        return shown, empty
 
     def _classes(
         self, values: Float32, place: render.Place, seen: npt.NDArray[np.bool_]
@@ -286,7 +293,7 @@ class Explanation:
         if others:
             entries.append((render.OTHER, f"other classes: {others}"))
         picture = render.class_map(classes, palette, place, seen)
-        return layout.with_legend(picture, entries)
+        return layout.with_legend(picture, entries, "the highest class, and the number of its cells")
 
 
 def _as_drawn(drawing: Drawing, values: Float32) -> Float32:

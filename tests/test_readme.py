@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cnnviz import network
 from cnnviz.attribution import METHODS
 from cnnviz.attribution import methods as base
 from cnnviz.cli import COMMANDS
 from cnnviz.errors import ExitCode
 from cnnviz.models import catalog
+from cnnviz.models.card import find_card
+from cnnviz.network.runtime import import_mxnet
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,6 +32,7 @@ def python_blocks():
 def test_every_method_is_explained(name):
     (row,) = re.findall(rf"^\| `{name}` \|.*$", README, re.MULTILINE)
     assert METHODS[name].paper.split(",")[0] in row
+    assert METHODS[name].formula.replace("|", r"\|") in row
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,23 +79,38 @@ def test_python_example_runs(tmp_path, monkeypatch):
 
 
 def test_method_example_is_a_method():
-    """Input times gradient, summed, is the logit in a network that is linear without bias."""
-    example = next(block for block in python_blocks() if "InputTimesGradient" in block)
-    scope = {"Method": base.Method, "Evidence": base.Evidence, "Float32": np.ndarray}
+    """In a network that is linear without bias the gradient of a logit is the weights."""
+    example = next(block for block in python_blocks() if "(Method):" in block)
+    names = ("Method", "Evidence", "Float32", "option", "RELU_HELP", "RELU_RULES", "ReluRule")
+    scope = {"dataclass": dataclass, "np": np, **{name: getattr(base, name) for name in names[:5]}}
+    scope.update((name, getattr(network, name)) for name in names[5:])
     exec(compile("from __future__ import annotations\n" + example, "README.md", "exec"), scope)
-    from cnnviz.network import Network
-    from cnnviz.network.runtime import import_mxnet
 
     nn = import_mxnet().gluon.nn
     net = nn.HybridSequential()
-    net.add(nn.Conv2D(2, 3, use_bias=False), nn.Flatten(), nn.Dense(3, use_bias=False))
+    net.add(nn.Conv2D(3, 1, use_bias=False), nn.Flatten(), nn.Dense(4, use_bias=False))
     net.initialize()
-    network = Network.from_block(net, (3, 6, 6))
+    known = network.Network.from_block(net, (3, 6, 6))
     batch = np.random.RandomState(0).randn(2, 3, 6, 6).astype(np.float32)
-    method = scope["InputTimesGradient"]()
-    evidence = base.gather(network, batch, [0, 2], network.default_layer, [method])
-    total = method.attribute(evidence).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(total, evidence.logits[[0, 1], [0, 2]], rtol=1e-4, atol=1e-6)
+    colours = net[0].weight.data().asnumpy()[:, :, 0, 0]  # (filters, colours)
+    places = net[2].weight.data().asnumpy().reshape(4, 3, 6, 6)  # (classes, filters, ...)
+    expected = np.abs(np.einsum("fc,kfij->kcij", colours, places)).max(axis=1)[[0, 2]]
+    method = scope["Sensitivity"]()
+    evidence = base.gather(known, batch, [0, 2], known.default_layer, [method])
+    np.testing.assert_allclose(method.attribute(evidence), expected, rtol=1e-5, atol=1e-7)
+    assert type(method)(relu="guided").key == "sensitivity_guided"
+
+
+def test_card_example_is_a_card(tmp_path):
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    for name in ("net-symbol.json", "net-0007.params"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "cnnviz.yaml").write_text(example)
+    card = find_card(str(tmp_path))
+    assert card.input_size == (32, 32)
+    assert card.labels == ("cat", "dog")
+    assert all(getattr(card, field.name) is not None for field in fields(card))
 
 
 def test_python_versions_agree():

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     "targets",
     multiple=True,
     default=("top1",),
-    show_default="top1",
+    show_default=True,
     metavar="CLASS",
     help="What to explain: a class index or name (a unique part will do), or topN, the network's "
     "own N highest. Repeatable.",
@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     default=0.4,
     show_default=True,
+    metavar="PART",
     help="Strength of the overlay, from 0 (picture) to 1 (colours).",
 )
 @click.option(
@@ -265,13 +266,14 @@ def _announce(explainer: Explainer, pictures: int, targets: int, *, quiet: bool)
     passes = explainer.passes()
     for key, each in passes.items():
         kinds = (
-            (each.forwards, "forward passes"),
-            (each.backwards, "forward and backward passes"),
-            (each.partial, "forward passes from the layer on"),
+            (each.forwards, "forward"),
+            (each.backwards, "forward and backward"),
+            (each.partial, "forward, from the layer on"),
         )
-        said = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count)
+        said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
         if not quiet:
-            _say(f"{key} takes {said} for each picture{' and target' if targets > 1 else ''}")
+            whole = "picture and target" if targets > 1 else "picture"
+            _say(f"{key}: passes for each {whole}: {said}")
     return sum(each.total for each in passes.values()) * pictures * targets
 
 

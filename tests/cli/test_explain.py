@@ -278,6 +278,28 @@ def test_full_size_overlay_is_jet_at_two_fifths(cnnviz, photos, tmp_path):
     assert np.abs(written - expected).max() <= 1.5
 
 
+def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterwards(
+    cnnviz, photos, tmp_path
+):
+    arguments = ("explain", photos / "2.png", photos / "10.jpg", "--model", "demo", "-o", "out")
+    options = ("--method", "occlusion", "-O", "window=64", "-O", "occlusion.stride=56")
+    status, out, err = cnnviz(*arguments, *options, "--json", "--arrays", "--target", "top2")
+    assert status == 0
+    # 224 / 56 places each way.
+    assert "occlusion: passes for each picture and target: 16 (forward)" in err
+    for line in out.splitlines():
+        for explained in json.loads(line)["explanations"]:
+            facts = explained["facts"]["occlusion"]
+            assert facts["grid"] == [4, 4]
+            assert sum(facts["counts"].values()) == 16
+            keys = {"occlusion", "occlusion_probability", "occlusion_classes"}
+            assert set(explained["files"]) == {*keys, "original", "arrays"}
+            arrays = np.load(explained["files"]["arrays"])
+            assert all(arrays[key].shape == (4, 4) for key in keys)
+            classes, counts = np.unique(arrays["occlusion_classes"], return_counts=True)
+            assert {str(int(i)): n for i, n in zip(classes, counts)} == facts["counts"]
+
+
 def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path, monkeypatch):
     together = []
     explain = Explainer.explain_targets
