@@ -199,9 +199,10 @@ class IntegratedGradients(Method):
 def gauss_legendre(steps: int) -> tuple[Float64, Float64]:
     """Where in [0, 1] a function is taken to integrate it, and with which weights.
 
-    The paper takes equal steps and their right ends (section 5). Measured on the demo network and
-    SqueezeNet from black with 50 steps, that misses completeness by 2 to 3 % (median), the steps'
-    middles by 1 to 3 %, these by 0.4 %.
+    The paper takes equal steps and their right ends (section 5). With 50 steps from black that
+    misses completeness by 2 to 3 % (median over four scenes on the demo network and two photos on
+    SqueezeNet, two classes each), the steps' middles by 1 to 3 %, these points by 0.4 %. From
+    white, tried on the demo network, the middles are as good.
     """
     rule: Callable[[int], tuple[Float64, Float64]] = np.polynomial.legendre.leggauss
     places, weights = rule(steps)  # for [-1, 1]
