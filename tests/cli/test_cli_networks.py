@@ -221,3 +221,34 @@ def test_real_exported_network(cnnviz):
     said = {Path(line.partition(":")[0]).stem: line for line in out.splitlines()}
     assert ": bird (2) 0.99" in said["hummingbird"]
     assert ": cat (3) " in said["snow_leopard"]
+
+
+def test_card_decides_how_pictures_are_resized_until_the_command_line_does(cnnviz, spots, tmp_path):
+    spots.with_name("cnnviz.yaml").write_text(
+        "model: spots-symbol.json\ninput_size: 8\nmean: 0\nstd: 1\nresize: crop\n"
+    )
+    sides = np.zeros((16, 64), np.uint8)
+    sides[:, :20] = sides[:, 44:] = 255  # the centre, which is what a crop keeps, is dark
+    cv2.imwrite("sides.png", sides)
+    light = {}
+    for name, options in (("card", ()), ("stretch", ("--resize", "stretch"))):
+        arguments = ("-m", "spots", "-o", name, "--arrays", "--method", "gradcam", *options)
+        assert cnnviz("explain", "sides.png", *arguments)[0] == 0
+        with np.load(tmp_path / name / "sides.npz") as arrays:
+            light[name] = float(arrays["input"].mean())
+    assert light["card"] == 0
+    np.testing.assert_allclose(light["stretch"], 40 / 64, atol=0.01)
+
+
+def test_exported_network_from_python(spots, tmp_path):
+    import cnnviz
+
+    Path(tmp_path / "names.txt").write_text("left\nright\n")
+    notes = []
+    explainer = cnnviz.load_explainer(
+        str(spots), input_size=8, labels=tmp_path / "names.txt", notify=notes.append
+    )
+    picture = cnnviz.read_picture(tmp_path / "right.png")
+    (explanation,) = explainer.explain([explainer.prepare(picture)])
+    assert (explainer.name, explanation.top()[0].name) == ("spots", "right")
+    assert len(notes) == 1
