@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -73,11 +73,22 @@ class Ask:
         """``tick`` is called with a number of passes whenever so many are done."""
         self._network = network
         self._tick = tick if tick is not None else lambda _count: None
+        self._known: dict[Hashable, Float32] = {}
 
-    def logits(self, inputs: Iterable[Float32]) -> Float32:
-        """The logits of M inputs, each (C, H, W) float32: (M, K) float32."""
+    def logits(self, inputs: Iterable[Float32], once: Hashable = None) -> Float32:
+        """The logits of M inputs.
+
+        Args:
+            inputs: each (C, H, W) float32.
+            once: a name for these inputs. They go through the network once: who asks for the same
+                name again, for another target, is given the same answers.
+
+        Returns:
+            (M, K) float32.
+        """
         return self._collected(
-            self._network.logits(chunk) for chunk in self._chunks(inputs, self._network.layers)
+            (self._network.logits(chunk) for chunk in self._chunks(inputs, self._network.layers)),
+            once,
         )
 
     def logits_from(self, layer: Layer, activations: Iterable[Float32], around: Float32) -> Float32:
@@ -120,14 +131,20 @@ class Ask:
             yield recorded.logits, walked.input_gradients
             self._tick(len(chunk))
 
-    def _collected(self, parts: Iterable[Float32]) -> Float32:
+    def _collected(self, parts: Iterable[Float32], once: Hashable = None) -> Float32:
+        if once in self._known:
+            self._tick(len(self._known[once]))
+            return self._known[once]
         found = []
         for part in parts:
             found.append(part)
             self._tick(len(part))
         if not found:
             return np.empty((0, self._network.architecture.classes), np.float32)
-        return np.concatenate(found)
+        logits = np.concatenate(found)
+        if once is not None:
+            self._known[once] = logits
+        return logits
 
     @staticmethod
     def _chunks(arrays: Iterable[Float32], layers: Sequence[Layer]) -> Iterator[Float32]:

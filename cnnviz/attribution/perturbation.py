@@ -59,7 +59,7 @@ class Occlusion(Method):
 
     A place that is covered alone says nothing about evidence that is there twice: with one of two
     cats covered, the other is still a cat. A window is an edge that was not in the picture, and no
-    network was trained on such pictures.
+    network was trained on such pictures. Several targets share the passes.
 
     The facts, for each picture: ``probability``, p(x); ``largest_drop``, the highest value of
     ``occlusion``; ``window`` and ``stride``, in pixels of the network's input; ``grid``, [gh, gw];
@@ -133,7 +133,9 @@ class Occlusion(Method):
         drops, probabilities, classes = (np.empty(shape, np.float32) for _ in range(3))
         facts: list[dict[str, Any]] = []
         for index, target in enumerate(evidence.targets):
-            logits = evidence.ask.logits(self._covered(evidence.inputs[index], evidence.spec))
+            logits = evidence.ask.logits(
+                self._covered(evidence.inputs[index], evidence.spec), once=(self, index)
+            )
             highest = logits.argmax(axis=1)
             before = float(_probability(evidence.logits[index], int(target)))
             after = _probability(logits, int(target))
@@ -180,9 +182,9 @@ class Rise(Method):
       estimated as 1 / (p · (N - 1)) Σ_i (f_i - mean f) M_i(λ).
     - ``rise_probability``: S(λ) of eq. 6. Not drawn, but there among the arrays.
 
-    Where we differ: the paper draws S. That orders pixels in the same way, but is E[f] where a
-    pixel does not matter, and has the masks' own unevenness on it, some per cent of E[f]; both go
-    with the mean. S may come out above 1. The cells are ⌈H / cells⌉ × ⌈W / cells⌉ pixels (the
+    Where we differ: the paper draws S. The two order pixels alike, but for chance; S is E[f] where
+    a pixel does not matter, and carries the masks' own unevenness, some per cent of E[f], and both
+    go with the mean. S may come out above 1. The cells are ⌈H / cells⌉ × ⌈W / cells⌉ pixels (the
     paper rounds down, and then masks may end before the picture does). The masks lie on the
     normalised input, as in the authors' code, so that closed cells show the mean; choose another
     ``fill`` otherwise.
@@ -191,7 +193,7 @@ class Rise(Method):
     in any company. The facts, for each picture: ``mean_probability``, the mean f; ``highest``, of
     ``rise``; ``standard_error``, of its values, the root of the mean square over the pixels. Where
     ``highest`` is not many times that, the map shows chance: take more masks. (A quarter of the
-    error takes sixteen times as many.)
+    error takes sixteen times as many.) Several targets share the passes.
     """
 
     name = "rise"
@@ -220,8 +222,8 @@ class Rise(Method):
         """Both maps, and the facts."""
         self._check(*evidence.inputs.shape[2:])
         found = [
-            self._of_one(evidence, picture, int(target))
-            for picture, target in zip(evidence.inputs, evidence.targets)
+            self._of_one(evidence, index, int(target))
+            for index, target in enumerate(evidence.targets)
         ]
         maps, facts = zip(*found)
         return Attribution(
@@ -230,15 +232,17 @@ class Rise(Method):
         )
 
     def _of_one(
-        self, evidence: Evidence, picture: Float32, target: int
+        self, evidence: Evidence, index: int, target: int
     ) -> tuple[dict[str, Float32], dict[str, float]]:
         """One picture's maps and facts."""
+        picture = evidence.inputs[index]
         shape = (picture.shape[1], picture.shape[2])
         fill = _filling(self.fill, evidence.spec)
         # The masks are made twice rather than kept: a thousand would take 200 MB.
-        logits = evidence.ask.logits(
+        masked = (
             (mask * picture + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
         )
+        logits = evidence.ask.logits(masked, once=(self, index))
         scores = _probability(logits, target)
         mean = float(scores.mean())
         above = scores - mean

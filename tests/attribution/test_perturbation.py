@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from cnnviz.attribution import choose_methods, gather
+from cnnviz.attribution import choose_methods, gather, gather_all
 from cnnviz.errors import UsageError
 from cnnviz.network import Network
 from cnnviz.network.runtime import import_mxnet
@@ -206,9 +206,9 @@ def recorded_masks(network, options, shape):
     asked = []
     own = evidence.ask.logits
 
-    def listen(inputs):
+    def listen(inputs, once=None):
         asked.extend(inputs)
-        return own(iter(asked))
+        return own(iter(asked), once)
 
     evidence.ask.logits = listen
     found = method.explain(evidence)
@@ -355,3 +355,28 @@ def test_one_grey_channel(name, options):
 def test_what_cannot_be_done_is_refused_before_it_begins(network, name, options, message):
     with pytest.raises(UsageError, match=message):
         choose_methods([name], options)[0].passes(SHAPE, network.default_layer)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("occlusion", {"window": 6}), ("rise", {"masks": 30})]
+)
+def test_several_targets_share_their_passes(network, batch, monkeypatch, name, options):
+    (method,) = choose_methods([name], options)
+    rows, ticks = [], []
+    own = Network.logits
+    monkeypatch.setattr(
+        Network, "logits", lambda self, inputs: rows.append(len(inputs)) or own(self, inputs)
+    )
+    targets = [[0, 1], [2, 2], [4, 0]]
+    columns = gather_all(
+        network, batch, targets, [network.default_layer], [method], SPEC, ticks.append
+    )
+    together = [method.explain(evidence) for (evidence,) in columns]
+    each = method.passes(SHAPE, network.default_layer).forwards
+    assert sum(rows) == 2 * each
+    assert sum(ticks) == 3 * 2 * each  # announced for each target
+    for found, wanted in zip(together, targets):
+        alone = explain(name, options, network, batch, wanted)
+        for key in alone.maps:
+            np.testing.assert_array_equal(found.maps[key], alone.maps[key])
+        assert found.facts == alone.facts
