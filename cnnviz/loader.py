@@ -122,6 +122,7 @@ class CatalogModel:
             self._entry,
             self.card.weights,
             classes=self.classes,
+            as_given=self.card.mean is not None or self.card.std is not None,
             progress=progress,
             notify=self._notify,
         )

@@ -131,6 +131,7 @@ def load_weights(
     weights: Path | None = None,
     *,
     classes: int | None = None,
+    as_given: bool = False,
     progress: bool = True,
     notify: Callable[[str], None] | None = None,
 ) -> WeightsInfo:
@@ -144,8 +145,10 @@ def load_weights(
             ``None`` finds or downloads the network's own.
         classes: Number of outputs if not the network's usual one, for weights trained on other
             classes.
+        as_given: Whether the user has said how pictures are normalised, so that the weights are
+            not adapted to the network's usual pictures (of which some of Inception v3's know none).
         progress: Whether a download may show a bar.
-        notify: Called with a sentence when there is something to wait for.
+        notify: Called with a sentence when there is something to wait for, or something is assumed.
 
     Raises:
         WeightsError: The weights cannot be had or read, or belong to another network.
@@ -168,6 +171,7 @@ def load_weights(
             source=str(located.path),
             family=entry.family,
             old_names=_old_names(block),
+            as_given=as_given,
             lookalike=lambda: _lookalike(arrays, entry, classes),
             notify=notify,
         )

@@ -102,6 +102,7 @@ def match(
     source: str = "The file",
     family: str = "",
     old_names: Mapping[str, str] | None = None,
+    as_given: bool = False,
     lookalike: Callable[[], str | None] | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> dict[str, Array]:
@@ -122,6 +123,8 @@ def match(
             names mean; VGG's are understood without.
         old_names: The prefix-style name of each of the network's layers and its structural one;
             ``None`` numbers layers of a kind through the network.
+        as_given: Whether to leave the weights as they are even if they were made for pictures
+            prepared in another way than Gluon's.
         lookalike: Gives the name of another network that the arrays fit, if there is one; asked
             only when they do not fit this one.
         notify: Called with a sentence if the weights were made for pictures prepared in another
@@ -135,7 +138,11 @@ def match(
     fit = _fit(arrays, expected, family, old_names)
     bare = set(_without_wrappers(arrays).values())
     if fit.good:
-        if family == "inception" and any(name.rpartition(".")[0] == "fc" for name in bare):
+        if (
+            family == "inception"
+            and not as_given
+            and any(name.rpartition(".")[0] == "fc" for name in bare)
+        ):
             return _for_our_pictures(bare, fit.matched, source, notify)
         return fit.matched
     other = lookalike() if lookalike is not None else None
@@ -197,10 +204,12 @@ def _for_our_pictures(
     if notify is not None:
         notify(
             f"{source} has torchvision's second classifier, so it is taken for weights that want "
-            "pictures from -1 to 1, and its first layer is adapted to them."
+            "pictures from -1 to 1, and its first layer is adapted to them; --mean and --std keep "
+            "it as it is."
             if auxiliary
-            else f"{source} does not say how its pictures were normalised; taken is ImageNet's "
-            "mean and deviation, not -1 to 1, which some of timm's Inception v3 want."
+            else f"{source} does not say how its pictures were normalised; taken are ImageNet's "
+            "mean and deviation. If they went from -1 to 1, as some of timm's, give --mean and "
+            "--std, each 0.5 for all colours."
         )
     return foreign.fold_inception_input(matched) if auxiliary else matched
 

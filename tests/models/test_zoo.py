@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cnnviz
 from cnnviz.errors import WeightsError
 from cnnviz.models import catalog, converters
 from cnnviz.network import Architecture
@@ -121,6 +122,20 @@ def test_other_numbers_of_classes_have_the_same_layer(name, classes):
     assert architecture.classes == classes
 
 
+REAL = Path(__file__).parents[3] / "shared" / "real"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/real")
+def test_a_trained_squeezenet_names_its_photos():
+    explainer = cnnviz.load_explainer("squeezenet1.1", weights=REAL / "squeezenet1.1.params")
+    for name, index in (("hummingbird", 94), ("jellyfish", 107), ("snow_leopard", 289)):
+        picture = cnnviz.read_picture(REAL / "photos" / f"{name}.jpg")
+        (explanation,) = explainer.explain([explainer.prepare(picture)])
+        top = explanation.top()[0]
+        assert top.index == index
+        assert top.probability > 0.95
+
+
 # Weights of torchvision and timm ------------------------------------------------------------------
 
 
@@ -173,6 +188,20 @@ def test_inception_without_second_classifier_is_taken_as_it_is(foreign):
     assert relative(logits, foreign["logits inceptionv3"]) < 1e-5
     assert len(said) == 1
     assert "does not say how its pictures were normalised" in said[0]
+
+
+def test_inception_stays_as_it_is_where_the_user_says_how_pictures_are_made(foreign):
+    entry = catalog.get("inceptionv3")
+    arrays = empty(seeds.unpack(foreign["torchvision inceptionv3"]))
+    first = seeds.torch_parameter("Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3))
+    arrays["Conv2d_1a_3x3.conv.weight"] = first
+    shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
+    said = []
+    matched = converters.match(
+        arrays, shapes, family=entry.family, as_given=True, notify=said.append
+    )
+    np.testing.assert_array_equal(matched["features.0.0.weight"], first)
+    assert said == []
 
 
 def test_gluons_own_inception_says_nothing():
