@@ -293,7 +293,8 @@ class Explanation:
         if others:
             entries.append((render.OTHER, f"other classes: {others}"))
         picture = render.class_map(classes, palette, place, seen)
-        return layout.with_legend(picture, entries, "the highest class, and the number of its cells")
+        title = "the highest class, and the number of its cells"
+        return layout.with_legend(picture, entries, title)
 
 
 def _as_drawn(drawing: Drawing, values: Float32) -> Float32:
