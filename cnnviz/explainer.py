@@ -15,7 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz import layout, render
-from cnnviz.attribution import Drawing, Evidence, Method, Passes, choose_methods, gather_all
+from cnnviz.attribution import (
+    Drawing,
+    Evidence,
+    Method,
+    Passes,
+    choose_methods,
+    gather_all,
+    softmax,
+)
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.inputs import read_reduced
 from cnnviz.models.catalog import WeightsInfo
@@ -53,14 +61,6 @@ class Score:
     name: str | None  #: None where the network's classes have no names
     logit: float
     probability: float  #: softmax over all classes
-
-
-def softmax(logits: Float32) -> npt.NDArray[np.float64]:
-    """The probabilities of logits (..., K), of the same shape, float64."""
-    values = logits.astype(np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    probabilities: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
 
 
 @dataclass(frozen=True)
@@ -381,7 +381,7 @@ class Explainer:
         return self.layers[-1]
 
     def passes(self) -> dict[str, Passes]:
-        """For each method that asks for passes of its own, by key: for one picture and target."""
+        """For each method that asks for passes of its own, by key: for one picture."""
         shape = self.network.architecture.input_shape
         counts = {
             method.key: sum(
@@ -393,7 +393,7 @@ class Explainer:
             )
             for method in self.methods
         }
-        return {key: count for key, count in counts.items() if count.total}
+        return {key: count for key, count in counts.items() if count.total()}
 
     def explain(
         self, batch: Sequence[Prepared], target: int | Callable[[Float32], Any] | None = None

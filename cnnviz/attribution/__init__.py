@@ -38,6 +38,7 @@ from cnnviz.attribution.methods import (
     Passes,
     gather,
     gather_all,
+    softmax,
 )
 from cnnviz.attribution.perturbation import Occlusion, Rise
 
@@ -80,6 +81,7 @@ __all__ = [
     "gather",
     "gather_all",
     "options_of",
+    "softmax",
 ]
 
 

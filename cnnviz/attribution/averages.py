@@ -176,7 +176,7 @@ class IntegratedGradients(Method):
             gradient, _ = _weighted(evidence, inputs, weights, int(target))
             attributions = way * gradient
             maps[index] = attributions
-            (at_start,) = evidence.ask.logits([start.astype(np.float32)])
+            (at_start,) = evidence.ask.logits([start.astype(np.float32)], once=(self, index))
             own = _completeness(
                 float(evidence.logits[index, target]),
                 float(at_start[target]),

@@ -43,10 +43,13 @@ _MOST_TOGETHER = 64
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes through the network for one picture and target, beyond the one that all share."""
+    """Passes through the network for one picture, beyond the one that all methods share.
+
+    Forward passes answer for all targets; backward passes are each for one.
+    """
 
     forwards: int = 0
-    backwards: int = 0  #: each with a forward pass of its own
+    backwards: int = 0  #: each with a forward pass of its own, for each target
     partial: int = 0  #: forward passes from the target layer on
 
     def __add__(self, other: Passes) -> Passes:
@@ -56,10 +59,9 @@ class Passes:
             self.partial + other.partial,
         )
 
-    @property
-    def total(self) -> int:
+    def total(self, targets: int = 1) -> int:
         """All of them, whatever they cost."""
-        return self.forwards + self.backwards + self.partial
+        return self.forwards + self.partial + targets * self.backwards
 
 
 class Ask:
@@ -91,7 +93,13 @@ class Ask:
             once,
         )
 
-    def logits_from(self, layer: Layer, activations: Iterable[Float32], around: Float32) -> Float32:
+    def logits_from(
+        self,
+        layer: Layer,
+        activations: Iterable[Float32],
+        around: Float32,
+        once: Hashable = None,
+    ) -> Float32:
         """The logits that the network would give if a layer put out something else.
 
         Only what comes after the layer is computed, and what the rest of it needs beside.
@@ -100,14 +108,18 @@ class Ask:
             layer: the layer.
             activations: M outputs of it, each (C, h, w) float32.
             around: (C, H, W) float32, the network's input, for what leads past the layer.
+            once: see :meth:`logits`.
 
         Returns:
             (M, K) float32.
         """
         after = [other for other in self._network.layers if other.index >= layer.index]
         return self._collected(
-            self._network.logits_from(layer, chunk, around)
-            for chunk in self._chunks(activations, after)
+            (
+                self._network.logits_from(layer, chunk, around)
+                for chunk in self._chunks(activations, after)
+            ),
+            once,
         )
 
     def gradients(
@@ -133,7 +145,6 @@ class Ask:
 
     def _collected(self, parts: Iterable[Float32], once: Hashable = None) -> Float32:
         if once in self._known:
-            self._tick(len(self._known[once]))
             return self._known[once]
         found = []
         for part in parts:
@@ -289,7 +300,7 @@ class Method(ABC):
         return Attribution({**maps, self.key: self.attribute(evidence)})
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """The passes that it asks for itself, for one picture and target."""
+        """The passes that it asks for itself, for one picture."""
         return Passes()
 
     @property
@@ -302,6 +313,14 @@ class Method(ABC):
     def drawings(self) -> Mapping[str, Drawing]:
         """The maps that are drawn, by key, and how."""
         return {self.key: self.drawing}
+
+
+def softmax(logits: Float32) -> npt.NDArray[np.float64]:
+    """The probabilities of logits (..., K), of the same shape, float64."""
+    values = logits.astype(np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    probabilities: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def gather_all(

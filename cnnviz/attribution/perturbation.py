@@ -23,6 +23,7 @@ from cnnviz.attribution.methods import (
     Method,
     Passes,
     option,
+    softmax,
 )
 from cnnviz.errors import UsageError
 from cnnviz.network import Layer
@@ -137,8 +138,8 @@ class Occlusion(Method):
                 self._covered(evidence.inputs[index], evidence.spec), once=(self, index)
             )
             highest = logits.argmax(axis=1)
-            before = float(_probability(evidence.logits[index], int(target)))
-            after = _probability(logits, int(target))
+            before = float(softmax(evidence.logits[index])[target])
+            after = softmax(logits)[:, target]
             drop = np.where(np.abs(before - after) <= _rounding(before), 0.0, before - after)
             drops[index] = np.maximum(drop, 0).reshape(shape[1:])
             probabilities[index] = after.reshape(shape[1:])
@@ -243,7 +244,7 @@ class Rise(Method):
             (mask * picture + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
         )
         logits = evidence.ask.logits(masked, once=(self, index))
-        scores = _probability(logits, target)
+        scores = softmax(logits)[:, target]
         mean = float(scores.mean())
         above = scores - mean
         if np.abs(above).max() <= _rounding(mean):
@@ -306,14 +307,6 @@ def _filling(fill: str, spec: InputSpec) -> Float32:
     mean, std = np.array(spec.mean), np.array(spec.std)
     filling = np.zeros_like(mean) if value is None else (value - mean) / std
     return filling.astype(np.float32)[:, None, None]
-
-
-def _probability(logits: Float32, target: int) -> Float64:
-    """The softmax probability of one class, from logits (..., K)."""
-    values = logits.astype(np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    probability: Float64 = powers[..., target] / powers.sum(axis=-1)
-    return probability
 
 
 def _rounding(probability: float) -> float:

@@ -267,14 +267,13 @@ def _announce(explainer: Explainer, pictures: int, targets: int, *, quiet: bool)
     for key, each in passes.items():
         kinds = (
             (each.forwards, "forward"),
-            (each.backwards, "forward and backward"),
+            (each.backwards, "forward and backward" + (", each target" if targets > 1 else "")),
             (each.partial, "forward, from the layer on"),
         )
         said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
         if not quiet:
-            whole = "picture and target" if targets > 1 else "picture"
-            _say(f"{key}: passes for each {whole}: {said}")
-    return sum(each.total for each in passes.values()) * pictures * targets
+            _say(f"{key}: passes for each picture: {said}")
+    return sum(each.total(targets) for each in passes.values()) * pictures
 
 
 def _introduce(explainer: Explainer) -> None:

@@ -157,7 +157,24 @@ def test_passes_are_as_many_as_announced(method, network, batch, monkeypatch):
     assert rows["logits"] == 3 * each.forwards
     assert rows["logits_from"] == 3 * each.partial
     assert rows["forward"] - shared == 3 * each.backwards
-    assert sum(ticks) == 3 * each.total
+    assert sum(ticks) == 3 * each.total()
+
+
+def test_forward_passes_answer_for_all_targets(method, network, batch):
+    ticks = []
+    rows = gather_all(
+        network,
+        batch,
+        [[0, 1, 2], [1, 2, 3]],
+        [network.default_layer],
+        [method],
+        None,
+        ticks.append,
+    )
+    maps = [method.attribute(evidence) for (evidence,) in rows]
+    assert sum(ticks) == 3 * method.passes(SHAPE, network.default_layer).total(targets=2)
+    for targets, together in zip(([0, 1, 2], [1, 2, 3]), maps):
+        np.testing.assert_array_equal(together, attribute(method, network, batch, targets))
 
 
 def test_explains_with_parts_and_facts(method, network, batch):
