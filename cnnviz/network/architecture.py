@@ -126,10 +126,25 @@ class Architecture:
         return cls(inference.graph, input_shape, paths)
 
     def layer(self, name: str) -> Layer:
-        """The layer called ``name`` (``features.28``, ``features[28]`` or its node's name).
+        """The layer called ``name``, as :meth:`find` has it, if it still has height and width.
 
         Raises:
             UsageError: there is none, or it has no height and width any more.
+        """
+        layer = self.find(name)
+        if not layer.is_spatial:
+            raise UsageError(
+                f"Layer {layer.name} ({layer.kind}) gives {shape_text(layer.shape)}, without "
+                "height and width, so it cannot say where the network looked; "
+                f"the default is {self.default_layer.name}."
+            )
+        return layer
+
+    def find(self, name: str) -> Layer:
+        """The layer called ``name`` (``features.28``, ``features[28]`` or its node's name).
+
+        Raises:
+            UsageError: there is none.
         """
         wanted = normal_layer_name(name)
         by_name = {layer.name: layer for layer in self.layers}
@@ -144,14 +159,7 @@ class Architecture:
                 f"This network has no layer '{name}'. {hint}`cnnviz layers` lists all of them; "
                 f"the default is {self.default_layer.name}."
             )
-        layer = by_name[wanted]
-        if not layer.is_spatial:
-            raise UsageError(
-                f"Layer {layer.name} ({layer.kind}) gives {shape_text(layer.shape)}, without "
-                "height and width, so it cannot say where the network looked; "
-                f"the default is {self.default_layer.name}."
-            )
-        return layer
+        return by_name[wanted]
 
     def stages(self) -> tuple[Layer, ...]:
         """The network's natural stages, in order: the last layer at each resolution.

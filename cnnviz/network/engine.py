@@ -42,6 +42,8 @@ from cnnviz.network.runtime import Device, context, import_mxnet, parse_device
 
 #: Two seeds are what Grad-CAM and guided backpropagation need.
 _WALKS_TOGETHER = 2
+#: Operators whose second argument is their weights.
+_WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected"}
 Targets = Union[None, Sequence[int], npt.NDArray[Any], Callable[[Float32], Any]]
 
 
@@ -172,6 +174,18 @@ class Network:
     def layer(self, name: str | None) -> Layer:
         """The target layer called ``name``, or the default one; see :meth:`Architecture.layer`."""
         return self.default_layer if name is None else self.architecture.layer(name)
+
+    def weights(self, layer: Layer) -> Float32:
+        """A copy of the weights of a convolution, (O, I / groups, kh, kw), or dense layer, (O, I).
+
+        Raises:
+            UsageError: the layer has none, or they are not constant.
+        """
+        arguments = self._constants[layer.index]
+        weighted = self._graph.nodes[layer.index].op in _WEIGHTED
+        if not weighted or len(arguments) < 2 or arguments[1] is None:
+            raise UsageError(f"Layer {layer.name} ({layer.kind}) has no weights of its own.")
+        return np.asarray(arguments[1].asnumpy(), np.float32)
 
     def logits(self, batch: Float32) -> Float32:
         """The logits (N, K) float32 of a batch (N, C, H, W) float32, without recording anything."""
