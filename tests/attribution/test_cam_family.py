@@ -1,0 +1,478 @@
+"""Each class activation map against its paper's formula, limiting cases, and pytorch-grad-cam."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnnviz.attribution import choose_methods, gather
+from cnnviz.attribution.cam import (
+    eigen_cam,
+    grad_cam,
+    grad_cam_plus_plus,
+    hires_cam,
+    layer_cam,
+    xgrad_cam,
+)
+from cnnviz.network import Network
+from cnnviz.network.runtime import import_mxnet
+
+mx = import_mxnet()
+nn = mx.gluon.nn
+REFERENCE = Path(__file__).parent.parent / "reference"
+SHAPE = (3, 8, 10)
+#: Computed in float64 and rounded once to float32: half a unit in the last place is 6e-8.
+ONCE = {"rtol": 1e-7, "atol": 1e-9}
+#: The expected value is made of logits of other float32 passes.
+PASSES = {"rtol": 2e-5, "atol": 1e-6}
+#: Relative L2 distance of two frameworks' float32.
+FRAMEWORKS = 1e-5
+
+
+def load_seeded():
+    spec = importlib.util.spec_from_file_location("seeded", REFERENCE / "seeded.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+seeded = load_seeded()
+
+
+def build():
+    """The network of ``tests/reference/make_cam_fixtures.py``."""
+    net = nn.HybridSequential(prefix="")
+    net.add(
+        nn.Conv2D(6, 3, padding=1, in_channels=3),
+        nn.Activation("relu"),
+        nn.MaxPool2D(2),
+        nn.Conv2D(8, 3, padding=1, in_channels=6),
+        nn.Activation("relu"),
+        nn.Flatten(),
+        nn.Dense(12, in_units=8 * 4 * 5),
+        nn.Activation("relu"),
+        nn.Dense(4, in_units=12),
+    )
+    net.initialize()
+    for name, parameter in net._collect_params_with_prefix().items():
+        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
+    return net
+
+
+def linear_head(weights, bias, kernels=3):
+    """A convolution with its ReLU, then one dense layer that sees every place."""
+    net = nn.HybridSequential(prefix="")
+    net.add(
+        nn.Conv2D(kernels, 3, padding=1, in_channels=3),
+        nn.Activation("relu"),
+        nn.Flatten(),
+        nn.Dense(len(bias), in_units=kernels * SHAPE[1] * SHAPE[2]),
+    )
+    net.initialize()
+    for kind in ("weight", "bias"):
+        parameter = getattr(net[0], kind)
+        parameter.set_data(mx.nd.array(seeded.parameter(f"0.{kind}", parameter.shape)))
+    net[3].weight.set_data(mx.nd.array(weights))
+    net[3].bias.set_data(mx.nd.array(bias))
+    return net
+
+
+@pytest.fixture(scope="module")
+def truth():
+    with np.load(REFERENCE / "cam_family.npz") as archive:
+        return dict(archive)
+
+
+@pytest.fixture(scope="module")
+def block():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def network(block):
+    return Network.from_block(block, SHAPE)
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """Activations behind a ReLU, and gradients; one channel is dead."""
+    random = np.random.RandomState(0)
+    activations = np.maximum(random.randn(2, 3, 4, 5), 0).astype(np.float32)
+    activations[1, 2] = 0
+    return activations, random.randn(2, 3, 4, 5).astype(np.float32)
+
+
+def asked(name, network, batch, targets, layer=None, **options):
+    """A method's map, and the evidence that it was given."""
+    (method,) = choose_methods([name], options)
+    evidence = gather(network, batch, targets, network.layer(layer), [method])
+    return method.attribute(evidence), evidence
+
+
+def places(array):
+    count, _, height, width = array.shape
+    return [(n, i, j) for n in range(count) for i in range(height) for j in range(width)]
+
+
+# --- gradients: formulas -------------------------------------------------------------------------
+
+
+def test_grad_cam_plus_plus_is_the_papers_formula(arrays):
+    """Eq. 19 as it is printed, ΣA and all, with loops."""
+    activations, gradients = arrays
+    a, g = activations.astype(float), gradients.astype(float)
+    expected = np.zeros((2, 4, 5))
+    for n in range(2):
+        for k in range(3):
+            total = sum(a[n, k, i, j] for i in range(4) for j in range(5))
+            weight = 0.0
+            for i in range(4):
+                for j in range(5):
+                    d = g[n, k, i, j]
+                    alpha = d**2 / (2 * d**2 + total * d**3)
+                    weight += alpha * max(d, 0.0)
+            for i in range(4):
+                for j in range(5):
+                    expected[n, i, j] += weight * a[n, k, i, j]
+    found = grad_cam_plus_plus(activations, gradients)
+    np.testing.assert_allclose(found, np.maximum(expected, 0), **ONCE)
+
+
+def test_grad_cam_plus_plus_by_hand():
+    # ΣA = 4; only the first gradient is positive: alpha = 1 / (2 + 2·4) = 1/10, w = 2/10.
+    found = grad_cam_plus_plus(
+        np.array([[[[1, 3]]]], np.float32), np.array([[[[2, -1]]]], np.float32)
+    )
+    np.testing.assert_allclose(found, [[[0.2, 0.6]]], rtol=1e-7)
+
+
+def test_grad_cam_plus_plus_has_the_alpha_of_the_exponential():
+    """alpha = Y'' / (2 Y'' + ΣA Y''') for Y = exp(S), the derivatives by finite differences."""
+    activation = np.array([0.3, 0.7, 0.2])
+    slopes = np.array([0.5, 1.2, 0.8])
+    step = 1e-3
+
+    def score(place, by):
+        moved = activation.copy()
+        moved[place] += by
+        return math.exp(moved @ slopes)
+
+    weight = 0.0
+    for place in range(3):
+        far, near, here, behind, back = (score(place, by * step) for by in (2, 1, 0, -1, -2))
+        second = (near - 2 * here + behind) / step**2
+        third = (far - 2 * near + 2 * behind - back) / (2 * step**3)
+        alpha = second / (2 * second + activation.sum() * third)
+        weight += alpha * slopes[place]
+    found = grad_cam_plus_plus(
+        activation.reshape(1, 1, 1, 3).astype(np.float32),
+        slopes.reshape(1, 1, 1, 3).astype(np.float32),
+    )
+    # Central differences are off by their step squared.
+    np.testing.assert_allclose(found[0, 0], weight * activation, rtol=1e-5)
+
+
+def test_nothing_speaks_for_the_target(arrays):
+    """Gradients below zero: blank for the methods that only count what is above."""
+    activations, gradients = arrays
+    against = -np.abs(gradients)
+    for cam in (grad_cam_plus_plus, layer_cam, xgrad_cam, grad_cam):
+        assert not cam(activations, against).any()
+    assert hires_cam(activations, against).min() < 0
+
+
+def test_xgrad_cam_is_the_papers_formula(arrays):
+    """Eq. 8 with loops; a channel of zeros has no weight."""
+    activations, gradients = arrays
+    a, g = activations.astype(float), gradients.astype(float)
+    expected = np.zeros((2, 4, 5))
+    for n in range(2):
+        for k in range(3):
+            total = sum(a[n, k, i, j] for i in range(4) for j in range(5))
+            if total == 0:
+                continue
+            weight = sum(a[n, k, i, j] / total * g[n, k, i, j] for i in range(4) for j in range(5))
+            for i in range(4):
+                for j in range(5):
+                    expected[n, i, j] += weight * a[n, k, i, j]
+    assert (expected < 0).any()
+    found = xgrad_cam(activations, gradients)
+    np.testing.assert_allclose(found, np.maximum(expected, 0), **ONCE)
+
+
+def test_xgrad_cam_keeps_the_sum(arrays):
+    """The axiom of conservation: where nothing is cut off, Σ L = Σ A · dy/dA."""
+    activations, gradients = arrays
+    rising = np.abs(gradients)
+    for n, heat in enumerate(xgrad_cam(activations, rising)):
+        expected = sum(
+            float(a) * float(g) for a, g in zip(activations[n].ravel(), rising[n].ravel())
+        )
+        # Twenty float32 values are summed.
+        assert math.fsum(heat.ravel().tolist()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_place_by_place_methods_are_their_papers_formulas(arrays):
+    activations, gradients = arrays
+    signed, rising = np.zeros((2, 4, 5)), np.zeros((2, 4, 5))
+    for n, i, j in places(activations):
+        for k in range(3):
+            a, g = float(activations[n, k, i, j]), float(gradients[n, k, i, j])
+            signed[n, i, j] += g * a
+            rising[n, i, j] += max(g, 0.0) * a
+    assert (signed < 0).any()
+    np.testing.assert_allclose(hires_cam(activations, gradients), signed, **ONCE)
+    np.testing.assert_allclose(layer_cam(activations, gradients), rising, **ONCE)
+
+
+def test_gradients_that_are_the_same_everywhere_give_grad_cam(arrays):
+    """Then a channel's weight is its gradient, whichever way the places are averaged."""
+    activations, _ = arrays
+    gradients = np.broadcast_to(
+        np.array([0.5, 2, -1], np.float32)[None, :, None, None], activations.shape
+    )
+    expected = grad_cam(activations, gradients)
+    assert expected.any()
+    np.testing.assert_allclose(xgrad_cam(activations, gradients), expected, **ONCE)
+    signed = hires_cam(activations, gradients)
+    np.testing.assert_allclose(np.maximum(signed, 0), expected, **ONCE)
+    rising = np.maximum(gradients, 0)
+    np.testing.assert_allclose(
+        layer_cam(activations, gradients), grad_cam(activations, rising), **ONCE
+    )
+
+
+def test_hires_cam_sums_up_to_the_logit_without_its_bias():
+    """The paper's guarantee, where a dense layer follows the layer."""
+    random = np.random.RandomState(2)
+    weights, bias = random.randn(2, 3 * 8 * 10) / 9, np.array([0.7, -1.1])
+    network = Network.from_block(linear_head(weights, bias), SHAPE)
+    batch = random.randn(2, *SHAPE).astype(np.float32)
+    maps, evidence = asked("hirescam", network, batch, [0, 1])
+    for n, target in enumerate((0, 1)):
+        expected = evidence.logits[n, target] - bias[target]
+        # The logit is a sum of 240 float32 products.
+        assert math.fsum(maps[n].ravel().tolist()) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+# --- no class ------------------------------------------------------------------------------------
+
+
+def test_eigen_cam_is_the_projection_on_the_first_principal_component(arrays):
+    """The right singular vector by power iteration on OᵀO, without any linear algebra library."""
+    activations, _ = arrays
+    found = eigen_cam(activations)
+    for n in range(2):
+        rows = [
+            [float(activations[n, k, i, j]) for k in range(3)] for i in range(4) for j in range(5)
+        ]
+        vector = [1.0, 1.0, 1.0]
+        for _ in range(500):
+            heights = [sum(a * v for a, v in zip(row, vector)) for row in rows]
+            vector = [sum(h * row[k] for h, row in zip(heights, rows)) for k in range(3)]
+            norm = math.sqrt(sum(v * v for v in vector))
+            vector = [v / norm for v in vector]
+        expected = [sum(a * v for a, v in zip(row, vector)) for row in rows]
+        # The component is unique: all in one direction, since nothing is negative.
+        np.testing.assert_allclose(found[n].ravel(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_eigen_cam_of_one_pattern_is_that_pattern():
+    """A_k = c_k P: the map is |c| P, here 13 P, and what is below zero counts as nothing."""
+    pattern = np.array([[0, 1, 2], [4, 0, 3]], np.float32)
+    strengths = np.array([3, 4, 12, -7], np.float32)
+    activations = strengths[None, :, None, None] * pattern
+    np.testing.assert_allclose(eigen_cam(activations), 13 * pattern[None], rtol=1e-6, atol=1e-6)
+
+
+def test_eigen_cam_of_nothing_is_nothing():
+    assert not eigen_cam(np.zeros((1, 3, 2, 2), np.float32)).any()
+    assert not eigen_cam(np.full((1, 3, 2, 2), -1, np.float32)).any()
+
+
+def test_eigen_cam_of_a_broken_picture_leaves_the_next_alone(arrays):
+    activations, _ = arrays
+    broken = activations.copy()
+    broken[0, 1, 2, 2] = np.nan
+    found = eigen_cam(broken)
+    assert np.isnan(found[0]).all()
+    np.testing.assert_array_equal(found[1], eigen_cam(activations)[1])
+
+
+# --- no gradient ---------------------------------------------------------------------------------
+
+
+def enlarged(channel, height, width):
+    """Bilinear between pixel centres, constant beyond them, with loops."""
+    rows, columns = channel.shape
+    result = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            down = min(max((y + 0.5) * rows / height - 0.5, 0), rows - 1)
+            right = min(max((x + 0.5) * columns / width - 0.5, 0), columns - 1)
+            i, j = int(down), int(right)
+            u, v = down - i, right - j
+            below, beside = min(i + 1, rows - 1), min(j + 1, columns - 1)
+            result[y, x] = (
+                (1 - u) * (1 - v) * channel[i, j]
+                + (1 - u) * v * channel[i, beside]
+                + u * (1 - v) * channel[below, j]
+                + u * v * channel[below, beside]
+            )
+    return result
+
+
+@pytest.mark.parametrize("weights", ["softmax", "increase"])
+def test_score_cam_is_the_papers_algorithm(block, network, truth, weights):
+    """Algorithm 1 (and definition 3), step by step, with passes through the Gluon net itself."""
+    batch, targets = truth["batch"], [0, 1, 2]
+    found, evidence = asked("scorecam", network, batch, targets, "4", weights=weights)
+    dead = 0
+    for n, target in enumerate(targets):
+
+        def score(pixels, target=target):
+            return float(block(mx.nd.array(pixels[None])).asnumpy()[0, target])
+
+        baseline = score(np.zeros(SHAPE))
+        increases = []
+        for channel in evidence.activations[n].astype(float):
+            mask = enlarged(channel, 8, 10)
+            low, high = mask.min(), mask.max()
+            dead += low == high
+            mask = (mask - low) / (high - low) if high > low else 0 * mask
+            increases.append(score(batch[n] * mask) - baseline)
+        if weights == "softmax":
+            total = sum(math.exp(increase) for increase in increases)
+            alphas = [math.exp(increase) / total for increase in increases]
+        else:
+            alphas = increases
+        expected = np.zeros((4, 5))
+        for alpha, channel in zip(alphas, evidence.activations[n].astype(float)):
+            expected += alpha * channel
+        np.testing.assert_allclose(found[n], np.maximum(expected, 0), **PASSES)
+
+
+def test_score_cam_of_one_channel_is_that_channel():
+    """Its softmax is 1 whatever it scores; its increase is its weight."""
+    random = np.random.RandomState(3)
+    weights = random.randn(2, 8 * 10) / 9
+    network = Network.from_block(linear_head(weights, np.zeros(2), kernels=1), SHAPE)
+    batch = random.randn(1, *SHAPE).astype(np.float32)
+    found, evidence = asked("scorecam", network, batch, [0], "1")
+    assert evidence.activations.any()
+    np.testing.assert_array_equal(found, evidence.activations[:, 0])
+
+
+def test_score_cam_of_flat_channels_is_blank():
+    """Masks of nothing make no difference, so that there is nothing to explain."""
+    net = linear_head(np.ones((2, 3 * 8 * 10)), np.ones(2))
+    net[0].weight.set_data(mx.nd.zeros(net[0].weight.shape))
+    net[0].bias.set_data(mx.nd.array([0, 1, 2]))
+    found, _ = asked("scorecam", Network.from_block(net, SHAPE), np.ones((1, *SHAPE), "f"), [0])
+    assert not found.any()
+
+
+def test_ablation_cam_is_the_papers_formula(block, network, truth):
+    """Eq. 3 and 4, one channel at a time through the rest of the Gluon network itself."""
+    batch, targets = truth["batch"], truth["targets"]
+    found, evidence = asked("ablationcam", network, batch, targets, "3")  # before its ReLU
+    assert (evidence.activations < 0).any()
+    rest = block[4:]
+    for n, target in enumerate(targets):
+        activations = evidence.activations[n]
+
+        def score(values, target=target):
+            return float(rest(mx.nd.array(values[None])).asnumpy()[0, target])
+
+        whole = score(activations)
+        assert whole > 0
+        expected = np.zeros((4, 5))
+        for k in range(8):
+            without = activations.copy()
+            without[k] = 0
+            expected += (whole - score(without)) / whole * activations[k].astype(float)
+        np.testing.assert_allclose(found[n], np.maximum(expected, 0), **PASSES)
+
+
+def test_ablation_cam_before_a_dense_layer_weighs_gradient_times_activation():
+    """The score is linear in the layer then: y - y_k = Σ_ij dy/dA_k,ij A_k,ij.
+
+    The second class is the first one's opposite, with a negative score where that is positive. What
+    speaks for the one speaks against the other: dividing by y would give them the same map.
+    """
+    random = np.random.RandomState(6)
+    weights = random.randn(3 * 8 * 10) / 9
+    network = Network.from_block(linear_head(np.stack([weights, -weights]), np.zeros(2)), SHAPE)
+    batch = random.randn(1, *SHAPE).astype(np.float32)
+    maps, evidence = zip(*[asked("ablationcam", network, batch, [t], "1") for t in (0, 1)])
+    activations = evidence[0].activations[0].astype(float)
+    drops = (weights.reshape(3, 8, 10) * activations).sum(axis=(1, 2))
+    score = abs(drops.sum())
+    assert score == pytest.approx(abs(evidence[0].logits[0, 0]), rel=1e-5)
+    expected = sum(drop / score * channel for drop, channel in zip(drops, activations))
+    assert (expected > 0).any()
+    assert (expected < 0).any()
+    np.testing.assert_allclose(maps[0][0], np.maximum(expected, 0), **PASSES)
+    np.testing.assert_allclose(maps[1][0], np.maximum(-expected, 0), **PASSES)
+
+
+def test_ablation_cam_of_a_score_of_zero_is_finite():
+    """Two channels that cancel: the paper divides by zero."""
+    weights = np.concatenate([np.ones(80), -np.ones(80)])[None]
+    net = linear_head(np.concatenate([weights, weights]), np.zeros(2), kernels=2)
+    net[0].weight.set_data(mx.nd.zeros(net[0].weight.shape))
+    net[0].bias.set_data(mx.nd.array([1, 1]))
+    found, evidence = asked(
+        "ablationcam", Network.from_block(net, SHAPE), np.ones((1, *SHAPE), "f"), [0], "1"
+    )
+    assert evidence.logits[0, 0] == 0
+    # Weights 80 / 1e-6 and -80 / 1e-6 on activations of 1.
+    assert np.isfinite(found).all()
+    assert not found.any()
+
+
+# --- together ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["xgradcam", "layercam", "hirescam", "eigencam", "scorecam"])
+def test_a_layer_before_its_relu_gives_the_map_of_the_relu(network, truth, name):
+    """So that a VGG's default layer gives what the papers, who look behind the ReLU, would see."""
+    maps = {}
+    for layer in ("3", "4"):
+        maps[layer], evidence = asked(name, network, truth["batch"], [0, 1, 2], layer)
+        assert (evidence.activations < 0).any() == (layer == "3")
+    assert maps["4"].any()
+    np.testing.assert_allclose(maps["3"], maps["4"], **PASSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("xgradcam", "4"),
+        ("layercam", "4"),
+        ("hirescam", "4"),
+        ("scorecam", "1"),
+        ("ablationcam", "4"),
+    ],
+)
+def test_pytorch_grad_cam_agrees(network, truth, name, layer):
+    """See ``tests/reference/make_cam_fixtures.py``."""
+    found, evidence = asked(name, network, truth["batch"], truth["targets"], layer)
+    np.testing.assert_allclose(evidence.logits, truth["logits"], rtol=1e-5, atol=1e-5)
+    expected = truth[name.replace("-", "_")]
+    if name != "hirescam":
+        expected = np.maximum(expected, 0)
+    assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < FRAMEWORKS
+
+
+def test_pytorch_grad_cam_agrees_on_strong_gradients(network, truth):
+    """Its Grad-CAM++, where 1e-6 in alpha's denominator is nothing; on weak ones it differs."""
+    _, evidence = asked("gradcam-plusplus", network, truth["batch"], truth["targets"], "4")
+    gradients = evidence.layer_gradients["standard"]
+    found = grad_cam_plus_plus(evidence.activations, 100 * gradients)
+    expected = truth["gradcam_plusplus"]
+    assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < FRAMEWORKS
