@@ -1,4 +1,4 @@
-"""The way back: what a forward pass recorded, and walks from the logits towards the input."""
+"""The way back: what a forward pass recorded, and walks from there towards the input."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class Step:
 class _Walker:
     """A walk under way: the gradients that have arrived at entries not yet passed."""
 
-    def __init__(self, network: Network, walk: Walk, seed: Any) -> None:
+    def __init__(self, network: Network, walk: Walk, start: Entry, seed: Any) -> None:
         self._network = network
         self._rule = walk.relu_rule
         self._noted = {Entry(layer.index): layer.name for layer in walk.layers}
         self._lowest = -1 if walk.inputs else min(entry.node for entry in self._noted)
-        self._arrived: dict[Entry, Any] = {network.head: seed}
+        self._arrived: dict[Entry, Any] = {start: seed}
         self._found: dict[str, Float32] = {}
         self._guided = 0
 
@@ -197,6 +197,44 @@ class ForwardPass(Observation):
             NetworkError: a rule other than the standard one is asked of a network without ReLUs,
                 or MXNet fails (out of memory, say).
         """
+        seed = np.zeros_like(self.logits)
+        seed[np.arange(len(seed)), targets] = 1
+        seed = seed.reshape(self._output.shape)
+        return self._walk(self._network.head, seed, walks, final=final)
+
+    def input_gradients_from(
+        self, layer: Layer, gradients: Float32, *, final: bool = False
+    ) -> Float32:
+        """Take gradients at a layer's output back to the input: (∂A/∂x)ᵀ · gradients.
+
+        With 1 at one value of A, the layer's output, and 0 elsewhere that is this value's own
+        gradient; with 1/(h·w) all over a channel that of its mean.
+
+        Args:
+            layer: the layer; it need not have been asked for beforehand.
+            gradients: (N, C, h, w) float32, of the layer's shape.
+            final: see :meth:`backward`.
+
+        Returns:
+            (N, channels, H, W) float32.
+
+        Raises:
+            NetworkError: the gradients are not of the layer's shape, or MXNet fails.
+        """
+        wanted = (len(self.logits), *layer.shape)
+        if gradients.shape != wanted:
+            raise NetworkError(
+                f"Layer {layer.name} put out an array of shape {wanted}; these gradients have "
+                f"shape {gradients.shape}."
+            )
+        (walked,) = self._walk(Entry(layer.index), gradients, [Walk()], final=final)
+        assert walked.input_gradients is not None  # inputs were asked for
+        return walked.input_gradients
+
+    def _walk(
+        self, start: Entry, seed: Float32, walks: Sequence[Walk], *, final: bool
+    ) -> list[Backward]:
+        """Walk back from one entry of the graph, where ``seed`` arrives."""
         network = self._network
         for walk in walks:
             network.check_rule(walk.relu_rule)
@@ -204,10 +242,8 @@ class ForwardPass(Observation):
         if final:
             self._values.clear()
         with mxnet_errors():
-            seed = np.zeros_like(self.logits)
-            seed[np.arange(len(seed)), targets] = 1
-            start = mx.nd.array(seed, ctx=self._output.context).reshape(self._output.shape)
-            walkers = [_Walker(network, walk, start.copy()) for walk in walks]
+            first = mx.nd.array(seed, ctx=self._output.context, dtype="float32")
+            walkers = [_Walker(network, walk, start, first.copy()) for walk in walks]
             dense = [place for place, step in enumerate(self._tape) if step.copies > 1]
             together = dense[0] if dense else len(self._tape)
             for step in reversed(self._tape[together:]):

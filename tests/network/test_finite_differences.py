@@ -15,7 +15,8 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from cnnviz.network import Network
+from cnnviz.errors import NetworkError
+from cnnviz.network import Network, Walk
 from cnnviz.network.runtime import import_mxnet
 
 SHAPE = (3, 8, 6)
@@ -140,10 +141,10 @@ def states(switches: list[tuple[str, Any]]) -> np.ndarray:
     return np.concatenate(found, axis=1)
 
 
-Walk = Callable[[Any, Any], "tuple[Any, list[tuple[str, Any]]]"]
+Run = Callable[[Any, Any], "tuple[Any, list[tuple[str, Any]]]"]
 
 
-def central_differences(walk: Walk, at: np.ndarray, target: int) -> np.ndarray:
+def central_differences(walk: Run, at: np.ndarray, target: int) -> np.ndarray:
     """d logit[target] / d ``at``, NaN where every step crosses a kink."""
     mx = import_mxnet()
 
@@ -210,6 +211,39 @@ def test_activations_are_what_the_head_reads(branching: Any, batch: np.ndarray) 
     found = network.gradients(batch, [0, 0], layer="trunk")
     logits = branching.head(mx.nd.array(found.activations)).asnumpy()
     np.testing.assert_allclose(found.logits, logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["trunk.conv", "trunk.norm", "trunk.inner", "trunk"])
+def test_input_gradients_of_a_layers_values(branching: Any, batch: np.ndarray, layer: str) -> None:
+    """One value of the layer in the first picture, another channel's mean in the second."""
+    mx = import_mxnet()
+    network = Network.from_block(branching, input_shape=SHAPE)
+    chosen = network.layer(layer)
+    channels, height, width = chosen.shape
+    seeds = np.zeros((2, *chosen.shape), np.float32)
+    seeds[0, 1, height // 2, width // 2] = 1
+    seeds[1, channels - 1] = 1 / (height * width)
+    ours = network.forward(batch).input_gradients_from(chosen, seeds)
+    after_a_walk = network.forward(batch, [chosen])
+    after_a_walk.backward(np.array([0, 1]), [Walk("guided")])
+    np.testing.assert_array_equal(after_a_walk.input_gradients_from(chosen, seeds), ours)
+
+    for picture, seed, found in zip(batch, seeds, ours):
+
+        def score(_F: Any, images: Any, seed: np.ndarray = seed) -> tuple[Any, Any]:
+            observed = network.observe(images.asnumpy(), [chosen]).activations(chosen)
+            switches = branching.trunk.walk(mx.nd, images)[1]
+            return mx.nd.array((observed * seed).sum(axis=(1, 2, 3))[:, None]), switches
+
+        assert relative(found, central_differences(score, picture, 0)) < TOLERANCE
+
+
+def test_gradients_at_a_layer_have_its_shape(branching: Any, batch: np.ndarray) -> None:
+    network = Network.from_block(branching, input_shape=SHAPE)
+    recorded = network.forward(batch)
+    layer = network.layer("trunk")
+    with pytest.raises(NetworkError, match=r"shape \(2, 14, 4, 3\).*have shape \(2, 14, 4, 2\)"):
+        recorded.input_gradients_from(layer, np.zeros((2, 14, 4, 2), np.float32))
 
 
 def test_the_differences_would_notice_a_wrong_gradient(branching: Any, batch: np.ndarray) -> None:
