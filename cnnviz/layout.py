@@ -1,4 +1,4 @@
-"""Pictures side by side with words beneath, and legends: what a stranger needs to read a map.
+"""Pictures in a row or in several, with words beneath, and legends: what makes maps readable.
 
 Words are set in the font that Pillow brings, so that they look the same everywhere. It knows little
 beyond ASCII: a name that needs more is set in a font of the system that has all of its characters,
@@ -11,7 +11,7 @@ import functools
 import math
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,61 @@ def strip(cells: Sequence[Picture], captions: Sequence[str]) -> Picture:
     return canvas
 
 
+def grid(cells: Sequence[Picture], captions: Sequence[str], title: str = "") -> Picture:
+    """Put pictures of one size in rows, a caption under each, so that a usual aspect comes out.
+
+    They are read as text is: along the first row, then the next. No pixel of a picture is changed;
+    narrow ones stand in the middle of columns that are wide enough for words. Letters grow with the
+    pictures and with the width of the whole.
+
+    Args:
+        cells: uint8 (H, W, 3) RGB or (H, W), at least one, all of the same height and width.
+        captions: one for each, in as many lines as it needs; a word that is too long for the
+            column loses its middle.
+        title: above them, in as many lines as it needs.
+
+    Returns:
+        uint8, (height, width, 3), RGB on white.
+
+    Raises:
+        PictureError: no pictures, pictures of several sizes, or not one caption for each.
+    """
+    if not cells or len(cells) != len(captions):
+        raise PictureError(
+            "A grid has one caption for each of its pictures, and at least one picture; got "
+            f"{len(cells)} pictures and {len(captions)} captions."
+        )
+    for cell in cells:
+        _check_picture(cell)
+    height, width = cells[0].shape[:2]
+    if any(cell.shape[:2] != (height, width) for cell in cells):
+        sizes = ", ".join(sorted({f"{cell.shape[0]}x{cell.shape[1]}" for cell in cells}))
+        raise PictureError(f"Pictures of a grid have the same size; got {sizes}.")
+
+    sheet = min(
+        (
+            _Sheet.of(height, width, tuple(captions), columns)
+            for columns in range(1, len(cells) + 1)
+        ),
+        key=lambda sheet: _unwieldy(sheet.shape),
+    )
+    size, room = max(sheet.size, heading_size(sheet.shape)), sheet.shape[1] - 2 * sheet.gap
+    heading = _wrapped(title, size, room)
+    above = len(heading) * _line(size) + (sheet.gap if heading else 0)
+    canvas = _paper(above + sheet.shape[0], sheet.shape[1])
+    for number, text in enumerate(heading):
+        _write(canvas, text, size, sheet.gap // 2 + number * _line(size), sheet.gap, room)
+    for number, (cell, caption) in enumerate(zip(cells, captions)):
+        row, column = divmod(number, sheet.columns)
+        top = above + row * (sheet.row + sheet.gap)
+        left = column * (sheet.column + sheet.gap)
+        _lay(canvas, cell, top, left + (sheet.column - width) // 2)
+        for line, text in enumerate(_wrapped(caption, sheet.size, sheet.column)):
+            below = top + height + sheet.gap // 2 + line * _line(sheet.size)
+            _write(canvas, text, sheet.size, below, left, sheet.column, align=0.5)
+    return canvas
+
+
 def with_legend(
     picture: Picture, entries: Sequence[tuple[Colour, str]], title: str = ""
 ) -> Picture:
@@ -140,8 +195,17 @@ def with_legend(
     return canvas
 
 
+def heading_size(shape: Sequence[int]) -> int:
+    """The size of letters, in pixels, that suits what is said of a whole sheet of (H, W, ...)."""
+    return _at_least(0.018 * math.sqrt(shape[0] * shape[1]))
+
+
 def with_scale(
-    picture: Picture, colours: npt.NDArray[np.uint8], labels: Sequence[str], title: str = ""
+    picture: Picture,
+    colours: npt.NDArray[np.uint8],
+    labels: Sequence[str],
+    title: str = "",
+    size: int | None = None,
 ) -> Picture:
     """Add a bar of colours below a picture, with the values that they stand for.
 
@@ -153,6 +217,7 @@ def with_scale(
             (:func:`cnnviz.render.colour_scale`).
         labels: at least two, of values in equal steps from the lowest to the highest.
         title: above the bar, in as many lines as it needs: what the values are.
+        size: of the letters, in pixels; by default they grow with the picture.
 
     Returns:
         uint8, (height, width, 3), RGB on white.
@@ -167,7 +232,7 @@ def with_scale(
             f"{colours.shape} and {len(labels)} labels."
         )
     height, width = picture.shape[:2]
-    size = _at_least(0.028 * math.sqrt(height * width))
+    size = _at_least(0.028 * math.sqrt(height * width)) if size is None else _at_least(size)
     line, pad = _line(size), size // 2
     wide = max(width, 12 * size)
     bar = wide - 2 * pad
@@ -189,6 +254,35 @@ def with_scale(
         left = pad + round(share * bar) - (0 if first else room if last else room // 2)
         _write(canvas, label, size, top + size, left, room, align=share if first or last else 0.5)
     return canvas
+
+
+class _Sheet(NamedTuple):
+    """How a grid is laid out, without its title; all in pixels but the number of columns."""
+
+    columns: int
+    size: int  # of the letters
+    gap: int
+    column: int  # width of one
+    row: int  # height of a picture with the lines below it
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, height: int, width: int, captions: tuple[str, ...], columns: int) -> _Sheet:
+        """The sheet for pictures of (height, width) in so many columns."""
+        size = _at_least(min(max(0.045 * height, columns * width / 100), width / 16))
+        gap = math.ceil(size / 2)
+        column, lines = _captioned(captions, size, width)
+        row = height + (gap // 2 + lines * _line(size) if lines else 0)
+        rows = math.ceil(len(captions) / columns)
+        shape = (rows * (row + gap), columns * (column + gap) - gap)
+        return cls(columns, size, gap, column, row, shape)
+
+
+@functools.lru_cache(maxsize=64)  # asked again for every number of columns
+def _captioned(captions: tuple[str, ...], size: int, width: int) -> tuple[int, int]:
+    """The width of a column for pictures with captions, and how many lines the longest takes."""
+    column = max(width, min(14 * size, max(_length(caption, size) for caption in captions)))
+    return column, max(len(_wrapped(caption, size, column)) for caption in captions)
 
 
 def _check_picture(picture: npt.NDArray[Any]) -> None:

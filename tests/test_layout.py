@@ -217,6 +217,103 @@ def test_any_text_can_be_written(text):
     assert result.shape == layout.strip([cell], ["a"]).shape
 
 
+# --- a grid --------------------------------------------------------------------------------------
+
+
+def corners(sheet, cells):
+    """Top and left of each picture, found by its pixels."""
+    found = []
+    for cell in cells:
+        height, width = cell.shape[:2]
+        rgb = cell if cell.ndim == 3 else np.repeat(cell[:, :, None], 3, axis=2)
+        inside = sheet[: sheet.shape[0] - height + 1, : sheet.shape[1] - width + 1]
+        found += [
+            (int(top), int(left))
+            for top, left in np.argwhere((inside == rgb[0, 0]).all(axis=2))
+            if (sheet[top : top + height, left : left + width] == rgb).all()
+        ]
+    return found
+
+
+def test_a_grid_is_read_like_text_and_changes_no_pixel():
+    """Twelve pictures, nearly square with their captions: four columns come closest to 4:3."""
+    cells = [
+        np.random.default_rng(seed).integers(0, 256, (90, 100, 3), np.uint8) for seed in range(11)
+    ]
+    cells.append(np.random.default_rng(11).integers(0, 256, (90, 100), np.uint8))
+
+    sheet = layout.grid(cells, [f"number {i}" for i in range(12)], "twelve")
+
+    found = corners(sheet, cells)
+    tops = sorted({top for top, _ in found})
+    lefts = sorted({left for _, left in found})
+    assert (len(tops), len(lefts)) == (3, 4)
+    assert found == [(top, left) for top in tops for left in lefts]
+    ink(sheet[: tops[0]])  # the title; without ink this fails
+    for top, left in found:  # a caption below each
+        ink(sheet[top + 90 : top + 110, left : left + 100])
+
+
+def test_the_columns_of_a_grid_suit_the_pictures_shape():
+    """Eight wide pictures stand in few columns, eight high ones in many."""
+    columns = []
+    for shape in ((20, 600), (100, 100), (600, 100)):
+        cells = [
+            np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8) for seed in range(8)
+        ]
+        columns.append(len({left for _, left in corners(layout.grid(cells, [""] * 8), cells)}))
+
+    assert columns[0] == 1
+    assert columns[1] in (3, 4)
+    assert columns[2] == 8
+
+
+def test_captions_of_a_grid_stand_below_the_middle_and_take_several_lines():
+    cells = [noise(100, 120), noise(100, 120)]
+    narrow = layout.grid(cells, ["mm", "mm"])
+    words = "one two three four five six seven eight nine"
+    wrapped = layout.grid(cells, ["mm", words])
+
+    *_, first, last = ink(narrow[100:, :120])
+    assert abs((first + last) / 2 - 60) <= 2
+    # The column grows to 14 letters' heights, 182 pixels; the words take two lines of 20 there.
+    assert wrapped.shape[1] - narrow.shape[1] in (182 - 120, 2 * (182 - 120))
+    assert wrapped.shape[0] - narrow.shape[0] == 20
+
+
+def test_tiny_pictures_of_a_grid_get_columns_as_wide_as_their_captions():
+    cells = [np.full((9, 9, 3), (200, 0, number), np.uint8) for number in range(4)]
+    short = layout.grid(cells, ["1"] * 4)
+    long = layout.grid(cells, ["37: norm 1.23"] * 4)
+
+    assert long.shape[1] > short.shape[1]
+    assert long.shape[0] < 4 * (9 + 30)  # none is wrapped
+    assert len(corners(long, cells)) == 4
+
+
+def test_the_title_of_a_grid_is_wrapped_not_cut():
+    cells = [noise(60, 150)]
+    title = " ".join(["word"] * 30)
+    plain_sheet, sheet = layout.grid(cells, [""]), layout.grid(cells, [""], title)
+
+    assert sheet.shape[1] == plain_sheet.shape[1] == 150
+    assert sheet.shape[0] - plain_sheet.shape[0] > 5 * 20  # at most six words of 25 pixels a line
+
+
+@pytest.mark.parametrize(
+    ("cells", "captions", "reason"),
+    [
+        ([], [], "at least one picture"),
+        ([plain(9, 9)], ["a", "b"], "1 pictures and 2 captions"),
+        ([plain(9, 9), plain(9, 8)], ["a", "b"], "9x8, 9x9"),
+        ([plain(9, 9).astype(float)], ["a"], "uint8"),
+    ],
+)
+def test_what_makes_no_grid_is_refused(cells, captions, reason):
+    with pytest.raises(PictureError, match=reason):
+        layout.grid(cells, captions)
+
+
 # --- legends -------------------------------------------------------------------------------------
 
 
@@ -378,3 +475,16 @@ def test_a_scale_says_what_is_wrong():
         layout.with_scale(plain(4, 4), np.zeros((4, 3), np.uint8), ["0"])
     with pytest.raises(PictureError, match="uint8"):
         layout.with_scale(np.zeros((4, 5)), np.zeros((4, 3), np.uint8), ["0", "1"])
+
+
+def test_letters_of_a_scale_can_be_given_a_size():
+    """Beside a sheet of small letters its own would be out of place."""
+    white = np.full((2, 3), 255, np.uint8)  # a bar without ink
+    heights = []
+    for size in (None, 40, 20):
+        sheet = layout.with_scale(plain(900, 1200), white, ["H", "H"], size=size)
+        top, bottom, *_ = ink(sheet[900:])
+        heights.append(bottom - top)
+
+    assert heights[1] == pytest.approx(2 * heights[2], abs=2)
+    assert heights[2] < heights[0]  # 0.028 of the square root of the area is 29 pixels
