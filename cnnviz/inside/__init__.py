@@ -1,0 +1,1 @@
+"""What a network is, before any picture: one topic a file."""
