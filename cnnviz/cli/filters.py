@@ -1,0 +1,128 @@
+"""``cnnviz filters``: what a network's convolutions look for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from cnnviz.cli.options import Choice, ModelOptions, model_argument
+from cnnviz.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnnviz.inside.filters import Filters
+
+
+@click.command(name="filters")
+@model_argument
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="filters",
+    show_default=True,
+    metavar="DIR",
+    help="Where to write; made if it is not there.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="A convolution, or its batch norm; `cnnviz layers` lists them. Repeatable: a picture for "
+    "each. The first convolution by default.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many filters, those with the largest norm. By default all of a layer that sees the "
+    "picture itself, 16 of others.",
+)
+@click.option(
+    "--slices",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Of how many input channels a filter's weights are shown, those with the largest norm. "
+    "Filters that see colours are shown whole.",
+)
+@click.option(
+    "--scale",
+    type=Choice("cnnviz.inside.filters:SCALES", "SCALE"),
+    default="layer",
+    show_default=True,
+    help="layer: all filters of a picture on one scale; filter: each up to its own largest weight, "
+    "so that faint ones are seen.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a layer.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def command(**options: Any) -> None:
+    """Show a network's filters: the weights that its convolutions look with.
+
+    Filters that see the picture itself are small pictures in its colours; of deeper ones the
+    heaviest slices are shown in grey. For the first convolution of vgg16 this writes
+    vgg16_features.0_filters.png. MODEL is what `explain --model` takes.
+    """
+    _filters(**options)
+
+
+def _filters(
+    *,
+    model: ModelOptions,
+    output: Path,
+    layers: tuple[str, ...],
+    top: int | None,
+    slices: int,
+    scale: Literal["layer", "filter"],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    if as_json and quiet:
+        raise UsageError("--json prints and --quiet does not: choose one.")
+    from cnnviz.inside.filters import find_convolution, read_filters
+    from cnnviz.inside.naming import file_parts
+    from cnnviz.loader import find_model
+    from cnnviz.outputs import OutputFolder, check_output_folder
+
+    found = find_model(model.card(), notify=None if quiet else _say)
+    check_output_folder(output)
+    wanted = dict.fromkeys(find_convolution(found.architecture, name) for name in layers or (None,))
+    network, weights = found.load("cpu", progress=not quiet)
+    if not quiet:
+        _say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
+    folder = OutputFolder(output)
+    (name,) = file_parts([found.name])
+    for layer, part in zip(wanted, file_parts([layer.name for layer in wanted])):
+        filters = read_filters(network, layer, top=top, slices=slices)
+        path = folder.write_png(
+            PurePath(f"{name}_{part}_filters.png"), filters.draw(scale, found.name)
+        )
+        if as_json:
+            record = {
+                "model": found.name,
+                "layer": layer.name,
+                "shape": list(filters.shape),
+                "scale": scale,
+                "file": str(path),
+                "filters": filters.record(),
+            }
+            click.echo(json.dumps(record, ensure_ascii=False))
+        elif not quiet:
+            click.echo(_line(filters, path))
+
+
+def _line(filters: Filters, path: Path) -> str:
+    """``filters/demo_features.0_filters.png: 16 of 16 filters of features.0, norm 0.4 to 2.1``."""
+    norms = [one.norm for one in filters.shown]
+    return (
+        f"{path}: {len(norms)} of {filters.shape[0]} filters of {filters.layer.name}, "
+        f"norm {min(norms):.3g} to {max(norms):.3g}"
+    )
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
