@@ -5,8 +5,9 @@ layers have passed a ReLU. The default layer of a VGG lies before its ReLU, wher
 negative, and what presupposes A >= 0 goes wrong there: sums of a channel come near zero and are
 divided by (XGrad-CAM), weights that are never negative find nothing to add up (Grad-CAM++,
 Score-CAM), the first principal component is the background (EigenCAM). These four see
-A+ = max(A, 0), which is what the ReLU behind passes on, and is A itself where the paper would look.
-The others are defined for any A and see A.
+A+ = max(A, 0), which is what the ReLU behind passes on, and is A itself where the paper would look;
+of a layer without a ReLU before or behind it they do not see what is negative. The others are
+defined for any A and see A.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def grad_cam_plus_plus(activations: Float32, layer_gradients: Float32) -> Float3
 
     Only g > 0 counts, where alpha is 1 / (2 + g Σ A+): there is no division by zero. The common
     factor exp(S) of dY/dA = exp(S) g is left out: it changes nothing in the picture, and overflows
-    for high logits.
+    for high logits. After the layer's ReLU, places that are off count too where g > 0 there; before
+    it, g is 0 at them: the two maps differ.
 
     pytorch-grad-cam leaves exp(S) out too. It sums A where A+ stands here, and adds 1e-6 to alpha's
     denominator, which is more than 2 g² where gradients are below 7e-4, as they are in common
@@ -82,8 +84,9 @@ def xgrad_cam(activations: Float32, layer_gradients: Float32) -> Float32:
     """XGrad-CAM (Fu et al. 2020): Grad-CAM with weights that keep what the layer says in sum.
 
     alpha_k = Σ_ij A+_k,ij / (Σ_ab A+_k,ab) · dy/dA_k,ij (eq. 8), L = ReLU(Σ_k alpha_k A+_k). Before
-    the ReLU, the sum of the map is Σ A+ dy/dA, which is what the paper's axioms ask for. A channel
-    without any activation has no weight.
+    the ReLU, the sum of the map is Σ A+ dy/dA: the paper's axiom of conservation asks that it be y,
+    and where the layers behind are piecewise linear and have no biases it is. A channel without any
+    activation has no weight.
 
     The same layer before and after its ReLU gives the same map: A+ is the same, and so is
     A+ dy/dA. pytorch-grad-cam divides by Σ A, which before a ReLU may be near zero.
@@ -409,8 +412,8 @@ class AblationCam(LayerMethod):
     own: so |y| counts as at least 1e-6.
 
     pytorch-grad-cam divides by y. It ablates with 0 only where the lowest activation is exactly 0,
-    and otherwise with ten million less than the lowest, which is the same before a ReLU, and is not
-    the paper's elsewhere.
+    and otherwise with a value at least ten million below the lowest, which is the same before a
+    ReLU, and is not the paper's elsewhere.
     """
 
     name = "ablationcam"
