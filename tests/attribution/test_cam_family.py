@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz.attribution import choose_methods, gather
+from cnnviz.attribution import Ask, choose_methods, gather
 from cnnviz.attribution.cam import (
     eigen_cam,
     grad_cam,
@@ -176,6 +176,23 @@ def test_grad_cam_plus_plus_has_the_alpha_of_the_exponential():
     np.testing.assert_allclose(found[0, 0], weight * activation, rtol=1e-5)
 
 
+def test_grad_cam_plus_plus_of_weak_and_of_strong_gradients(arrays):
+    """alpha is 1/2 where g ΣA << 2, however small g is; where g ΣA >> 2, g alpha is 1 / ΣA.
+
+    The second is the paper's point: every place that speaks for the class counts the same.
+    """
+    activations, gradients = arrays
+    a, rising = activations.astype(float), np.maximum(gradients.astype(float), 0)
+    sums = np.where(a.sum(axis=(2, 3)) == 0, 1, a.sum(axis=(2, 3)))
+    for power, weights in (
+        (-40, rising.sum(axis=(2, 3)) / 2 * 2.0**-40),
+        (40, (rising > 0).sum(axis=(2, 3)) / sums),
+    ):
+        found = grad_cam_plus_plus(activations, gradients * np.float32(2.0**power))
+        expected = sum(weights[:, k, None, None] * a[:, k] for k in range(3))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_nothing_speaks_for_the_target(arrays):
     """Gradients below zero: blank for the methods that only count what is above."""
     activations, gradients = arrays
@@ -257,6 +274,47 @@ def test_hires_cam_sums_up_to_the_logit_without_its_bias():
         expected = evidence.logits[n, target] - bias[target]
         # The logit is a sum of 240 float32 products.
         assert math.fsum(maps[n].ravel().tolist()) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_after_pooling_and_one_dense_layer_all_are_cam():
+    """Zhou et al. 2016: with y = Σ_k v_k mean(A_k) + b, the gradient is v_k / (h w) everywhere.
+
+    From the dense layer's weights alone follow the maps: CAM for Grad-CAM, XGrad-CAM and HiResCAM,
+    CAM of what speaks for the class for LayerCAM, and w_k in closed form for the others.
+    """
+    net = nn.HybridSequential(prefix="")
+    net.add(nn.Conv2D(6, 3, padding=1, in_channels=3), nn.Activation("relu"))
+    net.add(nn.GlobalAvgPool2D(), nn.Dense(4, in_units=6))
+    net.initialize()
+    for name, parameter in net._collect_params_with_prefix().items():
+        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
+    network = Network.from_block(net, SHAPE)
+    batch = np.random.RandomState(4).randn(4, *SHAPE).astype(np.float32)
+    names = ("gradcam", "xgradcam", "hirescam", "layercam", "gradcam-plusplus", "ablationcam")
+    maps = {name: asked(name, network, batch, range(4), "1")[0] for name in names}
+    _, evidence = asked("gradcam", network, batch, range(4), "1")
+    for n in range(4):
+        channels = evidence.activations[n].astype(float)
+        slopes = net[3].weight.data().asnumpy()[n].astype(float) / 80
+        totals = [math.fsum(channel.ravel()) for channel in channels]
+        score = abs(float(evidence.logits[n, n]))
+
+        def cam(weights, channels=channels):
+            return sum(weight * channel for weight, channel in zip(weights, channels))
+
+        rising = [max(slope, 0) for slope in slopes]
+        expected = {
+            "gradcam": np.maximum(cam(slopes), 0),
+            "xgradcam": np.maximum(cam(slopes), 0),
+            "hirescam": cam(slopes),
+            "layercam": cam(rising),
+            "gradcam-plusplus": cam([80 * g / (2 + g * t) for g, t in zip(rising, totals)]),
+            "ablationcam": np.maximum(cam([g * t / score for g, t in zip(slopes, totals)]), 0),
+        }
+        assert (expected["hirescam"] < 0).any()
+        assert (expected["hirescam"] > 0).any()
+        for name in names:
+            np.testing.assert_allclose(maps[name][n], expected[name], **PASSES, err_msg=name)
 
 
 # --- no class ------------------------------------------------------------------------------------
@@ -435,6 +493,61 @@ def test_ablation_cam_of_a_score_of_zero_is_finite():
     assert not found.any()
 
 
+def test_ablated_channel_is_a_network_without_that_filter():
+    """Inside a residual branch, so that the way past the layer has to be computed as well."""
+
+    class Residual(mx.gluon.HybridBlock):
+        def __init__(self):
+            super().__init__(prefix="")
+            self.inner = nn.Conv2D(4, 3, padding=1, in_channels=3)
+            self.outer = nn.Conv2D(3, 3, padding=1, in_channels=4)
+            self.dense = nn.Dense(4, in_units=240)
+
+        def hybrid_forward(self, F, x):
+            return self.dense(F.flatten(F.relu(x + self.outer(F.relu(self.inner(x))))))
+
+    net = Residual()
+    net.initialize()
+    for name, parameter in net._collect_params_with_prefix().items():
+        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
+    batch = np.random.RandomState(7).randn(3, *SHAPE).astype(np.float32)
+    targets = [2, 0, 1]
+    found, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, "inner")
+
+    def scores():
+        logits = net(mx.nd.array(batch)).asnumpy().astype(float)
+        return logits[np.arange(3), targets]
+
+    whole = scores()
+    expected = np.zeros(found.shape)
+    kept = [(p, p.data().copy()) for p in (net.inner.weight, net.inner.bias)]
+    for k in range(4):
+        for parameter, values in kept:
+            without = values.copy()
+            without[k] = 0
+            parameter.set_data(without)
+        weights = (whole - scores()) / np.abs(whole)
+        expected += weights[:, None, None] * evidence.activations[:, k].astype(float)
+    assert (expected > 0).any()
+    np.testing.assert_allclose(found, np.maximum(expected, 0), **PASSES)
+
+
+def test_ablation_cam_of_a_score_near_zero_is_the_same_picture(truth):
+    """The last bias moves y and no difference: only the scale of the map may change."""
+    batch, targets = truth["batch"][:1], truth["targets"][:1]
+    net = build()
+    plain, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, "4")
+    assert plain.any()
+    score = float(evidence.logits[0, targets[0]])
+    bias = net[8].bias.data().asnumpy()
+    bias[targets[0]] -= score
+    net[8].bias.set_data(mx.nd.array(bias))
+    found, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, "4")
+    assert abs(evidence.logits[0, targets[0]]) < 1e-6
+    # What is divided by, 1e-6 instead of y.
+    np.testing.assert_allclose(found * 1e-6, plain * score, rtol=1e-4, atol=1e-6)
+
+
 # --- together ------------------------------------------------------------------------------------
 
 
@@ -447,6 +560,22 @@ def test_a_layer_before_its_relu_gives_the_map_of_the_relu(network, truth, name)
         assert (evidence.activations < 0).any() == (layer == "3")
     assert maps["4"].any()
     np.testing.assert_allclose(maps["3"], maps["4"], **PASSES)
+
+
+@pytest.mark.parametrize("name", ["scorecam", "ablationcam"])
+def test_how_passes_are_put_together_changes_nothing(network, truth, name, monkeypatch):
+    together, _ = asked(name, network, truth["batch"], [0, 1, 2])
+    alone = []
+
+    def one_by_one(arrays, layers):
+        for array in arrays:
+            alone.append(array.shape)
+            yield array[None]
+
+    monkeypatch.setattr(Ask, "_chunks", staticmethod(one_by_one))
+    found, _ = asked(name, network, truth["batch"], [0, 1, 2])
+    assert len(alone) == 3 * (8 + 1)
+    np.testing.assert_allclose(found, together, **PASSES)
 
 
 @pytest.mark.parametrize(
