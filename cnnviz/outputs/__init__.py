@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from cnnviz.outputs.files import OutputFolder, check_output_folder, write_npz, write_png
+from cnnviz.outputs.files import (
+    OutputFolder,
+    check_output_folder,
+    write_diagram,
+    write_npz,
+    write_png,
+)
 from cnnviz.outputs.naming import OutputStem, plan
 
 __all__ = [
@@ -10,6 +16,7 @@ __all__ = [
     "OutputStem",
     "check_output_folder",
     "plan",
+    "write_diagram",
     "write_npz",
     "write_png",
 ]

@@ -1,8 +1,8 @@
 """Writing files that are either complete or not there, and never over somebody else's.
 
 A file is written under a temporary name beside its place and renamed when it is whole. What cnnviz
-writes carries a mark (the ``Software`` text of a PNG, the comment of a zip archive); an existing
-file is only replaced if it has that mark and is not an input of the run.
+writes carries a mark (the ``Software`` text of a PNG, the comment of a zip archive, the last line
+of a diagram); an existing file is only replaced if it has that mark and is not an input of the run.
 """
 
 from __future__ import annotations
@@ -30,8 +30,14 @@ _PNG_UP = 2  # the filter type that subtracts the row above
 # ISA-L's level 1 takes a sixth of the time of libpng, which OpenCV writes with, for files a fifth
 # larger; its higher levels find next to nothing more in photos and enlarged maps.
 _PNG_LEVEL = 1
-_PNG_MARK = b"Software\0cnnviz "
-_ZIP_MARK = b"cnnviz "
+_MARK = b"cnnviz "
+_PNG_SOFTWARE = b"Software\0"
+#: How the last line of a diagram, a comment, begins and ends.
+_LAST_LINES = {
+    "dot": (b"// written by ", b""),
+    "pdf": (b"% written by ", b""),
+    "svg": (b"<!-- written by ", b" -->"),
+}
 _ZIP_END = 22  # end of central directory, without its comment
 _TEMPORARY = ".cnnviz-"
 _NPY: Any = np.lib.format  # untyped in NumPy
@@ -76,7 +82,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.comment = _ZIP_MARK + __version__.encode("ascii")
+        archive.comment = _mark()
         for name, value in arrays.items():
             # A ZipInfo by hand has a fixed date.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
@@ -85,6 +91,26 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
                 except ValueError as error:
                     raise PictureError(f"The array {name!r} cannot be written: {error}.") from error
     _write(Path(path), [buffer.getvalue()])
+
+
+def write_diagram(path: str | os.PathLike[str], data: bytes, kind: str) -> None:
+    """Write what Graphviz made, whole or not at all, with our mark in it.
+
+    Args:
+        path: where to; its folder must exist.
+        data: the file's contents.
+        kind: ``svg``, ``png``, ``pdf`` or ``dot``.
+
+    Raises:
+        PictureError: there is a file that cnnviz did not write.
+        CnnvizError: the file system refused (disk full, no permission).
+    """
+    if kind == "png":
+        parts = (data[:_PNG_HEADER], _png_mark(), data[_PNG_HEADER:])
+    else:
+        before, after = _LAST_LINES[kind]
+        parts = (data.rstrip(b"\n"), b"\n" + before + _mark(), after + b"\n")
+    _write(Path(path), parts)
 
 
 class OutputFolder:
@@ -106,6 +132,12 @@ class OutputFolder:
         """Write arrays below the folder; see :func:`write_npz`. Returns the file's path."""
         path = self._place(relative)
         write_npz(path, arrays)
+        return path
+
+    def write_diagram(self, relative: PurePath, data: bytes, kind: str) -> Path:
+        """Write a diagram below the folder; see :func:`write_diagram`. Returns the file's path."""
+        path = self._place(relative)
+        write_diagram(path, data, kind)
         return path
 
     def _place(self, relative: PurePath) -> Path:
@@ -161,18 +193,22 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
 
 
 def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
-    """Whether a file carries the mark that :func:`write_png` and :func:`write_npz` leave."""
+    """Whether a file carries the mark that :func:`write_png` and its like leave."""
     with open(path, "rb") as file:
-        head = file.read(_PNG_HEADER + 8 + len(_PNG_MARK))
+        head = file.read(_PNG_HEADER + 8 + len(_PNG_SOFTWARE + _MARK))
         if head.startswith(_PNG_SIGNATURE):
-            return head[_PNG_HEADER + 4 :] == b"tEXt" + _PNG_MARK
-        if not head.startswith(b"PK"):
-            return False
+            return head[_PNG_HEADER + 4 :] == b"tEXt" + _PNG_SOFTWARE + _MARK
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _ZIP_END - 64))
         tail = file.read()
+        if not head.startswith(b"PK"):
+            last = tail.splitlines()[-1] if tail else b""
+            return any(
+                last.startswith(before + _MARK) and last.endswith(after)
+                for before, after in _LAST_LINES.values()
+            )
         end = tail.rfind(b"PK\5\6")
-        return end >= 0 and tail[end + _ZIP_END :].startswith(_ZIP_MARK)
+        return end >= 0 and tail[end + _ZIP_END :].startswith(_MARK)
 
 
 def _png(picture: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
@@ -188,10 +224,18 @@ def _png(picture: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
     return (
         _PNG_SIGNATURE,
         _chunk(b"IHDR", header),
-        _chunk(b"tEXt", _PNG_MARK + __version__.encode("ascii")),
+        _png_mark(),
         _chunk(b"IDAT", isal_zlib.compress(filtered, _PNG_LEVEL)),
         _chunk(b"IEND", b""),
     )
+
+
+def _png_mark() -> bytes:
+    return _chunk(b"tEXt", _PNG_SOFTWARE + _mark())
+
+
+def _mark() -> bytes:
+    return _MARK + __version__.encode("ascii")
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
