@@ -19,7 +19,7 @@ import click
 import cnnviz
 from cnnviz.errors import CnnvizError, ExitCode
 
-COMMANDS = ("explain", "methods", "layers", "filters", "models", "download")
+COMMANDS = ("explain", "methods", "layers", "summary", "filters", "models", "download")
 
 
 class _LazyGroup(click.Group):

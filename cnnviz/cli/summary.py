@@ -1,0 +1,215 @@
+"""``cnnviz summary``: a network's layers, what they cost, and a drawing of them."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnviz.cli.options import ModelOptions, model_argument
+
+if TYPE_CHECKING:
+    from cnnviz.inside.summary import LayerSummary, Summary
+    from cnnviz.network import Architecture
+
+_WIDTH = 100
+_COLUMNS = ("LAYER", "KIND", "WINDOW", "OUTPUT", "PARAMETERS", "FIXED", "MULTIPLY-ADDS")
+_NUMBERS = 4  # the column from which on cells are numbers
+_WIDEST_KIND = 16
+_NARROWEST_NAME = 20
+
+
+@click.command(name="summary")
+@model_argument
+@click.option(
+    "--diagram",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the network too, as .svg, .png, .pdf or .dot, what is repeated once. All but .dot "
+    "need Graphviz's program `dot`; without it a .dot file is written in that place.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
+    """List a network's layers with what they cost.
+
+    For each the kind, window, output shape, parameters and multiply-adds, and what they add up to.
+    Needs no weights. MODEL is what `explain --model` takes.
+    """
+    from cnnviz.errors import PictureError
+    from cnnviz.inside.summary import summarise
+    from cnnviz.loader import find_model
+
+    kind = None if diagram is None else _check_diagram(diagram)
+    found = find_model(model.card(), needs_weights=False)
+    architecture = found.architecture
+    summary = summarise(architecture)
+    written, problem = None, None
+    if diagram is not None and kind is not None:
+        written, problem = _write_diagram(architecture, found.name, diagram, kind)
+    if as_json:
+        record = _record(found.name, architecture, summary)
+        record["diagram"] = None if written is None else str(written)
+        click.echo(json.dumps(record, indent=2))
+    else:
+        click.echo("\n".join(_table(summary)))
+    if problem is not None:
+        raise PictureError(f"{problem} The drawing is in {written} as text, for `dot` to draw.")
+
+
+def _check_diagram(path: Path) -> str:
+    """What kind of file a drawing is to be; said before any work if it cannot be written."""
+    from cnnviz.errors import UsageError
+    from cnnviz.inside.diagram import FORMATS
+    from cnnviz.outputs import check_output_folder
+
+    kind = path.suffix[1:].lower()
+    if kind not in FORMATS:
+        raise UsageError(
+            f"{path} does not say what kind of file the diagram is to be: give a name that ends "
+            f"in {', '.join(f'.{name}' for name in FORMATS[:-1])} or .{FORMATS[-1]}."
+        )
+    check_output_folder(path.parent)
+    return kind
+
+
+def _write_diagram(
+    architecture: Architecture, name: str, path: Path, kind: str
+) -> tuple[Path, str | None]:
+    """Draw a network; which file was written, and what went wrong if that is only its text."""
+    from cnnviz.errors import CnnvizError, PictureError, UsageError
+    from cnnviz.inside.diagram import draw, render
+    from cnnviz.outputs import OutputFolder
+
+    text = draw(architecture, name)
+    problem = None
+    try:
+        data = render(text, kind)
+    except PictureError as error:
+        problem = str(error)
+        path, kind, data = path.with_suffix(".dot"), "dot", text.encode()
+    try:
+        OutputFolder(path.parent).write_diagram(Path(path.name), data, kind)
+    except CnnvizError as error:
+        raise UsageError(f"{error}" if problem is None else f"{problem} {error}") from error
+    return path, problem
+
+
+def _record(name: str, architecture: Architecture, summary: Summary) -> dict[str, Any]:
+    """All of it for a program."""
+    stages = architecture.stages()
+    return {
+        "model": name,
+        "input": list(summary.input_shape),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "shape": list(layer.shape),
+                "kernel": list(layer.window.kernel),
+                "stride": list(layer.window.stride),
+                "dilation": list(layer.window.dilation),
+                "groups": layer.window.groups,
+                "parameters": layer.parameters,
+                "fixed": layer.fixed,
+                "shared": list(layer.shared),
+                "multiply_adds": layer.multiply_adds,
+                "default": own is architecture.default_layer,
+                "stage": own in stages,
+            }
+            for layer, own in zip(summary.layers, architecture.layers)
+        ],
+        "totals": {
+            "layers": len(summary.layers),
+            "parameters": summary.parameters,
+            "fixed": summary.fixed,
+            "multiply_adds": summary.multiply_adds,
+            "weight_bytes": summary.weight_bytes,
+        },
+        "multiply_adds_counted_as_none": list(summary.uncounted),
+    }
+
+
+def _table(summary: Summary) -> Iterator[str]:
+    """A line a layer, none longer than 100 characters, and the sums."""
+    rows = [_COLUMNS, *map(_cells, summary.layers)]
+    total = (
+        f"{len(summary.layers)} layers",
+        *[""] * (_NUMBERS - 1),
+        *map(_number, (summary.parameters, summary.fixed, summary.multiply_adds)),
+    )
+    widths = [max(map(len, column)) for column in zip(*rows, total)]
+    rest = sum(width + 2 for width in widths[1:])
+    widths[0] = min(widths[0], max(_WIDTH - rest, _NARROWEST_NAME))
+    # A column that is empty but for its heading says nothing.
+    used = [any(row[column] for row in rows[1:]) for column in range(len(_COLUMNS))]
+    for row in (*rows, total):
+        cells = (
+            cell.rjust(width) if place >= _NUMBERS else _cut(cell, width).ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths))
+            if used[place]
+        )
+        yield "  ".join(cells).rstrip()
+    yield ""
+    for line in _notes(summary):
+        yield from textwrap.wrap(line, _WIDTH)
+
+
+def _cells(layer: LayerSummary) -> tuple[str, ...]:
+    from cnnviz.network.architecture import shape_text
+
+    return (
+        _printable(layer.name),
+        _cut(_printable(layer.kind), _WIDEST_KIND),
+        str(layer.window),
+        shape_text(layer.shape),
+        _number(layer.parameters) or ("(shared)" if layer.shared else ""),
+        _number(layer.fixed),
+        _number(layer.multiply_adds),
+    )
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    """What the table's words mean, as far as they occur in it."""
+    from cnnviz.network.architecture import shape_text
+
+    yield f"Input: {shape_text(summary.input_shape)} (channels, height, width)."
+    yield f"Weights: {summary.weight_bytes / 1e6:,.1f} MB as float32."
+    yield (
+        "Multiply-adds: for one picture, of convolutions and dense layers without their biases. "
+        f"Counted as none: {', '.join(map(_printable, summary.uncounted)) or 'nothing else'}."
+    )
+    signs = ["kernel/stride, without stride 1"]
+    if any("d" in str(layer.window) for layer in summary.layers):
+        signs.append("d: dilation")
+    if any(layer.window.groups > 1 for layer in summary.layers):
+        signs.append("g: groups of channels")
+    if any(layer.window.kernel for layer in summary.layers):
+        yield f"Window: {'; '.join(signs)}."
+    if summary.fixed:
+        yield (
+            "Fixed: stored but not learned, batch norm's running mean and variance (and scales "
+            "held at 1)."
+        )
+    if any(layer.shared for layer in summary.layers):
+        yield "Shared parameters count once, where they are first used."
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else ""
+
+
+def _printable(name: str) -> str:
+    """A name from somebody's file, without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "�" for character in name)
+
+
+def _cut(text: str, width: int) -> str:
+    """Its beginning and end, if it is too long."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - width :]}"
