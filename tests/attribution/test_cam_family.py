@@ -143,11 +143,20 @@ def test_grad_cam_plus_plus_is_the_papers_formula(arrays):
 
 
 def test_grad_cam_plus_plus_by_hand():
-    # ΣA = 4; only the first gradient is positive: alpha = 1 / (2 + 2·4) = 1/10, w = 2/10.
+    # ΣA+ = 4; only the first gradient is positive: alpha = 1 / (2 + 2·4) = 1/10, w = 2/10.
     found = grad_cam_plus_plus(
-        np.array([[[[1, 3]]]], np.float32), np.array([[[[2, -1]]]], np.float32)
+        np.array([[[[1, 3, -5]]]], np.float32), np.array([[[[2, -1, 0]]]], np.float32)
     )
-    np.testing.assert_allclose(found, [[[0.2, 0.6]]], rtol=1e-7)
+    np.testing.assert_allclose(found, [[[0.2, 0.6, 0]]], rtol=1e-7)
+
+
+def test_grad_cam_plus_plus_sees_what_passes_the_relu(arrays):
+    """Channels that are negative where they are off do not take from those that are on."""
+    activations, gradients = arrays
+    before = np.where(activations > 0, activations, -np.abs(gradients))
+    np.testing.assert_array_equal(
+        grad_cam_plus_plus(before, gradients), grad_cam_plus_plus(activations, gradients)
+    )
 
 
 def test_grad_cam_plus_plus_has_the_alpha_of_the_exponential():
@@ -493,8 +502,12 @@ def test_ablation_cam_of_a_score_of_zero_is_finite():
     assert not found.any()
 
 
-def test_ablated_channel_is_a_network_without_that_filter():
-    """Inside a residual branch, so that the way past the layer has to be computed as well."""
+@pytest.mark.parametrize("layer", ["inner", "outer"])
+def test_ablated_channel_is_a_network_without_that_filter(layer):
+    """Inside a residual branch, so that the way past the layer has to be computed as well.
+
+    Behind the outer layer is no ReLU of its own: a channel's least value is not the same as 0.
+    """
 
     class Residual(mx.gluon.HybridBlock):
         def __init__(self):
@@ -512,7 +525,7 @@ def test_ablated_channel_is_a_network_without_that_filter():
         parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
     batch = np.random.RandomState(7).randn(3, *SHAPE).astype(np.float32)
     targets = [2, 0, 1]
-    found, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, "inner")
+    found, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, layer)
 
     def scores():
         logits = net(mx.nd.array(batch)).asnumpy().astype(float)
@@ -520,8 +533,9 @@ def test_ablated_channel_is_a_network_without_that_filter():
 
     whole = scores()
     expected = np.zeros(found.shape)
-    kept = [(p, p.data().copy()) for p in (net.inner.weight, net.inner.bias)]
-    for k in range(4):
+    convolution = getattr(net, layer)
+    kept = [(p, p.data().copy()) for p in (convolution.weight, convolution.bias)]
+    for k in range(evidence.layer.shape[0]):
         for parameter, values in kept:
             without = values.copy()
             without[k] = 0
