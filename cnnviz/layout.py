@@ -281,7 +281,7 @@ class _Sheet(NamedTuple):
 @functools.lru_cache(maxsize=64)  # asked again for every number of columns
 def _captioned(captions: tuple[str, ...], size: int, width: int) -> tuple[int, int]:
     """The width of a column for pictures with captions, and how many lines the longest takes."""
-    column = max(width, min(14 * size, max(_length(caption, size) for caption in captions)))
+    column = max(width, min(18 * size, max(_length(caption, size) for caption in captions)))
     return column, max(len(_wrapped(caption, size, column)) for caption in captions)
 
 

@@ -19,7 +19,16 @@ import click
 import cnnviz
 from cnnviz.errors import CnnvizError, ExitCode
 
-COMMANDS = ("explain", "methods", "layers", "summary", "filters", "models", "download")
+COMMANDS = (
+    "explain",
+    "methods",
+    "layers",
+    "summary",
+    "filters",
+    "activations",
+    "models",
+    "download",
+)
 
 
 class _LazyGroup(click.Group):

@@ -1,0 +1,271 @@
+"""``cnnviz activations``: what a network's layers find in a picture, channel by channel."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from cnnviz.cli.explain import _Interrupt, _progress, _say
+from cnnviz.cli.options import Choice, ModelOptions, PictureSize, model_options
+from cnnviz.errors import ExitCode, PictureError, UsageError
+
+if TYPE_CHECKING:
+    from cnnviz.explainer import Explainer, Style
+    from cnnviz.inputs import Source
+    from cnnviz.inside.activations import Strongest
+    from cnnviz.outputs import OutputFolder, OutputStem
+
+_NAMED = 5  # channels named in the line that is printed for a layer
+
+
+@click.command(name="activations")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="activations",
+    show_default=True,
+    metavar="DIR",
+    help="Where to write; made if it is not there.",
+)
+@model_options
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="The layer to look at; `cnnviz layers` lists them. Repeatable: a picture for each. "
+    "`stages` is one layer for each size that the network goes through.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="How many channels of a layer, the strongest.",
+)
+@click.option(
+    "--by",
+    type=Choice("cnnviz.inside.activations:BY", "HOW"),
+    default="mean",
+    show_default=True,
+    help="What makes a channel strong: the mean over the picture, with 0 for what is below 0; or "
+    "max, its highest value.",
+)
+@click.option(
+    "--resize",
+    type=Choice("cnnviz.preprocessing:RESIZE_MODES", "MODE"),
+    help="How a picture is brought to the network's size: stretch (by default, if a card says "
+    "nothing else), or crop (its short side is resized and the centre cut out).",
+)
+@click.option(
+    "--size",
+    type=PictureSize(),
+    default="320",
+    show_default=True,
+    help="Long side of each picture in the grid, in pixels; full: the original's size; model: the "
+    "network's.",
+)
+@click.option(
+    "--colormap",
+    type=Choice("cnnviz.render:COLORMAPS", "NAME"),
+    default="viridis",
+    show_default=True,
+    help="Colours of the activations: jet, turbo, viridis, inferno, ...",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.6,
+    show_default=True,
+    metavar="PART",
+    help="Strength of an overlay, from 0 (picture) to 1 (colours).",
+)
+@click.option(
+    "--overlay/--no-overlay",
+    default=False,
+    help="Whether the activations lie over the picture, or stand alone in the colours of the "
+    "scale, as they do by default.",
+)
+@click.option(
+    "--arrays", is_flag=True, help="Also write the raw activations shown, one .npz a picture."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def command(**options: Any) -> int:
+    """Show the strongest channels of a layer: what the network found in a picture, and where.
+
+    INPUT is a picture, a folder (with all below it), or - for paths on standard input. For
+    photos/cat.jpg and vgg16's default layer this writes cat_features.28_activations.png. All
+    channels of a layer have one scale of colours, from 0 to the highest of them.
+    """
+    return _activations(**options)
+
+
+def _activations(
+    *,
+    inputs: tuple[str, ...],
+    output: Path,
+    model: ModelOptions,
+    layers: tuple[str, ...],
+    top: int,
+    by: Literal["mean", "max"],
+    resize: str | None,
+    size: str | int,
+    colormap: str,
+    alpha: float,
+    overlay: bool,
+    arrays: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    if as_json and quiet:
+        raise UsageError("--json prints and --quiet does not: choose one.")
+    # What can be known to be wrong is told first, cheapest first, and weights come last.
+    from cnnviz.explainer import Style
+    from cnnviz.inputs import find_pictures
+    from cnnviz.inside.naming import file_parts
+    from cnnviz.loader import find_model, load_model
+    from cnnviz.network.runtime import keep_freed_memory, parse_device, set_threads
+    from cnnviz.outputs import OutputFolder, check_output_folder, plan
+
+    found = find_model(model.card(), notify=None if quiet else _say)
+    parse_device(model.ctx)
+    style = Style(size, colormap, alpha, overlay)
+    check_output_folder(output)
+    sources = find_pictures(inputs, exclude=output)
+    if model.threads is not None:
+        set_threads(model.threads)
+    keep_freed_memory()
+    explainer = load_model(found, ctx=model.ctx, layer=layers, resize=resize, progress=not quiet)
+    if not quiet and explainer.weights is not None:
+        weights = explainer.weights
+        _say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
+    suffixes = [
+        f"_{part}_activations.png" for part in file_parts([one.name for one in explainer.layers])
+    ]
+    stems = plan(sources, [*suffixes, "_activations.npz"][: None if arrays else -1], numbered=False)
+    folder = OutputFolder(output, inputs=[source.path for source in sources])
+    job = _Job(explainer, style, folder, suffixes, top, by, arrays)
+    began, failed = time.monotonic(), 0
+    with _progress(len(sources), 0, hidden=quiet) as bar, _Interrupt() as interrupt:
+        for source, stem in zip(sources, stems):
+            outcome = job.do(source, stem)
+            failed += outcome.error is not None
+            with bar.external_write_mode():
+                _tell(outcome, as_json=as_json, quiet=quiet)
+            bar.update()
+            interrupt.heed()
+    if not quiet:
+        said = f", {failed} failed" if failed else ""
+        _say(
+            f"{len(sources) - failed} shown{said}, in {time.monotonic() - began:.1f} s; written to "
+            f"{output}"
+        )
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of one picture."""
+
+    source: Source
+    found: tuple[Strongest, ...] = ()
+    files: tuple[Path, ...] = ()
+    arrays: Path | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """The outcome as JSON can hold it."""
+        status = "ok" if self.error is None else "failed"
+        record: dict[str, Any] = {"path": self.source.shown, "status": status}
+        if self.error is not None:
+            return {**record, "error": self.error, "seconds": round(self.seconds, 4)}
+        record["layers"] = [
+            {
+                "layer": one.layer.name,
+                "kind": one.layer.kind,
+                "shape": list(one.layer.shape),
+                "by": one.by,
+                "file": str(path),
+                "blank": one.blank,
+                "channels": one.record(),
+            }
+            for one, path in zip(self.found, self.files)
+        ]
+        if self.arrays is not None:
+            record["arrays"] = str(self.arrays)
+        return {**record, "seconds": round(self.seconds, 4)}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is done with each picture."""
+
+    explainer: Explainer
+    style: Style
+    folder: OutputFolder
+    suffixes: Sequence[str]  # of the files' names, one a layer
+    top: int
+    by: Literal["mean", "max"]
+    arrays: bool
+
+    def do(self, source: Source, stem: OutputStem) -> _Outcome:
+        """Read a picture, look at it, draw and write; one that fails stops nothing."""
+        began = time.perf_counter()
+        try:
+            outcome = self._shown(source, stem)
+        except PictureError as problem:
+            outcome = _Outcome(source, error=str(problem))
+        except MemoryError:
+            outcome = _Outcome(
+                source, error="there is not enough memory for this picture; choose a smaller --size"
+            )
+        return replace(outcome, seconds=time.perf_counter() - began)
+
+    def _shown(self, source: Source, stem: OutputStem) -> _Outcome:
+        from cnnviz.inside.activations import arrays, look
+
+        prepared, canvas = self.explainer.read(source.path, self.style.size)
+        found = look(self.explainer, prepared, top=self.top, by=self.by)
+        files: list[Path] = []
+        raw = None
+        try:
+            for one, suffix in zip(found, self.suffixes):
+                drawn = one.draw(canvas, self.style, self.explainer.name, source.path.name)
+                files.append(self.folder.write_png(stem.file(suffix), drawn))
+            if self.arrays:
+                raw = self.folder.write_npz(stem.file("_activations.npz"), arrays(found))
+        except BaseException:
+            # A picture's files are all there or none: half a set would be taken for a whole one.
+            for path in files:
+                path.unlink(missing_ok=True)
+            raise
+        return _Outcome(source, found, tuple(files), raw)
+
+
+def _tell(outcome: _Outcome, *, as_json: bool, quiet: bool) -> None:
+    shown = outcome.source.shown
+    if outcome.error is not None:
+        _say(f"Error: {shown}: {outcome.error}")
+    if quiet:
+        return
+    for one in outcome.found:
+        if one.blank:
+            _say(f"{shown}: {one.layer.name} blank: no channel shown is anywhere above 0.")
+    if as_json:
+        click.echo(json.dumps(outcome.record(), ensure_ascii=False))
+        return
+    for one in outcome.found:
+        first = ", ".join(str(channel.index) for channel in one.channels[:_NAMED])
+        more = ", ..." if len(one.channels) > _NAMED else ""
+        click.echo(f"{shown}: {one.layer.name}: channels {first}{more}")
