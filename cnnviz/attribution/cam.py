@@ -3,8 +3,8 @@
 All weigh the channels A_k of one layer and add them up; they differ in the weights. The papers'
 layers have passed a ReLU. The default layer of a VGG lies before its ReLU, where most values are
 negative, and what presupposes A >= 0 goes wrong there: sums of a channel come near zero and are
-divided by (XGrad-CAM), weights that are never negative find nothing to add up (Grad-CAM++,
-Score-CAM), the first principal component is the background (EigenCAM). These four see
+divided by (XGrad-CAM), weights that are never negative add up to less than zero at most places
+(Grad-CAM++, Score-CAM), the first principal component is the background (EigenCAM). These four see
 A+ = max(A, 0), which is what the ReLU behind passes on, and is A itself where the paper would look;
 of a layer without a ReLU before or behind it they do not see what is negative. The others are
 defined for any A and see A.
