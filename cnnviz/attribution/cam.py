@@ -340,9 +340,9 @@ class ScoreCam(LayerMethod):
 
     X is the input as the network is fed, with its mean subtracted. Mask 0 therefore leaves the mean
     colour, not black, and the baseline X_b is the input of zeros, which is what a mask of zeros
-    leaves. The paper does not say more of it. A flat channel, which s does not define, masks all.
-    Where no mask makes a difference (all S_k = 0) there is nothing to explain and the map is zero;
-    algorithm 1 would give the mean of all channels.
+    leaves. A flat channel, which s does not define, masks all. Where no mask makes a difference
+    (all S_k = 0) there is nothing to explain and the map is zero; algorithm 1 would give the mean
+    of all channels.
 
     pytorch-grad-cam follows algorithm 1 but for the enlarging, which puts corners on corners, and
     takes A where A+ stands here.
