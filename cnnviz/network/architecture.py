@@ -157,7 +157,7 @@ class Architecture:
             hint = f"Did you mean {' or '.join(close)}? " if close else ""
             raise UsageError(
                 f"This network has no layer '{name}'. {hint}`cnnviz layers` lists all of them; "
-                f"the default is {self.default_layer.name}."
+                f"`explain` takes {self.default_layer.name} by default."
             )
         return by_name[wanted]
 
