@@ -409,7 +409,7 @@ def _skips(boxes: Sequence[_Box]) -> frozenset[tuple[int, int]]:
 def _node(architecture: Architecture, identifier: str, instances: Sequence[_Box]) -> str:
     """A box as Graphviz's statement."""
     box = instances[0]
-    times = f"<b>{box.times} ×</b> " if box.times > 1 else ""
+    times = f"{box.times} × " if box.times > 1 else ""
     shapes = list(dict.fromkeys((instances[0].shape, instances[-1].shape)))
     label = [
         times + "<br/>".join(map(escape, _wrapped(box.text))),
