@@ -147,7 +147,8 @@ class Graph:
                 "heads": [[entry.node, entry.output, 0] for entry in self.heads],
                 # Without the version MXNet takes the text for an ancient one and says so on stderr.
                 "attrs": {"mxnet_version": ["int", 10901]},
-            }
+            },
+            ensure_ascii=False,  # MXNet does not read \u escapes
         )
 
     def dependent_on(self, variable: str) -> frozenset[int]:

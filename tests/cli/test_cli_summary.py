@@ -135,6 +135,17 @@ def test_a_trained_exported_network(cnnviz):
     assert totals["multiply_adds"] == sum(count * size**2 for count, _, size in weights) + 640
 
 
+def test_names_in_any_language(cnnviz, tmp_path):
+    sym = import_mxnet().sym
+    net = sym.Convolution(sym.var("data"), kernel=(3, 3), num_filter=4, name="größe×2 層")
+    path = tmp_path / "net-symbol.json"
+    sym.FullyConnected(net, num_hidden=3, name="out").save(str(path))
+    status, out, err = cnnviz("summary", path, "--input-size", 12, "--diagram", "net.dot")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].startswith("größe×2 層 ")
+    assert "explained by default: größe×2 層<" in (tmp_path / "net.dot").read_text()
+
+
 def test_wrong_names_are_usage_errors(cnnviz, tmp_path):
     status, out, err = cnnviz("summary", "vgg17")
     assert (status, out) == (2, "")
