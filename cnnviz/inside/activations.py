@@ -30,6 +30,9 @@ BY: tuple[By, ...] = ("mean", "max")
 TOP = 16
 """Channels shown of a layer."""
 
+LARGEST_SHEET = 250_000_000
+"""Pixels of all pictures of a grid together, at most; drawing them takes 12 bytes each."""
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -88,7 +91,16 @@ class Strongest:
 
         Returns:
             uint8 (H, W, 3), RGB.
+
+        Raises:
+            PictureError: the grid would be larger than :data:`LARGEST_SHEET`.
         """
+        height, width = canvas.shape
+        if (len(self.channels) + 1) * height * width > LARGEST_SHEET:
+            raise PictureError(
+                f"{len(self.channels) + 1} pictures of {width}x{height} pixels are too much for "
+                "one sheet; choose a smaller --size, or a smaller --top"
+            )
         full = max(0.0, *(channel.highest for channel in self.channels))
         cells, captions = [canvas.picture], [picture]
         seen = np.ones(canvas.shape, np.bool_)

@@ -11,7 +11,7 @@ from cnnviz.explainer import Explainer, Style
 from cnnviz.inside.activations import arrays, look, strongest
 from cnnviz.network import Layer, Network
 from cnnviz.network.runtime import import_mxnet
-from cnnviz.preprocessing import InputSpec, canvas
+from cnnviz.preprocessing import Canvas, InputSpec, canvas
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -179,6 +179,17 @@ def test_overlays_are_mixed_with_the_picture(half, monkeypatch):
     assert np.abs(seen["pictures"][1][:, 40:] - expected).max() <= 1
     assert "lie over the picture" in seen["key"]
     assert "highest activation" in seen["title"]
+
+
+def test_sheets_beyond_all_measure_are_refused(half):
+    """Five pictures of 10,000 x 5,000 pixels are all that is drawn; one row more is too much."""
+    explains = explainer("stretch")
+    prepared = explains.prepare(half)
+    pixels = np.broadcast_to(np.uint8(0), (5001, 10000, 3))
+    found = look(explains, prepared, top=4)[0]
+
+    with pytest.raises(PictureError, match=r"5 pictures of 10000x5001 .* smaller --size"):
+        found.draw(Canvas(pixels, prepared.geometry), Style(), "net", "it")
 
 
 def test_arrays_hold_what_was_put_out(half):
