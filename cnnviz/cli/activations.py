@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cnnviz.cli.explain import _Interrupt, _progress, _say
+from cnnviz.cli.console import Interrupt, name_weights, progress, say, use_threads
 from cnnviz.cli.options import Choice, ModelOptions, PictureSize, model_options
 from cnnviz.errors import ExitCode, PictureError, UsageError
 
@@ -134,21 +134,19 @@ def _activations(
     from cnnviz.inputs import find_pictures
     from cnnviz.inside.naming import file_parts
     from cnnviz.loader import find_model, load_model
-    from cnnviz.network.runtime import keep_freed_memory, parse_device, set_threads
+    from cnnviz.network.runtime import keep_freed_memory, parse_device
     from cnnviz.outputs import OutputFolder, check_output_folder, plan
 
-    found = find_model(model.card(), notify=None if quiet else _say)
+    found = find_model(model.card(), notify=None if quiet else say)
     parse_device(model.ctx)
     style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)
     sources = find_pictures(inputs, exclude=output)
-    if model.threads is not None:
-        set_threads(model.threads)
+    use_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     explainer = load_model(found, ctx=model.ctx, layer=layers, resize=resize, progress=not quiet)
-    if not quiet and explainer.weights is not None:
-        weights = explainer.weights
-        _say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
+    if not quiet:
+        name_weights(explainer.weights)
     suffixes = [
         f"_{part}_activations.png" for part in file_parts([one.name for one in explainer.layers])
     ]
@@ -156,7 +154,7 @@ def _activations(
     folder = OutputFolder(output, inputs=[source.path for source in sources])
     job = _Job(explainer, style, folder, suffixes, top, by, arrays)
     began, failed = time.monotonic(), 0
-    with _progress(len(sources), 0, hidden=quiet) as bar, _Interrupt() as interrupt:
+    with progress(len(sources), "picture", hidden=quiet) as bar, Interrupt() as interrupt:
         for source, stem in zip(sources, stems):
             outcome = job.do(source, stem)
             failed += outcome.error is not None
@@ -166,7 +164,7 @@ def _activations(
             interrupt.heed()
     if not quiet:
         said = f", {failed} failed" if failed else ""
-        _say(
+        say(
             f"{len(sources) - failed} shown{said}, in {time.monotonic() - began:.1f} s; written to "
             f"{output}"
         )
@@ -256,12 +254,12 @@ class _Job:
 def _tell(outcome: _Outcome, *, as_json: bool, quiet: bool) -> None:
     shown = outcome.source.shown
     if outcome.error is not None:
-        _say(f"Error: {shown}: {outcome.error}")
+        say(f"Error: {shown}: {outcome.error}")
     if quiet:
         return
     for one in outcome.found:
         if one.blank:
-            _say(f"{shown}: {one.layer.name} blank: no channel shown is anywhere above 0.")
+            say(f"{shown}: {one.layer.name} blank: no channel shown is anywhere above 0.")
     if as_json:
         click.echo(json.dumps(outcome.record(), ensure_ascii=False))
         return

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnviz.cli.console import Interrupt, name_weights, progress, say, use_threads
 from cnnviz.cli.options import BatchSize, Choice, ModelOptions, PictureSize, model_options
 from cnnviz.errors import UsageError
 
@@ -177,15 +176,13 @@ def _explain(
     from cnnviz.loader import find_model, load_model
     from cnnviz.models.labels import resolve_targets
     from cnnviz.network.runtime import (
-        available_cores,
         keep_freed_memory,
         parse_device,
-        set_threads,
     )
     from cnnviz.outputs import check_output_folder
     from cnnviz.pipeline import Run, automatic_batch_size
 
-    found = find_model(model.card(), notify=None if quiet else _say)
+    found = find_model(model.card(), notify=None if quiet else say)
     parse_device(model.ctx)
     # An exported network's classes without names are counted later: that takes MXNet.
     explained = resolve_targets(targets, found.labels, found.classes) if found.labels else ()
@@ -195,13 +192,7 @@ def _explain(
     style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)
     sources = find_pictures(inputs, exclude=output)
-    if model.threads is not None:
-        set_threads(model.threads)
-        if model.threads > available_cores() and not quiet:
-            _say(
-                f"--threads {model.threads} is more than the {available_cores()} cores that this "
-                "process may use: expect it to be slower, not faster."
-            )
+    use_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     found.digest_ahead()
     explained = explained or resolve_targets(targets, found.labels, found.classes)
@@ -221,7 +212,8 @@ def _explain(
     rounds = 2 if scale == "run" else 1
     passes = rounds * _announce(explainer, len(sources), len(explained), quiet=quiet)
     began = time.monotonic()
-    with _progress(rounds * len(sources), passes, hidden=quiet) as bar, _Interrupt() as interrupt:
+    total, unit = (passes, "pass") if passes else (rounds * len(sources), "picture")
+    with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
         printer = _Printer(bar, as_json=as_json, verbose=verbose, quiet=quiet)
 
         def advance(count: int) -> None:
@@ -241,7 +233,7 @@ def _explain(
         report = run.execute(observe)
     if not quiet:
         failed = f", {report.failed} failed" if report.failed else ""
-        _say(
+        say(
             f"{report.done} explained{failed}, in {time.monotonic() - began:.1f} s; "
             f"written to {output}"
         )
@@ -272,7 +264,7 @@ def _announce(explainer: Explainer, pictures: int, targets: int, *, quiet: bool)
         )
         said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
         if not quiet:
-            _say(f"{key}: passes for each picture: {said}")
+            say(f"{key}: passes for each picture: {said}")
     return sum(each.total(targets) for each in passes.values()) * pictures
 
 
@@ -280,59 +272,14 @@ def _introduce(explainer: Explainer) -> None:
     """Say once what holds for the whole run: network, device, layer, weights."""
     from cnnviz.network.architecture import shape_text
 
-    weights = explainer.weights
     layers = ", ".join(
         f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers
     )
-    _say(
+    say(
         f"{explainer.name} on {explainer.network.device}, "
         f"{'layer' if len(explainer.layers) == 1 else 'layers'} {layers}"
     )
-    if weights is not None:
-        _say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _progress(pictures: int, passes: int, *, hidden: bool) -> tqdm[Any]:
-    """A bar of pictures or, where methods ask for many, of passes through the network."""
-    from tqdm import tqdm
-
-    total, unit = (passes, "pass") if passes else (pictures, "picture")
-    # One picture needs no bar; disable=None hides it where stderr is no terminal.
-    return tqdm(total=total, unit=unit, leave=False, disable=True if hidden or total < 2 else None)
-
-
-class _Interrupt:
-    """Takes note of Ctrl-C, which is heeded after the picture in hand; a second one is at once.
-
-    Python raises KeyboardInterrupt wherever the program happens to be, and drops it if that is a
-    destructor. Those of MXNet's arrays run all the time: one Ctrl-C in fifteen was lost.
-    """
-
-    def __enter__(self) -> _Interrupt:
-        self._asked = False
-        self._before: Any = None
-        if threading.current_thread() is threading.main_thread():  # no other can set handlers
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, _number: int, _frame: object) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-
-    def heed(self) -> None:
-        """Raise the KeyboardInterrupt that was noted, once."""
-        if self._asked:
-            self._asked = False
-            raise KeyboardInterrupt
+    name_weights(explainer.weights)
 
 
 class _Printer:

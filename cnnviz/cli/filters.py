@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from cnnviz.cli.console import name_weights, say
 from cnnviz.cli.options import Choice, ModelOptions, model_argument
 from cnnviz.errors import UsageError
 
@@ -88,12 +89,12 @@ def _filters(
     from cnnviz.loader import find_model
     from cnnviz.outputs import OutputFolder, check_output_folder
 
-    found = find_model(model.card(), notify=None if quiet else _say)
+    found = find_model(model.card(), notify=None if quiet else say)
     check_output_folder(output)
     wanted = dict.fromkeys(find_convolution(found.architecture, name) for name in layers or (None,))
     network, weights = found.load("cpu", progress=not quiet)
     if not quiet:
-        _say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
+        name_weights(weights)
     folder = OutputFolder(output)
     (name,) = file_parts([found.name])
     for layer, part in zip(wanted, file_parts([layer.name for layer in wanted])):
@@ -122,7 +123,3 @@ def _line(filters: Filters, path: Path) -> str:
         f"{path}: {len(norms)} of {filters.shape[0]} filters of {filters.layer.name}, "
         f"norm {min(norms):.3g} to {max(norms):.3g}"
     )
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
