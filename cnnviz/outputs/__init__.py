@@ -6,6 +6,7 @@ from cnnviz.outputs.files import (
     OutputFolder,
     check_output_folder,
     write_diagram,
+    write_gif,
     write_npz,
     write_png,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "check_output_folder",
     "plan",
     "write_diagram",
+    "write_gif",
     "write_npz",
     "write_png",
 ]

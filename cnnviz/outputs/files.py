@@ -2,7 +2,8 @@
 
 A file is written under a temporary name beside its place and renamed when it is whole. What cnnviz
 writes carries a mark (the ``Software`` text of a PNG, the comment of a zip archive, the last line
-of a diagram); an existing file is only replaced if it has that mark and is not an input of the run.
+of a diagram, the last comment of a GIF); an existing file is only replaced if it has that mark and
+is not an input of the run.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
+from PIL import Image
 
 from cnnviz import __version__
 from cnnviz.errors import CnnvizError, PictureError, UsageError
@@ -38,6 +40,9 @@ _LAST_LINES = {
     "pdf": (b"% written by ", b""),
     "svg": (b"<!-- written by ", b" -->"),
 }
+_GIF_COMMENT = b"!\xfe"  # introduces a comment: its length, its bytes, and 0
+_GIF_END = b";"
+_UNDITHERED = Image.Dither.NONE  # dots of noise would dance from frame to frame
 _ZIP_END = 22  # end of central directory, without its comment
 _TEMPORARY = ".cnnviz-"
 _NPY: Any = np.lib.format  # untyped in NumPy
@@ -111,6 +116,42 @@ def write_diagram(path: str | os.PathLike[str], data: bytes, kind: str) -> None:
         before, after = _LAST_LINES[kind]
         parts = (data.rstrip(b"\n"), b"\n" + before + _mark(), after + b"\n")
     _write(Path(path), parts)
+
+
+def write_gif(
+    path: str | os.PathLike[str], frames: Sequence[npt.NDArray[np.uint8]], seconds: Sequence[float]
+) -> None:
+    """Write pictures as an animated GIF that goes round, whole or not at all.
+
+    A GIF has 256 colours a picture: near ones are chosen.
+
+    Args:
+        path: where to; its folder must exist.
+        frames: uint8 (H, W, 3) RGB, or (H, W), at least one, all of one size.
+        seconds: for how long each is shown.
+
+    Raises:
+        PictureError: there is a file that cnnviz did not write.
+        CnnvizError: the file system refused (disk full, no permission).
+    """
+    first, *others = (Image.fromarray(frame).quantize(256, dither=_UNDITHERED) for frame in frames)
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=others,
+        duration=[round(1000 * each) for each in seconds],
+        loop=0,
+    )
+    comment = _mark()
+    _write(
+        Path(path),
+        [
+            buffer.getvalue()[: -len(_GIF_END)],
+            _GIF_COMMENT + bytes([len(comment)]) + comment + b"\0" + _GIF_END,
+        ],
+    )
 
 
 class OutputFolder:
@@ -201,6 +242,9 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _ZIP_END - 64))
         tail = file.read()
+        if head.startswith(b"GIF8"):
+            mark = tail.rfind(_GIF_COMMENT)
+            return mark >= 0 and tail[mark + len(_GIF_COMMENT) + 1 :].startswith(_MARK)
         if not head.startswith(b"PK"):
             last = tail.splitlines()[-1] if tail else b""
             return any(

@@ -26,6 +26,7 @@ from cnnviz.outputs import files
 from cnnviz.outputs.files import (
     OutputFolder,
     check_output_folder,
+    write_gif,
     write_npz,
     write_png,
     written_by_cnnviz,
@@ -50,6 +51,27 @@ def test_png_is_what_pillow_reads_in_colour_and_grey(tmp_path, picture):
     assert (np.asarray(grey) == picture[:, :, 0]).all()
     assert colour.text == {"Software": f"cnnviz {cnnviz.__version__}"}
     Image.open(tmp_path / "c.png").verify()  # checks the checksum of every chunk
+
+
+def test_gif_is_what_pillow_reads_and_is_replaced_but_nobody_elses(tmp_path, picture):
+    red, blue = np.zeros((2, 9, 7, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    path = tmp_path / "a.gif"
+    for _ in range(2):  # the second time it is there already
+        write_gif(path, [red, blue, picture[:9, :7]], [0.5, 0.25, 2])
+    with Image.open(path) as gif:
+        assert (gif.n_frames, gif.info["loop"]) == (3, 0)
+        for number, (frame, milliseconds) in enumerate([(red, 500), (blue, 250)]):
+            gif.seek(number)
+            assert gif.info["duration"] == milliseconds
+            np.testing.assert_array_equal(np.asarray(gif.convert("RGB")), frame)
+    assert written_by_cnnviz(path)
+
+    Image.fromarray(red).save(tmp_path / "theirs.gif")
+    theirs = (tmp_path / "theirs.gif").read_bytes()
+    with pytest.raises(PictureError, match="not written by cnnviz"):
+        write_gif(tmp_path / "theirs.gif", [red], [1])
+    assert (tmp_path / "theirs.gif").read_bytes() == theirs
 
 
 @given(
