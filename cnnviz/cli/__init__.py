@@ -26,6 +26,7 @@ COMMANDS = (
     "summary",
     "filters",
     "activations",
+    "maximize",
     "models",
     "download",
 )

@@ -245,6 +245,11 @@ def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return _packed(function, (click.argument("model", metavar="MODEL"), *_NETWORK))
 
 
+def model_to_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A network as an argument, with all that :func:`model_options` takes beside its name."""
+    return _packed(function, (click.argument("model", metavar="MODEL"), *_NETWORK, *_MACHINE))
+
+
 def _packed(
     function: Callable[..., Any], parameters: Sequence[Callable[..., Any]]
 ) -> Callable[..., Any]:

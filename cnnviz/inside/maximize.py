@@ -37,7 +37,7 @@ PLACES = ("mean", "middle")
 """Of a channel: its mean over all places, or its value in the middle."""
 
 _NOISE = 0.1  # the first spectrum's standard deviation, in what a step of rate 1 could move
-_CONTRAST = 1.5  # how far a spectrum of unit variance spreads before the sigmoid
+_CONTRAST = 2.0  # how far a spectrum of unit variance spreads before the sigmoid
 _DECAYS = (0.9, 0.99)  # of Adam's two means; the second forgets sooner than usual: few steps
 _SMALLEST = 1e-12  # added to what is divided by
 _ROUND = 1e-2  # of total variation: where differences of colours count as none
@@ -69,7 +69,7 @@ class Ascent:
     zoom: float = 2.0
     blur: float = 1.2
     tv: float = 0.3
-    l2: float = 0.0
+    l2: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -268,13 +268,16 @@ def maximize(
                 f"The gradient is not finite in step {step}: the network's weights may be broken, "
                 "or the rate too high."
             )
-        moved |= gradients.any(axis=(1, 2, 3))
+        answers = gradients.any(axis=(1, 2, 3))
+        moved |= answers
         uphill = _levelled(down.T @ gradients @ across / canvas.std)
         held = min(1.0, 2 * step / ascent.steps) ** 2
         if ascent.tv:
             uphill -= np.float32(held * ascent.tv) * variation_gradient(pictures)
         if ascent.l2:
             uphill -= np.float32(held * ascent.l2) * (pictures - canvas.mean)
+        # What does not answer yet keeps its noise, so that it may answer to another view of it.
+        uphill *= answers[:, None, None, None]
         spectra = spectra + follow(canvas.to_spectra(uphill, pictures))
         pictures = canvas.pictures(spectra)
         _tell(observe, step, pictures)

@@ -181,6 +181,17 @@ class OutputFolder:
         write_diagram(path, data, kind)
         return path
 
+    def write_gif(
+        self,
+        relative: PurePath,
+        frames: Sequence[npt.NDArray[np.uint8]],
+        seconds: Sequence[float],
+    ) -> Path:
+        """Write a GIF below the folder; see :func:`write_gif`. Returns the file's path."""
+        path = self._place(relative)
+        write_gif(path, frames, seconds)
+        return path
+
     def _place(self, relative: PurePath) -> Path:
         if relative.is_absolute() or ".." in relative.parts:
             raise PictureError(f"{relative} does not lie inside the output folder {self.path}.")

@@ -1,0 +1,393 @@
+"""``cnnviz maximize``: pictures that a class or a channel would like most."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnviz.cli.console import Interrupt, name_weights, progress, say, use_threads
+from cnnviz.cli.options import Choice, ModelOptions, model_to_run
+from cnnviz.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from cnnviz.inside.maximize import Ascent, Goals, Maximized, Progress
+    from cnnviz.loader import Model
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """How one goal is called: a class, or a channel of a layer."""
+
+    name: str
+    file: str
+    what: str  # of it is maximised
+    record: dict[str, Any]
+    index: int | None = None  #: of the class
+
+
+_LEAST_SIDE = 224  # of a picture in the grid; smaller ones are enlarged so many whole times
+_HOLD = 1.5  # seconds that a GIF stays at its end; before that it shows every frame for
+_FLASH = 0.12
+
+
+@click.command(name="maximize")
+@model_to_run
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="CLASS",
+    help="A class to maximise the logit of: an index, several parted by commas, or a name (a "
+    "unique part will do). Repeatable.",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="Maximise channels of this layer, in place of classes; `cnnviz layers` lists them.",
+)
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    metavar="K",
+    help="Which channel of the layer, from 0 on, or several parted by commas. Repeatable.",
+)
+@click.option(
+    "--place",
+    type=Choice("cnnviz.inside.maximize:PLACES", "PLACE"),
+    default="mean",
+    show_default=True,
+    help="Of a channel: its mean over all places, or the one in the middle.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="maximized",
+    show_default=True,
+    metavar="DIR",
+    help="Where to write; made if it is not there.",
+)
+@click.option("--steps", type=int, metavar="N", help="Steps along the gradient; 96 by default.")
+@click.option("--rate", type=float, metavar="R", help="Length of a step; 0.05 by default.")
+@click.option(
+    "--jitter",
+    type=float,
+    metavar="PART",
+    help="How far the picture is shifted by chance in each step, in parts of its side; 0.07 by "
+    "default.",
+)
+@click.option(
+    "--zoom",
+    type=float,
+    metavar="Z",
+    help="The network sees it at random sizes down to 1/Z in each step, so that shapes grow "
+    "larger; 2 by default, 1 for none.",
+)
+@click.option(
+    "--blur",
+    type=float,
+    metavar="B",
+    help="How much fine detail is held back: frequency f moves as 1/f^B; 1.2 by default, 0 for "
+    "none.",
+)
+@click.option("--tv", type=float, metavar="W", help="Weight of total variation; 0.3 by default.")
+@click.option(
+    "--l2",
+    type=float,
+    metavar="W",
+    help="Weight of the squared distance from the mean colour; 0.1 by default.",
+)
+@click.option(
+    "--seed", type=int, metavar="N", help="Of the first noise and all chance; 0 by default."
+)
+@click.option(
+    "--frames",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write the picture on the way, every few steps, into this folder.",
+)
+@click.option(
+    "--gif",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the way as an animated GIF.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Steps from frame to frame; a sixteenth of all by default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def command(**options: Any) -> int:
+    """Make the picture that a class or a channel would like most.
+
+    From noise, along the gradient of the class's logit (activation maximisation). For `maximize
+    demo --target fish --target snail` this writes demo_1_fish_maximized.png and
+    demo_4_snail_maximized.png, as the network would take them, and demo_maximized.png with both
+    and what the network says of them. MODEL is what `explain --model` takes.
+    """
+    return _maximize(**options)
+
+
+def _maximize(
+    *,
+    model: ModelOptions,
+    targets: tuple[str, ...],
+    layer: str | None,
+    channels: tuple[str, ...],
+    place: str,
+    output: Path,
+    frames: Path | None,
+    gif: Path | None,
+    every: int | None,
+    as_json: bool,
+    quiet: bool,
+    **ascent: float | None,
+) -> int:
+    if as_json and quiet:
+        raise UsageError("--json prints and --quiet does not: choose one.")
+    if every is not None and frames is None and gif is None:
+        raise UsageError("--every says how often --frames or --gif take a picture: give one.")
+    if bool(targets) == (layer is not None):
+        raise UsageError("Say what to maximise: --target CLASS, or --layer NAME --channel K.")
+    if bool(channels) != (layer is not None):
+        raise UsageError("--layer and --channel belong together: give both.")
+    # What can be known to be wrong is told first, cheapest first, and weights come last.
+    from cnnviz.inside.maximize import Ascent, maximize
+    from cnnviz.loader import find_model
+    from cnnviz.network.runtime import context, keep_freed_memory, parse_device
+    from cnnviz.outputs import check_output_folder
+
+    found = find_model(model.card(), notify=None if quiet else say)
+    device = parse_device(model.ctx)
+    chosen: dict[str, Any] = {key: value for key, value in ascent.items() if value is not None}
+    how = Ascent(**chosen)
+    check_output_folder(output)
+    for path in (frames, None if gif is None else gif.parent):
+        if path is not None:
+            check_output_folder(path)
+    use_threads(model.threads, quiet=quiet)
+    keep_freed_memory()
+    found.digest_ahead()
+    goals, named = _goals(found, targets, layer, channels, place)
+    context(device)
+    network, weights = found.load(str(device), progress=not quiet)
+    if not quiet:
+        name_weights(weights)
+    film = _Film(found.name, [goal.name for goal in named], how.steps, frames, gif, every)
+    began = time.monotonic()
+    with progress(how.steps, "step", hidden=quiet) as bar, Interrupt() as interrupt:
+
+        def observe(stand: Progress) -> None:
+            bar.update(stand.step and 1)
+            film.take(stand)
+            interrupt.heed()
+
+        results = maximize(network, found.spec, goals, how, observe)
+    seconds = time.monotonic() - began
+    written = _write(found, output, named, how, results)
+    film.end()
+    for goal, path, result in zip(named, written, results):
+        if not result.moved and not quiet:
+            say(
+                f"{goal.name}: it never answered to any change, so its picture says nothing. Try "
+                "another --seed."
+            )
+        if as_json:
+            click.echo(json.dumps(_record(found, goal, how, path, result), ensure_ascii=False))
+        elif not quiet:
+            click.echo(f"{path}: {goal.name}, {_found(found, goal, result)}")
+    if not quiet:
+        say(f"{len(results)} maximised, in {seconds:.1f} s; written to {output}")
+    return ExitCode.OK
+
+
+def _goals(
+    found: Model,
+    targets: tuple[str, ...],
+    layer: str | None,
+    channels: tuple[str, ...],
+    place: str,
+) -> tuple[Goals, list[_Goal]]:
+    """What is maximised, and how each is called."""
+    from cnnviz.inside.maximize import ChannelGoals, ClassGoals
+    from cnnviz.models.labels import resolve_targets
+
+    if layer is None:
+        wanted = resolve_targets(targets, found.labels, found.classes)
+        indices = tuple(target.index for target in wanted if target.index is not None)
+        if len(indices) < len(wanted):
+            raise UsageError(
+                "topN is what a network says of a picture, and there is none yet: give classes."
+            )
+        return ClassGoals(indices), [_class_goal(found, index) for index in indices]
+    chosen = found.architecture.find(layer)
+    parts = [part.strip() for given in channels for part in given.split(",")]
+    for part in parts:
+        if not part.isdecimal():
+            raise UsageError(f"A channel is a number from 0 on; got '{part}'.")
+    numbers = tuple(dict.fromkeys(map(int, parts)))
+    goals = ChannelGoals(chosen, numbers, place)
+    what = "value in the middle" if place == "middle" else "mean"
+    return goals, [
+        _Goal(
+            f"channel {number}",
+            f"{chosen.name}_channel{number}" + ("_middle" if place == "middle" else ""),
+            what,
+            {"layer": chosen.name, "channel": number, "place": place},
+        )
+        for number in numbers
+    ]
+
+
+def _class_goal(found: Model, index: int) -> _Goal:
+    name = found.labels[index] if found.labels else None
+    called = f"class {index}" if name is None else f"{name} ({index})"
+    short = "" if name is None else "_" + name.partition(",")[0].replace(" ", "_")
+    record = {"index": index, "name": name}
+    return _Goal(called, f"{index}{short}", "logit", record, index)
+
+
+def _write(
+    found: Model,
+    output: Path,
+    goals: Sequence[_Goal],
+    how: Ascent,
+    results: Sequence[Maximized],
+) -> list[Path]:
+    """Write each picture, and all together; the paths of the former."""
+    from cnnviz.inside.naming import file_parts
+    from cnnviz.outputs import OutputFolder
+
+    folder = OutputFolder(output)
+    model, *parts = file_parts([found.name, *(goal.file for goal in goals)])
+    written = [
+        folder.write_png(PurePath(f"{model}_{part}_maximized.png"), result.picture)
+        for part, result in zip(parts, results)
+    ]
+    of = goals[0].record.get("layer")
+    title = (
+        f"What excites {found.name}{f', layer {of}' if of else ''} most: pictures made for a high "
+        f"{goals[0].what}, {how.steps} steps from noise, seed {how.seed}"
+    )
+    sheet = _sheet(
+        [result.picture for result in results],
+        [f"{goal.name}: {_found(found, goal, result)}" for goal, result in zip(goals, results)],
+        title,
+    )
+    folder.write_png(PurePath(f"{model}_maximized.png"), sheet)
+    return written
+
+
+def _sheet(
+    pictures: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], title: str
+) -> npt.NDArray[np.uint8]:
+    """Pictures in a grid; small ones enlarged, every pixel a square."""
+    from cnnviz.layout import grid
+
+    times = max(1, -(-_LEAST_SIDE // min(pictures[0].shape[:2])))
+    return grid([one.repeat(times, 0).repeat(times, 1) for one in pictures], captions, title)
+
+
+def _found(found: Model, goal: _Goal, result: Maximized) -> str:
+    """``logit 23.4, probability 1.000``, and what the network says if that is another class."""
+    said = (
+        f"{goal.what} {result.value:.1f}"
+        if goal.index is not None
+        else (f"{goal.what} {result.value:.3g} (noise: {result.before:.3g})")
+    )
+    if goal.index is None:
+        return said
+    said += f", probability {result.probabilities[goal.index]:.3f}"
+    if result.answer != goal.index:
+        said += f"; the network says {_class_goal(found, result.answer).name}"
+    return said
+
+
+def _record(
+    found: Model, goal: _Goal, how: Ascent, path: Path, result: Maximized
+) -> dict[str, Any]:
+    """One picture as ``--json`` prints it."""
+    probabilities = result.probabilities
+
+    def score(index: int) -> dict[str, Any]:
+        return {
+            "index": index,
+            "name": found.labels[index] if found.labels else None,
+            "logit": float(result.logits[index]),
+            "probability": float(probabilities[index]),
+        }
+
+    return {
+        "model": found.name,
+        "target" if goal.index is not None else "channel": (
+            score(goal.index) if goal.index is not None else goal.record
+        ),
+        "value": result.value,
+        "value_of_noise": result.before,
+        "top": [score(int(index)) for index in (-result.logits).argsort(kind="stable")[:5]],
+        "moved": result.moved,
+        "file": str(path),
+        **asdict(how),
+    }
+
+
+class _Film:
+    """The way there, as pictures and as a GIF, of what was asked for."""
+
+    def __init__(
+        self,
+        model: str,
+        captions: Sequence[str],
+        steps: int,
+        folder: Path | None,
+        gif: Path | None,
+        every: int | None,
+    ) -> None:
+        from cnnviz.inside.naming import file_parts
+
+        (self._model,) = file_parts([model])
+        self._captions = captions
+        self._steps = steps
+        self._folder = folder
+        self._gif = gif
+        self._every = every or max(1, steps // 16)
+        self._frames: list[npt.NDArray[np.uint8]] = []
+
+    def take(self, stand: Progress) -> None:
+        """Take a frame, if it is time for one."""
+        from cnnviz.outputs import OutputFolder
+
+        if self._folder is None and self._gif is None:
+            return
+        if stand.step % self._every and stand.step < self._steps:
+            return
+        digits = len(str(self._steps))
+        frame = _sheet(stand.drawn(), self._captions, f"step {stand.step} of {self._steps}")
+        if self._folder is not None:
+            name = f"{self._model}_step{stand.step:0{digits}}.png"
+            OutputFolder(self._folder).write_png(PurePath(name), frame)
+        if self._gif is not None:
+            self._frames.append(frame)
+
+    def end(self) -> None:
+        """Write the GIF."""
+        from cnnviz.outputs import OutputFolder
+
+        if self._gif is not None:
+            seconds = [_FLASH] * (len(self._frames) - 1) + [_HOLD]
+            OutputFolder(self._gif.parent).write_gif(
+                PurePath(self._gif.name), self._frames, seconds
+            )
