@@ -7,6 +7,9 @@ from cnnviz.outputs.files import (
     check_output_folder,
     write_diagram,
     write_gif,
+    write_html,
+    write_jpeg,
+    write_json,
     write_npz,
     write_png,
 )
@@ -19,6 +22,9 @@ __all__ = [
     "plan",
     "write_diagram",
     "write_gif",
+    "write_html",
+    "write_jpeg",
+    "write_json",
     "write_npz",
     "write_png",
 ]

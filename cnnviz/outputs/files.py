@@ -1,9 +1,9 @@
 """Writing files that are either complete or not there, and never over somebody else's.
 
 A file is written under a temporary name beside its place and renamed when it is whole. What cnnviz
-writes carries a mark (the ``Software`` text of a PNG, the comment of a zip archive, the last line
-of a diagram, the last comment of a GIF); an existing file is only replaced if it has that mark and
-is not an input of the run.
+writes carries a mark (the ``Software`` text of a PNG, the comment of a JPEG or a zip archive, the
+last comment of a GIF, the last line of a diagram or a page, the first words of a manifest); an
+existing file is only replaced if it has that mark and is not an input of the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -34,12 +34,20 @@ _PNG_UP = 2  # the filter type that subtracts the row above
 _PNG_LEVEL = 1
 _MARK = b"cnnviz "
 _PNG_SOFTWARE = b"Software\0"
-#: How the last line of a diagram, a comment, begins and ends.
+#: How the last line of a diagram or a page, a comment, begins and ends.
 _LAST_LINES = {
     "dot": (b"// written by ", b""),
     "pdf": (b"% written by ", b""),
     "svg": (b"<!-- written by ", b" -->"),
+    "html": (b"<!-- written by ", b" -->"),
 }
+#: What a manifest begins with, for a tool that has not read it to its end.
+MANIFEST_START = b'{"cnnviz_manifest":'
+# JFIF has its own segment first, of this length; the comment comes right behind.
+_JPEG_START = b"\xff\xd8\xff\xe0"
+_JPEG_HEADER = 20
+_JPEG_LONGEST = 65500  # libjpeg's limit; the format's is 65535
+_JPEG_COMMENT = b"\xff\xfe"  # introduces a comment: its length in two bytes, its bytes
 _GIF_COMMENT = b"!\xfe"  # introduces a comment: its length, its bytes, and 0
 _GIF_END = b";"
 _UNDITHERED = Image.Dither.NONE  # dots of noise would dance from frame to frame
@@ -59,16 +67,7 @@ def write_png(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8]) -> N
         PictureError: another kind of array, or there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
-    if (
-        picture.dtype != np.uint8
-        or picture.ndim not in (2, 3)
-        or picture.shape[2:] not in ((), (3,))
-        or 0 in picture.shape
-    ):
-        raise PictureError(
-            "A PNG is written from uint8 pixels of shape (H, W, 3) or (H, W); got "
-            f"{picture.dtype} with shape {picture.shape}."
-        )
+    _check_pixels(picture, "PNG")
     _write(Path(path), _png(picture))
 
 
@@ -154,6 +153,62 @@ def write_gif(
     )
 
 
+def write_jpeg(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8], quality: int) -> None:
+    """Write a picture as JPEG, whole or not at all.
+
+    Args:
+        path: where to; its folder must exist.
+        picture: uint8 (H, W, 3) in RGB, or (H, W) in grey, no side longer than 65,500 pixels.
+        quality: from 1 to 95.
+
+    Raises:
+        PictureError: another kind of array, or there is a file that cnnviz did not write.
+        CnnvizError: the file system refused (disk full, no permission).
+    """
+    _check_pixels(picture, "JPEG")
+    if max(picture.shape[:2]) > _JPEG_LONGEST:
+        raise PictureError(
+            f"A JPEG has at most {_JPEG_LONGEST} pixels a side; got a picture of shape "
+            f"{picture.shape}."
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, comment=_mark())
+    _write(Path(path), [buffer.getvalue()])
+
+
+def write_json(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
+    """Write a manifest, whole or not at all, as it comes.
+
+    Args:
+        path: where to; its folder must exist.
+        parts: the file's contents piece by piece; may be a generator, which is asked for a piece
+            when the ones before are written. The first piece begins with :data:`MANIFEST_START`.
+
+    Raises:
+        ValueError: the first piece begins otherwise, so that nobody would know the file for ours.
+        PictureError: there is a file that cnnviz did not write.
+        CnnvizError: the file system refused (disk full, no permission).
+    """
+    _write(Path(path), _begun(parts))
+
+
+def write_html(path: str | os.PathLike[str], text: str) -> None:
+    """Write a page in UTF-8, whole or not at all, with our mark as its last line.
+
+    Args:
+        path: where to; its folder must exist.
+        text: the page. Halves of surrogate pairs, which Python puts for bytes of a name that are
+            not UTF-8, have no place in a page: they become question marks.
+
+    Raises:
+        PictureError: there is a file that cnnviz did not write.
+        CnnvizError: the file system refused (disk full, no permission).
+    """
+    before, after = _LAST_LINES["html"]
+    page = text.rstrip("\n").encode("utf-8", "replace")
+    _write(Path(path), [page, b"\n" + before + _mark() + after + b"\n"])
+
+
 class OutputFolder:
     """The folder that a run writes to; makes sub-folders as they are needed."""
 
@@ -190,6 +245,24 @@ class OutputFolder:
         """Write a GIF below the folder; see :func:`write_gif`. Returns the file's path."""
         path = self._place(relative)
         write_gif(path, frames, seconds)
+        return path
+
+    def write_jpeg(self, relative: PurePath, picture: npt.NDArray[np.uint8], quality: int) -> Path:
+        """Write a JPEG below the folder; see :func:`write_jpeg`. Returns the file's path."""
+        path = self._place(relative)
+        write_jpeg(path, picture, quality)
+        return path
+
+    def write_json(self, relative: PurePath, parts: Iterable[bytes]) -> Path:
+        """Write a manifest below the folder; see :func:`write_json`. Returns the file's path."""
+        path = self._place(relative)
+        write_json(path, parts)
+        return path
+
+    def write_html(self, relative: PurePath, text: str) -> Path:
+        """Write a page below the folder; see :func:`write_html`. Returns the file's path."""
+        path = self._place(relative)
+        write_html(path, text)
         return path
 
     def _place(self, relative: PurePath) -> Path:
@@ -250,6 +323,11 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
         head = file.read(_PNG_HEADER + 8 + len(_PNG_SOFTWARE + _MARK))
         if head.startswith(_PNG_SIGNATURE):
             return head[_PNG_HEADER + 4 :] == b"tEXt" + _PNG_SOFTWARE + _MARK
+        if head.startswith(_JPEG_START):
+            comment = head[_JPEG_HEADER:]
+            return comment.startswith(_JPEG_COMMENT) and comment[4:].startswith(_MARK)
+        if head.startswith(MANIFEST_START):
+            return True
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _ZIP_END - 64))
         tail = file.read()
@@ -264,6 +342,29 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
             )
         end = tail.rfind(b"PK\5\6")
         return end >= 0 and tail[end + _ZIP_END :].startswith(_MARK)
+
+
+def _check_pixels(picture: npt.NDArray[np.uint8], kind: str) -> None:
+    if (
+        picture.dtype != np.uint8
+        or picture.ndim not in (2, 3)
+        or picture.shape[2:] not in ((), (3,))
+        or 0 in picture.shape
+    ):
+        raise PictureError(
+            f"A {kind} is written from uint8 pixels of shape (H, W, 3) or (H, W); got "
+            f"{picture.dtype} with shape {picture.shape}."
+        )
+
+
+def _begun(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The parts, if they begin as a manifest does."""
+    waiting = iter(parts)
+    first = next(waiting, b"")
+    if not first.startswith(MANIFEST_START):
+        raise ValueError(f"A manifest begins with {MANIFEST_START!r}, not with {first[:40]!r}.")
+    yield first
+    yield from waiting
 
 
 def _png(picture: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:

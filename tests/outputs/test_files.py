@@ -27,6 +27,9 @@ from cnnviz.outputs.files import (
     OutputFolder,
     check_output_folder,
     write_gif,
+    write_html,
+    write_jpeg,
+    write_json,
     write_npz,
     write_png,
     written_by_cnnviz,
@@ -72,6 +75,74 @@ def test_gif_is_what_pillow_reads_and_is_replaced_but_nobody_elses(tmp_path, pic
     with pytest.raises(PictureError, match="not written by cnnviz"):
         write_gif(tmp_path / "theirs.gif", [red], [1])
     assert (tmp_path / "theirs.gif").read_bytes() == theirs
+
+
+def test_jpeg_is_what_pillow_reads_in_colour_and_grey(tmp_path):
+    for name, picture in (("c", photo()), ("g", photo()[:, :, 0])):
+        write_jpeg(tmp_path / f"{name}.jpg", picture, 90)
+        with Image.open(tmp_path / f"{name}.jpg") as read:
+            assert read.mode == ("RGB" if name == "c" else "L")
+            assert read.info["comment"] == f"cnnviz {cnnviz.__version__}".encode()
+            # The codec itself is not ours: the right picture, upright and in the right colours.
+            assert np.abs(np.asarray(read).astype(float) - picture).mean() < 3
+        assert written_by_cnnviz(tmp_path / f"{name}.jpg")
+
+
+def test_jpegs_have_a_largest_size(tmp_path):
+    write_jpeg(tmp_path / "x.jpg", np.zeros((1, 65500), np.uint8), 85)
+    with pytest.raises(PictureError, match="at most 65500 pixels"):
+        write_jpeg(tmp_path / "y.jpg", np.zeros((65501, 1, 3), np.uint8), 85)
+    assert os.listdir(tmp_path) == ["x.jpg"]
+
+
+def test_a_manifest_is_written_as_it_comes(tmp_path):
+    """A generator is asked for the next piece only when it is its turn; nothing is kept."""
+    written = []
+
+    def parts():
+        yield b'{"cnnviz_manifest": 1,\n'
+        (temporary,) = tmp_path.iterdir()
+        for number in range(3):
+            piece = b"%d" % number * 300_000
+            yield piece
+            written.append(temporary.stat().st_size)
+
+    write_json(tmp_path / "manifest.json", parts())
+
+    assert written[0] >= 300_000
+    assert written[1] - written[0] == written[2] - written[1] == 300_000
+    assert (tmp_path / "manifest.json").read_bytes() == (
+        b'{"cnnviz_manifest": 1,\n' + b"0" * 300_000 + b"1" * 300_000 + b"2" * 300_000
+    )
+    assert written_by_cnnviz(tmp_path / "manifest.json")
+
+
+def test_a_manifest_that_fails_half_way_leaves_the_old_one(tmp_path):
+    def parts():
+        yield b'{"cnnviz_manifest": 1,'
+        raise RuntimeError("a bug")
+
+    write_json(tmp_path / "manifest.json", [b'{"cnnviz_manifest": 1}'])
+    with pytest.raises(RuntimeError, match="a bug"):
+        write_json(tmp_path / "manifest.json", parts())
+    assert (tmp_path / "manifest.json").read_bytes() == b'{"cnnviz_manifest": 1}'
+    assert os.listdir(tmp_path) == ["manifest.json"]
+
+
+@pytest.mark.parametrize("parts", [[], [b""], [b'{"a": 1}'], [b' {"cnnviz_manifest":1}']])
+def test_only_what_is_known_for_ours_is_written_as_json(tmp_path, parts):
+    with pytest.raises(ValueError, match="begins with"):
+        write_json(tmp_path / "manifest.json", parts)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_page_ends_with_our_mark(tmp_path):
+    write_html(tmp_path / "index.html", "<!doctype html>\n<p>\u00e9 \U0001f431 \udcff\n\n")
+    assert (tmp_path / "index.html").read_bytes() == (
+        "<!doctype html>\n<p>\u00e9 \U0001f431 ?\n"
+        f"<!-- written by cnnviz {cnnviz.__version__} -->\n"
+    ).encode()
+    assert written_by_cnnviz(tmp_path / "index.html")
 
 
 @given(
@@ -143,8 +214,10 @@ def test_the_same_content_gives_the_same_bytes(tmp_path, picture):
     for name in ("a", "b"):
         write_png(tmp_path / f"{name}.png", picture)
         write_npz(tmp_path / f"{name}.npz", {"x": picture})
+        write_jpeg(tmp_path / f"{name}.jpg", picture, 85)
 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
@@ -154,6 +227,8 @@ def test_only_pictures_become_png(tmp_path, shape):
         write_png(tmp_path / "x.png", np.zeros(shape, np.uint8))
     with pytest.raises(PictureError, match="float32"):
         write_png(tmp_path / "x.png", np.zeros((4, 4, 3), np.float32))
+    with pytest.raises(PictureError, match="A JPEG is written from uint8"):
+        write_jpeg(tmp_path / "x.jpg", np.zeros(shape, np.uint8), 85)
     assert os.listdir(tmp_path) == []
 
 
@@ -260,16 +335,22 @@ def test_a_name_as_long_as_names_can_be(tmp_path, picture):
 
 
 def test_our_own_files_are_replaced(tmp_path, picture):
-    write_png(tmp_path / "x.png", picture)
-    write_npz(tmp_path / "x.npz", {"a": 1})
-    assert written_by_cnnviz(tmp_path / "x.png")
-    assert written_by_cnnviz(tmp_path / "x.npz")
+    def write(picture, number):
+        write_png(tmp_path / "x.png", picture)
+        write_npz(tmp_path / "x.npz", {"a": number})
+        write_jpeg(tmp_path / "x.jpg", np.full((8, 8), number, np.uint8), 85)
+        write_json(tmp_path / "x.json", [b'{"cnnviz_manifest": %d}' % number])
+        write_html(tmp_path / "x.html", f"{number}")
 
-    write_png(tmp_path / "x.png", 255 - picture)
-    write_npz(tmp_path / "x.npz", {"a": 2})
+    write(picture, 1)
+    assert all(written_by_cnnviz(path) for path in tmp_path.iterdir())
+    write(255 - picture, 200)
 
     assert (np.asarray(Image.open(tmp_path / "x.png")) == 255 - picture).all()
-    assert np.load(tmp_path / "x.npz")["a"] == 2
+    assert np.load(tmp_path / "x.npz")["a"] == 200
+    assert (np.asarray(Image.open(tmp_path / "x.jpg")) == 200).all()
+    assert (tmp_path / "x.json").read_text() == '{"cnnviz_manifest": 200}'
+    assert (tmp_path / "x.html").read_text().startswith("200\n")
 
 
 def theirs(kind):
@@ -286,23 +367,42 @@ def theirs(kind):
         np.savez(buffer, a=1)
     elif kind == "npz that mentions it":
         np.savez(buffer, a="cnnviz 0.1.0")
+    elif kind == "jpeg":
+        Image.new("RGB", (9, 9)).save(buffer, "JPEG")
+    elif kind == "jpeg with a comment":
+        Image.new("RGB", (9, 9)).save(buffer, "JPEG", comment=b"not cnnviz ")
+    elif kind == "jpeg without JFIF":
+        buffer.write(b"\xff\xd8\xff\xe1\0\x14Exif" + b"\0" * 60)
     elif kind == "text":
         buffer.write(b"cnnviz 0.1.0")
+    elif kind == "page":
+        buffer.write(b"<!-- written by cnnviz 0.1.0 -->\n<p>and then changed by hand\n")
+    elif kind == "json":
+        buffer.write(b'{"version": 1, "cnnviz_manifest": 1}')
     return buffer.getvalue()
 
 
-KINDS = ["png", "png with a text", "npz", "npz that mentions it", "text", "empty"]
+KINDS = [
+    *("png", "png with a text", "npz", "npz that mentions it", "text", "empty", "page", "json"),
+    *("jpeg", "jpeg with a comment", "jpeg without JFIF"),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_peoples_files_are_not(tmp_path, picture, kind):
     content = theirs(kind)
-    for name, write in (("x.png", write_png), ("x.npz", write_npz)):
+    for name, write, *arguments in (
+        ("x.png", write_png, picture),
+        ("x.npz", write_npz, {"a": 1}),
+        ("x.jpg", write_jpeg, picture, 85),
+        ("x.json", write_json, [b'{"cnnviz_manifest": 1}']),
+        ("x.html", write_html, "<p>"),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(PictureError, match=f"{name} exists and was not written by cnnviz"):
-            write(tmp_path / name, picture if write is write_png else {"a": 1})
+            write(tmp_path / name, *arguments)
         assert (tmp_path / name).read_bytes() == content
-    assert sorted(os.listdir(tmp_path)) == ["x.npz", "x.png"]
+    assert len(os.listdir(tmp_path)) == 5
 
 
 def test_neither_are_folders_and_dead_links(tmp_path, picture):
@@ -338,10 +438,17 @@ def test_folders_are_made_as_needed(tmp_path, picture):
 
     path = folder.write_png(PurePath("a/b/cat_gradcam.png"), picture)
     other = folder.write_npz(PurePath("a/b/cat.npz"), {"a": 1})
+    small = folder.write_jpeg(PurePath("thumbnails/a/cat.jpg"), picture, 85)
+    manifest = folder.write_json(PurePath("manifest.json"), [b'{"cnnviz_manifest": 1}'])
+    page = folder.write_html(PurePath("index.html"), "<p>")
 
     assert path == tmp_path / "out/new/a/b/cat_gradcam.png"
     assert sorted(os.listdir(path.parent)) == ["cat.npz", "cat_gradcam.png"]
     assert other.exists()
+    assert small == tmp_path / "out/new/thumbnails/a/cat.jpg"
+    assert small.exists()
+    assert manifest.read_bytes() == b'{"cnnviz_manifest": 1}'
+    assert page.read_text().startswith("<p>")
 
 
 @pytest.mark.parametrize("relative", ["../x.png", "a/../../x.png", "/tmp/x.png"])
