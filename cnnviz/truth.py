@@ -1,0 +1,460 @@
+"""What pictures truly show: from the names of their folders, or from a file."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnnviz.errors import UsageError
+from cnnviz.inputs import Source, printable
+from cnnviz.models.labels import resolve_class
+
+FOLDERS = "folders"
+"""What stands for the names of folders where a file could be named."""
+
+_DELIMITERS = ",;\t"
+_PATH_TITLES = ("path", "file", "filename", "image", "picture")
+_LABEL_TITLES = ("label", "class", "truth")
+_WORDNET = re.compile(r"n[0-9]{8}")
+_BETWEEN_WORDS = re.compile(r"(?<=\S)[_-]+(?=\S)")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true classes of a run's pictures.
+
+    Attributes:
+        source: ``"folders"``, or the file's name as it is shown to the user.
+        indices: for each picture its class, or None where it is not known.
+        notes: what the user should know of it, a sentence each.
+    """
+
+    source: str
+    indices: tuple[int | None, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def known(self) -> int:
+        """How many pictures have a class."""
+        return sum(index is not None for index in self.indices)
+
+
+def read_truth(spec: str, sources: Sequence[Source], labels: Sequence[str], classes: int) -> Truth:
+    """Find the true class of every picture.
+
+    ``folders``: the name of the folder that holds a picture is its class: an index, a name or one
+    of its synonyms, in upper or lower case, with ``_`` and ``-`` for spaces.
+
+    A CSV file has a path and a label in each row, parted by comma, semicolon or tab, with or
+    without titles above them; a JSON file is ``{"path": "label", ...}`` or
+    ``[{"path": ..., "label": ...}, ...]``. Both are UTF-8. Paths are relative to the file's own
+    folder, to where the command runs, or to the folder of pictures that was given. Labels are as
+    in :func:`cnnviz.models.labels.resolve_class`; an empty one, or null, is as none.
+
+    Args:
+        spec: ``folders``, or the name of a .csv, .tsv or .json file.
+        sources: the pictures.
+        labels: the classes' names by index; may be empty.
+        classes: the number of the network's classes.
+
+    Raises:
+        UsageError: the file cannot be read or understood, names an unknown class, gives a picture
+            two classes, or names no picture of the run; no folder is called as a class.
+    """
+    known = _Classes(labels, classes)
+    if spec.strip().lower() == FOLDERS:
+        return _from_folders(sources, known)
+    suffix, shown = os.path.splitext(spec)[1].lower(), _legible(spec)
+    if suffix not in (".csv", ".tsv", ".json"):
+        raise UsageError(
+            f"The truth comes from {FOLDERS}, or from a .csv or .json file; got '{shown}'."
+        )
+    text = _read(Path(spec), shown)
+    pictures = _Pictures(sources, Path(spec).parent)
+    rows = _json_rows(text, shown) if suffix == ".json" else _csv_rows(text, shown, pictures)
+    return _from_rows(rows, shown, sources, pictures, known)
+
+
+class _Classes:
+    """The classes of a network by all that they may be called."""
+
+    def __init__(self, labels: Sequence[str], count: int) -> None:
+        self.labels = labels
+        self.count = count
+        self._names: dict[str, dict[int, None]] = {}
+        self._synonyms: dict[str, dict[int, None]] = {}
+        for index, label in enumerate(labels):
+            for name in (label, label.replace(",", " ")):
+                self._names.setdefault(_folded(name), {})[index] = None
+            for synonym in label.split(","):
+                self._synonyms.setdefault(_folded(synonym), {})[index] = None
+
+    def called(self, text: str) -> list[int]:
+        """The classes with this index, name or synonym: one if all is well."""
+        number, wanted = text.strip(), _folded(text)
+        found = dict(self._names.get(wanted) or self._synonyms.get(wanted) or {})
+        # More digits than any index has are not worth the time that int() takes.
+        if number.isdecimal() and len(number) < 10 and int(number) < self.count:
+            found[int(number)] = None
+        return list(found)
+
+    def listed(self, indices: Iterable[int]) -> str:
+        """``tabby, tabby cat (281), tiger cat (282)``."""
+        return ", ".join(f"{self.labels[index]} ({index})" for index in indices)
+
+    def described(self) -> str:
+        """What the classes are called, for somebody who called them otherwise."""
+        if not self.labels:
+            return f"the classes have no names, only the numbers 0 to {self.count - 1}"
+        some = self.listed(range(min(self.count, _SHOWN)))
+        return f"the classes are {some}{', ...' if self.count > _SHOWN else ''}"
+
+
+def _folded(name: str) -> str:
+    """A name as it is compared; a sign of minus in front is none between words."""
+    spaced = _BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFC", name))
+    return " ".join(spaced.split()).casefold()
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def _from_folders(sources: Sequence[Source], known: _Classes) -> Truth:
+    folders = [_folder(source) for source in sources]
+    pictures: dict[str, int] = {}
+    for folder in folders:
+        pictures[folder] = pictures.get(folder, 0) + 1
+    called = {folder: known.called(folder) for folder in pictures}
+    strange = [folder for folder, found in called.items() if not found]
+    several = {folder: found for folder, found in called.items() if len(found) > 1}
+    if pictures and len(strange) + len(several) == len(pictures):
+        if not strange:
+            folder, found = next(iter(several.items()))
+            raise UsageError(_ambiguous(folder, found, known))
+        raise UsageError(
+            f"No folder is called as a class: the folders are {_some(strange)}, and "
+            f"{known.described()}.{_wordnet(strange)} Rename them, or name a file with --truth."
+        )
+    notes = [
+        f"{_ambiguous(folder, found, known)} Its pictures have no truth."
+        for folder, found in several.items()
+    ]
+    if strange:
+        count = sum(pictures[folder] for folder in strange)
+        notes.append(
+            f"{_counted(count, 'picture')} in folders that are called as no class "
+            f"({_some(strange)}) {'has' if count == 1 else 'have'} no truth.{_wordnet(strange)}"
+        )
+    indices = tuple(called[folder][0] if len(called[folder]) == 1 else None for folder in folders)
+    return Truth(FOLDERS, indices, tuple(notes))
+
+
+def _folder(source: Source) -> str:
+    """The name of the folder that holds a picture."""
+    return source.relative.parent.name or Path(os.path.abspath(source.path)).parent.name
+
+
+def _ambiguous(name: str, found: Sequence[int], known: _Classes) -> str:
+    return (
+        f"The name '{_legible(name)}' fits {len(found)} classes, {known.listed(found)}: use an "
+        "index or another of the names."
+    )
+
+
+def _wordnet(folders: Iterable[str]) -> str:
+    """What is to be said if folders are called by the numbers that ImageNet's archives use."""
+    if not any(_WORDNET.fullmatch(folder) for folder in folders):
+        return ""
+    return " cnnviz does not know WordNet's numbers (n02123045), only indices and names."
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+class _Row(NamedTuple):
+    """What a file says of one picture; without a label nothing."""
+
+    where: str  # "line 3"
+    path: str
+    label: str
+
+
+def _from_rows(
+    rows: Sequence[_Row],
+    shown: str,
+    sources: Sequence[Source],
+    pictures: _Pictures,
+    known: _Classes,
+) -> Truth:
+    indices: list[int | None] = [None] * len(sources)
+    said: dict[int, _Row] = {}
+    unused = []
+    classes: dict[str, int] = {}
+    for row in rows:
+        meant = pictures.meant(row.path)
+        if not meant:
+            unused.append(row)
+            continue
+        if len(meant) > 1:
+            some = " and ".join(sources[number].shown for number in meant[:2])
+            raise _problem(row, shown, f"this can be {some}; write the path in full.")
+        if not row.label.strip():
+            said.setdefault(meant[0], row)
+            continue
+        if row.label not in classes:
+            classes[row.label] = _class_of(row, shown, known)
+        index, before = classes[row.label], indices[meant[0]]
+        if before is not None and before != index:
+            first = said[meant[0]]
+            raise _problem(
+                row,
+                shown,
+                f"the label is '{_legible(row.label)}' here and '{_legible(first.label)}' in "
+                f"{first.where}; keep one.",
+            )
+        if before is None:
+            said[meant[0]] = row
+        indices[meant[0]] = index
+    if not said:
+        raise UsageError(_nothing(rows, shown, sources))
+    notes = []
+    if unused:
+        names = "names" if len(unused) == 1 else "name"
+        notes.append(
+            f"{_counted(len(unused), 'row')} of {shown} {names} no picture of this run, for "
+            f"example '{_legible(unused[0].path)}' ({unused[0].where})."
+        )
+    without = [source for source, index in zip(sources, indices) if index is None]
+    if without:
+        have = "has" if len(without) == 1 else "have"
+        notes.append(
+            f"{_counted(len(without), 'picture')} of {len(sources)} {have} no truth in {shown}, "
+            f"for example {without[0].shown}."
+        )
+    return Truth(shown, tuple(indices), tuple(notes))
+
+
+def _class_of(row: _Row, shown: str, known: _Classes) -> int:
+    found = known.called(row.label)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _problem(row, shown, _ambiguous(row.label, found, known))
+    if len(row.label) > 1000:
+        raise _problem(row, shown, f"a label of {len(row.label)} letters is no class.")
+    try:
+        return resolve_class(row.label, known.labels, known.count)
+    except UsageError as error:
+        hint = " If this line holds titles, call them path and label." * (row.where == "line 1")
+        raise _problem(row, shown, _legible(str(error)) + hint) from error
+
+
+def _problem(row: _Row, shown: str, text: str) -> UsageError:
+    where = row.where[0].upper() + row.where[1:]
+    return UsageError(f"{where} of {shown} ('{_legible(row.path)}'): {text}")
+
+
+def _nothing(rows: Sequence[_Row], shown: str, sources: Sequence[Source]) -> str:
+    if not rows:
+        return f"{shown} says nothing of any picture; wanted is a path and a label for each."
+    return (
+        f"{shown} names no picture of this run: it has '{_legible(rows[0].path)}', and the run "
+        f"has '{_legible(str(sources[0].relative))}' ({sources[0].shown}). Write paths relative "
+        "to the file's own folder or to the folder of pictures."
+    )
+
+
+class _Pictures:
+    """The pictures of a run by all that a file may call them."""
+
+    def __init__(self, sources: Sequence[Source], folder: Path) -> None:
+        self._folder = os.fsencode(folder)
+        self._real_folders: dict[bytes, bytes] = {}
+        self._by_place: dict[bytes, list[int]] = {}
+        self._by_relative: dict[bytes, list[int]] = {}
+        self._by_shown: dict[bytes, list[int]] = {}
+        for number, source in enumerate(sources):
+            for table, key in (
+                (self._by_place, self._place(os.fsencode(source.path))),
+                (self._by_relative, os.fsencode(source.relative)),
+                (self._by_shown, _bytes(source.shown)),
+            ):
+                table.setdefault(key, []).append(number)
+
+    def meant(self, path: str) -> list[int]:
+        """The numbers of the pictures that a path can mean: one if all is well.
+
+        A path that means none as it stands is tried as spreadsheets and Windows may have left it.
+        """
+        return self._found(path) or self._found(path.strip().replace("\\", "/"))
+
+    def _found(self, path: str) -> list[int]:
+        name = _bytes(path)
+        if not name or b"\0" in name:
+            return []
+        return (
+            self._by_place.get(self._place(os.path.join(self._folder, name)))
+            or self._by_place.get(self._place(name))
+            or self._by_relative.get(os.path.normpath(name))
+            or self._by_shown.get(name)
+            or []
+        )
+
+    def _place(self, path: bytes) -> bytes:
+        """Where a file lies, by whatever links its folder was reached."""
+        folder, name = os.path.split(path)
+        if folder not in self._real_folders:
+            self._real_folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._real_folders[folder], name)
+
+
+def _bytes(path: str) -> bytes:
+    """A path out of a UTF-8 file as the file system has it."""
+    try:
+        return path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, which JSON can hold: no file is called so
+        return b""
+
+
+def _read(path: Path, shown: str) -> str:
+    """A text; bytes that are no UTF-8, which names of files may hold, stay recognisable."""
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"The truth in {shown} cannot be read: {reason}.") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        raise UsageError(f"{shown} is no UTF-8 text; save it as UTF-8.")
+    return data.decode("utf-8-sig", "surrogateescape")
+
+
+# --- CSV -----------------------------------------------------------------------------------------
+
+
+class _Table(NamedTuple):
+    """A CSV file's cells, with the number of the line that each row begins in."""
+
+    rows: list[tuple[int, list[str]]]
+    columns: tuple[int, int]  # of paths and of labels
+    titled: bool
+
+    @classmethod
+    def of(cls, text: str, delimiter: str) -> _Table:
+        """Raises csv.Error where a quote is out of place."""
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows, line = [], 1
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((line, cells))
+            line = reader.line_num + 1
+        titles = [cell.strip().casefold() for cell in rows[0][1]] if rows else []
+        paths = [number for number, title in enumerate(titles) if title in _PATH_TITLES]
+        labels = [number for number, title in enumerate(titles) if title in _LABEL_TITLES]
+        if paths and labels:
+            return cls(rows[1:], (paths[0], labels[0]), True)
+        return cls(rows, (0, 1), False)
+
+    def fitting(self, pictures: _Pictures) -> tuple[int, int]:
+        """How many rows name a picture, and how many have a label."""
+        path, label = self.columns
+        complete = [cells for _, cells in self.rows if len(cells) > max(path, label)]
+        return sum(bool(pictures.meant(cells[path])) for cells in complete), len(complete)
+
+
+def _csv_rows(text: str, shown: str, pictures: _Pictures) -> list[_Row]:
+    """The rows, read with the delimiter under which most of them make sense."""
+    tables, problems = [], []
+    for delimiter in [sign for sign in _DELIMITERS if sign in text] or _DELIMITERS[:1]:
+        try:
+            tables.append(_Table.of(text, delimiter))
+        except csv.Error as error:
+            problems.append(error)
+    if not tables:
+        raise UsageError(f"{shown} cannot be read as CSV: {problems[0]}.") from problems[0]
+    table = tables[0]
+    if len(tables) > 1:
+        table = max(tables, key=lambda table: table.fitting(pictures))  # of equals the first
+    path, label = table.columns
+    rows = []
+    for line, cells in table.rows:
+        more = not table.titled and any(cell.strip() for cell in cells[2:])
+        if more or len(cells) <= max(path, label):
+            raise UsageError(
+                f"Line {line} of {shown} has {_counted(len(cells), 'column')}; wanted are a path "
+                "and a label, parted by comma, semicolon or tab, or columns with these titles."
+            )
+        rows.append(_Row(f"line {line}", cells[path], cells[label]))
+    return rows
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object with all its pairs, for a name may stand in it twice."""
+
+
+def _json_rows(text: str, shown: str) -> list[_Row]:
+    try:
+        content = json.loads(text, object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{shown} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
+        raise UsageError(f"{shown} cannot be read as JSON: {error}.") from error
+    if not isinstance(content, list):
+        raise _no_truth(shown)
+    rows = []
+    for number, entry in enumerate(content, 1):
+        pair = entry
+        if not isinstance(content, _Object):
+            fields = dict(entry) if isinstance(entry, _Object) else {}
+            pair = (fields.get("path"), fields.get("label")) if "label" in fields else (None, None)
+        path, label = pair
+        if not isinstance(path, str) or not _is_label(label):
+            raise _no_truth(shown, f"entry {number}")
+        rows.append(_Row(f"entry {number}", path, "" if label is None else str(label)))
+    return rows
+
+
+def _is_label(value: object) -> bool:
+    return value is None or (isinstance(value, (str, int)) and not isinstance(value, bool))
+
+
+def _no_truth(shown: str, where: str = "it") -> UsageError:
+    return UsageError(
+        f'{shown} is no truth that cnnviz knows: wanted is {{"path": "label", ...}} or '
+        f'[{{"path": ..., "label": ...}}, ...], a label being a name or an index, and {where} is '
+        "something else."
+    )
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _legible(text: str) -> str:
+    """A name as it is shown, whatever it holds: JSON knows letters that no encoding has."""
+    try:
+        return printable(text)
+    except UnicodeEncodeError:
+        return ascii(text)[1:-1]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{_legible(name)}'" for name in names[:_SHOWN])
+    return f"{shown}, ..." if len(names) > _SHOWN else shown
