@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -40,6 +40,7 @@ _PAPER = 255
 _INK = 32
 _OUTLINE = 128
 _USUAL_ASPECT = 4 / 3  # width to height: what most pictures, screens and pages come near to
+_SCALE_LINES = 3  # a label of a scale has no more
 _MISSING = "\U0010fffe"  # no character, and none ever: shown as what a font lacks
 # Signs that shapes and names are written with, in signs that every font has.
 _SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "−": "-", "→": ">", "\u00a0": " "})
@@ -68,7 +69,7 @@ def strip(cells: Sequence[Picture], captions: Sequence[str]) -> Picture:
             f"{len(cells)} pictures and {len(captions)} captions."
         )
     for cell in cells:
-        _check_picture(cell)
+        check_picture(cell)
     height = cells[0].shape[0]
     if any(cell.shape[0] != height for cell in cells):
         heights = ", ".join(str(cell.shape[0]) for cell in cells)
@@ -76,14 +77,14 @@ def strip(cells: Sequence[Picture], captions: Sequence[str]) -> Picture:
 
     narrowest = min(cell.shape[1] for cell in cells)
     total = sum(cell.shape[1] for cell in cells)
-    size = _at_least(min(max(0.045 * height, total / 100), narrowest / 16))
+    size = legible(min(max(0.045 * height, total / 100), narrowest / 16))
     gap = math.ceil(size / 3)
     widths = [max(cell.shape[1], 14 * size) for cell in cells]
-    canvas = _paper(height + gap + _line(size), sum(widths) + gap * (len(cells) - 1))
+    canvas = paper(height + gap + line_height(size), sum(widths) + gap * (len(cells) - 1))
     left = 0
     for cell, caption, width in zip(cells, captions, widths):
-        _lay(canvas, cell, 0, left + (width - cell.shape[1]) // 2)
-        _write(canvas, caption, size, height + gap // 2, left, width, align=0.5)
+        lay(canvas, cell, 0, left + (width - cell.shape[1]) // 2)
+        write_line(canvas, caption, size, height + gap // 2, left, width, align=0.5)
         left += width + gap
     return canvas
 
@@ -113,7 +114,7 @@ def grid(cells: Sequence[Picture], captions: Sequence[str], title: str = "") -> 
             f"{len(cells)} pictures and {len(captions)} captions."
         )
     for cell in cells:
-        _check_picture(cell)
+        check_picture(cell)
     height, width = cells[0].shape[:2]
     if any(cell.shape[:2] != (height, width) for cell in cells):
         sizes = ", ".join(sorted({f"{cell.shape[0]}x{cell.shape[1]}" for cell in cells}))
@@ -127,19 +128,19 @@ def grid(cells: Sequence[Picture], captions: Sequence[str], title: str = "") -> 
         key=lambda sheet: _unwieldy(sheet.shape),
     )
     size, room = max(sheet.size, heading_size(sheet.shape)), sheet.shape[1] - 2 * sheet.gap
-    heading = _wrapped(title, size, room)
-    above = len(heading) * _line(size) + (sheet.gap if heading else 0)
-    canvas = _paper(above + sheet.shape[0], sheet.shape[1])
+    heading = wrapped(title, size, room)
+    above = len(heading) * line_height(size) + (sheet.gap if heading else 0)
+    canvas = paper(above + sheet.shape[0], sheet.shape[1])
     for number, text in enumerate(heading):
-        _write(canvas, text, size, sheet.gap // 2 + number * _line(size), sheet.gap, room)
+        write_line(canvas, text, size, sheet.gap // 2 + number * line_height(size), sheet.gap, room)
     for number, (cell, caption) in enumerate(zip(cells, captions)):
         row, column = divmod(number, sheet.columns)
         top = above + row * (sheet.row + sheet.gap)
         left = column * (sheet.column + sheet.gap)
-        _lay(canvas, cell, top, left + (sheet.column - width) // 2)
-        for line, text in enumerate(_wrapped(caption, sheet.size, sheet.column)):
-            below = top + height + sheet.gap // 2 + line * _line(sheet.size)
-            _write(canvas, text, sheet.size, below, left, sheet.column, align=0.5)
+        lay(canvas, cell, top, left + (sheet.column - width) // 2)
+        for line, text in enumerate(wrapped(caption, sheet.size, sheet.column)):
+            below = top + height + sheet.gap // 2 + line * line_height(sheet.size)
+            write_line(canvas, text, sheet.size, below, left, sheet.column, align=0.5)
     return canvas
 
 
@@ -161,43 +162,43 @@ def with_legend(
     Raises:
         PictureError: ``picture`` is not one.
     """
-    _check_picture(picture)
+    check_picture(picture)
     height, width = picture.shape[:2]
-    size = _at_least(0.028 * math.sqrt(height * width))
-    line, pad = _line(size), size // 2
+    size = legible(0.028 * math.sqrt(height * width))
+    line, pad = line_height(size), size // 2
     swatch = size + pad
     longest = swatch + max((_length(text, size) for _, text in entries), default=0)
 
     least = min(longest, 20 * size)  # of a column: wide enough for most names
     column = min(max(longest, _length(title, size)), 28 * size)
-    rows, heading = len(entries), _wrapped(title, size, column)
+    rows, heading = len(entries), wrapped(title, size, column)
     beside = (max(height, (rows + len(heading)) * line + 2 * pad), width + column + 2 * pad)
     wide = max(width, least + 2 * pad)
     columns = max(1, (wide - pad) // (least + pad))
-    rows_below, heading_below = math.ceil(rows / columns), _wrapped(title, size, wide - 2 * pad)
+    rows_below, heading_below = math.ceil(rows / columns), wrapped(title, size, wide - 2 * pad)
     below = (height + (rows_below + len(heading_below)) * line + 2 * pad, wide)
     if _unwieldy(beside) < _unwieldy(below):
-        canvas = _paper(*beside)
+        canvas = paper(*beside)
         top, left = pad, width + pad
     else:
-        canvas = _paper(*below)
+        canvas = paper(*below)
         top, left, rows, heading = height + pad, pad, rows_below, heading_below
         column = (wide - pad) // columns - pad
-    _lay(canvas, picture, 0, 0)
+    lay(canvas, picture, 0, 0)
     for words in heading:
-        _write(canvas, words, size, top, left, canvas.shape[1] - left - pad)
+        write_line(canvas, words, size, top, left, canvas.shape[1] - left - pad)
         top += line
     for number, (colour, text) in enumerate(entries):
         x = left + number // rows * (column + pad)
         y = top + number % rows * line
         _swatch(canvas, colour, size, y + (line - size) // 2, x)
-        _write(canvas, text, size, y, x + swatch, column - swatch)
+        write_line(canvas, text, size, y, x + swatch, column - swatch)
     return canvas
 
 
 def heading_size(shape: Sequence[int]) -> int:
     """The size of letters, in pixels, that suits what is said of a whole sheet of (H, W, ...)."""
-    return _at_least(0.018 * math.sqrt(shape[0] * shape[1]))
+    return legible(0.018 * math.sqrt(shape[0] * shape[1]))
 
 
 def with_scale(
@@ -215,7 +216,8 @@ def with_scale(
         picture: uint8 (H, W, 3) RGB or (H, W).
         colours: uint8 (n, 3), from the lowest value to the highest
             (:func:`cnnviz.render.colour_scale`).
-        labels: at least two, of values in equal steps from the lowest to the highest.
+        labels: at least two, of values in equal steps from the lowest to the highest; one that is
+            too long for its part of the bar takes up to three lines.
         title: above the bar, in as many lines as it needs: what the values are.
         size: of the letters, in pixels; by default they grow with the picture.
 
@@ -225,34 +227,40 @@ def with_scale(
     Raises:
         PictureError: ``picture`` is not one, no colours, or fewer than two labels.
     """
-    _check_picture(picture)
+    check_picture(picture)
     if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) == 0 or len(labels) < 2:
         raise PictureError(
             "A scale has colours of shape (n, 3) and at least two labels; got shape "
             f"{colours.shape} and {len(labels)} labels."
         )
     height, width = picture.shape[:2]
-    size = _at_least(0.028 * math.sqrt(height * width)) if size is None else _at_least(size)
-    line, pad = _line(size), size // 2
+    size = legible(0.028 * math.sqrt(height * width)) if size is None else legible(size)
+    line, pad = line_height(size), size // 2
     wide = max(width, 12 * size)
     bar = wide - 2 * pad
-    heading = _wrapped(title, size, bar)
-    canvas = _paper(height + pad + line * (2 + len(heading)), wide)
-    _lay(canvas, picture, 0, 0)
+    heading = wrapped(title, size, bar)
+    step = bar // (len(labels) - 1)
+    ends = (0, len(labels) - 1)
+    # Room for half a step to both sides, but none beyond the ends of the bar; a space between.
+    rooms = [
+        max(1, (step // 2 if number in ends else step) - size // 2) for number in range(len(labels))
+    ]
+    texts = [wrapped(label, size, room, _SCALE_LINES) for label, room in zip(labels, rooms)]
+    lines = 1 + len(heading) + max(1, *map(len, texts))
+    canvas = paper(height + pad + line * lines, wide)
+    lay(canvas, picture, 0, 0)
     top = height + pad
     for words in heading:
-        _write(canvas, words, size, top, pad, bar)
+        write_line(canvas, words, size, top, pad, bar)
         top += line
     nearest = ((np.arange(bar) + 0.5) * len(colours) / bar).astype(np.intp)
     canvas[top : top + size, pad : pad + bar] = colours[nearest]
-    step = bar // (len(labels) - 1)
-    for number, label in enumerate(labels):
+    for number, (text, room) in enumerate(zip(texts, rooms)):
         share = number / (len(labels) - 1)
-        # Room for half a step to both sides, but none beyond the ends of the bar.
-        first, last = number == 0, number == len(labels) - 1
-        room = step // 2 if first or last else step
-        left = pad + round(share * bar) - (0 if first else room if last else room // 2)
-        _write(canvas, label, size, top + size, left, room, align=share if first or last else 0.5)
+        align = share if number in ends else 0.5
+        left = pad + round(share * bar) - round(align * room)
+        for below, words in enumerate(text):
+            write_line(canvas, words, size, top + size + below * line, left, room, align=align)
     return canvas
 
 
@@ -269,10 +277,10 @@ class _Sheet(NamedTuple):
     @classmethod
     def of(cls, height: int, width: int, captions: tuple[str, ...], columns: int) -> _Sheet:
         """The sheet for pictures of (height, width) in so many columns."""
-        size = _at_least(min(max(0.045 * height, columns * width / 100), width / 16))
+        size = legible(min(max(0.045 * height, columns * width / 100), width / 16))
         gap = math.ceil(size / 2)
         column, lines = _captioned(captions, size, width)
-        row = height + (gap // 2 + lines * _line(size) if lines else 0)
+        row = height + (gap // 2 + lines * line_height(size) if lines else 0)
         rows = math.ceil(len(captions) / columns)
         shape = (rows * (row + gap), columns * (column + gap) - gap)
         return cls(columns, size, gap, column, row, shape)
@@ -282,10 +290,11 @@ class _Sheet(NamedTuple):
 def _captioned(captions: tuple[str, ...], size: int, width: int) -> tuple[int, int]:
     """The width of a column for pictures with captions, and how many lines the longest takes."""
     column = max(width, min(18 * size, max(_length(caption, size) for caption in captions)))
-    return column, max(len(_wrapped(caption, size, column)) for caption in captions)
+    return column, max(len(wrapped(caption, size, column)) for caption in captions)
 
 
-def _check_picture(picture: npt.NDArray[Any]) -> None:
+def check_picture(picture: npt.NDArray[Any]) -> None:
+    """Refuse what is not uint8 (H, W, 3) or (H, W) with a PictureError."""
     shape = picture.shape
     coloured = len(shape) == 3 and shape[2] == 3
     if picture.dtype != np.uint8 or 0 in shape or not (coloured or len(shape) == 2):
@@ -295,11 +304,13 @@ def _check_picture(picture: npt.NDArray[Any]) -> None:
         )
 
 
-def _paper(height: int, width: int) -> Picture:
+def paper(height: int, width: int) -> Picture:
+    """A white sheet, uint8 (height, width, 3)."""
     return np.full((height, width, 3), _PAPER, np.uint8)
 
 
-def _lay(canvas: Picture, picture: Picture, top: int, left: int) -> None:
+def lay(canvas: Picture, picture: Picture, top: int, left: int) -> None:
+    """Put a picture, in colour or in grey, on a sheet."""
     height, width = picture.shape[:2]
     rgb = picture if picture.ndim == 3 else picture[:, :, None]
     canvas[top : top + height, left : left + width] = rgb
@@ -316,16 +327,17 @@ def _unwieldy(shape: tuple[int, int]) -> float:
     return math.log(shape[0] * shape[1]) + abs(math.log(shape[1] / shape[0] / _USUAL_ASPECT))
 
 
-def _at_least(size: float) -> int:
+def legible(size: float) -> int:
+    """The size of letters nearest to this one that can be read."""
     return max(SMALLEST_TEXT, round(size))
 
 
-def _line(size: int) -> int:
-    """Height of a line of text."""
+def line_height(size: int) -> int:
+    """Height in pixels of a line of text."""
     return round(1.5 * size)
 
 
-def _write(
+def write_line(
     canvas: Picture, text: str, size: int, top: int, left: int, width: int, align: float = 0.0
 ) -> None:
     """Write a line, no wider than ``width``; ``align`` from 0, at the left, to 1, at the right."""
@@ -333,7 +345,7 @@ def _write(
     ready = _shortened(ready, font, width)
     if not ready:
         return
-    line = Image.new("L", (width, _line(size)), _PAPER)
+    line = Image.new("L", (width, line_height(size)), _PAPER)
     start = align * (width - font.getlength(ready))
     ImageDraw.Draw(line).text((start, 1.1 * size), ready, fill=_INK, font=font, anchor="ls")
     canvas[top : top + line.height, left : left + width] = np.asarray(line)[:, :, None]
@@ -345,8 +357,19 @@ def _length(text: str, size: int) -> int:
     return math.ceil(float(font.getlength(ready)))
 
 
-def _wrapped(text: str, size: int, width: int) -> list[str]:
-    """The text in lines that fit the width; a word alone in its line may be longer."""
+def wrapped(text: str, size: int, width: int, most: int | None = None) -> list[str]:
+    """The text in lines that fit the width; a word alone in its line may be longer.
+
+    What would take more than ``most`` lines loses its middle.
+    """
+    lines = _broken(text, size, width)
+    if most is None or len(lines) <= most:
+        return lines
+    kept = _most(len(text), lambda kept: len(_broken(_ends(text, kept), size, width)) <= most)
+    return _broken(_ends(text, max(kept, 0)), size, width)
+
+
+def _broken(text: str, size: int, width: int) -> list[str]:
     lines: list[str] = []
     for word in text.split():
         if lines and _length(f"{lines[-1]} {word}", size) <= width:
@@ -360,14 +383,20 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """The text, or as much of its two ends as fits the width."""
     if font.getlength(text) <= width:
         return text
-    fits, too_long = -1, len(text)
-    while too_long - fits > 1:
-        kept = (fits + too_long) // 2
-        if font.getlength(_ends(text, kept)) <= width:
-            fits = kept
+    kept = _most(len(text), lambda kept: bool(font.getlength(_ends(text, kept)) <= width))
+    return _ends(text, kept) if kept >= 0 else ""
+
+
+def _most(length: int, fits: Callable[[int], bool]) -> int:
+    """The largest number below ``length`` that fits, -1 if even 0 does not."""
+    best, too_long = -1, length
+    while too_long - best > 1:
+        middle = (best + too_long) // 2
+        if fits(middle):
+            best = middle
         else:
-            too_long = kept
-    return _ends(text, fits) if fits >= 0 else ""
+            too_long = middle
+    return best
 
 
 def _ends(text: str, kept: int) -> str:

@@ -458,7 +458,7 @@ def test_a_long_title_takes_several_lines():
         assert more >= line
         assert more % line == 0
 
-    lines = layout._wrapped(words, 16, 200)
+    lines = layout.wrapped(words, 16, 200)
     assert " ".join(lines) == words
     font = layout._own_font(16)
     assert all(font.getlength(line) <= 200 for line in lines)
