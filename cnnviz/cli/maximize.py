@@ -230,7 +230,8 @@ def _goals(
         indices = tuple(target.index for target in wanted if target.index is not None)
         if len(indices) < len(wanted):
             raise UsageError(
-                "topN is what a network says of a picture, and there is none yet: give classes."
+                "predicted, second, truth and topN are classes of a picture, and there is none "
+                "yet: give an index or a name."
             )
         return ClassGoals(indices), [_class_goal(found, index) for index in indices]
     chosen = found.architecture.find(layer)
