@@ -42,10 +42,30 @@ def grad_cam(activations: Float32, layer_gradients: Float32) -> Float32:
     Returns:
         (N, h, w) float32, at least 0, at the layer's own resolution and not normalised.
     """
-    weights = layer_gradients.mean(axis=(2, 3), dtype=np.float64)
-    weighted = np.einsum("nk,nkij->nij", weights, activations.astype(np.float64))
-    cam: Float32 = np.maximum(weighted, 0).astype(np.float32)
+    cam: Float32 = np.maximum(_by_mean(layer_gradients, activations), 0).astype(np.float32)
     return cam
+
+
+def grad_cam_difference(
+    activations: Float32, gradients_a: Float32, gradients_b: Float32
+) -> Float32:
+    """Where the target layer's channels speak for class a rather than for class b.
+
+    Eq. 1 of Grad-CAM (Selvaraju et al. 2017) for y = y_a - y_b: it is linear in y, so that the
+    weights are the differences of the two classes'. Without the ReLU of eq. 2, for both signs mean
+    something: it is Σ_k (alpha_k,a - alpha_k,b) A_k.
+
+    Args:
+        activations: A, (N, C, h, w) float32.
+        gradients_a: dy_a/dA, the same shape, under the standard ReLU rule.
+        gradients_b: dy_b/dA, likewise.
+
+    Returns:
+        (N, h, w) float32; above 0 what speaks for a, below 0 what speaks for b.
+    """
+    a, b = (_by_mean(gradients, activations) for gradients in (gradients_a, gradients_b))
+    difference: Float32 = (a - b).astype(np.float32)
+    return difference
 
 
 def grad_cam_plus_plus(activations: Float32, layer_gradients: Float32) -> Float32:
@@ -172,6 +192,13 @@ def eigen_cam(activations: Float32) -> Float32:
             projected = -projected
         maps[index] = np.maximum(projected, 0).reshape(height, width)
     return maps
+
+
+def _by_mean(layer_gradients: Float32, activations: Float32) -> Float64:
+    """Σ_k mean(g_k) A_k, (N, h, w)."""
+    weights = layer_gradients.mean(axis=(2, 3), dtype=np.float64)
+    summed: Float64 = np.einsum("nk,nkij->nij", weights, activations.astype(np.float64))
+    return summed
 
 
 def _positive(values: Float32) -> Float64:

@@ -331,6 +331,7 @@ def gather_all(
     methods: Sequence[Method],
     spec: InputSpec | None = None,
     tick: Callable[[int], None] | None = None,
+    beside: Sequence[Targets] = (),
 ) -> list[list[Evidence]]:
     """Everything that ``methods`` need to know about a batch, with as few passes as possible.
 
@@ -344,29 +345,34 @@ def gather_all(
         methods: the methods that will be asked.
         spec: what the network's input is made of; the default suits ImageNet networks.
         tick: see :class:`Ask`.
+        beside: more targets, of which no more than the layers' gradients is wanted.
 
     Returns:
-        For each of ``targets`` a list with the evidence at each of ``layers``.
+        For each of ``targets`` a list with the evidence at each of ``layers``; then likewise for
+        each of ``beside``.
     """
     on_layer = _each(rule for method in methods for rule in method.layer_rules)
     at_input = _each(rule for method in methods for rule in method.input_rules)
-    watched = tuple(layers) if any(method.uses_layer for method in methods) else ()
+    used = beside or any(method.uses_layer for method in methods)
+    watched = tuple(layers) if used else ()
     # One walk passes the layers on its way to the input.
     walks = [
         Walk(rule, watched if rule in on_layer else (), rule in at_input)
         for rule in _each([*on_layer, *at_input])
     ]
-    recorded = network.forward(batch, watched) if walks else None
+    recorded = network.forward(batch, watched) if walks or beside else None
     observed = network.observe(batch, watched) if recorded is None else recorded
     activations = {layer: observed.activations(layer) for layer in watched}
     spec = InputSpec() if spec is None else spec
     ask = Ask(network, tick)
+    columns = [(wanted, walks) for wanted in targets]
+    columns += [(wanted, [Walk(layers=watched, inputs=False)]) for wanted in beside]
     found = []
-    for number, wanted in enumerate(targets, 1):
+    for number, (wanted, ways) in enumerate(columns, 1):
         chosen = choose_targets(wanted, observed.logits)
-        last = number == len(targets)
-        walked = recorded.backward(chosen, walks, final=last) if recorded is not None else []
-        by_rule = {walk.relu_rule: gradients for walk, gradients in zip(walks, walked)}
+        last = number == len(columns)
+        walked = recorded.backward(chosen, ways, final=last) if recorded is not None else []
+        by_rule = {walk.relu_rule: gradients for walk, gradients in zip(ways, walked)}
         found.append(
             [
                 Evidence(
@@ -376,7 +382,9 @@ def gather_all(
                     layer=layer,
                     activations=activations.get(layer),
                     layer_gradients={
-                        rule: by_rule[rule].layer_gradients[layer.name] for rule in on_layer
+                        rule: gradients.layer_gradients[layer.name]
+                        for rule, gradients in by_rule.items()
+                        if layer.name in gradients.layer_gradients
                     },
                     input_gradients={
                         rule: gradients.input_gradients

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from cnnviz.errors import UsageError
 
 _TOP = re.compile(r"top([0-9]{1,6})")
+#: What ``--contrast`` parts two classes with.
+_AGAINST = ":"
 
 _SHOWN = 5
 _FEW = 12  # classes that are simply listed
@@ -67,22 +69,45 @@ def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Target:
-    """Which class of a picture is explained: always the same one, or one by its rank.
+    """Which class of a picture is explained: always the same one, one by its rank, or the truth.
 
     Attributes:
         index: the class, or None.
         rank: if it is None, the class with the ``rank``-th highest logit, 0 being the highest.
+        truth: whether it is the picture's true class; where that is not known, the one above.
     """
 
     index: int | None = None
     rank: int = 0
+    truth: bool = False
 
-    def __call__(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        """The class of each picture, (N,) int64, from the logits (N, K); ties go to the lower."""
+    def __call__(
+        self, logits: npt.NDArray[np.float32], truths: Sequence[int | None] = ()
+    ) -> npt.NDArray[np.int64]:
+        """The class of each picture, (N,) int64; ties go to the lower index.
+
+        Args:
+            logits: (N, K).
+            truths: the pictures' true classes; for :attr:`truth` only.
+        """
         if self.index is not None:
             return np.full(len(logits), self.index, np.int64)
-        order = np.argsort(-logits, axis=1, kind="stable")
-        return order[:, self.rank].astype(np.int64)
+        chosen = np.argsort(-logits, axis=1, kind="stable")[:, self.rank].astype(np.int64)
+        if self.truth:
+            for row, truth in enumerate(truths):
+                chosen[row] = chosen[row] if truth is None else truth
+        return chosen
+
+
+@dataclass(frozen=True)
+class Against:
+    """Two classes of a picture whose difference is explained: why the one and not the other."""
+
+    a: Target
+    b: Target
+
+
+_WORDS = {"predicted": Target(), "second": Target(rank=1), "truth": Target(truth=True)}
 
 
 def resolve_targets(
@@ -90,9 +115,9 @@ def resolve_targets(
 ) -> tuple[Target, ...]:
     """The classes that ``--target``, given once or several times, means; each once.
 
-    ``topN`` stands for each picture's own N highest classes, ``top1`` being its answer. Several
-    indices may stand together, parted by commas. Anything else is a class, see
-    :func:`resolve_class`.
+    ``topN`` stands for each picture's own N highest classes, ``top1`` or ``predicted`` being its
+    answer, ``second`` the runner-up, ``truth`` for its true class. Several indices may stand
+    together, parted by commas. Anything else is a class, see :func:`resolve_class`.
 
     Args:
         specs: What the user gave.
@@ -118,8 +143,43 @@ def resolve_targets(
             for part in parts:
                 targets[Target(resolve_class(part, labels, n_classes))] = None
         else:
-            targets[Target(resolve_class(spec, labels, n_classes))] = None
+            targets[_one(spec, labels, n_classes)] = None
     return tuple(targets)
+
+
+def resolve_contrasts(
+    specs: Iterable[str], labels: Sequence[str], n_classes: int
+) -> tuple[Against, ...]:
+    """The pairs of classes that ``--contrast A:B`` means; each once.
+
+    A and B are each ``predicted``, ``second``, ``truth``, an index or a name.
+
+    Raises:
+        UsageError: There are not two, or not two different ones; or as :func:`resolve_targets`.
+    """
+    pairs: dict[Against, None] = {}
+    for spec in specs:
+        ends = spec.split(_AGAINST)
+        if len(ends) != 2:
+            raise UsageError(
+                f"A contrast is two classes, A{_AGAINST}B, predicted{_AGAINST}truth say; got "
+                f"{spec!r}."
+            )
+        a, b = (_one(end, labels, n_classes) for end in ends)
+        if a == b:
+            raise UsageError(f"The contrast {spec!r} names one class twice.")
+        pairs[Against(a, b)] = None
+    return tuple(pairs)
+
+
+def _one(spec: str, labels: Sequence[str], n_classes: int) -> Target:
+    """One class, by a word for its place or by itself."""
+    target = _WORDS.get(spec.strip().lower())
+    if target is None:
+        return Target(resolve_class(spec, labels, n_classes))
+    if target.rank >= n_classes:
+        raise UsageError(f"There is no {spec.strip()} class: the network has {n_classes}.")
+    return target
 
 
 def resolve_class(spec: str, labels: Sequence[str], n_classes: int) -> int:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz.attribution import Ask, choose_methods, gather
+from cnnviz.attribution import Ask, choose_methods, gather, gather_all
 from cnnviz.attribution.cam import (
     eigen_cam,
     grad_cam,
+    grad_cam_difference,
     grad_cam_plus_plus,
     hires_cam,
     layer_cam,
@@ -111,6 +112,54 @@ def asked(name, network, batch, targets, layer=None, **options):
     (method,) = choose_methods([name], options)
     evidence = gather(network, batch, targets, network.layer(layer), [method])
     return method.attribute(evidence), evidence
+
+
+def test_difference_of_two_classes_by_its_formula(arrays):
+    """Σ_k (mean g_a,k - mean g_b,k) A_k in loops; with nothing against it, Grad-CAM before ReLU."""
+    activations, gradients = arrays
+    other = gradients[:, ::-1].copy()
+    found = grad_cam_difference(activations, gradients, other)
+    count, channels, height, width = activations.shape
+    expected = np.zeros((count, height, width))
+    for n, i, j in places(activations):
+        for k in range(channels):
+            weight = gradients[n, k].astype(float).mean() - other[n, k].astype(float).mean()
+            expected[n, i, j] += weight * activations[n, k, i, j]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(grad_cam_difference(activations, other, gradients), -found)
+    alone = grad_cam_difference(activations, gradients, np.zeros_like(gradients))
+    np.testing.assert_allclose(np.maximum(alone, 0), grad_cam(activations, gradients))
+
+
+def test_difference_adds_up_to_that_of_the_logits():
+    """Behind a global average pooling y = w · mean(A) + b: the map's sum is y_a - b_a - y_b + b_b.
+
+    That is what CAM (Zhou et al. 2016) rests on, and it needs none of Grad-CAM's code.
+    """
+    net = nn.HybridSequential(prefix="")
+    net.add(
+        nn.Conv2D(5, 3, padding=1, in_channels=3),
+        nn.Activation("relu"),
+        nn.GlobalAvgPool2D(),
+        nn.Flatten(),
+        nn.Dense(4, in_units=5),
+    )
+    net.initialize()
+    for name, parameter in net._collect_params_with_prefix().items():
+        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
+    bias = net[4].bias.data().asnumpy().astype(float)
+    network = Network.from_block(net, SHAPE)
+    batch = np.random.RandomState(3).randn(2, *SHAPE).astype(np.float32)
+    layer = network.layer("1")
+    found = gather_all(network, batch, [], [layer], [], beside=[[1, 3], [2, 0]])
+    a, b = (column[0] for column in found)
+    difference = grad_cam_difference(
+        a.activations, a.layer_gradients["standard"], b.layer_gradients["standard"]
+    )
+    rows, logits = np.arange(2), a.logits.astype(float)
+    expected = (logits - bias)[rows, [1, 3]] - (logits - bias)[rows, [2, 0]]
+    # float32 sums of 20 places: some 1e-6 of the terms.
+    np.testing.assert_allclose(difference.sum(axis=(1, 2)), expected, rtol=1e-5, atol=1e-6)
 
 
 def places(array):

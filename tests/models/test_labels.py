@@ -7,10 +7,12 @@ import pytest
 
 from cnnviz.errors import UsageError
 from cnnviz.models.labels import (
+    Against,
     Target,
     imagenet_labels,
     read_labels,
     resolve_class,
+    resolve_contrasts,
     resolve_targets,
 )
 
@@ -128,6 +130,44 @@ def test_targets():
 def test_refuses_targets(spec, told):
     with pytest.raises(UsageError, match=told):
         resolve_targets([spec], PETS, 6)
+
+
+def test_places_of_classes_by_words():
+    assert resolve_targets(["predicted", "Second", "truth", "top1"], PETS, 6) == (
+        Target(),
+        Target(rank=1),
+        Target(truth=True),
+    )
+    with pytest.raises(UsageError, match="There is no second class: the network has 1"):
+        resolve_targets(["second"], ["only"], 1)
+
+
+def test_the_truth_is_each_pictures_own_and_the_answer_where_it_is_not_known():
+    logits = np.array([[1, 5, 3], [9, 0, 2], [0, 1, 2]], np.float32)
+    assert list(Target(truth=True)(logits, [2, None, 0])) == [2, 0, 0]
+    assert list(Target(1)(logits, [2, None, 0])) == [1, 1, 1]
+
+
+def test_contrasts():
+    assert resolve_contrasts(["predicted:truth", "5 : 0", "predicted:truth"], PETS, 6) == (
+        Against(Target(), Target(truth=True)),
+        Against(Target(5), Target(0)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("5", "A contrast is two classes, A:B, predicted:truth say; got '5'"),
+        ("1:2:3", "got '1:2:3'"),
+        ("1:1", "names one class twice"),
+        ("1:9", "There is no class 9"),
+        (":1", "An empty target"),
+    ],
+)
+def test_refuses_contrasts(spec, told):
+    with pytest.raises(UsageError, match=told):
+        resolve_contrasts([spec], PETS, 6)
 
 
 def test_ranks_are_each_pictures_own():
