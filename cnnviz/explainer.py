@@ -6,15 +6,15 @@ No files here: arrays in, :class:`Explanation` values out. The pipeline puts a r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Callable, Union
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz import layout, render
+from cnnviz import figures, layout, render
 from cnnviz.attribution import (
     Drawing,
     Evidence,
@@ -24,12 +24,13 @@ from cnnviz.attribution import (
     gather_all,
     softmax,
 )
+from cnnviz.attribution.cam import grad_cam, grad_cam_difference
 from cnnviz.errors import PictureError, UsageError
+from cnnviz.figures import Cell
 from cnnviz.inputs import read_reduced
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.network import Architecture, Layer, Network
 from cnnviz.network.architecture import shape_text
-from cnnviz.network.engine import Targets
 from cnnviz.preprocessing import (
     Canvas,
     InputSpec,
@@ -46,11 +47,15 @@ from cnnviz.preprocessing import (
 #: The layer name that stands for a network's natural stages.
 STAGES = "stages"
 
-#: Width in pixels of a picture with a column for each layer, where no size is asked for.
-_STRIP_WIDTH = 2560
+#: Pictures beside each other in a figure.
+_MOST_IN_ROW = 6
 
 Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
+
+Wanted = Union[int, None, Callable[[Float32], Any]]
+"""A target: a class index for all pictures, a function from their logits (N, K) to N indices, or
+None for each picture's highest class."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,12 @@ class Drawn:
     Attributes:
         pictures: uint8 (H, W, 3) or (H, W) by the name's ending: ``original``, ``gradcam``, ...
         blank: which of them have nothing to show (their map is zero, or the same everywhere).
+        cells: what those consist of that have a column for each layer.
     """
 
     pictures: Mapping[str, Picture]
     blank: tuple[str, ...]
+    cells: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,7 @@ class Explanation:
 
     def score(self, index: int) -> Score:
         """One class."""
-        name = self.labels[index] if self.labels else None
-        return Score(index, name, float(self.logits[index]), float(self.probabilities[index]))
+        return _score(self.logits, index, self.labels)
 
     def top(self, count: int = 5) -> list[Score]:
         """The highest classes, best first; the lower index first among equals."""
@@ -156,15 +162,19 @@ class Explanation:
         With several layers ``layer`` holds all their names, and a map that depends on the layer is
         there once for each, as ``gradcam@features.28``.
         """
-        arrays: dict[str, Any] = {
+        names = [layer.name for layer in self.layers]
+        return {
             "input": self.prepared.input,
             "logits": self.logits,
             "target": np.int64(self.target),
-            "layer": np.str_(self.layer.name),
+            "layer": np.str_(*names) if len(names) == 1 else np.array(names),
+            **self.all_maps(),
         }
+
+    def all_maps(self) -> dict[str, Float32]:
+        """The maps of all layers, by the names that they have in :meth:`arrays`."""
         if len(self.layers) == 1:
-            return {**arrays, **self.maps}
-        arrays["layer"] = np.array([layer.name for layer in self.layers])
+            return dict(self.maps)
         fixed = {
             key
             for method in self.methods
@@ -172,10 +182,20 @@ class Explanation:
             if not part.uses_layer
             for key in part.drawings
         }
-        for layer, maps in zip(self.layers, self.found):
-            for key, values in maps.items():
-                arrays[key if key in fixed else f"{key}@{layer.name}"] = values
-        return arrays
+        return {
+            key if key in fixed else f"{key}@{layer.name}": values
+            for layer, maps in zip(self.layers, self.found)
+            for key, values in maps.items()
+        }
+
+    @property
+    def heat(self) -> Float32 | None:
+        """The first map that says where the network looked: at least 0, one value a place."""
+        for method in self.methods:
+            for key, drawing in method.drawings.items():
+                if drawing == "heat":
+                    return self.maps[key]
+        return None
 
     def reaches(self) -> dict[str, float]:
         """For each map that is drawn on a scale of its own how far that reaches, by key.
@@ -211,34 +231,57 @@ class Explanation:
         if not isinstance(base, Canvas):
             base = canvas(base, self.prepared, style.size)
         pictures = {"original": base.picture}
+        cells: dict[str, tuple[Picture, ...]] = {}
         blank = []
         for method in self.methods:
             for key, drawing in method.drawings.items():
                 full = (reaches or {}).get(key)
                 draw = partial(self._draw, key, drawing, base, style, full)
                 if method.uses_layer and len(self.layers) > 1:
-                    pictures[key], empty = self._strip(draw, style.size)
+                    cells[key], blanks = zip(*map(draw, self.found))
+                    pictures[key] = self._strip(cells[key], style.size)
+                    empty = all(blanks)  # a column for each layer is blank if all are
                 else:
                     pictures[key], empty = draw(self.maps)
                 if empty:
                     blank.append(key)
-        return Drawn(pictures, tuple(blank))
+        return Drawn(pictures, tuple(blank), cells)
 
-    def _strip(
-        self, draw: Callable[[Mapping[str, Float32]], tuple[Picture, bool]], size: PictureSize
-    ) -> tuple[Picture, bool]:
-        """One column for each layer; blank if all are.
+    def cells(self, drawn: Drawn) -> list[list[Cell]]:
+        """What a figure of it shows, in rows: see :func:`cnnviz.figures.panel`.
+
+        The original, called after the target, and the maps stand in one row; with several layers,
+        maps that differ from layer to layer have rows of their own.
+        """
+        target = self.score(self.target)
+        plain = [[Cell(drawn.pictures["original"], f"{_named(target)} {target.probability:.2f}")]]
+        layered = []
+        for method in self.methods:
+            for key in method.drawings:
+                title = method.title
+                if key != method.key:  # occlusion_probability, of occlusion
+                    title += f": {key[len(method.key) :].strip('_').replace('_', ' ')}"
+                if key in drawn.cells:
+                    captions = [f"{title}, {layer.name}" for layer in self.layers]
+                    layered.append(list(map(Cell, drawn.cells[key], captions)))
+                    continue
+                if len(plain[-1]) == _MOST_IN_ROW:
+                    plain.append([])
+                plain[-1].append(Cell(drawn.pictures[key], title))
+        return plain + layered
+
+    def _strip(self, cells: tuple[Picture, ...], size: PictureSize) -> Picture:
+        """One column for each layer.
 
         Where no size was asked for, the columns are made narrower until the whole fits a screen.
         """
-        cells, blanks = zip(*map(draw, self.found))
         height, width = cells[0].shape[:2]
-        wanted = _STRIP_WIDTH // len(cells)
+        wanted = figures.WIDEST // len(cells)
         if size == "default" and width > wanted:
             shape = (max(1, round(height * wanted / width)), wanted)
             cells = tuple(resize_picture(cell, shape) for cell in cells)
         captions = [f"{layer.name}  {shape_text(layer.shape)}" for layer in self.layers]
-        return layout.strip(cells, captions), all(blanks)
+        return layout.strip(cells, captions)
 
     def _draw(
         self,
@@ -297,6 +340,24 @@ class Explanation:
         return layout.with_legend(picture, entries, title)
 
 
+def _score(logits: Float32, index: int, labels: Sequence[str]) -> Score:
+    name = labels[index] if labels else None
+    return Score(index, name, float(logits[index]), float(softmax(logits)[index]))
+
+
+def _broken(*parts: Mapping[str, Float32]) -> PictureError | None:
+    """The error if a number is not finite."""
+    names = [
+        name for part in parts for name, values in part.items() if not np.isfinite(values).all()
+    ]
+    if not names:
+        return None
+    return PictureError(
+        f"the network gave NaN or infinity ({', '.join(dict.fromkeys(names))}); its weights are "
+        "damaged, or do not belong to this preprocessing"
+    )
+
+
 def _as_drawn(drawing: Drawing, values: Float32) -> Float32:
     """A map in the shape in which it is drawn."""
     if drawing == "signed":  # (C, H, W) to (H, W, C), or (H, W) of a grey input
@@ -309,6 +370,72 @@ def _as_drawn(drawing: Drawing, values: Float32) -> Float32:
 def _named(score: Score) -> str:
     """``tabby, tabby cat (281)``."""
     return f"class {score.index}" if score.name is None else f"{score.name} ({score.index})"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Where a network saw more of one class than of another in one picture, by Grad-CAM.
+
+    Attributes:
+        prepared: what the network was fed.
+        logits: (K,) float32.
+        a: the one class.
+        b: the other.
+        layer: the layer looked at.
+        cam_a: (h, w) float32, Grad-CAM of a, unnormalised.
+        cam_b: (h, w) float32, of b.
+        difference: (h, w) float32, see :func:`cnnviz.attribution.cam.grad_cam_difference`; above 0
+            what speaks for a.
+        number: of the pair, in the order in which they were asked for, from 0.
+        labels: the classes' names, or none.
+    """
+
+    prepared: Prepared
+    logits: Float32
+    a: int
+    b: int
+    layer: Layer
+    cam_a: Float32
+    cam_b: Float32
+    difference: Float32
+    number: int = 0
+    labels: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def scores(self) -> tuple[Score, Score]:
+        """Those of a and b."""
+        a, b = (_score(self.logits, index, self.labels) for index in (self.a, self.b))
+        return a, b
+
+    def draw(self, picture: Picture | Canvas, style: Style) -> Picture:
+        """Both classes' maps on one scale, and their difference; see :func:`figures.contrast`."""
+        base = picture
+        if not isinstance(base, Canvas):
+            base = canvas(base, self.prepared, style.size)
+        a, b = self.scores
+        return figures.contrast(
+            base,
+            figures.Ranked(self.cam_a, _named(a), a.probability),
+            figures.Ranked(self.cam_b, _named(b), b.probability),
+            self.difference,
+            style.colormap,
+            style.alpha,
+            overlay=style.overlay,
+            widest=figures.WIDEST if style.size == "default" else None,
+        )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found out about one picture.
+
+    Attributes:
+        explanations: one for each target.
+        contrasts: one for each pair of classes.
+    """
+
+    explanations: tuple[Explanation, ...]
+    contrasts: tuple[Contrast, ...] = ()
 
 
 class Explainer:
@@ -396,7 +523,7 @@ class Explainer:
         return {key: count for key, count in counts.items() if count.total()}
 
     def explain(
-        self, batch: Sequence[Prepared], target: int | Callable[[Float32], Any] | None = None
+        self, batch: Sequence[Prepared], target: Wanted = None
     ) -> list[Explanation | PictureError]:
         """Explain a batch of prepared pictures with one forward pass, for one target each.
 
@@ -414,16 +541,17 @@ class Explainer:
             NetworkError: MXNet fails.
         """
         return [
-            result if isinstance(result, PictureError) else result[0]
+            result if isinstance(result, PictureError) else result.explanations[0]
             for result in self.explain_targets(batch, [target])
         ]
 
     def explain_targets(
         self,
         batch: Sequence[Prepared],
-        targets: Sequence[int | Callable[[Float32], Any] | None],
+        targets: Sequence[Wanted],
         tick: Callable[[int], None] | None = None,
-    ) -> list[tuple[Explanation, ...] | PictureError]:
+        contrasts: Sequence[tuple[Wanted, Wanted]] = (),
+    ) -> list[Findings | PictureError]:
         """Explain a batch of prepared pictures for several targets, with one forward pass for all.
 
         Args:
@@ -431,23 +559,26 @@ class Explainer:
             targets: each as in :meth:`explain`.
             tick: called with a number whenever so many of the passes are done that methods ask for
                 themselves (:meth:`passes`).
+            contrasts: pairs of targets whose difference is explained too.
 
         Returns:
-            For each picture one explanation for each target, in order, or the error. A class that
-            several targets come down to is explained once.
+            For each picture what was found out, or the error. A class that several targets come
+            down to is explained once; a pair that comes down to one class is left out.
 
         Raises:
             UsageError: a target is out of range.
             NetworkError: MXNet fails.
         """
         inputs = np.stack([prepared.input for prepared in batch])
-        columns: list[Targets] = [
-            [target] * len(batch) if isinstance(target, int) else target for target in targets
-        ]
+        columns, beside = (
+            [[one] * len(batch) if isinstance(one, int) else one for one in wanted]
+            for wanted in (targets, [end for pair in contrasts for end in pair])
+        )
+        found = gather_all(
+            self.network, inputs, columns, self.layers, self.methods, self.spec, tick, beside
+        )
         rows: list[dict[int, Explanation] | PictureError] = [{} for _ in batch]
-        for column in gather_all(
-            self.network, inputs, columns, self.layers, self.methods, self.spec, tick
-        ):
+        for column in found[: len(columns)]:
             for index, result in enumerate(self._explanations(batch, column)):
                 row = rows[index]
                 if isinstance(row, PictureError):
@@ -456,7 +587,46 @@ class Explainer:
                     rows[index] = result
                 else:
                     row.setdefault(result.target, result)
-        return [row if isinstance(row, PictureError) else tuple(row.values()) for row in rows]
+        ends = [column[-1] for column in found[len(columns) :]]
+        differences: list[dict[tuple[int, int], Contrast]] = [{} for _ in batch]
+        for number, (a, b) in enumerate(zip(ends[::2], ends[1::2])):
+            for index, contrast in enumerate(self._contrasts(batch, a, b, number)):
+                if isinstance(contrast, PictureError):
+                    rows[index] = contrast
+                elif contrast is not None:
+                    differences[index].setdefault((contrast.a, contrast.b), contrast)
+        return [
+            row
+            if isinstance(row, PictureError)
+            else Findings(tuple(row.values()), tuple(differences[index].values()))
+            for index, row in enumerate(rows)
+        ]
+
+    def _contrasts(
+        self, batch: Sequence[Prepared], a: Evidence, b: Evidence, number: int
+    ) -> Iterator[Contrast | PictureError | None]:
+        """For each picture of a batch the difference of two classes, None if they are one."""
+        assert a.activations is not None  # both were gathered for their layer's sake
+        gradients = [evidence.layer_gradients["standard"] for evidence in (a, b)]
+        cams = [grad_cam(a.activations, each) for each in gradients]
+        differences = grad_cam_difference(a.activations, *gradients)
+        for index, prepared in enumerate(batch):
+            ends = int(a.targets[index]), int(b.targets[index])
+            if ends[0] == ends[1]:
+                yield None
+                continue
+            broken = _broken({"contrast": differences[index]})
+            yield broken or Contrast(
+                prepared,
+                a.logits[index],
+                *ends,
+                a.layer,
+                cams[0][index],
+                cams[1][index],
+                differences[index],
+                number,
+                self.labels,
+            )
 
     def _explanations(
         self, batch: Sequence[Prepared], column: Sequence[Evidence]
@@ -479,17 +649,9 @@ class Explainer:
         for index, prepared in enumerate(batch):
             logits = last.logits[index]
             own = tuple({key: values[index] for key, values in maps.items()} for maps in found)
-            broken = [
-                name
-                for part in ({"logits": logits}, *own)
-                for name, values in part.items()
-                if not np.isfinite(values).all()
-            ]
-            if broken:
-                yield PictureError(
-                    f"the network gave NaN or infinity ({', '.join(dict.fromkeys(broken))}); its "
-                    "weights are damaged, or do not belong to this preprocessing"
-                )
+            broken = _broken({"logits": logits}, *own)
+            if broken is not None:
+                yield broken
                 continue
             yield Explanation(
                 prepared,

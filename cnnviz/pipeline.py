@@ -11,21 +11,29 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
-from pathlib import Path
+from itertools import islice, zip_longest
+from pathlib import Path, PurePosixPath
 from typing import Any, Callable
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
+from cnnviz import figures
 from cnnviz.errors import ExitCode, PictureError
-from cnnviz.explainer import Explainer, Explanation, Score, Style
-from cnnviz.inputs import Source
-from cnnviz.models.labels import Target
+from cnnviz.evaluation.attention import measure
+from cnnviz.explainer import Drawn, Explainer, Explanation, Findings, Score, Style, Wanted
+from cnnviz.inputs import Source, printable
+from cnnviz.manifest import Journal, digest, is_whole
+from cnnviz.models.labels import Against, Target
 from cnnviz.network.runtime import available_cores, free_memory, threads
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.preprocessing import Canvas, PictureSize, Prepared
+from cnnviz.report.thumbnails import QUALITY as THUMBNAIL_QUALITY
+from cnnviz.report.thumbnails import thumbnail, thumbnail_path
+from cnnviz.selection import Verdict, judge
 
 TOP = 5
 #: Pictures of a batch are ready together, so that larger ones let the first wait.
@@ -38,100 +46,98 @@ _NICENESS = 10
 
 
 @dataclass(frozen=True)
-class Written:
-    """One target's explanation, and what was written of it.
-
-    Attributes:
-        explanation: the explanation.
-        files: by the name's ending (``original``, ``gradcam``, ``arrays``); the original is shared
-            by all targets of a picture.
-        blank: which pictures have nothing to show.
-    """
-
-    explanation: Explanation
-    files: dict[str, Path]
-    blank: tuple[str, ...]
-
-    def record(self) -> dict[str, Any]:
-        """It as JSON can hold it."""
-        explanation = self.explanation
-        return {
-            "target": _score(explanation.score(explanation.target)),
-            "files": {key: str(path) for key, path in self.files.items()},
-            "blank": list(self.blank),
-            "facts": {key: dict(facts) for key, facts in explanation.facts.items()},
-        }
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of one picture.
 
     Attributes:
         source: the picture.
-        written: one for each target, in order; nothing if it failed.
-        error: why it failed, or None.
-        seconds: time spent on it; of what a batch shares its part.
+        record: its line in the manifest, see :mod:`cnnviz.manifest`; files by their paths below the
+            output folder.
+        fresh: whether it was done now, and not by an earlier run that this one continues.
     """
 
     source: Source
-    written: tuple[Written, ...]
-    error: str | None
-    seconds: float
+    record: Mapping[str, Any]
+    fresh: bool = True
 
     @property
     def status(self) -> str:
         """``ok`` or ``failed``."""
-        return "ok" if self.error is None else "failed"
-
-    def record(self) -> dict[str, Any]:
-        """The outcome as JSON can hold it."""
-        record: dict[str, Any] = {"path": self.source.shown, "status": self.status}
-        if self.error is not None:
-            return {**record, "error": self.error, "seconds": round(self.seconds, 4)}
-        explanation = self.written[0].explanation
-        return {
-            **record,
-            "top5": [_score(score) for score in explanation.top(TOP)],
-            "layers": [layer.name for layer in explanation.layers],
-            "relus_guided": None if explanation.relus is None else list(explanation.relus),
-            "explanations": [written.record() for written in self.written],
-            "seconds": round(self.seconds, 4),
-        }
+        return str(self.record["status"])
 
     @property
-    def files(self) -> list[Path]:
-        """All that was written, each once."""
-        return list(dict.fromkeys(path for one in self.written for path in one.files.values()))
+    def error(self) -> str | None:
+        """Why it failed, or None."""
+        return self.record.get("error")
+
+    @property
+    def files(self) -> list[str]:
+        """All that was written, each once, below the output folder."""
+        return written_files(self.record)
 
 
-def _score(score: Score) -> dict[str, Any]:
-    return {
-        "index": score.index,
-        "name": score.name,
-        "logit": score.logit,
-        "probability": score.probability,
-    }
+def written_files(record: Mapping[str, Any]) -> list[str]:
+    """The files that a picture's record names, each once, below the output folder."""
+    names = [name for one in record.get("explanations", ()) for name in one["files"].values()]
+    names += [one["file"] for one in record.get("contrasts", ())]
+    names += [record["panel"]] if record.get("panel") else []
+    return list(dict.fromkeys(names))
 
 
 @dataclass
 class RunReport:
-    """Counts of a run, and the exit status that follows from them."""
+    """Counts of a run, and the exit status that follows from them.
+
+    Attributes:
+        done: pictures that were explained, now or by the run that this one continues.
+        failed: those that could not be.
+        before: how many of them were done before.
+        blank: how many have a map with nothing to show.
+        right: answers that are the truth.
+        wrong: those that are not; of pictures whose truth is known.
+    """
 
     done: int = 0
     failed: int = 0
+    before: int = 0
+    blank: int = 0
+    right: int = 0
+    wrong: int = 0
 
     def count(self, outcome: Outcome) -> None:
         """Take note of one picture."""
-        if outcome.error is None:
-            self.done += 1
-        else:
+        record = outcome.record
+        self.before += not outcome.fresh
+        if outcome.error is not None:
             self.failed += 1
+            return
+        self.done += 1
+        self.blank += any(one["blank"] for one in record["explanations"])
+        self.right += record["right"] is True
+        self.wrong += record["right"] is False
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right answers among pictures whose truth is known, if there are any."""
+        known = self.right + self.wrong
+        return self.right / known if known else None
 
     @property
     def exit_code(self) -> ExitCode:
         """0, or 1 if any picture failed."""
         return ExitCode.SOME_FAILED if self.failed else ExitCode.OK
+
+    def record(self) -> dict[str, Any]:
+        """It as the manifest has it."""
+        return {
+            "pictures": self.done + self.failed,
+            "ok": self.done,
+            "failed": self.failed,
+            "blank": self.blank,
+            "right": self.right,
+            "wrong": self.wrong,
+            "accuracy": self.accuracy,
+        }
 
 
 @dataclass
@@ -147,11 +153,14 @@ class Run:
         sources: the pictures, in order.
         folder: where to.
         style: how maps are drawn.
-        targets: what is explained in each picture, see
-            :meth:`cnnviz.explainer.Explainer.explain_targets`. If there are several the class index
-            stands in the files' names.
+        targets: what is explained in each picture. If there are several the class index stands in
+            the files' names.
+        contrasts: pairs of classes whose difference is explained too.
+        truths: each picture's true class, or None; nothing if none is known.
         batch_size: pictures that share a pass.
         arrays: also write the raw arrays.
+        panel: also write all that belongs to a picture as one figure.
+        thumbnails: also write what a report shows of it in small.
         reaches: scales common to all pictures, see :meth:`measure`; by default each map is drawn
             on its own.
         tick: see :meth:`cnnviz.explainer.Explainer.explain_targets`.
@@ -164,12 +173,39 @@ class Run:
     sources: Sequence[Source]
     folder: Path
     style: Style = field(default_factory=Style)
-    targets: Sequence[Target | int | None] = (None,)
+    targets: Sequence[Target] = (Target(),)
+    contrasts: Sequence[Against] = ()
+    truths: Sequence[int | None] = ()
     batch_size: int = 1
     arrays: bool = False
+    panel: bool = False
+    thumbnails: bool = False
     reaches: Mapping[str, float] = field(default_factory=dict)
     tick: Callable[[int], None] | None = None
     helpers: int = field(default_factory=lambda: _helpers())
+
+    def judge(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
+        """What the network says of each picture; None for those that fail. Nothing is written.
+
+        Args:
+            observe: told each picture when it is done.
+
+        Raises:
+            NetworkError: the network cannot be run at all.
+        """
+        verdicts: list[Verdict | None] = []
+        with self._threads() as (readers, _):
+            for batch in self._read_ahead(readers):
+                ready = [loaded.inside[0].input for loaded in batch if loaded.inside is not None]
+                logits = iter(self.explainer.network.logits(np.stack(ready)) if ready else ())
+                for loaded in batch:
+                    values = None if loaded.inside is None else next(logits)
+                    if values is None or not np.isfinite(values).all():
+                        verdicts.append(None)
+                    else:
+                        verdicts.append(judge(values, loaded.truth))
+                    observe(loaded.source)
+        return verdicts
 
     def measure(self, observe: Callable[[Source], None]) -> dict[str, float]:
         """How far the maps of all pictures reach, by key, for a scale that is common to them.
@@ -185,18 +221,25 @@ class Run:
         reaches: dict[str, float] = {}
         with self._threads() as (readers, _):
             for batch in self._read_ahead(readers):
-                for loaded, result in self._results(batch):
+                for loaded, result in self._results(batch, contrasts=False):
                     if not isinstance(result, PictureError):
-                        for explanation in result:
+                        for explanation in result.explanations:
                             for key, reach in explanation.reaches().items():
                                 reaches[key] = max(reach, reaches.get(key, 0.0))
                     observe(loaded.source)
         return reaches
 
-    def execute(self, observe: Callable[[Outcome], None]) -> RunReport:
+    def execute(
+        self, observe: Callable[[Outcome], None], journal: Journal | None = None
+    ) -> RunReport:
         """Do it; ``observe`` is told each picture's outcome, in order, once its files are written.
 
         Whatever stops the run, pictures being written are finished, and told.
+
+        Args:
+            observe: told each outcome.
+            journal: told each outcome before that. Pictures that it knows already, unchanged and
+                with all their files, are not done again, but failures are.
 
         Raises:
             NetworkError: the network cannot be run at all.
@@ -207,12 +250,14 @@ class Run:
 
         def settle(oldest: Future[Outcome]) -> None:
             outcome = oldest.result()
+            if journal is not None and outcome.fresh:
+                journal.add(outcome.record)
             report.count(outcome)
             observe(outcome)
 
         with self._threads() as (readers, writers):
             try:
-                for batch in self._read_ahead(readers):
+                for batch in self._read_ahead(readers, journal):
                     behind.extend(self._explain(batch, writers))
                     room = self.batch_size + self.helpers
                     while behind and (len(behind) > room or behind[0].done()):
@@ -226,6 +271,15 @@ class Run:
                         settle(future)
                 raise
         return report
+
+    @cached_property
+    def stems(self) -> list[OutputStem]:
+        """What the names of each picture's files begin with."""
+        keys = ["original", *(key for method in self.explainer.methods for key in method.drawings)]
+        suffixes = [f"_{key}.png" for key in keys] + [".npz"] * self.arrays
+        suffixes += ["_panel.png"] * self.panel
+        suffixes += [self._contrast_suffix(number) for number in range(len(self.contrasts))]
+        return plan(self.sources, suffixes, numbered=self._numbered)
 
     @contextmanager
     def _threads(self) -> Iterator[tuple[Executor, Executor]]:
@@ -244,107 +298,190 @@ class Run:
     def _executor(self, name: str) -> Executor:
         return ThreadPoolExecutor(self.helpers, name, _step_back) if self.helpers else _InTurn()
 
-    def _read_ahead(self, readers: Executor) -> Iterator[list[_Loaded]]:
+    def _read_ahead(
+        self, readers: Executor, journal: Journal | None = None
+    ) -> Iterator[list[_Loaded]]:
         """The pictures in batches; while one is used the next are being read."""
-        keys = ["original", *(key for method in self.explainer.methods for key in method.drawings)]
-        suffixes = [f"_{key}.png" for key in keys] + [".npz"] * self.arrays
-        stems = plan(self.sources, suffixes, numbered=self._numbered)
-        waiting = iter(zip(self.sources, stems))
+        waiting = iter(zip_longest(self.sources, self.stems, self.truths))
         ahead: deque[Future[_Loaded]] = deque()
         while True:
             wanted = self.batch_size * (1 if not self.helpers else 2) + self.helpers
-            for source, stem in islice(waiting, wanted - len(ahead)):
-                ahead.append(readers.submit(self._read, source, stem))
+            for source, stem, truth in islice(waiting, wanted - len(ahead)):
+                ahead.append(readers.submit(self._load, source, stem, truth, journal))
             if not ahead:
                 return
-            yield [ahead.popleft().result() for _ in range(min(self.batch_size, len(ahead)))]
+            batch = [ahead.popleft().result() for _ in range(min(self.batch_size, len(ahead)))]
+            if any(loaded.known is None for loaded in batch):
+                # A batch is done as a whole, so that it gives the same numbers as it would have
+                # without an interruption.
+                batch = [loaded if loaded.known is None else self._read(loaded) for loaded in batch]
+            yield batch
 
-    def _read(self, source: Source, stem: OutputStem) -> _Loaded:
+    def _load(
+        self, source: Source, stem: OutputStem, truth: int | None, journal: Journal | None
+    ) -> _Loaded:
+        """Read a picture, unless it is done already."""
+        loaded = _Loaded(source, stem, truth, digest(source.path))
+        if journal is not None:
+            known = journal.find(str(stem.path))
+            if known is not None and self._is_done(loaded, known):
+                return replace(loaded, known=known)
+        return self._read(loaded)
+
+    def _is_done(self, loaded: _Loaded, known: Mapping[str, Any]) -> bool:
+        """Whether a record still says what is so."""
+        truth = known.get("truth")
+        return (
+            known["status"] == "ok"
+            and loaded.sha256 is not None
+            and known["sha256"] == loaded.sha256
+            and known["path"] == loaded.source.shown
+            and (None if truth is None else truth["index"]) == loaded.truth
+            and all(is_whole(self.folder / name) for name in written_files(known))
+        )
+
+    def _read(self, loaded: _Loaded) -> _Loaded:
         began = time.perf_counter()
         inside: tuple[Prepared, Canvas] | None = None
         error = None
         try:
-            inside = self.explainer.read(source.path, self.style.size)
+            inside = self.explainer.read(loaded.source.path, self.style.size)
         except PictureError as problem:
             error = str(problem)
         except MemoryError:
             error = "there is not enough memory for this picture; choose a smaller --size"
-        return _Loaded(source, stem, inside, error, time.perf_counter() - began)
+        return replace(loaded, inside=inside, error=error, seconds=time.perf_counter() - began)
 
     @property
     def _numbered(self) -> bool:
         """Whether the class index stands in the files' names."""
         return len(self.targets) > 1
 
+    def _contrast_suffix(self, number: int) -> str:
+        return "_contrast.png" if len(self.contrasts) == 1 else f"_contrast_{number + 1}.png"
+
     def _results(
-        self, batch: Sequence[_Loaded]
-    ) -> Iterator[tuple[_Loaded, tuple[Explanation, ...] | PictureError]]:
+        self, batch: Sequence[_Loaded], *, contrasts: bool = True
+    ) -> Iterator[tuple[_Loaded, Findings | PictureError]]:
         """Explain what could be read of a batch."""
-        ready = [loaded.inside[0] for loaded in batch if loaded.inside is not None]
+        ready = [loaded for loaded in batch if loaded.inside is not None]
+        truths = [loaded.truth for loaded in ready]
+
+        def bound(target: Target) -> Wanted:
+            return lambda logits: target(logits, truths)
+
         explained = iter(
-            self.explainer.explain_targets(ready, self.targets, self.tick) if ready else ()
+            self.explainer.explain_targets(
+                [loaded.inside[0] for loaded in ready if loaded.inside is not None],
+                [bound(target) for target in self.targets],
+                self.tick,
+                [(bound(pair.a), bound(pair.b)) for pair in self.contrasts] if contrasts else (),
+            )
+            if ready
+            else ()
         )
         for loaded in batch:
             yield loaded, PictureError(loaded.error) if loaded.inside is None else next(explained)
 
     def _explain(self, batch: Sequence[_Loaded], writers: Executor) -> Iterator[Future[Outcome]]:
         """Explain a batch and have it written; the outcomes to come."""
+        if all(loaded.known is not None for loaded in batch):
+            for loaded in batch:
+                yield writers.submit(_remembered, loaded)
+            return
         began = time.perf_counter()
         results = list(self._results(batch))
         ready = sum(loaded.inside is not None for loaded in batch)
         share = (time.perf_counter() - began) / max(1, ready)
         for loaded, result in results:
             spent = loaded.seconds + (share if loaded.inside is not None else 0.0)
-            yield writers.submit(self._finish, loaded, result, spent)
+            if loaded.known is not None:
+                yield writers.submit(_remembered, loaded)
+            else:
+                yield writers.submit(self._finish, loaded, result, spent)
 
-    def _finish(
-        self, loaded: _Loaded, result: tuple[Explanation, ...] | PictureError, spent: float
-    ) -> Outcome:
+    def _finish(self, loaded: _Loaded, result: Findings | PictureError, spent: float) -> Outcome:
         """Draw and write one picture."""
         began = time.perf_counter()
-        written: tuple[Written, ...] = ()
+        found: dict[str, Any] = {}
         error = None
         try:
             if isinstance(result, PictureError):
                 raise result
-            written = self._write(loaded, result)
+            found = self._write(loaded, result)
         except PictureError as problem:
             error = str(problem)
         except MemoryError:
             error = "there is not enough memory to draw it; choose a smaller --size"
-        return Outcome(loaded.source, written, error, spent + time.perf_counter() - began)
+        source = loaded.source
+        inside = loaded.inside
+        record = {
+            "stem": str(loaded.stem.path),
+            "path": source.shown,
+            "relative": source.relative.as_posix(),
+            "sha256": loaded.sha256,
+            "size": None if inside is None else list(inside[0].geometry.source),
+            "status": "ok" if error is None else "failed",
+            "error": error,
+            **found,
+            "seconds": round(spent + time.perf_counter() - began, 4),
+        }
+        return Outcome(source, record)
 
-    def _write(self, loaded: _Loaded, explanations: Sequence[Explanation]) -> tuple[Written, ...]:
+    def _write(self, loaded: _Loaded, findings: Findings) -> dict[str, Any]:
+        """Write one picture's files; what its record says of them."""
         if loaded.inside is None:
             raise ValueError("a picture that was not read cannot be written")
-        done: list[Path] = []
-        written = []
-        original: Path | None = None
+        base = loaded.inside[1]
+        output = _Files(self._output, loaded.stem, thumbnails=self.thumbnails)
         try:
-            for explanation in explanations:
-                drawn = explanation.draw(loaded.inside[1], self.style, self.reaches)
+            explanations = []
+            panel: list[list[figures.Cell]] = []
+            for explanation in findings.explanations:
+                drawn = explanation.draw(base, self.style, self.reaches)
                 number = explanation.target if self._numbered else None
-                files: dict[str, Path] = {}
+                files = {}
                 for key, pixels in drawn.pictures.items():
-                    if key == "original" and original is not None:
-                        files[key] = original
-                        continue
-                    own = None if key == "original" else number
-                    name = loaded.stem.file(f"_{key}.png", own)
-                    files[key] = self._output.write_png(name, pixels)
-                    done.append(files[key])
-                original = files["original"]
+                    own = None if key == "original" else number  # the targets share it
+                    files[key] = output.png(f"_{key}.png", pixels, own)
                 if self.arrays:
-                    name = loaded.stem.file(".npz", number)
-                    files["arrays"] = self._output.write_npz(name, explanation.arrays())
-                    done.append(files["arrays"])
-                written.append(Written(explanation, files, drawn.blank))
+                    files["arrays"] = output.npz(".npz", explanation.arrays(), number)
+                explanations.append(_explanation_record(explanation, drawn, files))
+                if self.panel:
+                    panel += explanation.cells(drawn)
+            contrasts = [
+                {
+                    "a": _score(contrast.scores[0]),
+                    "b": _score(contrast.scores[1]),
+                    "file": output.png(
+                        self._contrast_suffix(contrast.number), contrast.draw(base, self.style)
+                    ),
+                }
+                for contrast in findings.contrasts
+            ]
+            first = findings.explanations[0]
+            shown = None
+            if self.panel:
+                widest = figures.WIDEST if self.style.size == "default" else None
+                figure = figures.panel(printable(str(loaded.source.relative)), panel, widest)
+                shown = output.png("_panel.png", figure)
         except BaseException:
             # A picture's files are all there or none: half a set would be taken for a whole one.
-            for path in done:
-                path.unlink(missing_ok=True)
+            output.undo()
             raise
-        return tuple(written)
+        verdict = judge(first.logits, loaded.truth)
+        truth = None if loaded.truth is None else _score(first.score(loaded.truth))
+        return {
+            "top5": [_score(score) for score in first.top(TOP)],
+            "truth": truth,
+            "right": verdict.right,
+            "loss": verdict.loss,
+            "margin": verdict.margin,
+            "relus_guided": None if first.relus is None else list(first.relus),
+            "explanations": explanations,
+            "contrasts": contrasts,
+            "panel": shown,
+        }
 
     @cached_property
     def _output(self) -> OutputFolder:
@@ -399,13 +536,85 @@ def _step_back() -> None:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture that was read (what the network is fed, what is drawn on), or why not."""
+    """A picture that was read (what the network is fed, what is drawn on), or why not.
+
+    ``known`` is the record of one that is done already.
+    """
 
     source: Source
     stem: OutputStem
-    inside: tuple[Prepared, Canvas] | None
-    error: str | None
-    seconds: float
+    truth: int | None
+    sha256: str | None
+    inside: tuple[Prepared, Canvas] | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    known: Mapping[str, Any] | None = None
+
+
+def _remembered(loaded: _Loaded) -> Outcome:
+    assert loaded.known is not None  # who calls has looked
+    return Outcome(loaded.source, loaded.known, fresh=False)
+
+
+class _Files:
+    """Writes one picture's files, and takes them back if not all can be written."""
+
+    def __init__(self, folder: OutputFolder, stem: OutputStem, *, thumbnails: bool) -> None:
+        self._folder = folder
+        self._stem = stem
+        self._thumbnails = thumbnails
+        self._done: dict[PurePosixPath, Path] = {}
+
+    def png(self, suffix: str, picture: npt.NDArray[np.uint8], target: int | None = None) -> str:
+        """Write a picture once; its path below the folder."""
+        name = self._stem.file(suffix, target)
+        if name not in self._done:
+            self._done[name] = self._folder.write_png(name, picture)
+            if self._thumbnails:
+                small = thumbnail_path(name)
+                self._done[small] = self._folder.write_jpeg(
+                    small, thumbnail(picture), THUMBNAIL_QUALITY
+                )
+        return str(name)
+
+    def npz(self, suffix: str, arrays: Mapping[str, Any], target: int | None) -> str:
+        """Write arrays; their path below the folder."""
+        name = self._stem.file(suffix, target)
+        self._done[name] = self._folder.write_npz(name, arrays)
+        return str(name)
+
+    def undo(self) -> None:
+        """Remove what was written."""
+        for path in self._done.values():
+            path.unlink(missing_ok=True)
+
+
+def _explanation_record(
+    explanation: Explanation, drawn: Drawn, files: Mapping[str, str]
+) -> dict[str, Any]:
+    """One target's explanation as the manifest has it."""
+    heat = explanation.heat
+    attention = None if heat is None else measure(heat, explanation.prepared)
+    return {
+        "target": _score(explanation.score(explanation.target)),
+        "files": dict(files),
+        "blank": list(drawn.blank),
+        "facts": {key: dict(facts) for key, facts in explanation.facts.items()},
+        "ranges": {
+            name: [float(values.min()), float(values.max())]
+            for name, values in explanation.all_maps().items()
+        },
+        "attention": None if attention is None else attention.record(),
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "index": score.index,
+        "name": score.name,
+        "logit": score.logit,
+        "probability": score.probability,
+    }
 
 
 class _InTurn(Executor):

@@ -69,10 +69,10 @@ def test_outcomes_come_in_order_with_their_own_files(
     assert [outcome.status for outcome in outcomes] == ["ok"] * 3 + ["failed"] + ["ok"] * 8
     assert (report.done, report.failed, report.exit_code) == (11, 1, ExitCode.SOME_FAILED)
     for outcome in outcomes:
-        for one in outcome.written:
-            for kind, path in one.files.items():
-                assert path.name == f"{outcome.source.path.stem}_{kind}.png"
-                assert path.is_file()
+        for one in outcome.record.get("explanations", ()):
+            for kind, name in one["files"].items():
+                assert name == f"{outcome.source.path.stem}_{kind}.png"
+                assert (tmp_path / "out" / name).is_file()
 
 
 def test_numbers_that_overflow_are_that_pictures_failure(tmp_path, explainer, many):
@@ -102,7 +102,7 @@ def test_whoever_stops_the_run_leaves_whole_pictures_and_is_told_of_them(
     with pytest.raises(KeyboardInterrupt):
         Run(explainer, sources, tmp_path / "out", helpers=helpers).execute(outcomes.append)
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    told = {path.name for outcome in outcomes for path in outcome.files}
+    told = {name for outcome in outcomes for name in outcome.files}
     assert written == told
     assert len(written) == 4 * len(outcomes)
     assert 1 <= len(outcomes) <= 4

@@ -105,7 +105,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; finished pictures are complete.", err=True)
+        click.echo(
+            "Interrupted; finished pictures are complete, and the same command goes on from there.",
+            err=True,
+        )
         return ExitCode.INTERRUPTED
     except CnnvizError as error:
         click.echo(f"Error: {error}", err=True)

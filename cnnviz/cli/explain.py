@@ -18,8 +18,10 @@ from cnnviz.errors import UsageError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from cnnviz.explainer import Explainer, Score
-    from cnnviz.pipeline import Outcome
+    from cnnviz.explainer import Explainer
+    from cnnviz.inputs import Source
+    from cnnviz.job import Work
+    from cnnviz.pipeline import Outcome, RunReport
 
 
 @click.command(name="explain")
@@ -49,8 +51,16 @@ if TYPE_CHECKING:
     default=("top1",),
     show_default=True,
     metavar="CLASS",
-    help="What to explain: a class index or name (a unique part will do), or topN, the network's "
-    "own N highest. Repeatable.",
+    help="What to explain: a class index or name (a unique part will do); predicted; truth; or "
+    "topN, the network's own N highest. Repeatable.",
+)
+@click.option(
+    "--contrast",
+    "contrasts",
+    multiple=True,
+    metavar="A:B",
+    help="Also show why A rather than B: predicted:truth, predicted:second, or any two classes. "
+    "Repeatable.",
 )
 @click.option(
     "--method",
@@ -124,6 +134,35 @@ if TYPE_CHECKING:
     "method up to a common one, so that colours can be compared; that goes over them twice.",
 )
 @click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz a picture.")
+@click.option("--panel", is_flag=True, help="Also write one figure a picture with all its maps.")
+@click.option("--report", is_flag=True, help="Also write index.html, a page about all pictures.")
+@click.option(
+    "--truth",
+    metavar="folders|FILE",
+    help="Where the pictures' true classes stand: folders, if each lies in a folder that is called "
+    "after its class; or a .csv (path,label) or .json file.",
+)
+@click.option(
+    "--only",
+    type=Choice("cnnviz.selection:ONLY", "WHICH"),
+    help="Explain only wrong or right answers, or uncertain ones: the highest probability below "
+    "0.5. All pictures are looked at for it first.",
+)
+@click.option(
+    "--sort",
+    type=Choice("cnnviz.selection:SORTS", "BY"),
+    help="In which order: loss (of the truth, highest first), confidence (highest first), margin "
+    "(between the two highest, smallest first).",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Explain the first N of these only.",
+)
+@click.option(
+    "--force", is_flag=True, help="Do all pictures again, also those that an earlier run did."
+)
 @click.option(
     "--batch-size",
     type=BatchSize(),
@@ -151,6 +190,7 @@ def _explain(
     model: ModelOptions,
     layers: tuple[str, ...],
     targets: tuple[str, ...],
+    contrasts: tuple[str, ...],
     methods: tuple[str, ...],
     options: tuple[str, ...],
     relu: tuple[str, ...],
@@ -162,7 +202,14 @@ def _explain(
     overlay: bool,
     scale: str,
     arrays: bool,
+    panel: bool,
+    report: bool,
+    truth: str | None,
+    only: str | None,
+    sort: str | None,
+    limit: int | None,
     batch_size: str | int,
+    force: bool,
     as_json: bool,
     verbose: bool,
     quiet: bool,
@@ -170,74 +217,89 @@ def _explain(
     if as_json and quiet:
         raise UsageError("--json prints and --quiet does not: choose one.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
-    from cnnviz.attribution import DEFAULT_METHODS, choose_methods
     from cnnviz.explainer import Style
-    from cnnviz.inputs import find_pictures
-    from cnnviz.loader import find_model, load_model
-    from cnnviz.models.labels import resolve_targets
-    from cnnviz.network.runtime import (
-        keep_freed_memory,
-        parse_device,
-    )
-    from cnnviz.outputs import check_output_folder
-    from cnnviz.pipeline import Run, automatic_batch_size
+    from cnnviz.job import Job, Work
+    from cnnviz.network.runtime import keep_freed_memory
 
-    found = find_model(model.card(), notify=None if quiet else say)
-    parse_device(model.ctx)
-    # An exported network's classes without names are counted later: that takes MXNet.
-    explained = resolve_targets(targets, found.labels, found.classes) if found.labels else ()
-    chosen = choose_methods(
-        methods or DEFAULT_METHODS, _method_options(options, saliency), relu=relu
+    job = Job(
+        inputs=inputs,
+        output=output,
+        card=model.card(),
+        ctx=model.ctx,
+        layers=layers,
+        targets=targets,
+        contrasts=contrasts,
+        methods=methods,
+        options=_method_options(options, saliency),
+        relu=relu,
+        resize=resize,
+        style=Style(size, colormap, alpha, overlay),
+        scale=scale,
+        arrays=arrays,
+        panel=panel,
+        report=report,
+        truth=truth,
+        only=only,
+        sort=sort,
+        limit=limit,
+        batch_size=batch_size,
+        force=force,
     )
-    style = Style(size, colormap, alpha, overlay)
-    check_output_folder(output)
-    sources = find_pictures(inputs, exclude=output)
+    work = Work(job, notify=None if quiet else say)
     use_threads(model.threads, quiet=quiet)
     keep_freed_memory()
-    found.digest_ahead()
-    explained = explained or resolve_targets(targets, found.labels, found.classes)
-    explainer = load_model(
-        found,
-        ctx=model.ctx,
-        layer=layers,
-        methods=chosen,
-        resize=resize,
-        progress=not quiet,
-    )
-    if batch_size == "auto":
-        batch_size = automatic_batch_size(explainer, len(sources), style.size)
+    work.load(progress=not quiet)
     if not quiet:
-        _introduce(explainer)
-    run = Run(explainer, sources, output, style, explained, int(batch_size), arrays)
-    rounds = 2 if scale == "run" else 1
-    passes = rounds * _announce(explainer, len(sources), len(explained), quiet=quiet)
+        _introduce(work.explainer)
     began = time.monotonic()
-    total, unit = (passes, "pass") if passes else (rounds * len(sources), "picture")
+    if work.chooses:
+        _choose(work, quiet=quiet)
+    pictures = len(work.sources)
+    passes = work.rounds * _announce(work.explainer, pictures, len(work.targets), quiet=quiet)
+    total, unit = (passes, "pass") if passes else (work.rounds * pictures, "picture")
     with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
-        printer = _Printer(bar, as_json=as_json, verbose=verbose, quiet=quiet)
+        printer = _Printer(
+            bar, output, work.explainer, as_json=as_json, verbose=verbose, quiet=quiet
+        )
+        done = 0 if passes else 1
 
         def advance(count: int) -> None:
             """One picture more or, where methods ask for many passes, so many of these."""
             bar.update(count)
             interrupt.heed()
 
-        run.tick = advance if passes else None
-        done = 0 if passes else 1
-        if scale == "run":
-            run.reaches = run.measure(lambda _source: advance(done))
-
         def observe(outcome: Outcome) -> None:
             printer(outcome)
             advance(done)
 
-        report = run.execute(observe)
+        ended = work.execute(observe, lambda _source: advance(done), advance if passes else None)
     if not quiet:
-        failed = f", {report.failed} failed" if report.failed else ""
-        say(
-            f"{report.done} explained{failed}, in {time.monotonic() - began:.1f} s; "
-            f"written to {output}"
-        )
-    return report.exit_code
+        _sum_up(work, ended, time.monotonic() - began)
+    return ended.exit_code
+
+
+def _choose(work: Work, *, quiet: bool) -> None:
+    """Look at all pictures, to find those that are asked for."""
+    everything = len(work.sources)
+    with progress(everything, "picture looked at", hidden=quiet) as bar, Interrupt() as interrupt:
+
+        def observe(_source: Source) -> None:
+            bar.update(1)
+            interrupt.heed()
+
+        work.choose(observe)
+    if not quiet:
+        say(f"{len(work.sources)} of {everything} pictures chosen")
+
+
+def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
+    failed = f", {ended.failed} failed" if ended.failed else ""
+    before = f" ({ended.before} of them before)" if ended.before else ""
+    say(f"{ended.done} explained{before}{failed}, in {seconds:.1f} s; written to {work.job.output}")
+    if ended.accuracy is not None:
+        say(f"{ended.right} right and {ended.wrong} wrong: {100 * ended.accuracy:.1f} % right")
+    if work.job.report:
+        say(f"report: {work.job.output / 'index.html'}")
 
 
 def _method_options(pairs: Sequence[str], saliency: str | None) -> dict[str, str]:
@@ -285,8 +347,19 @@ def _introduce(explainer: Explainer) -> None:
 class _Printer:
     """Prints each outcome; on a terminal without tearing the progress bar."""
 
-    def __init__(self, bar: tqdm[Any], *, as_json: bool, verbose: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        bar: tqdm[Any],
+        output: Path,
+        explainer: Explainer,
+        *,
+        as_json: bool,
+        verbose: bool,
+        quiet: bool,
+    ) -> None:
         self._bar = bar
+        self._output = output
+        self._layers = [layer.name for layer in explainer.layers]
         self._as_json = as_json
         self._verbose = verbose
         self._quiet = quiet
@@ -296,33 +369,56 @@ class _Printer:
             self._write(f"Error: {outcome.source.shown}: {outcome.error}", sys.stderr)
         if self._quiet:
             return
-        for one in outcome.written:
-            if one.blank:
+        for one in outcome.record.get("explanations", ()):
+            if one["blank"]:
                 self._write(
-                    f"{outcome.source.shown}: {', '.join(one.blank)} blank: nothing in this layer "
-                    f"speaks for class {one.explanation.target}. Try another --layer or --target.",
+                    f"{outcome.source.shown}: {', '.join(one['blank'])} blank: nothing in this "
+                    f"layer speaks for class {one['target']['index']}. Try another --layer or "
+                    "--target.",
                     sys.stderr,
                 )
         if self._as_json:
-            self._write(json.dumps(outcome.record(), ensure_ascii=False), sys.stdout)
-        elif outcome.written:
+            self._write(json.dumps(self._record(outcome), ensure_ascii=False), sys.stdout)
+        elif outcome.error is None:
             self._write(self._line(outcome), sys.stdout)
 
+    def _record(self, outcome: Outcome) -> dict[str, Any]:
+        """The picture's record, with its files where they are seen from here."""
+
+        def seen(name: str) -> str:
+            return str(self._output / name)
+
+        record = {key: value for key, value in outcome.record.items() if key != "stem"}
+        if outcome.error is not None:
+            return record
+        record.pop("error")
+        record["layers"] = self._layers
+        record["explanations"] = [
+            {**one, "files": {key: seen(name) for key, name in one["files"].items()}}
+            for one in record["explanations"]
+        ]
+        record["contrasts"] = [{**one, "file": seen(one["file"])} for one in record["contrasts"]]
+        if record["panel"] is not None:
+            record["panel"] = seen(record["panel"])
+        return record
+
     def _line(self, outcome: Outcome) -> str:
-        explanations = [one.explanation for one in outcome.written]
-        best, *_ = top = explanations[0].top()
+        record = outcome.record
+        best, *_ = top = record["top5"]
         line = f"{outcome.source.shown}: {_named(best)}"
-        targets = [explanation.score(explanation.target) for explanation in explanations]
-        if [target.index for target in targets] != [best.index]:
+        if record["right"] is False:
+            line += f", wrong: {_named(record['truth'])}"
+        targets = [one["target"] for one in record["explanations"]]
+        if [target["index"] for target in targets] != [best["index"]]:
             line += f"; explained: {', '.join(map(_named, targets))}"
         if self._verbose:
             line += "".join(f"\n    {_named(score)}" for score in top)
-            if explanations[0].relus is not None:
-                line += "\n    {} of {} ReLUs guided".format(*explanations[0].relus)
-            for explanation in explanations:
+            if record["relus_guided"] is not None:
+                line += "\n    {} of {} ReLUs guided".format(*record["relus_guided"])
+            for one in record["explanations"]:
                 line += "".join(
-                    f"\n    {key} of class {explanation.target}: {_facts(facts)}"
-                    for key, facts in explanation.facts.items()
+                    f"\n    {key} of class {one['target']['index']}: {_facts(facts)}"
+                    for key, facts in one["facts"].items()
                 )
         return line
 
@@ -338,8 +434,8 @@ def _facts(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _named(score: Score) -> str:
+def _named(score: Mapping[str, Any]) -> str:
     """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``."""
-    if score.name is None:
-        return f"class {score.index} {score.probability:.2f}"
-    return f"{score.name} ({score.index}) {score.probability:.2f}"
+    if score["name"] is None:
+        return f"class {score['index']} {score['probability']:.2f}"
+    return f"{score['name']} ({score['index']}) {score['probability']:.2f}"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from cnnviz.explainer import Explainer
+from cnnviz.manifest import JOURNAL
 from cnnviz.models import demo
 from cnnviz.models.catalog import get
 from cnnviz.network.runtime import import_mxnet
@@ -22,7 +23,9 @@ KINDS = ("original", "gradcam", "guided_gradcam", "saliency")
 
 
 def files_below(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """All but the manifest, and the journal that a run has until it comes to its end."""
+    files = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in files if name not in ("manifest.json", JOURNAL))
 
 
 def four(*stems):

@@ -1,0 +1,368 @@
+"""What a run over pictures is asked to do, checked step by step, and done.
+
+The order matters to who waits: what is cheap to find wrong is found first, the network's weights
+come last, and nothing is written before the network is known to run.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from time import monotonic
+from typing import Any, Optional
+
+import cv2
+import numpy as np
+
+import cnnviz
+from cnnviz.attribution import DEFAULT_METHODS, Method, choose_methods
+from cnnviz.errors import UsageError
+from cnnviz.explainer import Explainer, Style
+from cnnviz.inputs import Source, find_pictures
+from cnnviz.loader import find_model, load_model
+from cnnviz.manifest import MANIFEST, VERSION, Journal, check_manifest, fingerprint, manifest_lines
+from cnnviz.models.card import Card
+from cnnviz.models.labels import Against, Target, resolve_contrasts, resolve_targets
+from cnnviz.network.runtime import import_mxnet, parse_device
+from cnnviz.outputs import OutputFolder, check_output_folder
+from cnnviz.pipeline import Outcome, Run, RunReport, automatic_batch_size
+from cnnviz.selection import Verdict, choose
+from cnnviz.truth import Truth, read_truth
+
+Notify = Optional[Callable[[str], None]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as it is asked for, in the words of ``cnnviz explain``, whose help explains them.
+
+    Attributes:
+        inputs: pictures, folders, or ``-``.
+        output: the folder to write to.
+        card: the network.
+        ctx: the device.
+        layers: the target layers; none for the network's own.
+        targets: what to explain in each picture.
+        contrasts: pairs of classes, ``A:B``.
+        methods: their names.
+        options: of the methods.
+        relu: rules.
+        resize: how pictures are brought to the network's size; None for what the card says.
+        style: how maps are drawn.
+        scale: ``image`` or ``run``.
+        arrays: whether to write the raw arrays.
+        panel: whether to write a figure of each picture.
+        report: whether to write a page about all of them.
+        truth: ``folders`` or a file, see :func:`cnnviz.truth.read_truth`.
+        only: see :func:`cnnviz.selection.choose`.
+        sort: likewise.
+        limit: likewise.
+        batch_size: pictures that share a pass, or ``auto``.
+        force: whether to do again what an earlier run did.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    card: Card
+    ctx: str = "cpu"
+    layers: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("top1",)
+    contrasts: tuple[str, ...] = ()
+    methods: tuple[str, ...] = DEFAULT_METHODS
+    options: Mapping[str, str] = field(default_factory=dict)
+    relu: tuple[str, ...] = ()
+    resize: str | None = None
+    style: Style = field(default_factory=Style)
+    scale: str = "image"
+    arrays: bool = False
+    panel: bool = False
+    report: bool = False
+    truth: str | None = None
+    only: str | None = None
+    sort: str | None = None
+    limit: int | None = None
+    batch_size: int | str = 2
+    force: bool = False
+
+
+class Work:
+    """A job that was found to be in order, on its way.
+
+    Attributes:
+        job: what is asked for.
+        sources: the pictures, in order; those that were chosen, once that is done.
+        truth: their classes, if the job says where to find them.
+        methods: the methods.
+        explainer: the network, once it is loaded.
+    """
+
+    explainer: Explainer
+
+    def __init__(self, job: Job, notify: Notify = None) -> None:
+        """Check all that can be checked before MXNet is needed.
+
+        Args:
+            job: what is asked for.
+            notify: called with a sentence when something is assumed, or there is something to wait
+                for.
+
+        Raises:
+            CnnvizError: something is wrong with it.
+        """
+        self.job = job
+        self._notify = notify
+        self._found = find_model(job.card, notify=notify)
+        parse_device(job.ctx)
+        # An exported network's classes without names are counted later: that takes MXNet.
+        self._ends: tuple[tuple[Target, ...], tuple[Against, ...]] | None = None
+        if self._found.labels:
+            self._ends = self._resolve()
+        self.methods = choose_methods(job.methods or DEFAULT_METHODS, job.options, relu=job.relu)
+        if job.truth is None and (job.only in ("wrong", "right") or job.sort == "loss"):
+            wanted = f"--only {job.only}" if job.only in ("wrong", "right") else "--sort loss"
+            raise UsageError(f"{wanted} needs the pictures' true classes: give --truth.")
+        check_output_folder(job.output)
+        check_manifest(job.output)
+        self.sources: Sequence[Source] = find_pictures(job.inputs, exclude=job.output)
+        self.truth: Truth | None = None
+
+    def load(self, *, progress: bool = True) -> None:
+        """Load the network.
+
+        Raises:
+            CnnvizError: it cannot be used, or has no such layer or class.
+        """
+        self._found.digest_ahead()
+        if self._ends is None:
+            self._ends = self._resolve()
+        if self.job.truth is not None:
+            self.truth = read_truth(
+                self.job.truth, self.sources, self._found.labels, self._found.classes
+            )
+            for note in self.truth.notes:
+                self._say(note)
+        self._truths = self.truth.indices if self.truth else ()
+        self.explainer = load_model(
+            self._found,
+            ctx=self.job.ctx,
+            layer=self.job.layers,
+            methods=self.methods,
+            resize=self.job.resize,
+            progress=progress,
+        )
+        batch_size = self.job.batch_size
+        if isinstance(batch_size, str):
+            batch_size = automatic_batch_size(
+                self.explainer, len(self.sources), self.job.style.size
+            )
+        self._batch_size = batch_size
+        self._scanned: dict[str, Any] | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is explained in each picture."""
+        assert self._ends is not None  # once it is loaded
+        return self._ends[0]
+
+    @property
+    def chooses(self) -> bool:
+        """Whether all pictures are looked at first, for some of them or another order."""
+        job = self.job
+        return not (job.only is None and job.sort is None and job.limit is None)
+
+    @property
+    def rounds(self) -> int:
+        """How often all pictures are explained: twice if maps have a common scale."""
+        return 2 if self.job.scale == "run" else 1
+
+    def choose(self, observe: Callable[[Source], None]) -> None:
+        """Look at all pictures and choose: one forward pass each.
+
+        Args:
+            observe: told each picture.
+
+        Raises:
+            NetworkError: the network cannot be run at all.
+        """
+        verdicts = self._run().judge(observe)
+        kept = choose(verdicts, self.job.only, self.job.sort, self.job.limit)
+        self._scanned = _counts(verdicts)
+        self.sources = [self.sources[position] for position in kept]
+        if self._truths:
+            self._truths = tuple(self._truths[position] for position in kept)
+
+    def execute(
+        self,
+        observe: Callable[[Outcome], None],
+        measured: Callable[[Source], None] = lambda _source: None,
+        tick: Callable[[int], None] | None = None,
+    ) -> RunReport:
+        """Explain the pictures, and write the manifest and the report.
+
+        Args:
+            observe: see :meth:`cnnviz.pipeline.Run.execute`.
+            measured: see :meth:`cnnviz.pipeline.Run.measure`.
+            tick: see :meth:`cnnviz.explainer.Explainer.explain_targets`.
+
+        Raises:
+            CnnvizError: as the run does.
+        """
+        began, started = monotonic(), datetime.now(timezone.utc)
+        run = self._run()
+        run.tick = tick
+        if self.job.scale == "run":
+            run.reaches = run.measure(measured)
+        about = self._about()
+        mark = fingerprint({**self._decides(about), "reaches": dict(run.reaches)})
+        journal = Journal(self.job.output, mark, force=self.job.force)
+        done = False
+        try:
+            report = run.execute(observe, journal)
+            summary = {**report.record(), "scanned": self._scanned}
+            about = {
+                "fingerprint": mark,
+                **about,
+                "started": started.isoformat(timespec="seconds"),
+                "seconds": round(monotonic() - began, 3),
+            }
+            stems = [str(stem.path) for stem in run.stems]
+            output = OutputFolder(self.job.output)
+            output.write_json(MANIFEST, manifest_lines(about, summary, journal.lines(stems)))
+            done = True
+        finally:
+            journal.close(done=done)
+        if self.job.report:
+            from cnnviz.report import build_report
+
+            build_report(self.job.output)
+        return report
+
+    def _say(self, text: str) -> None:
+        if self._notify is not None:
+            self._notify(text)
+
+    def _resolve(self) -> tuple[tuple[Target, ...], tuple[Against, ...]]:
+        labels, classes = self._found.labels, self._found.classes
+        targets = resolve_targets(self.job.targets, labels, classes)
+        contrasts = resolve_contrasts(self.job.contrasts, labels, classes)
+        ends = [end for pair in contrasts for end in (pair.a, pair.b)]
+        if self.job.truth is None and any(end.truth for end in (*targets, *ends)):
+            raise UsageError("The class `truth` needs the pictures' true classes: give --truth.")
+        return targets, contrasts
+
+    def _run(self) -> Run:
+        assert self._ends is not None  # once it is loaded
+        job = self.job
+        return Run(
+            self.explainer,
+            self.sources,
+            job.output,
+            job.style,
+            *self._ends,
+            truths=self._truths,
+            batch_size=self._batch_size,
+            arrays=job.arrays,
+            panel=job.panel,
+            thumbnails=job.report,
+        )
+
+    def _about(self) -> dict[str, Any]:
+        """What the manifest says of the run, but for its times."""
+        job, explainer = self.job, self.explainer
+        card = asdict(replace(job.card, labels=None))
+        parameters = {
+            **{key: str(value) if isinstance(value, Path) else value for key, value in card.items()}
+        }
+        for name in vars(job).keys() - {"card", "style", "force"}:
+            value = getattr(job, name)
+            parameters[name] = str(value) if isinstance(value, Path) else value
+        weights = explainer.weights
+        spec = explainer.spec
+        return {
+            "parameters": dict(sorted({**parameters, **asdict(job.style)}.items())),
+            "versions": {
+                "cnnviz": cnnviz.__version__,
+                "mxnet": import_mxnet().__version__,
+                "numpy": np.__version__,
+                "opencv": cv2.__version__,
+                "python": platform.python_version(),
+            },
+            "network": {
+                "name": explainer.name,
+                "device": str(explainer.network.device),
+                "classes": explainer.network.architecture.classes,
+                "labels": list(explainer.labels),
+                "input": {
+                    "height": spec.height,
+                    "width": spec.width,
+                    "mean": list(spec.mean),
+                    "std": list(spec.std),
+                    "resize": explainer.resize,
+                },
+                "layers": [
+                    {"name": layer.name, "kind": layer.kind, "shape": list(layer.shape)}
+                    for layer in explainer.layers
+                ],
+                "weights": None
+                if weights is None
+                else {
+                    "path": str(weights.path),
+                    "source": weights.source,
+                    "sha256": weights.sha256,
+                },
+            },
+            "methods": [_method(method) for method in self.methods],
+            "truth": None
+            if self.truth is None
+            else {"source": self.truth.source, "known": self.truth.known},
+        }
+
+    def _decides(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides on the files and the record of a picture, of all that is said of a run."""
+        assert self._ends is not None  # once it is loaded
+        network = dict(about["network"])
+        weights = network.pop("weights")
+        return {
+            "manifest": VERSION,
+            "versions": {**about["versions"], "python": None},
+            "network": network,
+            "weights": weights and weights["sha256"],
+            "methods": about["methods"],
+            "targets": [asdict(target) for target in self._ends[0]],
+            "contrasts": [asdict(pair) for pair in self._ends[1]],
+            "style": asdict(self.job.style),
+            "arrays": self.job.arrays,
+            "panel": self.job.panel,
+        }
+
+
+def _method(method: Method) -> dict[str, Any]:
+    return {
+        "name": method.name,
+        "key": method.key,
+        "title": method.title,
+        "paper": method.paper,
+        "drawings": dict(method.drawings),
+        "options": asdict(method),
+        "guided": any(
+            rule != "standard"
+            for part in (method, *method.parts)
+            for rule in (*part.input_rules, *part.layer_rules)
+        ),
+    }
+
+
+def _counts(verdicts: Sequence[Verdict | None]) -> dict[str, Any]:
+    """How a folder was answered as a whole."""
+    right = sum(verdict is not None and verdict.right is True for verdict in verdicts)
+    wrong = sum(verdict is not None and verdict.right is False for verdict in verdicts)
+    return {
+        "pictures": len(verdicts),
+        "failed": sum(verdict is None for verdict in verdicts),
+        "right": right,
+        "wrong": wrong,
+        "accuracy": right / (right + wrong) if right + wrong else None,
+    }

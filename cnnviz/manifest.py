@@ -1,0 +1,256 @@
+"""The manifest of a run, ``manifest.json``, and the journal that it is made of.
+
+While a run goes on, each picture's record is added to a journal in the output folder, behind the
+picture's files. When all are done the manifest is written from it, and the journal goes. A run that
+is stopped anywhere leaves its journal; the same run, started again, finds there what is done.
+
+The manifest is JSON in ASCII with one picture a line, so that it can be read line by line::
+
+    {"cnnviz_manifest": 1,
+    "run": {"fingerprint": ..., "parameters": ..., "versions": ..., "network": ..., ...},
+    "summary": {"pictures": 2, "ok": 2, ...},
+    "pictures": [
+    {"stem": "a/cat", "path": "photos/a/cat.jpg", "status": "ok", ...},
+    {"stem": "dog", "path": "photos/dog.jpg", "status": "failed", "error": ...}
+    ]}
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import cnnviz
+from cnnviz.errors import CnnvizError, UsageError
+from cnnviz.outputs.files import written_by_cnnviz
+
+VERSION = 1
+MANIFEST = PurePosixPath("manifest.json")
+JOURNAL = ".cnnviz-journal.jsonl"
+
+_BLOCK = 1 << 20
+
+_PNG_START = b"\x89PNG"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk: its length, name and checksum
+_PICTURE = b'{"stem":'  # what the line of a picture begins with, and no other
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """A record as one line of JSON, without the end of the line."""
+    return json.dumps(record, allow_nan=False).encode("ascii")
+
+
+def digest(path: Path) -> str | None:
+    """The SHA-256 of a file; None if it is no file or cannot be read."""
+    sha = hashlib.sha256()
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, and used up
+            return None
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(_BLOCK), b""):
+                sha.update(block)
+    except (OSError, ValueError):  # ValueError: a null character in the name
+        return None
+    return sha.hexdigest()
+
+
+def fingerprint(decides: Mapping[str, Any]) -> str:
+    """The SHA-256 of all that decides on what is written for a picture."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def check_manifest(folder: Path) -> None:
+    """Find out, before any work, whether the manifest can be written.
+
+    Raises:
+        UsageError: there is a file of its name that cnnviz did not write.
+    """
+    path = folder / MANIFEST
+    if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
+        raise UsageError(
+            f"{path} exists and was not written by cnnviz; move it away, or choose another output "
+            "folder."
+        )
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a PNG or .npz is there, is this version's, and has its end.
+
+    A power cut may leave a part of it, or zeros.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_PNG_START))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_PNG_END)))
+            # A .npz ends with our mark.
+            end = _PNG_END if start == _PNG_START else cnnviz.__version__.encode("ascii")
+            return file.read().endswith(end) and written_by_cnnviz(path)
+    except OSError:
+        return False
+
+
+def manifest_lines(
+    run: Mapping[str, Any], summary: Mapping[str, Any], pictures: Iterable[bytes]
+) -> Iterator[bytes]:
+    """The manifest, piece by piece; ``pictures`` are records as :func:`encode` has them."""
+    yield b'{"cnnviz_manifest": %d,\n"run": %s,\n' % (VERSION, encode(run))
+    yield b'"summary": %s,\n"pictures": [' % encode(summary)
+    between = b"\n"
+    for line in pictures:
+        yield between + line
+        between = b",\n"
+    yield b"\n]}\n"
+
+
+class Journal:
+    """The records of a run's pictures, as they are done, in a file of the output folder.
+
+    A journal of the same fingerprint is continued; so is a manifest, whose run came to its end.
+    One run at a time may have it: the file is locked, and the lock goes with the process.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, *, force: bool = False) -> None:
+        """Open it.
+
+        Args:
+            folder: the output folder, which is made.
+            fingerprint: of the run; what another one wrote is of no use.
+            force: whether to forget what is there.
+
+        Raises:
+            UsageError: another run has it.
+            CnnvizError: it cannot be written.
+        """
+        self._path = folder / JOURNAL
+        self._known: dict[str, tuple[BinaryIO, int, int]] = {}
+        self._manifest: BinaryIO | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._locked()
+            if not force:
+                self._read_manifest(folder / MANIFEST, fingerprint)
+            self._read(b"" if force else _header(fingerprint))
+            if self._file.tell() == 0:
+                self._file.write(_header(fingerprint))
+                self._file.flush()
+        except OSError as error:
+            raise CnnvizError(f"{self._path} cannot be written: {error.strerror}.") from error
+
+    def find(self, stem: str) -> dict[str, Any] | None:
+        """The record of a picture that is done, by its ``stem``. May be called by any thread."""
+        line = self._line(stem)
+        return None if line is None else json.loads(line)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take note of a picture whose files are written; the record begins with its ``stem``.
+
+        Raises:
+            CnnvizError: it cannot be written; the disk is full, say.
+        """
+        line = encode(record)
+        place = self._file.tell()
+        try:
+            self._file.write(line + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise CnnvizError(f"{self._path} cannot be written: {error.strerror}.") from error
+        self._known[record["stem"]] = (self._file, place, len(line))
+
+    def lines(self, stems: Iterable[str]) -> Iterator[bytes]:
+        """Records by their stems, those that there are, as :func:`encode` has them."""
+        for stem in stems:
+            line = self._line(stem)
+            if line is not None:
+                yield line
+
+    def close(self, *, done: bool) -> None:
+        """Close it; ``done`` if the manifest holds all that it does."""
+        if done:
+            self._path.unlink(missing_ok=True)
+        self._file.close()
+        if self._manifest is not None:
+            self._manifest.close()
+
+    def _locked(self) -> BinaryIO:
+        while True:
+            file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise UsageError(
+                    f"Another run is writing to {self._path.parent}; wait for its end, or choose "
+                    "another output folder."
+                ) from None
+            # The run that had it may have ended, and deleted it, after it was opened here.
+            try:
+                same = os.path.samestat(os.fstat(file.fileno()), os.stat(self._path))
+            except FileNotFoundError:
+                same = False
+            if same:
+                return file
+            file.close()
+
+    def _read_manifest(self, path: Path, fingerprint: str) -> None:
+        try:
+            file = open(path, "rb")  # noqa: SIM115 - closed in close()
+        except OSError:  # the run before did not come to its end, or there was none
+            return
+        self._manifest = file
+        place = 0
+        ours = False
+        for line in file:
+            if line.startswith(_PICTURE) and ours:
+                self._note(file, place, line)
+            elif line.startswith(b'"run":'):
+                ours = _fingerprint_of(line) == fingerprint
+            place += len(line)
+
+    def _read(self, header: bytes) -> None:
+        """Note what is there behind the right header; what cannot be used is cut off."""
+        file = self._file
+        file.seek(0)
+        place = 0
+        for line in file:
+            if place == 0:
+                if line != header:
+                    break
+            elif not (line.endswith(b"\n") and self._note(file, place, line)):
+                break  # the line that was being written when the run was stopped
+            place += len(line)
+        file.truncate(place)
+        file.seek(place)
+
+    def _note(self, file: BinaryIO, place: int, line: bytes) -> bool:
+        text = line.rstrip(b",\n")
+        try:
+            stem = json.loads(text)["stem"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        self._known[stem] = (file, place, len(text))
+        return True
+
+    def _line(self, stem: str) -> bytes | None:
+        if stem not in self._known:
+            return None
+        file, place, length = self._known[stem]
+        return os.pread(file.fileno(), length, place)
+
+
+def _header(fingerprint: str) -> bytes:
+    return encode({"cnnviz_journal": VERSION, "fingerprint": fingerprint}) + b"\n"
+
+
+def _fingerprint_of(line: bytes) -> str | None:
+    """The fingerprint in a manifest's line about the run."""
+    try:
+        run = json.loads(line.rstrip(b",\n").partition(b":")[2])
+        return str(run["fingerprint"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,297 @@
+"""``cnnviz explain`` on folders: truth, choosing, contrasts, figures, the manifest."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import cnnviz as package
+from cnnviz.evaluation.localisation import one_object_scenes
+from cnnviz.explainer import Explainer
+from cnnviz.models.demo import CLASSES
+
+#: (folder, what is drawn): two pictures lie in the wrong folder, so that the network is "wrong".
+SCENES = (
+    ("fish", "fish"),
+    ("fish", "snail"),
+    ("snail", "snail"),
+    ("teapot", "teapot"),
+    ("umbrella", "umbrella"),
+    ("umbrella", "fish"),
+)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    drawn = {scene.objects[0].index: scene.image for scene in one_object_scenes(8, 7_000_000)}
+    return [(folder, drawn[CLASSES.index(kind)]) for folder, kind in SCENES]
+
+
+@pytest.fixture
+def folder(tmp_path, scenes):
+    """Scenes in folders that are called after classes."""
+    for number, (name, picture) in enumerate(scenes):
+        path = tmp_path / "scenes" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return tmp_path / "scenes"
+
+
+def manifest(tmp_path, name="out"):
+    return json.loads((tmp_path / name / "manifest.json").read_text("ascii"))
+
+
+def explain(cnnviz, folder, *options):
+    return cnnviz("explain", folder, "--model", "demo", "-o", "out", *options)
+
+
+def test_truth_from_folders(cnnviz, folder, tmp_path):
+    status, out, err = explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam")
+    assert status == 0
+    assert "4 right and 2 wrong: 66.7 % right" in err
+    wrong = [line for line in out.splitlines() if "wrong" in line]
+    assert [line.partition(": ")[0] for line in wrong] == [
+        str(folder / "fish/1.png"),
+        str(folder / "umbrella/5.png"),
+    ]
+    assert ", wrong: fish (1) 0." in wrong[0]
+    found = manifest(tmp_path)
+    assert found["run"]["truth"] == {"source": "folders", "known": 6}
+    assert found["summary"] == {
+        "pictures": 6,
+        "ok": 6,
+        "failed": 0,
+        "blank": 0,
+        "right": 4,
+        "wrong": 2,
+        "accuracy": 4 / 6,
+        "scanned": None,
+    }
+    for picture, (name, kind) in zip(found["pictures"], SCENES):
+        truth = picture["truth"]
+        assert truth["name"] == name
+        assert picture["top5"][0]["name"] == kind
+        assert picture["right"] is (name == kind)
+        assert picture["loss"] == pytest.approx(-math.log(truth["probability"]), rel=1e-9)
+        first, second = picture["top5"][:2]
+        margin = first["probability"] - second["probability"]
+        assert picture["margin"] == pytest.approx(margin, rel=1e-9)
+
+
+def test_the_manifest_says_all_of_a_picture(cnnviz, folder, tmp_path):
+    path = folder / "fish/0.png"
+    status, _, _ = explain(cnnviz, path, "--arrays")
+    assert status == 0
+    found = manifest(tmp_path)
+    assert found["cnnviz_manifest"] == 1
+    run = found["run"]
+    assert run["versions"]["cnnviz"] == package.__version__
+    assert run["network"]["labels"] == list(CLASSES)
+    weights = Path(run["network"]["weights"]["path"]).read_bytes()
+    assert run["network"]["weights"]["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert [method["name"] for method in run["methods"]] == [
+        "gradcam",
+        "guided-gradcam",
+        "saliency",
+    ]
+    assert [method["guided"] for method in run["methods"]] == [False, True, True]
+    (picture,) = found["pictures"]
+    assert picture["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert picture["size"] == list(cv2.imread(str(path)).shape[:2])
+    assert (picture["relative"], picture["status"], picture["error"]) == ("0.png", "ok", None)
+    assert picture["truth"] is picture["right"] is picture["loss"] is None
+    (explanation,) = picture["explanations"]
+    with np.load(tmp_path / "out" / explanation["files"]["arrays"]) as arrays:
+        for name in ("gradcam", "guided_backprop", "guided_gradcam", "saliency"):
+            assert explanation["ranges"][name] == [arrays[name].min(), arrays[name].max()]
+        cam = arrays["gradcam"]
+    attention = explanation["attention"]
+    coded = np.frombuffer(base64.b64decode(attention["map"]["data"]), np.uint8)
+    np.testing.assert_allclose(coded, cam.ravel() / cam.max() * 255, atol=0.51)
+    for file in explanation["files"].values():
+        assert (tmp_path / "out" / file).is_file()
+
+
+def test_failures_are_in_the_manifest(cnnviz, folder, tmp_path):
+    (folder / "fish/2.png").write_bytes(b"no picture")
+    status, _, _ = explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam")
+    assert status == 1
+    found = manifest(tmp_path)
+    assert (found["summary"]["ok"], found["summary"]["failed"]) == (6, 1)
+    (failed,) = [picture for picture in found["pictures"] if picture["status"] == "failed"]
+    assert failed["relative"] == "fish/2.png"
+    assert failed["sha256"] == hashlib.sha256(b"no picture").hexdigest()
+    assert failed["error"]
+    assert "explanations" not in failed
+
+
+@pytest.mark.parametrize(
+    ("options", "stems"),
+    [
+        (["--only", "wrong"], {"fish/1", "umbrella/5"}),
+        (["--only", "right"], {"fish/0", "snail/2", "teapot/3", "umbrella/4"}),
+        (["--only", "wrong", "--limit", "1"], {"fish/1"}),
+    ],
+)
+def test_choosing(cnnviz, folder, tmp_path, options, stems):
+    status, out, err = explain(
+        cnnviz, folder, "--truth", "folders", "--method", "gradcam", *options
+    )
+    assert status == 0
+    assert len(out.splitlines()) == len(stems)
+    assert f"{len(stems)} of 6 pictures chosen" in err
+    found = manifest(tmp_path)
+    assert {picture["stem"] for picture in found["pictures"]} == stems
+    scanned = found["summary"]["scanned"]
+    assert (scanned["pictures"], scanned["right"], scanned["wrong"]) == (6, 4, 2)
+
+
+def test_sorting(cnnviz, folder, tmp_path):
+    def losses(order):
+        explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--sort", order)
+        pictures = manifest(tmp_path)["pictures"]
+        return [picture["loss"] for picture in pictures], [
+            picture["margin"] for picture in pictures
+        ]
+
+    by_loss, _ = losses("loss")
+    assert by_loss == sorted(by_loss, reverse=True)
+    _, by_margin = losses("margin")
+    assert by_margin == sorted(by_margin)
+
+
+def test_nothing_chosen_is_no_error(cnnviz, folder, tmp_path):
+    status, out, err = explain(
+        cnnviz, folder / "snail", "--truth", "folders", "--only", "wrong", "--method", "gradcam"
+    )
+    assert (status, out) == (0, "")
+    assert "0 of 1 pictures chosen" in err
+    assert manifest(tmp_path)["pictures"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--only", "wrong"], "--only wrong needs the pictures' true classes: give --truth"),
+        (["--sort", "loss"], "--sort loss needs the pictures' true classes: give --truth"),
+        (["--target", "truth"], "`truth` needs the pictures' true classes: give --truth"),
+        (["--contrast", "predicted:truth"], "`truth` needs the pictures' true classes"),
+        (["--contrast", "fish"], "A contrast is two classes"),
+        (["--contrast", "fish:fich"], "Similar: fish (1)"),
+        (["--only", "blank"], "'blank' is none of wrong, right, uncertain"),
+        (["--sort", "name"], "'name' is none of loss, confidence, margin"),
+        (["--truth", "folder.txt"], "folder.txt"),
+        (["--truth", "none.csv"], "none.csv"),
+    ],
+)
+def test_wrong_usage(cnnviz, folder, tmp_path, options, told):
+    status, out, err = explain(cnnviz, folder, *options)
+    assert (status, out) == (2, "")
+    assert told in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_somebody_elses_manifest_stops_the_run_before_it_begins(cnnviz, folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.json").write_text('{"name": "a web app"}')
+    status, out, err = explain(cnnviz, folder)
+    assert (status, out) == (2, "")
+    assert "was not written by cnnviz" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+
+def test_contrast_of_the_answer_and_the_truth(cnnviz, folder, tmp_path):
+    status, _, _ = explain(
+        cnnviz, folder, "--truth", "folders", "--contrast", "predicted:truth", "--method", "gradcam"
+    )
+    assert status == 0
+    pictures = manifest(tmp_path)["pictures"]
+    for picture in pictures:
+        if picture["right"]:  # there is nothing to tell apart
+            assert picture["contrasts"] == []
+            continue
+        (contrast,) = picture["contrasts"]
+        assert contrast["a"] == picture["top5"][0]
+        assert contrast["b"] == picture["truth"]
+        assert contrast["file"] == f"{picture['stem']}_contrast.png"
+        figure = cv2.imread(str(tmp_path / "out" / contrast["file"]))
+        assert figure.shape[1] > 3 * figure.shape[0] / 2
+
+
+def test_several_contrasts_have_numbers(cnnviz, folder, tmp_path):
+    explain(
+        cnnviz, folder / "fish/0.png", "--contrast", "fish:snail", "--contrast", "predicted:second"
+    )
+    (picture,) = manifest(tmp_path)["pictures"]
+    files = [contrast["file"] for contrast in picture["contrasts"]]
+    assert files == ["0_contrast_1.png", "0_contrast_2.png"]
+    assert all((tmp_path / "out" / file).is_file() for file in files)
+
+
+def test_contrast_shares_the_forward_pass(cnnviz, folder, tmp_path, monkeypatch):
+    passes = []
+    explain_targets = Explainer.explain_targets
+
+    def watched(self, batch, *arguments):
+        forward = self.network.forward
+        monkeypatch.setattr(
+            self.network, "forward", lambda *a: passes.append(len(batch)) or forward(*a)
+        )
+        try:
+            return explain_targets(self, batch, *arguments)
+        finally:
+            monkeypatch.setattr(self.network, "forward", forward)
+
+    monkeypatch.setattr(Explainer, "explain_targets", watched)
+    status, _, _ = explain(cnnviz, folder / "fish/0.png", "--contrast", "predicted:second")
+    assert status == 0
+    assert passes == [1]
+
+
+def test_target_truth_is_each_pictures_own(cnnviz, folder, tmp_path):
+    explain(cnnviz, folder, "--truth", "folders", "--target", "truth", "--method", "gradcam")
+    for picture in manifest(tmp_path)["pictures"]:
+        (explanation,) = picture["explanations"]
+        assert explanation["target"] == picture["truth"]
+
+
+@pytest.mark.parametrize(
+    ("options", "columns", "rows"),
+    [
+        ([], 4, 1),
+        (["--layer", "stages", "--method", "gradcam"], 5, 2),
+        (["--target", "top2"], 4, 2),
+    ],
+)
+def test_panels(cnnviz, folder, tmp_path, options, columns, rows):
+    status, _, _ = explain(cnnviz, folder / "fish/0.png", "--panel", *options)
+    assert status == 0
+    (picture,) = manifest(tmp_path)["pictures"]
+    assert picture["panel"] == "0_panel.png"
+    height, width = cv2.imread(str(tmp_path / "out/0_panel.png")).shape[:2]
+    side = cv2.imread(str(tmp_path / "out/0_original.png")).shape[0]
+    # Pictures of one size in columns, with gaps; letters above.
+    assert columns * side <= width <= columns * side * 1.05
+    assert rows * side < height < rows * side * 1.5
+
+
+def test_json_names_files_where_they_are(cnnviz, folder, tmp_path):
+    status, out, _ = explain(
+        cnnviz, folder / "fish/0.png", "--panel", "--contrast", "fish:snail", "--json"
+    )
+    assert status == 0
+    record = json.loads(out)
+    files = [*record["explanations"][0]["files"].values(), record["panel"]]
+    files.append(record["contrasts"][0]["file"])
+    assert len(files) == 6
+    assert all((tmp_path / file).is_file() for file in files)
+    assert record["layers"]
+    assert "error" not in record
