@@ -27,6 +27,7 @@ WIDEST = 2560
 
 _COLUMN = 14  # a column's least width, in sizes of its letters: enough for most words
 _LINES = 3  # a caption has no more
+_TITLE_LINES = 5
 _FADED = 0.45  # of a picture's grey, under the colours of a difference
 
 
@@ -70,7 +71,7 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
     loses its middle.
 
     Args:
-        title: above all, in as many lines as it needs; may be empty.
+        title: above all, in up to five lines; may be empty.
         cells: the rows from above, each of at least one picture; rows may differ in length and
             pictures in size.
         widest: the width in pixels that the whole does not exceed, in so far as words allow it: a
@@ -112,7 +113,7 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
     height = sum(above) + sum(below) + between * (len(rows) - 1)
 
     size = max(round(1.25 * plan.size), layout.heading_size((height, plan.width)))
-    heading = layout.wrapped(title, size, plan.width - 2 * pad)
+    heading = layout.wrapped(title, size, plan.width - 2 * pad, _TITLE_LINES)
     top = layout.line_height(size) * len(heading) + (pad if heading else 0)
     canvas = layout.paper(top + height, plan.width)
     for number, text in enumerate(heading):
@@ -257,35 +258,36 @@ def contrast(
     shape = base.shape if widest is None else fitted(base.shape, 4, widest)
     base = Canvas(resize_picture(base.picture, shape), base.geometry)
     full = max(render.reach("heat", ranked.cam) for ranked in (a, b))
-    heats = []
+    shown, captions, blanks = [], [], []
     for ranked in (a, b):
         placed, seen = to_picture(ranked.cam, base.geometry, base.shape)
         heat, blank = render.normalise_by_max(placed, full)
         if overlay:
-            shown = render.colour_overlay(base.picture, heat, colormap, alpha, seen)
+            shown.append(render.colour_overlay(base.picture, heat, colormap, alpha, seen))
         else:
-            shown = render.colour(heat, colormap, seen)
-        empty = ": blank" if blank else ""
-        heats.append((shown, f"Grad-CAM for {_first_name(ranked.name)}{empty}"))
+            shown.append(render.colour(heat, colormap, seen))
+        captions.append(f"Grad-CAM for {_first_name(ranked.name)}{': blank' if blank else ''}")
+        blanks.append(blank)
+    if not any(blanks):
+        captions[1] += ", on the same scale"
+    signed, blank = _signed(base, difference, overlay=overlay)
     plan = _Plan.of([[base.shape] * 4])
-    middle = layout.paper(shape[0], plan.columns[2])
-    beside = (middle.shape[1] - shape[1]) // 2
-    layout.lay(middle, _signed(base, difference, overlay=overlay), 0, beside)
-    signed = layout.with_scale(
-        middle,
+    wide = layout.paper(base.shape[0], plan.columns[2])  # so that the scale has a column's width
+    layout.lay(wide, signed, 0, (wide.shape[1] - base.shape[1]) // 2)
+    scaled = layout.with_scale(
+        wide,
         render.colour_scale(render.DIVERGING),
         [f"for {_first_name(ranked.name)}" for ranked in (b, a)],
         size=plan.size,
     )
-    (first, first_caption), (second, second_caption) = heats
     return panel(
         f"{a.name} {share(a.probability)}, rather than {b.name} {share(b.probability)}",
         [
             [
                 Cell(base.picture, "the picture"),
-                Cell(first, first_caption),
-                Cell(signed, "the difference"),
-                Cell(second, f"{second_caption}, on the same scale"),
+                Cell(shown[0], captions[0]),
+                Cell(scaled, f"the difference{': none' if blank else ''}"),
+                Cell(shown[1], captions[1]),
             ]
         ],
     )
@@ -303,21 +305,21 @@ def share(probability: float) -> str:
     return f"{probability:.3f}" if probability >= 0.001 else "<0.001"
 
 
-def _signed(base: Canvas, difference: Float32, *, overlay: bool) -> Picture:
-    """The difference in its colours, over the picture in faded grey."""
+def _signed(base: Canvas, difference: Float32, *, overlay: bool) -> tuple[Picture, bool]:
+    """The difference in its colours, over the picture in faded grey, and whether there is none."""
 
     def place(values: Float32) -> Float32:
         return to_picture(values, base.geometry, base.shape)[0]
 
     seen = to_picture(difference, base.geometry, base.shape)[1]
-    colours, _ = render.diverging(difference, place, seen=seen)
+    colours, blank = render.diverging(difference, place, seen=seen)
     if not overlay:
-        return colours
+        return colours, blank
     grey = cv2.cvtColor(base.picture, cv2.COLOR_RGB2GRAY)
     # Colours like ink on a faded print: on white they are those of the scale.
     faded = cv2.convertScaleAbs(grey, alpha=_FADED, beta=255 * (1 - _FADED))
-    print_ = cv2.cvtColor(faded, cv2.COLOR_GRAY2RGB)
-    result = np.asarray(cv2.multiply(colours, print_, scale=1 / 255), np.uint8)
+    ground = cv2.cvtColor(faded, cv2.COLOR_GRAY2RGB)
+    result = np.asarray(cv2.multiply(colours, ground, scale=1 / 255), np.uint8)
     dark = cv2.convertScaleAbs(grey, alpha=render.UNSEEN_BRIGHTNESS)
     result[~seen] = dark[~seen][:, None]
-    return result
+    return result, blank

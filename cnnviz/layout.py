@@ -365,8 +365,12 @@ def wrapped(text: str, size: int, width: int, most: int | None = None) -> list[s
     lines = _broken(text, size, width)
     if most is None or len(lines) <= most:
         return lines
-    kept = _most(len(text), lambda kept: len(_broken(_ends(text, kept), size, width)) <= most)
-    return _broken(_ends(text, max(kept, 0)), size, width)
+
+    def fits(kept: int) -> bool:
+        lines = _broken(_ends(text, kept), size, width)
+        return len(lines) <= most and all(_length(line, size) <= width for line in lines)
+
+    return _broken(_ends(text, max(0, _most(len(text), fits))), size, width)
 
 
 def _broken(text: str, size: int, width: int) -> list[str]:

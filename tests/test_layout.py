@@ -487,3 +487,38 @@ def test_letters_of_a_scale_can_be_given_a_size():
 
     assert heights[1] == pytest.approx(2 * heights[2], abs=2)
     assert heights[2] < heights[0]  # 0.028 of the square root of the area is 29 pixels
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), max_size=40), st.integers(1, 4))
+def test_text_in_so_many_lines_keeps_its_ends(words, most):
+    text = " ".join(words)
+
+    lines = layout.wrapped(text, 16, 120, most)
+
+    whole = layout.wrapped(text, 16, 120)
+    assert len(lines) <= most
+    if len(whole) <= most:
+        assert lines == whole
+        return
+    head, tail = " ".join(lines).split("…")
+    assert text.startswith(head.strip())
+    assert text.endswith(tail.strip())
+    assert len(lines) == most  # as much as fits
+    assert all(layout._length(line, 16) <= 120 for line in lines)
+
+
+def test_long_labels_of_a_scale_take_lines_of_their_own_and_do_not_meet():
+    colours = np.full((4, 3), 200, np.uint8)
+    long = ["for black-footed ferret (359)", "for loggerhead turtle (33)"]
+
+    result = layout.with_scale(plain(100, 240), colours, long, size=13)
+
+    short = layout.with_scale(plain(100, 240), colours, ["a", "b"], size=13)
+    assert result.shape[0] == short.shape[0] + layout.line_height(13)
+    labels = result[-2 * layout.line_height(13) :]
+    assert (labels[:, 117:123] == 255).all()
+    for side, text in ((labels[:, :120], long[0]), (labels[:, 120:], long[1])):
+        top, bottom, left, right = ink(side)
+        assert bottom - top > layout.line_height(13)
+        assert right - left > 0.4 * layout._length(text, 13)  # in two lines, nothing left out

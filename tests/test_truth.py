@@ -249,6 +249,15 @@ def test_absolute_paths_and_links_to_folders(folder, tmp_path):
     assert truth_of(f"{folder}/b/../a/1.jpg,4\n", sources=run("link")).indices[1] == 4
 
 
+def test_paths_as_they_are_seen_from_where_the_command_runs(folder, tmp_path):
+    """Whatever way the folder was given, and wherever the file lies."""
+    (tmp_path / "elsewhere").mkdir()
+
+    for argument in ("photos", folder):
+        truth = truth_of("photos/a/1.jpg,4\n./photos/3.jpg,1\n", "elsewhere/x.csv", run(argument))
+        assert truth.indices == (1, 4, None, None)
+
+
 def test_pictures_given_one_by_one(folder):
     pictures = run("photos/b/1.jpg", "photos/3.jpg")
 
