@@ -1,10 +1,11 @@
 """cnnviz shows where a convolutional network looked.
 
     import cnnviz
-    explainer = cnnviz.load_explainer("demo")
-    picture = cnnviz.read_picture("photo.jpg")
-    (explanation,) = explainer.explain([explainer.prepare(picture)])
-    pictures = explanation.draw(picture, cnnviz.Style()).pictures
+    (explanation,) = cnnviz.explain("photo.jpg", model="demo")
+    explanation.top()            # classes with their probabilities
+    explanation.maps["gradcam"]  # raw, at the layer's own resolution
+    explanation.pictures         # as they are written
+    explanation.save("maps")
 
 Importing this package is cheap: the names below are looked up when they are first used, and MXNet,
 OpenCV and NumPy come with them.
@@ -16,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cnnviz.api import explain as explain
     from cnnviz.attribution import choose_methods as choose_methods
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explainer import Explanation as Explanation
@@ -35,6 +37,7 @@ _PUBLIC = {
     "Network": "cnnviz.network",
     "Style": "cnnviz.explainer",
     "choose_methods": "cnnviz.attribution",
+    "explain": "cnnviz.api",
     "import_mxnet": "cnnviz.network.runtime",
     "load_explainer": "cnnviz.loader",
     "read_picture": "cnnviz.inputs",

@@ -5,14 +5,17 @@ No files here: arrays in, :class:`Explanation` values out. The pipeline puts a r
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path, PurePath
 from typing import Any, Callable, Union
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from cnnviz import figures, layout, render
 from cnnviz.attribution import (
@@ -31,6 +34,7 @@ from cnnviz.inputs import read_reduced
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.network import Architecture, Layer, Network
 from cnnviz.network.architecture import shape_text
+from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import (
     Canvas,
     InputSpec,
@@ -105,9 +109,9 @@ class Drawn:
     cells: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """What a network saw in one picture, for one target.
+    """What a network saw in one picture, for one target. A notebook shows it as a picture.
 
     Attributes:
         prepared: what the network was fed, and where that lies in the picture.
@@ -120,6 +124,9 @@ class Explanation:
         facts: by method's key what else it found out, in values that JSON can hold.
         relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
         labels: the classes' names, or none.
+        name: of the picture, as :func:`cnnviz.explain` gives it; files are called after it.
+        canvas: what it is drawn on, likewise.
+        style: how, likewise.
     """
 
     prepared: Prepared
@@ -130,7 +137,14 @@ class Explanation:
     found: tuple[Mapping[str, Float32], ...]
     facts: Mapping[str, Mapping[str, Any]]
     relus: tuple[int, int] | None
-    labels: tuple[str, ...] = field(default=(), repr=False)
+    labels: tuple[str, ...] = ()
+    name: str = "picture"
+    canvas: Canvas | None = None
+    style: Style = field(default_factory=Style)
+
+    def __repr__(self) -> str:
+        target = self.score(self.target)
+        return f"<Explanation of {self.name}: {_named(target)} {target.probability:.2f}>"
 
     @property
     def layer(self) -> Layer:
@@ -246,6 +260,62 @@ class Explanation:
                 if empty:
                     blank.append(key)
         return Drawn(pictures, tuple(blank), cells)
+
+    @cached_property
+    def drawn(self) -> Drawn:
+        """The pictures, as :func:`cnnviz.explain` was asked to draw them.
+
+        Raises:
+            UsageError: it is not from there, and does not know what to draw on.
+        """
+        if self.canvas is None:
+            raise UsageError(
+                "This explanation does not know its picture: use draw(picture, style), or "
+                "cnnviz.explain()."
+            )
+        return self.draw(self.canvas, self.style)
+
+    @property
+    def pictures(self) -> Mapping[str, Picture]:
+        """The original and the maps: uint8 (H, W, 3) or (H, W), by their keys; see :meth:`draw`."""
+        return self.drawn.pictures
+
+    @property
+    def panel(self) -> Picture:
+        """All of them in one figure, uint8 (H, W, 3)."""
+        return figures.panel("", self.cells(self.drawn), figures.WIDEST)
+
+    def save(
+        self, folder: str | os.PathLike[str], name: str | None = None, *, arrays: bool = False
+    ) -> dict[str, Path]:
+        """Write the pictures as PNG, as the command does: ``cat_gradcam.png`` and so on.
+
+        Args:
+            folder: where to; it is made.
+            name: what the files' names begin with; the picture's own by default.
+            arrays: whether to write the raw arrays beside them.
+
+        Returns:
+            The files, by key.
+
+        Raises:
+            CnnvizError: they cannot be written.
+        """
+        output = OutputFolder(folder)
+        stem = self.name if name is None else name
+        files = {
+            key: output.write_png(PurePath(f"{stem}_{key}.png"), picture)
+            for key, picture in self.pictures.items()
+        }
+        if arrays:
+            files["arrays"] = output.write_npz(PurePath(f"{stem}.npz"), self.arrays())
+        return files
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.panel).save(buffer, "PNG")
+        return buffer.getvalue()
 
     def cells(self, drawn: Drawn) -> list[list[Cell]]:
         """What a figure of it shows, in rows: see :func:`cnnviz.figures.panel`.
@@ -482,6 +552,27 @@ class Explainer:
         self.resize = resize
         self.name = name
         self.weights = weights
+
+    def using(
+        self,
+        layer: str | Sequence[str] | None = None,
+        methods: Sequence[Method] | None = None,
+    ) -> Explainer:
+        """The same network, which is not loaded again, with other layers or methods.
+
+        Raises:
+            UsageError: no such layer.
+        """
+        return Explainer(
+            self.network,
+            self.spec,
+            self.labels,
+            layer=[one.name for one in self.layers] if layer is None else layer,
+            methods=self.methods if methods is None else methods,
+            resize=self.resize,
+            name=self.name,
+            weights=self.weights,
+        )
 
     def prepare(self, picture: Picture, source: tuple[int, int] | None = None) -> Prepared:
         """What the network is fed for a uint8 (H, W, 3) RGB picture.

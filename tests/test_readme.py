@@ -78,6 +78,18 @@ def test_python_example_runs(tmp_path, monkeypatch):
     assert scope["explanation"].maps["gradcam"].shape == (13, 13)
 
 
+def test_short_python_example_runs(tmp_path, monkeypatch):
+    example = next(block for block in python_blocks() if "cnnviz.explain(" in block)
+    (tmp_path / "sample_images/scenes").mkdir(parents=True)
+    shutil.copy(ROOT / "sample_images/scenes/fish.png", tmp_path / "sample_images/scenes")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(compile(example, "README.md", "exec"), scope)
+    assert [one.name.partition("_")[0] for one in scope["found"]] == ["fish", "fish"]
+    (target,) = {one.target for one in scope["found"][:1]}
+    assert (tmp_path / f"maps/fish_{target}_gradcam.png").is_file()
+
+
 def test_method_example_is_a_method():
     """In a network that is linear without bias the gradient of a logit is the weights."""
     example = next(block for block in python_blocks() if "(Method):" in block)

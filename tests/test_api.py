@@ -1,0 +1,132 @@
+"""``cnnviz.explain``: the command's results without the command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+import cnnviz
+from cnnviz.errors import PictureError, UsageError
+from cnnviz.inputs import read_picture
+from cnnviz.models.demo import CLASSES
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    return cnnviz.load_explainer("demo")
+
+
+def test_one_picture_as_the_command_explains_it(photos, tmp_path, request):
+    (explanation,) = cnnviz.explain(photos / "2.png", "demo")
+    saved = explanation.save(tmp_path / "saved", arrays=True)
+    request.getfixturevalue("cnnviz")(
+        "explain", photos / "2.png", "--model", "demo", "-o", "out", "--arrays"
+    )
+    assert sorted(saved) == ["arrays", "gradcam", "guided_gradcam", "original", "saliency"]
+    for path in saved.values():
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+    record = json.loads((tmp_path / "out/manifest.json").read_text())["pictures"][0]
+    assert [score.logit for score in explanation.top()] == [s["logit"] for s in record["top5"]]
+    best = explanation.top()[0]
+    assert repr(explanation) == (
+        f"<Explanation of 2: {CLASSES[best.index]} ({best.index}) {best.probability:.2f}>"
+    )
+
+
+def test_paths_folders_and_arrays_in_one_list(photos, explainer):
+    pixels = read_picture(photos / "2.png")
+    found = cnnviz.explain([pixels, str(photos), photos / "sub/cat.png"], explainer)
+    assert [one.name for one in found] == ["picture0", "2", "10", "cat", "cat"]
+    np.testing.assert_allclose(found[0].maps["gradcam"], found[1].maps["gradcam"], atol=1e-6)
+    np.testing.assert_array_equal(found[0].pictures["original"], pixels)
+
+
+def test_grey_arrays_are_as_their_colours(explainer):
+    grey = np.random.RandomState(0).randint(0, 256, (40, 60), np.uint8)
+    one, other = cnnviz.explain([grey, np.dstack([grey] * 3)], explainer)
+    np.testing.assert_allclose(one.logits, other.logits, atol=1e-5)
+
+
+def test_several_targets_are_several_explanations(photos, explainer, tmp_path):
+    found = cnnviz.explain(photos / "2.png", explainer, target=["fish", 4])
+    assert [one.target for one in found] == [CLASSES.index("fish"), 4]
+    names = {path.name for one in found for path in one.save(tmp_path / "maps").values()}
+    assert "2_1_gradcam.png" in names
+    assert "2_4_gradcam.png" in names
+
+
+def test_an_explainer_is_used_again_with_other_methods_and_layers(photos, explainer):
+    (found,) = cnnviz.explain(
+        photos / "2.png",
+        explainer,
+        layer=["features.5", "features.26"],
+        method="layercam",
+    )
+    assert sorted(found.pictures) == ["layercam", "original"]
+    assert [layer.name for layer in found.layers] == ["features.5", "features.26"]
+    assert [method.name for method in explainer.methods] == [
+        "gradcam",
+        "guided-gradcam",
+        "saliency",
+    ]
+
+
+def test_a_notebook_shows_the_figure(photos, explainer):
+    (found,) = cnnviz.explain(photos / "2.png", explainer)
+    shown = cv2.imdecode(np.frombuffer(found._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(cv2.cvtColor(shown, cv2.COLOR_BGR2RGB), found.panel)
+    height, width = found.pictures["original"].shape[:2]
+    assert shown.shape[1] > 4 * width
+    assert shown.shape[0] > height
+
+
+def test_a_picture_that_fails(photos, explainer):
+    (photos / "3.png").write_bytes(b"no picture")
+    with pytest.raises(PictureError, match=r"^3: "):
+        cnnviz.explain(photos, explainer)
+    with pytest.warns(UserWarning, match=r"^3: "):
+        found = cnnviz.explain(photos, explainer, skip_failed=True)
+    assert [one.name for one in found] == ["2", "10", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        (np.zeros((4, 5, 3), np.float32), "got float32 of shape"),
+        (np.zeros((4, 5, 4), np.uint8), r"got uint8 of shape \(4, 5, 4\)"),
+        (np.zeros((0, 5, 3), np.uint8), "a picture has pixels"),
+    ],
+)
+def test_refuses_what_is_no_picture(explainer, picture, told):
+    with pytest.raises(PictureError, match=told):
+        cnnviz.explain(picture, explainer)
+
+
+def test_refuses_what_it_cannot_do(explainer, photos):
+    with pytest.raises(UsageError, match="a path or an array of pixels; got int"):
+        cnnviz.explain([3], explainer)
+    with pytest.raises(UsageError, match="weights is for load_explainer"):
+        cnnviz.explain(photos, explainer, weights="x.params")
+    with pytest.raises(UsageError, match="No class is called 'dog'"):
+        cnnviz.explain(photos, explainer, target="dog")
+    with pytest.raises(UsageError, match="There is no picture or folder none"):
+        cnnviz.explain("none.jpg", explainer)
+    with pytest.raises(UsageError, match="batch size of 0"):
+        cnnviz.explain(photos, explainer, batch_size=0)
+    (bare, *_) = explainer.explain([explainer.prepare(np.zeros((30, 30, 3), np.uint8))])
+    with pytest.raises(UsageError, match="does not know its picture"):
+        _ = bare.pictures
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, cnnviz; dir(cnnviz); assert callable(cnnviz.__getattr__);"
+        "print(sorted({'mxnet', 'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
