@@ -366,11 +366,15 @@ def wrapped(text: str, size: int, width: int, most: int | None = None) -> list[s
     if most is None or len(lines) <= most:
         return lines
 
+    def cut(kept: int) -> list[str]:
+        # A space, so that a line may end where something was left out.
+        return _broken(_ends(text, kept, f"{ELLIPSIS} "), size, width)
+
     def fits(kept: int) -> bool:
-        lines = _broken(_ends(text, kept), size, width)
+        lines = cut(kept)
         return len(lines) <= most and all(_length(line, size) <= width for line in lines)
 
-    return _broken(_ends(text, max(0, _most(len(text), fits))), size, width)
+    return cut(max(0, _most(len(text), fits)))
 
 
 def _broken(text: str, size: int, width: int) -> list[str]:
@@ -403,9 +407,9 @@ def _most(length: int, fits: Callable[[int], bool]) -> int:
     return best
 
 
-def _ends(text: str, kept: int) -> str:
+def _ends(text: str, kept: int, between: str = ELLIPSIS) -> str:
     head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
-    return f"{head.rstrip()}{ELLIPSIS}{tail.lstrip()}"
+    return f"{head.rstrip()}{between}{tail.lstrip()}"
 
 
 @functools.lru_cache(maxsize=1024)  # names and layers come again with every picture of a run
