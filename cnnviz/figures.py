@@ -281,7 +281,7 @@ def contrast(
         size=plan.size,
     )
     return panel(
-        f"{a.name} {share(a.probability)}, rather than {b.name} {share(b.probability)}",
+        f"{answer(a.name, a.probability)}, rather than {answer(b.name, b.probability)}",
         [
             [
                 Cell(base.picture, "the picture"),
@@ -296,6 +296,11 @@ def contrast(
 def _first_name(name: str) -> str:
     """``loggerhead (33)`` of ``loggerhead, loggerhead turtle, Caretta caretta (33)``."""
     return re.sub(r",.*(?= \(\d+\)$)", "", name)
+
+
+def answer(name: str, probability: float) -> str:
+    """``volcano (980) 0.22``, or ``class 980: 0.22`` where classes have no names."""
+    return f"{name}{'' if name.endswith(')') else ':'} {share(probability)}"
 
 
 def share(probability: float) -> str:

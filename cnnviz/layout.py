@@ -40,6 +40,7 @@ _PAPER = 255
 _INK = 32
 _OUTLINE = 128
 _USUAL_ASPECT = 4 / 3  # width to height: what most pictures, screens and pages come near to
+_TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _SCALE_LINES = 3  # a label of a scale has no more
 _MISSING = "\U0010fffe"  # no character, and none ever: shown as what a font lacks
 # Signs that shapes and names are written with, in signs that every font has.
@@ -416,8 +417,10 @@ def _ends(text: str, kept: int, between: str = ELLIPSIS) -> str:
 def _setting(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
     """What is written for a text, and in which font."""
     usual = _own_font(size)
-    # Neither line breaks nor halves of characters, which file names can hold.
+    # Neither line breaks nor halves of characters, which file names can hold, nor signs that turn
+    # the order of the letters after them.
     text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    text = "".join(c for c in text if c not in _TURNING)
     plain = text.translate(_SIGNS)
     if _has(usual, plain):
         return plain, usual

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cnnviz import figures, layout, render
 from cnnviz.errors import PictureError, UsageError
-from cnnviz.figures import Cell, Ranked, contrast, fitted, panel, share
+from cnnviz.figures import Cell, Ranked, answer, contrast, fitted, panel, share
 from cnnviz.preprocessing import Canvas, Geometry
 
 FERRET = "black-footed ferret, ferret, Mustela nigripes (359) 0.87"
@@ -535,6 +535,8 @@ def test_an_unknown_colour_map_is_refused():
 )
 def test_probabilities_in_titles(probability, text):
     assert share(probability) == text
+    assert answer("volcano (980)", probability) == f"volcano (980) {text}"
+    assert answer("class 3", probability) == f"class 3: {text}"
 
 
 @pytest.mark.parametrize(

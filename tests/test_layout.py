@@ -522,3 +522,12 @@ def test_long_labels_of_a_scale_take_lines_of_their_own_and_do_not_meet():
         top, bottom, left, right = ink(side)
         assert bottom - top > layout.line_height(13)
         assert right - left > 0.4 * layout._length(text, 13)  # in two lines, nothing left out
+
+
+def test_no_sign_turns_the_order_of_what_follows():
+    """A name may hold one; the index after it must not be read backwards."""
+    picture = plain(100, 300)
+
+    turned = layout.strip([picture], ["sail\u202eboat\u2066 (12) \u200f0.5"])
+
+    assert (turned == layout.strip([picture], ["sailboat (12) 0.5"])).all()
