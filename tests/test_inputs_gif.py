@@ -120,7 +120,7 @@ def test_comments_before_the_frame_are_passed_over():
     ("data", "message"),
     [
         # A canvas of 3,000 million pixels, and codes of 13 bits.
-        (by_hand((60000, 50000), (0, 0, 2, 1)), "cannot be decoded"),
+        (by_hand((60000, 50000), (0, 0, 2, 1)), "60000 pixels wide and 50000 high, 3,000 million"),
         (by_hand((2, 1), (0, 0, 2, 1), codes=b"\x0c\x01\x00\x00"), "cannot be decoded"),
         (by_hand((2, 1), (0, 0, 2, 1), before=b"\x3b"), "holds no picture"),
         (by_hand((2, 1), (0, 0, 2, 1), before=b"\x99"), "holds no picture"),
