@@ -21,6 +21,7 @@ from cnnviz.errors import CnnvizError, ExitCode
 
 COMMANDS = (
     "explain",
+    "report",
     "methods",
     "layers",
     "summary",

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.errors import PictureError
+from cnnviz.inputs import read_picture
+from cnnviz.network.runtime import available_cores
+from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import resize_picture
 
 FOLDER = "thumbnails"
@@ -46,3 +54,49 @@ def thumbnail(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if scale >= 1:
         return picture
     return resize_picture(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def make_missing(
+    folder: Path,
+    files: Iterable[PurePosixPath],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Make the thumbnails that are not there, or older than their picture.
+
+    Args:
+        folder: the run's output folder.
+        files: PNGs, relative to it.
+        progress: called with the number of thumbnails made and of those to be made.
+
+    Returns:
+        For each thumbnail that could not be made a sentence that says why.
+    """
+    missing = [file for file in files if _is_missing(folder, file)]
+    problems = []
+    with ThreadPoolExecutor(available_cores()) as threads:
+        for done, problem in enumerate(threads.map(partial(_make, folder), missing), 1):
+            if problem is not None:
+                problems.append(problem)
+            if progress is not None:
+                progress(done, len(missing))
+    return problems
+
+
+def _is_missing(folder: Path, file: PurePosixPath) -> bool:
+    try:
+        made = os.stat(folder / thumbnail_path(file)).st_mtime_ns
+        return made < os.stat(folder / file).st_mtime_ns
+    except OSError:
+        return True
+
+
+def _make(folder: Path, file: PurePosixPath) -> str | None:
+    try:
+        small = thumbnail(read_picture(folder / file))
+    except PictureError as error:  # says not which
+        return f"{folder / file}: {error}"
+    try:
+        OutputFolder(folder).write_jpeg(thumbnail_path(file), small, QUALITY)
+    except PictureError as error:
+        return str(error)
+    return None

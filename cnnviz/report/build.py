@@ -1,0 +1,137 @@
+"""Writing the page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from cnnviz.errors import PictureError, UsageError
+from cnnviz.outputs import OutputFolder
+from cnnviz.report.page import (
+    Names,
+    attention_of,
+    confusion_of,
+    drawn_files,
+    meanings,
+    page_data,
+    pair_views,
+)
+from cnnviz.report.reading import MANIFEST, read_manifest
+from cnnviz.report.thumbnails import make_missing
+
+PAGE = PurePosixPath("index.html")
+
+_HERE = Path(__file__).parent
+#: Pairs that are shown before one asks for more.
+_PAIRS_FIRST = 8
+
+
+def build_report(
+    folder: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Path:
+    """Write ``index.html`` for the run that wrote to a folder, and the thumbnails that it lacks.
+
+    The page holds all that it needs but the pictures, which lie beside it, and needs no network.
+
+    Args:
+        folder: the run's output folder, with its ``manifest.json``.
+        progress: called with the number of thumbnails made and of those to be made.
+        notify: called with each sentence about a thumbnail that could not be made; the page shows
+            the picture itself in its place.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UsageError: there is no manifest, it is damaged, or another version's.
+        PictureError: there is an ``index.html`` that cnnviz did not write.
+        CnnvizError: the file system refused (disk full, no permission).
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    page = render_page(manifest)
+    for problem in make_missing(folder, drawn_files(manifest["pictures"]), progress):
+        if notify is not None:
+            notify(problem)
+    return OutputFolder(folder).write_html(PAGE, page)
+
+
+def render_page(manifest: Mapping[str, Any]) -> str:
+    """The page of a manifest.
+
+    Raises:
+        UsageError: a map in it is damaged.
+    """
+    try:
+        pairs = attention_of(manifest)
+    except PictureError as error:
+        raise UsageError(f"The {MANIFEST} is damaged: {error} Run `cnnviz explain` again.") from (
+            error
+        )
+    names = Names(manifest)
+    style, program = (
+        (_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["duration"] = duration
+    environment.filters["percent"] = lambda part: f"{part:.1%}"
+    views = pair_views(manifest, pairs, names)
+    return environment.get_template("template.html.j2").render(
+        run=manifest["run"],
+        summary=manifest["summary"],
+        pictures=len(manifest["pictures"]),
+        confusion=confusion_of(manifest),
+        names=names,
+        meanings=meanings(manifest),
+        pairs=views,
+        pairs_first=max(_PAIRS_FIRST, sum(bool(view.sentence) for view in views)),
+        data=script_safe(page_data(manifest, pairs, names)),
+        style=Markup(style),
+        program=Markup(program),
+        policy=(
+            "default-src 'none'; img-src 'self' file: data:; base-uri 'none'; form-action 'none'; "
+            f"style-src '{_hash(style)}'; script-src '{_hash(program)}'"
+        ),
+    )
+
+
+def script_safe(data: Any) -> Markup:
+    """JSON that can stand in a script element: nothing in it ends the element or begins another."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))  # ASCII
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: ``0.3 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = math.floor(seconds + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _hash(text: str) -> str:
+    """What a content security policy knows an inline element by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()

@@ -1,0 +1,644 @@
+"use strict";
+(() => {
+  // Names of files and classes are somebody else's text: it gets into the page by textContent only.
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const pictures = data.pictures;
+  const byId = (id) => document.getElementById(id);
+
+  function h(tag, properties, ...children) {
+    const element = document.createElement(tag);
+    for (const [key, value] of Object.entries(properties || {})) {
+      if (value === null || value === undefined || value === false) continue;
+      if (key === "class") element.className = value;
+      else element.setAttribute(key, value === true ? "" : value);
+    }
+    for (const child of children.flat()) {
+      if (child !== null && child !== undefined) element.append(child);
+    }
+    return element;
+  }
+
+  // --- words ----------------------------------------------------------------------------------
+
+  const nameOf = (score) => score.name ?? data.classes[score.index] ?? `class ${score.index}`;
+  const withIndex = (score) =>
+    score.name === null ? nameOf(score) : `${nameOf(score)} (${score.index})`;
+  const percent = (part) => {
+    if (part > 0.9995 && part < 1) return "> 99.9%";
+    return `${(100 * part).toFixed(1)}%`;
+  };
+  const number = (value) => {
+    if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
+    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+  };
+  const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  const titles = Object.fromEntries(data.maps.map((map) => [map.key, map.title]));
+
+  // --- pictures -------------------------------------------------------------------------------
+
+  const KINDS = [
+    ["right", "✓ right"],
+    ["wrong", "✗ wrong"],
+    ["unknown", "? true class not known"],
+    ["blank", "○ blank map"],
+    ["failed", "! failed"],
+  ];
+  const truthKnown = pictures.some((picture) => picture.truth);
+  for (const [place, picture] of pictures.entries()) {
+    picture.place = place;
+    picture.kinds = new Set();
+    if (picture.status !== "ok") {
+      picture.kinds.add("failed");
+      continue;
+    }
+    picture.answer = picture.top5[0];
+    // The explanation of what the network answered, if that was asked for; else the first.
+    picture.main =
+      picture.explanations.find((one) => one.target.index === picture.answer.index) ??
+      picture.explanations[0];
+    if (picture.truth) picture.kinds.add(picture.answer.index === picture.truth.index ? "right" : "wrong");
+    else if (truthKnown) picture.kinds.add("unknown");
+    if (picture.explanations.some((one) => one.blank.length)) picture.kinds.add("blank");
+  }
+
+  const SORTS = {
+    run: { title: "order of the run", value: (picture) => picture.place, first: "up" },
+    confidence: { title: "confidence of the answer", value: (picture) => picture.answer?.probability },
+    margin: { title: "margin to the second answer", value: (picture) => picture.margin },
+    loss: { title: "loss of the true class", value: (picture) => picture.loss },
+  };
+  if (!pictures.some((picture) => typeof picture.loss === "number")) delete SORTS.loss;
+  if (!pictures.some((picture) => typeof picture.margin === "number")) delete SORTS.margin;
+
+  const thumbnailOf = (url) => `thumbnails/${url.replace(/\.png$/, ".jpg")}`;
+
+  /** A small picture; the whole one if there is no thumbnail; words if neither is there. */
+  function image(url, alt, more) {
+    const element = h("img", { src: thumbnailOf(url), alt, loading: "lazy", decoding: "async", ...more });
+    element.addEventListener("error", function whole() {
+      element.removeEventListener("error", whole);
+      element.addEventListener("error", () => element.replaceWith(
+        h("span", { class: "note" }, "The picture is not there."),
+      ), { once: true });
+      element.src = url;
+    });
+    return element;
+  }
+
+  function badges(picture) {
+    return KINDS.filter(([kind]) => picture.kinds.has(kind)).map(([kind, title]) =>
+      h("span", { class: `badge ${kind}` }, title),
+    );
+  }
+
+  /** A line of a card: a name that may be cut, and what follows it, which is not. */
+  const line = (kind, name, rest) =>
+    h("span", { class: `line ${kind}`, title: name }, h("span", {}, name), h("span", {}, ` ${rest}`));
+
+  const cards = new Array(pictures.length);
+
+  function cardOf(picture) {
+    if (cards[picture.place]) return cards[picture.place];
+    const frame = h("span", { class: "frame" });
+    const button = h("button", { type: "button", "data-place": picture.place }, frame);
+    button.append(h("span", { class: "line path", title: picture.path }, picture.relative ?? picture.path));
+    if (picture.status === "ok") {
+      button.append(
+        line("answer", nameOf(picture.answer), percent(picture.answer.probability)),
+      );
+      if (picture.truth && !picture.kinds.has("right")) {
+        button.append(line("truth", `truly ${nameOf(picture.truth)}`, percent(picture.truth.probability)));
+      }
+      if (picture.main.target.index !== picture.answer.index) {
+        button.append(h("span", { class: "line quiet" }, `explained: ${nameOf(picture.main.target)}`));
+      }
+    } else {
+      frame.append(h("span", { class: "note" }, picture.error));
+    }
+    button.append(h("span", { class: "badges" }, badges(picture)));
+    const card = h("li", { class: "card" }, button);
+    cards[picture.place] = card;
+    draw(picture);
+    return card;
+  }
+
+  /** Put the chosen map into a card that is there. */
+  function draw(picture) {
+    const card = cards[picture.place];
+    if (!card || picture.status !== "ok" || card.dataset.map === state.map) return;
+    card.dataset.map = state.map;
+    const { original } = picture.main.files;
+    const url = picture.main.files[state.map];
+    const title = titles[state.map] ?? "";
+    card.querySelector(".frame").replaceChildren(
+      ...(original ? [image(original, "")] : []),
+      ...(url
+        ? [image(url, picture.main.blank.includes(state.map) ? `${title}, blank` : title, { class: original ? "over" : "" })]
+        : [h("span", { class: "note" }, original ? "" : "The run wrote no picture of this kind.")]),
+    );
+  }
+
+  // --- state, which the address holds ---------------------------------------------------------
+
+  const INITIAL = {
+    predicted: "", truth: "", show: "", q: "", sort: "run", down: "",
+    map: data.maps[0]?.key ?? "", mix: "100", open: "",
+  };
+  const state = { ...INITIAL };
+
+  function readAddress() {
+    let found;
+    try {
+      found = new URLSearchParams(location.hash.slice(1));
+    } catch {
+      found = new URLSearchParams();
+    }
+    Object.assign(state, INITIAL);
+    for (const key of Object.keys(INITIAL)) {
+      if (found.has(key)) state[key] = found.get(key);
+    }
+    const options = (id) => [...byId(id).options].map((option) => option.value);
+    for (const key of ["predicted", "truth", "sort", "map"]) {
+      if (!options(key).includes(state[key])) state[key] = INITIAL[key];
+    }
+    if (!/^\d{1,3}$/.test(state.mix) || Number(state.mix) > 100) state.mix = INITIAL.mix;
+    if (!/^\d+$/.test(state.open) || !pictures[state.open]) state.open = "";
+    const kinds = new Set(state.show.split(","));
+    state.show = KINDS.map(([kind]) => kind).filter((kind) => kinds.has(kind)).join(",");
+  }
+
+  function writeAddress() {
+    const kept = Object.entries(state).filter(([key, value]) => value !== INITIAL[key]);
+    const hash = new URLSearchParams(kept).toString();
+    history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+  }
+
+  // --- filter and sort ------------------------------------------------------------------------
+
+  let order = [];
+
+  function fits(picture) {
+    if (state.predicted && String(picture.answer?.index) !== state.predicted) return false;
+    if (state.truth) {
+      const truth = picture.truth ? String(picture.truth.index) : "none";
+      if (truth !== state.truth || picture.status !== "ok") return false;
+    }
+    return !state.q || picture.path.toLowerCase().includes(state.q.toLowerCase());
+  }
+
+  function sorted(found) {
+    const { value, first } = SORTS[state.sort];
+    const down = (first === "up") === (state.down === "1");
+    const known = (picture) => typeof value(picture) === "number";
+    const sign = down ? -1 : 1;
+    return [
+      ...found.filter(known).sort((a, b) => sign * (value(a) - value(b)) || a.place - b.place),
+      ...found.filter((picture) => !known(picture)),
+    ];
+  }
+
+  const AT_ONCE = 60;
+  const A_SLICE = 250;
+  let filling = 0;
+
+  /** Fill the gallery: what is seen first at once, the rest when the browser has had its turn. */
+  function fill() {
+    const gallery = byId("gallery");
+    clearTimeout(filling);
+    gallery.replaceChildren(...order.slice(0, AT_ONCE).map(cardOf));
+    let done = AT_ONCE;
+    const more = () => {
+      gallery.append(...order.slice(done, done + A_SLICE).map(cardOf));
+      done += A_SLICE;
+      if (done < order.length) filling = setTimeout(more);
+    };
+    if (done < order.length) filling = setTimeout(more);
+  }
+
+  function update() {
+    const inside = pictures.filter(fits);
+    const kinds = state.show ? state.show.split(",") : [];
+    for (const button of byId("chips").children) {
+      const kind = button.dataset.kind;
+      const count = inside.filter((picture) => picture.kinds.has(kind)).length;
+      button.setAttribute("aria-pressed", kinds.includes(kind));
+      button.textContent = `${KINDS.find(([one]) => one === kind)[1]} ${count}`;
+    }
+    const found = kinds.length
+      ? inside.filter((picture) => kinds.some((kind) => picture.kinds.has(kind)))
+      : inside;
+    order = sorted(found);
+    fill();
+    byId("count").textContent = order.length === pictures.length
+      ? `All ${plural(pictures.length, "picture")}`
+      : `${order.length} of ${plural(pictures.length, "picture")}`;
+    byId("clear").hidden = !(state.predicted || state.truth || state.show || state.q);
+    byId("nothing").hidden = order.length > 0;
+    for (const key of ["predicted", "truth", "sort", "map"]) byId(key).value = state[key];
+    if (byId("query").value !== state.q) byId("query").value = state.q;
+    const up = (SORTS[state.sort].first === "up") !== (state.down === "1");
+    byId("direction").textContent = state.sort === "run"
+      ? (up ? "first to last" : "last to first")
+      : (up ? "lowest first" : "highest first");
+    for (const button of document.querySelectorAll("button[data-truth]")) {
+      button.setAttribute(
+        "aria-pressed",
+        button.dataset.truth === state.truth && button.dataset.predicted === state.predicted,
+      );
+    }
+    mixed();
+    writeAddress();
+  }
+
+  function mixed() {
+    const part = Number(state.mix) / 100;
+    for (const place of [byId("gallery"), byId("large")]) {
+      place.style.setProperty("--mix", part);
+      place.style.setProperty("--flip", part >= 0.5 ? 0 : 1);
+    }
+    for (const slider of document.querySelectorAll("input[type=range]")) slider.value = state.mix;
+  }
+
+  function set(changes) {
+    const map = state.map;
+    Object.assign(state, changes);
+    if (state.map !== map) pictures.forEach(draw);
+    update();
+  }
+
+  /** Show the pictures of a pair, and nothing else that was filtered before. */
+  function showPair(button) {
+    const same = button.getAttribute("aria-pressed") === "true";
+    set(same
+      ? { truth: "", predicted: "" }
+      : { truth: truthKnown ? button.dataset.truth : "", predicted: button.dataset.predicted, show: "", q: "" });
+    if (same) return;
+    byId("pictures").scrollIntoView({ behavior: "smooth", block: "start" });
+    byId("pictures").focus({ preventScroll: true });
+  }
+
+  function fillTools() {
+    const counted = (of) => {
+      const counts = new Map();
+      for (const picture of pictures) {
+        const key = of(picture);
+        if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + 1);
+      }
+      return counts;
+    };
+    const choices = (id, counts, all) => {
+      const name = (key) => (key === "none" ? "not known" : data.classes[key]);
+      const keys = [...counts.keys()].sort((a, b) => (a === "none") - (b === "none") || name(a).localeCompare(name(b)));
+      byId(id).append(
+        h("option", { value: "" }, all),
+        ...keys.map((key) => h("option", { value: key }, `${name(key)} (${counts.get(key)})`)),
+      );
+    };
+    choices("predicted", counted((picture) => picture.answer && String(picture.answer.index)), "all answers");
+    choices("truth", counted((picture) =>
+      picture.status === "ok" ? (picture.truth ? String(picture.truth.index) : "none") : undefined), "all true classes");
+    byId("truth-label").hidden = !truthKnown;
+    byId("sort").append(...Object.entries(SORTS).map(([key, { title }]) => h("option", { value: key }, title)));
+    byId("map").append(...data.maps.map(({ key, title }) => h("option", { value: key }, title)));
+    byId("map-label").hidden = data.maps.length < 2;
+    byId("chips").append(
+      ...KINDS.filter(([kind]) => pictures.some((picture) => picture.kinds.has(kind))).map(([kind]) =>
+        h("button", { type: "button", "data-kind": kind })),
+    );
+  }
+
+  // --- mean maps, the scale and the matrix ----------------------------------------------------
+
+  const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const scale = bytes(data.scale);
+
+  function paint(canvas, values, width, height) {
+    canvas.width = width;
+    canvas.height = height;
+    const context = canvas.getContext("2d");
+    const pixels = context.createImageData(width, height);
+    for (let i = 0; i < values.length; i += 1) {
+      pixels.data.set(scale.subarray(3 * values[i], 3 * values[i] + 3), 4 * i);
+      pixels.data[4 * i + 3] = 255;
+    }
+    context.putImageData(pixels, 0, 0);
+  }
+
+  /** Bilinear between the centres of the cells, in numbers and not in colours. */
+  function enlarge(values, [height, width], side) {
+    const result = new Uint8Array(side * side);
+    const along = (length) => Array.from({ length: side }, (_, i) => {
+      const at = Math.min(length - 1, Math.max(0, ((i + 0.5) / side) * length - 0.5));
+      const low = Math.floor(at);
+      return [low, Math.min(length - 1, low + 1), at - low];
+    });
+    const columns = along(width);
+    for (const [y, [top, bottom, down]] of along(height).entries()) {
+      for (const [x, [left, right, across]] of columns.entries()) {
+        const row = (r) => values[r * width + left] * (1 - across) + values[r * width + right] * across;
+        result[y * side + x] = Math.round(row(top) * (1 - down) + row(bottom) * down);
+      }
+    }
+    return result;
+  }
+
+  function paintPair(canvas) {
+    if (canvas.width === 120) return;
+    const { shape, map } = data.pairs[canvas.dataset.pair];
+    paint(canvas, enlarge(bytes(map), shape, 120), 120, 120);
+  }
+
+  function prepareMatrix() {
+    const matrix = byId("matrix");
+    if (!matrix) return;
+    const cells = [...matrix.querySelectorAll("button")];
+    for (const cell of cells) cell.style.setProperty("--strength", 0.1 + 0.45 * Number(cell.dataset.share));
+    if (cells.length) cells[0].tabIndex = 0;
+    const at = (cell) => [cell.closest("tr").rowIndex, cell.closest("td").cellIndex];
+    matrix.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      const here = event.target.closest("button");
+      if (!step || !here || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      const [row, column] = at(here);
+      // The nearest cell that way; beside the straight line only if there is none on it.
+      const ranked = cells
+        .map((cell) => {
+          const [r, c] = at(cell);
+          const ahead = (r - row) * step[0] + (c - column) * step[1];
+          const aside = Math.abs((r - row) * step[1]) + Math.abs((c - column) * step[0]);
+          return { cell, ahead, cost: ahead + 1000 * aside };
+        })
+        .filter(({ ahead }) => ahead > 0)
+        .sort((a, b) => a.cost - b.cost);
+      if (!ranked.length) return;
+      here.tabIndex = -1;
+      ranked[0].cell.tabIndex = 0;
+      ranked[0].cell.focus();
+    });
+  }
+
+  // --- one picture, large ---------------------------------------------------------------------
+
+  const dialog = byId("large");
+  let shown = null;
+
+  function figure(url, caption, { under = null, alt = "", box = null } = {}) {
+    const stack = h("span", { class: "stack" });
+    const top = h("img", { src: url, alt });
+    const gone = (element) => element.addEventListener("error", () =>
+      element.replaceWith(h("span", { class: "note" }, "The picture is not there.")));
+    gone(top);
+    const widen = (element) => element.naturalWidth < 280 && element.classList.add("small");
+    if (under && under !== url) {
+      const below = h("img", { src: under, alt: "" });
+      const settle = () => {
+        if (!below.naturalWidth || !top.naturalWidth) return;
+        const ratio = (one) => one.naturalHeight / one.naturalWidth;
+        if (Math.abs(ratio(below) / ratio(top) - 1) > 0.02) {
+          below.remove(); // a drawing with a legend, or several side by side, covers something else
+          top.classList.remove("over");
+        }
+        for (const one of [below, top]) widen(one);
+      };
+      for (const one of [below, top]) one.addEventListener("load", settle);
+      below.addEventListener("error", () => { below.remove(); top.classList.remove("over"); });
+      top.className = "over";
+      stack.append(below, top);
+    } else {
+      top.addEventListener("load", () => widen(top));
+      stack.append(top);
+    }
+    if (box) stack.append(box);
+    return h("figure", {}, h("a", { href: url, target: "_blank", rel: "noopener", title: "Open the file" }, stack),
+      h("figcaption", {}, caption));
+  }
+
+  function boxOf(picture, explanation) {
+    if (!explanation.attention || !picture.size) return null;
+    const [height, width] = picture.size;
+    const [x0, y0, x1, y1] = explanation.attention.box;
+    const element = h("span", { class: "box", title: "Around the highest peak of the map, down to half of it" });
+    Object.assign(element.style, {
+      left: `${(100 * x0) / width}%`, top: `${(100 * y0) / height}%`,
+      width: `${(100 * (x1 - x0)) / width}%`, height: `${(100 * (y1 - y0)) / height}%`,
+    });
+    return element;
+  }
+
+  function rows(entries) {
+    const table = h("table", {});
+    for (const [key, value] of entries) {
+      if (value !== null && value !== undefined) table.append(h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, value)));
+    }
+    return table;
+  }
+
+  function figures(picture) {
+    const parts = [];
+    for (const [place, one] of picture.explanations.entries()) {
+      const role = one.target.index === picture.answer.index
+        ? "the answer"
+        : picture.truth && one.target.index === picture.truth.index ? "the true class" : "";
+      parts.push(h("h3", {}, `Explained: ${withIndex(one.target)}, ${percent(one.target.probability)}${role ? `, ${role}` : ""}`));
+      const list = h("div", { class: "figures" });
+      const { original } = one.files;
+      if (original && place === 0) {
+        list.append(figure(original, one.attention ? "Original; the frame is around the map's peak" : "Original",
+          { alt: "Original", box: boxOf(picture, one) }));
+      }
+      for (const [key, url] of Object.entries(one.files)) {
+        if (key === "original" || !url.endsWith(".png")) continue;
+        const title = titles[key] ?? key;
+        const blank = one.blank.includes(key);
+        list.append(figure(url, blank ? `${title}: blank, nothing to show` : title, { under: original, alt: title }));
+      }
+      parts.push(list);
+    }
+    for (const one of picture.contrasts ?? []) {
+      parts.push(h("h3", {}, `Why ${withIndex(one.a)} rather than ${withIndex(one.b)}`),
+        h("div", { class: "figures wide" }, figure(one.file, "Red speaks for the first, blue for the second", { alt: "Contrast" })));
+    }
+    if (picture.panel) {
+      parts.push(h("h3", {}, "Panel"), h("div", { class: "figures wide" }, figure(picture.panel, "", { alt: "Panel" })));
+    }
+    return parts;
+  }
+
+  function numbers(picture) {
+    const parts = [];
+    if (picture.status === "ok") {
+      const bars = picture.top5.map((score) => {
+        const fill = h("i");
+        fill.style.width = `${100 * score.probability}%`;
+        const truth = picture.truth && score.index === picture.truth.index ? " ← true class" : "";
+        return h("li", {}, h("span", { class: "label" }, h("span", {}, withIndex(score) + truth),
+          h("span", {}, percent(score.probability))), h("span", { class: "meter", "aria-hidden": "true" }, fill));
+      });
+      parts.push(h("section", {}, h("h3", {}, "Answers"), h("ol", { class: "top5" }, bars), rows([
+        ["true class", picture.truth && `${withIndex(picture.truth)}, ${percent(picture.truth.probability)}`],
+        ["loss", typeof picture.loss === "number" ? number(picture.loss) : null],
+        ["margin", typeof picture.margin === "number" ? number(picture.margin) : null],
+      ])));
+      for (const one of picture.explanations) {
+        const entries = [["logit", number(one.target.logit)]];
+        for (const [key, range] of Object.entries(one.ranges)) {
+          entries.push([titles[key] ?? key, `${range.map(number).join(" to ")}${one.blank.includes(key) ? ", blank" : ""}`]);
+        }
+        if (one.attention) {
+          const { border, corners, box } = one.attention;
+          entries.push(["at the border", `${percent(border)} of the map; its area 36%`]);
+          entries.push(["in corners", `${corners.map(percent).join(", ")}; each area 4%`]);
+          entries.push(["peak's box", `x ${box[0]} to ${box[2]}, y ${box[1]} to ${box[3]}`]);
+        }
+        for (const [key, facts] of Object.entries(one.facts)) {
+          for (const [fact, value] of Object.entries(facts)) {
+            entries.push([`${titles[key] ?? key}: ${fact.replaceAll("_", " ")}`, number(value)]);
+          }
+        }
+        parts.push(h("section", {}, h("h3", {}, `Numbers for ${nameOf(one.target)}`), rows(entries)));
+      }
+    }
+    parts.push(h("section", {}, h("h3", {}, "File"), rows([
+      ["path", picture.path],
+      ["size", picture.size && `${picture.size[1]} × ${picture.size[0]} pixels`],
+      ["SHA-256", picture.sha256 && h("code", {}, picture.sha256)],
+      ["time", typeof picture.seconds === "number" ? `${number(picture.seconds)} s` : null],
+    ])));
+    return parts;
+  }
+
+  function show(picture) {
+    shown = picture;
+    const place = order.indexOf(picture);
+    byId("large-title").replaceChildren(picture.relative ?? picture.path, " ", ...badges(picture));
+    byId("large-place").textContent = place < 0 ? "" : `${place + 1} of ${order.length}`;
+    byId("previous").disabled = place <= 0;
+    byId("next").disabled = place < 0 || place >= order.length - 1;
+    const body = byId("large-body");
+    const inside = body.contains(document.activeElement);
+    if (picture.status === "ok") {
+      const slider = h("input", { type: "range", min: 0, max: 100, step: 5, "aria-label": "How much of the maps lies over the original, in percent" });
+      slider.addEventListener("input", () => { state.mix = slider.value; mixed(); writeAddress(); });
+      body.replaceChildren(
+        h("div", { class: "shown" }, h("div", { class: "mixing" }, "original", slider, "maps"), ...figures(picture)),
+        h("aside", {}, ...numbers(picture)),
+      );
+    } else {
+      body.replaceChildren(
+        h("p", { class: "failure" }, h("strong", {}, "It failed: "), picture.error),
+        h("aside", {}, ...numbers(picture)),
+      );
+    }
+    body.scrollTop = 0;
+    mixed();
+    if (!dialog.open) {
+      dialog.showModal();
+      byId("large-title").focus();
+    } else if (inside || document.activeElement === document.body || document.activeElement?.disabled) {
+      byId("large-title").focus();
+    }
+    state.open = String(picture.place);
+    writeAddress();
+  }
+
+  function step(by) {
+    const next = order[order.indexOf(shown) + by];
+    if (shown && next) show(next);
+  }
+
+  dialog.addEventListener("close", () => {
+    const last = shown;
+    shown = null;
+    state.open = "";
+    writeAddress();
+    byId("large-body").replaceChildren();
+    const card = last && cards[last.place];
+    if (card?.isConnected) {
+      card.scrollIntoView({ block: "nearest" });
+      card.querySelector("button").focus();
+    } else byId("gallery").focus();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
+    if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "ArrowRight") step(1);
+    else return;
+    event.preventDefault();
+  });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close(); // the ground around it
+  });
+  byId("previous").addEventListener("click", () => step(-1));
+  byId("next").addEventListener("click", () => step(1));
+  byId("close").addEventListener("click", () => dialog.close());
+
+  // --- events ---------------------------------------------------------------------------------
+
+  byId("gallery").addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-place]");
+    if (button) show(pictures[button.dataset.place]);
+  });
+  byId("gallery").addEventListener("keydown", (event) => {
+    const card = event.target.closest(".card");
+    const side = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[event.key];
+    if (!card || !side || event.ctrlKey || event.metaKey || event.altKey || !card[side]) return;
+    event.preventDefault();
+    card[side].querySelector("button").focus();
+  });
+  document.addEventListener("click", (event) => {
+    const pair = event.target.closest("button[data-truth]");
+    if (pair) showPair(pair);
+    const more = event.target.closest("button.show-more");
+    if (more) {
+      const items = byId(more.dataset.of).querySelectorAll(".more");
+      for (const item of items) item.hidden = false;
+      for (const canvas of byId(more.dataset.of).querySelectorAll("canvas")) paintPair(canvas);
+      more.remove();
+      items[0].querySelector("button").focus();
+    }
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address holds the state
+    byId("pictures").scrollIntoView();
+    byId("gallery").focus({ preventScroll: true });
+  });
+  byId("tools").addEventListener("submit", (event) => event.preventDefault());
+  byId("chips").addEventListener("click", (event) => {
+    const kind = event.target.closest("button")?.dataset.kind;
+    if (!kind) return;
+    const kinds = new Set(state.show ? state.show.split(",") : []);
+    if (!kinds.delete(kind)) kinds.add(kind);
+    set({ show: [...kinds].join(",") });
+  });
+  for (const key of ["predicted", "truth", "map"]) {
+    byId(key).addEventListener("change", () => set({ [key]: byId(key).value }));
+  }
+  byId("sort").addEventListener("change", () => set({ sort: byId("sort").value, down: "" }));
+  byId("direction").addEventListener("click", () => set({ down: state.down ? "" : "1" }));
+  byId("query").addEventListener("input", () => set({ q: byId("query").value }));
+  byId("mix").addEventListener("input", () => { state.mix = byId("mix").value; mixed(); writeAddress(); });
+  byId("clear").addEventListener("click", () => {
+    set({ predicted: "", truth: "", show: "", q: "" });
+    byId("query").focus();
+  });
+  window.addEventListener("hashchange", () => {
+    readAddress();
+    pictures.forEach(draw);
+    update();
+    openAsked();
+  });
+
+  function openAsked() {
+    if (state.open !== "") show(pictures[state.open]);
+    else if (dialog.open) dialog.close();
+  }
+
+  fillTools();
+  readAddress();
+  update();
+  openAsked();
+  prepareMatrix();
+  for (const canvas of document.querySelectorAll("canvas.scale")) paint(canvas, Uint8Array.from({ length: 256 }, (_, i) => i), 256, 1);
+  for (const canvas of document.querySelectorAll("#pairs li:not([hidden]) canvas")) paintPair(canvas);
+})();

@@ -1,0 +1,293 @@
+"""What the page shows, made of a manifest: numbers and words that it does not make itself."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from cnnviz import render
+from cnnviz.attribution import METHODS
+from cnnviz.evaluation.attention import BORDER_AREA, CORNER_AREA
+from cnnviz.report.pairs import Confusion, PairAttention, attention, confusion, pair_of
+
+Record = Mapping[str, Any]
+
+CORNERS = ("top left", "top right", "bottom left", "bottom right")
+
+#: What a map of each kind of drawing means, in a line.
+_MEANINGS = {
+    "heat": "Where the network found evidence for the class: the scale's end most, its beginning "
+    "none. Coarse: it says hereabouts, not exactly this edge.",
+    "signed": "Which details it reacted to: grey is nothing, colours are the sign and the channel "
+    "of the gradient.",
+    "magnitude": "How strongly each pixel counts: white is strong, black is nothing.",
+    "diverging": "What speaks for the class in red, what speaks against it in blue; white is "
+    "nothing.",
+    "probability": "How probable the class stays when this place is covered.",
+    "classes": "Which class is highest when this place is covered.",
+}
+_SPECIAL = {
+    "occlusion": "How much of the class's probability goes when this place is covered: the "
+    "scale's end most, its beginning none.",
+}
+_UNSPECIFIC = " It is the same whatever the class."
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A line that says what one kind of picture shows.
+
+    Attributes:
+        title: the method's name.
+        text: the line.
+        guided: whether the method fails sanity checks.
+        colours: whether the run's colour scale belongs to it.
+    """
+
+    title: str
+    text: str
+    guided: bool = False
+    colours: bool = False
+
+
+@dataclass(frozen=True)
+class PairView:
+    """A pair of true and answered class, in words."""
+
+    number: int  #: among all pairs, for the page's data
+    truth: int | None
+    predicted: int
+    title: str
+    wrong: bool
+    pictures: int  #: that belong to it
+    maps: int  #: of which so many have a map
+    border: str
+    border_times: str
+    corner: str
+    corner_times: str
+    corner_name: str
+    sentence: str  #: what is suspicious, or nothing
+
+
+def url_of(file: str) -> str:
+    """The relative URL of a file below the page's folder, whatever bytes its name has."""
+    return quote(os.fsencode(file))
+
+
+def drawn_files(pictures: Sequence[Record]) -> Iterator[PurePosixPath]:
+    """The PNGs that the cards of the page show, each once: those of explanations."""
+    seen = set()
+    for picture in pictures:
+        for explanation in picture.get("explanations", ()):
+            for file in explanation["files"].values():
+                if file not in seen and PurePosixPath(file).suffix == ".png":
+                    seen.add(file)
+                    yield PurePosixPath(file)
+
+
+class Names:
+    """What classes are called."""
+
+    def __init__(self, manifest: Record) -> None:
+        """From wherever a manifest names them."""
+        self._names: dict[int, str] = {}
+        for picture in manifest["pictures"]:
+            scores = [*picture.get("top5", ()), picture.get("truth")]
+            scores += [one["target"] for one in picture.get("explanations", ())]
+            for score in scores:
+                if score is not None and score["name"] is not None:
+                    self._names[score["index"]] = score["name"]
+
+    def __getitem__(self, index: int) -> str:
+        """The name, or ``class 7``."""
+        return self._names.get(index, f"class {index}")
+
+    def short(self, index: int) -> str:
+        """The first of several synonyms."""
+        return self[index].partition(", ")[0] or self[index]
+
+
+def page_data(manifest: Record, pairs: Sequence[PairAttention], names: Names) -> dict[str, Any]:
+    """What the page's program works on.
+
+    Files become URLs; maps become those of pairs, in base64 of uint8, and nothing else is copied.
+    """
+    used = {index for picture in manifest["pictures"] for index in _classes(picture)}
+    parameters = manifest["run"]["parameters"]
+    colours = parameters.get("colormap")
+    scale = render.colour_scale(colours if colours in render.COLORMAPS else render.COLORMAPS[0])
+    return {
+        "scale": _base64(scale),
+        "classes": {str(index): names[index] for index in sorted(used)},
+        "maps": _map_titles(manifest),
+        "pairs": [
+            {"shape": list(pair.mean.shape), "map": _base64(np.rint(pair.mean * 255))}
+            for pair in pairs
+        ],
+        "pictures": [_picture(picture) for picture in manifest["pictures"]],
+    }
+
+
+def meanings(manifest: Record) -> list[Meaning]:
+    """A line for each kind of picture in the run."""
+    lines = [Meaning("Original", "The picture, upright, at the size of the others.")]
+    for method in manifest["run"]["methods"]:
+        several = len(method["drawings"]) > 1
+        for key, drawing in method["drawings"].items():
+            text = _SPECIAL.get(key) or _MEANINGS.get(drawing, "")
+            known = METHODS.get(method.get("name", ""))
+            if known is not None and not known.class_specific:
+                text += _UNSPECIFIC
+            lines.append(
+                Meaning(
+                    title=f"{method['title']}: {key}" if several else method["title"],
+                    text=text,
+                    guided=method["guided"],
+                    colours=drawing in ("heat", "probability"),
+                )
+            )
+    if any(picture.get("contrasts") for picture in manifest["pictures"]):
+        lines.append(
+            Meaning(
+                "Contrast",
+                "Why the one class rather than the other: red speaks for the first, blue for the "
+                "second. Both maps beside it have one common scale.",
+            )
+        )
+    return lines
+
+
+def confusion_of(manifest: Record) -> Confusion | None:
+    """See :func:`cnnviz.report.pairs.confusion`."""
+    return confusion(manifest["pictures"])
+
+
+def attention_of(manifest: Record) -> list[PairAttention]:
+    """See :func:`cnnviz.report.pairs.attention`."""
+    return attention(manifest["pictures"])
+
+
+def pair_views(manifest: Record, pairs: Sequence[PairAttention], names: Names) -> list[PairView]:
+    """The pairs in words, in their order."""
+    sizes: dict[Any, int] = {}
+    for picture in manifest["pictures"]:
+        pair = pair_of(picture)
+        sizes[pair] = sizes.get(pair, 0) + 1
+    return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
+
+
+def _pair_view(number: int, one: PairAttention, size: int, names: Names) -> PairView:
+    truth, predicted = one.pair
+    largest = max(range(4), key=lambda corner: one.corners[corner])
+    corner, corner_times = one.corners[largest], one.corners[largest] / CORNER_AREA
+    border_times = one.border / BORDER_AREA
+    sentence = ""
+    if one.suspicious:
+        in_corner = (corner - CORNER_AREA) / (1 - CORNER_AREA) >= (one.border - BORDER_AREA) / (
+            1 - BORDER_AREA
+        )
+        share, place, times = (
+            (corner, f"{CORNERS[largest]} corner", corner_times)
+            if in_corner
+            else (one.border, "border", border_times)
+        )
+        drives = "errors" if truth != predicted and truth is not None else "answers"
+        what = "a watermark or a stamp there" if in_corner else "a frame or a background there"
+        sentence = (
+            f"{share:.0%} of the evidence lies at the {place}, {times:.1f} times what an even map "
+            f"would have there: perhaps {what} drives these {drives}."
+        )
+    if truth is None:
+        title = f"answered {names.short(predicted)}"
+    elif truth == predicted:
+        title = f"{names.short(truth)}, rightly"
+    else:
+        title = f"{names.short(truth)} taken for {names.short(predicted)}"
+    return PairView(
+        number=number,
+        truth=truth,
+        predicted=predicted,
+        title=title,
+        wrong=truth is not None and truth != predicted,
+        pictures=size,
+        maps=one.pictures,
+        border=f"{one.border:.0%}",
+        border_times=f"{border_times:.1f}",
+        corner=f"{corner:.0%}",
+        corner_times=f"{corner_times:.1f}",
+        corner_name=CORNERS[largest],
+        sentence=sentence,
+    )
+
+
+def _map_titles(manifest: Record) -> list[dict[str, str]]:
+    """The drawn maps that cards can show: key and title, in the order of the methods."""
+    there = {
+        key
+        for picture in manifest["pictures"]
+        for explanation in picture.get("explanations", ())
+        for key in explanation["files"]
+    }
+    titles = []
+    for method in manifest["run"]["methods"]:
+        several = len(method["drawings"]) > 1
+        for key, drawing in method["drawings"].items():
+            if key in there:
+                title = f"{method['title']}: {key}" if several else method["title"]
+                titles.append({"key": key, "title": title, "drawing": drawing})
+    return titles
+
+
+def _picture(picture: Record) -> dict[str, Any]:
+    kept = {
+        key: picture[key]
+        for key in (
+            *("path", "relative", "status", "error", "sha256", "size", "top5", "truth", "right"),
+            *("loss", "margin", "seconds"),
+        )
+        if picture.get(key) is not None
+    }
+    if picture["status"] != "ok":
+        return kept
+    kept["explanations"] = [
+        {
+            "target": one["target"],
+            "files": {key: url_of(file) for key, file in one["files"].items()},
+            "blank": one["blank"],
+            "facts": one.get("facts") or {},
+            "ranges": one.get("ranges") or {},
+            "attention": _without_map(one.get("attention")),
+        }
+        for one in picture["explanations"]
+    ]
+    kept["contrasts"] = [
+        {"a": one["a"], "b": one["b"], "file": url_of(one["file"])}
+        for one in picture.get("contrasts") or ()
+    ]
+    if picture.get("panel") is not None:
+        kept["panel"] = url_of(picture["panel"])
+    return kept
+
+
+def _without_map(attention: Record | None) -> dict[str, Any] | None:
+    if attention is None:
+        return None
+    return {key: attention[key] for key in ("border", "corners", "box")}
+
+
+def _classes(picture: Record) -> Iterator[int]:
+    for score in picture.get("top5", ()):
+        yield score["index"]
+    if picture.get("truth") is not None:
+        yield picture["truth"]["index"]
+
+
+def _base64(array: Any) -> str:
+    return base64.b64encode(np.asarray(array).astype(np.uint8).tobytes()).decode("ascii")

@@ -1,0 +1,235 @@
+"""Runs that never were: manifests with their pictures, for tests of the report.
+
+By hand, a large one to look at: ``python -m tests.report.runs DIR 2000``.
+"""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import copy
+import json
+import os
+import sys
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from cnnviz.outputs import OutputFolder
+
+NAMES = ("volcano", "spider web", "tabby, tabby cat", "lighthouse", "crane")
+METHODS = [
+    {
+        "name": "gradcam",
+        "key": "gradcam",
+        "title": "Grad-CAM",
+        "paper": "Selvaraju et al. 2017",
+        "drawings": {"gradcam": "heat"},
+        "options": {},
+        "guided": False,
+    },
+    {
+        "name": "guided-gradcam",
+        "key": "guided_gradcam",
+        "title": "Guided Grad-CAM",
+        "paper": "Selvaraju et al. 2017",
+        "drawings": {"guided_gradcam": "signed"},
+        "options": {},
+        "guided": True,
+    },
+]
+
+
+def score(index, probability, names=NAMES):
+    """A class of a record."""
+    return {
+        "index": index,
+        "name": names[index] if names else None,
+        "logit": round(10 * probability, 3),
+        "probability": probability,
+    }
+
+
+def attended(border=0.36, corners=(0.04,) * 4, cells=((255, 0), (0, 0))):
+    """Where a map lies."""
+    values = np.array(cells, np.uint8)
+    return {
+        "border": border,
+        "corners": list(corners),
+        "box": [4, 3, 20, 15],
+        "map": {
+            "shape": list(values.shape),
+            "data": base64.b64encode(values.tobytes()).decode(),
+        },
+    }
+
+
+def picture(
+    path,
+    answer=0,
+    probability=0.8,
+    truth=None,
+    *,
+    blank=False,
+    attention=None,
+    methods=METHODS,
+    names=NAMES,
+):
+    """The record of a picture that went well."""
+    stem = str(PurePosixPath(path).with_suffix(""))
+    rest = round((1 - probability) / 2, 4)
+    others = [index for index in range(3) if index != answer][:2]
+    files = {"original": f"{stem}_original.png"}
+    files.update({key: f"{stem}_{key}.png" for one in methods for key in one["drawings"]})
+    known = truth is not None
+    return {
+        "stem": stem,
+        "path": f"photos/{path}",
+        "relative": path,
+        "sha256": "ab" * 32,
+        "size": [36, 48],
+        "status": "ok",
+        "error": None,
+        "top5": [score(answer, probability, names), *(score(i, rest, names) for i in others)],
+        "truth": score(truth, probability if truth == answer else rest, names) if known else None,
+        "right": truth == answer if known else None,
+        "loss": round(-float(np.log(probability if truth == answer else rest)), 4)
+        if known
+        else None,
+        "margin": round(probability - rest, 4),
+        "explanations": [
+            {
+                "target": score(answer, probability, names),
+                "files": files,
+                "blank": ["gradcam"] if blank else [],
+                "facts": {},
+                "ranges": {"gradcam": [0.0, 0.0 if blank else 3.21]},
+                "attention": None if blank else (attention or attended()),
+            }
+        ],
+        "contrasts": [],
+        "panel": None,
+        "seconds": 0.31,
+    }
+
+
+def failed(path, error="It is no picture: the file is empty."):
+    """The record of a picture that failed."""
+    return {
+        "stem": path,
+        "path": f"photos/{path}",
+        "relative": path,
+        "sha256": None,
+        "size": None,
+        "status": "failed",
+        "error": error,
+        "seconds": 0.01,
+    }
+
+
+def manifest(pictures, *, methods=METHODS, **network):
+    """The manifest of a run, counts and all."""
+    good = [one for one in pictures if one["status"] == "ok"]
+    right = sum(one["right"] is True for one in good)
+    wrong = sum(one["right"] is False for one in good)
+    return {
+        "cnnviz_manifest": 1,
+        "run": {
+            "parameters": {"model": "vgg16", "colormap": "jet", "target": ["top1"]},
+            "versions": {"cnnviz": "0.1.0", "mxnet": "1.9.1"},
+            "network": {
+                "name": "vgg16",
+                "device": "cpu(0)",
+                "classes": len(NAMES),
+                "labels": list(NAMES),
+                "layers": [{"name": "features.28", "kind": "batch norm", "shape": [512, 14, 14]}],
+                "weights": {
+                    "path": "/weights/vgg16.params",
+                    "source": "Gluon model store",
+                    "sha256": "0123456789abcdef" * 4,
+                },
+                **network,
+            },
+            "methods": copy.deepcopy(methods),
+            "relus_guided": None,
+            "truth": {"source": "folders", "known": right + wrong} if right + wrong else None,
+            "seconds": 83.4,
+            "started": "2026-11-21T16:40:00+00:00",
+        },
+        "summary": {
+            "pictures": len(pictures),
+            "ok": len(good),
+            "failed": len(pictures) - len(good),
+            "blank": sum(bool(one["explanations"][0]["blank"]) for one in good),
+            "right": right,
+            "wrong": wrong,
+            "accuracy": right / (right + wrong) if right + wrong else None,
+            "scanned": None,
+        },
+        "pictures": list(pictures),
+    }
+
+
+def write_run(folder, record, *, files=True):
+    """Write a manifest and, unless told not to, the pictures that it names."""
+    folder = Path(folder)
+    output = OutputFolder(folder)
+    output.write_json(PurePosixPath("manifest.json"), [json.dumps(record).encode()])
+    if files:
+        for number, one in enumerate(record["pictures"]):
+            for explanation in one.get("explanations", ()):
+                for key, file in explanation["files"].items():
+                    output.write_png(PurePosixPath(file), _pixels(number, key))
+    return folder
+
+
+def _pixels(number, key, height=36, width=48):
+    """Stripes whose colour tells the picture, with a bright disc where the map is."""
+    hue = (0.61803 * number) % 1
+    colour = 255 * np.array(colorsys.hsv_to_rgb(hue, 0.5, 0.9))
+    y, x = np.mgrid[:height, :width]
+    stripes = 0.6 + 0.4 * ((x + y) // max(1, width // 12) % 2)
+    pixels = stripes[..., None] * colour
+    if key != "original":
+        near = np.exp(-((x / width - 0.6) ** 2 + (y / height - 0.4) ** 2) * 12)[..., None]
+        pixels = 0.5 * pixels + 0.5 * np.concatenate([255 * near, 80 * near, 255 * (1 - near)], 2)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def large(count, seed=0):
+    """A run of many pictures, some wrong for a mark in a corner, some failed or blank."""
+    random = np.random.default_rng(seed)
+    pictures = []
+    for number in range(count):
+        truth = int(random.integers(5))
+        path = f"{NAMES[truth].partition(',')[0]}/{number:05d}.jpg"
+        if number % 97 == 5:
+            pictures.append(failed(path))
+            continue
+        answer = truth if random.random() < 0.85 else int(random.integers(5))
+        marked = truth == 0 and answer == 1
+        cells = random.integers(0, 120, (14, 14))
+        at = (1, 12) if marked else random.integers(3, 11, 2)
+        y, x = np.mgrid[:14, :14]
+        cells = np.clip(
+            cells * 0.4 + 255 * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / 6), 0, 255
+        )
+        shares = (0.02, 0.71, 0.01, 0.01) if marked else (0.03, 0.04, 0.02, 0.05)
+        pictures.append(
+            picture(
+                path,
+                answer,
+                round(float(random.uniform(0.4, 0.999)), 4),
+                truth,
+                blank=number % 211 == 7,
+                attention=attended(0.8 if marked else 0.25, shares, cells.astype(np.uint8)),
+            )
+        )
+    return manifest(pictures)
+
+
+if __name__ == "__main__":
+    target, count = Path(os.fsdecode(sys.argv[1])), int(sys.argv[2])
+    _small = _pixels
+    _pixels = lambda number, key: _small(number, key, 300, 400)  # noqa: E731
+    write_run(target, large(count))

@@ -1,0 +1,365 @@
+"""The page as text: what is in it, what cannot break out of it, and which manifests are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import PurePosixPath
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from cnnviz.errors import PictureError, UsageError
+from cnnviz.report import build_report
+from cnnviz.report.build import duration, render_page, script_safe
+from cnnviz.report.page import url_of
+from tests.report.runs import METHODS, attended, failed, manifest, picture, write_run
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"&'{{ 7 * 7 }}"
+
+
+class Page(HTMLParser):
+    """Elements, text and the data of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text, self.scripts, self._inside = [], "", [], ""
+        self.feed(text)
+        self.close()
+        self.data = json.loads(self.scripts[0])
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, text):
+        if self._inside == "script":
+            self.scripts[-1] += text
+        elif self._inside != "style":
+            self.text += text
+
+    def count(self, tag):
+        return sum(one == tag for one, _ in self.elements)
+
+
+def read(text):
+    page = Page(text)
+    page.text = " ".join(page.text.split())
+    return page
+
+
+# --- what is in it -------------------------------------------------------------------------------
+
+
+def test_it_says_what_was_run():
+    pictures = [picture("a.jpg", 0, truth=0), picture("b.jpg", 1, truth=0), failed("c.jpg")]
+    page = read(render_page(manifest(pictures)))
+
+    assert "Where vgg16 looked" in page.text
+    assert "3 pictures explained on 2026-11-21, 1 of them failed" in page.text
+    assert "1 are right and 1 wrong: accuracy 50.0%" in page.text
+    assert "features.28 (512×14×14)" in page.text
+    assert "1 min 23 s" in page.text
+    assert "the folders' names" in page.text
+    (weights,) = [attributes for tag, attributes in page.elements if tag == "abbr"]
+    assert weights["title"] == "SHA-256 " + "0123456789abcdef" * 4
+    assert "volcano taken for spider web" in page.text
+
+
+def test_guided_methods_are_warned_of_and_only_they():
+    page = read(render_page(manifest([picture("a.jpg")])))
+    assert "Guided methods fail sanity checks (Guided Grad-CAM)" in page.text
+    assert "Adebayo et al. 2018" in page.text
+
+    plain = METHODS[:1]
+    page = read(render_page(manifest([picture("a.jpg", methods=plain)], methods=plain)))
+    assert "sanity checks" not in page.text
+
+
+def test_the_data_leaves_maps_out_and_has_files_as_urls():
+    record = picture("a b/c#1.jpg", 1, truth=0)
+    record["contrasts"] = [
+        {"a": record["top5"][0], "b": record["truth"], "file": "a b/c#1_contrast.png"}
+    ]
+    record["panel"] = "a b/c#1_panel.png"
+    page = read(render_page(manifest([record])))
+
+    (kept,) = page.data["pictures"]
+    (explanation,) = kept["explanations"]
+    assert explanation["files"]["gradcam"] == "a%20b/c%231_gradcam.png"
+    assert explanation["attention"] == {
+        "border": 0.36,
+        "corners": [0.04] * 4,
+        "box": [4, 3, 20, 15],
+    }
+    assert kept["contrasts"][0]["file"] == "a%20b/c%231_contrast.png"
+    assert kept["panel"] == "a%20b/c%231_panel.png"
+    assert kept["top5"] == record["top5"]
+    assert page.data["classes"] == {"0": "volcano", "1": "spider web", "2": "tabby, tabby cat"}
+    assert [one["key"] for one in page.data["maps"]] == ["gradcam", "guided_gradcam"]
+
+
+def test_suspicious_pairs_say_why():
+    stamp = attended(0.5, (0.0, 0.0, 0.0, 0.71))
+    pictures = [picture(f"{n}.jpg", 1, truth=0, attention=stamp) for n in range(4)]
+    page = read(render_page(manifest(pictures)))
+    assert (
+        "71% of the evidence lies at the bottom right corner, 17.8 times what an even map would "
+        "have there: perhaps a watermark or a stamp there drives these errors."
+    ) in page.text
+
+    even = [picture(f"{n}.jpg", 1, truth=0) for n in range(4)]
+    assert "perhaps" not in read(render_page(manifest(even))).text
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        [],
+        [failed("a.jpg"), failed("b.jpg")],
+        [picture("a.jpg", 0)],
+        [picture("a.jpg", 0, blank=True)],
+        [picture("a.jpg", 0, truth=0)],
+        [picture("a.jpg", 0, truth=0), picture("b.jpg", 1)],
+        [picture("a.jpg", 2, names=None)],
+    ],
+    ids=["none", "all failed", "no truth", "no map", "one class", "some truth", "no names"],
+)
+def test_runs_of_every_kind(pictures):
+    page = read(render_page(manifest(pictures)))
+    known = any(one.get("truth") for one in pictures)
+    assert ("What was taken for what" in page.text) == known
+    maps = any(one["status"] == "ok" and not one["explanations"][0]["blank"] for one in pictures)
+    assert ("Where it looked, on average" in page.text) == maps
+    assert [one["path"] for one in page.data["pictures"]] == [one["path"] for one in pictures]
+
+
+def test_a_run_that_chose_its_pictures_says_so():
+    record = manifest([picture("a.jpg", 1, truth=0)])
+    record["summary"]["scanned"] = {"pictures": 900, "right": 850, "wrong": 50}
+    text = read(render_page(record)).text
+    assert "chosen among 900 pictures that were looked at (850 right, 50 wrong)" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.31, "0.3 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.4, "59 min 59 s"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+# --- what others named ---------------------------------------------------------------------------
+
+
+def test_names_cannot_break_out():
+    names = (EVIL, f"other {EVIL}", "c")
+    pictures = [
+        picture(f"{EVIL.replace('/', '')}.jpg", 1, truth=0, names=names),
+        failed(EVIL, error=EVIL),
+    ]
+    record = manifest(pictures, name=EVIL)
+    record["run"]["methods"] = [{**METHODS[0], "title": EVIL}, METHODS[1]]
+    record["run"]["truth"]["source"] = EVIL
+    record["run"]["network"]["device"] = EVIL
+    record["run"]["network"]["layers"][0]["name"] = EVIL
+    text = render_page(record)
+    page = read(text)
+
+    clean = Page(render_page(manifest([picture("a.jpg", 1, truth=0), failed("b.jpg")])))
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in clean.elements]
+    assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+    assert page.data["pictures"][0]["top5"][0]["name"] == names[1]
+    assert page.data["pictures"][1]["error"] == EVIL
+    assert "{{ 7 * 7 }}" in page.text
+    assert "<" not in page.scripts[0]
+
+
+def test_json_in_a_script():
+    data = ["</script>", "<!--", "&lt;", "\u2028", "\udcff", "é"]
+    text = script_safe(data)
+    assert json.loads(text) == data
+    assert re.fullmatch(r"[ -;=?-~]*", text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"a b/c.png",
+        b"100%.png",
+        b"%41.png",
+        b"a#b?c=d.png",
+        b"a\nb.png",
+        b"javascript:alert(1).png",
+        b"a:b/c.png",
+        b"http:/x.png",
+        "é \U0001f431.png".encode(),
+        b"\xff\xfe.png",
+        b"\\x\\.png",
+        b"a'b\"c.png",
+    ],
+)
+def test_urls_lead_to_the_bytes_of_the_name(name):
+    """As a browser resolves them (RFC 3986), beside a page on the disk."""
+    url = url_of(os.fsdecode(name))
+    whole = urlsplit(urljoin("file:///run/index.html", url))
+    assert unquote_to_bytes(whole.path) == b"/run/" + name
+    assert (whole.scheme, whole.netloc, whole.query, whole.fragment) == ("file", "", "", "")
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_the_page_and_its_thumbnails(tmp_path):
+    names = ["a/100% #1?.jpg", "\U0001f431\n.jpg", os.fsdecode(b"\xff.jpg")]
+    write_run(tmp_path, manifest([picture(name) for name in names]))
+    told = []
+
+    page = build_report(tmp_path, progress=lambda *done: told.append(done), notify=told.append)
+
+    assert page == tmp_path / "index.html"
+    assert told == [(done, 9) for done in range(1, 10)]
+    for name in names:
+        stem = PurePosixPath(name).with_suffix("")
+        small = np.fromfile(tmp_path / "thumbnails" / f"{stem}_gradcam.jpg", np.uint8)
+        assert cv2.imdecode(small, cv2.IMREAD_COLOR).shape == (36, 48, 3)
+
+    told.clear()
+    made = os.stat(tmp_path / "thumbnails/a/100% #1?_gradcam.jpg").st_mtime_ns
+    build_report(tmp_path, progress=lambda *done: told.append(done))
+    assert told == []  # nothing is missing
+    assert os.stat(tmp_path / "thumbnails/a/100% #1?_gradcam.jpg").st_mtime_ns == made
+
+
+def test_a_thumbnail_older_than_its_picture_is_made_again(tmp_path):
+    write_run(tmp_path, manifest([picture("a.jpg")]))
+    build_report(tmp_path)
+    small = tmp_path / "thumbnails/a_gradcam.jpg"
+    late = time.time() + 10
+    os.utime(tmp_path / "a_gradcam.png", (late, late))
+    told = []
+    build_report(tmp_path, progress=lambda *done: told.append(done))
+    assert told == [(1, 1)]
+    assert small.exists()
+
+
+def test_pictures_that_are_gone_are_named_and_the_page_is_there(tmp_path):
+    write_run(tmp_path, manifest([picture("a.jpg"), picture("b.jpg")]))
+    (tmp_path / "b_gradcam.png").unlink()
+    (tmp_path / "b_original.png").write_bytes(b"broken")
+    told = []
+    assert build_report(tmp_path, notify=told.append).exists()
+    assert len(told) == 2
+    assert any("b_gradcam.png" in one for one in told)
+    assert any("b_original.png" in one for one in told)
+
+
+def test_an_index_of_somebody_else_stays(tmp_path):
+    write_run(tmp_path, manifest([picture("a.jpg")]))
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(PictureError, match=r"index\.html exists and was not written by cnnviz"):
+        build_report(tmp_path)
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+# --- manifests that cannot be read ---------------------------------------------------------------
+
+
+def test_no_manifest(tmp_path):
+    with pytest.raises(UsageError, match=r"There is no manifest\.json in .*nowhere"):
+        build_report(tmp_path / "nowhere")
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        build_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "is damaged"),
+        (b'{"cnnviz_manifest": 1, "run": {', "is damaged"),
+        (b"\xff\xfe\x00", "is damaged"),
+        (b"[1]", "was not written by cnnviz"),
+        (b'{"version": 1}', "was not written by cnnviz"),
+        (b'{"cnnviz_manifest": 2}', "has version 2 of the manifest"),
+        (b'{"cnnviz_manifest": "1"}', "has version '1'"),
+        (b'{"cnnviz_manifest": 1}', "the manifest has no run"),
+        (b'{"cnnviz_manifest": 1, "x": NaN}', "has NaN for a number"),
+        (b"[" * 100_000, "is damaged"),
+    ],
+)
+def test_no_manifest_of_ours(tmp_path, text, reason):
+    (tmp_path / "manifest.json").write_bytes(text)
+    with pytest.raises(UsageError, match=reason):
+        build_report(tmp_path)
+    assert os.listdir(tmp_path) == ["manifest.json"]
+
+
+def _set(*path):
+    *front, last, value = path
+
+    def change(record):
+        for step in front:
+            record = record[step]
+        if value is KeyError:
+            del record[last]
+        else:
+            record[last] = value
+
+    return change
+
+
+FIRST = ("pictures", 0)
+EXPLAINED = (*FIRST, "explanations", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_set("run", 3), "run is a number and not an object"),
+        (_set("pictures", {}), "pictures is an object and not a list"),
+        (_set("pictures", 0, None), r"pictures\[0\] is null"),
+        (_set("run", "methods", 0, "title", KeyError), r"methods\[0\] has no title"),
+        (_set("run", "network", "weights", {}), "run.network.weights has no sha256"),
+        (_set(*FIRST, "top5", []), r"pictures\[0\] has no answer"),
+        (_set(*FIRST, "top5", 0, "probability", "0.8"), r"top5\[0\]\.probability is text"),
+        (_set(*FIRST, "truth", "index", None), r"pictures\[0\]\.truth\.index is null"),
+        (_set(*FIRST, "loss", []), r"pictures\[0\]\.loss is a list"),
+        (_set(*FIRST, "status", "gone"), "is neither ok nor failed"),
+        (_set(*EXPLAINED, "files", KeyError), r"explanations\[0\] has no files"),
+        (_set(*EXPLAINED, "files", "gradcam", "../../x.png"), "no file below the folder"),
+        (_set(*EXPLAINED, "files", "gradcam", "/etc/x.png"), "no file below the folder"),
+        (_set(*EXPLAINED, "files", "gradcam", "\ud800.png"), "which no file can have"),
+        (_set(*FIRST, "panel", "a\0b.png"), "no file below the folder"),
+        (_set(*EXPLAINED, "attention", "corners", [0.1]), "has not four corners"),
+        (_set(*EXPLAINED, "attention", "map", "shape", [2]), "no height and width"),
+        (_set(*EXPLAINED, "attention", "map", "shape", [3, 3]), "attention map"),
+        (_set(*EXPLAINED, "attention", "map", "data", "?"), "attention map"),
+    ],
+)
+def test_a_damaged_manifest_says_where(tmp_path, change, reason):
+    record = manifest([picture("a.jpg", 1, truth=0)])
+    change(record)
+    write_run(tmp_path, record, files=False)
+    with pytest.raises(UsageError, match=reason) as caught:
+        build_report(tmp_path)
+    assert "Run `cnnviz explain` again" in str(caught.value)
+    assert not (tmp_path / "index.html").exists()
