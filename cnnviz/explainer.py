@@ -29,7 +29,7 @@ from cnnviz.attribution import (
 )
 from cnnviz.attribution.cam import grad_cam, grad_cam_difference
 from cnnviz.errors import PictureError, UsageError
-from cnnviz.figures import Cell
+from cnnviz.figures import Cell, answer
 from cnnviz.inputs import read_reduced
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.network import Architecture, Layer, Network
@@ -52,7 +52,7 @@ from cnnviz.preprocessing import (
 STAGES = "stages"
 
 #: Pictures beside each other in a figure.
-_MOST_IN_ROW = 6
+_MOST_IN_ROW = 4
 
 Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -324,7 +324,7 @@ class Explanation:
         maps that differ from layer to layer have rows of their own.
         """
         target = self.score(self.target)
-        plain = [[Cell(drawn.pictures["original"], f"{_named(target)} {target.probability:.2f}")]]
+        plain = [[Cell(drawn.pictures["original"], answer(_named(target), target.probability))]]
         layered = []
         for method in self.methods:
             for key in method.drawings:

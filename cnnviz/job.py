@@ -19,7 +19,7 @@ import numpy as np
 
 import cnnviz
 from cnnviz.attribution import DEFAULT_METHODS, Method, choose_methods
-from cnnviz.errors import UsageError
+from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.explainer import Explainer, Style
 from cnnviz.inputs import Source, find_pictures
 from cnnviz.loader import find_model, load_model
@@ -28,6 +28,7 @@ from cnnviz.models.card import Card
 from cnnviz.models.labels import Against, Target, resolve_contrasts, resolve_targets
 from cnnviz.network.runtime import import_mxnet, parse_device
 from cnnviz.outputs import OutputFolder, check_output_folder
+from cnnviz.outputs.files import sweep
 from cnnviz.pipeline import Outcome, Run, RunReport, automatic_batch_size
 from cnnviz.selection import Verdict, choose
 from cnnviz.truth import Truth, read_truth
@@ -62,6 +63,8 @@ class Job:
         limit: likewise.
         batch_size: pictures that share a pass, or ``auto``.
         force: whether to do again what an earlier run did.
+        fail_fast: whether the first failure ends the run.
+        careful: whether to do one picture at a time, so that it is known which one crashed.
     """
 
     inputs: tuple[str, ...]
@@ -86,6 +89,8 @@ class Job:
     limit: int | None = None
     batch_size: int | str = 2
     force: bool = False
+    fail_fast: bool = False
+    careful: bool = False
 
 
 class Work:
@@ -154,7 +159,9 @@ class Work:
             progress=progress,
         )
         batch_size = self.job.batch_size
-        if isinstance(batch_size, str):
+        if self.job.careful:
+            batch_size = 1
+        elif isinstance(batch_size, str):
             batch_size = automatic_batch_size(
                 self.explainer, len(self.sources), self.job.style.size
             )
@@ -218,9 +225,20 @@ class Work:
         about = self._about()
         mark = fingerprint({**self._decides(about), "reaches": dict(run.reaches)})
         journal = Journal(self.job.output, mark, force=self.job.force)
+        if journal.interrupted:
+            sweep(self.job.output, {stem.path.parent for stem in run.stems})
         done = False
+
+        def told(outcome: Outcome) -> None:
+            observe(outcome)
+            if self.job.fail_fast and outcome.error is not None:
+                raise CnnvizError(
+                    f"Stopped at {outcome.source.shown}, the first picture that failed. Without "
+                    "--fail-fast the same command goes on from there."
+                )
+
         try:
-            report = run.execute(observe, journal)
+            report = run.execute(told, journal)
             summary = {**report.record(), "scanned": self._scanned}
             about = {
                 "fingerprint": mark,
@@ -256,7 +274,7 @@ class Work:
     def _run(self) -> Run:
         assert self._ends is not None  # once it is loaded
         job = self.job
-        return Run(
+        run = Run(
             self.explainer,
             self.sources,
             job.output,
@@ -267,7 +285,11 @@ class Work:
             arrays=job.arrays,
             panel=job.panel,
             thumbnails=job.report,
+            careful=job.careful,
         )
+        if job.careful:
+            run.helpers = 0
+        return run
 
     def _about(self) -> dict[str, Any]:
         """What the manifest says of the run, but for its times."""
@@ -276,7 +298,7 @@ class Work:
         parameters = {
             **{key: str(value) if isinstance(value, Path) else value for key, value in card.items()}
         }
-        for name in vars(job).keys() - {"card", "style", "force"}:
+        for name in vars(job).keys() - {"card", "style", "force", "fail_fast", "careful"}:
             value = getattr(job, name)
             parameters[name] = str(value) if isinstance(value, Path) else value
         weights = explainer.weights

@@ -113,7 +113,12 @@ class Journal:
 
     A journal of the same fingerprint is continued; so is a manifest, whose run came to its end.
     One run at a time may have it: the file is locked, and the lock goes with the process.
+
+    Attributes:
+        interrupted: whether a run was stopped before its end; which one, does not matter.
     """
+
+    interrupted: bool
 
     def __init__(self, folder: Path, fingerprint: str, *, force: bool = False) -> None:
         """Open it.
@@ -128,11 +133,13 @@ class Journal:
             CnnvizError: it cannot be written.
         """
         self._path = folder / JOURNAL
+        self.interrupted = False
         self._known: dict[str, tuple[BinaryIO, int, int]] = {}
         self._manifest: BinaryIO | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._locked()
+            self.interrupted = self._file.seek(0, os.SEEK_END) > 0
             if not force:
                 self._read_manifest(folder / MANIFEST, fingerprint)
             self._read(b"" if force else _header(fingerprint))
@@ -154,13 +161,29 @@ class Journal:
             CnnvizError: it cannot be written; the disk is full, say.
         """
         line = encode(record)
+        self._known[record["stem"]] = (self._file, self._append(line), len(line))
+
+    def begin(self, stem: str, picture: Mapping[str, Any]) -> None:
+        """Take note that a picture is next; see :func:`blame`.
+
+        Args:
+            stem: the picture's.
+            picture: what its record says whatever becomes of it.
+
+        Raises:
+            CnnvizError: as :meth:`add`.
+        """
+        self._append(encode({"begin": stem, "picture": picture}))
+
+    def _append(self, line: bytes) -> int:
+        """Where the line stands."""
         place = self._file.tell()
         try:
             self._file.write(line + b"\n")
             self._file.flush()
         except OSError as error:
             raise CnnvizError(f"{self._path} cannot be written: {error.strerror}.") from error
-        self._known[record["stem"]] = (self._file, place, len(line))
+        return place
 
     def lines(self, stems: Iterable[str]) -> Iterator[bytes]:
         """Records by their stems, those that there are, as :func:`encode` has them."""
@@ -230,10 +253,11 @@ class Journal:
     def _note(self, file: BinaryIO, place: int, line: bytes) -> bool:
         text = line.rstrip(b",\n")
         try:
-            stem = json.loads(text)["stem"]
+            record = json.loads(text)
+            if "begin" not in record:
+                self._known[record["stem"]] = (file, place, len(text))
         except (ValueError, KeyError, TypeError):
             return False
-        self._known[stem] = (file, place, len(text))
         return True
 
     def _line(self, stem: str) -> bytes | None:
@@ -241,6 +265,45 @@ class Journal:
             return None
         file, place, length = self._known[stem]
         return os.pread(file.fileno(), length, place)
+
+
+def blame(folder: Path, signal: int) -> str | None:
+    """Make a failure of the picture that a run had begun when it was ended by a signal.
+
+    Args:
+        folder: the output folder of the run, which has ended.
+        signal: its number.
+
+    Returns:
+        The picture's ``stem``; None if the run had not begun with one, or was done with it.
+
+    Raises:
+        CnnvizError: the journal cannot be written.
+    """
+    begun = None
+    try:
+        with open(folder / JOURNAL, "rb") as file:
+            mark = json.loads(file.readline())["fingerprint"]
+            for line in file:
+                record = json.loads(line)
+                begun = record if "begin" in record else None
+    except (OSError, ValueError, KeyError, TypeError):  # no journal, or cut off
+        pass
+    if begun is None:
+        return None
+    journal = Journal(folder, mark)
+    journal.add(
+        {
+            "stem": begun["begin"],
+            **begun["picture"],
+            "status": "failed",
+            "error": f"the libraries that cnnviz uses crashed on it (signal {signal})",
+            "crashed": True,
+            "seconds": 0.0,
+        }
+    )
+    journal.close(done=False)
+    return str(begun["begin"])
 
 
 def _header(fingerprint: str) -> bytes:

@@ -167,6 +167,8 @@ class Run:
         helpers: threads that read, and as many that write; 0 does everything in turn. By default
             one for four threads that the network has, and none if it has only one on a machine
             with more.
+        careful: whether the journal is told each picture before it is touched. That is of use
+            without helpers, and with one picture a batch.
     """
 
     explainer: Explainer
@@ -183,6 +185,7 @@ class Run:
     reaches: Mapping[str, float] = field(default_factory=dict)
     tick: Callable[[int], None] | None = None
     helpers: int = field(default_factory=lambda: _helpers())
+    careful: bool = False
 
     def judge(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
         """What the network says of each picture; None for those that fail. Nothing is written.
@@ -313,8 +316,11 @@ class Run:
             batch = [ahead.popleft().result() for _ in range(min(self.batch_size, len(ahead)))]
             if any(loaded.known is None for loaded in batch):
                 # A batch is done as a whole, so that it gives the same numbers as it would have
-                # without an interruption.
-                batch = [loaded if loaded.known is None else self._read(loaded) for loaded in batch]
+                # without an interruption; but what crashed is not touched again.
+                batch = [
+                    self._read(one) if one.known and one.known["status"] == "ok" else one
+                    for one in batch
+                ]
             yield batch
 
     def _load(
@@ -326,13 +332,15 @@ class Run:
             known = journal.find(str(stem.path))
             if known is not None and self._is_done(loaded, known):
                 return replace(loaded, known=known)
+            if self.careful:
+                journal.begin(str(stem.path), _identity(loaded))
         return self._read(loaded)
 
     def _is_done(self, loaded: _Loaded, known: Mapping[str, Any]) -> bool:
         """Whether a record still says what is so."""
         truth = known.get("truth")
         return (
-            known["status"] == "ok"
+            (known["status"] == "ok" or known.get("crashed", False))
             and loaded.sha256 is not None
             and known["sha256"] == loaded.sha256
             and known["path"] == loaded.source.shown
@@ -413,20 +421,17 @@ class Run:
             error = str(problem)
         except MemoryError:
             error = "there is not enough memory to draw it; choose a smaller --size"
-        source = loaded.source
         inside = loaded.inside
         record = {
             "stem": str(loaded.stem.path),
-            "path": source.shown,
-            "relative": source.relative.as_posix(),
-            "sha256": loaded.sha256,
+            **_identity(loaded),
             "size": None if inside is None else list(inside[0].geometry.source),
             "status": "ok" if error is None else "failed",
             "error": error,
             **found,
             "seconds": round(spent + time.perf_counter() - began, 4),
         }
-        return Outcome(source, record)
+        return Outcome(loaded.source, record)
 
     def _write(self, loaded: _Loaded, findings: Findings) -> dict[str, Any]:
         """Write one picture's files; what its record says of them."""
@@ -549,6 +554,15 @@ class _Loaded:
     error: str | None = None
     seconds: float = 0.0
     known: Mapping[str, Any] | None = None
+
+
+def _identity(loaded: _Loaded) -> dict[str, Any]:
+    """What a record says of a picture whatever becomes of it."""
+    return {
+        "path": loaded.source.shown,
+        "relative": loaded.source.relative.as_posix(),
+        "sha256": loaded.sha256,
+    }
 
 
 def _remembered(loaded: _Loaded) -> Outcome:

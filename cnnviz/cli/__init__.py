@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     takes 0.3 s after VGG-16 for what the system takes back anyway. Whoever wants to do something
     afterwards (a profiler, say) calls :func:`run`.
     """
-    status = run(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    status = run(given, supervised=True)
     if "mxnet" in sys.modules and _flushed():
         os._exit(status)
     sys.exit(status)
@@ -89,8 +90,11 @@ def _flushed() -> bool:
     return True
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None, *, supervised: bool = False) -> int:
     """Run the command line; returns the exit status, prints errors on stderr.
+
+    With ``supervised`` a command may do its work in a process of its own, see
+    :mod:`cnnviz.cli.supervision`.
 
     Anything that is not a :class:`~cnnviz.errors.CnnvizError` is a bug and passes through.
     """
@@ -100,6 +104,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             args=None if arguments is None else list(arguments),
             prog_name="cnnviz",
             standalone_mode=False,
+            obj=list(arguments) if supervised and arguments is not None else None,
         )
         sys.stdout.flush()
     except click.ClickException as error:

@@ -13,6 +13,7 @@ import click
 
 from cnnviz.cli.console import Interrupt, name_weights, progress, say, use_threads
 from cnnviz.cli.options import BatchSize, Choice, ModelOptions, PictureSize, model_options
+from cnnviz.cli.supervision import Told, crash_plainly, serve, supervise, worth_it
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -170,6 +171,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Pictures that go through the network together; auto: up to 8, as memory allows.",
 )
+@click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
+@click.option("--worker", type=click.Choice(["usual", "careful"]), hidden=True)
+@click.option("--told", type=int, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @click.option("--verbose", "-v", is_flag=True, help="Print each picture's five highest classes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
@@ -180,6 +184,9 @@ def command(**options: Any) -> int:
     photos/cat.jpg this writes cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and
     cat_saliency.png.
     """
+    arguments = click.get_current_context().obj
+    if options["worker"] is None and arguments is not None and worth_it(options["inputs"]):
+        return supervise(arguments, options["output"], piped="-" in options["inputs"])
     return _explain(**options)
 
 
@@ -210,12 +217,17 @@ def _explain(
     limit: int | None,
     batch_size: str | int,
     force: bool,
+    fail_fast: bool,
+    worker: str | None,
+    told: int | None,
     as_json: bool,
     verbose: bool,
     quiet: bool,
 ) -> int:
     if as_json and quiet:
         raise UsageError("--json prints and --quiet does not: choose one.")
+    if worker is not None:
+        serve()
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.explainer import Style
     from cnnviz.job import Job, Work
@@ -244,11 +256,15 @@ def _explain(
         limit=limit,
         batch_size=batch_size,
         force=force,
+        fail_fast=fail_fast,
+        careful=worker == "careful",
     )
     work = Work(job, notify=None if quiet else say)
     use_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     work.load(progress=not quiet)
+    if worker is not None:
+        crash_plainly()
     if not quiet:
         _introduce(work.explainer)
     began = time.monotonic()
@@ -259,7 +275,7 @@ def _explain(
     total, unit = (passes, "pass") if passes else (work.rounds * pictures, "picture")
     with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
         printer = _Printer(
-            bar, output, work.explainer, as_json=as_json, verbose=verbose, quiet=quiet
+            bar, output, work.explainer, told, as_json=as_json, verbose=verbose, quiet=quiet
         )
         done = 0 if passes else 1
 
@@ -345,13 +361,17 @@ def _introduce(explainer: Explainer) -> None:
 
 
 class _Printer:
-    """Prints each outcome; on a terminal without tearing the progress bar."""
+    """Prints each outcome; on a terminal without tearing the progress bar.
+
+    What a worker before this one has printed is left out.
+    """
 
     def __init__(
         self,
         bar: tqdm[Any],
         output: Path,
         explainer: Explainer,
+        told: int | None = None,
         *,
         as_json: bool,
         verbose: bool,
@@ -360,11 +380,18 @@ class _Printer:
         self._bar = bar
         self._output = output
         self._layers = [layer.name for layer in explainer.layers]
+        self._told = Told(told) if told is not None else None
         self._as_json = as_json
         self._verbose = verbose
         self._quiet = quiet
 
     def __call__(self, outcome: Outcome) -> None:
+        if self._told is None or not self._told.again():
+            self._print(outcome)
+        if self._told is not None:
+            self._told.done()
+
+    def _print(self, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._write(f"Error: {outcome.source.shown}: {outcome.error}", sys.stderr)
         if self._quiet:

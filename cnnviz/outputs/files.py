@@ -317,6 +317,19 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
         )
 
 
+def sweep(folder: Path, below: Iterable[PurePath]) -> None:
+    """Remove what was being written when a run was killed.
+
+    Args:
+        folder: an output folder that nobody is writing to.
+        below: folders in it, relative; they and ``thumbnails`` with the same below it are searched.
+    """
+    for relative in {PurePath(), *below}:
+        for place in (folder / relative, folder / "thumbnails" / relative):
+            for path in place.glob(f"{_TEMPORARY}*.tmp"):
+                path.unlink(missing_ok=True)
+
+
 def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
     """Whether a file carries the mark that :func:`write_png` and its like leave."""
     with open(path, "rb") as file:

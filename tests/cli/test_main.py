@@ -105,7 +105,7 @@ main(sys.argv[1:])
 
 @pytest.mark.parametrize(
     ("arguments", "status", "lines"),
-    [(["--version"], 0, 2), (["explain", "photos", "--model", "demo"], 1, 3)],
+    [(["--version"], 0, 2), (["explain", "photos", "-m", "demo", "--worker", "usual"], 1, 3)],
 )
 def test_nothing_printed_is_lost_in_leaving(photos, tmp_path, arguments, status, lines):
     """What goes to a file waits in a buffer; without MXNet Python's own end follows."""

@@ -1,0 +1,201 @@
+"""Runs whose process crashes, is killed or stopped, and what is left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cnnviz.errors import ExitCode
+from cnnviz.manifest import JOURNAL
+
+#: Makes the process die of a segmentation fault, as a library would, over some pictures.
+CRASHING = """
+import os, signal
+import cv2
+
+imdecode = cv2.imdecode
+
+def crash(*arguments):
+    picture = imdecode(*arguments)
+    if picture.shape[:2] == (61, 83):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return picture
+
+cv2.imdecode = crash
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start the command as a shell does."""
+
+    def call(*arguments, **options):
+        (tmp_path / "sitecustomize.py").write_text(CRASHING)
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        return subprocess.Popen(
+            [sys.executable, "-m", "cnnviz", "explain", *map(str, arguments), "--model", "demo"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    return call
+
+
+@pytest.fixture
+def many(tmp_path, write_picture):
+    for number in range(8):
+        write_picture(tmp_path / f"photos/{number}.png", number)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def poison(write_picture):
+    return lambda path: write_picture(path, 1, (61, 83))
+
+
+def contents(folder):
+    """All files by name; of the manifest what has no times in it."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found[path.relative_to(folder).as_posix()] = path.read_bytes()
+    manifest = json.loads(found["manifest.json"])
+    for key in ("started", "seconds"):
+        del manifest["run"][key]
+    for picture in manifest["pictures"]:
+        del picture["seconds"]
+    return {**found, "manifest.json": manifest}
+
+
+def test_a_crash_costs_only_its_picture(start, many, poison, tmp_path):
+    poison(many / "2.png")
+    poison(many / "6.png")
+    process = start("photos", "-o", "out", "--json", "--method", "gradcam")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.SOME_FAILED
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["relative"] for record in records] == [f"{n}.png" for n in range(8)]
+    failed = [record["relative"] for record in records if record["status"] == "failed"]
+    assert failed == ["2.png", "6.png"]
+    for name in failed:
+        assert (
+            f"Error: photos/{name}: the libraries that cnnviz uses crashed on it (signal 11)" in err
+        )
+    assert err.count("crashed (SIGSEGV); going on, one picture at a time") == 2
+    assert "6 explained (" in err
+    assert "2 failed" in err
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["summary"]["failed"] == 2
+    assert len(manifest["pictures"]) == 8
+
+    # Again: nothing is done, and nothing crashes.
+    again = start("photos", "-o", "out", "--method", "gradcam")
+    _, err = again.communicate(timeout=120)
+    assert again.returncode == ExitCode.SOME_FAILED
+    assert "SIGSEGV" not in err
+    assert "6 explained (8 of them before), 2 failed" in err
+
+
+def test_paths_on_standard_input_are_not_lost_in_a_crash(start, many, poison):
+    poison(many / "1.png")
+    process = start("-", "-o", "out", "--method", "gradcam", stdin=subprocess.PIPE)
+    out, _ = process.communicate("photos/0.png\nphotos/1.png\nphotos/2.png\n", timeout=120)
+    assert process.returncode == ExitCode.SOME_FAILED
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["photos/0.png", "photos/2.png"]
+
+
+def test_one_picture_has_no_other_process(start, many, poison):
+    poison(many / "1.png")
+    process = start("photos/1.png", "-o", "out", "--method", "gradcam")
+    process.communicate(timeout=120)
+    assert process.returncode not in list(ExitCode)
+
+
+def wait_for(path, process):
+    """Until the run has done something."""
+    end = time.monotonic() + 60
+    while not (path.exists() and path.read_bytes().count(b"\n") > 1):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whoever_stops_the_command_stops_its_worker(start, tmp_path, write_picture, number):
+    for name in range(300):
+        write_picture(tmp_path / f"photos/{name}.png", name)
+    process = start("photos", "-o", "out")
+    wait_for(tmp_path / "out" / JOURNAL, process)
+    process.send_signal(number)
+    process.communicate(timeout=60)  # until the worker, too, has closed stdout
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    assert process.returncode == expected
+    size = (tmp_path / "out" / JOURNAL).stat().st_size
+    time.sleep(0.2)
+    assert (tmp_path / "out" / JOURNAL).stat().st_size == size
+
+
+def test_two_runs_in_one_folder(start, tmp_path, write_picture):
+    for name in range(300):
+        write_picture(tmp_path / f"photos/{name}.png", name)
+    first = start("photos", "-o", "out")
+    wait_for(tmp_path / "out" / JOURNAL, first)
+    second = start("photos", "-o", "out")
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == ExitCode.USAGE
+    assert "Another run is writing to out" in err
+    first.kill()
+    first.communicate(timeout=60)
+
+
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, write_picture):
+    """Killed four times, or fifty with CNNVIZ_SLOW, and then left alone."""
+    for name in range(40):
+        write_picture(tmp_path / f"photos/{name % 3}/{name}.png", name)
+    (tmp_path / "photos/1/bad.png").write_bytes(b"no picture")
+    command = ["photos", "--arrays", "--panel", "--contrast", "predicted:second"]
+    whole = start(*command, "-o", "whole")
+    whole.communicate(timeout=120)
+    assert whole.returncode == ExitCode.SOME_FAILED
+
+    moments = random.Random(0)
+    times: dict[str, float] = {}
+    for _ in range(50 if "CNNVIZ_SLOW" in os.environ else 4):
+        process = start(*command, "-o", "whole_", start_new_session=True)
+        began = time.monotonic()
+        # Loading takes about a second; all pictures about three more.
+        while time.monotonic() - began < moments.uniform(0.8, 2.5):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+        journal = tmp_path / "whole_" / JOURNAL
+        if journal.exists():
+            for line in journal.read_bytes().splitlines()[1:-1]:
+                for one in json.loads(line).get("explanations", ()):
+                    for name in one["files"].values():
+                        changed = (tmp_path / "whole_" / name).stat().st_mtime
+                        assert times.setdefault(name, changed) == changed  # not done again
+    last = start(*command, "-o", "whole_")
+    _, err = last.communicate(timeout=120)
+    assert last.returncode == ExitCode.SOME_FAILED, err
+    expected, found = contents(tmp_path / "whole"), contents(tmp_path / "whole_")
+    assert sorted(found) == sorted(expected)
+    one, other = (part.pop("manifest.json") for part in (expected, found))
+    assert found == expected
+    assert one["pictures"] == other["pictures"]
+    assert one["summary"] == other["summary"]
+    one["run"]["parameters"].pop("output")
+    other["run"]["parameters"].pop("output")
+    assert one["run"] == other["run"]
