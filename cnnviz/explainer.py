@@ -30,7 +30,7 @@ from cnnviz.attribution import (
 from cnnviz.attribution.cam import grad_cam, grad_cam_difference
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.figures import Cell, answer
-from cnnviz.inputs import read_reduced
+from cnnviz.inputs import MAX_PIXELS, read_reduced
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.network import Architecture, Layer, Network
 from cnnviz.network.architecture import shape_text
@@ -581,15 +581,22 @@ class Explainer:
         """
         return prepare(picture, self.spec, self.resize, source)
 
-    def read(self, path: str | os.PathLike[str], size: PictureSize) -> tuple[Prepared, Canvas]:
+    def read(
+        self, path: str | os.PathLike[str], size: PictureSize, max_pixels: int = MAX_PIXELS
+    ) -> tuple[Prepared, Canvas]:
         """Read a file: what the network is fed, and what is drawn on at the given size.
 
-        Nothing larger is kept, and a JPEG is decoded no larger than these two need.
+        Nothing larger is kept, and a JPEG is decoded no larger than these two need. A picture of
+        more than ``max_pixels`` is refused before it is decoded.
 
         Raises:
             PictureError: with the reason, see :func:`cnnviz.inputs.read_picture`.
         """
-        reading = read_reduced(path, lambda shape: enough(shape, size, self.spec, self.resize))
+        reading = read_reduced(
+            path,
+            lambda shape: enough(shape, size, self.spec, self.resize),
+            max_pixels=max_pixels,
+        )
         prepared = self.prepare(reading.pixels, reading.source)
         return prepared, canvas(reading.pixels, prepared, size)
 

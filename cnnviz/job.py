@@ -21,7 +21,7 @@ import cnnviz
 from cnnviz.attribution import DEFAULT_METHODS, Method, choose_methods
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.explainer import Explainer, Style
-from cnnviz.inputs import Source, find_pictures
+from cnnviz.inputs import MAX_PIXELS, Source, find_pictures
 from cnnviz.loader import find_model, load_model
 from cnnviz.manifest import MANIFEST, VERSION, Journal, check_manifest, fingerprint, manifest_lines
 from cnnviz.models.card import Card
@@ -62,6 +62,7 @@ class Job:
         sort: likewise.
         limit: likewise.
         batch_size: pictures that share a pass, or ``auto``.
+        max_pixels: larger pictures are refused.
         force: whether to do again what an earlier run did.
         fail_fast: whether the first failure ends the run.
         careful: whether to do one picture at a time, so that it is known which one crashed.
@@ -88,6 +89,7 @@ class Job:
     sort: str | None = None
     limit: int | None = None
     batch_size: int | str = 2
+    max_pixels: int = MAX_PIXELS
     force: bool = False
     fail_fast: bool = False
     careful: bool = False
@@ -285,6 +287,7 @@ class Work:
             arrays=job.arrays,
             panel=job.panel,
             thumbnails=job.report,
+            max_pixels=job.max_pixels,
             careful=job.careful,
         )
         if job.careful:

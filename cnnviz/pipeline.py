@@ -25,7 +25,7 @@ from cnnviz import figures
 from cnnviz.errors import ExitCode, PictureError
 from cnnviz.evaluation.attention import measure
 from cnnviz.explainer import Drawn, Explainer, Explanation, Findings, Score, Style, Wanted
-from cnnviz.inputs import Source, printable
+from cnnviz.inputs import MAX_PIXELS, Source, printable
 from cnnviz.manifest import Journal, digest, is_whole
 from cnnviz.models.labels import Against, Target
 from cnnviz.network.runtime import available_cores, free_memory, threads
@@ -167,6 +167,7 @@ class Run:
         helpers: threads that read, and as many that write; 0 does everything in turn. By default
             one for four threads that the network has, and none if it has only one on a machine
             with more.
+        max_pixels: larger pictures are refused, before they are decoded.
         careful: whether the journal is told each picture before it is touched. That is of use
             without helpers, and with one picture a batch.
     """
@@ -185,6 +186,7 @@ class Run:
     reaches: Mapping[str, float] = field(default_factory=dict)
     tick: Callable[[int], None] | None = None
     helpers: int = field(default_factory=lambda: _helpers())
+    max_pixels: int = MAX_PIXELS
     careful: bool = False
 
     def judge(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
@@ -353,7 +355,7 @@ class Run:
         inside: tuple[Prepared, Canvas] | None = None
         error = None
         try:
-            inside = self.explainer.read(loaded.source.path, self.style.size)
+            inside = self.explainer.read(loaded.source.path, self.style.size, self.max_pixels)
         except PictureError as problem:
             error = str(problem)
         except MemoryError:

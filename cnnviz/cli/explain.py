@@ -171,6 +171,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Pictures that go through the network together; auto: up to 8, as memory allows.",
 )
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Refuse larger pictures, before they are decoded; 200 million by default.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
 @click.option("--worker", type=click.Choice(["usual", "careful"]), hidden=True)
 @click.option("--told", type=int, hidden=True)
@@ -217,6 +223,7 @@ def _explain(
     limit: int | None,
     batch_size: str | int,
     force: bool,
+    max_pixels: int | None,
     fail_fast: bool,
     worker: str | None,
     told: int | None,
@@ -256,6 +263,7 @@ def _explain(
         limit=limit,
         batch_size=batch_size,
         force=force,
+        **({} if max_pixels is None else {"max_pixels": max_pixels}),
         fail_fast=fail_fast,
         careful=worker == "careful",
     )
