@@ -84,8 +84,7 @@ def measure(cam: Float32, prepared: Prepared) -> Attention | None:
     """Measure one map; None if it is zero everywhere.
 
     The region of the box is 4-connected, on the bilinear surface sampled about as finely as the
-    network's input, and at the centres of the map's own cells. The first of several equal maxima
-    counts.
+    network's input. The first of several equal maxima counts.
 
     Args:
         cam: float (h, w), at least 0, over all that the network saw, at any resolution and scale.
@@ -213,21 +212,20 @@ def _box(values: Float64, prepared: Prepared) -> tuple[int, int, int, int]:
     above = (surface > 0.5 + 1e-9).astype(np.uint8)
     _, regions = cv2.connectedComponents(above, connectivity=4)
     row, column = divmod(int(values.argmax()), values.shape[1])
-    # The sample at the middle of that cell.
-    row = (2 * row + 1) * surface.shape[0] // (2 * values.shape[0])
-    column = (2 * column + 1) * surface.shape[1] // (2 * values.shape[1])
-    found = regions == regions[row, column]
+    down, across = len(rows) // values.shape[0], len(columns) // values.shape[1]
+    found = regions == regions[row * down + down // 2, column * across + across // 2]
     y0, y1 = _span(found.any(axis=1), geometry.box[0::2], geometry.source[0])
     x0, x1 = _span(found.any(axis=0), geometry.box[1::2], geometry.source[1])
     return x0, y0, x1, y1
 
 
 def _samples(length: int, wanted: int) -> Float64:
-    """Weights (n, length) of samples of the surface, n at least ``wanted`` and ``length``.
+    """Weights (n, length) of samples of the surface, the same number for each cell.
 
-    Each cell has the same odd number of them, so that its centre, where a maximum is, is one.
+    n is at least ``wanted`` and ``length``. A cell's middle sample is no farther from its centre
+    than a quarter of the cell: along both axes the surface has there more than half of the cell.
     """
-    each = max(1, -(-wanted // length)) | 1
+    each = max(1, -(-wanted // length))
     positions = np.clip((np.arange(length * each) + 0.5) / each - 0.5, 0, length - 1)
     distance = np.abs(positions[:, None] - np.arange(length))
     return np.asarray(np.maximum(0.0, 1 - distance), np.float64)

@@ -98,11 +98,12 @@ def test_shares_are_those_of_the_surface_that_is_drawn():
     assert found.corners == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_box_is_that_of_the_drawn_region():
+@pytest.mark.parametrize("seed", range(8))
+def test_the_box_is_that_of_the_drawn_region(seed):
     """Against a region grown by hand on the enlargement to the picture's own pixels."""
-    cam = np.random.RandomState(5).rand(6, 8).astype(np.float32) ** 2
-    prepared = seen_whole((600, 800), (600, 800))
-    drawn = to_picture(cam, prepared.geometry, (600, 800))[0]
+    cam = np.random.RandomState(seed).rand(6, 8).astype(np.float32) ** 2
+    prepared = seen_whole((90, 120), (90, 120))
+    drawn = to_picture(cam, prepared.geometry, (90, 120))[0]
     above = drawn > cam.max() / 2
     region = np.zeros_like(above)
     region[np.unravel_index(drawn.argmax(), drawn.shape)] = True
@@ -118,9 +119,7 @@ def test_the_box_is_that_of_the_drawn_region():
         region = grown
     assert 0 < region.sum() < above.sum()  # there is another region, which must not count
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    expected = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    # 101 samples a cell there, 100 pixels here: an edge may differ by a pixel.
-    assert measure(cam, prepared).box == pytest.approx(expected, abs=1)
+    assert measure(cam, prepared).box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
 
 
 def test_only_the_region_of_the_maximum_counts_and_corners_do_not_join():
@@ -132,6 +131,15 @@ def test_only_the_region_of_the_maximum_counts_and_corners_do_not_join():
     x1, y1 = measure(cam, seen_whole((140, 140))).box[2:]
     # 0.9 falls to 0.5 within 4/9 of a cell beyond the right one's centre at 45.
     assert (x1, y1) == (50, 40)
+
+
+def test_cells_that_touch_at_a_corner_are_two_regions():
+    """A map as fine as the network's input, which is not enlarged."""
+    cam = single((224, 224), 100, 50)
+    cam[101, 51] = 1
+    assert measure(cam, seen_whole((224, 224))).box == (50, 100, 51, 101)
+    cam[100, 51] = 0.6
+    assert measure(cam, seen_whole((224, 224))).box == (50, 100, 52, 102)
 
 
 def test_crop_puts_the_box_where_the_network_looked():
@@ -226,6 +234,11 @@ def test_no_mean_of_nothing_or_of_different_shapes():
     )
     with pytest.raises(PictureError, match="one shape"):
         mean_map([small, large])
+
+
+def test_a_record_with_too_few_values_says_so():
+    with pytest.raises(PictureError, match="2 by 2, and it has 3 values"):
+        decode_map({"map": {"shape": [2, 2], "data": "AAAA"}})
 
 
 @pytest.mark.parametrize(
