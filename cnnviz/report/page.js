@@ -33,6 +33,7 @@
   };
   const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   const titles = Object.fromEntries(data.maps.map((map) => [map.key, map.title]));
+  const titleOf = (key) => titles[key] ?? key.replaceAll("_", " ");
 
   // --- pictures -------------------------------------------------------------------------------
 
@@ -273,8 +274,13 @@
       ? { truth: "", predicted: "" }
       : { truth: truthKnown ? button.dataset.truth : "", predicted: button.dataset.predicted, show: "", q: "" });
     if (same) return;
-    byId("pictures").scrollIntoView({ behavior: "smooth", block: "start" });
-    byId("pictures").focus({ preventScroll: true });
+    goTo("pictures-title");
+  }
+
+  function goTo(id) {
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    byId(id).scrollIntoView({ behavior: calm ? "auto" : "smooth" });
+    byId(id).focus({ preventScroll: true });
   }
 
   function fillTools() {
@@ -389,7 +395,7 @@
     const gone = (element) => element.addEventListener("error", () =>
       element.replaceWith(h("span", { class: "note" }, "The picture is not there.")));
     gone(top);
-    const widen = (element) => element.naturalWidth < 280 && element.classList.add("small");
+    const widen = (element) => element.naturalWidth < 300 && element.classList.add("small");
     if (under && under !== url) {
       const below = h("img", { src: under, alt: "" });
       const settle = () => {
@@ -444,12 +450,12 @@
       const list = h("div", { class: "figures" });
       const { original } = one.files;
       if (original && place === 0) {
-        list.append(figure(original, one.attention ? "Original; the frame is around the map's peak" : "Original",
+        list.append(figure(original, one.attention ? "Original; the frame: the map's peak" : "Original",
           { alt: "Original", box: boxOf(picture, one) }));
       }
       for (const [key, url] of Object.entries(one.files)) {
         if (key === "original" || !url.endsWith(".png")) continue;
-        const title = titles[key] ?? key;
+        const title = titleOf(key);
         const blank = one.blank.includes(key);
         list.append(figure(url, blank ? `${title}: blank, nothing to show` : title, { under: original, alt: title }));
       }
@@ -483,7 +489,7 @@
       for (const one of picture.explanations) {
         const entries = [["logit", number(one.target.logit)]];
         for (const [key, range] of Object.entries(one.ranges)) {
-          entries.push([titles[key] ?? key, `${range.map(number).join(" to ")}${one.blank.includes(key) ? ", blank" : ""}`]);
+          entries.push([titleOf(key), `${range.map(number).join(" to ")}${one.blank.includes(key) ? ", blank" : ""}`]);
         }
         if (one.attention) {
           const { border, corners, box } = one.attention;
@@ -493,7 +499,7 @@
         }
         for (const [key, facts] of Object.entries(one.facts)) {
           for (const [fact, value] of Object.entries(facts)) {
-            entries.push([`${titles[key] ?? key}: ${fact.replaceAll("_", " ")}`, number(value)]);
+            entries.push([`${titleOf(key)}: ${fact.replaceAll("_", " ")}`, number(value)]);
           }
         }
         parts.push(h("section", {}, h("h3", {}, `Numbers for ${nameOf(one.target)}`), rows(entries)));
@@ -557,7 +563,7 @@
     if (card?.isConnected) {
       card.scrollIntoView({ block: "nearest" });
       card.querySelector("button").focus();
-    } else byId("gallery").focus();
+    } else byId("pictures-title").focus();
   });
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
@@ -598,10 +604,11 @@
       items[0].querySelector("button").focus();
     }
   });
-  document.querySelector(".skip").addEventListener("click", (event) => {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
     event.preventDefault(); // the address holds the state
-    byId("pictures").scrollIntoView();
-    byId("gallery").focus({ preventScroll: true });
+    goTo(link.getAttribute("href").slice(1));
   });
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
   byId("chips").addEventListener("click", (event) => {

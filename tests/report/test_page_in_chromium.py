@@ -1,0 +1,514 @@
+"""The page in a real browser: filters, keyboard, names that nobody can trust."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from cnnviz.report import build_report
+from tests.report.browser import Browser, find_chromium
+from tests.report.runs import attended, failed, large, manifest, picture, score, write_run
+
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")
+
+SCRIPT = "<script>window.broken = 1<script><img src=x onerror=window.broken=2>.jpg"
+STAMP = attended(0.5, (0.0, 0.0, 0.0, 0.7), [[0, 0, 0], [0, 0, 0], [0, 0, 255]])
+PICTURES = [
+    picture("volcano/1.jpg", 0, 0.9, truth=0),
+    picture("volcano/2.jpg", 1, 0.7, truth=0, attention=STAMP),
+    picture("volcano/3.jpg", 1, 0.6, truth=0, attention=STAMP),
+    picture("volcano/4.jpg", 1, 0.8, truth=0, attention=STAMP),
+    picture("web/5.jpg", 1, 0.95, truth=1),
+    picture("web/6.jpg", 2, 0.5, truth=1, blank=True),
+    picture("7.jpg", 2, 0.4),
+    failed("8.jpg", error="It is no picture: <b>the file</b> is empty."),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as browser:
+        browser.look()
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("run"), manifest(PICTURES))
+    build_report(folder)
+    return folder
+
+
+@pytest.fixture
+def page(browser, folder):
+    """The page, newly opened."""
+    browser.open(folder / "index.html")
+    yield browser
+    assert browser.problems() == []
+
+
+def built(folder, record, **options):
+    write_run(folder, record, **options)
+    return build_report(folder)
+
+
+def cards(browser):
+    return browser.run("[...document.querySelectorAll('.card .path')].map(e => e.textContent)")
+
+
+def choose(browser, element, value):
+    browser.run(f"""(() => {{
+        const element = document.getElementById({json.dumps(element)});
+        element.value = {json.dumps(value)};
+        element.dispatchEvent(new Event(element.tagName === 'SELECT' ? 'change' : 'input'));
+    }})()""")
+
+
+def click(browser, selector):
+    browser.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def focused(browser):
+    return browser.run("document.activeElement.textContent")
+
+
+def address(browser):
+    return browser.run("location.hash")
+
+
+# --- what is seen --------------------------------------------------------------------------------
+
+
+def test_all_pictures_are_there_from_the_disk_alone(page):
+    assert cards(page) == [one["relative"] for one in PICTURES]
+    page.wait("[...document.images].every(image => image.complete)")
+    assert page.run("[...document.images].map(image => image.naturalWidth > 0)") == [True] * 14
+    assert all(url.startswith("file:") for url in page.requested())
+    assert page.run("document.images[1].src").endswith("/thumbnails/volcano/1_gradcam.jpg")
+    assert page.run("document.getElementById('count').textContent") == "All 8 pictures"
+
+
+def test_a_card_says_what_became_of_its_picture(page):
+    texts = page.run("[...document.querySelectorAll('.card')].map(card => card.innerText)")
+    assert " ".join(texts[1].split()) == (
+        "volcano/2.jpg spider web 70.0% truly volcano 15.0% ✗ wrong"
+    )
+    assert "✓ right" in texts[0]
+    assert "truly" not in texts[0]
+    assert "✗ wrong" in texts[5]
+    assert "○ blank map" in texts[5]
+    assert "? true class not known" in texts[6]
+    assert "It is no picture: <b>the file</b> is empty." in texts[7]
+    assert "! failed" in texts[7]
+
+
+def test_without_scripts_it_says_what_is_missing(browser, folder):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(folder / "index.html")
+        assert "This page needs JavaScript" in browser.run("document.body.innerText")
+        assert "Where vgg16 looked" in browser.run("document.body.innerText")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_a_mean_map_shows_the_corner(page):
+    """The mean of three maps with all in the bottom right cell: dark red there, dark blue else."""
+    pixels = page.run("""(() => {
+        const canvas = document.querySelector('#pairs canvas');
+        const { data } = canvas.getContext('2d').getImageData(0, 0, 120, 120);
+        const at = (x, y) => [...data.slice(4 * (120 * y + x), 4 * (120 * y + x) + 3)];
+        return [canvas.width, at(119, 119), at(60, 60), at(0, 0)];
+    })()""")
+    assert pixels == [120, [128, 0, 0], [0, 0, 128], [0, 0, 128]]
+    first = page.run("document.querySelector('#pairs li').innerText")
+    assert "volcano taken for spider web" in first
+    assert "70% of the evidence lies at the bottom right corner" in first
+    assert "3 pictures" in first
+
+
+def test_the_slider_fades_the_maps(page):
+    page.run("document.activeElement.blur()")
+    over = "getComputedStyle(document.querySelector('.card .over')).opacity"
+    page.wait(f"{over} === '1'")
+    choose(page, "mix", "25")
+    page.wait(f"{over} === '0.25'")
+    page.run("document.querySelector('.card button').focus({focusVisible: true})")
+    page.wait(f"{over} === '1'")
+    assert "mix=25" in address(page)
+
+
+def test_another_map(page):
+    choose(page, "map", "guided_gradcam")
+    sources = page.run("[...document.querySelectorAll('.card .over')].map(one => one.src)")
+    assert len(sources) == 7
+    assert all(source.endswith("_guided_gradcam.jpg") for source in sources)
+
+
+# --- filters and order ---------------------------------------------------------------------------
+
+
+def test_filters(page):
+    choose(page, "predicted", "1")
+    assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg", "web/5.jpg"]
+    choose(page, "truth", "0")
+    assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg"]
+    choose(page, "query", "O/4")
+    assert cards(page) == ["volcano/4.jpg"]
+    assert page.run("document.getElementById('count').textContent") == "1 of 8 pictures"
+    click(page, "#clear")
+    assert len(cards(page)) == 8
+    choose(page, "query", "no such path")
+    assert cards(page) == []
+    assert page.run("document.getElementById('nothing').innerText") == (
+        "No picture fits these filters."
+    )
+    click(page, "#clear")
+    choose(page, "truth", "none")
+    assert cards(page) == ["7.jpg"]
+
+
+def test_kinds(page):
+    def press(kind):
+        click(page, f"#chips [data-kind={kind}]")
+
+    press("wrong")
+    assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg", "web/6.jpg"]
+    press("failed")
+    assert cards(page)[-1] == "8.jpg"
+    assert page.run(
+        "[...document.querySelectorAll('#chips [aria-pressed=true]')].map(one => one.textContent)"
+    ) == ["✗ wrong 4", "! failed 1"]
+    press("wrong")
+    press("failed")
+    press("blank")
+    assert cards(page) == ["web/6.jpg"]
+    press("blank")
+    press("right")
+    assert cards(page) == ["volcano/1.jpg", "web/5.jpg"]
+    press("right")
+    assert len(cards(page)) == 8
+
+
+def test_orders_both_ways(page):
+    """Who has no such number comes last, whichever way."""
+    for key, value in (
+        ("confidence", lambda one: one["top5"][0]["probability"]),
+        ("margin", lambda one: one["margin"]),
+        ("loss", lambda one: one["loss"]),
+    ):
+        known = [one for one in PICTURES if one["status"] == "ok" and value(one) is not None]
+        rest = [one["relative"] for one in PICTURES if one not in known]
+        choose(page, "sort", key)
+        down = sorted(known, key=lambda one: -value(one))
+        assert cards(page) == [one["relative"] for one in down] + rest
+        assert page.run("document.getElementById('direction').textContent") == "highest first"
+        click(page, "#direction")
+        assert cards(page) == [one["relative"] for one in sorted(known, key=value)] + rest
+    choose(page, "sort", "run")
+    click(page, "#direction")
+    assert cards(page) == [one["relative"] for one in reversed(PICTURES)]
+
+
+def test_the_matrix_filters_by_keyboard(page):
+    page.run("document.querySelector('#matrix button[tabindex=\"0\"]').focus()")
+    assert page.run("document.activeElement.ariaLabel") == "volcano rightly answered: 1 picture"
+    page.press("ArrowRight")
+    assert page.run("document.activeElement.ariaLabel") == (
+        "volcano taken for spider web: 3 pictures"
+    )
+    page.press("Enter")
+    assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg"]
+    assert page.run("document.activeElement.id") == "pictures-title"
+    # Back there with Tab: the cell that was left, and no other.
+    page.run("document.querySelector('#matrix button[tabindex=\"0\"]').focus()")
+    page.press("ArrowDown")
+    page.press("ArrowRight")
+    assert page.run("document.activeElement.ariaLabel") == "spider web taken for tabby: 1 picture"
+    page.press("Enter")
+    assert cards(page) == ["web/6.jpg"]
+    page.run("document.querySelector('#matrix [aria-pressed=true]').click()")
+    assert len(cards(page)) == 8
+
+
+def test_pairs_and_errors_filter_and_forget_other_filters(page):
+    click(page, "#chips [data-kind=blank]")
+    choose(page, "query", "web")
+    click(page, "#pairs button")
+    assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg"]
+    click(page, "#errors li:nth-child(2) button")
+    assert cards(page) == ["web/6.jpg"]
+
+
+# --- one picture, large --------------------------------------------------------------------------
+
+
+def title(page):
+    return page.run("document.getElementById('large-title').innerText")
+
+
+def test_large_by_keyboard_through_the_filtered_order_and_back(page):
+    choose(page, "predicted", "1")
+    choose(page, "sort", "loss")
+    order = cards(page)
+    page.run("document.querySelector('.card button').focus()")
+    page.press("ArrowRight")
+    assert focused(page).startswith(order[1])
+    page.press("Enter")
+    assert page.run("document.getElementById('large').open")
+    assert title(page).startswith(order[1])
+    page.press("ArrowRight")
+    assert title(page).startswith(order[2])
+    assert page.run("document.getElementById('large-place').textContent") == "3 of 4"
+    page.press("ArrowLeft")
+    page.press("ArrowLeft")
+    page.press("ArrowLeft")  # there is none before the first
+    assert title(page).startswith(order[0])
+    page.press("ArrowRight")
+    page.press("ArrowRight")
+    page.press("Escape")
+    page.wait("!document.getElementById('large').open")
+    assert focused(page).startswith(order[2])
+
+
+def test_arrows_in_a_slider_move_the_slider(page):
+    click(page, ".card button")
+    page.run("document.querySelector('#large input[type=range]').focus()")
+    page.press("ArrowLeft")
+    assert title(page).startswith("volcano/1.jpg")
+    assert page.run("document.querySelector('#large input[type=range]').value") == "95"
+    page.wait("getComputedStyle(document.querySelector('#large .over')).opacity === '0.95'")
+
+
+def test_large_has_every_picture_and_number(browser, tmp_path):
+    record = picture("a.jpg", 1, 0.7, truth=0)
+    other = json.loads(json.dumps(record["explanations"][0]).replace("a_", "a_0_"))
+    other["target"] = record["truth"]
+    other["files"]["original"] = "a_original.png"
+    record["explanations"].append(other)
+    record["contrasts"] = [{"a": record["top5"][0], "b": record["truth"], "file": "a_original.png"}]
+    record["panel"] = "a_original.png"
+    record["explanations"][0]["facts"] = {"gradcam": {"noisy_logit": 3.14159}}
+    browser.open(built(tmp_path, manifest([record])), "open=0")
+
+    text = browser.run("document.getElementById('large').innerText")
+    for words in (
+        "Explained: spider web (1), 70.0%, the answer",
+        "Explained: volcano (0), 15.0%, the true class",
+        "Why spider web (1) rather than volcano (0)",
+        "Panel",
+        "volcano (0) ← true class",
+        "Grad-CAM: noisy logit\t3.142",
+        "Grad-CAM\t0 to 3.21",
+        "at the border\t36.0% of the map; its area 36%",
+        "x 4 to 20, y 3 to 15",
+        "48 × 36 pixels",
+        "ab" * 32,
+        "0.31 s",
+    ):
+        assert words in text, words
+    browser.wait("[...document.querySelectorAll('#large img')].every(one => one.naturalWidth)")
+    links = browser.run("[...document.querySelectorAll('#large a')].map(one => one.href)")
+    assert [link.rpartition("/")[2] for link in links] == [
+        *("a_original.png", "a_gradcam.png", "a_guided_gradcam.png"),
+        *("a_0_gradcam.png", "a_0_guided_gradcam.png", "a_original.png", "a_original.png"),
+    ]
+    box = browser.run("document.querySelector('#large .box').getAttribute('style')")
+    percents = [float(value) for value in re.findall(r"([0-9.]+)%", box)]
+    # x from 4 to 20 of 48, y from 3 to 15 of 36.
+    assert percents == pytest.approx([100 * 4 / 48, 100 * 3 / 36, 100 * 16 / 48, 100 / 3], abs=1e-3)
+    assert browser.problems() == []
+
+
+def test_a_failed_picture_tells_its_error(page):
+    click(page, ".card:last-child button")
+    assert title(page) == "8.jpg ! failed"
+    text = page.run("document.getElementById('large-body').innerText")
+    assert "It failed: It is no picture: <b>the file</b> is empty." in text
+
+
+# --- the address ---------------------------------------------------------------------------------
+
+
+def test_an_address_can_be_shared(page, folder):
+    choose(page, "predicted", "1")
+    choose(page, "query", "volcano")
+    choose(page, "sort", "loss")
+    click(page, "#direction")
+    click(page, ".card:nth-child(2) button")
+    shared, shown = address(page), title(page)
+    order = cards(page)
+
+    page.open(folder / "index.html", shared[1:])
+
+    assert page.run("document.getElementById('large').open")
+    assert title(page) == shown
+    assert cards(page) == order
+    assert page.run("document.getElementById('query').value") == "volcano"
+    page.run("location.hash = '#show=failed'")
+    page.wait("!document.getElementById('large').open")
+    assert cards(page) == ["8.jpg"]
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "predicted=99&truth=x&sort=constructor&map=?&mix=900&show=all&open=length",
+        "%",
+        "open=-1",
+        "q",
+    ],
+)
+def test_an_address_that_makes_no_sense(page, folder, fragment):
+    page.open(folder / "index.html", fragment)
+    assert len(cards(page)) == 8
+    assert not page.run("document.getElementById('large').open")
+
+
+# --- what others named ---------------------------------------------------------------------------
+
+
+def test_names_are_text_and_files_are_found(browser, tmp_path):
+    names = [
+        SCRIPT.replace("/", ""),
+        "100% #1?.jpg",
+        "two\nlines.jpg",
+        "\U0001f431 é.jpg",
+        os.fsdecode(b"\xff\xfe.jpg"),
+        "javascript:alert(1).jpg",
+        "a'b\"c\\d.jpg",
+    ]
+    classes = (SCRIPT, "&lt;b&gt;", "</script>")
+    pictures = [picture(name, 0, truth=1, names=classes) for name in names]
+    pictures.append(failed(SCRIPT, error=SCRIPT))
+    browser.open(built(tmp_path, manifest(pictures, name=SCRIPT)))
+
+    assert cards(browser)[0] == names[0]
+    assert cards(browser)[1:4] == names[1:4]
+    assert SCRIPT in browser.run("document.querySelector('h1').textContent")
+    assert browser.run("document.querySelector('.card .answer span').textContent") == SCRIPT
+    click(browser, ".card button")
+    assert title(browser).startswith(names[0])
+    assert browser.run("document.getElementById('large').innerText").count("&lt;b&gt;") >= 2
+    browser.wait("[...document.images].every(image => image.complete)")
+    assert set(browser.run("[...document.images].map(image => image.naturalWidth)")) == {48}
+    for _ in names:
+        browser.press("ArrowRight")
+    assert SCRIPT in browser.run("document.querySelector('.failure').textContent")
+    assert browser.run("window.broken") is None
+    assert browser.run("document.scripts.length") == 2
+    assert browser.problems() == []
+
+
+def test_a_script_that_got_in_would_not_run(page):
+    """The page's policy allows its own program, by its hash, and no other."""
+    page.run("""(() => {
+        const script = document.createElement('script');
+        script.textContent = 'window.broken = 3';
+        document.body.append(script);
+        document.body.insertAdjacentHTML('beforeend', '<img src=x onerror="window.broken = 4">');
+    })()""")
+    page.wait("document.images[document.images.length - 1].complete")
+    assert page.run("window.broken") is None
+    assert any("Content Security Policy" in problem for problem in page.problems())
+    page.events.clear()
+
+
+# --- what is not there ---------------------------------------------------------------------------
+
+
+def test_pictures_that_are_gone(browser, tmp_path):
+    page = built(tmp_path, manifest([picture("a.jpg"), picture("b.jpg")]))
+    for name in ("thumbnails/a_gradcam.jpg", "thumbnails/b_gradcam.jpg", "b_gradcam.png"):
+        (tmp_path / name).unlink()
+    browser.open(page)
+    browser.wait("document.querySelector('.card:nth-child(2) .note') !== null")
+    source = "document.querySelector('.card:nth-child(1) .over').src"
+    browser.wait(f"{source}.endsWith('/a_gradcam.png')")
+    assert browser.run("document.querySelector('.card:nth-child(2) .note').textContent") == (
+        "The picture is not there."
+    )
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [[], [failed("a.jpg")], [picture("a.jpg", 2, names=None)], [picture("a.jpg", blank=True)]],
+    ids=["none", "all failed", "no names", "no map"],
+)
+def test_runs_with_little_in_them(browser, tmp_path, pictures):
+    browser.open(built(tmp_path, manifest(pictures)))
+    assert len(cards(browser)) == len(pictures)
+    if pictures:
+        click(browser, ".card button")
+        assert title(browser).startswith("a.jpg")
+    assert browser.problems() == []
+
+
+def test_classes_without_names(browser, tmp_path):
+    record = picture("a.jpg", 2, truth=1, names=None)
+    record["top5"][0] = score(2, 0.8, None)
+    browser.open(built(tmp_path, manifest([record])))
+    assert "class 2" in browser.run("document.querySelector('.card').innerText")
+    assert "class 1 taken for class 2" in " ".join(
+        browser.run("document.getElementById('errors').innerText").split()
+    )
+
+
+# --- many ----------------------------------------------------------------------------------------
+
+
+def test_two_thousand_pictures(browser, tmp_path):
+    """No picture is on the disk: what is asked for is what the window shows, or nearly."""
+    record = large(2000)
+    browser.open(built(tmp_path, record, files=False))
+    browser.wait("document.querySelectorAll('.card').length === 2000")
+    assert cards(browser) == [one["relative"] for one in record["pictures"]]
+    asked = [url for url in browser.requested() if "/thumbnails/" in url]
+    assert 0 < len(asked) < 600
+    wrong = [one["relative"] for one in record["pictures"] if one.get("right") is False]
+    click(browser, "#chips [data-kind=wrong]")
+    browser.wait(f"document.querySelectorAll('.card').length === {len(wrong)}")
+    assert cards(browser) == wrong
+    first = browser.run("document.querySelector('#pairs li').innerText")
+    assert "volcano taken for spider web" in first
+    assert "Look here" in first
+
+
+# --- accessible ----------------------------------------------------------------------------------
+
+
+def test_every_control_has_a_name(page):
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = ("button", "combobox", "searchbox", "slider", "link", "image", "table", "dialog")
+    controls = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+    assert len(controls) > 30
+    assert [node["role"] for node in controls if not node["name"]["value"]] == []
+
+
+def _luminance(colour):
+    """WCAG 2.1's relative luminance."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_has_contrast(scheme):
+    """WCAG AA: 4.5 to 1 for text."""
+    import cnnviz.report
+
+    css = (Path(cnnviz.report.__file__).parent / "page.css").read_text()
+    block = css.split("@media (prefers-color-scheme: dark)")[scheme]
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+    pairs = [
+        *((text, ground) for text in ("ink", "quiet", "accent") for ground in ("ground", "sheet")),
+        *((kind, f"{kind}-ground") for kind in ("right", "wrong", "note")),
+        *(("on-accent", "accent"), ("quiet", "frame"), ("note", "ground")),
+    ]
+    for text, ground in pairs:
+        light, dark = sorted(map(_luminance, (colours[text], colours[ground])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
