@@ -78,7 +78,7 @@ _FLASH = 0.12
     help="Where to write; made if it is not there.",
 )
 @click.option("--steps", type=int, metavar="N", help="Steps along the gradient; 96 by default.")
-@click.option("--rate", type=float, metavar="R", help="Length of a step; 0.05 by default.")
+@click.option("--rate", type=float, metavar="R", help="Length of a step; 0.07 by default.")
 @click.option(
     "--jitter",
     type=float,
@@ -91,21 +91,35 @@ _FLASH = 0.12
     type=float,
     metavar="Z",
     help="The network sees it at random sizes down to 1/Z in each step, so that shapes grow "
-    "larger; 2 by default, 1 for none.",
+    "larger; 2.6 by default, 1 for none.",
+)
+@click.option(
+    "--views",
+    type=int,
+    metavar="N",
+    help="How many shifts and sizes a step looks at, each a pass through the network; 2 by "
+    "default.",
+)
+@click.option(
+    "--window",
+    type=float,
+    metavar="PART",
+    help="How far from its middle the picture begins to fade into the mean colour, in parts of "
+    "its side, so that one object is drawn and not a pattern; 0.42 by default, 0 for none.",
 )
 @click.option(
     "--blur",
     type=float,
     metavar="B",
-    help="How much fine detail is held back: frequency f moves as 1/f^B; 1.2 by default, 0 for "
+    help="How much fine detail is held back: frequency f moves as 1/f^B; 1.15 by default, 0 for "
     "none.",
 )
-@click.option("--tv", type=float, metavar="W", help="Weight of total variation; 0.3 by default.")
+@click.option("--tv", type=float, metavar="W", help="Weight of total variation; 0.9 by default.")
 @click.option(
     "--l2",
     type=float,
     metavar="W",
-    help="Weight of the squared distance from the mean colour; 0.1 by default.",
+    help="Weight of the squared distance from the mean colour; 0.25 by default.",
 )
 @click.option(
     "--seed", type=int, metavar="N", help="Of the first noise and all chance; 0 by default."

@@ -6,8 +6,10 @@ to anybody. What keeps it readable here:
 
 - a picture is a spectrum of cosines, and slow ones are moved more than fast ones, as 1/f**blur: so
   large shapes come first (Yosinski et al. 2015 blur the picture between steps instead);
-- the network sees it shifted and shrunk by chance in every step, so that only what holds at every
-  place and size grows (Mordvintsev et al. 2015 shift; Olah et al. 2017 do both);
+- the network sees it shifted and shrunk by chance, in several views a step, so that only what
+  holds at every place and size grows (Mordvintsev et al. 2015 shift; Olah et al. 2017 do both);
+- it fades into the mean colour towards its corners, which leaves room for one object and not for
+  a pattern of many;
 - total variation and |I|² are held down (Mahendran & Vedaldi 2016; Simonyan et al. 2014);
 - a sigmoid keeps colours between 0 and 1, around the mean of the network's training pictures.
 
@@ -19,7 +21,7 @@ these others come in over the first half of the steps, when there is something f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,15 +38,15 @@ Float32 = npt.NDArray[np.float32]
 PLACES = ("mean", "middle")
 """Of a channel: its mean over all places, or its value in the middle."""
 
-_NOISE = 0.1  # the first spectrum's standard deviation, in what a step of rate 1 could move
-_CONTRAST = 2.0  # how far a spectrum of unit variance spreads before the sigmoid
+_NOISE = 0.05  # the first spectrum's standard deviation, in what a step of rate 1 could move
+_CONTRAST = 4.0  # how far a spectrum of unit variance spreads before the sigmoid
 _DECAYS = (0.9, 0.99)  # of Adam's two means; the second forgets sooner than usual: few steps
 _SMALLEST = 1e-12  # added to what is divided by
 _ROUND = 1e-2  # of total variation: where differences of colours count as none
 # In photos most of the variance is brightness, then blue against yellow-red, then green against
 # magenta (Ohta et al. 1980). Moving these instead of red, green and blue keeps colours believable.
 _AXES = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]], np.float32)
-_SPREADS = np.array([1.0, 0.3, 0.15], np.float32)
+_SPREADS = np.array([1.0, 0.35, 0.22], np.float32)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Ascent:
         jitter: how far the picture is shifted at most in a step, in shares of its sides.
         zoom: to which part of its size it is shrunk at most in a step, 2 being half; what the
             network likes becomes up to so many times larger in the picture.
+        views: how many shifts and sizes are looked at in each step, whose gradients are averaged.
+        window: the distance from the middle, in shares of the sides, at which the picture has
+            faded to 61 % of its strength; 0 for no fading.
         blur: how much slower fine detail moves than coarse: a cosine of frequency f by 1/f**blur.
         tv: weight of total variation, against a gradient of the logit of root mean square 1.
         l2: likewise of the squared distance from the mean colour.
@@ -64,16 +69,26 @@ class Ascent:
     """
 
     steps: int = 96
-    rate: float = 0.05
+    rate: float = 0.07
     jitter: float = 0.07
-    zoom: float = 2.0
-    blur: float = 1.2
-    tv: float = 0.3
-    l2: float = 0.1
+    zoom: float = 2.6
+    views: int = 2
+    window: float = 0.42
+    blur: float = 1.15
+    tv: float = 0.9
+    l2: float = 0.25
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("blur", 0), ("tv", 0), ("l2", 0), ("seed", 0)):
+        for name, least in (
+            ("steps", 1),
+            ("views", 1),
+            ("window", 0),
+            ("blur", 0),
+            ("tv", 0),
+            ("l2", 0),
+            ("seed", 0),
+        ):
             if not least <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is at least {least}; got {getattr(self, name)}.")
         if not 0 < self.rate < math.inf:
@@ -252,7 +267,7 @@ def maximize(
     """
     ascent = Ascent() if ascent is None else ascent
     random = np.random.default_rng(ascent.seed)
-    canvas = _Canvas(spec, ascent.blur)
+    canvas = _Canvas(spec, ascent.blur, ascent.window)
     spectra = np.repeat(canvas.noise(random), len(goals), axis=0)
     follow = _Adam(ascent.rate)
     moved = np.zeros(len(goals), np.bool_)
@@ -260,9 +275,9 @@ def maximize(
     pictures = first
     _tell(observe, 0, pictures)
     for step in range(1, ascent.steps + 1):
-        down, across = _view(spec, ascent, random)
-        seen = np.ascontiguousarray(down @ canvas.normalised(pictures) @ across.T)
-        _, gradients = goals.climb(network, seen)
+        gradients = _mean_gradients(
+            network, goals, canvas.normalised(pictures), _views(spec, ascent, random)
+        )
         if not np.isfinite(gradients).all():
             raise NetworkError(
                 f"The gradient is not finite in step {step}: the network's weights may be broken, "
@@ -270,7 +285,7 @@ def maximize(
             )
         answers = gradients.any(axis=(1, 2, 3))
         moved |= answers
-        uphill = _levelled(down.T @ gradients @ across / canvas.std)
+        uphill = _levelled(gradients / canvas.std)
         held = min(1.0, 2 * step / ascent.steps) ** 2
         if ascent.tv:
             uphill -= np.float32(held * ascent.tv) * variation_gradient(pictures)
@@ -282,6 +297,18 @@ def maximize(
         pictures = canvas.pictures(spectra)
         _tell(observe, step, pictures)
     return _finish(network, canvas, goals, (first, pictures), moved)
+
+
+def _mean_gradients(
+    network: Network, goals: Goals, batch: Float32, views: Sequence[tuple[Float32, Float32]]
+) -> Float32:
+    """The gradients at what is fed, (N, C, H, W), each view's as strong as another's."""
+    total = np.zeros_like(batch)
+    for down, across in views:
+        seen = np.ascontiguousarray(down @ batch @ across.T)
+        _, gradients = goals.climb(network, seen)
+        total += _levelled(down.T @ gradients @ across)
+    return total
 
 
 def _finish(
@@ -304,11 +331,12 @@ def _finish(
 class _Canvas:
     """Pictures (N, C, H, W), from 0 to 1, as functions of spectra of the same shape.
 
-    x = sigmoid(logit(mean) + M · Dᵀ(s ∘ z)): z the spectrum, D the cosine transform, s the share
-    that a frequency may move, M the way from axes of colour to red, green and blue.
+    x = sigmoid(logit(mean) + w ∘ M · Dᵀ(s ∘ z)): z the spectrum, D the cosine transform, s the
+    share that a frequency may move, M the way from axes of colour to red, green and blue, and w the
+    window, exp(-(r / window)⁴ / 2) at a distance r from the middle.
     """
 
-    def __init__(self, spec: InputSpec, blur: float) -> None:
+    def __init__(self, spec: InputSpec, blur: float, window: float) -> None:
         channels, height, width = spec.shape
         self._shape = (1, channels, height, width)
         self.mean: Float32 = np.asarray(spec.mean, np.float32)[:, None, None]
@@ -321,6 +349,10 @@ class _Canvas:
         frequencies = np.maximum(np.hypot(rows, columns), 1 / max(height, width))
         share = frequencies**-blur
         self._share = (share / np.sqrt(np.mean(share**2))).astype(np.float32)
+        down, across = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
+        distances = np.hypot(down[:, None] - 0.5, across - 0.5)
+        fading = np.exp(-0.5 * (distances / window) ** 4) if window else np.ones_like(distances)
+        self._window: Float32 = fading.astype(np.float32)
         self._colours = np.eye(channels, dtype=np.float32)
         if channels == 3:
             lengths = np.linalg.norm(_AXES, axis=1)
@@ -333,13 +365,13 @@ class _Canvas:
     def pictures(self, spectra: Float32) -> Float32:
         """The pictures of spectra."""
         axes = self._down.T @ (self._share * spectra) @ self._across
-        colours = _mixed(self._colours, axes)
+        colours = _mixed(self._colours, axes) * self._window
         pictures: Float32 = 1 / (1 + np.exp(-_CONTRAST * colours - self._middle))
         return pictures
 
     def to_spectra(self, gradients: Float32, pictures: Float32) -> Float32:
         """Gradients with respect to pictures as gradients with respect to their spectra."""
-        inner = gradients * pictures * (1 - pictures) * np.float32(_CONTRAST)
+        inner = gradients * pictures * (1 - pictures) * (np.float32(_CONTRAST) * self._window)
         axes = _mixed(self._colours.T, inner)
         spectra: Float32 = self._share * (self._down @ axes @ self._across.T)
         return spectra
@@ -417,14 +449,20 @@ def variation_gradient(pictures: Float32) -> Float32:
     return gradient
 
 
-def _view(spec: InputSpec, ascent: Ascent, random: np.random.Generator) -> tuple[Float32, Float32]:
-    """How the network sees the picture in a step: matrices for rows and columns."""
-    factor = float(np.exp(random.uniform(0, np.log(ascent.zoom))))
-    vertical, horizontal = random.uniform(-ascent.jitter, ascent.jitter, 2)
-    return (
-        resampling(spec.height, factor, vertical * spec.height),
-        resampling(spec.width, factor, horizontal * spec.width),
-    )
+def _views(
+    spec: InputSpec, ascent: Ascent, random: np.random.Generator
+) -> list[tuple[Float32, Float32]]:
+    """How the network sees the picture in a step: matrices for rows and columns of each view.
+
+    Sizes are spread evenly over the views of a step, on a scale of ratios.
+    """
+    views = []
+    for number in range(ascent.views):
+        factor = float(ascent.zoom ** ((number + random.random()) / ascent.views))
+        vertical, horizontal = random.uniform(-ascent.jitter, ascent.jitter, 2)
+        rows = resampling(spec.height, factor, vertical * spec.height)
+        views.append((rows, resampling(spec.width, factor, horizontal * spec.width)))
+    return views
 
 
 def _levelled(gradients: Float32) -> Float32:

@@ -61,7 +61,7 @@ def seen(path):
 def test_classes(cnnviz, halves, tmp_path):
     status, out, err = cnnviz(
         *("maximize", *halves, "--target", "top", "--target", "0", "-o", "out", "--json"),
-        *("--steps", "90", "--jitter", "0", "--zoom", "1", "--seed", "3"),
+        *("--steps", "90", "--jitter", "0", "--zoom", "1", "--window", "0", "--seed", "3"),
     )
 
     assert status == 0
@@ -118,7 +118,20 @@ def test_what_is_printed(cnnviz, halves):
 def test_channels(cnnviz, halves, tmp_path):
     status, out, _ = cnnviz(
         *("maximize", *halves, "--layer", "h_relu0_fwd", "--channel", "1,0", "--json"),
-        *("--steps", "60", "--jitter", "0", "--zoom", "1", "--l2", "0", "--tv", "0"),
+        *(
+            "--steps",
+            "60",
+            "--jitter",
+            "0",
+            "--zoom",
+            "1",
+            "--window",
+            "0",
+            "--l2",
+            "0",
+            "--tv",
+            "0",
+        ),
     )
     assert status == 0
     for line, index, sign in zip(out.splitlines(), (1, 0), (-1, 1)):
@@ -198,6 +211,8 @@ def test_mistakes_are_told_before_anything_is_written(cnnviz, halves, tmp_path):
         (("--target", "0", "--rate", "nan"), "rate is above 0"),
         (("--target", "0", "--zoom", "0.5"), "zoom is between 1 and 16"),
         (("--target", "0", "--jitter", "2"), "jitter is a share"),
+        (("--target", "0", "--views", "0"), "views is at least 1"),
+        (("--target", "0", "--window", "-1"), "window is at least 0"),
         (("--target", "0", "--seed", "-1"), "seed is at least 0"),
         (("--target", "0", "--every", "2"), "--every says"),
         (("--target", "0", "--json", "--quiet"), "choose one"),
