@@ -736,7 +736,8 @@ class Explainer:
             maps = dict(found[-1]) if found else {}
             for method in self.methods:
                 if not found or method.uses_layer:
-                    attribution = method.explain(evidence)
+                    with np.errstate(over="ignore", invalid="ignore"):  # told below
+                        attribution = method.explain(evidence)
                     maps.update(attribution.maps)
                     facts[method.key] = attribution.facts
             found.append(maps)

@@ -31,6 +31,7 @@ import cv2
 
 import cnnviz
 from cnnviz.inputs import Source
+from cnnviz.manifest import Journal
 from cnnviz.network.runtime import keep_freed_memory
 from cnnviz.pipeline import Outcome, Run, automatic_batch_size
 
@@ -78,7 +79,8 @@ def cpu_seconds() -> float:
 class Watch:
     """Told each outcome: counts, deletes what was written, notes the resident size."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.resident: dict[int, float] = {}
         self.done = 0
         self.written = 0
@@ -86,7 +88,7 @@ class Watch:
     def __call__(self, outcome: Outcome) -> None:
         if outcome.error is not None:
             raise SystemExit(f"{outcome.source.shown}: {outcome.error}")
-        for path in outcome.files:
+        for path in map(self.folder.joinpath, outcome.files):
             self.written += path.stat().st_size
             path.unlink()
         self.done += 1
@@ -129,12 +131,14 @@ def main() -> None:
         before = engine_seconds(explainer, sources, batch, options.rounds)
         print(f"{options.model}, {options.pictures} pictures, batches of {batch}")
         print(f"  resident before the run: {common.resident_mib():.0f} MiB")
-        watch = Watch()
+        watch = Watch(folder / "out")
         run = Run(explainer, sources, folder / "out", batch_size=batch)
         if options.helpers is not None:
             run.helpers = options.helpers
         used, began = cpu_seconds(), time.perf_counter()
-        run.execute(watch)
+        journal = Journal(folder / "out", "benchmark")
+        run.execute(watch, journal)
+        journal.close(done=True)
         took = (time.perf_counter() - began) / options.pictures
         used = (cpu_seconds() - used) / options.pictures
         after = engine_seconds(explainer, sources, batch, options.rounds)
