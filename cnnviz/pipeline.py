@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -76,6 +76,10 @@ class Outcome:
         return written_files(self.record)
 
 
+def _called(score: Mapping[str, Any]) -> str:
+    return str(score["index"] if score["name"] is None else score["name"])
+
+
 def written_files(record: Mapping[str, Any]) -> list[str]:
     """The files that a picture's record names, each once, below the output folder."""
     names = [name for one in record.get("explanations", ()) for name in one["files"].values()]
@@ -95,6 +99,8 @@ class RunReport:
         blank: how many have a map with nothing to show.
         right: answers that are the truth.
         wrong: those that are not; of pictures whose truth is known.
+        confusions: how often a class, the first, was taken for another; by their names, or indices
+            where they have none.
     """
 
     done: int = 0
@@ -103,6 +109,7 @@ class RunReport:
     blank: int = 0
     right: int = 0
     wrong: int = 0
+    confusions: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count(self, outcome: Outcome) -> None:
         """Take note of one picture."""
@@ -115,6 +122,8 @@ class RunReport:
         self.blank += any(one["blank"] for one in record["explanations"])
         self.right += record["right"] is True
         self.wrong += record["right"] is False
+        if record["right"] is False:
+            self.confusions[_called(record["truth"]), _called(record["top5"][0])] += 1
 
     @property
     def accuracy(self) -> float | None:
@@ -137,6 +146,10 @@ class RunReport:
             "right": self.right,
             "wrong": self.wrong,
             "accuracy": self.accuracy,
+            "confusions": [
+                {"truth": truth, "answer": answer, "count": count}
+                for (truth, answer), count in self.confusions.most_common()
+            ],
         }
 
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from cnnviz.pipeline import Outcome, RunReport
 
 
+#: How many kinds of errors are listed in the end; the manifest has all.
+_CONFUSIONS = 5
+
+
 @click.command(name="explain")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option(
@@ -322,6 +326,8 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
     say(f"{ended.done} explained{before}{failed}, in {seconds:.1f} s; written to {work.job.output}")
     if ended.accuracy is not None:
         say(f"{ended.right} right and {ended.wrong} wrong: {100 * ended.accuracy:.1f} % right")
+        for (truth, answer), count in ended.confusions.most_common(_CONFUSIONS):
+            say(f"    {count} x {truth} taken for {answer}")
     if work.job.report:
         say(f"report: {work.job.output / 'index.html'}")
 

@@ -55,7 +55,7 @@ def explain(cnnviz, folder, *options):
 def test_truth_from_folders(cnnviz, folder, tmp_path):
     status, out, err = explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam")
     assert status == 0
-    assert "4 right and 2 wrong: 66.7 % right" in err
+    assert "4 right and 2 wrong: 66.7 % right\n    1 x fish taken for snail\n" in err
     wrong = [line for line in out.splitlines() if "wrong" in line]
     assert [line.partition(": ")[0] for line in wrong] == [
         str(folder / "fish/1.png"),
@@ -72,6 +72,10 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
         "right": 4,
         "wrong": 2,
         "accuracy": 4 / 6,
+        "confusions": [
+            {"truth": "fish", "answer": "snail", "count": 1},
+            {"truth": "umbrella", "answer": "fish", "count": 1},
+        ],
         "scanned": None,
     }
     for picture, (name, kind) in zip(found["pictures"], SCENES):
