@@ -33,7 +33,12 @@
   };
   const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   const titles = Object.fromEntries(data.maps.map((map) => [map.key, map.title]));
-  const titleOf = (key) => titles[key] ?? key.replaceAll("_", " ");
+  /** Of a map by its key, which names the layer where there are several: gradcam@features.28. */
+  const titleOf = (key) => {
+    const [map, layer] = key.split("@");
+    return (titles[map] ?? map.replaceAll("_", " ")) + (layer === undefined ? "" : ` at ${layer}`);
+  };
+  const broadness = (picture) => picture.naturalWidth / picture.naturalHeight;
 
   // --- pictures -------------------------------------------------------------------------------
 
@@ -131,12 +136,22 @@
     const { original } = picture.main.files;
     const url = picture.main.files[state.map];
     const title = titles[state.map] ?? "";
-    card.querySelector(".frame").replaceChildren(
-      ...(original ? [image(original, "")] : []),
-      ...(url
-        ? [image(url, picture.main.blank.includes(state.map) ? `${title}, blank` : title, { class: original ? "over" : "" })]
-        : [h("span", { class: "note" }, original ? "" : "The run wrote no picture of this kind.")]),
+    const frame = card.querySelector(".frame");
+    const blank = picture.main.blank.includes(state.map);
+    const below = original && image(original, "");
+    const over = url && image(url, blank ? `${title}, blank` : title, { class: original ? "over" : "" });
+    frame.classList.remove("apart");
+    frame.replaceChildren(
+      ...[below, over].filter((one) => one),
+      ...(url || original ? [] : [h("span", { class: "note" }, "The run wrote no picture of this kind.")]),
     );
+    if (!below || !over) return;
+    for (const one of [below, over]) {
+      one.addEventListener("load", () => {
+        // Several layers side by side, or a legend below: no point lies on the original's.
+        frame.classList.toggle("apart", Math.abs(broadness(over) / broadness(below) - 1) > 0.02);
+      });
+    }
   }
 
   // --- state, which the address holds ---------------------------------------------------------
@@ -400,10 +415,11 @@
       const below = h("img", { src: under, alt: "" });
       const settle = () => {
         if (!below.naturalWidth || !top.naturalWidth) return;
-        const ratio = (one) => one.naturalHeight / one.naturalWidth;
-        if (Math.abs(ratio(below) / ratio(top) - 1) > 0.02) {
-          below.remove(); // a drawing with a legend, or several side by side, covers something else
+        const broader = broadness(top) / broadness(below);
+        if (Math.abs(broader - 1) > 0.02) {
+          below.remove(); // as in the cards
           top.classList.remove("over");
+          if (broader > 1.5) stack.closest("figure").classList.add("broad");
         }
         for (const one of [below, top]) widen(one);
       };
@@ -508,7 +524,7 @@
     parts.push(h("section", {}, h("h3", {}, "File"), rows([
       ["path", picture.path],
       ["size", picture.size && `${picture.size[1]} × ${picture.size[0]} pixels`],
-      ["SHA-256", picture.sha256 && h("code", {}, picture.sha256)],
+      ["SHA\u2011256", picture.sha256 && h("code", {}, picture.sha256)],
       ["time", typeof picture.seconds === "number" ? `${number(picture.seconds)} s` : null],
     ])));
     return parts;

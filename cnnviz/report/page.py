@@ -139,7 +139,6 @@ def meanings(manifest: Record) -> list[Meaning]:
     """A line for each kind of picture in the run."""
     lines = [Meaning("Original", "The picture, upright, at the size of the others.")]
     for method in manifest["run"]["methods"]:
-        several = len(method["drawings"]) > 1
         for key, drawing in method["drawings"].items():
             text = _SPECIAL.get(key) or _MEANINGS.get(drawing, "")
             known = METHODS.get(method.get("name", ""))
@@ -147,7 +146,7 @@ def meanings(manifest: Record) -> list[Meaning]:
                 text += _UNSPECIFIC
             lines.append(
                 Meaning(
-                    title=f"{method['title']}: {key}" if several else method["title"],
+                    title=_title(method, key),
                     text=text,
                     guided=method["guided"],
                     colours=drawing in ("heat", "probability"),
@@ -237,12 +236,17 @@ def _map_titles(manifest: Record) -> list[dict[str, str]]:
     }
     titles = []
     for method in manifest["run"]["methods"]:
-        several = len(method["drawings"]) > 1
         for key, drawing in method["drawings"].items():
             if key in there:
-                title = f"{method['title']}: {key}" if several else method["title"]
-                titles.append({"key": key, "title": title, "drawing": drawing})
+                titles.append({"key": key, "title": _title(method, key), "drawing": drawing})
     return titles
+
+
+def _title(method: Record, key: str) -> str:
+    """What one of a method's drawings is called; it may have several."""
+    title = str(method["title"])
+    rest = key[len(method["key"]) :] if key.startswith(method["key"]) else key
+    return f"{title}: {rest.replace('_', ' ').strip()}" if rest else title
 
 
 def _picture(picture: Record) -> dict[str, Any]:

@@ -122,6 +122,27 @@ def test_suspicious_pairs_say_why():
     assert "perhaps" not in read(render_page(manifest(even))).text
 
 
+def test_a_method_with_several_drawings_names_each():
+    occlusion = {
+        **METHODS[0],
+        "name": "occlusion",
+        "key": "occlusion",
+        "title": "occlusion",
+        "drawings": {
+            "occlusion": "heat",
+            "occlusion_probability": "probability",
+            "occlusion_classes": "classes",
+        },
+    }
+    page = read(render_page(manifest([picture("a.jpg", methods=[occlusion])], methods=[occlusion])))
+    assert [one["title"] for one in page.data["maps"]] == [
+        "occlusion",
+        "occlusion: probability",
+        "occlusion: classes",
+    ]
+    assert "How probable the class stays when this place is covered." in page.text
+
+
 @pytest.mark.parametrize(
     "pictures",
     [
