@@ -183,6 +183,7 @@ def _maximize(
     from cnnviz.loader import find_model
     from cnnviz.network.runtime import context, keep_freed_memory, parse_device
     from cnnviz.outputs import check_output_folder
+    from cnnviz.outputs.files import check_replaceable
 
     found = find_model(model.card(), notify=None if quiet else say)
     device = parse_device(model.ctx)
@@ -196,6 +197,8 @@ def _maximize(
     keep_freed_memory()
     found.digest_ahead()
     goals, named = _goals(found, targets, layer, channels, place)
+    for path in [*(output / name for name in _files(found, named)), *([gif] if gif else [])]:
+        check_replaceable(path)  # before minutes are spent on it
     context(device)
     network, weights = found.load(str(device), progress=not quiet)
     if not quiet:
@@ -283,15 +286,11 @@ def _write(
     results: Sequence[Maximized],
 ) -> list[Path]:
     """Write each picture, and all together; the paths of the former."""
-    from cnnviz.inside.naming import file_parts
     from cnnviz.outputs import OutputFolder
 
     folder = OutputFolder(output)
-    model, *parts = file_parts([found.name, *(goal.file for goal in goals)])
-    written = [
-        folder.write_png(PurePath(f"{model}_{part}_maximized.png"), result.picture)
-        for part, result in zip(parts, results)
-    ]
+    *names, together = _files(found, goals)
+    written = [folder.write_png(name, result.picture) for name, result in zip(names, results)]
     of = goals[0].record.get("layer")
     title = (
         f"What excites {found.name}{f', layer {of}' if of else ''} most: pictures made for a high "
@@ -302,8 +301,16 @@ def _write(
         [f"{goal.name}: {_found(found, goal, result)}" for goal, result in zip(goals, results)],
         title,
     )
-    folder.write_png(PurePath(f"{model}_maximized.png"), sheet)
+    folder.write_png(together, sheet)
     return written
+
+
+def _files(found: Model, goals: Sequence[_Goal]) -> list[PurePath]:
+    """The file of each picture, and of all together."""
+    from cnnviz.inside.naming import file_parts
+
+    model, *parts = file_parts([found.name, *(goal.file for goal in goals)])
+    return [PurePath(f"{model}_{part}maximized.png") for part in [*(f"{p}_" for p in parts), ""]]
 
 
 def _sheet(

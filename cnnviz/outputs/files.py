@@ -317,6 +317,20 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
         )
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse a path where there is something that cnnviz did not write.
+
+    Raises:
+        PictureError: there is.
+        OSError: that cannot be found out.
+    """
+    if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
+        raise PictureError(
+            f"{path} exists and was not written by cnnviz; it is left as it is. Move it away "
+            "or choose another output folder."
+        )
+
+
 def sweep(folder: Path, below: Iterable[PurePath]) -> None:
     """Remove what was being written when a run was killed.
 
@@ -424,11 +438,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _write(path: Path, parts: Iterable[bytes]) -> None:
     """Write a file under a temporary name and rename it. Not synced: a power cut may lose it."""
     try:
-        if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
-            raise PictureError(
-                f"{path} exists and was not written by cnnviz; it is left as it is. Move it away "
-                "or choose another output folder."
-            )
+        check_replaceable(path)
         # A name of its own, for the real one may be as long as names can be; opened by hand, since
         # tempfile's files are unreadable to others whatever the umask.
         temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.tmp")
