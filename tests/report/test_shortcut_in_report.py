@@ -1,0 +1,48 @@
+"""A planted shortcut, from the pictures to the page: the report shows it plainly."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.shortcut import STAMPED, write_shortcut
+
+SENTENCE = re.compile(
+    r'<h3>.*?</span> (?P<title>[^<]*)</h3>\s*<p class="suspicious">.*?</strong> (?P<why>[^<]*)</p>',
+    re.DOTALL,
+)
+
+
+def explained(cnnviz, tmp_path, *, shortcut):
+    """The page of a run over the held-out pictures, half of which have the stamp."""
+    paths = write_shortcut(tmp_path / "network", shortcut)
+    status, _, err = cnnviz(
+        *("explain", paths.photos, "--model", paths.symbol, "--labels", paths.labels),
+        *("--input-size", 64, "--truth", "folders", "--method", "gradcam", "--report"),
+        *("-o", "run", "--quiet"),
+    )
+    assert (status, err) == (0, "")
+    return (tmp_path / "run/index.html").read_text()
+
+
+def test_the_stamp_is_named_first(cnnviz, tmp_path):
+    page = explained(cnnviz, tmp_path, shortcut=True)
+
+    found = [match.groupdict() for match in SENTENCE.finditer(page)]
+    assert found[0]["title"].endswith(f" taken for {STAMPED}")
+    assert all(STAMPED in one["title"] for one in found)
+    for one in found:
+        times = re.search(r"bottom right corner, ([0-9.]+) times what an even map", one["why"])
+        assert times is not None, one
+        assert float(times[1]) > 6
+    # Without the stamp the network looks at the object: nothing is said of those pairs.
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    wrong = {one["top5"][0]["name"] for one in manifest["pictures"] if one["right"] is False}
+    assert STAMPED in wrong
+    assert not any("triangle, rightly" in one["title"] for one in found)
+
+
+def test_the_clean_twin_is_not_suspected(cnnviz, tmp_path):
+    page = explained(cnnviz, tmp_path, shortcut=False)
+    assert "Where it looked, on average" in page
+    assert [match["title"] for match in SENTENCE.finditer(page)] == []
