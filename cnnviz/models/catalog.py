@@ -176,7 +176,7 @@ def load_weights(
             notify=notify,
         )
         block.collect_params().setattr("grad_req", "null")
-        params.assign(block, matched)
+        params.assign(block, matched, source=str(located.path))
         return WeightsInfo(located.path, digest.result(), located.source)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
 from cnnviz.models import foreign
-from cnnviz.network.params import MAGIC, bfloat16_to_float32, fits, map_file, read_params
+from cnnviz.network.params import (
+    MAGIC,
+    bfloat16_to_float32,
+    fits,
+    is_name,
+    map_file,
+    read_params,
+    shown,
+)
 
 Array = NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -48,7 +56,12 @@ _OLD_LAYER = re.compile(r"(?P<group>(?:.*_)?(?:conv|batchnorm|dense))(?P<number>
 _ZIP_MAGIC = b"PK\x03\x04"
 #: How torch.save() began its files before 1.6: the pickle of a magic number.
 _OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_SAFETENSORS_MAX_HEADER = 100_000_000
+#: The format allows ten times as much, which would be a million tensors; a network has a thousand.
+_SAFETENSORS_MAX_HEADER = 10_000_000
+#: PyTorch before 2.6 ran code that stood in a file even with weights_only=True (CVE-2025-32434).
+_SAFE_TORCH = (2, 6)
+#: How many times a file may use its stored numbers: layers that share them do.
+_MOST_TIMES_STORED = 4
 _SAFETENSORS_DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -426,19 +439,24 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
     """
     from safetensors import SafetensorError, safe_open
 
+    def damaged(what: object) -> WeightsError:
+        return WeightsError(
+            f"{path} is a damaged or incomplete .safetensors file: {shown(what)}. Fetch it again."
+        )
+
     try:
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise WeightsError(
-            f"{path} is a damaged or incomplete .safetensors file: {error}. Fetch it again."
-        ) from error
+        raise damaged(error) from error
     data = map_file(path)
     start = 8 + _header_length(data[:8])
     header: dict[str, Any] = json.loads(data[8:start])
     header.pop("__metadata__", None)
     arrays: dict[str, Array] = {}
     for name, tensor in header.items():
+        if not is_name(name):
+            raise damaged("a name in it has control characters or no end")
         dtype = _SAFETENSORS_DTYPES.get(tensor["dtype"])
         if dtype is None:
             raise WeightsError(
@@ -446,7 +464,10 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
             )
         begin, end = tensor["data_offsets"]
         values = np.frombuffer(memoryview(data)[start + begin : start + end], dtype=dtype)
-        values = values.reshape(tensor["shape"])
+        try:
+            values = values.reshape(tensor["shape"])
+        except ValueError as error:  # empty, and yet too large for NumPy along its other sides
+            raise damaged(f"{name} claims to have the shape {tuple(tensor['shape'])}") from error
         arrays[name] = bfloat16_to_float32(values) if tensor["dtype"] == "BF16" else values
     return arrays
 
@@ -454,15 +475,23 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 def _read_zip(path: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+            entries = archive.infolist()
+    # NotImplementedError: of a kind of zip that is not read; the others out of damaged fields.
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error) as error:
         raise WeightsError(
-            f"{path} is a damaged or incomplete .pth (or zip) file: {error}. Fetch it again."
+            f"{path} is a damaged or incomplete .pth (or zip) file: {shown(error)}. Fetch it again."
         ) from error
+    members = [entry.filename for entry in entries]
     if any(name.rsplit("/", 1)[-1] == "data.pkl" for name in members):
+        # PyTorch packs nothing; a few packed kilobytes could swell to more than the memory.
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise WeightsError(
+                f"{path} is a PyTorch file that claims to hold more than it has bytes: it is "
+                "damaged, or was packed again. Save it anew with torch.save()."
+            )
         return _read_torch(path)
     inside = [name for name in members if name.endswith((".params", ".safetensors", ".pth"))]
-    advice = (
+    advice = shown(
         f"unpack it and give {inside[0]}" if inside else f"it holds {_few(members) or 'nothing'}"
     )
     raise WeightsError(f"{path} is a zip archive, not a weights file: {advice}.")
@@ -476,22 +505,39 @@ def _read_torch(path: Path) -> dict[str, Array]:
             f"{path} is a PyTorch file, and reading it needs PyTorch: `pip install torch`, or give "
             "the same weights as .safetensors or Gluon's .params."
         ) from error
+    version = re.match(r"(\d+)\.(\d+)", torch.__version__)
+    if version is None or (int(version[1]), int(version[2])) < _SAFE_TORCH:
+        raise WeightsError(
+            f"{path} is a PyTorch file, and PyTorch {torch.__version__} could run code that stands "
+            "in it (CVE-2025-32434): `pip install 'torch>=2.6'`, or give the same weights as "
+            ".safetensors or Gluon's .params."
+        )
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        state = {
+            str(name): value.detach()
+            for name, value in _unwrap(loaded).items()
+            if isinstance(value, torch.Tensor)
+        }
+        # A tensor may repeat the few numbers that are stored without end.
+        size = sum(value.numel() * value.element_size() for value in state.values())
+        if size > _MOST_TIMES_STORED * path.stat().st_size:
+            raise ValueError(f"its tensors would take {size} bytes")
+        arrays = {
+            name: (value.float() if value.is_floating_point() else value).numpy()
+            for name, value in state.items()
+        }
+    # In a damaged file anything may be found where another thing was, and PyTorch looks no closer.
+    except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"{path} cannot be read as PyTorch weights ({reason}): save the network's "
+            f"{path} cannot be read as PyTorch weights ({shown(reason)}): save the network's "
             "state_dict(), nothing else."
         ) from error
-    state = _unwrap(loaded)
-    arrays = {
-        str(name): (value.detach().float() if value.is_floating_point() else value).numpy()
-        for name, value in state.items()
-        if isinstance(value, torch.Tensor)
-    }
     if not arrays:
         raise WeightsError(f"{path} is a PyTorch file that holds no parameters.")
+    if not all(map(is_name, arrays)):
+        raise WeightsError(f"{path} is a PyTorch file with control characters in its names.")
     return arrays
 
 
