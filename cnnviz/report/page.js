@@ -4,6 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const pictures = data.pictures;
   const byId = (id) => document.getElementById(id);
+  document.documentElement.className = "js";
 
   function h(tag, properties, ...children) {
     const element = document.createElement(tag);
@@ -183,10 +184,16 @@
     state.show = KINDS.map(([kind]) => kind).filter((kind) => kinds.has(kind)).join(",");
   }
 
+  let writing = 0;
+
+  /** Soon, for browsers refuse an address that changes a hundred times while a slider is moved. */
   function writeAddress() {
-    const kept = Object.entries(state).filter(([key, value]) => value !== INITIAL[key]);
-    const hash = new URLSearchParams(kept).toString();
-    history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+    clearTimeout(writing);
+    writing = setTimeout(() => {
+      const kept = Object.entries(state).filter(([key, value]) => value !== INITIAL[key]);
+      const hash = new URLSearchParams(kept).toString();
+      history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+    }, 300);
   }
 
   // --- filter and sort ------------------------------------------------------------------------

@@ -78,10 +78,6 @@ def focused(browser):
     return browser.run("document.activeElement.textContent")
 
 
-def address(browser):
-    return browser.run("location.hash")
-
-
 # --- what is seen --------------------------------------------------------------------------------
 
 
@@ -114,6 +110,7 @@ def test_without_scripts_it_says_what_is_missing(browser, folder):
         browser.open(folder / "index.html")
         assert "This page needs JavaScript" in browser.run("document.body.innerText")
         assert "Where vgg16 looked" in browser.run("document.body.innerText")
+        assert "Sort by" not in browser.run("document.body.innerText")
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
@@ -141,7 +138,7 @@ def test_the_slider_fades_the_maps(page):
     page.wait(f"{over} === '0.25'")
     page.run("document.querySelector('.card button').focus({focusVisible: true})")
     page.wait(f"{over} === '1'")
-    assert "mix=25" in address(page)
+    page.wait("location.hash === '#mix=25'")
 
 
 def test_drawings_that_do_not_lie_on_the_original(browser, tmp_path):
@@ -363,8 +360,9 @@ def test_an_address_can_be_shared(page, folder):
     choose(page, "sort", "loss")
     click(page, "#direction")
     click(page, ".card:nth-child(2) button")
-    shared, shown = address(page), title(page)
-    order = cards(page)
+    shown, order = title(page), cards(page)
+    page.wait("location.hash.includes('open=')")
+    shared = page.run("location.hash")
 
     page.open(folder / "index.html", shared[1:])
 

@@ -8,7 +8,8 @@ import re
 from tests.shortcut import STAMPED, write_shortcut
 
 SENTENCE = re.compile(
-    r'<h3>.*?</span> (?P<title>[^<]*)</h3>\s*<p class="suspicious">.*?</strong> (?P<why>[^<]*)</p>',
+    r"<h3>(?:(?!<h3>).)*</span> (?P<title>[^<]*)</h3>(?:(?!<h3>).)*"
+    r'<p class="suspicious">(?:(?!<h3>).)*?</strong> (?P<why>[^<]*)</p>',
     re.DOTALL,
 )
 
