@@ -81,7 +81,8 @@
 
   /** A small picture; the whole one if there is no thumbnail; words if neither is there. */
   function image(url, alt, more) {
-    const element = h("img", { src: thumbnailOf(url), alt, loading: "lazy", decoding: "async", ...more });
+    const element = h("img", { alt, loading: "lazy", decoding: "async", ...more });
+    element.src = thumbnailOf(url); // last: what is not yet known to be lazy is fetched
     element.addEventListener("error", function whole() {
       element.removeEventListener("error", whole);
       element.addEventListener("error", () => element.replaceWith(
@@ -105,7 +106,10 @@
   const cards = new Array(pictures.length);
 
   function cardOf(picture) {
-    if (cards[picture.place]) return cards[picture.place];
+    if (cards[picture.place]) {
+      draw(picture);
+      return cards[picture.place];
+    }
     const frame = h("span", { class: "frame" });
     const button = h("button", { type: "button", "data-place": picture.place }, frame);
     button.append(h("span", { class: "line path", title: picture.path }, picture.relative ?? picture.path));
@@ -228,6 +232,7 @@
   function fill() {
     const gallery = byId("gallery");
     clearTimeout(filling);
+    clearTimeout(drawing);
     gallery.replaceChildren(...order.slice(0, AT_ONCE).map(cardOf));
     let done = AT_ONCE;
     const more = () => {
@@ -236,6 +241,26 @@
       if (done < order.length) filling = setTimeout(more);
     };
     if (done < order.length) filling = setTimeout(more);
+  }
+
+  let drawing = 0;
+
+  /** Another map into the cards that are there, those in sight first, and all where they are. */
+  function redraw() {
+    const sight = innerHeight + 200;
+    const inSight = (picture) => {
+      const place = cards[picture.place]?.getBoundingClientRect();
+      return place && place.bottom > -200 && place.top < sight;
+    };
+    clearTimeout(drawing);
+    order.filter(inSight).forEach(draw);
+    let done = 0;
+    const more = () => {
+      order.slice(done, done + A_SLICE).forEach(draw);
+      done += A_SLICE;
+      if (done < order.length) drawing = setTimeout(more);
+    };
+    drawing = setTimeout(more);
   }
 
   function update() {
@@ -252,6 +277,7 @@
       : inside;
     order = sorted(found);
     fill();
+    if (byId("pictures").getBoundingClientRect().top < 0) byId("pictures").scrollIntoView();
     byId("count").textContent = order.length === pictures.length
       ? `All ${plural(pictures.length, "picture")}`
       : `${order.length} of ${plural(pictures.length, "picture")}`;
@@ -283,9 +309,7 @@
   }
 
   function set(changes) {
-    const map = state.map;
     Object.assign(state, changes);
-    if (state.map !== map) pictures.forEach(draw);
     update();
   }
 
@@ -641,7 +665,12 @@
     if (!kinds.delete(kind)) kinds.add(kind);
     set({ show: [...kinds].join(",") });
   });
-  for (const key of ["predicted", "truth", "map"]) {
+  byId("map").addEventListener("change", () => {
+    state.map = byId("map").value;
+    redraw();
+    writeAddress();
+  });
+  for (const key of ["predicted", "truth"]) {
     byId(key).addEventListener("change", () => set({ [key]: byId(key).value }));
   }
   byId("sort").addEventListener("change", () => set({ sort: byId("sort").value, down: "" }));
@@ -654,7 +683,6 @@
   });
   window.addEventListener("hashchange", () => {
     readAddress();
-    pictures.forEach(draw);
     update();
     openAsked();
   });
