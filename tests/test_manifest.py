@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.manifest import (
@@ -130,6 +132,50 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
             journal.add(record)
         journal.close(done=False)
         assert (tmp_path / JOURNAL).read_bytes() == whole
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.text(max_size=5), st.integers()),
+            st.tuples(st.just("stop"), st.integers(0, 200)),  # bytes lost at the end
+            st.tuples(st.just("end")),
+        ),
+        max_size=12,
+    )
+)
+def test_whatever_happens_the_last_whole_record_of_a_picture_counts(tmp_path_factory, steps):
+    """Against a list in memory of what was appended, and how much of it a stop has cost."""
+    folder = tmp_path_factory.mktemp("run")
+    journal = Journal(folder, "mark")
+    ended: dict[str, int] = {}
+    appended: list[tuple[str, int, int]] = []  # with the length of the journal behind it
+
+    def known():
+        return {**ended, **{stem: value for stem, value, _ in appended}}
+
+    for step in steps:
+        if step[0] == "add":
+            journal.add({"stem": step[1], "value": step[2]})
+            appended.append((step[1], step[2], (folder / JOURNAL).stat().st_size))
+            continue
+        if step[0] == "stop":
+            journal.close(done=False)
+            length = max(0, (folder / JOURNAL).stat().st_size - step[1])
+            os.truncate(folder / JOURNAL, length)
+            appended = [one for one in appended if one[2] <= length]
+        else:
+            ended = known()
+            lines = journal.lines(sorted(ended))
+            run = {"fingerprint": "mark"}
+            OutputFolder(folder).write_json(MANIFEST, manifest_lines(run, {}, lines))
+            journal.close(done=True)
+            appended = []
+        journal = Journal(folder, "mark")
+        found = {stem: journal.find(stem) for stem in known()}
+        assert found == {stem: {"stem": stem, "value": value} for stem, value in known().items()}
+    journal.close(done=True)
 
 
 def test_rubbish_behind_the_header_is_cut_off(tmp_path):

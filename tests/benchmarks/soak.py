@@ -8,7 +8,18 @@ The command is run as a user runs it, on a folder of small pictures of all kinds
 broken, with the embedded network. Its worker process is watched from outside (``/proc``). What was
 found, on 2 cores (AMD EPYC), Linux 6.18, Python 3.11.7::
 
-RESULTS
+       100 pictures: 436 MiB resident, 5 open files, 13 threads
+      1000 pictures: 455 MiB resident, 5 open files, 13 threads
+      2000 pictures: 467 MiB resident, 5 open files, 13 threads
+      5000 pictures: 498 MiB resident, 6 open files, 13 threads
+      8000 pictures: 498 MiB resident, 5 open files, 13 threads
+     10000 pictures: 499 MiB resident, 5 open files, 11 threads
+    exit status 1; 9800 explained, 200 failed
+      of 10000 pictures, 200 of them broken
+      in the manifest: 9800 explained, 200 failed
+      left behind: 0 temporary files
+
+Memory grows by 14 % within the first 5,000 pictures, and then stays where it is.
 """
 
 from __future__ import annotations
