@@ -13,6 +13,40 @@ The manifest is JSON in ASCII with one picture a line, so that it can be read li
     {"stem": "a/cat", "path": "photos/a/cat.jpg", "status": "ok", ...},
     {"stem": "dog", "path": "photos/dog.jpg", "status": "failed", "error": ...}
     ]}
+
+Bytes of names that are not UTF-8 stand as ``\\udc80`` to ``\\udcff``, which ``os.fsencode`` brings
+back; files are named below the folder, with ``/``. In version 1
+
+``run`` has
+    ``fingerprint``, the same for runs that write the same for a picture; ``parameters``, all that
+    was asked for; ``versions``; ``network`` with ``name``, ``device``, ``classes``, ``labels``,
+    ``input`` (``height``, ``width``, ``mean``, ``std``, ``resize``), ``layers`` (``name``,
+    ``kind``, ``shape``) and ``weights`` (``path``, ``source``, ``sha256``); ``methods`` (``name``,
+    ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether it takes
+    another way through a ReLU than the derivative); ``truth`` (``source``, ``known``: of how many
+    pictures) or null; ``started`` (ISO 8601) and ``seconds``.
+
+``summary`` has
+    ``pictures``, ``ok``, ``failed``, ``blank``; of pictures with a truth ``right``, ``wrong``,
+    ``accuracy`` (null if there are none) and ``confusions`` (``truth``, ``answer``, ``count``, most
+    first); ``scanned``: the same numbers of all pictures that were looked at, where only some of
+    them were explained, or null.
+
+a picture has
+    ``stem``, what the names of its files begin with; ``path`` as the user was shown it, and
+    ``relative`` to the folder that was given; ``sha256`` of the file, null if it cannot be read;
+    ``size`` [height, width], null likewise; ``status``, ``ok`` or ``failed``; ``error``, null or a
+    sentence; ``crashed``, true if a library crashed on it; ``seconds``. If it is ok also
+    ``top5``: scores (``index``, ``name`` or null, ``logit``, ``probability``), the highest first;
+    ``truth``: its score, or null; ``right``, ``loss`` (cross entropy in nats), both null without a
+    truth; ``margin`` between the two highest probabilities; ``relus_guided`` [N, of M], or null;
+    ``panel``, its file or null; ``contrasts`` (``a`` and ``b``, scores, and ``file``); and
+    ``explanations``, one a target: ``target``, its score; ``files`` by key; ``blank``, keys of
+    pictures with nothing to show; ``facts`` by method; ``ranges``, [lowest, highest] of each raw
+    map; ``attention``, see :meth:`cnnviz.evaluation.attention.Attention.record`, or null.
+
+A version that takes something away, or changes what it means, has the next number; more keys may
+come in this one.
 """
 
 from __future__ import annotations
