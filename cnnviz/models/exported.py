@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -24,8 +25,10 @@ from cnnviz.models.card import Card
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.network import Architecture, Network
 from cnnviz.network.architecture import DATA, shape_text
+from cnnviz.network.backward import mxnet_errors
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
-from cnnviz.network.runtime import first_line, import_mxnet
+from cnnviz.network.params import check_finite, is_name, shown
+from cnnviz.network.runtime import first_line, free_memory, import_mxnet, parse_device
 from cnnviz.preprocessing import InputSpec
 
 Notify = Optional[Callable[[str], None]]
@@ -44,7 +47,21 @@ _FOREIGN = {
     "_npi_Custom",
     "_npi_cvimread",
 }
+#: What no network computes its answer with: random numbers, steps of training, gradients, and
+#: operators that write into their inputs. Several of these take any input, and crash on most.
+_NOT_FOR_ANSWERS = re.compile(
+    r"_?(random|sample)_\w+|_image_random_\w+|_npx__image_random_\w+|_npi_random_\w+|_?shuffle"
+    r"|normal|uniform|_npi_(bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal"
+    r"|pareto|powerd|rayleigh|shuffle|uniform|weibull)(_n)?"
+    r"|\w+_update(_\w+)?|_npi_boolean_mask_assign_\w+|_(npi_)?copyto|_set_value|_(npi_)?scatter_set_nd"
+    r"|_onehot_encode|reset_arrays|\w*_backward(_\w+)?|_NoGradient|_contrib_(dgl_\w+|edge_id)"
+)
+#: Operators that make numbers out of their attributes alone.
+_FROM_NOTHING = {"_arange", "_eye", "_full", "_linspace", "_ones", "_zeros", "_zeros_without_dtype"}
 _QUANTIZED = re.compile(r"_contrib_(quantize|dequantize|requantize)|_sg_mkldnn_")
+
+#: What keeps all numbers. MXNet 1.9.1 takes ``shape: 1`` for anything, and corrupts its memory.
+_RESHAPES = {"Flatten", "Reshape", "flatten", "reshape", "_np_reshape", "_npx_reshape"}
 
 #: From which input on an operator's inputs are parameters.
 _FIRST_PARAMETER = {
@@ -285,12 +302,61 @@ class ExportedModel:
         assert self.weights is not None  # else an error was raised
         expected = self.architecture.parameter_shapes
         self._check(expected)
+        self._check_shapes(device)
         mx = import_mxnet()
-        parameters = {name: mx.nd.array(self._arrays[name], dtype="float32") for name in expected}
-        network = Network(self.architecture, parameters, device)
+        parameters = {}
+        for name in expected:
+            with np.errstate(over="ignore"):  # of doubles too large for singles, which are told
+                values = self._arrays[name].astype(np.float32, copy=False)
+            check_finite(name, values, str(self.weights))
+            parameters[name] = mx.nd.array(values, dtype="float32")
+        with mxnet_errors():
+            network = Network(self.architecture, parameters, device)
         del self._arrays  # the network has them
         digest = store.digest(self.weights, "sha256")
         return network, WeightsInfo(self.weights, digest, self._source)
+
+    def _check_shapes(self, device: str) -> None:
+        """Refuse what MXNet would take all memory for, or write beyond it."""
+        graph = self.architecture.graph
+        shapes: dict[Entry, Shape] = {
+            Entry(index): shape
+            for index, node in enumerate(graph.nodes)
+            if node.is_variable and (shape := self._known_shapes.get(node.name)) is not None
+        }
+        computed = sorted(
+            {
+                entry
+                for entries in ((node.inputs for node in graph.nodes), (graph.heads,))
+                for several in entries
+                for entry in several
+                if entry not in shapes
+            }
+        )
+        symbol = import_mxnet().sym.load_json(Graph(graph.nodes, tuple(computed)).to_json())
+        with mxnet_errors():
+            _arguments, inferred, _states = symbol.infer_shape_partial(**self._known_shapes)
+        shapes.update(zip(computed, inferred or ()))
+        for index, node in enumerate(graph.nodes):
+            if node.op in _RESHAPES:
+                before, after = shapes[node.inputs[0]], shapes.get(Entry(index), ())
+                if after and math.prod(before) != math.prod(after):
+                    raise NetworkError(
+                        f"{self.symbol} is damaged: its node {node.name} ({node.op}) makes "
+                        f"{shape_text(after)} out of {shape_text(before)}."
+                    )
+        needed = 4 * sum(math.prod(shape) for shape in shapes.values())
+        free = free_memory(parse_device(device))
+        if 0 < free < needed:
+            raise NetworkError(
+                f"What {self.symbol} computes for one picture takes {needed / 1e9:,.1f} GB, and "
+                f"{free / 1e9:,.1f} GB are free on {device}. Is it damaged, or --input-size wrong?"
+            )
+
+    @property
+    def _known_shapes(self) -> dict[str, Shape]:
+        architecture = self.architecture
+        return {DATA: (1, *architecture.input_shape), **architecture.parameter_shapes}
 
     def _check(self, expected: Mapping[str, Shape]) -> None:
         missing = [name for name in expected if name not in self._arrays]
@@ -355,10 +421,17 @@ def read_symbol(path: Path) -> str:
         )
     for node in _all_nodes(document):
         operator, name = node["op"], node["name"]
-        if operator in _FOREIGN or operator.startswith("_backward"):
+        if operator not in ("null", *_FROM_NOTHING) and not node["inputs"]:
+            raise NetworkError(f"{path} is damaged: its node {name} ({operator}) reads nothing.")
+        if operator in _FOREIGN:
             raise NetworkError(
                 f"{path} has the operator {operator} (node {name}), which runs code from outside "
                 "the network or reads files; cnnviz does not run it."
+            )
+        if _NOT_FOR_ANSWERS.fullmatch(operator):
+            raise NetworkError(
+                f"{path} has the operator {operator} (node {name}), which draws random numbers or "
+                "belongs to training; export the network as it answers."
             )
         if _QUANTIZED.match(operator):
             raise NetworkError(
@@ -417,10 +490,13 @@ def _is_symbol(document: Any) -> bool:
     return all(
         isinstance(node, dict)
         and isinstance(node.get("op"), str)
+        and is_name(node["op"])
         and isinstance(node.get("name"), str)
+        and is_name(node["name"])
         and isinstance(node.get("inputs"), list)
         and all(_is_entry(entry, index) for entry in node["inputs"])
         and all(isinstance(node.get(key, {}), dict) for key in ("attrs", "attr", "param"))
+        and isinstance(node.get("subgraphs", []), list)
         and all(map(_is_symbol, node.get("subgraphs", ())))
         for index, node in enumerate(nodes)
     ) and all(_is_entry(head, len(nodes)) for head in heads)
@@ -431,7 +507,7 @@ def _is_entry(entry: Any, below: int) -> bool:
     return (
         isinstance(entry, list)
         and len(entry) in (2, 3)
-        and all(isinstance(number, int) and number >= 0 for number in entry)
+        and all(isinstance(number, int) and 0 <= number < 1 << 31 for number in entry)
         and entry[0] < below
     )
 
@@ -449,16 +525,53 @@ def _all_nodes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _load(text: str, path: Path) -> Any:
     mx = import_mxnet()
     known = set(mx.operator.get_all_registered_operators())
-    for node in _all_nodes(json.loads(text)):
+    document = json.loads(text)
+    for node in _all_nodes(document):
         if node["op"] != "null" and node["op"] not in known:
             raise NetworkError(
                 f"{path} has the operator {node['op']} (node {node['name']}), which MXNet "
                 f"{mx.__version__} does not have."
             )
     try:
+        _check_outputs(document, path)
         return mx.sym.load_json(text)
     except mx.base.MXNetError as error:
-        raise NetworkError(f"MXNet does not take {path} ({first_line(error)}).") from error
+        raise NetworkError(f"MXNet does not take {path} ({shown(first_line(error))}).") from error
+
+
+def _check_outputs(document: Mapping[str, Any], path: Path) -> None:
+    """Refuse a symbol that reads an output which its node does not have: MXNet would crash."""
+    nodes = document["nodes"]
+    for inner in (inner for node in nodes for inner in node.get("subgraphs", ())):
+        _check_outputs(inner, path)
+    highest: dict[int, int] = {}
+    for entry in [*document["heads"], *(entry for node in nodes for entry in node["inputs"])]:
+        highest[entry[0]] = max(entry[1], highest.get(entry[0], 0))
+    for index, output in highest.items():
+        node = nodes[index]
+        if output and output >= _outputs(node, document):
+            raise NetworkError(
+                f"{path} is damaged: something in it reads output {output} of the node "
+                f"{node['name']}, which does not have so many."
+            )
+
+
+def _outputs(node: Mapping[str, Any], document: Mapping[str, Any]) -> int:
+    """How many outputs a node has; MXNet is asked about it alone, with variables before it."""
+    if node["op"] == "null":
+        return 1
+    count = len(node["inputs"])
+    alone = {
+        **{key: document[key] for key in ("attrs",) if key in document},
+        "nodes": [
+            *({"op": "null", "name": f"input {number}", "inputs": []} for number in range(count)),
+            {**node, "inputs": [[number, 0, 0] for number in range(count)]},
+        ],
+        "arg_nodes": list(range(count)),
+        "heads": [[count, 0, 0]],
+    }
+    symbol = import_mxnet().sym.load_json(json.dumps(alone, ensure_ascii=False))
+    return len(symbol.get_internals().list_outputs()) - count
 
 
 def _choose_head(symbol: Any, head: str | None, path: Path) -> Any:
