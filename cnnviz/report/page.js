@@ -404,7 +404,7 @@
     const matrix = byId("matrix");
     if (!matrix) return;
     const cells = [...matrix.querySelectorAll("button")];
-    for (const cell of cells) cell.style.setProperty("--strength", 0.1 + 0.45 * Number(cell.dataset.share));
+    for (const cell of cells) cell.style.setProperty("--strength", 0.1 + 0.4 * Number(cell.dataset.share));
     if (cells.length) cells[0].tabIndex = 0;
     const at = (cell) => [cell.closest("tr").rowIndex, cell.closest("td").cellIndex];
     matrix.addEventListener("keydown", (event) => {

@@ -23,8 +23,8 @@ CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 #: What a map of each kind of drawing means, in a line.
 _MEANINGS = {
-    "heat": "Where the network found evidence for the class: the scale's end most, its beginning "
-    "none. Coarse: it says hereabouts, not exactly this edge.",
+    "heat": "Where the network found evidence for the class, from none (the scale's left end) to "
+    "most (its right end). Coarse: it says hereabouts, not exactly this edge.",
     "signed": "Which details it reacted to: grey is nothing, colours are the sign and the channel "
     "of the gradient.",
     "magnitude": "How strongly each pixel counts: white is strong, black is nothing.",
@@ -34,8 +34,8 @@ _MEANINGS = {
     "classes": "Which class is highest when this place is covered.",
 }
 _SPECIAL = {
-    "occlusion": "How much of the class's probability goes when this place is covered: the "
-    "scale's end most, its beginning none.",
+    "occlusion": "How much of the class's probability goes when this place is covered, from none "
+    "(the scale's left end) to most (its right end).",
 }
 _UNSPECIFIC = " It is the same whatever the class."
 
