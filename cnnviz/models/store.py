@@ -12,8 +12,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import http.client
+import ipaddress
 import os
 import queue
+import re
 import socket
 import ssl
 import tempfile
@@ -81,6 +83,7 @@ SHA1: dict[str, str] = {
 GLUON_REPO = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 HUB = "https://huggingface.co"
 HUB_FILE = "model.safetensors"
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 #: How long a server may take to accept, to answer, and between two pieces of its answer.
 TIMEOUT_SECONDS = 10.0
@@ -444,7 +447,9 @@ def _from_hub(entry: ModelEntry, folder: Path, progress: bool) -> LocatedWeights
     where = f"{repo} at {_host(endpoint, 'HF_ENDPOINT')}"
     target = folder / _converted_name(entry)
     try:
-        weights = _checked(entry, _hub_file(repo, endpoint, progress))
+        path = _hub_file(repo, endpoint, progress)
+        _check_hub_digest(path)
+        weights = _checked(entry, path)
     except WeightsError as error:
         raise _UnavailableError(f"{where} ({str(error).rstrip('.')})") from error
     except _UnavailableError as error:
@@ -486,6 +491,21 @@ def _hub_file(repo: str, endpoint: str, progress: bool) -> Path:
         raise _UnavailableError(f"{type(error).__name__}: {reason}") from error
 
 
+def _check_hub_digest(path: Path) -> None:
+    """Compare a file with the SHA-256 that Hugging Face told over TLS before it sent it.
+
+    That is the name under which its cache keeps the file, and what the revision leads to.
+    """
+    stored = path.resolve()
+    if not _SHA256.fullmatch(stored.name):
+        raise _UnavailableError(
+            f"nothing says what the SHA-256 of {path} should be: if you trust it, give it with "
+            "--weights"
+        )
+    if digest(stored, "sha256") != stored.name:
+        raise _UnavailableError(f"the SHA-256 of {stored} differs: remove it to fetch it again")
+
+
 @contextmanager
 def _hub_quiet(hub: Any, progress: bool) -> Iterator[None]:
     """Keep huggingface_hub from warnings, and from its bar if none is wanted, for a download."""
@@ -501,6 +521,16 @@ def _hub_quiet(hub: Any, progress: bool) -> Iterator[None]:
         utils.logging.set_verbosity(verbosity)
         if without_bar:
             utils.enable_progress_bars()
+
+
+class _SafeRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection, but not to where anybody on the way could exchange the answer."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str
+    ) -> Any:
+        _host(newurl, "a redirection")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -529,11 +559,22 @@ def _probe(url: str, token: str | None) -> None:
 
 
 def _host(url: str, variable: str) -> str:
+    """Host and port of an address that is safe to ask: by TLS, or on this machine."""
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _UnavailableError(f"{variable} (not an http or https address: {url})")
     # Without user name and password, which an address may carry.
-    return parts.netloc.rpartition("@")[2]
+    host = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _UnavailableError(f"{variable} (not an https address: {parts.scheme}://{host})")
+    if parts.scheme == "http" and not _is_this_machine(parts.hostname):
+        raise _UnavailableError(f"{variable} (http://{host} has no TLS: use https)")
+    return host
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # some other name
+        return False
 
 
 def _download(url: str, file: IO[bytes], label: str, progress: bool) -> None:
@@ -547,7 +588,7 @@ def _download(url: str, file: IO[bytes], label: str, progress: bool) -> None:
             if done:
                 request.add_header("Range", f"bytes={done}-")
             try:
-                with _open(request, urllib.request.build_opener()) as response:
+                with _open(request, urllib.request.build_opener(_SafeRedirect)) as response:
                     if bar is None:
                         # Not before there is an answer: a refusal is no download.
                         bar = closing.enter_context(_bar(label, progress))

@@ -524,7 +524,53 @@ def test_no_name_in_an_archive_leads_out_of_the_cache(home, site, whole):
 
 def test_addresses_that_are_not_http(home, site, monkeypatch):
     monkeypatch.setenv("MXNET_GLUON_REPO", "file:///etc/")
-    assert "MXNET_GLUON_REPO (not an http or https address" in failure()
+    assert "MXNET_GLUON_REPO (not an https address: file://)" in failure()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "example.com:8080", "127.0.0.1.example.com"])
+def test_without_tls_only_this_machine_is_asked(home, monkeypatch, host):
+    monkeypatch.setattr(store, "_open", lambda *_: pytest.fail("it was asked"))
+    monkeypatch.setenv("MXNET_GLUON_REPO", f"http://me:secret@{host}/")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://{host}")
+    text = failure()
+    assert f"MXNET_GLUON_REPO (http://{host} has no TLS: use https)" in text
+    assert f"HF_ENDPOINT (http://{host} has no TLS: use https)" in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "127.3.2.1", "[::1]:8080"])
+def test_this_machine_needs_no_tls(host):
+    assert store._host(f"http://{host}/x", "it") == host
+
+
+def test_a_redirection_to_where_there_is_no_tls_is_not_followed(home, site, whole):
+    site.replies[gluon_path(whole)] = Reply(
+        status=302, headers={"Location": "http://192.0.2.1/weights.zip"}
+    )
+    assert "a redirection (http://192.0.2.1 has no TLS: use https)" in failure()
+
+
+def test_a_redirection_to_a_safe_place_is(home, site, whole):
+    body = serve_gluon(site, whole)
+    site.replies["/elsewhere.zip"] = Reply(body)
+    site.replies[gluon_path(whole)] = Reply(status=302, headers={"Location": "/elsewhere.zip"})
+    same_values(store.ensure_weights(NAME, progress=False).path)
+
+
+def test_a_hub_file_is_what_the_hub_says_it_is(home, site):
+    """Of the right size and shapes, but not of the SHA-256 that came as its ETag."""
+    serve_hub(site)
+    reply = site.replies[HUB_PATH]
+    reply.body = reply.body[:-1] + bytes([reply.body[-1] ^ 1])
+    assert "differs: remove it to fetch it again" in failure()
+    assert weights_files(home) == []
+
+
+def test_a_hub_file_whose_digest_nobody_told_is_not_used(home, site):
+    serve_hub(site)
+    site.replies[HUB_PATH].headers["ETag"] = '"17"'
+    assert "nothing says what the SHA-256 of " in failure()
+    assert weights_files(home) == []
 
 
 def test_passwords_in_an_address_are_not_shown(home, site, monkeypatch):
