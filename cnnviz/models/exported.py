@@ -56,6 +56,8 @@ _NOT_FOR_ANSWERS = re.compile(
     r"|\w+_update(_\w+)?|_npi_boolean_mask_assign_\w+|_(npi_)?copyto|_set_value|_(npi_)?scatter_set_nd"
     r"|_onehot_encode|reset_arrays|\w*_backward(_\w+)?|_NoGradient|_contrib_(dgl_\w+|edge_id)"
 )
+#: Attributes that MXNet divides by without a look at them: 0 ends the process.
+_DIVISORS = {"block_size", "num_deformable_group", "num_group", "num_groups", "num_outputs"}
 #: Operators that make numbers out of their attributes alone.
 _FROM_NOTHING = {"_arange", "_eye", "_full", "_linspace", "_ones", "_zeros", "_zeros_without_dtype"}
 _QUANTIZED = re.compile(r"_contrib_(quantize|dequantize|requantize)|_sg_mkldnn_")
@@ -439,6 +441,12 @@ def read_symbol(path: Path) -> str:
                 "that it was made from."
             )
         attributes = node.get("attrs") or node.get("attr") or node.get("param") or {}
+        for key in _DIVISORS & attributes.keys():
+            if re.fullmatch(r"\s*\+?[0-9]*[1-9][0-9]*\s*", str(attributes[key])) is None:
+                raise NetworkError(
+                    f"{path} is damaged: {key} of its node {name} ({operator}) is "
+                    f"{shown(attributes[key])}."
+                )
         if attributes.get("layout") in ("NHWC", "NWC", "NDHWC"):
             raise NetworkError(
                 f"{path} keeps channels last (layout NHWC in node {name}); cnnviz explains "

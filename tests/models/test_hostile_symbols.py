@@ -262,3 +262,18 @@ def test_a_reshape_that_loses_numbers_is_refused(network, shape):
     path, _arrays = network(head, change)
     with pytest.raises(NetworkError, match=r"node lossy \(Reshape\) makes 1 out of 1×4"):
         ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "00", "", "x", 0])
+def test_no_groups_are_refused(network, value):
+    """MXNet divides by their number, and the process dies of it."""
+
+    def change(document):
+        (node,) = (node for node in document["nodes"] if node["op"] == "Convolution")
+        node["attrs"]["num_group"] = value
+
+    path, _arrays = network(classifier(convolution()), change)
+    with pytest.raises(
+        NetworkError, match=rf"num_group of its node \w+ \(Convolution\) is {value}"
+    ):
+        read_symbol(path)
