@@ -92,16 +92,16 @@ def plan(
 
     settled = [stem for index, stem in enumerate(stems) if index not in stuck]
     taken = _Taken(rules, settled)
+    following: Counter[str] = Counter()  # what could not be had once cannot be had later
     for index in sorted(stuck, key=lambda index: str(sources[index].path)):
         base = _candidates(sources[index])[1]
-        number = 1
         while True:
-            ending = "" if number == 1 else f"-{number}"
+            following[base] += 1
+            ending = "" if following[base] == 1 else f"-{following[base]}"
             stem = _fitted(base, room, ending)
             if taken.take(stem):
                 stems[index] = stem
                 break
-            number += 1
     return [OutputStem(PurePosixPath(stem)) for stem in stems]
 
 
@@ -172,6 +172,7 @@ class _Taken:
         self._keys: set[str] = set()
         self._closed: set[str] = set()  # what a taken stem could write, as stems
         self._folders: set[str] = set()
+        self._blocking: set[str] = set()  # what would write a file where a folder has to be
         for stem in stems:
             self._add(_key(stem))
 
@@ -187,7 +188,7 @@ class _Taken:
                 for folder in _folders(key)
                 for other in self._rules.blocking(folder)
             )
-            or any(key in self._rules.blocking(folder) for folder in self._folders)
+            or key in self._blocking
         ):
             return False
         self._add(key)
@@ -196,7 +197,10 @@ class _Taken:
     def _add(self, key: str) -> None:
         self._keys.add(key)
         self._closed.update(self._rules.shorter(key))
-        self._folders.update(_folders(key))
+        for folder in _folders(key):
+            if folder not in self._folders:
+                self._folders.add(folder)
+                self._blocking.update(self._rules.blocking(folder))
 
 
 def _candidates(source: Source) -> list[str]:
