@@ -257,7 +257,7 @@ class Work:
         if self.job.report:
             from cnnviz.report import build_report
 
-            build_report(self.job.output)
+            build_report(self.job.output, notify=self._notify)
         return report
 
     def _say(self, text: str) -> None:

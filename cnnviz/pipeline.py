@@ -474,7 +474,9 @@ class Run:
                     "a": _score(contrast.scores[0]),
                     "b": _score(contrast.scores[1]),
                     "file": output.png(
-                        self._contrast_suffix(contrast.number), contrast.draw(base, self.style)
+                        self._contrast_suffix(contrast.number),
+                        contrast.draw(base, self.style),
+                        figure=True,
                     ),
                 }
                 for contrast in findings.contrasts
@@ -484,7 +486,7 @@ class Run:
             if self.panel:
                 widest = figures.WIDEST if self.style.size == "default" else None
                 figure = figures.panel(printable(str(loaded.source.relative)), panel, widest)
-                shown = output.png("_panel.png", figure)
+                shown = output.png("_panel.png", figure, figure=True)
         except BaseException:
             # A picture's files are all there or none: half a set would be taken for a whole one.
             output.undo()
@@ -594,12 +596,19 @@ class _Files:
         self._thumbnails = thumbnails
         self._done: dict[PurePosixPath, Path] = {}
 
-    def png(self, suffix: str, picture: npt.NDArray[np.uint8], target: int | None = None) -> str:
-        """Write a picture once; its path below the folder."""
+    def png(
+        self,
+        suffix: str,
+        picture: npt.NDArray[np.uint8],
+        target: int | None = None,
+        *,
+        figure: bool = False,
+    ) -> str:
+        """Write a picture once, and its thumbnail if it is no figure; its path below the folder."""
         name = self._stem.file(suffix, target)
         if name not in self._done:
             self._done[name] = self._folder.write_png(name, picture)
-            if self._thumbnails:
+            if self._thumbnails and not figure:
                 small = thumbnail_path(name)
                 self._done[small] = self._folder.write_jpeg(
                     small, thumbnail(picture), THUMBNAIL_QUALITY

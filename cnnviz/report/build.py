@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from cnnviz.errors import PictureError, UsageError
+from cnnviz.manifest import MANIFEST
 from cnnviz.outputs import OutputFolder
 from cnnviz.report.page import (
     Names,
@@ -24,7 +25,7 @@ from cnnviz.report.page import (
     page_data,
     pair_views,
 )
-from cnnviz.report.reading import MANIFEST, read_manifest
+from cnnviz.report.reading import read_manifest
 from cnnviz.report.thumbnails import make_missing
 
 PAGE = PurePosixPath("index.html")

@@ -9,9 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cnnviz.errors import UsageError
-
-MANIFEST = "manifest.json"
-VERSION = 1
+from cnnviz.manifest import MANIFEST, VERSION
 
 _NUMBER = (int, float)
 _TEXT = (str, type(None))
