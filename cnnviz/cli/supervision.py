@@ -133,13 +133,21 @@ def _ended(by: signal.Signals) -> int:
     return 128 + by
 
 
+def _worker() -> str:
+    """A program that looks for modules where this one does.
+
+    ``-m cnnviz`` would look into the current folder first, which may hold anything.
+    """
+    return f"import sys; sys.path[:] = {sys.path!r}; from cnnviz.cli import main; main()"
+
+
 def _run(arguments: Sequence[str], told: IO[bytes], stdin: IO[bytes] | None) -> int:
     """Run a worker; its exit status, or the signal that ended it, negative."""
     watched = {*_STOPS, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cnnviz", *arguments],
+            [sys.executable, "-c", _worker(), *arguments],
             stdin=stdin,
             pass_fds=[told.fileno()],
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),

@@ -116,6 +116,23 @@ def test_paths_on_standard_input_are_not_lost_in_a_crash(start, many, poison):
     assert [line.partition(":")[0] for line in out.splitlines()] == ["photos/0.png", "photos/2.png"]
 
 
+def test_code_in_the_current_folder_is_not_run(many, tmp_path):
+    (tmp_path / "cnnviz").mkdir()
+    for name in ("__init__", "__main__", "cli"):
+        (tmp_path / f"cnnviz/{name}.py").write_text("raise SystemExit('not this one')")
+    code = "import sys; del sys.path[0]; from cnnviz.cli import main; main()"  # as its script does
+    command = ["explain", "photos", "-o", "out", "--model", "demo", "--method", "gradcam"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, "not this one" in done.stderr) == (0, False), done.stderr
+
+
 def test_one_picture_has_no_other_process(start, many, poison):
     poison(many / "1.png")
     process = start("photos/1.png", "-o", "out", "--method", "gradcam")
