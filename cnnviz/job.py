@@ -135,6 +135,9 @@ class Work:
         check_manifest(job.output)
         self.sources: Sequence[Source] = find_pictures(job.inputs, exclude=job.output)
         self.truth: Truth | None = None
+        self._truths: tuple[int | None, ...] = ()
+        self._batch_size = 1
+        self._scanned: dict[str, Any] | None = None
 
     def load(self, *, progress: bool = True) -> None:
         """Load the network.
@@ -149,9 +152,9 @@ class Work:
             self.truth = read_truth(
                 self.job.truth, self.sources, self._found.labels, self._found.classes
             )
+            self._truths = self.truth.indices
             for note in self.truth.notes:
                 self._say(note)
-        self._truths = self.truth.indices if self.truth else ()
         self.explainer = load_model(
             self._found,
             ctx=self.job.ctx,
@@ -168,7 +171,6 @@ class Work:
                 self.explainer, len(self.sources), self.job.style.size
             )
         self._batch_size = batch_size
-        self._scanned: dict[str, Any] | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -196,7 +198,7 @@ class Work:
         Raises:
             NetworkError: the network cannot be run at all.
         """
-        verdicts = self._run().judge(observe)
+        verdicts = self._run().verdicts(observe)
         kept = choose(verdicts, self.job.only, self.job.sort, self.job.limit)
         self._scanned = _counts(verdicts)
         self.sources = [self.sources[position] for position in kept]
@@ -297,17 +299,16 @@ class Work:
     def _about(self) -> dict[str, Any]:
         """What the manifest says of the run, but for its times."""
         job, explainer = self.job, self.explainer
-        card = asdict(replace(job.card, labels=None))
+        asked = {**asdict(replace(job.card, labels=None)), **vars(job), **asdict(job.style)}
         parameters = {
-            **{key: str(value) if isinstance(value, Path) else value for key, value in card.items()}
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in sorted(asked.items())
+            if name not in ("card", "style", "force", "fail_fast", "careful")
         }
-        for name in vars(job).keys() - {"card", "style", "force", "fail_fast", "careful"}:
-            value = getattr(job, name)
-            parameters[name] = str(value) if isinstance(value, Path) else value
         weights = explainer.weights
         spec = explainer.spec
         return {
-            "parameters": dict(sorted({**parameters, **asdict(job.style)}.items())),
+            "parameters": parameters,
             "versions": {
                 "cnnviz": cnnviz.__version__,
                 "mxnet": import_mxnet().__version__,

@@ -202,7 +202,7 @@ class Run:
     max_pixels: int = MAX_PIXELS
     careful: bool = False
 
-    def judge(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
+    def verdicts(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
         """What the network says of each picture; None for those that fail. Nothing is written.
 
         Args:
@@ -211,7 +211,7 @@ class Run:
         Raises:
             NetworkError: the network cannot be run at all.
         """
-        verdicts: list[Verdict | None] = []
+        found: list[Verdict | None] = []
         with self._threads() as (readers, _):
             for batch in self._read_ahead(readers):
                 ready = [loaded.inside[0].input for loaded in batch if loaded.inside is not None]
@@ -219,11 +219,11 @@ class Run:
                 for loaded in batch:
                     values = None if loaded.inside is None else next(logits)
                     if values is None or not np.isfinite(values).all():
-                        verdicts.append(None)
+                        found.append(None)
                     else:
-                        verdicts.append(judge(values, loaded.truth))
+                        found.append(judge(values, loaded.truth))
                     observe(loaded.source)
-        return verdicts
+        return found
 
     def measure(self, observe: Callable[[Source], None]) -> dict[str, float]:
         """How far the maps of all pictures reach, by key, for a scale that is common to them.
