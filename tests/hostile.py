@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 import traceback
+import unicodedata
 import zipfile
 import zlib
 from functools import cache
@@ -261,7 +262,7 @@ class Pictures:
 
 def _check_text(error):
     text = str(error)
-    if not 10 < len(text) < 1500 or not text.isprintable():
+    if not 10 < len(text) < 1500 or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise ValueError(f"no sentence for people: {text[:2000]!r}")
 
 
@@ -573,6 +574,80 @@ class Symbols:
         return True
 
 
+# --- cards
+
+_CARD = """\
+# everything that a card can say
+model: net-symbol.json
+weights: net.params
+labels: [cat, &a dog, 3, "no"]
+input_size: 32x48
+mean: [0.5, .25, 1e-1]
+std: [1, 2, 3]
+layer: stage3_plus8
+head: scores
+resize: crop
+name: my network
+"""
+_YAML = ["*a", "&a [1]", "<<: [*a, *a]", "!!timestamp x", "2001-99-99", "!!int ''", "!!bool x"]
+_YAML += ["!!float '.'", "0x_", "!!binary '='", "!!set {a, b}", "!!omap [a]", "? [a]", "---", "{}"]
+_YAML += [
+    '"\\e[2J"',
+    '"\\x00"',
+    "'",
+    "[" * 3000,
+    "{a: " * 3000,
+    "9" * 5000,
+    "é\u2028",
+    "!!python/name:os.x",
+]
+_YAML += [
+    "190:20:30",
+    "1e999",
+    "-.inf",
+    "null",
+    "| x",
+    "@",
+    "`",
+    "%YAML 9.9",
+    "\ufeff",
+    "\t",
+    ": ",
+    "- ",
+]
+
+
+class Cards:
+    """Reading a card has to end in one, or in an error."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="cnnviz-hostile-"))
+        (self.folder / "net-symbol.json").write_text("{}")
+        self.files = [_CARD.encode()]
+
+    def case(self, rng):
+        if rng.random() < 0.3:
+            return damaged(self.files[0], self.files, rng)
+        lines = _CARD.splitlines()
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(lines))
+            key = lines[at].partition(":")[0]
+            lines[at] = rng.choice((f"{key}: {rng.choice(_YAML)}", rng.choice(_YAML)))
+        return "\n".join(lines).encode()
+
+    def read(self, data):
+        from cnnviz.errors import UsageError
+        from cnnviz.models.card import find_card
+
+        (self.folder / "cnnviz.yaml").write_bytes(data)
+        try:
+            find_card(str(self.folder))
+        except UsageError as error:
+            _check_text(error)
+            return False
+        return True
+
+
 # --- for the test of this file
 
 
@@ -603,6 +678,7 @@ KINDS = {
     "safetensors": Safetensors,
     "torch": Torch,
     "symbols": Symbols,
+    "cards": Cards,
     "crash": Crash,
     "blunder": Blunder,
 }

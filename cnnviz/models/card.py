@@ -23,6 +23,7 @@ import difflib
 import json
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,10 @@ from cnnviz.errors import UsageError
 
 #: What a card is called in a network's folder, first choice first.
 CARD_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
+
+_MOST_BYTES = 1_000_000
+_LONGEST_TEXT = 1000
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,16 @@ def read_card(path: Path) -> Card:
     values: dict[str, Any] = {}
     for key, value in content.items():
         if key not in _KEYS:
-            close = difflib.get_close_matches(str(key), _KEYS, n=1)
+            close = difflib.get_close_matches(str(key)[:99], _KEYS, n=1)
             advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(_KEYS)}."
-            raise UsageError(f"{path} has an unknown key {str(key)!r}; {advice}")
+            raise UsageError(f"{path} has an unknown key {_shown(str(key))}; {advice}")
         if value is None:
             continue
         try:
             values[key] = _KEYS[key](value, path.parent)
         except ValueError as error:
-            raise UsageError(f"{path}: {key} has to be {error}; it is {value!r}.") from error
+            reason = f"{key} has to be {error}; it is {_shown(value)}"
+            raise UsageError(f"{path}: {reason}.") from error
     if "model" not in values:
         raise UsageError(
             f"{path} does not say which network it is for: give `model`, a name or a symbol file."
@@ -175,7 +181,7 @@ def _is_json_card(path: Path) -> bool:
         return True
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # whoever reads it as a symbol says what is wrong
+    except (OSError, ValueError, RecursionError):  # whoever reads it as a symbol says what is wrong
         return False
     return isinstance(content, dict) and "model" in content and "nodes" not in content
 
@@ -192,34 +198,65 @@ def _parse(path: Path) -> Any:
     import yaml
 
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(
+                f"The card {path} has more than {_MOST_BYTES:,} bytes; cards are short."
+            )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(f"The card {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"The card {path} is not a UTF-8 text file.") from error
+    kind = "JSON" if path.suffix == ".json" else "YAML"
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if kind == "JSON":
+            return json.loads(text)
+        # A few lines of names that stand for each other can mean more than fits into memory.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UsageError(f"The card {path} has an alias (*name), which cards do not.")
+        return yaml.safe_load(text)
     except json.JSONDecodeError as error:
         raise UsageError(
             f"The card {path} is not JSON: {error.msg}, in line {error.lineno}."
         ) from error
     except yaml.MarkedYAMLError as error:
         where = f", in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"The card {path} is not YAML: {error.problem}{where}.") from error
+        problem = _shown(str(error.problem))[1:-1]
+        raise UsageError(f"The card {path} is not YAML: {problem}{where}.") from error
     except yaml.YAMLError as error:
         raise UsageError(f"The card {path} is not YAML: it holds control characters.") from error
+    except RecursionError as error:
+        raise UsageError(f"The card {path} is not {kind}: it is nested too deeply.") from error
+    # PyYAML takes 2001-99-99 for a date and 0x for a number, and then stumbles in its own ways.
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        raise UsageError(
+            f"The card {path} is not {kind}: it has a value that means nothing "
+            f"({_shown(str(error))[1:-1]}). Put text in quotes."
+        ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, but short whatever it is."""
+    writer = reprlib.Repr()
+    writer.maxstring = writer.maxother = writer.maxlong = 200
+    return writer.repr(value)
 
 
 def _text(value: Any, _folder: Path) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not _is_line(value):
         raise ValueError("a name")
     return value.strip()
+
+
+def _is_line(text: str) -> bool:
+    """Whether a text can be shown in a line: control characters could rewrite a terminal."""
+    return len(text) <= _LONGEST_TEXT and _CONTROL.search(text) is None
 
 
 def _model(value: Any, folder: Path) -> str:
     from cnnviz.models import catalog
 
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not _is_line(value):
         raise ValueError("a name that `cnnviz models` lists, or a symbol file")
     if value in catalog.names():
         return value
@@ -229,7 +266,7 @@ def _model(value: Any, folder: Path) -> str:
         raise ValueError(
             "a name that `cnnviz models` lists"
             + (f" (did you mean {close[0]}?)" if close else "")
-            + f", or a symbol file beside the card ({path} is not there)"
+            + f", or a symbol file beside the card ({_shown(str(path))[1:-1]} is not there)"
         )
     if path.suffix != ".json":
         raise ValueError("a name that `cnnviz models` lists, or a symbol file (.json)")
@@ -237,7 +274,7 @@ def _model(value: Any, folder: Path) -> str:
 
 
 def _path(value: Any, folder: Path) -> Path:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not _is_line(value):
         raise ValueError("a file")
     return folder / Path(value).expanduser()
 
@@ -252,7 +289,9 @@ def _labels(value: Any, folder: Path) -> tuple[str, ...]:
         raise ValueError("a file with a class name a line, or a list of names")
     for name in value:
         if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
-            raise ValueError(f"a list of names ({name!r} is none: put it in quotes)")
+            raise ValueError(f"a list of names ({_shown(name)} is none: put it in quotes)")
+        if not _is_line(str(name)):
+            raise ValueError(f"a list of names that can be shown ({_shown(name)} cannot)")
     return tuple(str(name).strip() for name in value)
 
 

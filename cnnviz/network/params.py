@@ -23,6 +23,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import stat
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -73,6 +74,9 @@ def read_params(path: str | os.PathLike[str]) -> dict[str, Array]:
 def map_file(path: Path) -> mmap.mmap:
     """The file's bytes, mapped read-only. Raises :class:`WeightsError` if that is not possible."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            what = "a folder" if path.is_dir() else "a pipe or device"
+            raise WeightsError(f"{path} is {what}, not a weights file.")
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise WeightsError(f"{path} is empty; it holds no weights.")

@@ -106,6 +106,17 @@ def test_names_in_any_language_are_names(tmp_path):
     assert list(read_params(tmp_path / "w.params")) == [name]
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.params")
+    for path, what in (
+        (tmp_path / "pipe.params", "a pipe or device"),
+        (Path("/dev/zero"), "a pipe or device"),
+        (tmp_path, "a folder"),
+    ):
+        with pytest.raises(WeightsError, match=f"{path} is {what}, not a weights file"):
+            read_weights(path)
+
+
 # --- PyTorch's files, which are programs ---------------------------------------------------------
 
 
