@@ -36,6 +36,7 @@ CARD_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
 
 _MOST_BYTES = 1_000_000
 _LONGEST_TEXT = 1000
+_MOST_DEEP = 20
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -211,9 +212,7 @@ def _parse(path: Path) -> Any:
     try:
         if kind == "JSON":
             return json.loads(text)
-        # A few lines of names that stand for each other can mean more than fits into memory.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UsageError(f"The card {path} has an alias (*name), which cards do not.")
+        _check_tokens(text, path)
         return yaml.safe_load(text)
     except json.JSONDecodeError as error:
         raise UsageError(
@@ -233,6 +232,21 @@ def _parse(path: Path) -> Any:
             f"The card {path} is not {kind}: it has a value that means nothing "
             f"({_shown(str(error))[1:-1]}). Put text in quotes."
         ) from error
+
+
+def _check_tokens(text: str, path: Path) -> None:
+    """Refuse YAML of a few lines that would keep PyYAML busy for hours, or fill the memory."""
+    import yaml
+
+    depth = 0
+    for token in yaml.scan(text):
+        kind = type(token).__name__
+        depth += kind.endswith(("SequenceStartToken", "MappingStartToken"))
+        depth -= kind.endswith(("SequenceEndToken", "MappingEndToken", "BlockEndToken"))
+        if depth > _MOST_DEEP:
+            raise UsageError(f"The card {path} is not YAML: it is nested too deeply.")
+        if kind == "AliasToken":  # names that stand for each other can mean billions
+            raise UsageError(f"The card {path} has an alias (*name), which cards do not.")
 
 
 def _shown(value: Any) -> str:
