@@ -12,6 +12,7 @@ before it begins, if there is one.
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
@@ -157,6 +158,13 @@ def _splice(data, others, rng):
 
 _ACCIDENTS = (_flip, _flip, _overwrite, _extreme, _extreme, _truncate, _remove, _repeat, _insert)
 _ACCIDENTS += (_splice,)
+
+
+def _folder():
+    """A folder that is there for as long as the process."""
+    folder = tempfile.TemporaryDirectory(prefix="cnnviz-hostile-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 # --- pictures
@@ -324,7 +332,7 @@ class Params:
 
     def __init__(self):
         self.files = self.sound()
-        self.place = Path(tempfile.mkdtemp(prefix="cnnviz-hostile-")) / f"x{self.suffix}"
+        self.place = _folder() / f"x{self.suffix}"
         self.expected = {name: array.shape for name, array in weights_arrays().items()}
 
     def sound(self):
@@ -476,7 +484,7 @@ class Symbols:
         from cnnviz.network.runtime import import_mxnet
 
         self.operators = sorted(import_mxnet().operator.get_all_registered_operators())
-        folder = Path(tempfile.mkdtemp(prefix="cnnviz-hostile-"))
+        folder = _folder()
         self.place = folder / "x-symbol.json"
         self.documents = symbol_files()
         self.files = [json.dumps(document) for document, _shapes in self.documents]
@@ -621,7 +629,7 @@ class Cards:
     """Reading a card has to end in one, or in an error."""
 
     def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="cnnviz-hostile-"))
+        self.folder = _folder()
         (self.folder / "net-symbol.json").write_text("{}")
         self.files = [_CARD.encode()]
 
