@@ -21,14 +21,14 @@ import cnnviz
 from cnnviz.attribution import DEFAULT_METHODS, Method, choose_methods
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.explainer import Explainer, Style
-from cnnviz.inputs import MAX_PIXELS, Source, find_pictures
+from cnnviz.inputs import MAX_PIXELS, Source, find_sources
 from cnnviz.loader import find_model, load_model
 from cnnviz.manifest import MANIFEST, VERSION, Journal, check_manifest, fingerprint, manifest_lines
 from cnnviz.models.card import Card
 from cnnviz.models.labels import Against, Target, resolve_contrasts, resolve_targets
 from cnnviz.network.runtime import import_mxnet, parse_device
 from cnnviz.outputs import OutputFolder, check_output_folder
-from cnnviz.outputs.files import sweep
+from cnnviz.outputs.files import sweep, written_by_cnnviz
 from cnnviz.pipeline import Outcome, Run, RunReport, automatic_batch_size
 from cnnviz.selection import Verdict, choose
 from cnnviz.truth import Truth, read_truth
@@ -133,7 +133,11 @@ class Work:
             raise UsageError(f"{wanted} needs the pictures' true classes: give --truth.")
         check_output_folder(job.output)
         check_manifest(job.output)
-        self.sources: Sequence[Source] = find_pictures(job.inputs, exclude=job.output)
+        found = find_sources(job.inputs, exclude=job.output, is_own=written_by_cnnviz)
+        if found.own:
+            self._say(f"{found.own} pictures that cnnviz wrote are left out")
+        self.sources: Sequence[Source] = found.sources
+        self._own = found.own
         self.truth: Truth | None = None
         self._truths: tuple[int | None, ...] = ()
         self._batch_size = 1
@@ -243,7 +247,7 @@ class Work:
 
         try:
             report = run.execute(told, journal)
-            summary = {**report.record(), "scanned": self._scanned}
+            summary = {**report.record(), "scanned": self._scanned, "own": self._own}
             about = {
                 "fingerprint": mark,
                 **about,

@@ -24,6 +24,9 @@ DEFAULT_LONG_SIDE = 1024
 CROP_FRACTION = 224 / 256
 """Part of the picture's short side that ``crop`` keeps: the usual 224 out of 256."""
 
+_MOST_SCALED = 1 << 27
+"""Pixels that ``crop`` may scale a picture to: a side 2,000 times the other takes gigabytes."""
+
 LARGEST_SIDE = 32768
 """Largest long side that ``size`` accepts; beyond it a picture alone would take gigabytes."""
 
@@ -146,6 +149,11 @@ def prepare(
         box = (0.0, 0.0, float(height), float(width))
     else:
         scaled = _covering((height, width), net)
+        if scaled[0] * scaled[1] > _MOST_SCALED:
+            raise PictureError(
+                f"it is {width} pixels wide and {height} high, too unlike the network's "
+                f"{net[1]}x{net[0]} to cut its centre out: use --resize stretch"
+            )
         top, left = (scaled[0] - net[0]) // 2, (scaled[1] - net[1]) // 2
         seen = np.ascontiguousarray(
             resize_picture(rgb, scaled)[top : top + net[0], left : left + net[1]]

@@ -511,3 +511,12 @@ def test_to_picture_refuses_other_shapes():
         to_picture(np.zeros(4), geometry, (4, 4))
     with pytest.raises(PictureError, match=r"\(0, 3\)"):
         to_picture(np.zeros((0, 3)), geometry, (4, 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 20000, 3), (20000, 1, 3)])
+def test_a_sliver_cannot_be_cut_to_its_centre(shape):
+    """Its short side would be scaled to 256 pixels, and its long one to five million."""
+    sliver = np.zeros(shape, np.uint8)
+    with pytest.raises(PictureError, match="use --resize stretch"):
+        prepare(sliver, resize="crop")
+    assert prepare(sliver).input.shape == (3, 224, 224)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cnnviz.cli.console import Interrupt, name_weights, progress, say, use_threads
+from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
 from cnnviz.cli.options import Choice, ModelOptions, PictureSize, model_options
 from cnnviz.errors import ExitCode, PictureError, UsageError
 
@@ -131,17 +130,18 @@ def _activations(
         raise UsageError("--json prints and --quiet does not: choose one.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.explainer import Style
-    from cnnviz.inputs import find_pictures
+    from cnnviz.inputs import find_sources
     from cnnviz.inside.naming import file_parts
     from cnnviz.loader import find_model, load_model
     from cnnviz.network.runtime import keep_freed_memory, parse_device
     from cnnviz.outputs import OutputFolder, check_output_folder, plan
+    from cnnviz.outputs.files import written_by_cnnviz
 
     found = find_model(model.card(), notify=None if quiet else say)
     parse_device(model.ctx)
     style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)
-    sources = find_pictures(inputs, exclude=output)
+    sources = find_sources(inputs, exclude=output, is_own=written_by_cnnviz).sources
     use_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     explainer = load_model(found, ctx=model.ctx, layer=layers, resize=resize, progress=not quiet)
@@ -261,7 +261,7 @@ def _tell(outcome: _Outcome, *, as_json: bool, quiet: bool) -> None:
         if one.blank:
             say(f"{shown}: {one.layer.name} blank: no channel shown is anywhere above 0.")
     if as_json:
-        click.echo(json.dumps(outcome.record(), ensure_ascii=False))
+        click.echo(json_line(outcome.record()))
         return
     for one in outcome.found:
         first = ", ".join(str(channel.index) for channel in one.channels[:_NAMED])

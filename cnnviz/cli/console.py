@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 def say(text: str) -> None:
     """Print a line on stderr."""
     click.echo(text, err=True)
+
+
+def json_line(record: Any) -> str:
+    """A record as one line of JSON, letters as they are.
+
+    Bytes of file names that are not UTF-8 are no JSON: with such a name in it the line is ASCII,
+    where they stand as ``\\udcXX``.
+    """
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return line
 
 
 def name_weights(weights: WeightsInfo | None) -> None:

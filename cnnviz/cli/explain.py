@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.console import Interrupt, name_weights, progress, say, use_threads
+from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
 from cnnviz.cli.options import BatchSize, Choice, ModelOptions, PictureSize, model_options
 from cnnviz.cli.supervision import Told, crash_plainly, serve, supervise, worth_it
 from cnnviz.errors import UsageError
@@ -419,7 +418,7 @@ class _Printer:
                     sys.stderr,
                 )
         if self._as_json:
-            self._write(json.dumps(self._record(outcome), ensure_ascii=False), sys.stdout)
+            self._write(json_line(self._record(outcome)), sys.stdout)
         elif outcome.error is None:
             self._write(self._line(outcome), sys.stdout)
 

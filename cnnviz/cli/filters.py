@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cnnviz.cli.console import name_weights, say
+from cnnviz.cli.console import json_line, name_weights, say
 from cnnviz.cli.options import Choice, ModelOptions, model_argument
 from cnnviz.errors import UsageError
 
@@ -111,7 +110,7 @@ def _filters(
                 "file": str(path),
                 "filters": filters.record(),
             }
-            click.echo(json.dumps(record, ensure_ascii=False))
+            click.echo(json_line(record))
         elif not quiet:
             click.echo(_line(filters, path))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.console import Interrupt, name_weights, progress, say, use_threads
+from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
 from cnnviz.cli.options import Choice, ModelOptions, model_to_run
 from cnnviz.errors import ExitCode, UsageError
 
@@ -223,7 +222,7 @@ def _maximize(
                 "another --seed."
             )
         if as_json:
-            click.echo(json.dumps(_record(found, goal, how, path, result), ensure_ascii=False))
+            click.echo(json_line(_record(found, goal, how, path, result)))
         elif not quiet:
             click.echo(f"{path}: {goal.name}, {_found(found, goal, result)}")
     if not quiet:

@@ -19,6 +19,7 @@ _TOP = re.compile(r"top([0-9]{1,6})")
 #: What ``--contrast`` parts two classes with.
 _AGAINST = ":"
 
+_LARGEST_FILE = 1 << 24  # bytes; a pipe is read as well, and a device may never end
 _SHOWN = 5
 _FEW = 12  # classes that are simply listed
 
@@ -44,15 +45,19 @@ def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
             names, or has another number of names.
     """
     try:
+        with open(path, "rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
         # "utf-8-sig" takes off the mark that some editors put in front.
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = data[:_LARGEST_FILE].decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"The class names in {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not a UTF-8 text file; wanted is one with a class name a line."
         ) from error
-    names = [line.strip() for line in text.rstrip().split("\n")]
+    if len(data) > _LARGEST_FILE:
+        raise UsageError(f"{path} has more than {_LARGEST_FILE:,} bytes: that is no list of names.")
+    names = [_legible(line.strip()) for line in text.rstrip().split("\n")]
     if names == [""]:
         raise UsageError(f"{path} is empty; wanted is a class name a line, in class order.")
     if "" in names:
@@ -65,6 +70,14 @@ def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
             f"{path} names {len(names)} classes, but the network has {classes} outputs."
         )
     return tuple(names)
+
+
+def _legible(name: str) -> str:
+    """A name without signs that would work on a terminal instead of being shown."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in name
+    )
 
 
 @dataclass(frozen=True)

@@ -334,12 +334,25 @@ def two_dimensional(logits: Float32) -> Float32:
     return logits.reshape(logits.shape[0], -1)
 
 
+def _raised_by_mxnet(error: Exception) -> bool:
+    """Whether an error came out of the library: as its own class, or as one of Python's."""
+    base = import_mxnet().base
+    if isinstance(error, base.MXNetError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == base.__name__
+
+
 @contextmanager
 def mxnet_errors() -> Iterator[None]:
     """Turn what MXNet raises inside the block into a sentence."""
     try:
         yield
-    except import_mxnet().base.MXNetError as error:
+    except Exception as error:
+        if not _raised_by_mxnet(error):
+            raise
         text = first_line(error)
         memory = "out of memory" in text.lower() or "alloc" in text.lower()
         hint = " Use a smaller batch, or smaller pictures." if memory else ""

@@ -438,6 +438,10 @@ class Network:
                 arguments[1] = mx.nd.ones_like(arguments[1])
             if index in self.architecture.dependent:
                 bound[index] = arguments
+            elif not node.inputs:  # zeros and the like; a cached operator needs an input
+                with self._context:
+                    output = getattr(mx.nd._internal, node.op)(**node.attrs)
+                constants[Entry(index)] = output.astype("float32", copy=False)
             else:
                 outputs = _as_list(self._operator(node)(*arguments))
                 constants.update({Entry(index, i): output for i, output in enumerate(outputs)})

@@ -6,6 +6,9 @@ import base64
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -77,6 +80,7 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
             {"truth": "umbrella", "answer": "fish", "count": 1},
         ],
         "scanned": None,
+        "own": 0,
     }
     for picture, (name, kind) in zip(found["pictures"], SCENES):
         truth = picture["truth"]
@@ -121,6 +125,15 @@ def test_the_manifest_says_all_of_a_picture(cnnviz, folder, tmp_path):
     np.testing.assert_allclose(coded, cam.ravel() / cam.max() * 255, atol=0.51)
     for file in explanation["files"].values():
         assert (tmp_path / "out" / file).is_file()
+
+
+def test_pictures_that_cnnviz_wrote_are_left_out(cnnviz, folder, tmp_path):
+    cnnviz("explain", folder / "fish", "--model", "demo", "-o", folder / "earlier")
+    status, out, err = explain(cnnviz, folder, "--method", "gradcam")
+    assert status == 0
+    assert "8 pictures that cnnviz wrote are left out" in err
+    assert len(out.splitlines()) == 6
+    assert manifest(tmp_path)["summary"]["own"] == 8
 
 
 def test_failures_are_in_the_manifest(cnnviz, folder, tmp_path):
@@ -285,6 +298,20 @@ def test_panels(cnnviz, folder, tmp_path, options, columns, rows):
     # Pictures of one size in columns, with gaps; letters above.
     assert columns * side <= width <= columns * side * 1.05
     assert rows * side < height < rows * side * 1.5
+
+
+def test_json_is_json_whatever_files_are_called(folder, tmp_path):
+    name = b"\xff\xe9.png"
+    (folder / "fish/0.png").rename(folder / "fish" / os.fsdecode(name))
+    command = [sys.executable, "-m", "cnnviz", "explain", "scenes/fish", "-m", "demo", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    records = [json.loads(line.decode("utf-8")) for line in done.stdout.splitlines()]
+    (file,) = {os.fsencode(record["relative"]) for record in records} - {b"1.png"}
+    assert file == name
+    for record in records:
+        assert all(
+            (tmp_path / path).is_file() for path in record["explanations"][0]["files"].values()
+        )
 
 
 def test_json_names_files_where_they_are(cnnviz, folder, tmp_path):

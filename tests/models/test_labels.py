@@ -111,6 +111,16 @@ def test_refuses_a_missing_file(tmp_path):
         read_labels(tmp_path / "none.txt")
 
 
+def test_signs_that_work_on_a_terminal_are_shown_instead(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\x1b[31m\nsnow leopard\ncaf\u00e9\n")
+    assert read_labels(tmp_path / "names.txt") == ("cat\\x1b[31m", "snow leopard", "caf\u00e9")
+
+
+def test_a_file_without_end_is_refused():
+    with pytest.raises(UsageError, match="more than 16,777,216 bytes"):
+        read_labels("/dev/zero")
+
+
 def test_many_classes_are_not_listed():
     with pytest.raises(UsageError, match=r"called 'dog'\. Give a class index, a class name"):
         resolve_class("dog", [f"number {index}" for index in range(13)], 13)

@@ -319,3 +319,33 @@ def test_going_on_from_a_layer_that_others_lead_past(batch: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     with pytest.raises(NetworkError, match="inner puts out 4×16×12"):
         network.logits_from(layer, values[:, :2], batch[1])
+
+
+@pytest.mark.parametrize("kind", ["zeros", "ones"])
+def test_constants_made_inside_a_network(kind):
+    """An operator without inputs: what it makes is added to the picture, the rest is as without."""
+    mx = import_mxnet()
+
+    class Adds(mx.gluon.HybridBlock):
+        def __init__(self, body):
+            super().__init__()
+            self.body = body
+
+        def hybrid_forward(self, F, x):
+            made = getattr(F, kind)(shape=(1, 3, 1, 1))
+            return self.body(F.broadcast_add(x, made))
+
+    body = mx.gluon.nn.HybridSequential()
+    body.add(mx.gluon.nn.Conv2D(4, 3, in_channels=3), mx.gluon.nn.Activation("relu"))
+    body.add(mx.gluon.nn.Flatten(), mx.gluon.nn.Dense(3, in_units=4 * 6 * 6))
+    body.initialize(mx.init.Normal(0.5))
+    batch = np.random.RandomState(0).randn(2, 3, 8, 8).astype(np.float32)
+    network = Network.from_block(Adds(body), (3, 8, 8))
+    without = Network.from_block(body, (3, 8, 8))
+    shifted = batch + (kind == "ones")
+    np.testing.assert_allclose(network.logits(batch), without.logits(shifted), rtol=1e-5, atol=1e-5)
+    (found,) = network.forward(batch).backward(np.array([0, 2]), [Walk()])
+    (expected,) = without.forward(shifted).backward(np.array([0, 2]), [Walk()])
+    np.testing.assert_allclose(
+        found.input_gradients, expected.input_gradients, rtol=1e-5, atol=1e-6
+    )
