@@ -349,3 +349,20 @@ def test_constants_made_inside_a_network(kind):
     np.testing.assert_allclose(
         found.input_gradients, expected.input_gradients, rtol=1e-5, atol=1e-6
     )
+
+
+def test_errors_of_mxnet_are_told_and_our_own_are_not():
+    from cnnviz.network.backward import mxnet_errors
+
+    mx = import_mxnet()
+    # MXNet turns some of its errors into Python's, where it looks at the library's answer.
+    scope = dict(vars(mx.base))
+    exec("def answer(): raise IndexError('[10:00:00] there is no output 3')", scope)
+    with pytest.raises(NetworkError, match="there is no output 3"), mxnet_errors():
+        scope["answer"]()
+    with pytest.raises(NetworkError, match="MXNet could not run the network"), mxnet_errors():
+        mx.nd.zeros((2, 3)).reshape((7,))
+    with pytest.raises(NetworkError, match="Use a smaller batch"), mxnet_errors():
+        raise mx.base.MXNetError("Failed to allocate CPU Memory")
+    with pytest.raises(IndexError, match="ours"), mxnet_errors():
+        raise IndexError("ours")
