@@ -65,7 +65,6 @@ class Job:
         max_pixels: larger pictures are refused.
         force: whether to do again what an earlier run did.
         fail_fast: whether the first failure ends the run.
-        careful: whether to do one picture at a time, so that it is known which one crashed.
     """
 
     inputs: tuple[str, ...]
@@ -92,7 +91,6 @@ class Job:
     max_pixels: int = MAX_PIXELS
     force: bool = False
     fail_fast: bool = False
-    careful: bool = False
 
 
 class Work:
@@ -104,9 +102,13 @@ class Work:
         truth: their classes, if the job says where to find them.
         methods: the methods.
         explainer: the network, once it is loaded.
+        crashed: see :class:`cnnviz.pipeline.Run`; nothing if nobody says otherwise.
+        touch: likewise. If it is there, one picture is done at a time.
     """
 
     explainer: Explainer
+    crashed: Mapping[str, int]
+    touch: Callable[[str], None] | None
 
     def __init__(self, job: Job, notify: Notify = None) -> None:
         """Check all that can be checked before MXNet is needed.
@@ -138,6 +140,8 @@ class Work:
             self._say(f"{found.own} pictures that cnnviz wrote are left out")
         self.sources: Sequence[Source] = found.sources
         self._own = found.own
+        self.crashed = {}
+        self.touch = None
         self.truth: Truth | None = None
         self._truths: tuple[int | None, ...] = ()
         self._batch_size = 1
@@ -168,7 +172,7 @@ class Work:
             progress=progress,
         )
         batch_size = self.job.batch_size
-        if self.job.careful:
+        if self.touch is not None:
             batch_size = 1
         elif isinstance(batch_size, str):
             batch_size = automatic_batch_size(
@@ -294,9 +298,10 @@ class Work:
             panel=job.panel,
             thumbnails=job.report,
             max_pixels=job.max_pixels,
-            careful=job.careful,
+            crashed=self.crashed,
+            touch=self.touch,
         )
-        if job.careful:
+        if self.touch is not None:
             run.helpers = 0
         return run
 
@@ -307,7 +312,7 @@ class Work:
         parameters = {
             name: str(value) if isinstance(value, Path) else value
             for name, value in sorted(asked.items())
-            if name not in ("card", "style", "force", "fail_fast", "careful")
+            if name not in ("card", "style", "force", "fail_fast")
         }
         weights = explainer.weights
         spec = explainer.spec

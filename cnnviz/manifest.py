@@ -198,18 +198,6 @@ class Journal:
         line = encode(record)
         self._known[record["stem"]] = (self._file, self._append(line), len(line))
 
-    def begin(self, stem: str, picture: Mapping[str, Any]) -> None:
-        """Take note that a picture is next; see :func:`blame`.
-
-        Args:
-            stem: the picture's.
-            picture: what its record says whatever becomes of it.
-
-        Raises:
-            CnnvizError: as :meth:`add`.
-        """
-        self._append(encode({"begin": stem, "picture": picture}))
-
     def _append(self, line: bytes) -> int:
         """Where the line stands."""
         place = self._file.tell()
@@ -288,9 +276,7 @@ class Journal:
     def _note(self, file: BinaryIO, place: int, line: bytes) -> bool:
         text = line.rstrip(b",\n")
         try:
-            record = json.loads(text)
-            if "begin" not in record:
-                self._known[record["stem"]] = (file, place, len(text))
+            self._known[json.loads(text)["stem"]] = (file, place, len(text))
         except (ValueError, KeyError, TypeError):
             return False
         return True
@@ -300,45 +286,6 @@ class Journal:
             return None
         file, place, length = self._known[stem]
         return os.pread(file.fileno(), length, place)
-
-
-def blame(folder: Path, signal: int) -> str | None:
-    """Make a failure of the picture that a run had begun when it was ended by a signal.
-
-    Args:
-        folder: the output folder of the run, which has ended.
-        signal: its number.
-
-    Returns:
-        The picture's ``stem``; None if the run had not begun with one, or was done with it.
-
-    Raises:
-        CnnvizError: the journal cannot be written.
-    """
-    begun = None
-    try:
-        with open(folder / JOURNAL, "rb") as file:
-            mark = json.loads(file.readline())["fingerprint"]
-            for line in file:
-                record = json.loads(line)
-                begun = record if "begin" in record else None
-    except (OSError, ValueError, KeyError, TypeError):  # no journal, or cut off
-        pass
-    if begun is None:
-        return None
-    journal = Journal(folder, mark)
-    journal.add(
-        {
-            "stem": begun["begin"],
-            **begun["picture"],
-            "status": "failed",
-            "error": f"the libraries that cnnviz uses crashed on it (signal {signal})",
-            "crashed": True,
-            "seconds": 0.0,
-        }
-    )
-    journal.close(done=False)
-    return str(begun["begin"])
 
 
 def _header(fingerprint: str) -> bytes:

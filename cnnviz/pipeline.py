@@ -181,8 +181,10 @@ class Run:
             one for four threads that the network has, and none if it has only one on a machine
             with more.
         max_pixels: larger pictures are refused, before they are decoded.
-        careful: whether the journal is told each picture before it is touched. That is of use
-            without helpers, and with one picture a batch.
+        crashed: pictures that are not touched, by their paths, because a library crashed on them:
+            with the number of the signal.
+        touch: told the path of each picture before it is touched, and nothing when it is done; that
+            is of use without helpers, and with one picture a batch.
     """
 
     explainer: Explainer
@@ -200,7 +202,8 @@ class Run:
     tick: Callable[[int], None] | None = None
     helpers: int = field(default_factory=lambda: _helpers())
     max_pixels: int = MAX_PIXELS
-    careful: bool = False
+    crashed: Mapping[str, int] = field(default_factory=dict)
+    touch: Callable[[str], None] | None = None
 
     def verdicts(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
         """What the network says of each picture; None for those that fail. Nothing is written.
@@ -222,6 +225,7 @@ class Run:
                         found.append(None)
                     else:
                         found.append(judge(values, loaded.truth))
+                    self._let_go()
                     observe(loaded.source)
         return found
 
@@ -244,6 +248,7 @@ class Run:
                         for explanation in result.explanations:
                             for key, reach in explanation.reaches().items():
                                 reaches[key] = max(reach, reaches.get(key, 0.0))
+                    self._let_go()
                     observe(loaded.source)
         return reaches
 
@@ -270,6 +275,7 @@ class Run:
             outcome = oldest.result()
             if journal is not None and outcome.fresh:
                 journal.add(outcome.record)
+            self._let_go()
             report.count(outcome)
             observe(outcome)
 
@@ -347,9 +353,12 @@ class Run:
             known = journal.find(str(stem.path))
             if known is not None and self._is_done(loaded, known):
                 return replace(loaded, known=known)
-            if self.careful:
-                journal.begin(str(stem.path), _identity(loaded))
         return self._read(loaded)
+
+    def _let_go(self) -> None:
+        """The picture in hand is done."""
+        if self.touch is not None:
+            self.touch("")
 
     def _is_done(self, loaded: _Loaded, known: Mapping[str, Any]) -> bool:
         """Whether a record still says what is so."""
@@ -364,6 +373,12 @@ class Run:
         )
 
     def _read(self, loaded: _Loaded) -> _Loaded:
+        path = str(loaded.source.path)
+        if path in self.crashed:
+            told = f"the libraries that cnnviz uses crashed on it (signal {self.crashed[path]})"
+            return replace(loaded, error=told, crashed=True)
+        if self.touch is not None:
+            self.touch(path)
         began = time.perf_counter()
         inside: tuple[Prepared, Canvas] | None = None
         error = None
@@ -439,10 +454,13 @@ class Run:
         inside = loaded.inside
         record = {
             "stem": str(loaded.stem.path),
-            **_identity(loaded),
+            "path": loaded.source.shown,
+            "relative": loaded.source.relative.as_posix(),
+            "sha256": loaded.sha256,
             "size": None if inside is None else list(inside[0].geometry.source),
             "status": "ok" if error is None else "failed",
             "error": error,
+            **({"crashed": True} if loaded.crashed else {}),
             **found,
             "seconds": round(spent + time.perf_counter() - began, 4),
         }
@@ -571,15 +589,7 @@ class _Loaded:
     error: str | None = None
     seconds: float = 0.0
     known: Mapping[str, Any] | None = None
-
-
-def _identity(loaded: _Loaded) -> dict[str, Any]:
-    """What a record says of a picture whatever becomes of it."""
-    return {
-        "path": loaded.source.shown,
-        "relative": loaded.source.relative.as_posix(),
-        "sha256": loaded.sha256,
-    }
+    crashed: bool = False
 
 
 def _remembered(loaded: _Loaded) -> Outcome:

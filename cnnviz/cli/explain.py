@@ -12,7 +12,7 @@ import click
 
 from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
 from cnnviz.cli.options import BatchSize, Choice, ModelOptions, PictureSize, model_options
-from cnnviz.cli.supervision import Told, crash_plainly, serve, supervise, worth_it
+from cnnviz.cli.supervision import Notes, crash_plainly, serve, supervise, worth_it
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ _CONFUSIONS = 5
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
 @click.option("--worker", type=click.Choice(["usual", "careful"]), hidden=True)
-@click.option("--told", type=int, hidden=True)
+@click.option("--notes", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @click.option("--verbose", "-v", is_flag=True, help="Print each picture's five highest classes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
@@ -195,7 +195,7 @@ def command(**options: Any) -> int:
     """
     arguments = click.get_current_context().obj
     if options["worker"] is None and arguments is not None and worth_it(options["inputs"]):
-        return supervise(arguments, options["output"], piped="-" in options["inputs"])
+        return supervise(arguments, piped="-" in options["inputs"])
     return _explain(**options)
 
 
@@ -229,7 +229,7 @@ def _explain(
     max_pixels: int | None,
     fail_fast: bool,
     worker: str | None,
-    told: int | None,
+    notes: str | None,
     as_json: bool,
     verbose: bool,
     quiet: bool,
@@ -268,9 +268,12 @@ def _explain(
         force=force,
         **({} if max_pixels is None else {"max_pixels": max_pixels}),
         fail_fast=fail_fast,
-        careful=worker == "careful",
     )
     work = Work(job, notify=None if quiet else say)
+    seen = Notes.parse(notes) if notes is not None else None
+    if seen is not None:
+        work.crashed = seen.crashed()
+        work.touch = seen.touch if worker == "careful" else None
     use_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     work.load(progress=not quiet)
@@ -286,7 +289,7 @@ def _explain(
     total, unit = (passes, "pass") if passes else (work.rounds * pictures, "picture")
     with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
         printer = _Printer(
-            bar, output, work.explainer, told, as_json=as_json, verbose=verbose, quiet=quiet
+            bar, output, work.explainer, seen, as_json=as_json, verbose=verbose, quiet=quiet
         )
         done = 0 if passes else 1
 
@@ -384,7 +387,7 @@ class _Printer:
         bar: tqdm[Any],
         output: Path,
         explainer: Explainer,
-        told: int | None = None,
+        notes: Notes | None = None,
         *,
         as_json: bool,
         verbose: bool,
@@ -393,16 +396,16 @@ class _Printer:
         self._bar = bar
         self._output = output
         self._layers = [layer.name for layer in explainer.layers]
-        self._told = Told(told) if told is not None else None
+        self._notes = notes
         self._as_json = as_json
         self._verbose = verbose
         self._quiet = quiet
 
     def __call__(self, outcome: Outcome) -> None:
-        if self._told is None or not self._told.again():
+        if self._notes is None or not self._notes.again():
             self._print(outcome)
-        if self._told is not None:
-            self._told.done()
+        if self._notes is not None:
+            self._notes.printed()
 
     def _print(self, outcome: Outcome) -> None:
         if outcome.error is not None:

@@ -2,7 +2,7 @@
 
 A segmentation fault in MXNet or OpenCV cannot be caught within the process. So ``cnnviz explain``
 on more than one picture starts the same command again as a worker, and waits. If the worker is
-ended by a crash, another one goes on from the journal, one picture at a time and saying beforehand
+ended by a crash, another one goes on from the journal, one picture at a time and noting beforehand
 which, so that the next crash has a name: that picture fails, and a usual worker does the others.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
 from cnnviz.cli.console import say
@@ -31,6 +31,7 @@ _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.
 _STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _FROM_TERMINAL = 0x80  # SI_KERNEL: all processes at this terminal have got it
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_LONGEST_PATH = 1 << 16  # bytes; Linux has 4096
 
 
 def worth_it(inputs: Sequence[str]) -> bool:
@@ -38,19 +39,19 @@ def worth_it(inputs: Sequence[str]) -> bool:
     return len(inputs) > 1 or inputs[0] == "-" or os.path.isdir(inputs[0])
 
 
-def supervise(arguments: Sequence[str], output: Path, *, piped: bool) -> int:
+def supervise(arguments: Sequence[str], *, piped: bool) -> int:
     """Have workers do a command until it is done.
 
     Args:
         arguments: the command line, without the program's name.
-        output: the output folder.
         piped: whether the command reads paths from standard input.
 
     Returns:
         The exit status.
     """
     with contextlib.ExitStack() as files:
-        told = files.enter_context(tempfile.TemporaryFile())
+        notes = [files.enter_context(tempfile.TemporaryFile()) for _ in Notes.KINDS]
+        seen = Notes([file.fileno() for file in notes])
         stdin = None
         if piped:  # a second worker has to read the same again
             stdin = files.enter_context(tempfile.TemporaryFile())
@@ -59,7 +60,7 @@ def supervise(arguments: Sequence[str], output: Path, *, piped: bool) -> int:
         while True:
             if stdin is not None:
                 stdin.seek(0)
-            status = _run([*arguments, "--worker", kind, "--told", str(told.fileno())], told, stdin)
+            status = _run([*arguments, "--worker", kind, "--notes", str(seen)], notes, stdin)
             if status >= 0:
                 return status
             ended = signal.Signals(-status)
@@ -71,7 +72,7 @@ def supervise(arguments: Sequence[str], output: Path, *, piped: bool) -> int:
                     "picture at a time, to find out which one it was."
                 )
                 kind = "careful"
-            elif _blame(output, ended) is not None:
+            elif seen.blame(ended):
                 kind = "usual"
             else:
                 say(
@@ -82,27 +83,60 @@ def supervise(arguments: Sequence[str], output: Path, *, piped: bool) -> int:
                 return ExitCode.UNUSABLE
 
 
-class Told:
-    """How many outcomes were printed, in a file that outlives the worker.
+class Notes:
+    """What workers and their supervisor know of a run, in files that outlive a worker.
 
-    The next worker meets them again, in the same order, and does not print them twice.
+    How many outcomes were printed: the next worker meets them again, in the same order, and does
+    not print them twice. Which picture is in hand, if the worker is a careful one. Which pictures
+    were in hand when a worker crashed.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        """The file is the supervisor's."""
-        self._file = descriptor
-        self._before = int(os.pread(descriptor, 20, 0) or b"0")
+    KINDS = ("printed", "in hand", "crashed")
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        """The files are the supervisor's."""
+        self._printed, self._in_hand, self._crashed = descriptors
+        self._before = int(os.pread(self._printed, 20, 0) or b"0")
         self._count = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Notes:
+        """From what :meth:`__str__` gives."""
+        return cls([int(number) for number in text.split(",")])
+
+    def __str__(self) -> str:
+        return f"{self._printed},{self._in_hand},{self._crashed}"
 
     def again(self) -> bool:
         """Whether the next outcome was printed before."""
         return self._count < self._before
 
-    def done(self) -> None:
+    def printed(self) -> None:
         """Take note of an outcome that is printed, or need not be."""
         self._count += 1
         if self._count > self._before:
-            os.pwrite(self._file, b"%020d" % self._count, 0)
+            os.pwrite(self._printed, b"%020d" % self._count, 0)
+
+    def touch(self, path: str) -> None:
+        """Take note of the picture in hand; of none, if it is empty."""
+        data = os.fsencode(path)
+        os.ftruncate(self._in_hand, 0)
+        os.pwrite(self._in_hand, data, 0)
+
+    def blame(self, by: signal.Signals) -> bool:
+        """Take note that the picture in hand crashed; whether there was one."""
+        path = os.pread(self._in_hand, _LONGEST_PATH, 0)
+        if not path:
+            return False
+        self.touch("")
+        line = json.dumps([os.fsdecode(path), int(by)]).encode("ascii") + b"\n"
+        os.pwrite(self._crashed, line, os.fstat(self._crashed).st_size)
+        return True
+
+    def crashed(self) -> dict[str, int]:
+        """The pictures that crashed, each with the signal's number."""
+        data = os.pread(self._crashed, os.fstat(self._crashed).st_size, 0)
+        return dict(json.loads(line) for line in data.splitlines())
 
 
 def serve() -> None:
@@ -114,12 +148,6 @@ def crash_plainly() -> None:
     """Called by a worker once MXNet is there, which exits with 255 where others crash."""
     for number in _CRASHES:
         signal.signal(number, signal.SIG_DFL)
-
-
-def _blame(output: Path, ended: signal.Signals) -> str | None:
-    from cnnviz.manifest import blame
-
-    return blame(output, ended)
 
 
 def _ended(by: signal.Signals) -> int:
@@ -141,7 +169,7 @@ def _worker() -> str:
     return f"import sys; sys.path[:] = {sys.path!r}; from cnnviz.cli import main; main()"
 
 
-def _run(arguments: Sequence[str], told: IO[bytes], stdin: IO[bytes] | None) -> int:
+def _run(arguments: Sequence[str], notes: Sequence[IO[bytes]], stdin: IO[bytes] | None) -> int:
     """Run a worker; its exit status, or the signal that ended it, negative."""
     watched = {*_STOPS, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
@@ -149,7 +177,7 @@ def _run(arguments: Sequence[str], told: IO[bytes], stdin: IO[bytes] | None) -> 
         process = subprocess.Popen(
             [sys.executable, "-c", _worker(), *arguments],
             stdin=stdin,
-            pass_fds=[told.fileno()],
+            pass_fds=[file.fileno() for file in notes],
             preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
         )
         while process.poll() is None:

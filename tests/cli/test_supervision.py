@@ -29,6 +29,14 @@ def crash(*arguments):
     return picture
 
 cv2.imdecode = crash
+
+if os.path.exists("crash"):
+    import cnnviz.loader
+
+    def load(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    cnnviz.loader.load_model = load
 """
 
 
@@ -106,6 +114,27 @@ def test_a_crash_costs_only_its_picture(start, many, poison, tmp_path):
     assert again.returncode == ExitCode.SOME_FAILED
     assert "SIGSEGV" not in err
     assert "6 explained (8 of them before), 2 failed" in err
+
+
+@pytest.mark.parametrize("options", [["--sort", "margin"], ["--scale", "run"]])
+def test_a_crash_before_anything_is_written(start, many, poison, tmp_path, options):
+    """All pictures are looked at, or measured, before the first one is explained."""
+    poison(many / "2.png")
+    process = start("photos", "-o", "out", "--method", "gradcam", *options)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.SOME_FAILED
+    assert err.count("Error: photos/2.png: the libraries that cnnviz uses crashed on it") == 1
+    assert "7 explained, 1 failed" in err
+    assert len(out.splitlines()) == 7
+
+
+def test_a_crash_that_is_no_pictures(start, many, tmp_path):
+    """Over the network itself: there is no way around it."""
+    (tmp_path / "crash").touch()
+    process = start("photos", "-o", "out", "--method", "gradcam")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.UNUSABLE
+    assert "crashed (SIGSEGV), and not over a picture" in err
 
 
 def test_paths_on_standard_input_are_not_lost_in_a_crash(start, many, poison):
