@@ -23,7 +23,16 @@ from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.explainer import Explainer, Style
 from cnnviz.inputs import MAX_PIXELS, Source, find_sources
 from cnnviz.loader import find_model, load_model
-from cnnviz.manifest import MANIFEST, VERSION, Journal, check_manifest, fingerprint, manifest_lines
+from cnnviz.manifest import (
+    MANIFEST,
+    VERSION,
+    Journal,
+    check_manifest,
+    digest,
+    fingerprint,
+    manifest_lines,
+)
+from cnnviz.models import catalog
 from cnnviz.models.card import Card
 from cnnviz.models.labels import Against, Target, resolve_contrasts, resolve_targets
 from cnnviz.network.runtime import import_mxnet, parse_device
@@ -316,6 +325,7 @@ class Work:
         }
         weights = explainer.weights
         spec = explainer.spec
+        symbol = None if job.card.model in catalog.names() else Path(job.card.model)
         return {
             "parameters": parameters,
             "versions": {
@@ -341,6 +351,9 @@ class Work:
                     {"name": layer.name, "kind": layer.kind, "shape": list(layer.shape)}
                     for layer in explainer.layers
                 ],
+                "symbol": None
+                if symbol is None
+                else {"path": str(symbol), "sha256": digest(symbol)},
                 "weights": None
                 if weights is None
                 else {
@@ -359,12 +372,13 @@ class Work:
         """What decides on the files and the record of a picture, of all that is said of a run."""
         assert self._ends is not None  # once it is loaded
         network = dict(about["network"])
-        weights = network.pop("weights")
+        weights, symbol = network.pop("weights"), network.pop("symbol")
         return {
             "manifest": VERSION,
             "versions": {**about["versions"], "python": None},
             "network": network,
             "weights": weights and weights["sha256"],
+            "symbol": symbol and symbol["sha256"],
             "methods": about["methods"],
             "targets": [asdict(target) for target in self._ends[0]],
             "contrasts": [asdict(pair) for pair in self._ends[1]],

@@ -21,7 +21,8 @@ back; files are named below the folder, with ``/``. In version 1
     ``fingerprint``, the same for runs that write the same for a picture; ``parameters``, all that
     was asked for; ``versions``; ``network`` with ``name``, ``device``, ``classes``, ``labels``,
     ``input`` (``height``, ``width``, ``mean``, ``std``, ``resize``), ``layers`` (``name``,
-    ``kind``, ``shape``) and ``weights`` (``path``, ``source``, ``sha256``); ``methods`` (``name``,
+    ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null for a network of the catalogue) and
+    ``weights`` (``path``, ``source``, ``sha256``); ``methods`` (``name``,
     ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether it takes
     another way through a ReLU than the derivative); ``truth`` (``source``, ``known``: of how many
     pictures) or null; ``started`` (ISO 8601) and ``seconds``.
@@ -161,7 +162,7 @@ class Journal:
         Args:
             folder: the output folder, which is made.
             fingerprint: of the run; what another one wrote is of no use.
-            force: whether to forget what is there.
+            force: whether to forget what is there; a manifest is removed.
 
         Raises:
             UsageError: another run has it.
@@ -175,7 +176,10 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._locked()
             self.interrupted = self._file.seek(0, os.SEEK_END) > 0
-            if not force:
+            if force:
+                # Who goes on from here, without force, does not go on from there.
+                (folder / MANIFEST).unlink(missing_ok=True)
+            else:
                 self._read_manifest(folder / MANIFEST, fingerprint)
             self._read(b"" if force else _header(fingerprint))
             if self._file.tell() == 0:

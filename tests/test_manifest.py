@@ -109,6 +109,7 @@ def test_another_run_begins_anew(tmp_path, ended, forget):
     else:
         journal.close(done=False)
     again = Journal(tmp_path, **{"fingerprint": "mark", **forget})
+    assert (tmp_path / MANIFEST).exists() == (ended and "force" not in forget)
     assert all(again.find(stem) is None for stem in STEMS)
     again.add({"stem": "x"})
     assert again.find("x") == {"stem": "x"}

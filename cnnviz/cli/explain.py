@@ -12,7 +12,7 @@ import click
 
 from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
 from cnnviz.cli.options import BatchSize, Choice, ModelOptions, PictureSize, model_options
-from cnnviz.cli.supervision import Notes, crash_plainly, serve, supervise, worth_it
+from cnnviz.cli.supervision import WORKERS, Notes, crash_plainly, serve, supervise, worth_it
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ _CONFUSIONS = 5
     help="Refuse larger pictures, before they are decoded; 200 million by default.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
-@click.option("--worker", type=click.Choice(["usual", "careful"]), hidden=True)
+@click.option("--worker", type=click.Choice(WORKERS), hidden=True)
 @click.option("--notes", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @click.option("--verbose", "-v", is_flag=True, help="Print each picture's five highest classes.")
@@ -243,6 +243,9 @@ def _explain(
     from cnnviz.job import Job, Work
     from cnnviz.network.runtime import keep_freed_memory
 
+    seen = Notes.parse(notes) if notes is not None else None
+    # What this run itself has done before a crash is not done again.
+    again = worker == "careful" or (seen is not None and bool(seen.crashed()))
     job = Job(
         inputs=inputs,
         output=output,
@@ -265,12 +268,11 @@ def _explain(
         sort=sort,
         limit=limit,
         batch_size=batch_size,
-        force=force,
+        force=force and not again,
         **({} if max_pixels is None else {"max_pixels": max_pixels}),
         fail_fast=fail_fast,
     )
     work = Work(job, notify=None if quiet else say)
-    seen = Notes.parse(notes) if notes is not None else None
     if seen is not None:
         work.crashed = seen.crashed()
         work.touch = seen.touch if worker == "careful" else None

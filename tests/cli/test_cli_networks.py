@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -74,6 +75,21 @@ def test_grey_network_looks_where_the_light_is(cnnviz, spots, tmp_path):
         expected[2:6, 5:8] = 0.046875
         np.testing.assert_allclose(arrays["gradcam"], expected, atol=1e-7)
         assert str(arrays["layer"]) == "spots_conv0_fwd"
+
+
+def test_the_manifest_says_which_symbol_and_another_one_does_all_again(cnnviz, spots, tmp_path):
+    command = ("explain", "right.png", "--model", spots, "--input-size", "8", "-o", "out")
+    assert cnnviz(*command)[0] == 0
+    network = json.loads((tmp_path / "out/manifest.json").read_text())["run"]["network"]
+    for name, path in (
+        ("symbol", spots),
+        ("weights", spots.with_name("spots-0000.params")),
+    ):
+        assert network[name]["path"] == str(path)
+        assert network[name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "(1 of them before)" in cnnviz(*command)[2]
+    spots.write_text(spots.read_text() + "\n")
+    assert "of them before" not in cnnviz(*command)[2]
 
 
 def test_classes_without_names_are_numbers_and_what_is_assumed_is_said(cnnviz, spots):

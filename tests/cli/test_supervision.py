@@ -108,6 +108,14 @@ def test_a_crash_costs_only_its_picture(start, many, poison, tmp_path):
     assert manifest["summary"]["failed"] == 2
     assert len(manifest["pictures"]) == 8
 
+    # All again: two crashes, and what was done before them is not done twice.
+    again = start("photos", "-o", "out", "--method", "gradcam", "--force")
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == ExitCode.SOME_FAILED
+    assert len(out.splitlines()) == 6
+    before = int(err.partition("6 explained (")[2].partition(" of them")[0])
+    assert before >= 3
+
     # Again: nothing is done, and nothing crashes.
     again = start("photos", "-o", "out", "--method", "gradcam")
     _, err = again.communicate(timeout=120)
