@@ -15,11 +15,11 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -200,7 +200,7 @@ def test_the_limit_is_exact(kind, tmp_path):
         read_reduced(path, lambda source: (1, 1), max_pixels=119)
 
 
-def test_a_picture_of_many_zeros_is_a_small_file(tmp_path):
+def test_a_picture_of_many_zeros_is_a_small_file(tmp_path, monkeypatch):
     """900 million pixels in a file of 4 MB; the limit is what keeps them out of memory."""
     rows = zlib.compressobj(1)
     row = bytes(30001)
@@ -212,10 +212,9 @@ def test_a_picture_of_many_zeros_is_a_small_file(tmp_path):
     path.write_bytes(body[:33] + chunk + body[33:])
     assert path.stat().st_size < 5_000_000
 
-    began = time.monotonic()
+    monkeypatch.setattr(cv2, "imdecode", None)  # no decoder is asked
     with pytest.raises(PictureError, match="30000 pixels wide and 30000 high, 900 million in all"):
         read_picture(path)
-    assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 20000), (20000, 1)])

@@ -133,10 +133,10 @@ def test_an_operator_that_reads_nothing_is_refused(network):
 
 def test_a_network_that_would_take_all_memory_is_refused_before_it_does(network):
     path, _arrays = network(classifier(convolution(pad=200_000)))
-    began = time.monotonic()
+    began = time.process_time()  # of this process: neighbours do not count
     with pytest.raises(NetworkError, match=r"takes [\d,]+\.\d GB, and \d+\.\d GB are free on cpu"):
         ExportedModel(Card(str(path), **COLOUR)).load("cpu")
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_memory_is_counted_for_what_follows_from_parameters_alone(network):

@@ -166,9 +166,9 @@ def test_ten_thousand_collisions_take_seconds(path):
             file = file.replace("CAT", "cat")
         relative = PurePath(*Path(file).parts[2:]) if "CAT" in path else PurePath(Path(file).name)
         sources.append(Source(Path(file), file, relative))
-    began = time.monotonic()
+    began = time.process_time()  # of this process: neighbours do not count
 
     stems = plan(sources, SUFFIXES)
 
-    assert time.monotonic() - began < 25
+    assert time.process_time() - began < 25
     assert len({folded(str(stem.path)) for stem in stems}) == len(stems)
