@@ -348,8 +348,9 @@ class Run:
         self, source: Source, stem: OutputStem, truth: int | None, journal: Journal | None
     ) -> _Loaded:
         """Read a picture, unless it is done already."""
-        loaded = _Loaded(source, stem, truth, digest(source.path))
+        loaded = _Loaded(source, stem, truth)
         if journal is not None:
+            loaded = replace(loaded, sha256=digest(source.path))
             known = journal.find(str(stem.path))
             if known is not None and self._is_done(loaded, known):
                 return replace(loaded, known=known)
@@ -584,7 +585,7 @@ class _Loaded:
     source: Source
     stem: OutputStem
     truth: int | None
-    sha256: str | None
+    sha256: str | None = None
     inside: tuple[Prepared, Canvas] | None = None
     error: str | None = None
     seconds: float = 0.0
