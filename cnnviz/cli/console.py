@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnviz.errors import UsageError
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 def say(text: str) -> None:
     """Print a line on stderr."""
     click.echo(text, err=True)
+
+
+def check_talk(*, as_json: bool, quiet: bool) -> None:
+    """Refuse ``--json`` with ``--quiet``.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if as_json and quiet:
+        raise UsageError("--json prints and --quiet does not: choose one.")
 
 
 def json_line(record: Any) -> str:

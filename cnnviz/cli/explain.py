@@ -10,14 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
-from cnnviz.cli.options import BatchSize, Choice, ModelOptions, PictureSize, model_options
-from cnnviz.cli.supervision import WORKERS, Notes, crash_plainly, serve, supervise, worth_it
+from cnnviz.cli.console import (
+    Interrupt,
+    check_talk,
+    json_line,
+    name_weights,
+    progress,
+    say,
+    use_threads,
+)
+from cnnviz.cli.options import (
+    RESIZE,
+    BatchSize,
+    Choice,
+    ModelOptions,
+    PictureSize,
+    model_options,
+    output_option,
+)
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from cnnviz.cli.supervision import Notes
     from cnnviz.explainer import Explainer
     from cnnviz.inputs import Source
     from cnnviz.job import Work
@@ -30,15 +46,7 @@ _CONFUSIONS = 5
 
 @click.command(name="explain")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path),
-    default="explanations",
-    show_default=True,
-    metavar="DIR",
-    help="Where to write; made if it is not there.",
-)
+@output_option("explanations")
 @model_options
 @click.option(
     "--layer",
@@ -96,12 +104,7 @@ _CONFUSIONS = 5
     help="What the saliency map is the magnitude of: guided-gradcam (by default), gradient, "
     "guided, deconvnet.",
 )
-@click.option(
-    "--resize",
-    type=Choice("cnnviz.preprocessing:RESIZE_MODES", "MODE"),
-    help="How a picture is brought to the network's size: stretch (by default, if a card says "
-    "nothing else), or crop (its short side is resized and the centre cut out).",
-)
+@RESIZE
 @click.option(
     "--size",
     type=PictureSize(),
@@ -181,7 +184,7 @@ _CONFUSIONS = 5
     help="Refuse larger pictures, before they are decoded; 200 million by default.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
-@click.option("--worker", type=click.Choice(WORKERS), hidden=True)
+@click.option("--worker", type=Choice("cnnviz.cli.supervision:WORKERS", "KIND"), hidden=True)
 @click.option("--notes", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @click.option("--verbose", "-v", is_flag=True, help="Print each picture's five highest classes.")
@@ -194,8 +197,11 @@ def command(**options: Any) -> int:
     cat_saliency.png.
     """
     arguments = click.get_current_context().obj
-    if options["worker"] is None and arguments is not None and worth_it(options["inputs"]):
-        return supervise(arguments, piped="-" in options["inputs"])
+    if options["worker"] is None and arguments is not None:
+        from cnnviz.cli import supervision
+
+        if supervision.worth_it(options["inputs"]):
+            return supervision.supervise(arguments, piped="-" in options["inputs"])
     return _explain(**options)
 
 
@@ -234,16 +240,17 @@ def _explain(
     verbose: bool,
     quiet: bool,
 ) -> int:
-    if as_json and quiet:
-        raise UsageError("--json prints and --quiet does not: choose one.")
+    check_talk(as_json=as_json, quiet=quiet)
+    from cnnviz.cli import supervision
+
     if worker is not None:
-        serve()
+        supervision.serve()
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.explainer import Style
     from cnnviz.job import Job, Work
     from cnnviz.network.runtime import keep_freed_memory
 
-    seen = Notes.parse(notes) if notes is not None else None
+    seen = supervision.Notes.parse(notes) if notes is not None else None
     # What this run itself has done before a crash is not done again.
     again = worker == "careful" or (seen is not None and bool(seen.crashed()))
     job = Job(
@@ -280,7 +287,7 @@ def _explain(
     keep_freed_memory()
     work.load(progress=not quiet)
     if worker is not None:
-        crash_plainly()
+        supervision.crash_plainly()
     if not quiet:
         _introduce(work.explainer)
     began = time.monotonic()

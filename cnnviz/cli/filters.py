@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cnnviz.cli.console import json_line, name_weights, say
-from cnnviz.cli.options import Choice, ModelOptions, model_argument
-from cnnviz.errors import UsageError
+from cnnviz.cli.console import check_talk, json_line, name_weights, say
+from cnnviz.cli.options import Choice, ModelOptions, model_argument, output_option
 
 if TYPE_CHECKING:
     from cnnviz.inside.filters import Filters
@@ -17,15 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(name="filters")
 @model_argument
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path),
-    default="filters",
-    show_default=True,
-    metavar="DIR",
-    help="Where to write; made if it is not there.",
-)
+@output_option("filters")
 @click.option(
     "--layer",
     "layers",
@@ -81,8 +72,7 @@ def _filters(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    if as_json and quiet:
-        raise UsageError("--json prints and --quiet does not: choose one.")
+    check_talk(as_json=as_json, quiet=quiet)
     from cnnviz.inside.filters import find_convolution, read_filters
     from cnnviz.inside.naming import file_parts
     from cnnviz.loader import find_model

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
-from cnnviz.cli.options import Choice, ModelOptions, model_to_run
+from cnnviz.cli.console import (
+    Interrupt,
+    check_talk,
+    json_line,
+    name_weights,
+    progress,
+    say,
+    use_threads,
+)
+from cnnviz.cli.options import Choice, ModelOptions, model_to_run, output_option
 from cnnviz.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -67,15 +75,7 @@ _FLASH = 0.12
     show_default=True,
     help="Of a channel: its mean over all places, or the one in the middle.",
 )
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path),
-    default="maximized",
-    show_default=True,
-    metavar="DIR",
-    help="Where to write; made if it is not there.",
-)
+@output_option("maximized")
 @click.option("--steps", type=int, metavar="N", help="Steps along the gradient; 96 by default.")
 @click.option("--rate", type=float, metavar="R", help="Length of a step; 0.07 by default.")
 @click.option(
@@ -169,8 +169,7 @@ def _maximize(
     quiet: bool,
     **ascent: float | None,
 ) -> int:
-    if as_json and quiet:
-        raise UsageError("--json prints and --quiet does not: choose one.")
+    check_talk(as_json=as_json, quiet=quiet)
     if every is not None and frames is None and gif is None:
         raise UsageError("--every says how often --frames or --gif take a picture: give one.")
     if bool(targets) == (layer is not None):

@@ -174,6 +174,28 @@ class ModelOptions:
         )
 
 
+RESIZE = click.option(
+    "--resize",
+    type=Choice("cnnviz.preprocessing:RESIZE_MODES", "MODE"),
+    help="How a picture is brought to the network's size: stretch (by default, if a card says "
+    "nothing else), or crop (its short side is resized and the centre cut out).",
+)
+"""``--resize``, of commands that look at pictures."""
+
+
+def output_option(default: str) -> Callable[..., Any]:
+    """``--output``, of commands that write several files."""
+    return click.option(
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        default=default,
+        show_default=True,
+        metavar="DIR",
+        help="Where to write; made if it is not there.",
+    )
+
+
 _MODEL = click.option(
     "--model",
     "-m",
