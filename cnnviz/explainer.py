@@ -93,6 +93,19 @@ class Style:
         output_shape((1, 1), self.size)
         render.check_overlay(self.colormap, self.alpha)
 
+    @property
+    def widest(self) -> int | None:
+        """Pixels across a figure: a screen's, unless a size was asked for."""
+        return figures.WIDEST if self.size == "default" else None
+
+    def paint(
+        self, picture: Picture, heat: Float32, seen: npt.NDArray[np.bool_] | None = None
+    ) -> Picture:
+        """A heat map, from 0 to 1, over its picture or alone; see :func:`render.heat_colour`."""
+        return render.heat_colour(
+            picture, heat, self.colormap, self.alpha, seen, overlay=self.overlay
+        )
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -158,14 +171,14 @@ class Explanation:
 
     def score(self, index: int) -> Score:
         """One class."""
-        return _score(self.logits, index, self.labels)
+        return _score(self.logits, self.probabilities, index, self.labels)
 
     def top(self, count: int = 5) -> list[Score]:
         """The highest classes, best first; the lower index first among equals."""
         order = np.argsort(-self.logits, kind="stable")[:count]
         return [self.score(int(index)) for index in order]
 
-    @property
+    @cached_property
     def probabilities(self) -> npt.NDArray[np.float64]:
         """(K,), the softmax of the logits."""
         return softmax(self.logits)
@@ -386,11 +399,7 @@ class Explanation:
                 shown, colours, ["0", "0.25", "0.5", "0.75", "1"], title
             ), False
         heat, empty = render.normalise_by_max(placed, full)
-        if style.overlay:
-            shown = render.colour_overlay(base.picture, heat, style.colormap, style.alpha, seen)
-        else:
-            shown = render.colour(heat, style.colormap, seen)
-        return shown, empty
+        return style.paint(base.picture, heat, seen), empty
 
     def _classes(
         self, values: Float32, place: render.Place, seen: npt.NDArray[np.bool_]
@@ -410,9 +419,11 @@ class Explanation:
         return layout.with_legend(picture, entries, title)
 
 
-def _score(logits: Float32, index: int, labels: Sequence[str]) -> Score:
+def _score(
+    logits: Float32, probabilities: npt.NDArray[np.float64], index: int, labels: Sequence[str]
+) -> Score:
     name = labels[index] if labels else None
-    return Score(index, name, float(logits[index]), float(softmax(logits)[index]))
+    return Score(index, name, float(logits[index]), float(probabilities[index]))
 
 
 def _broken(*parts: Mapping[str, Float32]) -> PictureError | None:
@@ -474,7 +485,8 @@ class Contrast:
     @property
     def scores(self) -> tuple[Score, Score]:
         """Those of a and b."""
-        a, b = (_score(self.logits, index, self.labels) for index in (self.a, self.b))
+        shares = softmax(self.logits)
+        a, b = (_score(self.logits, shares, index, self.labels) for index in (self.a, self.b))
         return a, b
 
     def draw(self, picture: Picture | Canvas, style: Style) -> Picture:
@@ -491,7 +503,7 @@ class Contrast:
             style.colormap,
             style.alpha,
             overlay=style.overlay,
-            widest=figures.WIDEST if style.size == "default" else None,
+            widest=style.widest,
         )
 
 

@@ -262,10 +262,7 @@ def contrast(
     for ranked in (a, b):
         placed, seen = to_picture(ranked.cam, base.geometry, base.shape)
         heat, blank = render.normalise_by_max(placed, full)
-        if overlay:
-            shown.append(render.colour_overlay(base.picture, heat, colormap, alpha, seen))
-        else:
-            shown.append(render.colour(heat, colormap, seen))
+        shown.append(render.heat_colour(base.picture, heat, colormap, alpha, seen, overlay=overlay))
         captions.append(f"Grad-CAM for {_first_name(ranked.name)}{': blank' if blank else ''}")
         blanks.append(blank)
     if not any(blanks):

@@ -64,13 +64,7 @@ def strip(cells: Sequence[Picture], captions: Sequence[str]) -> Picture:
     Raises:
         PictureError: no pictures, pictures of several heights, or not one caption for each.
     """
-    if not cells or len(cells) != len(captions):
-        raise PictureError(
-            "A strip has one caption for each of its pictures, and at least one picture; got "
-            f"{len(cells)} pictures and {len(captions)} captions."
-        )
-    for cell in cells:
-        check_picture(cell)
+    _check_cells("strip", cells, captions)
     height = cells[0].shape[0]
     if any(cell.shape[0] != height for cell in cells):
         heights = ", ".join(str(cell.shape[0]) for cell in cells)
@@ -109,13 +103,7 @@ def grid(cells: Sequence[Picture], captions: Sequence[str], title: str = "") -> 
     Raises:
         PictureError: no pictures, pictures of several sizes, or not one caption for each.
     """
-    if not cells or len(cells) != len(captions):
-        raise PictureError(
-            "A grid has one caption for each of its pictures, and at least one picture; got "
-            f"{len(cells)} pictures and {len(captions)} captions."
-        )
-    for cell in cells:
-        check_picture(cell)
+    _check_cells("grid", cells, captions)
     height, width = cells[0].shape[:2]
     if any(cell.shape[:2] != (height, width) for cell in cells):
         sizes = ", ".join(sorted({f"{cell.shape[0]}x{cell.shape[1]}" for cell in cells}))
@@ -292,6 +280,16 @@ def _captioned(captions: tuple[str, ...], size: int, width: int) -> tuple[int, i
     """The width of a column for pictures with captions, and how many lines the longest takes."""
     column = max(width, min(18 * size, max(_length(caption, size) for caption in captions)))
     return column, max(len(wrapped(caption, size, column)) for caption in captions)
+
+
+def _check_cells(kind: str, cells: Sequence[Picture], captions: Sequence[str]) -> None:
+    if not cells or len(cells) != len(captions):
+        raise PictureError(
+            f"A {kind} has one caption for each of its pictures, and at least one picture; got "
+            f"{len(cells)} pictures and {len(captions)} captions."
+        )
+    for cell in cells:
+        check_picture(cell)
 
 
 def check_picture(picture: npt.NDArray[Any]) -> None:

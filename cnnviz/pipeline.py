@@ -30,6 +30,7 @@ from cnnviz.manifest import Journal, digest, is_whole
 from cnnviz.models.labels import Against, Target
 from cnnviz.network.runtime import available_cores, free_memory, threads
 from cnnviz.outputs import OutputFolder, OutputStem, plan
+from cnnviz.outputs.files import all_or_none
 from cnnviz.preprocessing import Canvas, PictureSize, Prepared
 from cnnviz.report.thumbnails import QUALITY as THUMBNAIL_QUALITY
 from cnnviz.report.thumbnails import thumbnail, thumbnail_path
@@ -472,8 +473,8 @@ class Run:
         if loaded.inside is None:
             raise ValueError("a picture that was not read cannot be written")
         base = loaded.inside[1]
-        output = _Files(self._output, loaded.stem, thumbnails=self.thumbnails)
-        try:
+        with all_or_none() as written:
+            output = _Files(self._output, loaded.stem, written, thumbnails=self.thumbnails)
             explanations = []
             panel: list[list[figures.Cell]] = []
             for explanation in findings.explanations:
@@ -503,13 +504,9 @@ class Run:
             first = findings.explanations[0]
             shown = None
             if self.panel:
-                widest = figures.WIDEST if self.style.size == "default" else None
-                figure = figures.panel(printable(str(loaded.source.relative)), panel, widest)
+                title = printable(str(loaded.source.relative))
+                figure = figures.panel(title, panel, self.style.widest)
                 shown = output.png("_panel.png", figure, figure=True)
-        except BaseException:
-            # A picture's files are all there or none: half a set would be taken for a whole one.
-            output.undo()
-            raise
         verdict = judge(first.logits, loaded.truth)
         truth = None if loaded.truth is None else _score(first.score(loaded.truth))
         return {
@@ -599,13 +596,16 @@ def _remembered(loaded: _Loaded) -> Outcome:
 
 
 class _Files:
-    """Writes one picture's files, and takes them back if not all can be written."""
+    """Writes one picture's files, and puts their paths into ``written``."""
 
-    def __init__(self, folder: OutputFolder, stem: OutputStem, *, thumbnails: bool) -> None:
+    def __init__(
+        self, folder: OutputFolder, stem: OutputStem, written: list[Path], *, thumbnails: bool
+    ) -> None:
         self._folder = folder
         self._stem = stem
+        self._written = written
         self._thumbnails = thumbnails
-        self._done: dict[PurePosixPath, Path] = {}
+        self._done: set[PurePosixPath] = set()
 
     def png(
         self,
@@ -618,24 +618,20 @@ class _Files:
         """Write a picture once, and its thumbnail if it is no figure; its path below the folder."""
         name = self._stem.file(suffix, target)
         if name not in self._done:
-            self._done[name] = self._folder.write_png(name, picture)
+            self._done.add(name)
+            self._written.append(self._folder.write_png(name, picture))
             if self._thumbnails and not figure:
-                small = thumbnail_path(name)
-                self._done[small] = self._folder.write_jpeg(
-                    small, thumbnail(picture), THUMBNAIL_QUALITY
+                small = self._folder.write_jpeg(
+                    thumbnail_path(name), thumbnail(picture), THUMBNAIL_QUALITY
                 )
+                self._written.append(small)
         return str(name)
 
     def npz(self, suffix: str, arrays: Mapping[str, Any], target: int | None) -> str:
         """Write arrays; their path below the folder."""
         name = self._stem.file(suffix, target)
-        self._done[name] = self._folder.write_npz(name, arrays)
+        self._written.append(self._folder.write_npz(name, arrays))
         return str(name)
-
-    def undo(self) -> None:
-        """Remove what was written."""
-        for path in self._done.values():
-            path.unlink(missing_ok=True)
 
 
 def _explanation_record(

@@ -250,6 +250,21 @@ def colour(
     return result
 
 
+def heat_colour(
+    picture: npt.NDArray[np.uint8],
+    cam: npt.NDArray[np.floating[Any]],
+    colormap: str,
+    alpha: float,
+    seen: npt.NDArray[np.bool_] | None,
+    *,
+    overlay: bool,
+) -> npt.NDArray[np.uint8]:
+    """Show a map over its picture (:func:`colour_overlay`), or alone (:func:`colour`)."""
+    if overlay:
+        return colour_overlay(picture, cam, colormap, alpha, seen)
+    return colour(cam, colormap, seen)
+
+
 def signed_colour(
     array: npt.NDArray[np.floating[Any]],
     place: Place | None = None,

@@ -345,30 +345,32 @@ def gather_all(
         methods: the methods that will be asked.
         spec: what the network's input is made of; the default suits ImageNet networks.
         tick: see :class:`Ask`.
-        beside: more targets, of which no more than the layers' gradients is wanted.
+        beside: more targets, of which no more than the gradient at the last layer is wanted.
 
     Returns:
-        For each of ``targets`` a list with the evidence at each of ``layers``; then likewise for
-        each of ``beside``.
+        For each of ``targets`` a list with the evidence at each of ``layers``; then for each of
+        ``beside`` a list with that at the last one.
     """
     on_layer = _each(rule for method in methods for rule in method.layer_rules)
     at_input = _each(rule for method in methods for rule in method.input_rules)
-    used = beside or any(method.uses_layer for method in methods)
-    watched = tuple(layers) if used else ()
+    last_layer = tuple(layers[-1:]) if beside else ()
+    watched = tuple(layers) if any(method.uses_layer for method in methods) else ()
     # One walk passes the layers on its way to the input.
     walks = [
         Walk(rule, watched if rule in on_layer else (), rule in at_input)
         for rule in _each([*on_layer, *at_input])
     ]
-    recorded = network.forward(batch, watched) if walks or beside else None
-    observed = network.observe(batch, watched) if recorded is None else recorded
-    activations = {layer: observed.activations(layer) for layer in watched}
+    seen = watched or last_layer
+    recorded = network.forward(batch, seen) if walks or beside else None
+    observed = network.observe(batch, seen) if recorded is None else recorded
+    activations = {layer: observed.activations(layer) for layer in seen}
     spec = InputSpec() if spec is None else spec
     ask = Ask(network, tick)
-    columns = [(wanted, walks) for wanted in targets]
-    columns += [(wanted, [Walk(layers=watched, inputs=False)]) for wanted in beside]
+    columns = [(wanted, walks, layers) for wanted in targets]
+    to_last = [Walk(layers=last_layer, inputs=False)]
+    columns += [(wanted, to_last, last_layer) for wanted in beside]
     found = []
-    for number, (wanted, ways) in enumerate(columns, 1):
+    for number, (wanted, ways, places) in enumerate(columns, 1):
         chosen = choose_targets(wanted, observed.logits)
         last = number == len(columns)
         walked = recorded.backward(chosen, ways, final=last) if recorded is not None else []
@@ -400,7 +402,7 @@ def gather_all(
                     spec=spec,
                     ask=ask,
                 )
-                for layer in layers
+                for layer in places
             ]
         )
     return found

@@ -10,9 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cnnviz.cli.console import Interrupt, json_line, name_weights, progress, say, use_threads
-from cnnviz.cli.options import Choice, ModelOptions, PictureSize, model_options
-from cnnviz.errors import ExitCode, PictureError, UsageError
+from cnnviz.cli.console import (
+    Interrupt,
+    check_talk,
+    json_line,
+    name_weights,
+    progress,
+    say,
+    use_threads,
+)
+from cnnviz.cli.options import (
+    RESIZE,
+    Choice,
+    ModelOptions,
+    PictureSize,
+    model_options,
+    output_option,
+)
+from cnnviz.errors import ExitCode, PictureError
 
 if TYPE_CHECKING:
     from cnnviz.explainer import Explainer, Style
@@ -25,15 +40,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 
 @click.command(name="activations")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path),
-    default="activations",
-    show_default=True,
-    metavar="DIR",
-    help="Where to write; made if it is not there.",
-)
+@output_option("activations")
 @model_options
 @click.option(
     "--layer",
@@ -59,12 +66,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     help="What makes a channel strong: the mean over the picture, with 0 for what is below 0; or "
     "max, its highest value.",
 )
-@click.option(
-    "--resize",
-    type=Choice("cnnviz.preprocessing:RESIZE_MODES", "MODE"),
-    help="How a picture is brought to the network's size: stretch (by default, if a card says "
-    "nothing else), or crop (its short side is resized and the centre cut out).",
-)
+@RESIZE
 @click.option(
     "--size",
     type=PictureSize(),
@@ -126,8 +128,7 @@ def _activations(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    if as_json and quiet:
-        raise UsageError("--json prints and --quiet does not: choose one.")
+    check_talk(as_json=as_json, quiet=quiet)
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.explainer import Style
     from cnnviz.inputs import find_sources
@@ -232,22 +233,17 @@ class _Job:
 
     def _shown(self, source: Source, stem: OutputStem) -> _Outcome:
         from cnnviz.inside.activations import arrays, look
+        from cnnviz.outputs.files import all_or_none
 
         prepared, canvas = self.explainer.read(source.path, self.style.size)
         found = look(self.explainer, prepared, top=self.top, by=self.by)
-        files: list[Path] = []
         raw = None
-        try:
+        with all_or_none() as files:
             for one, suffix in zip(found, self.suffixes):
                 drawn = one.draw(canvas, self.style, self.explainer.name, source.path.name)
                 files.append(self.folder.write_png(stem.file(suffix), drawn))
             if self.arrays:
                 raw = self.folder.write_npz(stem.file("_activations.npz"), arrays(found))
-        except BaseException:
-            # A picture's files are all there or none: half a set would be taken for a whole one.
-            for path in files:
-                path.unlink(missing_ok=True)
-            raise
         return _Outcome(source, found, tuple(files), raw)
 
 

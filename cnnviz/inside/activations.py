@@ -108,13 +108,7 @@ class Strongest:
             positive = np.maximum(channel.values, 0)
             placed, seen = to_picture(positive, canvas.geometry, canvas.shape)
             heat, _ = render.normalise_by_max(placed, full)
-            if style.overlay:
-                cell = render.colour_overlay(
-                    canvas.picture, heat, style.colormap, style.alpha, seen
-                )
-            else:
-                cell = render.colour(heat, style.colormap, seen)
-            cells.append(cell)
+            cells.append(style.paint(canvas.picture, heat, seen))
             captions.append(
                 f"channel {channel.index}: mean {channel.mean:.3g}, max {channel.highest:.3g}"
             )

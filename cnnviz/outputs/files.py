@@ -15,6 +15,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -315,6 +316,21 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
             f"The output folder {folder} cannot be used: there is no permission to write to "
             f"{nearest}. Choose another."
         )
+
+
+@contextmanager
+def all_or_none() -> Iterator[list[Path]]:
+    """Files that belong together: what is put into the list goes if not all can be written.
+
+    Half a set would be taken for a whole one.
+    """
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def check_replaceable(path: Path) -> None:
