@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.network.default_layer import default_target, stage_targets
 from cnnviz.network.graph import (
     Entry,
     Graph,
-    default_target,
     for_inference,
     is_spatial,
     normal_layer_name,
-    stage_targets,
 )
 from cnnviz.network.runtime import first_line, import_mxnet
 
