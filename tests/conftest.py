@@ -1,10 +1,14 @@
-"""Pictures, and a way to call the command in this process."""
+"""Pictures, a way to call the command in this process, and what tests may find missing."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
+
+from tests.support.capabilities import CAPABILITIES, missing, required
 
 
 @pytest.fixture
@@ -43,3 +47,34 @@ def cnnviz(capfd, monkeypatch, tmp_path):
         return int(status), out, err
 
     return call
+
+
+def pytest_configure(config):
+    """Register the marks, and make sure that what has to be there is."""
+    config.addinivalue_line("markers", "needs(name): needs something of tests.support.capabilities")
+    lacking = required() & set(missing())
+    if lacking:
+        raise pytest.UsageError(
+            f"CNNVIZ_REQUIRE asks for what is not here: {', '.join(sorted(lacking))}."
+        )
+
+
+def pytest_runtest_setup(item):
+    """Skip tests that need what is not there."""
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            if not CAPABILITIES[name].present():
+                pytest.skip(f"needs {CAPABILITIES[name].text}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say once what is missing here, and how many tests were skipped for it."""
+    reasons = Counter(
+        str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())
+    )
+    for one in missing().values():
+        count = reasons[f"Skipped: needs {one.text}"]
+        if count:
+            terminalreporter.line(
+                f"{count} tests need {one.text}, which is not here: {one.install}"
+            )

@@ -34,7 +34,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SLOW = os.environ.get("CNNVIZ_SLOW") == "1"
+SLOW = os.environ.get("CNNVIZ_SLOW", "0") not in ("", "0")
 """Whether the tests take their time, and try twenty times as many cases."""
 
 _SECONDS = 5.0  # of processor time that one case may take; most take less than a millisecond

@@ -62,9 +62,10 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
 
 def _check_diagram(path: Path) -> str:
     """What kind of file a drawing is to be; said before any work if it cannot be written."""
-    from cnnviz.errors import UsageError
+    from cnnviz.errors import PictureError, UsageError
     from cnnviz.inside.diagram import FORMATS
     from cnnviz.outputs import check_output_folder
+    from cnnviz.outputs.files import check_replaceable
 
     kind = path.suffix[1:].lower()
     if kind not in FORMATS:
@@ -73,6 +74,10 @@ def _check_diagram(path: Path) -> str:
             f"in {', '.join(f'.{name}' for name in FORMATS[:-1])} or .{FORMATS[-1]}."
         )
     check_output_folder(path.parent)
+    try:
+        check_replaceable(path)
+    except PictureError as error:
+        raise UsageError(str(error)) from error
     return kind
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from cnnviz.outputs.files import written_by_cnnviz
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+needs_dot = pytest.mark.needs("dot")
 
 
 @pytest.fixture

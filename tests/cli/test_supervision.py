@@ -14,6 +14,7 @@ import pytest
 
 from cnnviz.errors import ExitCode
 from cnnviz.manifest import JOURNAL
+from tests.support.capabilities import SLOW
 
 #: Makes the process die of a segmentation fault, as a library would, over some pictures.
 CRASHING = """
@@ -226,7 +227,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, 
 
     moments = random.Random(0)
     times: dict[str, float] = {}
-    for _ in range(50 if "CNNVIZ_SLOW" in os.environ else 4):
+    for _ in range(50 if SLOW else 4):
         process = start(*command, "-o", "whole_", start_new_session=True)
         began = time.monotonic()
         # Loading takes about a second; all pictures about three more.

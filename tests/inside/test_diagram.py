@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -18,7 +17,7 @@ from cnnviz.network.architecture import DATA
 from cnnviz.network.graph import Graph, for_inference
 from cnnviz.network.runtime import import_mxnet
 
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+needs_dot = pytest.mark.needs("dot")
 
 
 def architecture_of(name):

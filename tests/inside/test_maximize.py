@@ -5,7 +5,6 @@ What the demo network's pictures must be is measured against scenes that it was 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import cv2
@@ -31,6 +30,7 @@ from cnnviz.network import Network
 from cnnviz.network.runtime import import_mxnet
 from cnnviz.outputs import write_png
 from cnnviz.preprocessing import InputSpec, prepare
+from tests.support.capabilities import SLOW
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -73,7 +73,7 @@ def test_a_demo_picture_beats_real_ones(demo: Network, tmp_path: Any) -> None:
     check_demo(demo, (HARDEST,), tmp_path, Ascent())
 
 
-@pytest.mark.skipif("CNNVIZ_SLOW" not in os.environ, reason="two minutes: set CNNVIZ_SLOW=1")
+@pytest.mark.skipif(not SLOW, reason="two minutes: set CNNVIZ_SLOW=1")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_all_demo_pictures_beat_real_ones(demo: Network, tmp_path: Any, seed: int) -> None:
     check_demo(demo, tuple(range(len(CLASSES))), tmp_path, Ascent(seed=seed))

@@ -385,10 +385,12 @@ def test_pth_without_torch_says_what_to_install(pth, monkeypatch):
         read_weights(pth)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"epoch": 3, "state_dict": s}])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pth_with_torch(tmp_path, gluon, wrap, zipped):
-    torch = pytest.importorskip("torch")
+    import torch
+
     state = {name: torch.tensor(array) for name, array in timm(gluon).items()}
     torch.save(wrap(state), tmp_path / "m.pth", _use_new_zipfile_serialization=zipped)
     matched = match(read_weights(tmp_path / "m.pth"), SMALL)
@@ -396,21 +398,27 @@ def test_pth_with_torch(tmp_path, gluon, wrap, zipped):
         np.testing.assert_array_equal(matched[name], array)
 
 
+@pytest.mark.needs("torch")
 def test_pth_that_would_run_code_is_refused(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pth")
     with pytest.raises(WeightsError, match=r"save the network's state_dict\(\)"):
         read_weights(tmp_path / "module.pth")
 
 
+@pytest.mark.needs("torch")
 def test_pth_in_bfloat16(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.save({"a": torch.tensor([1.0, -3.0], dtype=torch.bfloat16)}, tmp_path / "b.pth")
     assert read_weights(tmp_path / "b.pth")["a"].tolist() == [1.0, -3.0]
 
 
+@pytest.mark.needs("torch")
 def test_pth_without_parameters(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.save({"epoch": 3}, tmp_path / "n.pth")
     with pytest.raises(WeightsError, match="holds no parameters"):
         read_weights(tmp_path / "n.pth")

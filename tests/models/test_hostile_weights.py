@@ -35,11 +35,11 @@ def load_hostile():
 hostile = load_hostile()
 
 
-@pytest.mark.parametrize("kind", ["params", "safetensors", "torch"])
+@pytest.mark.parametrize(
+    "kind", ["params", "safetensors", pytest.param("torch", marks=pytest.mark.needs("torch"))]
+)
 def test_mutated_weights_are_read_or_refused(kind):
     """Never a crash, another exception, control characters in the text, or much memory."""
-    if kind == "torch":
-        pytest.importorskip("torch")
     result = hostile.attack(kind, 0, 50_000 if hostile.SLOW else 2_000)
 
     assert result["read"] > 40
@@ -208,8 +208,10 @@ def test_a_bare_pickle_is_never_loaded(tmp_path, protocol):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.needs("torch")
 def test_code_in_pytorchs_own_format_is_not_run(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     for zipped in (True, False):
         path = tmp_path / "w.pth"
         state = {"a": Payload(tmp_path / "executed")}
@@ -219,8 +221,10 @@ def test_code_in_pytorchs_own_format_is_not_run(tmp_path):
         assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.needs("torch")
 def test_a_tensor_that_repeats_itself_without_end_is_refused(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.save({"a": torch.ones(1).half().expand(10**6, 10**6)}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="would take 2000000000000 bytes"):
         read_weights(tmp_path / "w.pth")

@@ -12,10 +12,10 @@ import pytest
 
 from cnnviz.outputs import OutputFolder
 from cnnviz.report import build_report
-from tests.report.browser import Browser, find_chromium
+from tests.report.browser import Browser
 from tests.report.runs import attended, failed, large, manifest, picture, score, write_run
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")
+pytestmark = pytest.mark.needs("chromium")
 
 SCRIPT = "<script>window.broken = 1<script><img src=x onerror=window.broken=2>.jpg"
 STAMP = attended(0.5, (0.0, 0.0, 0.0, 0.7), [[0, 0, 0], [0, 0, 0], [0, 0, 255]])

@@ -1,0 +1,55 @@
+"""What some tests need that the README's commands do not install, and how to get it.
+
+A test says so: ``@pytest.mark.needs("dot")``. What is missing is listed once, at the end of a run;
+CNNVIZ_REQUIRE=chromium,dot makes it an error, for a run that has installed these.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from tests.report.browser import find_chromium
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something that a machine may have."""
+
+    text: str
+    install: str
+    present: Callable[[], bool]
+
+
+CAPABILITIES = {
+    "chromium": Capability(
+        "Chromium", "apt-get install chromium", lambda: find_chromium() is not None
+    ),
+    "dot": Capability(
+        "Graphviz's dot", "apt-get install graphviz", lambda: shutil.which("dot") is not None
+    ),
+    "torch": Capability("PyTorch", "pip install torch", lambda: find_spec("torch") is not None),
+}
+
+#: Whether the slow variants of tests are run: ``CNNVIZ_SLOW=1``.
+SLOW = os.environ.get("CNNVIZ_SLOW", "0") not in ("", "0")
+
+
+def missing() -> dict[str, Capability]:
+    """What is not there."""
+    return {name: one for name, one in CAPABILITIES.items() if not one.present()}
+
+
+def required() -> set[str]:
+    """What has to be there."""
+    names = set(filter(None, os.environ.get("CNNVIZ_REQUIRE", "").split(",")))
+    unknown = names - set(CAPABILITIES)
+    if unknown:
+        raise ValueError(
+            f"CNNVIZ_REQUIRE names {', '.join(sorted(unknown))}; known are "
+            f"{', '.join(CAPABILITIES)}."
+        )
+    return names
