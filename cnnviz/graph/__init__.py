@@ -1,0 +1,1 @@
+"""What a network is: typed operators, shapes, layers. Imports no framework."""
