@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Union
@@ -13,7 +14,7 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.attribution import DEFAULT_METHODS, choose_methods
+from cnnviz.attribution import choose_methods
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.explainer import Explainer, Explanation, Style
 from cnnviz.inputs import find_pictures, printable
@@ -49,8 +50,8 @@ def explain(
         target: what to explain in each picture: a class index or name, ``top1``, ``top5``, ... or
             several of them.
         layer: the target layer's name, or several, or ``stages``; the network's own by default.
-        method: names of methods, as ``cnnviz methods`` lists them; Grad-CAM, guided Grad-CAM and
-            saliency by default.
+        method: names of methods, as ``cnnviz methods`` lists them; by default Grad-CAM, guided
+            Grad-CAM and saliency, or what is left of these for a network without ReLU.
         options: of the methods, see :func:`cnnviz.choose_methods`.
         relu: ReLU rules, see there.
         style: how maps are drawn.
@@ -71,8 +72,9 @@ def explain(
     style = Style() if style is None else style
     methods = None
     if method is not None or options or relu:
-        names = DEFAULT_METHODS if method is None else _several(method)
-        methods = choose_methods(names, options, relu=_several(relu))
+        names = () if method is None else _several(method)
+        methods = partial(choose_methods, names, options, relu=_several(relu))
+        methods()  # what is wrong is told before weights are looked for
     if not isinstance(model, Explainer):
         explainer = load_explainer(model, layer=layer, methods=methods, **network)
     elif network:

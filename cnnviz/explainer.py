@@ -23,8 +23,10 @@ from cnnviz.attribution import (
     Evidence,
     Method,
     Passes,
+    check_unguided,
     choose_methods,
     gather_all,
+    missing_relus,
     softmax,
 )
 from cnnviz.attribution.cam import grad_cam, grad_cam_difference
@@ -60,6 +62,10 @@ Picture = npt.NDArray[np.uint8]
 Wanted = Union[int, None, Callable[[Float32], Any]]
 """A target: a class index for all pictures, a function from their logits (N, K) to N indices, or
 None for each picture's highest class."""
+
+Wish = Union[Sequence[Method], Callable[..., Sequence[Method]], None]
+"""Methods; or what chooses them when it is told ``has_relu``, whether the network has ReLUs, as
+:func:`cnnviz.choose_methods` does; or None for that without any wishes."""
 
 
 @dataclass(frozen=True)
@@ -521,7 +527,12 @@ class Findings:
 
 
 class Explainer:
-    """A network with all that is needed to explain pictures with it."""
+    """A network with all that is needed to explain pictures with it.
+
+    Attributes:
+        methods: what it attributes with.
+        notes: sentences about what the network does not allow to be shown as usual.
+    """
 
     def __init__(
         self,
@@ -530,7 +541,7 @@ class Explainer:
         labels: Sequence[str] = (),
         *,
         layer: str | Sequence[str] | None = None,
-        methods: Sequence[Method] | None = None,
+        methods: Wish = None,
         resize: str = "stretch",
         name: str = "network",
         weights: WeightsInfo | None = None,
@@ -543,13 +554,15 @@ class Explainer:
             labels: the names of its classes, all or none.
             layer: the target layer's name, or several, or ``"stages"`` for the network's natural
                 stages (:meth:`cnnviz.network.Architecture.stages`); None for its default layer.
-            methods: what to attribute with; Grad-CAM, guided Grad-CAM and saliency by default.
+            methods: what to attribute with; Grad-CAM, guided Grad-CAM and saliency by default, or
+                what is left of these for a network without ReLU (:func:`choose_methods`).
             resize: ``stretch`` or ``crop``, see :func:`cnnviz.preprocessing.prepare`.
             name: for the record, what the network is called.
             weights: for the record, which weights.
 
         Raises:
-            UsageError: no such layer, or another number of names than of classes.
+            UsageError: no such layer, another number of names than of classes, or a method that
+                acts on ReLUs where there are none.
         """
         classes = network.architecture.classes
         if labels and len(labels) != classes:
@@ -560,7 +573,8 @@ class Explainer:
         self.spec = InputSpec() if spec is None else spec
         self.labels = tuple(labels)
         self.layers = choose_layers(network.architecture, layer)
-        self.methods = choose_methods() if methods is None else tuple(methods)
+        self.methods, note = fit_methods(network.architecture, methods)
+        self.notes = () if note is None else (note,)
         self.resize = resize
         self.name = name
         self.weights = weights
@@ -568,12 +582,12 @@ class Explainer:
     def using(
         self,
         layer: str | Sequence[str] | None = None,
-        methods: Sequence[Method] | None = None,
+        methods: Wish = None,
     ) -> Explainer:
         """The same network, which is not loaded again, with other layers or methods.
 
         Raises:
-            UsageError: no such layer.
+            UsageError: no such layer, or a method that acts on ReLUs where there are none.
         """
         return Explainer(
             self.network,
@@ -779,6 +793,25 @@ class Explainer:
                 relus,
                 self.labels,
             )
+
+
+def fit_methods(architecture: Architecture, wanted: Wish) -> tuple[tuple[Method, ...], str | None]:
+    """The methods for a network, and a sentence about what it cannot show for want of ReLUs.
+
+    Raises:
+        UsageError: a method acts on ReLUs, and the network has none.
+    """
+    has_relu = architecture.relus > 0
+    note = None
+    wanted = choose_methods if wanted is None else wanted
+    if callable(wanted):
+        methods = tuple(wanted(has_relu=has_relu))
+        note = missing_relus(wanted(has_relu=True), methods)
+    else:
+        methods = tuple(wanted)
+    if not has_relu:
+        check_unguided(methods)
+    return methods, note
 
 
 def choose_layers(

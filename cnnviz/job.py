@@ -10,6 +10,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 
 import cnnviz
-from cnnviz.attribution import DEFAULT_METHODS, Method, choose_methods
+from cnnviz.attribution import Method, choose_methods
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.explainer import Explainer, Style
 from cnnviz.inputs import MAX_PIXELS, Source, find_sources
@@ -57,7 +58,7 @@ class Job:
         layers: the target layers; none for the network's own.
         targets: what to explain in each picture.
         contrasts: pairs of classes, ``A:B``.
-        methods: their names.
+        methods: their names; none for the usual ones.
         options: of the methods.
         relu: rules.
         resize: how pictures are brought to the network's size; None for what the card says.
@@ -83,7 +84,7 @@ class Job:
     layers: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("top1",)
     contrasts: tuple[str, ...] = ()
-    methods: tuple[str, ...] = DEFAULT_METHODS
+    methods: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     relu: tuple[str, ...] = ()
     resize: str | None = None
@@ -109,8 +110,7 @@ class Work:
         job: what is asked for.
         sources: the pictures, in order; those that were chosen, once that is done.
         truth: their classes, if the job says where to find them.
-        methods: the methods.
-        explainer: the network, once it is loaded.
+        explainer: the network and the methods, once it is loaded.
         crashed: see :class:`cnnviz.pipeline.Run`; nothing if nobody says otherwise.
         touch: likewise. If it is there, one picture is done at a time.
     """
@@ -138,7 +138,8 @@ class Work:
         self._ends: tuple[tuple[Target, ...], tuple[Against, ...]] | None = None
         if self._found.labels:
             self._ends = self._resolve()
-        self.methods = choose_methods(job.methods or DEFAULT_METHODS, job.options, relu=job.relu)
+        self._methods = partial(choose_methods, job.methods, job.options, relu=job.relu)
+        self._methods()
         if job.truth is None and (job.only in ("wrong", "right") or job.sort == "loss"):
             wanted = f"--only {job.only}" if job.only in ("wrong", "right") else "--sort loss"
             raise UsageError(f"{wanted} needs the pictures' true classes: give --truth.")
@@ -176,7 +177,7 @@ class Work:
             self._found,
             ctx=self.job.ctx,
             layer=self.job.layers,
-            methods=self.methods,
+            methods=self._methods,
             resize=self.job.resize,
             progress=progress,
         )
@@ -362,7 +363,8 @@ class Work:
                     "sha256": weights.sha256,
                 },
             },
-            "methods": [_method(method) for method in self.methods],
+            "methods": [_method(method) for method in explainer.methods],
+            "notes": list(explainer.notes),
             "truth": None
             if self.truth is None
             else {"source": self.truth.source, "known": self.truth.known},
@@ -396,11 +398,7 @@ def _method(method: Method) -> dict[str, Any]:
         "paper": method.paper,
         "drawings": dict(method.drawings),
         "options": asdict(method),
-        "guided": any(
-            rule != "standard"
-            for part in (method, *method.parts)
-            for rule in (*part.input_rules, *part.layer_rules)
-        ),
+        "guided": method.guided,
     }
 
 

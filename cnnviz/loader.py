@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
-from cnnviz.attribution import Method
 from cnnviz.errors import UsageError
-from cnnviz.explainer import Explainer, choose_layers
+from cnnviz.explainer import Explainer, Wish, choose_layers, fit_methods
 from cnnviz.models import catalog, store
 from cnnviz.models.card import Card, find_card
 from cnnviz.models.catalog import WeightsInfo
@@ -152,7 +151,7 @@ def load_model(
     *,
     ctx: str = "cpu",
     layer: str | Sequence[str] | None = None,
-    methods: Sequence[Method] | None = None,
+    methods: Wish = None,
     resize: str | None = None,
     progress: bool = True,
 ) -> Explainer:
@@ -165,6 +164,7 @@ def load_model(
     context(device)
     layer = layer or model.card.layer
     choose_layers(model.architecture, layer)
+    fit_methods(model.architecture, methods)
     network, weights = model.load(str(device), progress=progress)
     return Explainer(
         network,
@@ -189,7 +189,7 @@ def load_explainer(
     head: str | None = None,
     ctx: str = "cpu",
     layer: str | Sequence[str] | None = None,
-    methods: Sequence[Method] | None = None,
+    methods: Wish = None,
     resize: str | None = None,
     progress: bool = True,
     notify: Notify = None,
@@ -212,7 +212,7 @@ def load_explainer(
         head: which output, or inner node, of an exported network gives the logits.
         ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
         layer: the target layer's name, or several; None for the network's default.
-        methods: what to attribute with, see :func:`choose_methods`.
+        methods: what to attribute with, see :class:`cnnviz.Explainer`.
         resize: ``stretch`` (the default) or ``crop``.
         progress: whether a download may show a bar.
         notify: called with a sentence when something is assumed, or there is something to wait for.
@@ -234,7 +234,7 @@ def load_explainer(
         std=None if std is None else tuple(std),
         head=head,
     )
-    return load_model(
+    explainer = load_model(
         find_model(card, notify=notify),
         ctx=ctx,
         layer=layer,
@@ -242,3 +242,7 @@ def load_explainer(
         resize=resize,
         progress=progress,
     )
+    if notify is not None:
+        for note in explainer.notes:
+            notify(note)
+    return explainer

@@ -24,7 +24,8 @@ back; files are named below the folder, with ``/``. In version 1
     ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null for a network of the catalogue) and
     ``weights`` (``path``, ``source``, ``sha256``); ``methods`` (``name``,
     ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether it takes
-    another way through a ReLU than the derivative); ``truth`` (``source``, ``known``: of how many
+    another way through a ReLU than the derivative); ``notes``: sentences about what the network
+    does not allow to be shown as usual; ``truth`` (``source``, ``known``: of how many
     pictures) or null; ``started`` (ISO 8601) and ``seconds``.
 
 ``summary`` has

@@ -20,7 +20,7 @@ from cnnviz.attribution.cam import (
     ScoreCam,
     XGradCam,
 )
-from cnnviz.attribution.choice import choose, options_of
+from cnnviz.attribution.choice import check_unguided, choose, missing_relus, options_of
 from cnnviz.attribution.gradients import (
     Deconvnet,
     Gradient,
@@ -77,30 +77,40 @@ __all__ = [
     "Method",
     "Passes",
     "Saliency",
+    "check_unguided",
     "choose_methods",
     "gather",
     "gather_all",
+    "missing_relus",
     "options_of",
     "softmax",
 ]
 
 
 def choose_methods(
-    names: Sequence[str] = DEFAULT_METHODS,
+    names: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     *,
     relu: Sequence[str] = (),
+    has_relu: bool = True,
 ) -> tuple[Method, ...]:
     """The methods called ``names``, each once.
 
     Args:
-        names: as `cnnviz methods` lists them.
+        names: as `cnnviz methods` lists them; none for Grad-CAM, guided Grad-CAM and saliency.
         options: values of their options: ``{"samples": 50}`` for every chosen method that has an
             option of this name, ``{"smoothgrad.samples": 50}`` for this one only, which wins.
             Words are taken for numbers where numbers are wanted.
         relu: ReLU rules; each method that takes one is there once for each.
+        has_relu: whether the network has ReLUs. If not, guided Grad-CAM is there only if it is
+            named, and saliency is that of the plain gradient if its source is not.
 
     Raises:
         UsageError: there is no such method, option or value, or none of the methods has the option.
     """
-    return choose(METHODS, names, options or {}, relu)
+    if not names:
+        usual = [METHODS[name] for name in DEFAULT_METHODS]
+        names = [
+            method.name for method in usual if has_relu or not method(**method.without_relu).guided
+        ]
+    return choose(METHODS, names, options or {}, relu, has_relu=has_relu)

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cnnviz.attribution.gradients import Saliency
 from cnnviz.attribution.methods import Method
 from cnnviz.errors import UsageError
 
@@ -23,6 +24,8 @@ def choose(
     names: Sequence[str],
     options: Mapping[str, Any],
     relu: Sequence[str],
+    *,
+    has_relu: bool = True,
 ) -> tuple[Method, ...]:
     """Methods with their options; see :func:`cnnviz.choose_methods`."""
     for name in names:
@@ -42,7 +45,8 @@ def choose(
         )
     chosen = []
     for method in classes:
-        own = {
+        own = {} if has_relu else dict(method.without_relu)
+        own |= {
             name: _value(method, name, options[key])
             for name in options_of(method)
             for key in (name, f"{method.name}.{name}")  # the second wins
@@ -53,6 +57,49 @@ def choose(
         else:
             chosen.append(method(**own))
     return tuple(chosen)
+
+
+def check_unguided(methods: Iterable[Method]) -> None:
+    """Refuse what changes the way through ReLUs, for a network that has none.
+
+    Raises:
+        UsageError: there is such a method; the text says what to do about each.
+    """
+    advice = []
+    for method in methods:
+        rule = getattr(method, _RELU, "standard")
+        if not method.guided:
+            continue
+        if rule != "standard":
+            advice.append(f"in place of --relu {rule} give --relu standard")
+        elif isinstance(method, Saliency):
+            advice.append(f"in place of --saliency {method.source} give --saliency gradient")
+        else:
+            advice.append(f"leave out --method {method.name}")
+    if advice:
+        raise UsageError(
+            "This network has no ReLU, so that nothing can be guided: "
+            f"{'; '.join(dict.fromkeys(advice))}."
+        )
+
+
+def missing_relus(asked: Sequence[Method], chosen: Sequence[Method]) -> str | None:
+    """What a network without ReLU cannot show of what is shown of others: a sentence, if any.
+
+    Args:
+        asked: what would be chosen for a network with ReLUs.
+        chosen: what is chosen for this one.
+    """
+    names = {method.name for method in chosen}
+    told = [f"{method.title} is left out" for method in asked if method.name not in names]
+    told += [
+        f"{method.title} is that of the plain gradient"
+        for method in chosen
+        if isinstance(method, Saliency) and method not in asked
+    ]
+    if not told:
+        return None
+    return f"This network has no ReLU, so that nothing can be guided: {' and '.join(told)}."
 
 
 def _check_used(key: str, methods: Iterable[type[Method]]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -179,6 +180,7 @@ class Saliency(Method):
     Σ_c |G_c| over the colour channels of G, which is guided Grad-CAM unless another source is
     chosen: the plain gradient (Simonyan et al. 2014 take max_c where we take the sum, which does
     not jump between channels), guided backpropagation, or the deconvnet's (Zeiler & Fergus 2014).
+    Of a network without ReLU, where nothing can be guided, it is the plain gradient's by default.
     """
 
     name = "saliency"
@@ -186,6 +188,8 @@ class Saliency(Method):
     paper = "Simonyan et al. 2014, section 3.1, on guided Grad-CAM"
     formula = "Σ_c |G_c|"
     drawing = "magnitude"
+
+    without_relu: ClassVar[Mapping[str, Any]] = {"source": "gradient"}
 
     #: What ``--saliency`` may name, and the ReLU rule that it needs.
     SOURCES: ClassVar[dict[str, ReluRule]] = {

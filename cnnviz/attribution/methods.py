@@ -251,6 +251,8 @@ class Method(ABC):
     drawing: ClassVar[Drawing]
     cost: ClassVar[str] = "none"  #: what it takes beyond the shared passes, in words
     class_specific: ClassVar[bool] = True  #: whether another target gives another map
+    #: Values of its options in place of the defaults, for networks without ReLU.
+    without_relu: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range.
@@ -284,6 +286,16 @@ class Method(ABC):
     def layer_rules(self) -> tuple[ReluRule, ...]:
         """The ReLU rules under which it needs the gradient at the target layer."""
         return ()
+
+    @property
+    def guided(self) -> bool:
+        """Whether it, or a part of it, lets something else pass a ReLU than the derivative."""
+        own = getattr(self, "relu", "standard")  # of passes that it may ask for itself
+        return any(
+            rule != "standard"
+            for part in (self, *self.parts)
+            for rule in (own, *part.input_rules, *part.layer_rules)
+        )
 
     @property
     def uses_layer(self) -> bool:

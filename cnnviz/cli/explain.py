@@ -80,7 +80,7 @@ _CONFUSIONS = 5
     multiple=True,
     metavar="NAME",
     help="How to explain; `cnnviz methods` lists them. Repeatable; gradcam, guided-gradcam and "
-    "saliency by default.",
+    "saliency by default, without guided-gradcam for a network that has no ReLU.",
 )
 @click.option(
     "--option",
@@ -101,8 +101,8 @@ _CONFUSIONS = 5
 @click.option(
     "--saliency",
     type=Choice("cnnviz.attribution:Saliency.SOURCES", "SOURCE"),
-    help="What the saliency map is the magnitude of: guided-gradcam (by default), gradient, "
-    "guided, deconvnet.",
+    help="What the saliency map is the magnitude of: guided-gradcam (by default), gradient (for a "
+    "network without ReLU), guided, deconvnet.",
 )
 @RESIZE
 @click.option(
@@ -383,6 +383,8 @@ def _introduce(explainer: Explainer) -> None:
         f"{'layer' if len(explainer.layers) == 1 else 'layers'} {layers}"
     )
     name_weights(explainer.weights)
+    for note in explainer.notes:
+        say(note)
 
 
 class _Printer:

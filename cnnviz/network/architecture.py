@@ -14,6 +14,7 @@ from cnnviz.network.default_layer import default_target, stage_targets
 from cnnviz.network.graph import (
     Entry,
     Graph,
+    Node,
     for_inference,
     is_spatial,
     normal_layer_name,
@@ -170,6 +171,11 @@ class Architecture:
         return tuple(self._by_index[index] for index in self._stages)
 
     @property
+    def relus(self) -> int:
+        """The number of ReLUs between input and logits; 0 for a network of tanh, PReLU or swish."""
+        return sum(self.graph.nodes[layer.index].is_relu for layer in self.layers)
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         """What the network puts out for one picture; (K,) or (K, 1, 1) for a classifier."""
         return self._by_index[self.graph.heads[0].node].shape
@@ -255,6 +261,9 @@ def _infer_shapes(
     symbol = mx.sym.load_json(every.to_json())
     arguments = symbol.list_arguments()
     known: dict[str, tuple[int, ...]] = {DATA: (1, *input_shape)}
+    # PReLU has a slope for each channel, which follows from the input, or one for all.
+    slopes = [graph.nodes[node.inputs[1].node].name for node in graph.nodes if _has_slopes(node)]
+    known.update((name, hints[name]) for name in slopes if hints.get(name) == (1,))
     try:
         # infer_shape() would print the error on stdout before it raises it.
         given, shapes, states = symbol.infer_shape_partial(**known)
@@ -278,6 +287,10 @@ def _infer_shapes(
     parameters = dict(zip([*arguments, *symbol.list_auxiliary_states()], [*given, *states]))
     del parameters[DATA]
     return {index: tuple(shape[1:]) for index, shape in zip(indices, shapes)}, parameters
+
+
+def _has_slopes(node: Node) -> bool:
+    return node.op == "LeakyReLU" and len(node.inputs) > 1
 
 
 def _complete(shape: Sequence[int]) -> bool:

@@ -103,7 +103,7 @@ class Network:
         self._order = [
             i for i in sorted(architecture.dependent) if not self._graph.nodes[i].is_variable
         ]
-        self.relus = sum(self.is_relu(index) for index in self._order)
+        self.relus = architecture.relus
         self._operators: dict[Any, Any] = {}
         self._constants = self._bind(parameters)
         self._adjoints = self._find_adjoints()
