@@ -13,7 +13,7 @@ from cnnviz.models import catalog, store
 from cnnviz.models.card import Card, find_card
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.models.exported import ExportedModel, check_scale
-from cnnviz.models.labels import read_labels
+from cnnviz.models.label_files import Labels, read_labels
 from cnnviz.network import Architecture, Network
 from cnnviz.network.runtime import context, parse_device
 from cnnviz.preprocessing import InputSpec
@@ -141,6 +141,8 @@ def find_model(card: Card, *, needs_weights: bool = True, notify: Notify = None)
         NetworkError: a symbol file cannot be used.
         WeightsError: an exported network has no parameters beside it.
     """
+    if isinstance(card.labels, Labels) and card.labels.note and notify is not None:
+        notify(card.labels.note)
     if card.model in catalog.names():
         return CatalogModel(card, notify=notify)
     return ExportedModel(card, needs_weights=needs_weights, notify=notify)
@@ -204,8 +206,8 @@ def load_explainer(
             (:mod:`cnnviz.models.card`), or a folder with one in it.
         weights: a file; None for the network's own: found or downloaded, or, for a symbol, beside
             it.
-        labels: class names, as many as the weights have outputs, or a file with one a line; None
-            for the network's own. An exported network's classes have none of their own.
+        labels: class names, as many as the weights have outputs, or a file of them, see
+            :func:`cnnviz.models.label_files.read_labels`; None for the network's own. An exported network's classes have none of their own.
         input_size: in pixels, (height, width) or one number for both.
         mean: of pixels in [0, 1], one value a channel: three, or one for a grey network.
         std: likewise.
@@ -228,7 +230,7 @@ def load_explainer(
         labels = read_labels(Path(labels))
     card = find_card(model).updated(
         weights=None if weights is None else Path(weights),
-        labels=None if labels is None else tuple(labels),
+        labels=labels if labels is None or isinstance(labels, tuple) else tuple(labels),
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),

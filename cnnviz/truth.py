@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from cnnviz.errors import UsageError
 from cnnviz.inputs import Source, printable
-from cnnviz.models.labels import resolve_class
+from cnnviz.models.label_files import WORDNET
+from cnnviz.models.labels import Classes
+from cnnviz.text import caseless, decode, folded
 
 FOLDERS = "folders"
 """What stands for the names of folders where a file could be named."""
 
 _DELIMITERS = ",;\t"
-_PATH_TITLES = ("path", "file", "filename", "image", "picture")
-_LABEL_TITLES = ("label", "class", "truth")
-_WORDNET = re.compile(r"n[0-9]{8}")
-_BETWEEN_WORDS = re.compile(r"(?<=\S)[_-]+(?=\S)")
+_FILES = (".csv", ".tsv", ".txt", ".json", ".jsonl")
+#: As :func:`cnnviz.text.folded` has them.
+_PATH_TITLES = (
+    *("path", "file", "filename", "file name", "filepath", "file path", "image", "image path"),
+    *("imagepath", "image file", "image name", "imagename", "img", "img path", "picture", "photo"),
+)
+_LABEL_TITLES = (
+    *("label", "class", "truth", "target", "y", "category", "ground truth", "true label"),
+    *("true class", "class name", "classname", "label name", "class id", "class index"),
+    *("label id", "y true", "gt"),
+)
+#: What stands for no label, unless a class is called so.
+_NO_LABEL = ("", "nan", "none", "null", "na", "n/a", "<na>")
+#: A number as a column of numbers with gaps has it: 4.0, 4.000000e+00, with a comma 4,0.
+_WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*(?:e\+?0+)?|,0{1,2})?")
+_WORDNET = re.compile(rf"{WORDNET.pattern}(?=$|[-_. ])")
 _SHOWN = 3
 
 
@@ -53,16 +67,20 @@ def read_truth(spec: str, sources: Sequence[Source], labels: Sequence[str], clas
     """Find the true class of every picture.
 
     ``folders``: the name of the folder that holds a picture is its class: an index, a name or one
-    of its synonyms, in upper or lower case, with ``_`` and ``-`` for spaces.
+    of its synonyms, in upper or lower case, with ``_`` and ``-`` for spaces, or the class's
+    WordNet number where that is known, alone or in front of a name.
 
-    A CSV file has a path and a label in each row, parted by comma, semicolon or tab, with or
-    without titles above them; a JSON file is ``{"path": "label", ...}`` or
-    ``[{"path": ..., "label": ...}, ...]``. Both are UTF-8. Paths are relative to the file's own
-    folder, to where the command runs, or to the folder of pictures that was given. Labels are as
-    in :func:`cnnviz.models.labels.resolve_class`; an empty one, or null, is as none.
+    A CSV file has a path and a label in each row, parted by comma, semicolon or tab (in a .txt file
+    also by spaces, the label last), with or without titles above them; a JSON file is
+    ``{"path": "label", ...}`` or ``[{"path": ..., "label": ...}, ...]``, or has such an object in
+    each line. They are UTF-8, UTF-16 with a byte-order mark, or Latin-1. Paths are relative to the
+    file's own folder, to where the command runs, or to the folder of pictures that was given; where
+    there is no such file they are compared as :func:`cnnviz.text.caseless` has it. Labels are as in
+    :meth:`cnnviz.models.labels.Classes.find`, and 4.0 is 4; an empty one, ``nan``, ``none`` or null
+    is as none, unless a class is called so.
 
     Args:
-        spec: ``folders``, or the name of a .csv, .tsv or .json file.
+        spec: ``folders``, or the name of a .csv, .tsv, .txt, .json or .jsonl file.
         sources: the pictures.
         labels: the classes' names by index; may be empty.
         classes: the number of the network's classes.
@@ -71,70 +89,52 @@ def read_truth(spec: str, sources: Sequence[Source], labels: Sequence[str], clas
         UsageError: the file cannot be read or understood, names an unknown class, gives a picture
             two classes, or names no picture of the run; no folder is called as a class.
     """
-    known = _Classes(labels, classes)
+    known = Classes(labels, classes)
     if spec.strip().lower() == FOLDERS:
         return _from_folders(sources, known)
     suffix, shown = os.path.splitext(spec)[1].lower(), _legible(spec)
-    if suffix not in (".csv", ".tsv", ".json"):
+    if suffix not in _FILES:
         raise UsageError(
             f"The truth comes from {FOLDERS}, or from a .csv or .json file; got '{shown}'."
         )
     text = _read(Path(spec), shown)
     pictures = _Pictures(sources, Path(spec).parent)
-    rows = _json_rows(text, shown) if suffix == ".json" else _csv_rows(text, shown, pictures)
+    if suffix in (".json", ".jsonl"):
+        rows = _json_rows(text, shown, lines=suffix == ".jsonl")
+    else:
+        rows = _csv_rows(text, shown, pictures, spaced=suffix == ".txt")
     return _from_rows(rows, shown, sources, pictures, known)
 
 
-class _Classes:
-    """The classes of a network by all that they may be called."""
-
-    def __init__(self, labels: Sequence[str], count: int) -> None:
-        self.labels = labels
-        self.count = count
-        self._names: dict[str, dict[int, None]] = {}
-        self._synonyms: dict[str, dict[int, None]] = {}
-        for index, label in enumerate(labels):
-            for name in (label, label.replace(",", " ")):
-                self._names.setdefault(_folded(name), {})[index] = None
-            for synonym in label.split(","):
-                self._synonyms.setdefault(_folded(synonym), {})[index] = None
-
-    def called(self, text: str) -> list[int]:
-        """The classes with this index, name or synonym: one if all is well."""
-        number, wanted = text.strip(), _folded(text)
-        found = dict(self._names.get(wanted) or self._synonyms.get(wanted) or {})
-        # More digits than any index has are not worth the time that int() takes.
-        if number.isdecimal() and len(number) < 10 and int(number) < self.count:
-            found[int(number)] = None
-        return list(found)
-
-    def listed(self, indices: Iterable[int]) -> str:
-        """``tabby, tabby cat (281), tiger cat (282)``."""
-        return ", ".join(f"{self.labels[index]} ({index})" for index in indices)
-
-    def described(self) -> str:
-        """What the classes are called, for somebody who called them otherwise."""
-        if not self.labels:
-            return f"the classes have no names, only the numbers 0 to {self.count - 1}"
-        some = self.listed(range(min(self.count, _SHOWN)))
-        return f"the classes are {some}{', ...' if self.count > _SHOWN else ''}"
+def _called(text: str, known: Classes) -> list[int]:
+    """The classes with this index, name, synonym or WordNet number: one if all is well."""
+    number = text.strip()
+    found = dict.fromkeys(known.called(text))
+    # More digits than any index has are not worth the time that int() takes.
+    if number.isdecimal() and len(number) < 10 and int(number) < known.count:
+        found[int(number)] = None
+    wordnet = _WORDNET.match(number)
+    if not found and wordnet:
+        found = dict.fromkeys(known.called(wordnet[0]))
+    return list(found)
 
 
-def _folded(name: str) -> str:
-    """A name as it is compared; a sign of minus in front is none between words."""
-    spaced = _BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFC", name))
-    return " ".join(spaced.split()).casefold()
+def _described(known: Classes) -> str:
+    """What the classes are called, for somebody who called them otherwise."""
+    if not known.labels:
+        return f"the classes have no names, only the numbers 0 to {known.count - 1}"
+    return f"the classes are {known.listed(range(known.count), _SHOWN)}"
 
 
 # --- folders -------------------------------------------------------------------------------------
 
 
-def _from_folders(sources: Sequence[Source], known: _Classes) -> Truth:
+def _from_folders(sources: Sequence[Source], known: Classes) -> Truth:
     folders = [_folder(source) for source in sources]
     pictures: dict[str, int] = {}
     for folder in folders:
         pictures[folder] = pictures.get(folder, 0) + 1
-    called = {folder: known.called(folder) for folder in pictures}
+    called = {folder: _called(folder, known) for folder in pictures}
     strange = [folder for folder, found in called.items() if not found]
     several = {folder: found for folder, found in called.items() if len(found) > 1}
     if pictures and len(strange) + len(several) == len(pictures):
@@ -143,7 +143,7 @@ def _from_folders(sources: Sequence[Source], known: _Classes) -> Truth:
             raise UsageError(_ambiguous(folder, found, known))
         raise UsageError(
             f"No folder is called as a class: the folders are {_some(strange)}, and "
-            f"{known.described()}.{_wordnet(strange)} Rename them, or name a file with --truth."
+            f"{_described(known)}.{_wordnet(strange)} Rename them, or name a file with --truth."
         )
     notes = [
         f"{_ambiguous(folder, found, known)} Its pictures have no truth."
@@ -164,7 +164,7 @@ def _folder(source: Source) -> str:
     return source.relative.parent.name or Path(os.path.abspath(source.path)).parent.name
 
 
-def _ambiguous(name: str, found: Sequence[int], known: _Classes) -> str:
+def _ambiguous(name: str, found: Sequence[int], known: Classes) -> str:
     return (
         f"The name '{_legible(name)}' fits {len(found)} classes, {known.listed(found)}: use an "
         "index or another of the names."
@@ -173,9 +173,9 @@ def _ambiguous(name: str, found: Sequence[int], known: _Classes) -> str:
 
 def _wordnet(folders: Iterable[str]) -> str:
     """What is to be said if folders are called by the numbers that ImageNet's archives use."""
-    if not any(_WORDNET.fullmatch(folder) for folder in folders):
+    if not any(_WORDNET.match(folder) for folder in folders):
         return ""
-    return " cnnviz does not know WordNet's numbers (n02123045), only indices and names."
+    return " WordNet's numbers (n02123045) are known if the file of --labels has them."
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def _from_rows(
     shown: str,
     sources: Sequence[Source],
     pictures: _Pictures,
-    known: _Classes,
+    known: Classes,
 ) -> Truth:
     indices: list[int | None] = [None] * len(sources)
     said: dict[int, _Row] = {}
@@ -208,7 +208,7 @@ def _from_rows(
         if len(meant) > 1:
             some = " and ".join(sources[number].shown for number in meant[:2])
             raise _problem(row, shown, f"this can be {some}; write the path in full.")
-        if not row.label.strip():
+        if _is_empty(row.label, known):
             said.setdefault(meant[0], row)
             continue
         if row.label not in classes:
@@ -244,16 +244,25 @@ def _from_rows(
     return Truth(shown, tuple(indices), tuple(notes))
 
 
-def _class_of(row: _Row, shown: str, known: _Classes) -> int:
-    found = known.called(row.label)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise _problem(row, shown, _ambiguous(row.label, found, known))
+def _is_empty(label: str, known: Classes) -> bool:
+    return folded(label) in _NO_LABEL and not known.called(label)
+
+
+def _class_of(row: _Row, shown: str, known: Classes) -> int:
+    label = _as_latin(row.label).strip()
+    for spelling in dict.fromkeys((label, label.strip("'\""))):
+        found = _called(spelling, known)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise _problem(row, shown, _ambiguous(row.label, found, known))
+    whole = _WHOLE.fullmatch(label.lower())
+    if whole and int(whole[1]) < known.count:
+        return int(whole[1])
     if len(row.label) > 1000:
         raise _problem(row, shown, f"a label of {len(row.label)} letters is no class.")
     try:
-        return resolve_class(row.label, known.labels, known.count)
+        return known.find(row.label)
     except UsageError as error:
         hint = " If this line holds titles, call them path and label." * (row.where == "line 1")
         raise _problem(row, shown, _legible(str(error)) + hint) from error
@@ -294,9 +303,20 @@ class _Pictures:
     def meant(self, path: str) -> list[int]:
         """The numbers of the pictures that a path can mean: one if all is well.
 
-        A path that means none as it stands is tried as spreadsheets and Windows may have left it.
+        A path that means none as it stands is tried as spreadsheets, Windows, browsers and macOS
+        may have left it.
         """
-        return self._found(path) or self._found(path.strip().replace("\\", "/"))
+        slashed = path.strip().strip("'\"").replace("\\", "/")
+        spellings = dict.fromkeys((path, slashed, _as_latin(slashed), unquote(slashed)))
+        for spelling in spellings:
+            found = self._found(spelling)
+            if found:
+                return found
+        for spelling in spellings:
+            found = self._alike(spelling)
+            if found:
+                return found
+        return []
 
     def _found(self, path: str) -> list[int]:
         name = _bytes(path)
@@ -310,12 +330,50 @@ class _Pictures:
             or []
         )
 
+    def _alike(self, path: str) -> list[int]:
+        """Pictures whose paths are the same but for case and the like, if no file is called so."""
+        name = _bytes(path)
+        if not name or b"\0" in name:
+            return []
+        places = (os.path.join(self._folder, name), name)
+        if any(os.path.lexists(place) for place in places):
+            return []
+        keys = (*map(self._place, places), os.path.normpath(name))
+        for table, key in zip(self._caseless, keys[:1] + keys[1:2] + keys[2:]):
+            found = table.get(_caseless(key))
+            if found:
+                return found
+        return []
+
+    @cached_property
+    def _caseless(self) -> tuple[dict[str, list[int]], ...]:
+        """By place (from the file's folder, and from here) and by relative path."""
+        tables: list[dict[str, list[int]]] = []
+        for exact in (self._by_place, self._by_relative):
+            table: dict[str, list[int]] = {}
+            for key, numbers in exact.items():
+                table.setdefault(_caseless(key), []).extend(numbers)
+            tables.append(table)
+        places, relatives = tables
+        return places, places, relatives
+
     def _place(self, path: bytes) -> bytes:
         """Where a file lies, by whatever links its folder was reached."""
         folder, name = os.path.split(path)
         if folder not in self._real_folders:
             self._real_folders[folder] = os.path.realpath(folder)
         return os.path.join(self._real_folders[folder], name)
+
+
+def _caseless(path: bytes) -> str:
+    return caseless(os.fsdecode(path))
+
+
+def _as_latin(text: str) -> str:
+    """What bytes that are no UTF-8 say as Windows' Latin-1; other texts as they are."""
+    if any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return text
 
 
 def _bytes(path: str) -> bytes:
@@ -333,9 +391,13 @@ def _read(path: Path, shown: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"The truth in {shown} cannot be read: {reason}.") from error
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+    try:
+        text = decode(data, "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{shown} is no UTF-8 text; save it as UTF-8.") from error
+    if "\0" in text:
         raise UsageError(f"{shown} is no UTF-8 text; save it as UTF-8.")
-    return data.decode("utf-8-sig", "surrogateescape")
+    return text
 
 
 # --- CSV -----------------------------------------------------------------------------------------
@@ -349,20 +411,32 @@ class _Table(NamedTuple):
     titled: bool
 
     @classmethod
-    def of(cls, text: str, delimiter: str) -> _Table:
+    def of(cls, text: str, delimiter: str, pictures: _Pictures) -> _Table:
         """Raises csv.Error where a quote is out of place."""
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        file = io.StringIO(text, newline="")
+        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
         rows, line = [], 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 rows.append((line, cells))
             line = reader.line_num + 1
-        titles = [cell.strip().casefold() for cell in rows[0][1]] if rows else []
-        paths = [number for number, title in enumerate(titles) if title in _PATH_TITLES]
-        labels = [number for number, title in enumerate(titles) if title in _LABEL_TITLES]
+        titles = [folded(cell) for cell in rows[0][1]] if rows else []
+        paths = [titles.index(title) for title in _PATH_TITLES if title in titles]
+        labels = [titles.index(title) for title in _LABEL_TITLES if title in titles]
         if paths and labels:
             return cls(rows[1:], (paths[0], labels[0]), True)
+        # The other one of two columns can only be the label.
+        if paths and len(titles) == 2 and not pictures.meant(rows[0][1][paths[0]]):
+            return cls(rows[1:], (paths[0], 1 - paths[0]), True)
         return cls(rows, (0, 1), False)
+
+    @classmethod
+    def by_spaces(cls, text: str) -> _Table:
+        """Of lines that end with a label without spaces."""
+        lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)
+        return cls(
+            [(line, row.rsplit(None, 1)) for line, row in lines if row.strip()], (0, 1), False
+        )
 
     def fitting(self, pictures: _Pictures) -> tuple[int, int]:
         """How many rows name a picture, and how many have a label."""
@@ -371,17 +445,22 @@ class _Table(NamedTuple):
         return sum(bool(pictures.meant(cells[path])) for cells in complete), len(complete)
 
 
-def _csv_rows(text: str, shown: str, pictures: _Pictures) -> list[_Row]:
+def _csv_rows(text: str, shown: str, pictures: _Pictures, *, spaced: bool) -> list[_Row]:
     """The rows, read with the delimiter under which most of them make sense."""
+    told = re.match(r"sep=(.)\s*(?=\n|$)", text)  # Excel's own line
+    if told:
+        text = text[told.end() :]
     tables, problems = [], []
     for delimiter in [sign for sign in _DELIMITERS if sign in text] or _DELIMITERS[:1]:
         try:
-            tables.append(_Table.of(text, delimiter))
+            tables.append(_Table.of(text, delimiter, pictures))
         except csv.Error as error:
             problems.append(error)
     if not tables:
         raise UsageError(f"{shown} cannot be read as CSV: {problems[0]}.") from problems[0]
     table = tables[0]
+    if spaced:
+        tables.append(_Table.by_spaces(text))
     if len(tables) > 1:
         table = max(tables, key=lambda table: table.fitting(pictures))  # of equals the first
     path, label = table.columns
@@ -404,7 +483,9 @@ class _Object(list[tuple[str, Any]]):
     """A JSON object with all its pairs, for a name may stand in it twice."""
 
 
-def _json_rows(text: str, shown: str) -> list[_Row]:
+def _json_rows(text: str, shown: str, *, lines: bool) -> list[_Row]:
+    if lines:
+        text = f"[{','.join(line for line in text.splitlines() if line.strip())}]"
     try:
         content = json.loads(text, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
@@ -419,8 +500,7 @@ def _json_rows(text: str, shown: str) -> list[_Row]:
     for number, entry in enumerate(content, 1):
         pair = entry
         if not isinstance(content, _Object):
-            fields = dict(entry) if isinstance(entry, _Object) else {}
-            pair = (fields.get("path"), fields.get("label")) if "label" in fields else (None, None)
+            pair = _fields(entry)
         path, label = pair
         if not isinstance(path, str) or not _is_label(label):
             raise _no_truth(shown, f"entry {number}")
@@ -428,7 +508,19 @@ def _json_rows(text: str, shown: str) -> list[_Row]:
     return rows
 
 
+def _fields(entry: object) -> tuple[Any, Any]:
+    """An object's path and label; no path if it has not got both."""
+    if not isinstance(entry, _Object):
+        return None, None
+    by_key = {folded(key): value for key, value in entry}
+    paths = [by_key[title] for title in _PATH_TITLES if title in by_key]
+    labels = [by_key[title] for title in _LABEL_TITLES if title in by_key]
+    return (paths[0], labels[0]) if paths and labels else (None, None)
+
+
 def _is_label(value: object) -> bool:
+    if isinstance(value, float):  # 4.0, or NaN
+        return value != value or value.is_integer()
     return value is None or (isinstance(value, (str, int)) and not isinstance(value, bool))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path, PurePath
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from cnnviz.errors import UsageError
 from cnnviz.inputs import Source, find_pictures, printable
+from cnnviz.models.label_files import Labels
+from cnnviz.models.labels import imagenet_labels
 from cnnviz.truth import read_truth
 
 PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "black-footed ferret", "collie", "crane")
@@ -155,14 +158,24 @@ def test_no_folder_fits():
         read_truth("folders", pictures, (), 7)
 
 
-def test_wordnet_s_numbers_are_said_not_to_be_known():
+def test_wordnet_s_numbers_that_are_not_known():
     pictures = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in ("n02123045", "1")]
 
-    with pytest.raises(UsageError, match="does not know WordNet's numbers"):
+    with pytest.raises(UsageError, match="known if the file of --labels has them"):
         read_truth("folders", pictures[:1], PETS, 6)
     assert "WordNet" in read_truth("folders", pictures, PETS, 6).notes[0]
     # ... unless they are the names
     assert read_truth("folders", pictures[:1], ("n02123045", "x"), 2).indices == (0,)
+
+
+def test_wordnet_s_numbers_that_are_known(folder):
+    names = ("n02123045", "n02123045-tabby", "n01440764", "n99999999", "Tabby")
+    pictures = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in names]
+    found = read_truth("folders", pictures, imagenet_labels(), 1000)
+
+    assert found.indices == (281, 281, 0, None, 281)
+    own = Labels(("cat", "dog"), ("n02123045", "n02084071"))
+    assert truth_of("a/1.jpg,n02084071\n3.jpg,cat\n", labels=own).indices == (0, 1, None, None)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -185,6 +198,19 @@ FORMS = {
     "tabs": "a/1.jpg\tcollie\nb/1.jpg\t1\n",
     "Windows": "path,label\r\na\\1.jpg,collie\r\nb\\1.jpg,1\r\n",
     "blank lines and cells": "\na/1.jpg,collie\n\nb/1.jpg, 1 ,,\n,\n",
+    "quotes behind spaces": '"a/1.jpg", "collie"\n"b/1.jpg", \'1\'\n',
+    "floats": "path,label\na/1.jpg,4.0\nb/1.jpg,1.0\n3.jpg,\na/2.jpg,NaN\n",
+    "floats of NumPy": "a/1.jpg,4.000000000000000000e+00\nb/1.jpg,1.000000e+00\n",
+    "floats with commas": "a/1.jpg;4,0\nb/1.jpg;1,0\n",
+    "empty in many ways": "a/1.jpg,collie\nb/1.jpg,1\n3.jpg,None\na/2.jpg,<NA>\n",
+    "null": "a/1.jpg,collie\nb/1.jpg,1\n3.jpg,null\na/2.jpg,nan\n",
+    "Excel": "sep=;\r\na/1.jpg;collie\r\nb/1.jpg;1\r\n",
+    "a title of two": "filename,breed\na/1.jpg,collie\nb/1.jpg,1\n",
+    "target and image path": "target,x,Image_Path\ncollie,0,a/1.jpg\n1,0,b/1.jpg\n",
+    "y and file": "y,file\ncollie,a/1.jpg\n1,b/1.jpg\n",
+    "dots": "./a/1.jpg,collie\n.\\b\\1.jpg,1\n",
+    "as in addresses": "a%2F1.jpg,collie\nphotos/b/%31.jpg,1\n",
+    "other case": "A/1.JPG,collie\nPhotos/B/1.jpg,1\n",
     "quotes": '"a/1.jpg","collie"\n"b/1.jpg","1"\n',
     "no end of line": "a/1.jpg,collie\nb/1.jpg,1",
     "with the folder": "photos/a/1.jpg,collie\n./photos/b/1.jpg,1\n",
@@ -193,8 +219,9 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_csv_in_many_forms(folder, form):
-    truth = truth_of(FORMS[form])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_csv_in_many_forms(folder, form, encoding):
+    truth = truth_of(FORMS[form].encode(encoding))
 
     assert shown(run()) == ["3.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg"]
     assert truth.source == "labels.csv"
@@ -210,6 +237,8 @@ def test_csv_in_many_forms(folder, form):
         {"a/1.jpg": "collie", "b/1.jpg": 1},
         {"a/1.jpg": "collie", "b/1.jpg": "1", "3.jpg": None},
         [{"path": "a/1.jpg", "label": "collie"}, {"label": 1, "path": "b/1.jpg", "x": [0]}],
+        [{"image": "a/1.jpg", "target": 4.0}, {"class": 1.0, "file_name": "b/1.jpg"}],
+        {"a/1.jpg": 4.0, "b/1.jpg": "1.0", "3.jpg": float("nan"), "a/2.jpg": "None"},
     ],
 )
 def test_json_in_all_forms(folder, content):
@@ -220,6 +249,68 @@ def test_json_in_all_forms(folder, content):
     assert truth.notes == (
         "2 pictures of 4 have no truth in labels.json, for example photos/3.jpg.",
     )
+
+
+def test_an_object_a_line(folder):
+    lines = '{"path": "a/1.jpg", "label": "collie"}\n\n{"label": 1, "path": "b/1.jpg"}\n'
+    assert truth_of(lines, "labels.jsonl").indices == (None, 4, None, 1)
+
+
+def test_a_list_with_labels_behind_spaces(folder):
+    (folder / "a b.jpg").touch()
+    truth = truth_of("a/1.jpg 4\na b.jpg 1\n", "labels.txt")
+    assert dict(zip(shown(run()), truth.indices))["a b.jpg"] == 1
+    assert truth_of("a/1.jpg,Egyptian cat\n", "labels.txt").indices.count(1) == 1
+
+
+def test_a_class_that_is_called_as_if_it_were_none(folder):
+    labels = ("None", "nan", "cat")
+    truth = truth_of("a/1.jpg,none\nb/1.jpg,NaN\n3.jpg,null\n", labels=labels)
+    assert truth.indices == (None, 0, None, 1)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_paths_and_names_composed_or_not(folder, form):
+    """macOS hands on names of files in pieces; keyboards do not."""
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    (folder / unicodedata.normalize(form, "Fähre")).mkdir()
+    (folder / unicodedata.normalize(form, "Fähre/né.jpg")).touch()
+    labels = ("x", unicodedata.normalize(form, "Größe"))
+    wanted = {str(one.relative): 1 if "re" in str(one.relative) else None for one in run()}
+    assert sorted(wanted.values(), key=str).count(1) == 1
+
+    for path in ("Fähre/né.jpg", "photos/Fähre/né.jpg", str(folder / "Fähre/né.jpg")):
+        for label in ("Größe", "GRÖSSE", "größe"):
+            row = unicodedata.normalize(other, f"{path},{label}\n")
+            assert dict(zip(shown(run()), truth_of(row, labels=labels).indices)) == wanted
+
+
+def test_a_path_in_another_case_is_another_file_where_there_is_one(folder):
+    for name in ("Cat.jpg", "cat.jpg"):
+        (folder / name).touch()
+
+    found = dict(zip(shown(run()), truth_of("cat.jpg,1\nCat.jpg,4\n").indices))
+    assert (found["cat.jpg"], found["Cat.jpg"]) == (1, 4)
+    with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('CAT.jpg'\): this can be "):
+        truth_of("CAT.jpg,1\n")
+    # The row speaks of a file that is no picture of this run.
+    lone = run("photos/cat.jpg")
+    with pytest.raises(UsageError, match="names no picture of this run"):
+        truth_of("photos/Cat.jpg,1\n", sources=lone)
+
+
+def test_latin_1(folder):
+    (folder / "né.jpg").touch()
+    labels = ("crème brûlée", "x")
+    truth = truth_of("path;label\nné.jpg;Crème Brûlée\n".encode("cp1252"), labels=labels)
+    assert dict(zip(shown(run()), truth.indices))["né.jpg"] == 0
+
+
+def test_names_that_differ_only_by_case(folder):
+    labels = ("Crane", "crane", "cat")
+    assert truth_of("a/1.jpg,crane\nb/1.jpg,Crane\n", labels=labels).indices[1::2] == (1, 0)
+    with pytest.raises(UsageError, match=r"'CRANE' fits 2 classes, Crane \(0\), crane \(1\)"):
+        truth_of("a/1.jpg,CRANE\n", labels=labels)
 
 
 def test_the_delimiter_is_the_one_under_which_paths_name_pictures(folder):
@@ -309,7 +400,7 @@ def test_rows_without_pictures_are_counted(folder):
         ('a/1.jpg,4\n"b/1.jpg,4\n', "labels.csv cannot be read as CSV: unexpected end of data."),
         ("", "labels.csv says nothing of any picture"),
         ("path,label\n", "labels.csv says nothing of any picture"),
-        ("a/1.jpg,4\n".encode("utf-16"), "labels.csv is no UTF-8 text"),
+        ("a/1.jpg,4\n".encode("utf-16") + b"x", "labels.csv is no UTF-8 text"),
         (b"a/1.jpg,4\0\n", "labels.csv is no UTF-8 text"),
     ],
 )
@@ -358,7 +449,7 @@ def test_json_that_is_wrong(folder, content, problem):
     [
         ("labels.csv", "The truth in labels.csv cannot be read: No such file or directory."),
         ("photos/dir.csv", "The truth in photos/dir.csv cannot be read: Is a directory."),
-        ("labels.txt", "comes from folders, or from a .csv or .json file; got 'labels.txt'."),
+        ("labels.xls", "comes from folders, or from a .csv or .json file; got 'labels.xls'."),
         ("folder", "got 'folder'."),
         ("", "got ''."),
     ],

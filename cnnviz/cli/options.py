@@ -162,7 +162,7 @@ class ModelOptions:
             UsageError: there is no such network, or a card or the class names cannot be read.
         """
         from cnnviz.models.card import find_card
-        from cnnviz.models.labels import read_labels
+        from cnnviz.models.label_files import read_labels
 
         return find_card(self.model).updated(
             weights=self.weights,
@@ -217,8 +217,9 @@ _NETWORK = (
         "--labels",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The names of its classes, one a line. Without it ImageNet's for networks of the "
-        "list; an exported network's classes are then numbers.",
+        help="The names of its classes: one a line, with or without an index, or JSON, YAML or CSV. "
+        "Without it ImageNet's for networks of the list; an exported network's classes are then "
+        "numbers.",
     ),
     click.option(
         "--input-size",

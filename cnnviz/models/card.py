@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from cnnviz.errors import UsageError
+from cnnviz.text import decode, expand_home, yaml_problem
 
 #: What a card is called in a network's folder, first choice first.
 CARD_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
 
 _MOST_BYTES = 1_000_000
 _LONGEST_TEXT = 1000
-_MOST_DEEP = 20
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -83,7 +83,7 @@ def find_card(model: str) -> Card:
 
     if model in catalog.names():
         return Card(model)
-    path = Path(model).expanduser()
+    path = Path(expand_home(model))
     if path.is_dir():
         return read_card(_card_in(path))
     if path.is_file():
@@ -203,7 +203,7 @@ def _parse(path: Path) -> Any:
             raise UsageError(
                 f"The card {path} has more than {_MOST_BYTES:,} bytes; cards are short."
             )
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode(path.read_bytes())
     except OSError as error:
         raise UsageError(f"The card {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -212,7 +212,9 @@ def _parse(path: Path) -> Any:
     try:
         if kind == "JSON":
             return json.loads(text)
-        _check_tokens(text, path)
+        problem = yaml_problem(text)
+        if problem is not None:
+            raise UsageError(f"The card {path} cannot be used: it {problem}.")
         return yaml.safe_load(text)
     except json.JSONDecodeError as error:
         raise UsageError(
@@ -232,21 +234,6 @@ def _parse(path: Path) -> Any:
             f"The card {path} is not {kind}: it has a value that means nothing "
             f"({_shown(str(error))[1:-1]}). Put text in quotes."
         ) from error
-
-
-def _check_tokens(text: str, path: Path) -> None:
-    """Refuse YAML of a few lines that would keep PyYAML busy for hours, or fill the memory."""
-    import yaml
-
-    depth = 0
-    for token in yaml.scan(text):
-        kind = type(token).__name__
-        depth += kind.endswith(("SequenceStartToken", "MappingStartToken"))
-        depth -= kind.endswith(("SequenceEndToken", "MappingEndToken", "BlockEndToken"))
-        if depth > _MOST_DEEP:
-            raise UsageError(f"The card {path} is not YAML: it is nested too deeply.")
-        if kind == "AliasToken":  # names that stand for each other can mean billions
-            raise UsageError(f"The card {path} has an alias (*name), which cards do not.")
 
 
 def _shown(value: Any) -> str:
@@ -274,7 +261,7 @@ def _model(value: Any, folder: Path) -> str:
         raise ValueError("a name that `cnnviz models` lists, or a symbol file")
     if value in catalog.names():
         return value
-    path = folder / Path(value).expanduser()
+    path = folder / expand_home(value, folder)
     if not path.is_file():
         close = difflib.get_close_matches(value, catalog.names(), n=1)
         raise ValueError(
@@ -290,14 +277,19 @@ def _model(value: Any, folder: Path) -> str:
 def _path(value: Any, folder: Path) -> Path:
     if not isinstance(value, str) or not value.strip() or not _is_line(value):
         raise ValueError("a file")
-    return folder / Path(value).expanduser()
+    return folder / expand_home(value, folder)
 
 
 def _labels(value: Any, folder: Path) -> tuple[str, ...]:
-    from cnnviz.models.labels import read_labels
+    from cnnviz.models.label_files import labels_of, read_labels
 
     if isinstance(value, str) and value.strip():
         return read_labels(_path(value, folder))
+    if isinstance(value, Mapping):
+        try:
+            return labels_of(value)
+        except ValueError as error:
+            raise ValueError("a name for every class, by its index from 0 on") from error
     # YAML takes an unquoted yes or no for a truth value, and digits for a number.
     if not isinstance(value, list) or not value:
         raise ValueError("a file with a class name a line, or a list of names")

@@ -2,82 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import UsageError
+from cnnviz.models.label_files import Labels
+from cnnviz.text import folded, similar
 
-_TOP = re.compile(r"top([0-9]{1,6})")
+_TOP = re.compile(r"top ?([0-9]{1,6})")
 #: What ``--contrast`` parts two classes with.
 _AGAINST = ":"
 
-_LARGEST_FILE = 1 << 24  # bytes; a pipe is read as well, and a device may never end
 _SHOWN = 5
 _FEW = 12  # classes that are simply listed
 
 
 @functools.lru_cache(maxsize=1)
-def imagenet_labels() -> tuple[str, ...]:
-    """ImageNet's 1,000 class names (ILSVRC 2012) in class order: synonyms, parted by commas."""
-    text = resources.files("cnnviz.models").joinpath("imagenet_classes.txt").read_text("utf-8")
-    return tuple(text.splitlines())
+def imagenet_labels() -> Labels:
+    """ImageNet's 1,000 class names (ILSVRC 2012) in class order: synonyms, parted by commas.
 
-
-def read_labels(path: Path, *, classes: int | None = None) -> tuple[str, ...]:
-    """Class names from a UTF-8 file, a name a line in class order.
-
-    Blank lines at the end do not count; a name may occur twice.
-
-    Args:
-        path: The file.
-        classes: How many names it must have; ``None`` takes any number.
-
-    Raises:
-        UsageError: The file cannot be read, is not text, is empty, has a blank line between
-            names, or has another number of names.
+    With their WordNet numbers.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-        # "utf-8-sig" takes off the mark that some editors put in front.
-        text = data[:_LARGEST_FILE].decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"The class names in {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path} is not a UTF-8 text file; wanted is one with a class name a line."
-        ) from error
-    if len(data) > _LARGEST_FILE:
-        raise UsageError(f"{path} has more than {_LARGEST_FILE:,} bytes: that is no list of names.")
-    names = [_legible(line.strip()) for line in text.rstrip().split("\n")]
-    if names == [""]:
-        raise UsageError(f"{path} is empty; wanted is a class name a line, in class order.")
-    if "" in names:
-        raise UsageError(
-            f"Line {names.index('') + 1} of {path} is blank; every line must name a class, or the "
-            "names after it would belong to the wrong classes."
-        )
-    if classes is not None and len(names) != classes:
-        raise UsageError(
-            f"{path} names {len(names)} classes, but the network has {classes} outputs."
-        )
-    return tuple(names)
-
-
-def _legible(name: str) -> str:
-    """A name without signs that would work on a terminal instead of being shown."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in name
-    )
+    text = resources.files("cnnviz.models").joinpath("imagenet_classes.txt").read_text("utf-8")
+    lines = [line.split(" ", 1) for line in text.splitlines()]
+    return Labels((name for _, name in lines), (own for own, _ in lines))
 
 
 @dataclass(frozen=True)
@@ -129,8 +83,9 @@ def resolve_targets(
     """The classes that ``--target``, given once or several times, means; each once.
 
     ``topN`` stands for each picture's own N highest classes, ``top1`` or ``predicted`` being its
-    answer, ``second`` the runner-up, ``truth`` for its true class. Several indices may stand
-    together, parted by commas. Anything else is a class, see :func:`resolve_class`.
+    answer, ``second`` the runner-up, ``truth`` for its true class. Anything else is a class, see
+    :meth:`Classes.find`. Several may stand together, parted by commas; a class with commas in its
+    name is looked for first.
 
     Args:
         specs: What the user gave.
@@ -141,22 +96,12 @@ def resolve_targets(
         UsageError: An index is out of range, a name fits no class or several, there are fewer than
             N classes; the text lists candidates with their indices.
     """
+    classes = Classes(labels, n_classes)
     targets: dict[Target, None] = {}
     for spec in specs:
-        parts = spec.split(",")
-        best = _TOP.fullmatch(spec.strip().lower())
-        if best:
-            count = int(best[1])
-            if not 1 <= count <= n_classes:
-                raise UsageError(
-                    f"The target {spec!r} asks for {count} classes: the network has {n_classes}."
-                )
-            targets.update((Target(rank=rank), None) for rank in range(count))
-        elif len(parts) > 1 and all(part.strip().isdecimal() for part in parts):
-            for part in parts:
-                targets[Target(resolve_class(part, labels, n_classes))] = None
-        else:
-            targets[_one(spec, labels, n_classes)] = None
+        whole = "," not in spec or bool(classes.called(spec) or classes.partly_called(spec))
+        for part in [spec] if whole else spec.split(","):
+            targets.update(dict.fromkeys(_several(part, classes)))
     return tuple(targets)
 
 
@@ -170,89 +115,159 @@ def resolve_contrasts(
     Raises:
         UsageError: There are not two, or not two different ones; or as :func:`resolve_targets`.
     """
+    classes = Classes(labels, n_classes)
     pairs: dict[Against, None] = {}
     for spec in specs:
-        ends = spec.split(_AGAINST)
-        if len(ends) != 2:
-            raise UsageError(
-                f"A contrast is two classes, A{_AGAINST}B, predicted{_AGAINST}truth say; got "
-                f"{spec!r}."
-            )
-        a, b = (_one(end, labels, n_classes) for end in ends)
+        a, b = (_one(end, classes) for end in _ends(spec, classes))
         if a == b:
             raise UsageError(f"The contrast {spec!r} names one class twice.")
         pairs[Against(a, b)] = None
     return tuple(pairs)
 
 
-def _one(spec: str, labels: Sequence[str], n_classes: int) -> Target:
-    """One class, by a word for its place or by itself."""
-    target = _WORDS.get(spec.strip().lower())
-    if target is None:
-        return Target(resolve_class(spec, labels, n_classes))
-    if target.rank >= n_classes:
-        raise UsageError(f"There is no {spec.strip()} class: the network has {n_classes}.")
-    return target
-
-
 def resolve_class(spec: str, labels: Sequence[str], n_classes: int) -> int:
-    """The class index that a user means.
+    """The class index that a user means, see :meth:`Classes.find`."""
+    return Classes(labels, n_classes).find(spec)
 
-    Digits are an index. Anything else is a name, upper and lower case alike: the first of these
-    that fits any class decides, and has to fit just one: the whole name; one of its synonyms
-    (names are parted by commas); a part of the name.
 
-    Args:
-        spec: What the user gave.
-        labels: Class names by index; may be empty for a network whose classes have no names.
-        n_classes: Number of the network's outputs.
+class Classes:
+    """A network's classes by all that they may be called.
 
-    Raises:
-        UsageError: The index is out of range, or the name fits no class or several; the text
-            lists candidates with their indices.
+    Names are compared as :func:`cnnviz.text.folded` has them, but one that is written in the very
+    same way comes before those that only compare equal.
     """
-    wanted = " ".join(spec.split()).lower()
-    if wanted.lstrip("+-").isdecimal():
-        if wanted.isdecimal() and int(wanted) < n_classes:
-            return int(wanted)
-        raise UsageError(
-            f"There is no class {spec}: the network's classes are 0 to {n_classes - 1}."
-        )
-    if not wanted:
-        raise UsageError("An empty target was given; give a class index, a class name or topN.")
-    if not labels:
-        raise UsageError(
-            f"The target {spec!r} is a name, but the network's classes have none; give an index "
-            f"from 0 to {n_classes - 1}, or the names with --labels."
-        )
-    folded = [label.lower() for label in labels]
-    synonyms = [[part.strip() for part in label.split(",")] for label in folded]
-    for fitting in (
-        [index for index, label in enumerate(folded) if label == wanted],
-        [index for index, parts in enumerate(synonyms) if wanted in parts],
-        [index for index, label in enumerate(folded) if wanted in label],
-    ):
+
+    def __init__(self, labels: Sequence[str], count: int) -> None:
+        """Of the names by index, or of none."""
+        self.labels = labels
+        self.count = count
+
+    @functools.cached_property
+    def _names(self) -> tuple[dict[str, list[int]], ...]:
+        """By whole names and by synonyms, each as written and as compared: the first decides."""
+        tables: tuple[dict[str, list[int]], ...] = ({}, {}, {}, {})
+        ids = self.labels.ids if isinstance(self.labels, Labels) else ()
+        for index, label in enumerate(self.labels):
+            synonyms = [part.strip() for part in label.split(",")] if "," in label else []
+            whole = [label, *ids[index : index + 1]]
+            spaced = [label.replace(",", " ")] if synonyms else []
+            for table, names in zip(
+                tables,
+                (
+                    whole,
+                    map(folded, [*whole, *spaced]),
+                    synonyms,
+                    map(folded, synonyms),
+                ),
+            ):
+                for name in dict.fromkeys(names):
+                    table.setdefault(name, []).append(index)
+        return tables
+
+    def called(self, text: str) -> list[int]:
+        """The classes with this name, synonym or WordNet number: one if all is well."""
+        name, key = " ".join(text.split()), folded(text)
+        for table, wanted in zip(self._names, (name, key, name, key)):
+            if wanted in table:
+                return table[wanted]
+        return []
+
+    def partly_called(self, text: str) -> list[int]:
+        """The classes with this in their names."""
+        wanted = folded(text)
+        return [index for index, label in enumerate(self.labels) if wanted in folded(label)]
+
+    def find(self, spec: str) -> int:
+        """The class index that a user means.
+
+        Digits are an index. Anything else is a name: the first of these that fits any class
+        decides, and has to fit just one: the whole name, or its WordNet number; one of its synonyms
+        (names are parted by commas); a part of the name.
+
+        Raises:
+            UsageError: The index is out of range, or the name fits no class or several; the text
+                lists candidates with their indices.
+        """
+        number = spec.strip()
+        if number.lstrip("+-").isdecimal():
+            # More digits than any index has are not worth the time that int() takes.
+            if number.isdecimal() and len(number) < 10 and int(number) < self.count:
+                return int(number)
+            raise UsageError(
+                f"There is no class {spec}: the network's classes are 0 to {self.count - 1}."
+            )
+        if not number:
+            raise UsageError("An empty target was given; give a class index, a class name or topN.")
+        if not self.labels:
+            raise UsageError(
+                f"The target {spec!r} is a name, but the network's classes have none; give an "
+                f"index from 0 to {self.count - 1}, or the names with --labels."
+            )
+        fitting = self.called(spec) or self.partly_called(spec)
         if len(fitting) == 1:
             return fitting[0]
         if fitting:
             raise UsageError(
-                f"The target {spec!r} fits {len(fitting)} classes: {_listed(fitting, labels)}. "
+                f"The target {spec!r} fits {len(fitting)} classes: {self.listed(fitting)}. "
                 "Give a longer name or the index."
             )
-    raise UsageError(f"No class is called {spec!r}. {_suggestions(wanted, synonyms, labels)}")
+        raise UsageError(f"No class is called {spec!r}. {self._suggestions(spec)}")
+
+    def listed(self, indices: Iterable[int], most: int = _SHOWN) -> str:
+        """``tabby, tabby cat (281), tiger cat (282)``."""
+        indices = list(indices)
+        shown = ", ".join(f"{self.labels[index]} ({index})" for index in indices[:most])
+        return shown + (", ..." if len(indices) > most else "")
+
+    def _suggestions(self, wanted: str) -> str:
+        parts = {
+            part.strip(): index
+            for index, label in enumerate(self.labels)
+            for part in label.split(",")
+        }
+        close = similar(wanted, parts, _SHOWN)
+        if not close and len(self.labels) <= _FEW:
+            return f"The classes are {', '.join(self.labels)}."
+        if not close:
+            return "Give a class index, a class name or a part of one, or topN."
+        return f"Similar: {self.listed(dict.fromkeys(parts[part] for part in close))}."
 
 
-def _suggestions(wanted: str, synonyms: list[list[str]], labels: Sequence[str]) -> str:
-    classes = {part: index for index, parts in enumerate(synonyms) for part in parts}
-    close = difflib.get_close_matches(wanted, classes, n=_SHOWN, cutoff=0.6)
-    if not close and len(labels) <= _FEW:
-        return f"The classes are {', '.join(labels)}."
-    if not close:
-        return "Give a class index, a class name or a part of one, or topN."
-    return f"Similar: {_listed(dict.fromkeys(classes[part] for part in close), labels)}."
+def _several(spec: str, classes: Classes) -> Iterable[Target]:
+    """What one target without commas means."""
+    best = _TOP.fullmatch(folded(spec))
+    if best is None:
+        return [_one(spec, classes)]
+    count = int(best[1])
+    if not 1 <= count <= classes.count:
+        raise UsageError(
+            f"The target {spec!r} asks for {count} classes: the network has {classes.count}."
+        )
+    return [Target(rank=rank) for rank in range(count)]
 
 
-def _listed(indices: Iterable[int], labels: Sequence[str]) -> str:
-    indices = list(indices)
-    shown = ", ".join(f"{labels[index]} ({index})" for index in indices[:_SHOWN])
-    return shown + (", ..." if len(indices) > _SHOWN else "")
+def _one(spec: str, classes: Classes) -> Target:
+    """One class, by a word for its place or by itself."""
+    target = _WORDS.get(folded(spec))
+    if target is None:
+        return Target(classes.find(spec))
+    if target.rank >= classes.count:
+        raise UsageError(f"There is no {spec.strip()} class: the network has {classes.count}.")
+    return target
+
+
+def _ends(spec: str, classes: Classes) -> tuple[str, str]:
+    """The two sides of a contrast; a colon may belong to a name."""
+    parts = spec.split(_AGAINST)
+    splits = [(_AGAINST.join(parts[:at]), _AGAINST.join(parts[at:])) for at in range(1, len(parts))]
+    if len(splits) > 1:
+        splits = [ends for ends in splits if all(_is_class(end, classes) for end in ends)]
+    if len(splits) != 1:
+        raise UsageError(
+            f"A contrast is two classes, A{_AGAINST}B, predicted{_AGAINST}truth say; got {spec!r}."
+        )
+    return splits[0]
+
+
+def _is_class(spec: str, classes: Classes) -> bool:
+    return folded(spec) in _WORDS or spec.strip().isdecimal() or bool(classes.called(spec))

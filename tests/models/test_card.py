@@ -130,7 +130,7 @@ def test_wrong_json_card(write):
 
 
 def test_card_that_is_no_text(tmp_path):
-    (tmp_path / "cnnviz.yaml").write_bytes(b"\xff\xfe\x00m")
+    (tmp_path / "cnnviz.yaml").write_bytes(b"\xfc\xfe\x00m")
     with pytest.raises(UsageError, match="not a UTF-8"):
         find_card(str(tmp_path))
 

@@ -49,7 +49,7 @@ def test_few_lines_that_mean_billions(refused):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     lines += ["model: vgg16", "labels: *a11"]
-    assert "has an alias (*name), which cards do not" in refused("\n".join(lines))
+    assert "cannot be used: it has an alias (*name)." in refused("\n".join(lines))
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError
+from cnnviz.models.label_files import read_labels
 from cnnviz.models.labels import (
     Against,
     Target,
     imagenet_labels,
-    read_labels,
     resolve_class,
     resolve_contrasts,
     resolve_targets,
@@ -66,6 +68,49 @@ def test_refuses(spec, told):
         resolve_class(spec, PETS, len(PETS))
 
 
+@pytest.mark.parametrize(
+    ("spec", "label"),
+    [
+        (unicodedata.normalize("NFD", "café"), "café"),
+        ("CAFÉ", unicodedata.normalize("NFD", "café")),
+        ("GRÖSSE", "größe"),
+        ("strasse", "STRAẞE"),
+        ("ｃａｔ", "Cat"),
+        ("IŞIK", "ışık"),
+        ("istanbul", "İstanbul"),
+        ("ΟΔΟΣ", "οδος"),
+        ("가", "\u1100\u1161"),
+        ("golden_retriever", "golden retriever"),
+        ("Golden-Retriever", "golden_retriever"),
+        ("black footed ferret", "black‑footed ferret"),
+        ("jack-o'-lantern", "jack o’ lantern"),
+        ("tabby,tabby cat", "tabby, tabby cat"),
+        ("col\u00adlie", "collie"),
+    ],
+)
+def test_names_that_are_written_otherwise(spec, label):
+    labels = ("x, y", label, "z")
+    assert resolve_class(spec, labels, 3) == 1
+    assert resolve_targets([spec], labels, 3) == (Target(1),)
+    assert resolve_contrasts([f"{spec}:z"], labels, 3) == (Against(Target(1), Target(2)),)
+
+
+def test_the_very_name_comes_before_its_likes():
+    labels = ("Crane", "crane", "polish", "Polish, x")
+    assert [resolve_class(spec, labels, 4) for spec in ("Crane", "crane")] == [0, 1]
+    with pytest.raises(UsageError, match=r"'CRANE' fits 2 classes: Crane \(0\), crane \(1\)"):
+        resolve_class("CRANE", labels, 4)
+    # Whole names come before synonyms, as ever.
+    assert resolve_class("Polish", labels, 4) == 2
+
+
+def test_wordnet_s_numbers_are_names():
+    assert resolve_class("n02123045", imagenet_labels(), 1000) == 281
+    assert len(set(imagenet_labels().ids)) == 1000
+    # Class order is the order of these numbers.
+    assert list(imagenet_labels().ids) == sorted(imagenet_labels().ids)
+
+
 def test_a_name_needs_names():
     assert resolve_class("3", (), 10) == 3
     with pytest.raises(UsageError, match="0 to 9, or the names with --labels"):
@@ -94,7 +139,7 @@ def test_reads_a_file(tmp_path):
     [
         (b"", "is empty"),
         (b"\n \n", "is empty"),
-        (b"cat\n\ndog\n", "Line 2 of .* is blank"),
+        (b"cat\n\ndog\n", "has a blank line 2"),
         (b"\xff\xfe\x00caf\xe9", "not a UTF-8 text file"),
         (b"cat\ndog\n", "names 2 classes, but the network has 3 outputs"),
     ],
@@ -131,11 +176,27 @@ def test_targets():
     assert resolve_targets(["top3", "TOP2"], PETS, 6) == (*(Target(rank=r) for r in range(3)),)
     assert resolve_targets(["5", "tabby, tabby cat", "5"], PETS, 6) == (Target(5), Target(0))
     assert resolve_targets(["1, 3,1"], PETS, 6) == (Target(1), Target(3))
+    assert resolve_targets(["Top-2"], PETS, 6) == (Target(rank=0), Target(rank=1))
+    assert resolve_targets(["collie,1"], PETS, 6) == (Target(4), Target(1))
+    assert resolve_targets(["truth, top2,egyptian cat"], PETS, 6) == (
+        *(Target(truth=True), Target(rank=0), Target(rank=1), Target(1)),
+    )
+    # A class with commas in its name comes first.
+    assert resolve_targets(["b,a", "a,b", "a,c"], ("a,b", "b", "a", "c"), 4) == (
+        *(Target(1), Target(2), Target(0), Target(3)),
+    )
+    assert resolve_targets(["tabby, tabby"], PETS, 6) == (Target(0),)
 
 
 @pytest.mark.parametrize(
     ("spec", "told"),
-    [("top0", "asks for 0 classes"), ("top7", "asks for 7 classes: the network has 6")],
+    [
+        ("top0", "asks for 0 classes"),
+        ("top7", "asks for 7 classes: the network has 6"),
+        ("collie,spaniel", "No class is called 'spaniel'"),
+        ("collie,", "An empty target"),
+        ("collie,9", "There is no class 9"),
+    ],
 )
 def test_refuses_targets(spec, told):
     with pytest.raises(UsageError, match=told):
@@ -163,6 +224,12 @@ def test_contrasts():
         Against(Target(), Target(truth=True)),
         Against(Target(5), Target(0)),
     )
+
+
+def test_a_contrast_of_names_with_colons():
+    labels = ("1:2", "ratio: 3", "cat")
+    expected = (Against(Target(0), Target(1)), Against(Target(2), Target(0)))
+    assert resolve_contrasts(["1:2:ratio: 3", "cat:1:2"], labels, 3) == expected
 
 
 @pytest.mark.parametrize(

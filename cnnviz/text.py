@@ -1,0 +1,115 @@
+"""Text that people write: names as they are compared, files as they are decoded, ``~`` in paths.
+
+Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_BETWEEN_WORDS = re.compile(r"(?<=\S)[ _-]+(?=\S)")
+_COMMA = re.compile(" ?, ?(?=.)")
+_MOST_DEEP = 20  # levels of YAML
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+#: Signs that mean the same wherever names are compared: dashes of all lengths, apostrophes.
+_SAME = str.maketrans({**dict.fromkeys("‐‑‒–—―−", "-"), **dict.fromkeys("’‘ʼ", "'"), "ı": "i"})
+_MARKS = (  # of the encodings that begin with one; UTF-32's begins with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def caseless(text: str) -> str:
+    """A text as it is compared: composed or not, in whatever case and width.
+
+    Turkish I's, with and without a dot, are one letter, for who has only the other keyboard.
+    Letters that are not seen (soft hyphens, joiners, byte-order marks) do not count.
+    """
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    text = text.replace("i\N{COMBINING DOT ABOVE}", "i").translate(_SAME)
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFKC", text)
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: :func:`caseless`, with spaces for ``_`` and ``-`` between words.
+
+    A sign of minus in front is none between words; a comma has one space behind it.
+    """
+    return _COMMA.sub(", ", _BETWEEN_WORDS.sub(" ", " ".join(caseless(name).split())))
+
+
+def matching(wanted: str, names: Iterable[str]) -> list[str]:
+    """The names that somebody means: the very same one, or else all that compare equal."""
+    names = list(names)
+    if wanted in names:
+        return [wanted]
+    key = folded(wanted)
+    return [name for name in names if folded(name) == key]
+
+
+def similar(wanted: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Names that somebody may have meant, the most alike first."""
+    by_key = {folded(name): name for name in reversed(list(names))}
+    close = difflib.get_close_matches(folded(wanted), by_key, count, cutoff)
+    return [by_key[key] for key in close]
+
+
+def decode(data: bytes, errors: str = "strict") -> str:
+    """The text in a file: UTF-8, or UTF-16 or UTF-32 with a byte-order mark.
+
+    Raises:
+        UnicodeDecodeError: it is none.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding)
+    return data.decode("utf-8-sig", errors)
+
+
+def yaml_problem(text: str) -> str | None:
+    """What is wrong with YAML of a few lines that would keep PyYAML busy for hours; else None.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    import yaml
+
+    depth = 0
+    for token in yaml.scan(text):
+        kind = type(token).__name__
+        depth += kind.endswith(("SequenceStartToken", "MappingStartToken"))
+        depth -= kind.endswith(("SequenceEndToken", "MappingEndToken", "BlockEndToken"))
+        if depth > _MOST_DEEP:
+            return "is nested too deeply"
+        if kind == "AliasToken":  # names that stand for each other can mean billions
+            return "has an alias (*name)"
+    return None
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is an address (``https://...``, ``s3://...``) and no path."""
+    return _URL.match(text) is not None
+
+
+def expand_home(path: str, folder: str | os.PathLike[str] = "") -> str:
+    """A path with the home folder for ``~`` in front, and that of a user for ``~user``.
+
+    Something in the folder (the current one) that is itself called so is meant first. Where there
+    is no such user the path stays as it is.
+    """
+    first = path.split("/", 1)[0]
+    if not first.startswith("~"):
+        return path
+    if os.path.lexists(os.path.join(folder, first)):
+        return os.path.abspath(os.path.join(folder, path))
+    return os.path.expanduser(path)
