@@ -29,7 +29,7 @@ from cnnviz.attribution import (
     missing_relus,
     softmax,
 )
-from cnnviz.attribution.cam import grad_cam, grad_cam_difference
+from cnnviz.attribution.cam import GradCam, settled_difference
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.figures import Cell, answer
 from cnnviz.inputs import MAX_PIXELS, read_reduced
@@ -730,10 +730,8 @@ class Explainer:
         self, batch: Sequence[Prepared], a: Evidence, b: Evidence, number: int
     ) -> Iterator[Contrast | PictureError | None]:
         """For each picture of a batch the difference of two classes, None if they are one."""
-        assert a.activations is not None  # both were gathered for their layer's sake
-        gradients = [evidence.layer_gradients["standard"] for evidence in (a, b)]
-        cams = [grad_cam(a.activations, each) for each in gradients]
-        differences = grad_cam_difference(a.activations, *gradients)
+        cams = [GradCam().settled(evidence).maps[GradCam.name] for evidence in (a, b)]
+        differences = settled_difference(a, b)
         for index, prepared in enumerate(batch):
             ends = int(a.targets[index]), int(b.targets[index])
             if ends[0] == ends[1]:
@@ -763,7 +761,7 @@ class Explainer:
             for method in self.methods:
                 if not found or method.uses_layer:
                     with np.errstate(over="ignore", invalid="ignore"):  # told below
-                        attribution = method.explain(evidence)
+                        attribution = method.settled(evidence)
                     maps.update(attribution.maps)
                     facts[method.key] = attribution.facts
             found.append(maps)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cnnviz.attribution import rounding
 from cnnviz.attribution.methods import (
     RELU_HELP,
     Attribution,
     Drawing,
     Evidence,
     Float32,
+    Float64,
     Method,
     Passes,
     option,
 )
 from cnnviz.network import RELU_RULES, Layer, ReluRule
 from cnnviz.preprocessing import InputSpec
-
-Float64 = npt.NDArray[np.float64]
 
 #: The pixel value of each baseline, in [0, 1]; None is the mean that normalisation subtracts.
 BASELINES: dict[str, float | None] = {"black": 0.0, "mean": None, "white": 1.0}
@@ -34,17 +34,22 @@ def _weighted(
     weights: Float64,
     target: int,
     rule: ReluRule = "standard",
-) -> tuple[Float64, float]:
-    """Σ_i w_i ∂y/∂x and Σ_i w_i y at the i-th input: (C, H, W) float64, and a number."""
+) -> tuple[Float64, float, float]:
+    """Σ_i w_i ∂y/∂x at the i-th input, (C, H, W) float64; Σ_i w_i y there; and the terms' mean.
+
+    The last is for each place of the input, see :class:`cnnviz.attribution.Attribution`.
+    """
     gradient: Any = 0.0
     logit = 0.0
+    terms = 0.0
     done = 0
-    for logits, gradients in evidence.ask.gradients(inputs, target, rule):
+    for logits, gradients, sizes in evidence.ask.gradients(inputs, target, rule):
         own = weights[done : done + len(gradients)]
         gradient = gradient + np.tensordot(own, gradients.astype(np.float64), axes=1)
         logit += float(own @ logits[:, target].astype(np.float64))
+        terms += float(own @ sizes.astype(np.float64)) / math.prod(gradients.shape[2:])
         done += len(gradients)
-    return gradient, logit
+    return gradient, logit, terms
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,13 @@ class SmoothGrad(Method):
     """SmoothGrad (Smilkov et al. 2017): (N, channels, H, W), signed.
 
     The mean gradient of n noisy copies of the input, 1/n Σ ∂y/∂x (x + ε) with ε ~ N(0, σ²)
-    (section 2.2). σ is ``noise`` times the range max(x) - min(x) of this picture's input over all
-    channels; the paper finds 0.1 to 0.2 good, and little gained beyond 50 samples (section 3.2).
+    (section 2.2). σ is ``noise`` times this picture's range, max - min of its pixels in the colour
+    channel where that is largest: the same in all channels, and so divided by each one's ``std``
+    to the network. (Between channels there are differences in a picture of one colour, too.)
+    The paper finds 0.1 to 0.2 good, and little gained beyond 50 samples (section 3.2).
     Nothing keeps the noisy copies within the colours that a picture can have. The noise comes from
     a generator made anew for each picture: the same picture has the same map in any company. A
-    flat picture has no range and gets the plain gradient.
+    picture of one colour has no range and gets the plain gradient.
 
     The map speaks of the noisy copies. Where the network does not recognise the object in them it
     shows something else: the facts tell for each picture the ``logit`` and, beside it,
@@ -104,22 +111,28 @@ class SmoothGrad(Method):
         weights = np.full(self.samples, 1 / self.samples)
         signed = np.empty_like(evidence.inputs)
         logits = []
+        terms = np.empty(len(signed))
         for index, (picture, target) in enumerate(zip(evidence.inputs, evidence.targets)):
-            signed[index], logit = _weighted(
-                evidence, self._noisy(picture), weights, int(target), self.relu
+            noisy = self._noisy(picture, evidence.spec)
+            signed[index], logit, terms[index] = _weighted(
+                evidence, noisy, weights, int(target), self.relu
             )
             logits.append(logit)
+        terms /= rounding.largest(evidence.spec).max()  # for one unit of input
         magnitude: Float32 = np.abs(signed).sum(axis=1)
         plain = [float(own[target]) for own, target in zip(evidence.logits, evidence.targets)]
         return Attribution(
             {self.key: signed, self.magnitude_key: magnitude},
             {"logit": plain, "noisy_logit": logits},
+            {self.key: terms, self.magnitude_key: terms},
         )
 
-    def _noisy(self, picture: Float32) -> Iterator[Float32]:
+    def _noisy(self, picture: Float32, spec: InputSpec) -> Iterator[Float32]:
         """The samples, one at a time: there is never memory for all of them."""
         random = np.random.RandomState(self.seed)
-        deviation = self.noise * (float(picture.max()) - float(picture.min()))
+        std = np.array(spec.std)
+        spans = picture.max(axis=(1, 2)).astype(np.float64) - picture.min(axis=(1, 2))
+        deviation = (self.noise * (spans * std).max() / std)[:, None, None]
         for _ in range(self.samples):
             yield (picture + deviation * random.standard_normal(picture.shape)).astype(np.float32)
 
@@ -169,13 +182,18 @@ class IntegratedGradients(Method):
         places, weights = gauss_legendre(self.steps)
         start = self._start(evidence.inputs.shape[1:], evidence.spec)
         maps = np.empty_like(evidence.inputs)
+        terms = np.empty(len(maps))
+        highest = rounding.largest(evidence.spec)[:, None, None]
         facts: dict[str, list[float | None]] = {}
         for index, target in enumerate(evidence.targets):
             way = evidence.inputs[index] - start
             inputs = ((start + place * way).astype(np.float32) for place in places)
-            gradient, _ = _weighted(evidence, inputs, weights, int(target))
+            gradient, _, terms[index] = _weighted(evidence, inputs, weights, int(target))
             attributions = way * gradient
             maps[index] = attributions
+            # Where the picture is the baseline the way is rounding, of numbers as large as these.
+            by_size = (np.abs(gradient) * highest).sum(axis=0).mean()
+            terms[index] = max(terms[index], by_size)
             (at_start,) = evidence.ask.logits([start.astype(np.float32)], once=(self, index))
             own = _completeness(
                 float(evidence.logits[index, target]),
@@ -184,7 +202,7 @@ class IntegratedGradients(Method):
             )
             for name, value in own.items():
                 facts.setdefault(name, []).append(value)
-        return Attribution({self.key: maps}, facts)
+        return Attribution({self.key: maps}, facts, {self.key: terms})
 
     def _start(self, shape: tuple[int, ...], spec: InputSpec) -> Float64:
         """The baseline as the network's input, (C, H, W)."""

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.attribution import rounding
 from cnnviz.attribution.methods import RELU_HELP, Drawing, Evidence, Float32, Method, Passes, option
 from cnnviz.network import RELU_RULES, Layer, ReluRule
 
@@ -257,9 +258,37 @@ class GradCam(LayerMethod):
         """The one chosen."""
         return (self.relu,)
 
+    def terms(self, evidence: Evidence) -> Float64:
+        """Those that cancel in the mean over a channel and in the sum over channels."""
+        return evidence.layer_terms(self.relu)
+
     def attribute(self, evidence: Evidence) -> Float32:
         """Eq. 1 and 2."""
         return grad_cam(self.at_layer(evidence), evidence.layer_gradients[self.relu])
+
+
+def settled_difference(a: Evidence, b: Evidence) -> Float32:
+    """:func:`grad_cam_difference`, zero for pictures in which it is nothing but rounding.
+
+    Args:
+        a: for each picture its target is the one class, at a layer under the standard rule.
+        b: of the same pictures at the same layer, for the other class.
+    """
+    found = _difference(a, b)
+    again_a, again_b = a.again, b.again
+    assert again_a is not None  # only what was gathered first is settled
+    assert again_b is not None
+    peaks = np.abs(found).max(axis=(1, 2))
+    for index in rounding.suspected(peaks, np.maximum(a.layer_terms(), b.layer_terms())):
+        if rounding.unsettled(found[index], _difference(again_a(index), again_b(index))):
+            found[index] = 0
+    return found
+
+
+def _difference(a: Evidence, b: Evidence) -> Float32:
+    assert a.activations is not None  # both were gathered for their layer's sake
+    gradients = (evidence.layer_gradients["standard"] for evidence in (a, b))
+    return grad_cam_difference(a.activations, *gradients)
 
 
 @dataclass(frozen=True)
@@ -275,6 +304,10 @@ class _GradientCam(LayerMethod):
         """dy/dA, (N, C, h, w)."""
         return evidence.layer_gradients["standard"]
 
+    def terms(self, evidence: Evidence) -> Float64 | None:
+        """The gradient times the activations."""
+        return evidence.layer_terms()
+
 
 @dataclass(frozen=True)
 class GradCamPlusPlus(_GradientCam):
@@ -284,6 +317,9 @@ class GradCamPlusPlus(_GradientCam):
     title = "Grad-CAM++"
     paper = "Chattopadhay et al. 2018, eq. 19"
     formula = "ReLU(Σ_k Σ_ij(α_k · ReLU(∂y/∂A_k)) · A⁺_k), α_k = 1 / (2 + ∂y/∂A_k · Σ_ij A⁺_k)"
+
+    def terms(self, evidence: Evidence) -> None:
+        """Nothing is negative, nothing cancels."""
 
     def attribute(self, evidence: Evidence) -> Float32:
         """Eq. 19, then as Grad-CAM."""
@@ -368,8 +404,8 @@ class ScoreCam(LayerMethod):
     X is the input as the network is fed, with its mean subtracted. Mask 0 therefore leaves the mean
     colour, not black, and the baseline X_b is the input of zeros, which is what a mask of zeros
     leaves. A flat channel, which s does not define, masks all. Where no mask makes a difference
-    (all S_k = 0) there is nothing to explain and the map is zero; algorithm 1 would give the mean
-    of all channels.
+    (all S_k = 0, but for rounding) there is nothing to explain and the map is zero; algorithm 1
+    would give the mean of all channels.
 
     pytorch-grad-cam follows algorithm 1 but for the enlarging, which puts corners on corners, and
     takes A where A+ stands here.
@@ -379,7 +415,7 @@ class ScoreCam(LayerMethod):
     title = "Score-CAM"
     paper = "Wang et al. 2020, algorithm 1"
     formula = "ReLU(Σ_k α_k · A⁺_k), α = softmax_k(f(X ∘ H_k)), H_k = A⁺_k enlarged, from 0 to 1"
-    cost = "one forward pass a channel of the layer, and one more"
+    cost = "one forward pass a channel of the layer, and four more"
 
     weights: str = option(
         "softmax",
@@ -389,8 +425,8 @@ class ScoreCam(LayerMethod):
     )
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """One for each channel, one for the baseline."""
-        return Passes(forwards=layer.shape[0] + 1)
+        """One for each channel, one for the baseline, and those that tell what rounding does."""
+        return Passes(forwards=layer.shape[0] + 1 + rounding.TIMES)
 
     def attribute(self, evidence: Evidence) -> Float32:
         """The weighted sum."""
@@ -401,7 +437,8 @@ class ScoreCam(LayerMethod):
             once = (self, evidence.layer.name, index)
             logits = evidence.ask.logits(_masked(picture, channels), once)
             scores = logits[:, target].astype(np.float64)
-            weights.append(self._weights(scores[1:] - scores[0]))
+            bound = evidence.rounding_of_logits(index, (*once, "again"))[target]
+            weights.append(self._weights(_beyond(scores[1:] - scores[0], bound)))
         return _heat(np.stack(weights), passed)
 
     def _weights(self, increases: Float64) -> Float64:
@@ -447,11 +484,11 @@ class AblationCam(LayerMethod):
     title = "Ablation-CAM"
     paper = "Desai & Ramaswamy 2020, eq. 3 and 4"
     formula = "ReLU(Σ_k (y - y_k) / |y| · A_k), y_k without channel k"
-    cost = "one pass from the layer on for each of its channels, and one more"
+    cost = "one pass from the layer on for each of its channels, and four more"
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """One for each channel, one for all together."""
-        return Passes(partial=layer.shape[0] + 1)
+        """One for each channel, one for all together, and those that tell what rounding does."""
+        return Passes(partial=layer.shape[0] + 1 + rounding.TIMES)
 
     def attribute(self, evidence: Evidence) -> Float32:
         """The weighted sum."""
@@ -464,8 +501,22 @@ class AblationCam(LayerMethod):
             # differently in another batch would show in their small differences.
             logits = evidence.ask.logits_from(evidence.layer, _ablated(channels), picture, once)
             scores = logits[:, target].astype(np.float64)
-            weights.append((scores[0] - scores[1:]) / np.maximum(abs(scores[0]), _LEAST_SCORE))
+            again = evidence.ask.logits_from(
+                evidence.layer,
+                rounding.jittered(channels, np.abs(channels).max()),
+                picture,
+                (*once, "again"),
+            )
+            lost = _beyond(scores[0] - scores[1:], rounding.of_logits(logits[0], again)[target])
+            weights.append(lost / np.maximum(abs(scores[0]), _LEAST_SCORE))
         return _heat(np.stack(weights), activations)
+
+
+def _beyond(differences: Float64, bound: float) -> Float64:
+    """Differences of scores, or zeros if none is larger than rounding may make it."""
+    if np.abs(differences).max(initial=0) <= bound:
+        return np.zeros_like(differences)
+    return differences
 
 
 def _ablated(channels: Float32) -> Iterator[Float32]:

@@ -11,7 +11,15 @@ import cv2
 import numpy as np
 
 from cnnviz.attribution.cam import GradCam
-from cnnviz.attribution.methods import RELU_HELP, Drawing, Evidence, Float32, Method, option
+from cnnviz.attribution.methods import (
+    RELU_HELP,
+    Drawing,
+    Evidence,
+    Float32,
+    Float64,
+    Method,
+    option,
+)
 from cnnviz.network import RELU_RULES, ReluRule
 
 
@@ -128,6 +136,10 @@ class InputXGradient(InputGradientMethod):
         """The one chosen."""
         return self.relu
 
+    def terms(self, evidence: Evidence) -> Float64:
+        """The gradient times what the input may be: pixels of the mean colour are rounded zeros."""
+        return evidence.input_terms(self.rule)
+
     def attribute(self, evidence: Evidence) -> Float32:
         """The product, (N, channels, H, W)."""
         return evidence.inputs * super().attribute(evidence)
@@ -164,7 +176,7 @@ class GuidedGradCam(Method):
 
     def attribute(self, evidence: Evidence) -> Float32:
         """The product of the two parts."""
-        cams, guided = (part.attribute(evidence) for part in self.parts)
+        cams, guided = (part.settled(evidence).maps[part.key] for part in self.parts)
         height, width = guided.shape[2:]
         enlarged = np.stack(
             [cv2.resize(cam, (width, height), interpolation=cv2.INTER_LINEAR) for cam in cams]

@@ -15,18 +15,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.attribution import rounding
 from cnnviz.errors import UsageError
 from cnnviz.network import Layer, Network, ReluRule, Walk, choose_targets
+from cnnviz.network.backward import Backward, Observation
 from cnnviz.network.engine import Targets
 from cnnviz.preprocessing import InputSpec
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 #: How a map is drawn: ``heat``, at least 0, as a colour overlay; ``signed``, three channels around
 #: 0, in colour on mid-grey; ``diverging``, around 0, (h, w) or the sum over (C, h, w), from blue
@@ -71,9 +75,16 @@ class Ask:
     with what another picture asks: so a picture's answers do not depend on its neighbours.
     """
 
-    def __init__(self, network: Network, tick: Callable[[int], None] | None = None) -> None:
-        """``tick`` is called with a number of passes whenever so many are done."""
-        self._network = network
+    def __init__(
+        self, network: Network, tick: Callable[[int], None] | None = None, seed: float = 1.0
+    ) -> None:
+        """``tick`` is called with a number of passes whenever so many are done.
+
+        Gradients are computed of the logit times ``seed`` and divided by it: see
+        :mod:`cnnviz.attribution.rounding`.
+        """
+        self.network = network
+        self.seed = seed
         self._tick = tick if tick is not None else lambda _count: None
         self._known: dict[Hashable, Float32] = {}
 
@@ -89,7 +100,7 @@ class Ask:
             (M, K) float32.
         """
         return self._collected(
-            (self._network.logits(chunk) for chunk in self._chunks(inputs, self._network.layers)),
+            (self.network.logits(chunk) for chunk in self._chunks(inputs, self.network.layers)),
             once,
         )
 
@@ -113,10 +124,10 @@ class Ask:
         Returns:
             (M, K) float32.
         """
-        after = [other for other in self._network.layers if other.index >= layer.index]
+        after = [other for other in self.network.layers if other.index >= layer.index]
         return self._collected(
             (
-                self._network.logits_from(layer, chunk, around)
+                self.network.logits_from(layer, chunk, around)
                 for chunk in self._chunks(activations, after)
             ),
             once,
@@ -124,8 +135,8 @@ class Ask:
 
     def gradients(
         self, inputs: Iterable[Float32], target: int, relu_rule: ReluRule = "standard"
-    ) -> Iterator[tuple[Float32, Float32]]:
-        """Logits and input gradients of M inputs, batch by batch.
+    ) -> Iterator[tuple[Float32, Float32, Float32]]:
+        """Logits, input gradients and their terms of M inputs, batch by batch.
 
         Args:
             inputs: each (C, H, W) float32.
@@ -133,14 +144,19 @@ class Ask:
             relu_rule: see :class:`cnnviz.network.Walk`.
 
         Yields:
-            (m, K) logits and (m, C, H, W) gradients, float32, in the order of the inputs.
+            (m, K) logits, (m, C, H, W) gradients and (m,) terms (see
+            :class:`cnnviz.network.Backward`), float32, in the order of the inputs.
         """
-        for chunk in self._chunks(inputs, self._network.layers):
-            recorded = self._network.forward(chunk)
+        for chunk in self._chunks(inputs, self.network.layers):
+            recorded = self.network.forward(chunk)
             targets = np.full(len(chunk), target, np.int64)
-            (walked,) = recorded.backward(targets, [Walk(relu_rule)], final=True)
+            (walked,) = recorded.backward(targets, [Walk(relu_rule)], final=True, seed=self.seed)
             assert walked.input_gradients is not None  # inputs were asked for
-            yield recorded.logits, walked.input_gradients
+            yield (
+                recorded.logits,
+                _divided(walked.input_gradients, self.seed),
+                _divided(walked.terms, self.seed),
+            )
             self._tick(len(chunk))
 
     def _collected(self, parts: Iterable[Float32], once: Hashable = None) -> Float32:
@@ -151,7 +167,7 @@ class Ask:
             found.append(part)
             self._tick(len(part))
         if not found:
-            return np.empty((0, self._network.architecture.classes), np.float32)
+            return np.empty((0, self.network.architecture.classes), np.float32)
         logits = np.concatenate(found)
         if once is not None:
             self._known[once] = logits
@@ -186,6 +202,10 @@ class Evidence:
         relus_total: ReLUs in the network.
         spec: what the network's input is made of, for methods that make inputs of their own.
         ask: the network, for methods that need more passes.
+        terms: for each ReLU rule that was asked for, (N,) float32, how large the terms are that
+            cancelled on the way back, see :class:`cnnviz.network.Backward`.
+        again: asks for a picture's evidence again, rounded differently: that of ``TIMES`` pictures
+            (:mod:`cnnviz.attribution.rounding`); None in what it gives.
     """
 
     inputs: Float32
@@ -199,6 +219,26 @@ class Evidence:
     relus_total: int
     spec: InputSpec
     ask: Ask
+    terms: Mapping[ReluRule, Float32] = field(default_factory=dict)
+    again: Callable[[int], Evidence] | None = None
+
+    def layer_terms(self, rule: ReluRule = "standard") -> Float64:
+        """The mean over the layer's places of Σ_k |∂y/∂A_k · A_k|, (N,)."""
+        assert self.activations is not None  # asked only by methods that use the layer
+        return _sizes(self.layer_gradients[rule], self.activations)
+
+    def input_terms(self, rule: ReluRule = "standard") -> Float64:
+        """The mean over the input's places of Σ_c |∂y/∂x_c| · max |x_c|, (N,)."""
+        return _sizes(self.input_gradients[rule], rounding.largest(self.spec)[:, None, None])
+
+    def rounding_of_logits(self, index: int, once: Hashable) -> Float64:
+        """What a picture's logits may differ by through rounding, (K,).
+
+        That takes ``rounding.TIMES`` forward passes; for ``once`` see :meth:`Ask.logits`.
+        """
+        picture = self.inputs[index]
+        again = self.ask.logits(rounding.jittered(picture, rounding.largest(self.spec)), once)
+        return rounding.of_logits(self.logits[index], again)
 
 
 @dataclass(frozen=True)
@@ -208,10 +248,12 @@ class Attribution:
     Attributes:
         maps: by key, (N, ...) float32, finite, with no normalisation.
         facts: by name, for each picture a value that JSON can hold.
+        terms: for maps that are sums in which terms may cancel, by key, (N,): how large these are.
     """
 
     maps: Mapping[str, Float32]
     facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    terms: Mapping[str, Float64] = field(default_factory=dict)
 
 
 def option(
@@ -306,10 +348,34 @@ class Method(ABC):
     def attribute(self, evidence: Evidence) -> Float32:
         """The maps of a batch: (N, ...) float32, finite, with no normalisation."""
 
+    def terms(self, evidence: Evidence) -> Float64 | None:
+        """How large the terms are that its map is a sum of, (N,); None if they cannot cancel."""
+        return None
+
     def explain(self, evidence: Evidence) -> Attribution:
         """All maps and facts of a batch; its own and those of its parts."""
-        maps = {part.key: part.attribute(evidence) for part in self.parts}
-        return Attribution({**maps, self.key: self.attribute(evidence)})
+        terms = self.terms(evidence)
+        return Attribution(
+            {
+                **{part.key: part.settled(evidence).maps[part.key] for part in self.parts},
+                self.key: self.attribute(evidence),
+            },
+            terms={} if terms is None else {self.key: terms},
+        )
+
+    def settled(self, evidence: Evidence) -> Attribution:
+        """What :meth:`explain` found, zero where that is nothing but rounding."""
+        found = self.explain(evidence)
+        again = evidence.again
+        if again is None:
+            return found
+        maps = dict(found.maps)
+        explain_again = cache(lambda index: self.explain(again(index)).maps)
+        for key, terms in found.terms.items():
+            for index in rounding.suspected(_peaks(maps[key]), terms):
+                if rounding.unsettled(maps[key][index], explain_again(index)[key]):
+                    maps[key] = _zeroed(maps[key], index)
+        return dataclasses.replace(found, maps=maps)
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
         """The passes that it asks for itself, for one picture."""
@@ -386,38 +452,152 @@ def gather_all(
         chosen = choose_targets(wanted, observed.logits)
         last = number == len(columns)
         walked = recorded.backward(chosen, ways, final=last) if recorded is not None else []
-        by_rule = {walk.relu_rule: gradients for walk, gradients in zip(ways, walked)}
         found.append(
             [
-                Evidence(
-                    inputs=batch,
-                    logits=observed.logits,
-                    targets=chosen,
-                    layer=layer,
-                    activations=activations.get(layer),
-                    layer_gradients={
-                        rule: gradients.layer_gradients[layer.name]
-                        for rule, gradients in by_rule.items()
-                        if layer.name in gradients.layer_gradients
-                    },
-                    input_gradients={
-                        rule: gradients.input_gradients
-                        for rule, gradients in by_rule.items()
-                        if gradients.input_gradients is not None
-                    },
-                    relus_guided={
-                        rule: gradients.relus_guided
-                        for rule, gradients in by_rule.items()
-                        if rule != "standard"
-                    },
-                    relus_total=network.relus,
-                    spec=spec,
-                    ask=ask,
+                _settled(
+                    _evidence(
+                        ask,
+                        spec,
+                        batch,
+                        observed.logits,
+                        chosen,
+                        layer,
+                        activations.get(layer),
+                        dict(zip(ways, walked)),
+                    )
                 )
                 for layer in places
             ]
         )
     return found
+
+
+def _evidence(
+    ask: Ask,
+    spec: InputSpec,
+    inputs: Float32,
+    logits: Float32,
+    targets: npt.NDArray[np.int64],
+    layer: Layer,
+    activations: Float32 | None,
+    walked: Mapping[Walk, Backward],
+) -> Evidence:
+    """What walks for one target a picture found at one layer and at the input."""
+    by_rule = {walk.relu_rule: found for walk, found in walked.items()}
+    return Evidence(
+        inputs=inputs,
+        logits=logits,
+        targets=targets,
+        layer=layer,
+        activations=activations,
+        layer_gradients={
+            rule: _divided(found.layer_gradients[layer.name], ask.seed)
+            for rule, found in by_rule.items()
+            if layer.name in found.layer_gradients
+        },
+        input_gradients={
+            rule: _divided(found.input_gradients, ask.seed)
+            for rule, found in by_rule.items()
+            if found.input_gradients is not None
+        },
+        relus_guided={
+            rule: found.relus_guided for rule, found in by_rule.items() if rule != "standard"
+        },
+        relus_total=ask.network.relus,
+        spec=spec,
+        ask=ask,
+        terms={rule: _divided(found.terms, ask.seed) for rule, found in by_rule.items()},
+    )
+
+
+def _again(evidence: Evidence, index: int) -> Evidence:
+    """One picture's evidence, asked for again; see :mod:`cnnviz.attribution.rounding`."""
+    network = evidence.ask.network
+    inputs = rounding.jittered(evidence.inputs[index], rounding.largest(evidence.spec))
+    targets = np.full(len(inputs), evidence.targets[index])
+    layers = () if evidence.activations is None else (evidence.layer,)
+    walks = [
+        Walk(
+            rule,
+            layers if rule in evidence.layer_gradients else (),
+            rule in evidence.input_gradients,
+        )
+        for rule in evidence.terms
+    ]
+    observed: Observation
+    if walks:
+        observed = recorded = network.forward(inputs, layers)
+    else:
+        observed = network.observe(inputs, layers)
+    (activations,) = map(observed.activations, layers) if layers else (None,)
+    seed = rounding.SEED
+    return _evidence(
+        Ask(network, seed=seed),
+        evidence.spec,
+        inputs,
+        observed.logits,
+        targets,
+        evidence.layer,
+        activations,
+        dict(zip(walks, recorded.backward(targets, walks, final=True, seed=seed) if walks else ())),
+    )
+
+
+def _settled(evidence: Evidence) -> Evidence:
+    """Without gradients and activations that are nothing but rounding: zero instead."""
+    again = cache(partial(_again, evidence))
+    on_layer, at_input = dict(evidence.layer_gradients), dict(evidence.input_gradients)
+    for rule, terms in evidence.terms.items():
+        if rule in on_layer:
+            sums = evidence.layer_terms(rule) * math.prod(evidence.layer.shape[1:])
+            for index in rounding.suspected(sums, terms):
+                if rounding.unsettled(on_layer[rule][index], again(index).layer_gradients[rule]):
+                    on_layer[rule] = _zeroed(on_layer[rule], index)
+        if rule in at_input:
+            sums = evidence.input_terms(rule) * math.prod(evidence.inputs.shape[2:])
+            for index in rounding.suspected(sums, terms):
+                if rounding.unsettled(at_input[rule][index], again(index).input_gradients[rule]):
+                    at_input[rule] = _zeroed(at_input[rule], index)
+    activations = evidence.activations
+    if activations is not None:
+        # Gradients would not do here: a max pooling of equal values hands them to any of these.
+        flat = [rounding.flat(picture, evidence.spec) for picture in evidence.inputs]
+        for index in map(int, np.flatnonzero(flat)):
+            if rounding.unsettled(activations[index], again(index).activations):
+                activations = _zeroed(activations, index)
+    return dataclasses.replace(
+        evidence,
+        activations=activations,
+        layer_gradients=on_layer,
+        input_gradients=at_input,
+        again=again,
+    )
+
+
+def _peaks(maps: Float32) -> Float32:
+    """The largest magnitude of each picture's map, (N,)."""
+    peaks: Float32 = np.abs(maps).reshape(len(maps), -1).max(axis=1)
+    return peaks
+
+
+def _zeroed(values: Float32, index: int) -> Float32:
+    """A copy whose part ``index`` is zero."""
+    copied = values.copy()
+    copied[index] = 0
+    return copied
+
+
+def _divided(values: Float32, seed: float) -> Float32:
+    return values if seed == 1 else values / np.float32(seed)
+
+
+def _sizes(gradients: Float32, values: npt.NDArray[np.floating[Any]]) -> Float64:
+    """The mean over the places of Σ_k |gradients_k · values_k|, (N,)."""
+    places = math.prod(gradients.shape[2:])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told later
+        products = np.abs(gradients * values.astype(np.float32, copy=False))
+        sums: Float64 = products.sum(axis=(1, 2, 3), dtype=np.float64)
+    return sums / places
 
 
 def gather(

@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.attribution import rounding
 from cnnviz.attribution.methods import (
     Attribution,
     Drawing,
     Evidence,
     Float32,
+    Float64,
     Method,
     Passes,
     option,
@@ -29,14 +31,9 @@ from cnnviz.errors import UsageError
 from cnnviz.network import Layer
 from cnnviz.preprocessing import InputSpec
 
-Float64 = npt.NDArray[np.float64]
-
 #: What covers a place: a pixel value in [0, 1], or None for the mean that normalisation subtracts.
 FILLS: dict[str, float | None] = {"grey": 0.5, "mean": None, "black": 0.0, "white": 1.0}
 _FILL_HELP = "what covers the picture: grey (0.5), the network's mean, black or white"
-
-# What a logit may change by because float32 is rounded, and more than that.
-_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ class Occlusion(Method):
     the target is noted for each place (fig. 7d), and which class is highest (fig. 7e).
 
     - ``occlusion``: how much of the probability goes when a place is covered, max(0, p(x) -
-      p(covered)), from 0 to 1: high where the target is. Zero where covering changes the target's
-      logit by no more than float32 does.
+      p(covered)), from 0 to 1: high where the target is. Zero where that is no more than
+      the rounding of the logits, which three passes beside tell.
     - ``occlusion_probability``: p(covered) itself, from 0 to 1, as the paper shows it: *low* where
       the target is, and above p(x) where something else was in the way.
     - ``occlusion_classes``: the index of the highest class.
@@ -73,7 +70,7 @@ class Occlusion(Method):
     paper = "Zeiler & Fergus 2014, section 4.2"
     formula = "max(0, p(x) − p(x with the window there))"
     drawing = "heat"
-    cost = "a forward pass a place of the window: 196 by default"
+    cost = "a forward pass a place of the window, and three more: 199 by default"
 
     window: int = option(
         0, "its side in pixels of the network's input; 0: a seventh of the shorter side", least=0
@@ -97,9 +94,9 @@ class Occlusion(Method):
         return {self.key: "heat", self.probability_key: "probability", self.classes_key: "classes"}
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """One a place."""
+        """One a place, and those that tell what rounding does."""
         rows, columns = self.grid(*input_shape[1:])
-        return Passes(forwards=len(rows) * len(columns))
+        return Passes(forwards=len(rows) * len(columns) + rounding.TIMES)
 
     def sizes(self, height: int, width: int) -> tuple[int, int]:
         """The window's side and the stride in an input of this size, in pixels.
@@ -135,12 +132,14 @@ class Occlusion(Method):
         facts: list[dict[str, Any]] = []
         for index, target in enumerate(evidence.targets):
             logits = evidence.ask.logits(
-                self._covered(evidence.inputs[index], evidence.spec), once=(self, index)
+                self._covered(evidence.inputs[index], evidence.spec), once=(self, index, "covered")
             )
             highest = logits.argmax(axis=1)
-            before = float(softmax(evidence.logits[index])[target])
+            whole = evidence.logits[index]
+            before = float(softmax(whole)[target])
             after = softmax(logits)[:, target]
-            drop = np.where(np.abs(before - after) <= _rounding(before), 0.0, before - after)
+            bound = _rounding(whole, evidence.rounding_of_logits(index, (self, index)), target)
+            drop = np.where(np.abs(before - after) <= bound, 0.0, before - after)
             drops[index] = np.maximum(drop, 0).reshape(shape[1:])
             probabilities[index] = after.reshape(shape[1:])
             classes[index] = highest.reshape(shape[1:])
@@ -202,7 +201,7 @@ class Rise(Method):
     paper = "Petsiuk et al. 2018, eq. 6"
     formula = "max(0, 1/(p·N) Σ_i (f(x ⊙ M_i) − mean f) · M_i)"
     drawing = "heat"
-    cost = "a forward pass a mask: 1,000 by default; the paper takes 4,000 for VGG-16"
+    cost = "a forward pass a mask, 1,000 by default, and three more; the paper: 4,000 for VGG-16"
 
     masks: int = option(1000, "how many masks", least=2)
     cells: int = option(7, "cells of a mask's grid, each way", least=1)
@@ -211,9 +210,9 @@ class Rise(Method):
     fill: str = option("mean", _FILL_HELP, choices=tuple(FILLS))
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """One a mask."""
+        """One a mask, and those that tell what rounding does."""
         self._check(*input_shape[1:])
-        return Passes(forwards=self.masks)
+        return Passes(forwards=self.masks + rounding.TIMES)
 
     def attribute(self, evidence: Evidence) -> Float32:
         """What seeing each pixel adds."""
@@ -243,11 +242,12 @@ class Rise(Method):
         masked = (
             (mask * picture + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
         )
-        logits = evidence.ask.logits(masked, once=(self, index))
+        logits = evidence.ask.logits(masked, once=(self, index, "masked"))
         scores = softmax(logits)[:, target]
         mean = float(scores.mean())
         above = scores - mean
-        if np.abs(above).max() <= _rounding(mean):
+        bounds = evidence.rounding_of_logits(index, (self, index))
+        if np.abs(above).max() <= _rounding(logits, bounds, target).max():
             above[:] = 0
         open_sum, total, squares = (np.zeros(shape) for _ in range(3))
         for mask, own in zip(self.drawn(*shape), above):
@@ -309,9 +309,13 @@ def _filling(fill: str, spec: InputSpec) -> Float32:
     return filling.astype(np.float32)[:, None, None]
 
 
-def _rounding(probability: float) -> float:
-    """How far a probability may be off because logits are rounded: ∂p/∂y = p (1 - p)."""
-    return _ROUNDING * probability * (1 - probability)
+def _rounding(logits: Float32, bounds: Float64, target: int) -> Any:
+    """How far a target's probability may be off because logits (..., K) are by ``bounds`` (K,)."""
+    towards = bounds.copy()
+    towards[target] *= -1
+    at_target = softmax(logits)[..., target]
+    off = (softmax(logits + way)[..., target] - at_target for way in (towards, -towards))
+    return np.maximum(*map(np.abs, off))
 
 
 def _counts(classes: npt.NDArray[np.integer[Any]]) -> dict[str, int]:

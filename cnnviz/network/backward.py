@@ -24,6 +24,14 @@ Float32 = npt.NDArray[np.float32]
 ReluRule = Literal["standard", "guided", "deconvnet"]
 RELU_RULES: tuple[ReluRule, ...] = ("standard", "guided", "deconvnet")
 
+#: Operators whose derivatives subtract: what arrives at them may cancel down to its rounding.
+_CANCELLING = {
+    *("InstanceNorm", "LayerNorm", "GroupNorm", "L2Normalization"),
+    *("softmax", "log_softmax", "SoftmaxActivation"),
+    *("broadcast_sub", "broadcast_minus", "elemwise_sub", "_sub", "_minus", "_npi_subtract"),
+    *("broadcast_div", "elemwise_div", "_div", "_npi_true_divide"),
+}
+
 
 @dataclass(frozen=True)
 class Walk:
@@ -58,11 +66,15 @@ class Backward:
         layer_gradients: for each layer asked for, by name, (N, C, h, w) float32.
         input_gradients: (N, channels, H, W) float32, or None where it was not asked for.
         relus_guided: how many ReLUs were passed under a rule other than the derivative.
+        terms: (N,) float32, for each picture the largest Σ |gradient · value| that the walk met
+            where terms cancel: behind normalisations and differences, and before dense layers.
+            Gradients far below it may be nothing but rounding.
     """
 
     layer_gradients: Mapping[str, Float32]
     input_gradients: Float32 | None
     relus_guided: int
+    terms: Float32
 
 
 @dataclass
@@ -94,6 +106,8 @@ class _Walker:
         self._arrived: dict[Entry, Any] = {start: seed}
         self._found: dict[str, Float32] = {}
         self._guided = 0
+        self._pictures = len(seed)
+        self._terms: list[Any] = []
 
     def arrive(self, step: Step) -> list[Any] | None:
         """Take what has arrived at a step's outputs; None if it need not be passed."""
@@ -113,6 +127,8 @@ class _Walker:
 
     def leave(self, step: Step, passed: Sequence[Any]) -> None:
         """Hand on what has passed a step."""
+        if self._network.operator(step.index) == "FullyConnected" and len(step.leaves) == 1:
+            self._weigh(passed[0], step.leaves[0][: len(passed[0])])
         for entry, gradient in zip(step.sources, passed):
             before = self._arrived.get(entry)
             self._arrived[entry] = gradient if before is None else before + gradient
@@ -128,6 +144,8 @@ class _Walker:
         gradients = self.arrive(step)
         if gradients is None:
             return
+        if self._network.operator(step.index) in _CANCELLING and gradients[0] is not None:
+            self._weigh(gradients[0], step.outputs[0])
         is_relu = self._network.is_relu(step.index)
         if step.adjoint is not None:
             passed = [step.adjoint(gradients[0])]
@@ -148,7 +166,15 @@ class _Walker:
     def result(self) -> Backward:
         """What was found, after the last step."""
         inputs = self._arrived[self._network.entrance].asnumpy() if self._lowest < 0 else None
-        return Backward(self._found, inputs, self._guided)
+        terms = np.zeros(self._pictures, np.float32)
+        for own in self._terms:
+            np.maximum(terms, own.asnumpy(), out=terms)
+        return Backward(self._found, inputs, self._guided, terms)
+
+    def _weigh(self, gradient: Any, value: Any) -> None:
+        """Note how large the terms of each picture are at one place."""
+        products = import_mxnet().nd.abs(gradient * value)
+        self._terms.append(products.reshape((self._pictures, -1)).sum(axis=1))
 
 
 class Observation:
@@ -180,7 +206,12 @@ class ForwardPass(Observation):
         self._tape = tape
 
     def backward(
-        self, targets: npt.NDArray[np.int64], walks: Sequence[Walk], *, final: bool = False
+        self,
+        targets: npt.NDArray[np.int64],
+        walks: Sequence[Walk],
+        *,
+        final: bool = False,
+        seed: float = 1.0,
     ) -> list[Backward]:
         """Differentiate each picture's target logit, once for each walk.
 
@@ -191,16 +222,17 @@ class ForwardPass(Observation):
             targets: (N,) int64, in range.
             walks: what to differentiate under which rule.
             final: give the pass's memory back along the way; it can answer nothing afterwards.
+            seed: above 0, what the logit is multiplied by: all gradients come out so much larger.
 
         Raises:
             UsageError: there is no such rule.
             NetworkError: a rule other than the standard one is asked of a network without ReLUs,
                 or MXNet fails (out of memory, say).
         """
-        seed = np.zeros_like(self.logits)
-        seed[np.arange(len(seed)), targets] = 1
-        seed = seed.reshape(self._output.shape)
-        return self._walk(self._network.head, seed, walks, final=final)
+        start = np.zeros_like(self.logits)
+        start[np.arange(len(start)), targets] = seed
+        start = start.reshape(self._output.shape)
+        return self._walk(self._network.head, start, walks, final=final)
 
     def input_gradients_from(
         self, layer: Layer, gradients: Float32, *, final: bool = False

@@ -171,6 +171,10 @@ class Network:
         """Whether the graph's node with this index is a ReLU."""
         return self._graph.nodes[index].is_relu
 
+    def operator(self, index: int) -> str:
+        """What the graph's node with this index computes, as MXNet calls it."""
+        return self._graph.nodes[index].op
+
     def layer(self, name: str | None) -> Layer:
         """The target layer called ``name``, or the default one; see :meth:`Architecture.layer`."""
         return self.default_layer if name is None else self.architecture.layer(name)

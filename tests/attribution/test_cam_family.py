@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz.attribution import Ask, choose_methods, gather, gather_all
+from cnnviz.attribution import Ask, choose_methods, gather, gather_all, rounding
 from cnnviz.attribution.cam import (
     eigen_cam,
     grad_cam,
@@ -637,7 +637,7 @@ def test_how_passes_are_put_together_changes_nothing(network, truth, name, monke
 
     monkeypatch.setattr(Ask, "_chunks", staticmethod(one_by_one))
     found, _ = asked(name, network, truth["batch"], [0, 1, 2])
-    assert len(alone) == 3 * (8 + 1)
+    assert len(alone) == 3 * (8 + 1 + rounding.TIMES)
     np.testing.assert_allclose(found, together, **PASSES)
 
 

@@ -191,16 +191,23 @@ def test_input_x_gradient_is_the_product(network, batch, rule):
 # --- SmoothGrad ---------------------------------------------------------------------------------
 
 
+def noise_of(picture, part):
+    """σ for each channel as the network sees it: alike in pixels, a part of the widest range."""
+    std = InputSpec().std
+    ranges = [(own.max() - own.min()) * scale for own, scale in zip(picture, std)]
+    return part * max(ranges) / np.array(std)[:, None, None]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_smoothgrad_is_the_papers_formula(network, batch, rule):
-    """Section 2.2 in a loop: 1/n Σ M(x + N(0, σ²)), σ a part of max(x) - min(x)."""
+    """Section 2.2 in a loop: 1/n Σ M(x + N(0, σ²)), σ a part of the pixels' range."""
     options = {} if rule == "standard" else {"relu": rule}
     found = attribute(
         network, batch, [2, 0, 1], "smoothgrad", samples=7, noise=0.2, seed=5, **options
     )
     for picture, target, map_ in zip(batch, [2, 0, 1], found):
         random = np.random.RandomState(5)
-        deviation = 0.2 * (picture.max() - picture.min())
+        deviation = noise_of(picture, 0.2)
         total = np.zeros(SHAPE)
         for _ in range(7):
             noisy = picture + random.normal(0, deviation, SHAPE)
@@ -239,12 +246,23 @@ def test_smoothgrad_says_how_the_logit_fares(network, batch):
     logits = network.logits(batch)
     for index, picture in enumerate(batch):
         random = np.random.RandomState(0)
-        deviation = 0.5 * (picture.max() - picture.min())
+        deviation = noise_of(picture, 0.5)
         noisy = [picture + random.normal(0, deviation, SHAPE) for _ in range(5)]
         under_noise = network.logits(np.array(noisy, np.float32))[:, index].mean()
         assert found.facts["logit"][index] == pytest.approx(logits[index, index], rel=1e-5)
         assert found.facts["noisy_logit"][index] == pytest.approx(under_noise, rel=1e-5)
         assert abs(under_noise - logits[index, index]) > 0.01
+
+
+def test_smoothgrad_of_a_picture_of_one_colour_is_the_gradient(network):
+    """Whatever colour: normalised channels differ even in a grey picture, by mean and std."""
+    spec = InputSpec()
+    for colour in ((0.5, 0.5, 0.5), (1.0, 0.0, 0.25)):
+        normalised = (np.array(colour) - spec.mean) / spec.std
+        flat = np.broadcast_to(normalised[:, None, None], SHAPE)[None].astype(np.float32)
+        found = attribute(network, flat, [1], "smoothgrad", samples=2)
+        expected = attribute(network, flat, [1], "gradient")
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_smoothgrad_depends_on_its_seed_and_not_on_the_company(network, batch):
