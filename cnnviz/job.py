@@ -246,7 +246,7 @@ class Work:
             run.reaches = run.measure(measured)
         about = self._about()
         mark = fingerprint({**self._decides(about), "reaches": dict(run.reaches)})
-        journal = Journal(self.job.output, mark, force=self.job.force)
+        journal = Journal(self.job.output, mark, force=self.job.force, notify=self._notify)
         if journal.interrupted:
             sweep(self.job.output, {stem.path.parent for stem in run.stems})
         done = False

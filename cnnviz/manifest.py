@@ -59,7 +59,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -72,6 +72,7 @@ MANIFEST = PurePosixPath("manifest.json")
 JOURNAL = ".cnnviz-journal.jsonl"
 
 _BLOCK = 1 << 20
+_MOST_TRIES = 100  # to open a journal that other runs end with and delete
 
 _PNG_START = b"\x89PNG"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk: its length, name and checksum
@@ -149,7 +150,8 @@ class Journal:
     """The records of a run's pictures, as they are done, in a file of the output folder.
 
     A journal of the same fingerprint is continued; so is a manifest, whose run came to its end.
-    One run at a time may have it: the file is locked, and the lock goes with the process.
+    One run at a time may have it: the file is locked, and the lock goes with the process. On a file
+    system without locks nobody can tell whether there is another run.
 
     Attributes:
         interrupted: whether a run was stopped before its end; which one, does not matter.
@@ -157,17 +159,24 @@ class Journal:
 
     interrupted: bool
 
-    def __init__(self, folder: Path, fingerprint: str, *, force: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        *,
+        force: bool = False,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
         """Open it.
 
         Args:
             folder: the output folder, which is made.
             fingerprint: of the run; what another one wrote is of no use.
             force: whether to forget what is there; a manifest is removed.
+            notify: called with a sentence if the file cannot be locked.
 
         Raises:
-            UsageError: another run has it.
-            CnnvizError: it cannot be written.
+            UsageError: another run has it, or it cannot be written.
         """
         self._path = folder / JOURNAL
         self.interrupted = False
@@ -175,7 +184,7 @@ class Journal:
         self._manifest: BinaryIO | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._locked()
+            self._file = self._locked(notify)
             self.interrupted = self._file.seek(0, os.SEEK_END) > 0
             if force:
                 # Who goes on from here, without force, does not go on from there.
@@ -187,7 +196,7 @@ class Journal:
                 self._file.write(_header(fingerprint))
                 self._file.flush()
         except OSError as error:
-            raise CnnvizError(f"{self._path} cannot be written: {error.strerror}.") from error
+            raise UsageError(f"{self._path} cannot be written: {error.strerror}.") from error
 
     def find(self, stem: str) -> dict[str, Any] | None:
         """The record of a picture that is done, by its ``stem``. May be called by any thread."""
@@ -228,8 +237,9 @@ class Journal:
         if self._manifest is not None:
             self._manifest.close()
 
-    def _locked(self) -> BinaryIO:
-        while True:
+    def _locked(self, notify: Callable[[str], None] | None) -> BinaryIO:
+        reason: str | None = "a file is not the same when it is looked at twice"
+        for _ in range(_MOST_TRIES):
             file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -239,14 +249,28 @@ class Journal:
                     f"Another run is writing to {self._path.parent}; wait for its end, or choose "
                     "another output folder."
                 ) from None
-            # The run that had it may have ended, and deleted it, after it was opened here.
-            try:
-                same = os.path.samestat(os.fstat(file.fileno()), os.stat(self._path))
-            except FileNotFoundError:
-                same = False
-            if same:
+            except OSError as error:  # a file system without locks, as on clusters
+                reason = error.strerror
+                break
+            if self._is(file):
                 return file
+            # The run that had it has ended, and deleted it, after it was opened here.
             file.close()
+        else:
+            file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
+        if notify is not None:
+            notify(
+                f"{self._path.parent} cannot be locked ({reason}): see to it that no other run "
+                "writes there meanwhile."
+            )
+        return file
+
+    def _is(self, file: BinaryIO) -> bool:
+        """Whether an open file is what stands under the journal's name now."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def _read_manifest(self, path: Path, fingerprint: str) -> None:
         try:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,7 +28,7 @@ from cnnviz.explainer import Drawn, Explainer, Explanation, Findings, Score, Sty
 from cnnviz.inputs import MAX_PIXELS, Source, printable
 from cnnviz.manifest import Journal, digest, is_whole
 from cnnviz.models.labels import Against, Target
-from cnnviz.network.runtime import available_cores, free_memory, threads
+from cnnviz.network.runtime import alone, available_cores, free_memory, helper_threads, threads
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.outputs.files import all_or_none
 from cnnviz.preprocessing import Canvas, PictureSize, Prepared
@@ -312,16 +312,15 @@ class Run:
         # The helpers are as many as there is room for; OpenCV's own threads would be in the way.
         opencv_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
-        readers, writers = self._executor("read"), self._executor("write")
+        readers, writers = (
+            helper_threads(self.helpers, name, _step_back) for name in ("read", "write")
+        )
         try:
             yield readers, writers
         finally:
             readers.shutdown(cancel_futures=True)
             writers.shutdown()
             cv2.setNumThreads(opencv_threads)
-
-    def _executor(self, name: str) -> Executor:
-        return ThreadPoolExecutor(self.helpers, name, _step_back) if self.helpers else _InTurn()
 
     def _read_ahead(
         self, readers: Executor, journal: Journal | None = None
@@ -532,9 +531,9 @@ def _helpers() -> int:
     Who restricts the network to one of several cores wants the others left alone. Where there is
     only one core, a thread that waits for the disk still saves time.
     """
-    if threads() == 1 < available_cores():
+    if alone() or threads() == 1 < available_cores():
         return 0
-    return max(1, threads() // 4)
+    return max(1, min(threads(), available_cores()) // 4)
 
 
 def automatic_batch_size(
@@ -660,18 +659,3 @@ def _score(score: Score) -> dict[str, Any]:
         "logit": score.logit,
         "probability": score.probability,
     }
-
-
-class _InTurn(Executor):
-    """Does at once what it is given."""
-
-    def submit(  # type: ignore[override]
-        self, function: Callable[..., Any], *arguments: Any
-    ) -> Future[Any]:
-        """Call the function; the future is done."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:  # noqa: BLE001 - the future carries it, as an executor does
-            future.set_exception(error)
-        return future

@@ -17,6 +17,8 @@ from typing import NoReturn
 import click
 
 import cnnviz
+from cnnviz.cli import limits, streams
+from cnnviz.cli.console import say
 from cnnviz.errors import CnnvizError, ExitCode
 
 COMMANDS = (
@@ -72,22 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     afterwards (a profiler, say) calls :func:`run`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    status = run(given, supervised=True)
-    if "mxnet" in sys.modules and _flushed():
+    streams.steady()
+    limits.make_do()
+    status = streams.settle(run(given, supervised=True))
+    if "mxnet" in sys.modules:
+        logging.shutdown()
         os._exit(status)
     sys.exit(status)
-
-
-def _flushed() -> bool:
-    """Bring out what was printed and logged; whether that went well."""
-    logging.shutdown()
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # it is if the caller closed it
-                stream.flush()
-    except OSError:  # sys.exit() has its own way to tell
-        return False
-    return True
 
 
 def run(arguments: Sequence[str] | None = None, *, supervised: bool = False) -> int:
@@ -96,7 +89,8 @@ def run(arguments: Sequence[str] | None = None, *, supervised: bool = False) -> 
     With ``supervised`` a command may do its work in a process of its own, see
     :mod:`cnnviz.cli.supervision`.
 
-    Anything that is not a :class:`~cnnviz.errors.CnnvizError` is a bug and passes through.
+    Anything that is neither a :class:`~cnnviz.errors.CnnvizError` nor the environment's fault (see
+    :mod:`cnnviz.cli.faults`) is a bug and passes through.
     """
     try:
         # Without standalone mode, click leaves exit statuses and errors to us.
@@ -106,33 +100,21 @@ def run(arguments: Sequence[str] | None = None, *, supervised: bool = False) -> 
             standalone_mode=False,
             obj=list(arguments) if supervised and arguments is not None else None,
         )
-        sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        error.show(sys.stderr)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "Interrupted; finished pictures are complete, and the same command goes on from there.",
-            err=True,
-        )
+        say("Interrupted; finished pictures are complete, and the same command goes on from there.")
         return ExitCode.INTERRUPTED
     except CnnvizError as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}")
         return error.exit_code
-    except ImportError as error:
-        if "libGL" not in str(error) and "libgthread" not in str(error):
+    except Exception as error:
+        from cnnviz.cli.faults import environment_fault
+
+        told = environment_fault(error)
+        if told is None:
             raise
-        click.echo(
-            f"Error: OpenCV cannot be loaded ({error}). On a server without a screen install that "
-            "library (on Debian and Ubuntu: `apt-get install libgl1 libglib2.0-0`), or replace "
-            "OpenCV by its build without windows: `pip uninstall opencv-python`, then "
-            "`pip install opencv-python-headless`.",
-            err=True,
-        )
+        say(f"Error: {told}")
         return ExitCode.UNUSABLE
-    except BrokenPipeError:
-        # Whoever read our output has gone (`| head`). Python would complain again at exit, when
-        # it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.SOME_FAILED
     return status if isinstance(status, int) else ExitCode.OK

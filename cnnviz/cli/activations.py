@@ -16,6 +16,7 @@ from cnnviz.cli.console import (
     json_line,
     name_weights,
     progress,
+    put,
     say,
     use_threads,
 )
@@ -257,9 +258,9 @@ def _tell(outcome: _Outcome, *, as_json: bool, quiet: bool) -> None:
         if one.blank:
             say(f"{shown}: {one.layer.name} blank: no channel shown is anywhere above 0.")
     if as_json:
-        click.echo(json_line(outcome.record()))
+        put(json_line(outcome.record()))
         return
     for one in outcome.found:
         first = ", ".join(str(channel.index) for channel in one.channels[:_NAMED])
         more = ", ..." if len(one.channels) > _NAMED else ""
-        click.echo(f"{shown}: {one.layer.name}: channels {first}{more}")
+        put(f"{shown}: {one.layer.name}: channels {first}{more}")

@@ -1,9 +1,11 @@
-"""What commands have in common when they talk: stderr, a progress bar, Ctrl-C, threads, weights."""
+"""What commands have in common when they talk: lines, a progress bar, Ctrl-C, threads, weights."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """Print a line on stderr."""
-    click.echo(text, err=True)
+    # Left to itself, click would write UTF-8 to a terminal that has only ASCII.
+    click.echo(text, file=sys.stderr)
+
+
+def put(text: str) -> None:
+    """Print a line, or several, on stdout."""
+    click.echo(text, file=sys.stdout)
 
 
 def check_talk(*, as_json: bool, quiet: bool) -> None:
@@ -32,18 +40,22 @@ def check_talk(*, as_json: bool, quiet: bool) -> None:
         raise UsageError("--json prints and --quiet does not: choose one.")
 
 
-def json_line(record: Any) -> str:
-    """A record as one line of JSON, letters as they are.
+def json_line(record: Any, *, indent: int | None = None) -> str:
+    """A record as one line of JSON, or indented; letters as they are, where JSON may have them.
 
-    Bytes of file names that are not UTF-8 are no JSON: with such a name in it the line is ASCII,
-    where they stand as ``\\udcXX``.
+    That is in UTF-8 only: elsewhere the text is ASCII, with ``\\uXXXX`` for what is not. Bytes of
+    file names that are not UTF-8 are no JSON either: with such a name in it the text is ASCII, too,
+    and they stand as ``\\udcXX``.
     """
-    line = json.dumps(record, ensure_ascii=False)
+    in_ascii = json.dumps(record, indent=indent)
+    if codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8":
+        return in_ascii
+    text = json.dumps(record, ensure_ascii=False, indent=indent)
     try:
-        line.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
-        return json.dumps(record)
-    return line
+        return in_ascii
+    return text
 
 
 def name_weights(weights: WeightsInfo | None) -> None:
@@ -84,7 +96,12 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         self._asked = False
         self._before: Any = None
-        if threading.current_thread() is threading.main_thread():  # no other can set handlers
+        # No other thread can set handlers; and whoever started this process may have had it ignore
+        # Ctrl-C, which is for others then (a shell does so for `command &` in a script).
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        ):
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 

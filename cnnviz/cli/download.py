@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cnnviz.cli.console import put, say
 from cnnviz.errors import WeightsError
 
 
@@ -26,15 +27,15 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
             located = store.ensure_weights(
                 entry.name,
                 progress=not quiet,
-                notify=None if quiet else lambda text: click.echo(text, err=True),
+                notify=None if quiet else say,
             )
         except WeightsError as error:
             failed.append((entry.name, error))
             if len(entries) > 1:
-                click.echo(f"{entry.name}: {error}", err=True)
+                say(f"{entry.name}: {error}")
         else:
             if not quiet:
-                click.echo(f"{entry.name}: {located.path} ({located.source})")
+                put(f"{entry.name}: {located.path} ({located.source})")
     if not failed:
         return
     if len(entries) == 1:

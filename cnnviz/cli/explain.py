@@ -201,7 +201,11 @@ def command(**options: Any) -> int:
         from cnnviz.cli import supervision
 
         if supervision.worth_it(options["inputs"]):
-            return supervision.supervise(arguments, piped="-" in options["inputs"])
+            status = supervision.supervise(
+                arguments, piped="-" in options["inputs"], quiet=options["quiet"]
+            )
+            if status is not None:
+                return status
     return _explain(**options)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cnnviz.cli.console import check_talk, json_line, name_weights, say
+from cnnviz.cli.console import check_talk, json_line, name_weights, put, say
 from cnnviz.cli.options import Choice, ModelOptions, model_argument, output_option
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def _filters(
                 "file": str(path),
                 "filters": filters.record(),
             }
-            click.echo(json_line(record))
+            put(json_line(record))
         elif not quiet:
-            click.echo(_line(filters, path))
+            put(_line(filters, path))
 
 
 def _line(filters: Filters, path: Path) -> str:

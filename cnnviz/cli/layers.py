@@ -6,6 +6,7 @@ import json
 
 import click
 
+from cnnviz.cli.console import put
 from cnnviz.cli.options import ModelOptions, model_argument
 
 
@@ -37,7 +38,7 @@ def command(model: ModelOptions, as_json: bool) -> None:
             }
             for layer in architecture.layers
         ]
-        click.echo(json.dumps(records, indent=2))
+        put(json.dumps(records, indent=2))
         return
     rows = [
         (
@@ -50,4 +51,4 @@ def command(model: ModelOptions, as_json: bool) -> None:
     ]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        put("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

@@ -16,6 +16,7 @@ from cnnviz.cli.console import (
     json_line,
     name_weights,
     progress,
+    put,
     say,
     use_threads,
 )
@@ -221,9 +222,9 @@ def _maximize(
                 "another --seed."
             )
         if as_json:
-            click.echo(json_line(_record(found, goal, how, path, result)))
+            put(json_line(_record(found, goal, how, path, result)))
         elif not quiet:
-            click.echo(f"{path}: {goal.name}, {_found(found, goal, result)}")
+            put(f"{path}: {goal.name}, {_found(found, goal, result)}")
     if not quiet:
         say(f"{len(results)} maximised, in {seconds:.1f} s; written to {output}")
     return ExitCode.OK

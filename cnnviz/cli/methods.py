@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 import textwrap
@@ -11,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from cnnviz.cli.console import json_line, put
 
 if TYPE_CHECKING:
     import dataclasses
@@ -41,11 +42,11 @@ def command(name: str | None, as_json: bool) -> None:
     methods = choose_methods(list(METHODS) if name is None else [name])
     if as_json:
         records = [_record(method) for method in methods]
-        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        put(json_line(records, indent=2))
     elif name is None:
-        click.echo("\n".join(_overview(methods)))
+        put("\n".join(_overview(methods)))
     else:
-        click.echo("\n".join(_in_full(methods[0])))
+        put("\n".join(_in_full(methods[0])))
 
 
 def _needs(method: Method) -> tuple[str, ...]:

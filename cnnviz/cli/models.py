@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnviz.cli.console import put
+
 if TYPE_CHECKING:
     from cnnviz.models.catalog import ModelEntry
 
@@ -28,14 +30,14 @@ def command(as_json: bool) -> None:
 
     entries = catalog.entries()
     if as_json:
-        click.echo(json.dumps([_record(entry) for entry in entries], indent=2))
+        put(json.dumps([_record(entry) for entry in entries], indent=2))
         return
     title, *lines = _table([_COLUMNS, *(_row(entry) for entry in entries)])
-    click.echo(title)
+    put(title)
     for index, (entry, line) in enumerate(zip(entries, lines)):
         if index and entry.family != entries[index - 1].family:
-            click.echo()
-        click.echo(line)
+            put("")
+        put(line)
 
 
 def _cached(entry: ModelEntry) -> Path | None:

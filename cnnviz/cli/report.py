@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.console import progress, say
+from cnnviz.cli.console import progress, put, say
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -40,4 +40,4 @@ def command(folder: Path, quiet: bool) -> None:
         if bar is not None:
             bar.close()
     if not quiet:
-        click.echo(str(page))
+        put(str(page))

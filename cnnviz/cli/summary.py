@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnviz.cli.console import put
 from cnnviz.cli.options import ModelOptions, model_argument
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
     if as_json:
         record = _record(found.name, architecture, summary)
         record["diagram"] = None if written is None else str(written)
-        click.echo(json.dumps(record, indent=2))
+        put(json.dumps(record, indent=2))
     else:
-        click.echo("\n".join(_table(summary)))
+        put("\n".join(_table(summary)))
     if problem is not None:
         raise PictureError(f"{problem} The drawing is in {written} as text, for `dot` to draw.")
 

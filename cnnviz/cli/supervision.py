@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,8 @@ from collections.abc import Sequence
 from typing import IO
 
 from cnnviz.cli.console import say
-from cnnviz.errors import ExitCode
+from cnnviz.cli.limits import is_tight
+from cnnviz.errors import ExitCode, UsageError
 
 WORKERS = ("usual", "careful")
 
@@ -29,38 +31,61 @@ WORKERS = ("usual", "careful")
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 #: Signals by which a user stops a run.
 _STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+#: Signals that the system sends at a limit.
+_LIMITS = {signal.SIGKILL, signal.SIGXCPU}
 _FROM_TERMINAL = 0x80  # SI_KERNEL: all processes at this terminal have got it
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _LONGEST_PATH = 1 << 16  # bytes; Linux has 4096
 
 
 def worth_it(inputs: Sequence[str]) -> bool:
-    """Whether there may be more than one picture, so that a crash costs others their results."""
-    return len(inputs) > 1 or inputs[0] == "-" or os.path.isdir(inputs[0])
+    """Whether a crash would cost more than one picture, or is likely enough to need words."""
+    return len(inputs) > 1 or inputs[0] == "-" or os.path.isdir(inputs[0]) or is_tight()
 
 
-def supervise(arguments: Sequence[str], *, piped: bool) -> int:
+def supervise(arguments: Sequence[str], *, piped: bool, quiet: bool) -> int | None:
     """Have workers do a command until it is done.
 
     Args:
         arguments: the command line, without the program's name.
         piped: whether the command reads paths from standard input.
+        quiet: whether to be silent about what is no error.
 
     Returns:
-        The exit status.
+        The exit status; None if no worker could be started, and nothing is done yet.
+
+    Raises:
+        UsageError: standard input cannot be read.
     """
     with contextlib.ExitStack() as files:
-        notes = [files.enter_context(tempfile.TemporaryFile()) for _ in Notes.KINDS]
+        notes = [files.enter_context(_scratch()) for _ in Notes.KINDS]
         seen = Notes([file.fileno() for file in notes])
         stdin = None
         if piped:  # a second worker has to read the same again
-            stdin = files.enter_context(tempfile.TemporaryFile())
-            shutil.copyfileobj(sys.stdin.buffer, stdin)
+            stdin = files.enter_context(_scratch())
+            try:
+                shutil.copyfileobj(sys.stdin.buffer, stdin)
+            except OSError as error:
+                raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
         kind = "usual"
+        crashes = 0
         while True:
             if stdin is not None:
                 stdin.seek(0)
-            status = _run([*arguments, "--worker", kind, "--notes", str(seen)], notes, stdin)
+            try:
+                status = _run([*arguments, "--worker", kind, "--notes", str(seen)], notes, stdin)
+            except OSError as error:
+                if crashes:
+                    raise
+                if not quiet:
+                    say(
+                        f"No process can be started for the work ({error.strerror}): going on in "
+                        "this one, where a crash of a library ends the run."
+                    )
+                if stdin is not None:
+                    os.dup2(stdin.fileno(), sys.stdin.fileno())
+                return None
+            crashes += 1
             if status >= 0:
                 return status
             ended = signal.Signals(-status)
@@ -151,14 +176,24 @@ def crash_plainly() -> None:
 
 
 def _ended(by: signal.Signals) -> int:
-    if by == signal.SIGKILL:
-        say(
-            "Error: the run was killed, perhaps for want of memory. Finished pictures are "
-            "complete, and the same command goes on from there; --batch-size 1 or a smaller "
-            "--size take less."
-        )
-        return ExitCode.UNUSABLE
-    return 128 + by
+    if by not in _LIMITS:
+        return 128 + by
+    if resource.getrlimit(resource.RLIMIT_CPU)[0] != resource.RLIM_INFINITY:
+        told = "Error: the run was ended, perhaps at its limit of processor time (`ulimit -t`)."
+        cure = ""
+    else:
+        told = "Error: the run was killed, perhaps for want of memory."
+        cure = "; --batch-size 1 or a smaller --size take less"
+    say(f"{told} Finished pictures are complete, and the same command goes on from there{cure}.")
+    return ExitCode.UNUSABLE
+
+
+def _scratch() -> IO[bytes]:
+    """A file for this run only, in memory: there may be no folder that can be written to."""
+    try:
+        return open(os.memfd_create("cnnviz"), "w+b")
+    except (AttributeError, OSError):  # an old system, or one in a sandbox
+        return tempfile.TemporaryFile()
 
 
 def _worker() -> str:
@@ -173,6 +208,8 @@ def _run(arguments: Sequence[str], notes: Sequence[IO[bytes]], stdin: IO[bytes] 
     """Run a worker; its exit status, or the signal that ended it, negative."""
     watched = {*_STOPS, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    # Where it is ignored, as a process may inherit it, nobody is told of a child's end.
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", _worker(), *arguments],
@@ -186,4 +223,5 @@ def _run(arguments: Sequence[str], notes: Sequence[IO[bytes]], stdin: IO[bytes] 
                 process.send_signal(came.si_signo)
         return int(process.returncode)
     finally:
+        signal.signal(signal.SIGCHLD, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

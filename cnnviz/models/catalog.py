@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -155,6 +154,7 @@ def load_weights(
     """
     from cnnviz.models import converters, store
     from cnnviz.network import params
+    from cnnviz.network.runtime import helper_threads
 
     if weights is None:
         located = store.ensure_weights(entry.name, progress=progress, notify=notify)
@@ -162,7 +162,7 @@ def load_weights(
         located = store.LocatedWeights(Path(weights), "file given by the user")
     arrays = converters.read_weights(located.path)
     # The digest of 553 MB takes as long as the rest; it is worked out beside it, if not before.
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    with helper_threads(1, "digest") as pool:
         digest = pool.submit(store.digest, located.path, "sha256")
         matched = converters.match(
             arrays,

@@ -40,6 +40,7 @@ from cnnviz.errors import WeightsError
 from cnnviz.models import catalog, converters, foreign
 from cnnviz.models.catalog import ModelEntry
 from cnnviz.network.params import publish, write_params
+from cnnviz.network.runtime import alone
 
 Notify = Callable[[str], None]
 
@@ -232,7 +233,7 @@ def digest_ahead(name: str, weights: Path | None = None) -> None:
         weights: A file given by the user; ``None`` for the network's own.
     """
     path = cached(name) if weights is None else weights
-    if path is None or not path.is_file():
+    if alone() or path is None or not path.is_file():
         return
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - the thread closes it

@@ -12,6 +12,9 @@ import gc
 import os
 import re
 import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +23,8 @@ from typing import Any
 from cnnviz.errors import DeviceError, NetworkError, UsageError
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
+#: More threads than that were never meant.
+MOST_THREADS = 1024
 
 
 def available_cores() -> int:
@@ -59,16 +64,20 @@ def _quota_v1() -> float | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text("utf-8", "replace")
     except OSError:  # no such cgroup version here: no quota from it
         return ""
 
 
 def threads() -> int:
-    """Threads that MXNet computes with: what ``OMP_NUM_THREADS`` says, else available_cores()."""
+    """Threads that MXNet computes with: what ``OMP_NUM_THREADS`` says, else available_cores().
+
+    What is no number from 1 to :data:`MOST_THREADS` says nothing.
+    """
     # For nested teams there may be several numbers; the first is the outermost team's.
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) > 0 else available_cores()
+    wanted = int(first) if first.isdecimal() else 0
+    return wanted if 1 <= wanted <= MOST_THREADS else available_cores()
 
 
 def set_threads(count: int) -> None:
@@ -77,14 +86,52 @@ def set_threads(count: int) -> None:
     That variable is read once, while MXNet is imported, so this has to come before.
 
     Raises:
-        UsageError: MXNet was imported with another number.
+        UsageError: MXNet was imported with another number, or it is beyond all reason.
     """
+    if count > MOST_THREADS:
+        raise UsageError(f"MXNet computes with at most {MOST_THREADS} threads here; got {count}.")
     if "mxnet" in sys.modules and count != threads():
         raise UsageError(
             f"MXNet cannot be given {count} threads any more: this process has imported it with "
             f"{threads()}. Set the number before."
         )
     os.environ["OMP_NUM_THREADS"] = str(count)
+
+
+def alone() -> bool:
+    """Whether nothing is to be done beside the network, since MXNet's engine has no threads.
+
+    That is so where only few threads can be started, and where a user has chosen that engine.
+    """
+    return os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine"
+
+
+def helper_threads(count: int, name: str, begin: Callable[[], None] | None = None) -> Executor:
+    """Threads that work beside the network; where there can be none, what does it all in turn.
+
+    Args:
+        count: how many threads; 0 has everything done in turn.
+        name: what they are called.
+        begin: called by each before its first work.
+    """
+    if count == 0 or alone():
+        return _InTurn()
+    return ThreadPoolExecutor(count, name, begin)
+
+
+class _InTurn(Executor):
+    """Does at once what it is given."""
+
+    def submit(  # type: ignore[override]
+        self, function: Callable[..., Any], *arguments: Any
+    ) -> Future[Any]:
+        """Call the function; the future is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - the future carries it, as an executor does
+            future.set_exception(error)
+        return future
 
 
 def free_memory(device: Device) -> int:
@@ -144,17 +191,19 @@ def import_mxnet() -> Any:
     """Import MXNet and return the module; the first call takes about a second.
 
     MXNet computes with as many threads as ``OMP_NUM_THREADS`` says at this moment; if the user has
-    not set it, it is set to :func:`available_cores` (MXNet would take half of the processors). For
-    another number set that variable, or call :func:`set_threads`, before the first call.
+    not set it, with :func:`available_cores` (MXNet would take half of the processors). For another
+    number set that variable, or call :func:`set_threads`, before the first call. The variable is
+    set to the number itself: MXNet ends the process over what OpenMP allows besides.
 
     ``numpy.bool``, which NumPy 1.24 dropped and MXNet 1.9.1 reads, is put back.
 
     Raises:
-        NetworkError: MXNet, or a library that it needs, is not there.
+        NetworkError: MXNet cannot be imported in this environment, or its engine not be started.
+        MemoryError: there is not enough.
     """
     import numpy
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
+    os.environ["OMP_NUM_THREADS"] = str(threads())
     if "bool" not in numpy.__dict__:
         numpy.bool = bool  # type: ignore[attr-defined, unused-ignore]
     # MXNet makes functions for its thousands of operators; to look for garbage among them again and
@@ -162,17 +211,41 @@ def import_mxnet() -> Any:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        import mxnet
-    except (ImportError, OSError) as error:
-        raise NetworkError(
-            f"MXNet cannot be imported: {error}. cnnviz needs mxnet 1.9.1 (or a GPU build of it, "
-            "such as mxnet-cu112), NumPy below 2 and, from Python 3.12 on, setuptools; "
-            "`pip install --force-reinstall cnnviz` puts them in place."
-        ) from error
+        # Its warnings are old, and not for the user; with PYTHONWARNINGS=error they are errors.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import mxnet
+
+            mxnet.nd.waitall()  # starts the engine, which reads the environment
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # SystemExit: as a parameter server, by DMLC_ROLE
+        raise NetworkError(_why_not(error, numpy.__version__)) from error
     finally:
         if collecting:
             gc.enable()
     return mxnet
+
+
+def _why_not(error: BaseException, numpy_version: str) -> str:
+    """Why MXNet cannot be imported, and what to do."""
+    if not numpy_version.startswith("1."):
+        return (
+            f"MXNet 1.9.1 cannot be used with NumPy {numpy_version}: it needs NumPy below 2. "
+            "`pip install 'numpy<2'` brings that back; if other packages want NumPy 2, give cnnviz "
+            "an environment of its own."
+        )
+    if sys.flags.optimize > 1:
+        return (
+            "MXNet cannot be imported while Python leaves out docstrings (PYTHONOPTIMIZE=2, or "
+            "`python -OO`): unset that."
+        )
+    return (
+        f"MXNet cannot be imported: {first_line(error)}. If nothing in the environment (such as a "
+        "variable MXNET_...) is to blame: cnnviz needs mxnet 1.9.1 (or a GPU build of it, such as "
+        "mxnet-cu112), NumPy below 2 and, from Python 3.12 on, setuptools; "
+        "`pip install --force-reinstall cnnviz` puts them in place."
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ existing file is only replaced if it has that mark and is not an input of the ru
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
@@ -15,7 +16,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -54,6 +55,17 @@ _GIF_END = b";"
 _UNDITHERED = Image.Dither.NONE  # dots of noise would dance from frame to frame
 _ZIP_END = 22  # end of central directory, without its comment
 _TEMPORARY = ".cnnviz-"
+#: What the next file would meet as well, whatever its name.
+_GENERAL = {
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EROFS,
+}
 _NPY: Any = np.lib.format  # untyped in NumPy
 
 
@@ -278,9 +290,9 @@ class OutputFolder:
                 "way. Choose another output folder."
             ) from error
         except OSError as error:
-            raise CnnvizError(
-                f"The folder {path.parent} cannot be made: {error.strerror}."
-            ) from error
+            raise _refused(path.parent, error, "made", named=relative.parent != PurePath()) from (
+                error
+            )
         identity = _identity(path)
         if identity is not None and identity in self._identities():
             raise PictureError(
@@ -298,24 +310,45 @@ class OutputFolder:
 
 
 def check_output_folder(path: str | os.PathLike[str]) -> None:
-    """Find out, before any work, whether a folder can be written to. Creates nothing.
+    """Find out, before any work, whether a folder can be written to, by trying. Leaves nothing.
 
     Raises:
         UsageError: it is a file, lies below a file, or cannot be written to.
     """
     folder = Path(path)
+    missing: list[Path] = []
     nearest = folder
     while not os.path.lexists(nearest) and nearest != nearest.parent:
+        missing.append(nearest)
         nearest = nearest.parent
     if not nearest.is_dir():
         raise UsageError(
             f"The output folder {folder} cannot be used: {nearest} is no folder. Choose another."
         )
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    made: list[Path] = []
+    trial = _temporary_beside(folder / "trial")
+    try:
+        for each in reversed(missing):
+            each.mkdir()
+            made.append(each)
+        trial.touch(exist_ok=False)
+    except FileExistsError:  # another run has just made the folder
+        return
+    except PermissionError as error:
         raise UsageError(
             f"The output folder {folder} cannot be used: there is no permission to write to "
             f"{nearest}. Choose another."
-        )
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"The output folder {folder} cannot be used: nothing can be made in {nearest} "
+            f"({error.strerror}). Choose another."
+        ) from error
+    finally:
+        _remove(trial)
+        for each in reversed(made):
+            with suppress(OSError):  # another run writes to it meanwhile
+                each.rmdir()
 
 
 @contextmanager
@@ -329,7 +362,7 @@ def all_or_none() -> Iterator[list[Path]]:
         yield written
     except BaseException:
         for path in written:
-            path.unlink(missing_ok=True)
+            _remove(path)
         raise
 
 
@@ -337,10 +370,14 @@ def check_replaceable(path: Path) -> None:
     """Refuse a path where there is something that cnnviz did not write.
 
     Raises:
-        PictureError: there is.
-        OSError: that cannot be found out.
+        PictureError: there is, or that cannot be found out.
+        CnnvizError: the file system fails.
     """
-    if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
+    try:
+        ours = not os.path.lexists(path) or (path.is_file() and written_by_cnnviz(path))
+    except OSError as error:
+        raise _refused(path, error, "replaced", named=True) from error
+    if not ours:
         raise PictureError(
             f"{path} exists and was not written by cnnviz; it is left as it is. Move it away "
             "or choose another output folder."
@@ -453,17 +490,47 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _write(path: Path, parts: Iterable[bytes]) -> None:
     """Write a file under a temporary name and rename it. Not synced: a power cut may lose it."""
+    check_replaceable(path)
+    # A name of its own, for the real one may be as long as names can be; opened by hand, since
+    # tempfile's files are unreadable to others whatever the umask.
+    temporary = _temporary_beside(path)
+    whole = False
     try:
-        check_replaceable(path)
-        # A name of its own, for the real one may be as long as names can be; opened by hand, since
-        # tempfile's files are unreadable to others whatever the umask.
-        temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.tmp")
-        try:
-            with open(temporary, "xb") as file:
-                file.writelines(parts)
-            os.replace(temporary, path)
-        except BaseException:  # an interrupt, too, leaves no half file behind
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise CnnvizError(f"{path} cannot be written: {error.strerror}.") from error
+        with open(temporary, "xb") as file:
+            file.writelines(parts)
+        whole = True
+        os.replace(temporary, path)
+    except BaseException as error:  # an interrupt, too, leaves no half file behind
+        _remove(temporary)
+        if isinstance(error, OSError):
+            # What can be written under another name: not every file system has all names.
+            raise _refused(path, error, "written", named=whole) from error
+        raise
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.tmp")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, if that is possible, on the way out of another failure."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError, done: str, *, named: bool) -> CnnvizError:
+    """The error for what the file system refused: a picture's own, or one that ends a run.
+
+    Args:
+        path: what could not be written.
+        error: the reason.
+        done: what could not be done to it.
+        named: whether its own name may be the reason.
+    """
+    text = f"{path} cannot be {done}: {error.strerror}."
+    if error.errno == errno.ENAMETOOLONG or (named and error.errno not in _GENERAL):
+        return PictureError(
+            f"{text} If the output folder's file system has no such names, choose "
+            "a folder on another."
+        )
+    return CnnvizError(text)

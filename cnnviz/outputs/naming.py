@@ -9,7 +9,8 @@ that would write the same file fall back together, step by step, to longer names
 4. ``a/cat.jpg-2_gradcam.png``, numbered in the order of their paths.
 
 The first three steps depend on which pictures there are, not on their order. Names count as alike
-if a file system that ignores case, or stores accents apart from letters, would not keep both.
+if a file system that ignores case, invisible letters, or dots and spaces at the end of a folder's
+name, or stores accents apart from letters, would not keep both.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _LONGEST_NAME = 255
 """Bytes that common file systems allow for a name."""
 
 _NUMBER = re.compile(r"_[0-9]+$")
+_FOLDER_ENDS = re.compile(r"(?<=[^/. ])[. ]+/")  # FAT and Windows drop these dots and spaces
 _LONGEST_NUMBER = len("_9999999")
 _FOLDERS_ABOVE = 3
 
@@ -243,6 +245,8 @@ def _folders(key: str) -> list[str]:
 
 def _key(stem: str) -> str:
     """What a file system may reduce a name to."""
+    stem = _FOLDER_ENDS.sub("/", stem)
     if stem.isascii():
         return stem.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", stem).casefold())
+    seen = "".join(letter for letter in stem if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", seen).casefold())

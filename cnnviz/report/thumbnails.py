@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from cnnviz.errors import PictureError
 from cnnviz.inputs import read_picture
-from cnnviz.network.runtime import available_cores
+from cnnviz.network.runtime import available_cores, helper_threads
 from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import resize_picture
 
@@ -73,7 +72,7 @@ def make_missing(
     """
     missing = [file for file in files if _is_missing(folder, file)]
     problems = []
-    with ThreadPoolExecutor(available_cores()) as threads:
+    with helper_threads(available_cores(), "thumbnail") as threads:
         for done, problem in enumerate(threads.map(partial(_make, folder), missing), 1):
             if problem is not None:
                 problems.append(problem)

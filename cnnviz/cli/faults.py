@@ -1,0 +1,78 @@
+"""Exceptions that are the environment's fault and not a bug, in words.
+
+A traceback is for whoever can mend the code. What follows from a package that does not fit, or from
+a limit of the machine, is mended by whoever set that up.
+"""
+
+from __future__ import annotations
+
+import errno
+from types import TracebackType
+
+_OURS = "cnnviz"
+
+
+def environment_fault(error: Exception) -> str | None:
+    """What is wrong with the environment, and what to do; None if the error may be a bug."""
+    return _shortage(error) or _broken_import(error)
+
+
+def _shortage(error: Exception) -> str | None:
+    """What the machine has run out of."""
+    if isinstance(error, MemoryError) or _says(error, "failed to map segment", "bad_alloc"):
+        return (
+            "there is not enough memory. Close other programs, or raise the limit of memory if "
+            "there is one (`ulimit -v`, a container's); --batch-size 1 and a smaller --size take "
+            "less."
+        )
+    if _says(error, "can't start new thread") or _has(error, errno.EAGAIN):
+        return (
+            "no further thread or process can be started. Raise their limit (`ulimit -u`, or a "
+            "container's), or end others; --threads 1 takes fewer."
+        )
+    if _has(error, errno.EMFILE, errno.ENFILE):
+        return f"{error}: raise the limit of open files (`ulimit -n`)."
+    return None
+
+
+def _says(error: Exception, *texts: str) -> bool:
+    kinds = (RuntimeError, ImportError, OSError)
+    return isinstance(error, kinds) and any(text in str(error) for text in texts)
+
+
+def _has(error: Exception, *numbers: int) -> bool:
+    return isinstance(error, OSError) and error.errno in numbers
+
+
+def _broken_import(error: Exception) -> str | None:
+    """Which package cannot be imported, if the error is about that."""
+    package = _importing(error.__traceback__)
+    if package is None and isinstance(error, ImportError):
+        package = (error.name or "").partition(".")[0]
+    if not package or package == _OURS:
+        return None
+    reason = f"{type(error).__name__}: {error}"
+    if package == "cv2" and any(name in reason for name in ("libGL", "libgthread")):
+        return (
+            f"OpenCV cannot be loaded ({error}). On a server without a screen install that "
+            "library (on Debian and Ubuntu: `apt-get install libgl1 libglib2.0-0`), or replace "
+            "OpenCV by its build without windows: `pip uninstall opencv-python`, then "
+            "`pip install opencv-python-headless`."
+        )
+    return (
+        f"the package {package} cannot be imported ({reason}). Install cnnviz again, best into "
+        "an environment of its own: `pip install --force-reinstall cnnviz`."
+    )
+
+
+def _importing(traceback: TracebackType | None) -> str | None:
+    """The package whose module was being run when an exception came, if it is not ours."""
+    package = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_code.co_name == "<module>":
+            name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            if name not in (_OURS, "__main__"):
+                package = package or name
+        traceback = traceback.tb_next
+    return package

@@ -1,0 +1,71 @@
+"""Limits that a process is under, and making do with them.
+
+NumPy's and MXNet's libraries start threads as they are loaded, and end the process, interrupt it or
+hang where that is refused. So it is tried beforehand.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import resource
+from pathlib import Path
+
+#: Where a limit of processes (a thread counts as one) is no lower, it is taken for unlimited.
+_PLENTY = 1 << 14
+_BESIDES = 16  # threads that MXNet has beside those that compute
+_PIDS = ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max")
+#: OpenMP's and OpenBLAS's teams of one, and MXNet's engine that has no thread of its own: it does
+#: at once, and somewhat more slowly, what it is given.
+_ALONE = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MXNET_ENGINE_TYPE": "NaiveEngine",
+}
+
+
+def make_do() -> None:
+    """Have all libraries do without threads if few can be started; before they are imported."""
+    if not _limited():
+        return
+    # The number of processors: two libraries with OpenBLAS, and OpenMP, take one for each.
+    wanted = 3 * (os.cpu_count() or 1) + _BESIDES
+    if _startable(wanted) < wanted:
+        os.environ.update(_ALONE)
+
+
+def is_tight() -> bool:
+    """Whether memory or processor time is limited, so that a library may end the process."""
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
+
+
+def _limited() -> bool:
+    processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if is_tight() or 0 <= processes < _PLENTY:
+        return True
+    for path in _PIDS:
+        try:
+            most = Path(path).read_text("ascii").strip()
+        except (OSError, ValueError):
+            continue
+        if most.isdigit() and int(most) < _PLENTY:
+            return True
+    return False
+
+
+def _startable(wanted: int) -> int:
+    """How many threads can be started just now, at most so many."""
+    gate = _thread.allocate_lock()
+
+    def wait() -> None:
+        with gate:
+            pass
+
+    with gate:
+        for count in range(wanted):
+            try:
+                _thread.start_new_thread(wait, ())
+            except RuntimeError:
+                return count
+    return wanted
