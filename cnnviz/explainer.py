@@ -574,10 +574,30 @@ class Explainer:
         self.labels = tuple(labels)
         self.layers = choose_layers(network.architecture, layer)
         self.methods, note = fit_methods(network.architecture, methods)
-        self.notes = () if note is None else (note,)
+        self.notes = (*([] if note is None else [note]), *self._parts_of_the_image())
         self.resize = resize
         self.name = name
         self.weights = weights
+
+    def _parts_of_the_image(self) -> Iterator[str]:
+        """A sentence about each layer whose maps are not maps of the image."""
+        for layer in self.layers:
+            region = self.network.architecture.region(layer)
+            if region.stacked:
+                yield (
+                    f"Layer {layer.name} ({shape_text(layer.shape)}) lays different parts of the "
+                    "image on one another, so that no place in its maps is one place in the image."
+                )
+            elif not region.is_whole:
+                down, across = (
+                    f"{100 * start:.0f} % to {100 * end:.0f} %"
+                    for start, end in ((region.top, region.bottom), (region.left, region.right))
+                )
+                yield (
+                    f"Layer {layer.name} ({shape_text(layer.shape)}) sees only part of the image "
+                    f"({down} of its height, {across} of its width); its maps are drawn over all "
+                    "of it all the same."
+                )
 
     def using(
         self,

@@ -19,6 +19,7 @@ from cnnviz.network.graph import (
     is_spatial,
     normal_layer_name,
 )
+from cnnviz.network.regions import Region, find_regions
 from cnnviz.network.runtime import first_line, import_mxnet
 
 DATA = "data"  #: name of the input variable of every traced graph
@@ -84,8 +85,9 @@ class Architecture:
         shapes, self.parameter_shapes = _infer_shapes(graph, input_shape, hints or {})
         self.layers = self._name_layers(shapes, paths)
         self._by_index = {layer.index: layer for layer in self.layers}
-        self.default_layer = self._by_index[default_target(graph, DATA, shapes)]
-        self._stages = stage_targets(graph, DATA, shapes)
+        self._regions = find_regions(graph, DATA, input_shape, shapes)
+        self.default_layer = self._by_index[default_target(graph, DATA, shapes, self._regions)]
+        self._stages = stage_targets(graph, DATA, shapes, self._regions)
 
     @classmethod
     def from_block(
@@ -169,6 +171,10 @@ class Architecture:
         The last stage is the default layer.
         """
         return tuple(self._by_index[index] for index in self._stages)
+
+    def region(self, layer: Layer) -> Region:
+        """The part of the image that a layer's output was computed from."""
+        return self._regions[Entry(layer.index)]
 
     @property
     def relus(self) -> int:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Mapping
+from functools import cached_property
 
 from cnnviz.errors import NetworkError
 from cnnviz.network.graph import Entry, Graph, is_spatial
+from cnnviz.network.regions import Region
 
-#: Operators without parameters of their own that may stand between a convolution that produces one
-#: map a class and the logits.
-_CLASSIFIER_TAIL = {"Activation", "Pooling", "Flatten", "Reshape", "relu", "mean", "squeeze"}
+#: Operators whose output channels are each made of several input channels. None of these follows a
+#: convolution that makes one map a class.
+_MIXES = re.compile(r"conv|fully_?connected|dot|gemm|matmul|einsum|corr|rnn|concat|stack", re.I)
+_BATCH_NORMS = {"BatchNorm", "BatchNorm_v1", "_contrib_SyncBatchNorm"}
+#: What adds a bias apart from the convolution, or scales its channels, if the rest is constant.
+_AFFINE = re.compile(r"(broadcast|elemwise|_npi)_(add|sub|mul|div|subtract|multiply|true_divide)")
+_ACTIVATIONS = {"Activation", "LeakyReLU"}
+#: Grids whose sides differ by less are one level of a network: convolutions may cut the border off.
+_ONE_LEVEL = 1.5
 
 
-def default_target(graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]]) -> int:
+def default_target(
+    graph: Graph,
+    data: str,
+    shapes: Mapping[int, tuple[int, ...]],
+    regions: Mapping[Entry, Region],
+) -> int:
     """The layer to explain when nobody names one: index of a node of an inference graph.
 
     The last convolution that every path from the input to the logits passes and that still has
@@ -22,104 +36,210 @@ def default_target(graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]
     pooling reads. A convolution that itself makes the class maps (SqueezeNet's last) is part of
     the classifier, and what feeds it is taken.
 
+    Height and width may be lost in several places: in levels that are pooled one by one, in towers,
+    in heads beside each other. Then the one behind the most convolutions counts, and with it the
+    others that are as fine: it is the last convolution or join, as above and no coarser or finer,
+    that all paths to these pass; of such the last that sees the whole image. Where none is on all
+    of these paths (towers) it is that of the deepest, of the last among equals.
+
     Args:
         graph: in inference form, with one head.
         data: name of the input variable.
         shapes: for each node that depends on the input its first output's shape without batch.
+        regions: what :func:`cnnviz.network.regions.find_regions` returned.
 
     Raises:
         NetworkError: nothing that depends on the input has height and width.
     """
-    dependent = graph.dependent_on(data)
-    path = [index for index in sorted(dependent) if not graph.nodes[index].is_variable]
-    classes = shapes[graph.heads[0].node][0]
+    return _Search(graph, data, shapes, regions).default
 
-    def makes_class_maps(index: int) -> bool:
-        after = [graph.nodes[i] for i in path if i > index]
-        return shapes[index][0] == classes and all(
-            node.op in _CLASSIFIER_TAIL or node.is_relu for node in after
+
+def stage_targets(
+    graph: Graph,
+    data: str,
+    shapes: Mapping[int, tuple[int, ...]],
+    regions: Mapping[Entry, Region],
+) -> tuple[int, ...]:
+    """What a network has made of the picture at each of its resolutions: node indices, in order.
+
+    For each height and width the last layer at it that every path to the last stage passes: in
+    networks whose branches join such a join, elsewhere a convolution, each with the batch norm (and
+    after a join the activation) that belongs to it. The last one is :func:`default_target`. VGG has
+    five, the ends of its blocks; ResNet four.
+
+    Args and errors are those of :func:`default_target`.
+    """
+    search = _Search(graph, data, shapes, regions)
+    last = search.default
+    before = search.on_every_path(last)
+    candidates = [index for index in before if search.joins(index)] or [
+        index for index in before if graph.nodes[index].op == "Convolution"
+    ]
+    stages = {shapes[index][1:]: search.completed(index) for index in candidates}
+    stages[shapes[last][1:]] = last
+    return tuple(sorted(stages.values()))
+
+
+class _Search:
+    """A graph with what has to be known of it to choose layers."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        data: str,
+        shapes: Mapping[int, tuple[int, ...]],
+        regions: Mapping[Entry, Region],
+    ) -> None:
+        self._graph = graph
+        self._shapes = shapes
+        self._regions = regions
+        self._consumers = graph.consumers()
+        self._dependent = graph.dependent_on(data)
+        self._order = [i for i in sorted(self._dependent) if not graph.nodes[i].is_variable]
+        self._readers: dict[int, set[int]] = {index: set() for index in self._dependent}
+        for entry, indices in self._consumers.items():
+            if entry.node in self._dependent:
+                self._readers[entry.node].update(indices)
+
+    @cached_property
+    def default(self) -> int:
+        """See :func:`default_target`."""
+        candidates = {end: self._candidates(end) for end in self._ends()}
+        candidates = {end: found for end, found in candidates.items() if found}
+        if not candidates:
+            return self._last_resort()
+        depths = self._depths()
+        deepest = max(candidates, key=lambda end: (depths[end], end))
+        last = candidates[deepest][-1]
+        level = [found for found in candidates.values() if self._one_level(found[-1], last)]
+        common = [
+            index
+            for index in candidates[deepest]
+            if self._one_level(index, last) and all(index in found for found in level)
+        ]
+        whole = [index for index in common if self._regions[Entry(index)].is_whole]
+        return self.completed((whole or common or [last])[-1])
+
+    def on_every_path(self, end: int) -> list[int]:
+        """The operators with height and width that every path from input to ``end`` passes."""
+        before = {end}
+        for index in reversed(self._order):
+            if not before.isdisjoint(self._readers[index]):
+                before.add(index)
+        # In topological order a node is on every path if and only if no edge jumps over it.
+        found: list[int] = []
+        reach = -1
+        for index in (index for index in sorted(self._dependent) if index <= end):
+            if index not in before and not self._graph.nodes[index].is_variable:
+                continue
+            if reach <= index and index in before and self._is_spatial(index):
+                found.append(index)
+            reach = max([reach, *(self._readers[index] & before)])
+        return found
+
+    def joins(self, index: int) -> bool:
+        """Whether branches of the way from the input meet in an operator."""
+        return len(self._sources(index)) > 1
+
+    def completed(self, chosen: int) -> int:
+        """The last of the operators that belong to a convolution or a join.
+
+        That is a convolution's bias, if it stands apart, and batch norm; a join's activation, too.
+        """
+        convolves = self._graph.nodes[chosen].op == "Convolution"
+        while True:
+            after = self._consumers.get(Entry(chosen), ())
+            if len(after) != 1 or self._shapes[after[0]] != self._shapes[chosen]:
+                return chosen
+            node = self._graph.nodes[after[0]]
+            if not (
+                node.op in _BATCH_NORMS
+                or (_AFFINE.fullmatch(node.op) and not self.joins(after[0]))
+                or (not convolves and (node.op in _ACTIVATIONS or node.is_relu))
+            ):
+                return chosen
+            chosen = after[0]
+
+    def _is_spatial(self, index: int) -> bool:
+        return is_spatial(self._shapes[index])
+
+    def _sources(self, index: int) -> set[Entry]:
+        """What an operator reads of what depends on the input."""
+        return {entry for entry in self._graph.nodes[index].inputs if entry.node in self._dependent}
+
+    def _ends(self) -> list[int]:
+        """Where height and width are lost for good: the last operators that have them."""
+        lost: set[int] = set()
+        for index in reversed(self._order):
+            if not self._is_spatial(index) and self._readers[index] <= lost:
+                lost.add(index)
+        return [
+            index
+            for index in self._order
+            if self._is_spatial(index) and (self._readers[index] & lost or not self._readers[index])
+        ]
+
+    def _candidates(self, end: int) -> list[int]:
+        """The convolutions and joins that every path to ``end`` passes, before the classifier."""
+        return [
+            index
+            for index in self.on_every_path(end)
+            if (self._graph.nodes[index].op == "Convolution" or self.joins(index))
+            and not self._makes_class_maps(index)
+        ]
+
+    def _makes_class_maps(self, index: int) -> bool:
+        """Whether it is, or adds up, convolutions that make one map a class."""
+        if index not in self._unmixed or self._shapes[index][:1] != self._logits:
+            return False
+        return self._graph.nodes[index].op == "Convolution" or all(
+            self._makes_class_maps(entry.node) for entry in self._sources(index)
         )
 
-    chosen = None
-    for index in reversed(_bottlenecks(graph, dependent, shapes)):
-        convolves = graph.nodes[index].op == "Convolution"
-        if _joins(graph, dependent, index) or (convolves and not makes_class_maps(index)):
-            chosen = index
-            break
-    if chosen is None:
-        spatial = [
-            i for i in path if graph.nodes[i].op == "Convolution" and is_spatial(shapes[i])
-        ] or [i for i in path if is_spatial(shapes[i])]
+    @cached_property
+    def _logits(self) -> tuple[int, ...]:
+        return self._shapes[self._graph.heads[0].node][:1]
+
+    @cached_property
+    def _unmixed(self) -> frozenset[int]:
+        """Operators after which channels stay apart up to the logits."""
+        found: set[int] = set()
+        for index in reversed(self._order):
+            if all(reader in found and not self._mixes(reader) for reader in self._readers[index]):
+                found.add(index)
+        return frozenset(found)
+
+    def _mixes(self, index: int) -> bool:
+        return _MIXES.search(self._graph.nodes[index].op) is not None
+
+    def _depths(self) -> dict[int, int]:
+        """For each operator the number of convolutions on the longest way to it."""
+        depths: dict[int, int] = {}
+        for index in self._order:
+            before = [depths.get(entry.node, 0) for entry in self._sources(index)]
+            depths[index] = max(before) + (self._graph.nodes[index].op == "Convolution")
+        return depths
+
+    def _one_level(self, a: int, b: int) -> bool:
+        """Whether two layers look at the image through an equally fine grid."""
+        return all(
+            max(one, other) < _ONE_LEVEL * min(one, other)
+            for one, other in zip(self._grid(a), self._grid(b))
+        )
+
+    def _grid(self, index: int) -> tuple[float, float]:
+        """How many places the whole image would have, down and across."""
+        region = self._regions[Entry(index)]
+        height, width = self._shapes[index][1:]
+        return height / region.height, width / region.width
+
+    def _last_resort(self) -> int:
+        """The last layer with height and width, a convolution if there is one."""
+        spatial = [index for index in self._order if self._is_spatial(index)]
         if not spatial:
             raise NetworkError(
                 "No layer of this network has height and width, so there is nowhere to look: "
                 "cnnviz explains convolutional networks on pictures."
             )
-        return spatial[-1]
-    return _completed(graph, shapes, chosen)
-
-
-def stage_targets(
-    graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]]
-) -> tuple[int, ...]:
-    """What a network has made of the picture at each of its resolutions: node indices, in order.
-
-    For each height and width the last layer at it that every path passes: in networks whose
-    branches join such a join, elsewhere a convolution, each with the batch norm (and after a join
-    the activation) that belongs to it. The last one is :func:`default_target`. VGG has five, the
-    ends of its blocks; ResNet four.
-
-    Args and errors are those of :func:`default_target`.
-    """
-    dependent = graph.dependent_on(data)
-    last = default_target(graph, data, shapes)
-    before = [index for index in _bottlenecks(graph, dependent, shapes) if index <= last]
-    candidates = [index for index in before if _joins(graph, dependent, index)] or [
-        index for index in before if graph.nodes[index].op == "Convolution"
-    ]
-    stages = {shapes[index][1:]: _completed(graph, shapes, index) for index in candidates}
-    stages[shapes[last][1:]] = last
-    return tuple(sorted(stages.values()))
-
-
-def _bottlenecks(
-    graph: Graph, dependent: Collection[int], shapes: Mapping[int, tuple[int, ...]]
-) -> list[int]:
-    """The operators with height and width that every path from input to logits passes, in order."""
-    last_reader: dict[int, int] = {}
-    for entry, indices in graph.consumers().items():
-        last_reader[entry.node] = max(last_reader.get(entry.node, -1), *indices)
-    # In topological order a node is on every path if and only if no edge jumps over it.
-    found: list[int] = []
-    reach = -1
-    for index in sorted(dependent):
-        if reach <= index and not graph.nodes[index].is_variable and is_spatial(shapes[index]):
-            found.append(index)
-        reach = max(reach, last_reader.get(index, -1))
-    return found
-
-
-def _joins(graph: Graph, dependent: Collection[int], index: int) -> bool:
-    """Whether branches of the way from the input meet in an operator."""
-    return len({entry for entry in graph.nodes[index].inputs if entry.node in dependent}) > 1
-
-
-def _completed(graph: Graph, shapes: Mapping[int, tuple[int, ...]], chosen: int) -> int:
-    """The last of the operators that belong to a convolution or a join.
-
-    That is a convolution's batch norm, and a join's batch norm and activation.
-    """
-    follow = (
-        {"BatchNorm"} if graph.nodes[chosen].op == "Convolution" else {"BatchNorm", "Activation"}
-    )
-    readers = graph.consumers()
-    while True:
-        after = readers.get(Entry(chosen), ())
-        if len(after) != 1 or shapes[after[0]] != shapes[chosen]:
-            return chosen
-        node = graph.nodes[after[0]]
-        if not (node.op in follow or (node.is_relu and "Activation" in follow)):
-            return chosen
-        chosen = after[0]
-        if node.op == "BatchNorm" and "Activation" not in follow:
-            return chosen
+        convolutions = [i for i in spatial if self._graph.nodes[i].op == "Convolution"]
+        return (convolutions or spatial)[-1]
