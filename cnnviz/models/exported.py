@@ -205,7 +205,7 @@ class ExportedModel:
         shapes.update((name, array.shape) for name, array in self._arrays.items())
         ready = _with_input(inference.graph, data)
         spec = self._input_spec(declared, _channels(ready, shapes))
-        architecture = Architecture(ready, spec.shape, paths, shapes)
+        architecture = Architecture(ready, spec.shape, paths, shapes, self._arrays.get)
         output = architecture.output_shape
         if len([size for size in output if size > 1]) > 1:
             raise NetworkError(

@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.network.canonical import Lookup, with_plain_relus
 from cnnviz.network.default_layer import default_target, stage_targets
 from cnnviz.network.graph import (
     Entry,
     Graph,
-    Node,
     for_inference,
     is_spatial,
     normal_layer_name,
 )
 from cnnviz.network.regions import Region, find_regions
 from cnnviz.network.runtime import first_line, import_mxnet
+from cnnviz.network.shapes import shape_text as shape_text
+from cnnviz.network.shapes import shaped
 
 DATA = "data"  #: name of the input variable of every traced graph
 
@@ -63,6 +66,7 @@ class Architecture:
         input_shape: tuple[int, int, int],
         paths: Mapping[Entry, Sequence[str]],
         hints: Mapping[str, tuple[int, ...]] | None = None,
+        values: Lookup = lambda _name: None,
     ) -> None:
         """Take an inference graph; use :meth:`from_block`.
 
@@ -71,23 +75,41 @@ class Architecture:
             input_shape: (C, H, W).
             paths: names of nodes' outputs, first choice first; nodes without have their own.
             hints: shapes of parameters, for those that do not follow from the input's shape.
+            values: of the graph's variables by name, None where they are not known: for constants
+                by which ReLUs are known.
         """
-        self.graph = graph
         self.input_shape = input_shape
         if len(graph.heads) != 1:
             raise NetworkError(
                 f"The network has {len(graph.heads)} outputs; cnnviz explains networks with one, "
                 "the logits."
             )
-        self.dependent = graph.dependent_on(DATA)
-        if graph.heads[0].node not in self.dependent:
+        if graph.heads[0].node not in graph.dependent_on(DATA):
             raise NetworkError(f"The network's output does not depend on its input '{DATA}'.")
-        shapes, self.parameter_shapes = _infer_shapes(graph, input_shape, hints or {})
-        self.layers = self._name_layers(shapes, paths)
+        known = shaped(graph, DATA, input_shape, hints or {})
+        self.takes_batches = known.takes_batches
+        self.graph, moved = with_plain_relus(known.graph, DATA, known.shapes, values)
+        self.dependent = self.graph.dependent_on(DATA)
+        variables = {node.name for node in self.graph.nodes if node.is_variable}
+        self.parameter_shapes = {
+            name: shape for name, shape in known.parameters.items() if name in variables
+        }
+        names: dict[Entry, list[str]] = {}
+        shapes: dict[int, tuple[int, ...]] = {}
+        for old, new in sorted(moved.items(), reverse=True):  # what was part of a layer after it
+            names.setdefault(Entry(new), []).extend(
+                (*paths.get(Entry(old), ()), known.graph.nodes[old].name)
+            )
+            if Entry(old) in known.shapes:
+                shapes.setdefault(new, known.shapes[Entry(old)][1:])
+        for index in sorted(self.dependent, reverse=True):  # what was put before a layer
+            if index not in shapes:
+                shapes[index] = shapes[index + 1]
+        self.layers = self._name_layers(shapes, names)
         self._by_index = {layer.index: layer for layer in self.layers}
-        self._regions = find_regions(graph, DATA, input_shape, shapes)
-        self.default_layer = self._by_index[default_target(graph, DATA, shapes, self._regions)]
-        self._stages = stage_targets(graph, DATA, shapes, self._regions)
+        self._regions = find_regions(self.graph, DATA, input_shape, shapes)
+        self.default_layer = self._by_index[default_target(self.graph, DATA, shapes, self._regions)]
+        self._stages = stage_targets(self.graph, DATA, shapes, self._regions)
 
     @classmethod
     def from_block(
@@ -125,7 +147,15 @@ class Architecture:
         for path, node_name in outputs:  # innermost block first
             if node_name in position:
                 name(position[node_name], path)
-        return cls(inference.graph, input_shape, paths)
+        parameters = block.collect_params()
+
+        def value(name: str) -> npt.NDArray[Any] | None:
+            parameter = parameters.get(name) if name in parameters else None
+            if parameter is None or parameter._data is None:
+                return None
+            return np.asarray(parameter.data(parameter.list_ctx()[0]).asnumpy())
+
+        return cls(inference.graph, input_shape, paths, values=value)
 
     def layer(self, name: str) -> Layer:
         """The layer called ``name``, as :meth:`find` has it, if it still has height and width.
@@ -207,11 +237,6 @@ class Architecture:
         return tuple(layers)
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """A shape as people write it: ``512×14×14``."""
-    return "×".join(str(size) for size in shape) or "a single number"
-
-
 def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
     """The block's Symbol, and for every block in it its path and its output's node, inner first."""
     mx = import_mxnet()
@@ -250,55 +275,3 @@ def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
     if isinstance(symbol, (list, tuple)):
         symbol = mx.sym.Group(list(symbol))
     return symbol, outputs
-
-
-def _infer_shapes(
-    graph: Graph, input_shape: tuple[int, int, int], hints: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[int, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """For each node that depends on the input its first output's shape, without the batch.
-
-    And the shapes of the parameters, by name. Hints are taken only where nothing follows from the
-    input, so that parameters of another shape can be told from these.
-    """
-    mx = import_mxnet()
-    dependent = graph.dependent_on(DATA)
-    indices = [i for i in sorted(dependent) if not graph.nodes[i].is_variable]
-    every = Graph(graph.nodes, tuple(Entry(index) for index in indices))
-    symbol = mx.sym.load_json(every.to_json())
-    arguments = symbol.list_arguments()
-    known: dict[str, tuple[int, ...]] = {DATA: (1, *input_shape)}
-    # PReLU has a slope for each channel, which follows from the input, or one for all.
-    slopes = [graph.nodes[node.inputs[1].node].name for node in graph.nodes if _has_slopes(node)]
-    known.update((name, hints[name]) for name in slopes if hints.get(name) == (1,))
-    try:
-        # infer_shape() would print the error on stdout before it raises it.
-        given, shapes, states = symbol.infer_shape_partial(**known)
-        open_ones = {
-            name: hints[name]
-            for name, shape in zip(arguments, given or ())
-            if not _complete(shape) and name in hints
-        }
-        if open_ones:
-            given, shapes, states = symbol.infer_shape_partial(**known, **open_ones)
-    except mx.base.MXNetError as error:
-        raise NetworkError(
-            f"The network does not take pictures of shape {shape_text(input_shape)} "
-            f"({first_line(error)})."
-        ) from error
-    if shapes is None or not all(map(_complete, shapes)):
-        raise NetworkError(
-            f"The shapes inside the network do not follow from an input of "
-            f"{shape_text(input_shape)}."
-        )
-    parameters = dict(zip([*arguments, *symbol.list_auxiliary_states()], [*given, *states]))
-    del parameters[DATA]
-    return {index: tuple(shape[1:]) for index, shape in zip(indices, shapes)}, parameters
-
-
-def _has_slopes(node: Node) -> bool:
-    return node.op == "LeakyReLU" and len(node.inputs) > 1
-
-
-def _complete(shape: Sequence[int]) -> bool:
-    """Whether MXNet, which writes 0 for what it does not know, has found a shape."""
-    return bool(shape) and 0 not in shape

@@ -298,6 +298,66 @@ class ForwardPass(Observation):
             return results
 
 
+class SeparateObservations(Observation):
+    """Observations of one picture each, of a network that takes no more at a time."""
+
+    def __init__(self, parts: Sequence[Observation]) -> None:
+        self._parts = parts
+        self.logits = np.concatenate([part.logits for part in parts])
+
+    def activations(self, layer: Layer) -> Float32:
+        """See :meth:`Observation.activations`."""
+        return np.concatenate([part.activations(layer) for part in self._parts])
+
+
+class SeparateForwardPasses(SeparateObservations, ForwardPass):
+    """Forward passes of one picture each, of a network that takes no more at a time."""
+
+    def __init__(self, parts: Sequence[ForwardPass]) -> None:
+        SeparateObservations.__init__(self, parts)
+        self._passes = parts
+
+    def backward(
+        self,
+        targets: npt.NDArray[np.int64],
+        walks: Sequence[Walk],
+        *,
+        final: bool = False,
+        seed: float = 1.0,
+    ) -> list[Backward]:
+        """See :meth:`ForwardPass.backward`."""
+        walked = [
+            one.backward(targets[place : place + 1], walks, final=final, seed=seed)
+            for place, one in enumerate(self._passes)
+        ]
+        return [_joined(of_one_walk) for of_one_walk in zip(*walked)]
+
+    def input_gradients_from(
+        self, layer: Layer, gradients: Float32, *, final: bool = False
+    ) -> Float32:
+        """See :meth:`ForwardPass.input_gradients_from`."""
+        return np.concatenate(
+            [
+                one.input_gradients_from(layer, gradients[place : place + 1], final=final)
+                for place, one in enumerate(self._passes)
+            ]
+        )
+
+
+def _joined(parts: Sequence[Backward]) -> Backward:
+    """What one walk gave for several pictures, from what it gave for each."""
+    inputs = [part.input_gradients for part in parts if part.input_gradients is not None]
+    return Backward(
+        {
+            name: np.concatenate([part.layer_gradients[name] for part in parts])
+            for name in parts[0].layer_gradients
+        },
+        np.concatenate(inputs) if inputs else None,
+        parts[0].relus_guided,
+        np.concatenate([part.terms for part in parts]),
+    )
+
+
 def _pass_together(walkers: Sequence[_Walker], step: Step, *, keep: bool) -> None:
     """Pass a step that was recorded several times over with as many walks at a time."""
     mx = import_mxnet()

@@ -32,6 +32,8 @@ from cnnviz.network.backward import (
     ForwardPass,
     Observation,
     ReluRule,
+    SeparateForwardPasses,
+    SeparateObservations,
     Step,
     Walk,
     mxnet_errors,
@@ -193,9 +195,7 @@ class Network:
 
     def logits(self, batch: Float32) -> Float32:
         """The logits (N, K) float32 of a batch (N, C, H, W) float32, without recording anything."""
-        with mxnet_errors():
-            values = self._run({self.entrance: self._enter(batch)})
-            return two_dimensional(values[self.head].asnumpy())
+        return self.observe(batch).logits
 
     def logits_from(self, layer: Layer, activations: Float32, around: Float32) -> Float32:
         """The logits that the network would give if a layer put out something else.
@@ -219,6 +219,9 @@ class Network:
                 f"Layer {layer.name} puts out {shape_text(layer.shape)} a picture; these "
                 f"activations have shape {activations.shape}."
             )
+        if self._one_by_one(activations):
+            parts = [self.logits_from(layer, one[None], around) for one in activations]
+            return np.concatenate(parts)
         start = Entry(layer.index)
         order = self._between(start)
         with mxnet_errors():
@@ -229,6 +232,8 @@ class Network:
 
     def observe(self, batch: Float32, layers: Sequence[Layer] = ()) -> Observation:
         """Run a batch without making it possible to go back; see :meth:`forward`."""
+        if self._one_by_one(batch):
+            return SeparateObservations([self.observe(one[None], layers) for one in batch])
         with mxnet_errors():
             kept = {Entry(layer.index) for layer in layers}
             values = self._run({self.entrance: self._enter(batch)}, kept=kept)
@@ -244,6 +249,8 @@ class Network:
         Raises:
             NetworkError: its shape or type does not fit, or MXNet fails (out of memory, say).
         """
+        if self._one_by_one(batch):
+            return SeparateForwardPasses([self.forward(one[None], layers) for one in batch])
         tape: list[Step] = []
         with mxnet_errors():
             kept = {Entry(layer.index) for layer in layers}
@@ -298,6 +305,10 @@ class Network:
             relus_total=self.relus,
             relus_guided=trunk.relus_guided,
         )
+
+    def _one_by_one(self, batch: Float32) -> bool:
+        """Whether a batch has to be run one picture at a time; see :mod:`cnnviz.network.shapes`."""
+        return not self.architecture.takes_batches and np.ndim(batch) > 0 and len(batch) > 1
 
     def _between(self, start: Entry) -> list[int]:
         """What has to be run to get from an entry to the logits, in order."""

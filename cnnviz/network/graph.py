@@ -32,6 +32,7 @@ class Node:
     attrs: Mapping[str, str]
     inputs: tuple[Entry, ...]
     subgraphs: tuple[Any, ...] = ()  # of control-flow operators, carried along unread
+    is_part: bool = False  # of an activation that takes several operators
 
     @property
     def is_variable(self) -> bool:
@@ -39,24 +40,28 @@ class Node:
         return self.op == VARIABLE
 
     @property
-    def is_relu(self) -> bool:
-        """Whether this is a ReLU in any of the forms that Gluon and users write it.
+    def rectifies(self) -> bool:
+        """Whether this computes max(0, x), or clips it from above as ReLU6 does.
 
-        ``Activation(relu)``, ``relu``, ``maximum(x, 0)`` and the clipped ReLU (``clip`` from 0,
-        ReLU6 above all).
+        As ``Activation(relu)`` or ``clip``, which :mod:`cnnviz.network.canonical` makes of every
+        other way to write it.
         """
-        if self.op == "Activation":
-            return self.attrs.get("act_type") == "relu"
         if self.op == "clip":
-            return float(self.attrs.get("a_min", "nan")) == 0.0
-        if self.op == "_maximum_scalar":
-            return float(self.attrs.get("scalar", "nan")) == 0.0
-        return self.op == "relu"
+            try:
+                return float(self.attrs["a_min"]) == 0.0 < float(self.attrs["a_max"])
+            except (KeyError, ValueError):  # None is no limit
+                return False
+        return self.op == "Activation" and self.attrs.get("act_type") == "relu"
+
+    @property
+    def is_relu(self) -> bool:
+        """Whether this is a ReLU that is an activation of its own, for ReLU rules to act on."""
+        return self.rectifies and not self.is_part
 
     @property
     def kind(self) -> str:
         """What a person calls this layer: ``Convolution``, ``ReLU``, ``MaxPool``, ..."""
-        if self.is_relu:
+        if self.rectifies:
             return "ReLU" if self.op != "clip" else f"ReLU{float(self.attrs['a_max']):g}"
         if self.op == "Activation":
             return self.attrs.get("act_type", "Activation").capitalize()

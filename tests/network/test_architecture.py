@@ -305,10 +305,11 @@ def test_graph_survives_mxnets_format():
     [
         (Node("Activation", "a", {"act_type": "relu"}, ()), True, "ReLU"),
         (Node("Activation", "a", {"act_type": "sigmoid"}, ()), False, "Sigmoid"),
-        (Node("relu", "a", {}, ()), True, "ReLU"),
         (Node("clip", "a", {"a_min": "0.0", "a_max": "6.0"}, ()), True, "ReLU6"),
         (Node("clip", "a", {"a_min": "-1", "a_max": "1"}, ()), False, "clip"),
-        (Node("_maximum_scalar", "a", {"scalar": "0"}, ()), True, "ReLU"),
+        (Node("clip", "a", {"a_min": "0", "a_max": "6"}, (), is_part=True), False, "ReLU6"),
+        (Node("clip", "a", {"a_min": "0", "a_max": "None"}, ()), False, "clip"),
+        (Node("_maximum_scalar", "a", {"scalar": "0"}, ()), False, "_maximum_scalar"),
         (Node("_maximum_scalar", "a", {"scalar": "0.1"}, ()), False, "_maximum_scalar"),
         (Node("LeakyReLU", "a", {"act_type": "leaky"}, ()), False, "LeakyReLU"),
         (Node("Pooling", "p", {"pool_type": "max"}, ()), False, "MaxPool"),
@@ -319,5 +320,5 @@ def test_graph_survives_mxnets_format():
         ),
     ],
 )
-def test_relus_are_known_in_every_form(node, is_relu, kind):
+def test_relus_are_known_in_their_canonical_form(node, is_relu, kind):
     assert (node.is_relu, node.kind) == (is_relu, kind)

@@ -1,0 +1,249 @@
+"""The shapes inside a network, for one picture and for several.
+
+A network that was exported, or converted, with a batch of one often has that one written into its
+reshapes. MXNet does not mind: run with two pictures, it writes beyond its memory. So shapes are
+worked out for two pictures as well, and such operators rewritten, or the network is run one picture
+at a time.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cnnviz.errors import NetworkError
+from cnnviz.network.graph import Entry, Graph, Node
+from cnnviz.network.runtime import first_line, import_mxnet
+
+Shape = tuple[int, ...]
+Shapes = Mapping[Entry, Shape]
+
+#: What MXNet calls operators that keep all numbers, in order.
+RESHAPES = {"Flatten", "Reshape", "_np_reshape", "_npx_reshape", "flatten", "reshape"}
+#: What reads nothing of its input but the shape.
+_READ_SHAPES_ONLY = {"_contrib_arange_like", "shape_array", "size_array"}
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A graph and the shapes in it.
+
+    Attributes:
+        graph: the one asked about; where a batch of one was written into it, for any batch.
+        shapes: with a batch of one, of all entries that are read or are an operator's first output.
+        parameters: the shapes of its variables but the input, by name.
+        takes_batches: whether it may be run with several pictures at a time.
+    """
+
+    graph: Graph
+    shapes: Shapes
+    parameters: Mapping[str, Shape]
+    takes_batches: bool
+
+
+def shaped(
+    graph: Graph, data: str, input_shape: tuple[int, int, int], hints: Mapping[str, Shape]
+) -> Shaped:
+    """Work out the shapes in a network, and see to it that it takes batches.
+
+    Args:
+        graph: in inference form.
+        data: name of the input variable.
+        input_shape: (C, H, W).
+        hints: shapes of parameters. They are taken only where nothing follows from the input, so
+            that parameters of another shape can be told from these.
+
+    Raises:
+        NetworkError: the network does not take such pictures, or MXNet cannot tell.
+    """
+    # PReLU has a slope for each channel, which follows from the input, or one for all.
+    slopes = {
+        name: (1,)
+        for node in graph.nodes
+        if node.op == "LeakyReLU"
+        and len(node.inputs) > 1
+        and hints.get(name := graph.nodes[node.inputs[1].node].name) == (1,)
+    }
+    try:
+        shapes, parameters = _infer(graph, {data: (1, *input_shape), **slopes}, hints)
+    except import_mxnet().base.MXNetError as error:
+        raise NetworkError(
+            f"The network does not take pictures of shape {shape_text(input_shape)} "
+            f"({first_line(error)})."
+        ) from error
+    dependent = graph.dependent_on(data)
+    if not all(_complete(shape) for entry, shape in shapes.items() if entry.node in dependent):
+        raise NetworkError(
+            f"The shapes inside the network do not follow from an input of "
+            f"{shape_text(input_shape)}."
+        )
+    del parameters[data]
+
+    filled = _with_filled_shapes(graph, shapes)
+    for candidate in (filled, _without_batch_of_one(filled, dependent, shapes)):
+        try:
+            one, two = (
+                _infer(candidate, {data: (pictures, *input_shape), **parameters}, {})[0]
+                for pictures in (1, 2)
+            )
+        except import_mxnet().base.MXNetError:
+            continue
+        if _follow_the_batch(candidate, data, one, two):
+            return Shaped(candidate, one, parameters, takes_batches=True)
+    (head,) = filled.heads
+    if len(shapes[head]) == 1:  # K numbers for one picture, and no axis for it
+        row = Node("Reshape", f"{filled.nodes[head.node].name}_row", {"shape": "(1, -1)"}, (head,))
+        head = Entry(len(filled.nodes))
+        filled = Graph((*filled.nodes, row), (head,))
+        shapes = {**shapes, head: (1, *shapes[filled.nodes[-1].inputs[0]])}
+    return Shaped(filled, shapes, parameters, takes_batches=False)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as people write it: ``512×14×14``."""
+    return "×".join(str(size) for size in shape) or "a single number"
+
+
+def _infer(
+    graph: Graph, known: Mapping[str, Shape], hints: Mapping[str, Shape]
+) -> tuple[dict[Entry, Shape], dict[str, Shape]]:
+    """The shapes of a graph's entries, and those of its variables by name.
+
+    Raises:
+        MXNetError: they contradict each other.
+    """
+    mx = import_mxnet()
+    firsts = (Entry(i) for i, node in enumerate(graph.nodes) if not node.is_variable)
+    read = (entry for node in graph.nodes for entry in node.inputs)
+    entries = sorted(
+        entry for entry in {*firsts, *read, *graph.heads} if not graph.nodes[entry.node].is_variable
+    )
+    symbol = mx.sym.load_json(Graph(graph.nodes, tuple(entries)).to_json())
+    arguments = symbol.list_arguments()
+    try:
+        # infer_shape() would print the error on stdout before it raises it.
+        given, shapes, states = symbol.infer_shape_partial(**known)
+        missing = [name for name, shape in zip(arguments, given or ()) if not _complete(shape)]
+    except mx.base.MXNetError:
+        # An operator may raise for what it does not know yet.
+        missing = [name for name in arguments if name not in known]
+        if not any(name in hints for name in missing):
+            raise
+        given = None
+    open_ones = {name: hints[name] for name in missing if name in hints}
+    if open_ones or given is None:
+        given, shapes, states = symbol.infer_shape_partial(**known, **open_ones)
+    names = [*arguments, *symbol.list_auxiliary_states()]
+    inferred = {entry: tuple(shape) for entry, shape in zip(entries, shapes)}
+    for index, node in enumerate(graph.nodes):
+        if node.is_variable and node.name in known:
+            inferred[Entry(index)] = known[node.name]
+    return (
+        inferred,
+        {name: tuple(shape) for name, shape in zip(names, [*given, *states])},
+    )
+
+
+def _complete(shape: Sequence[int]) -> bool:
+    """Whether MXNet, which writes 0 for what it does not know, has found a shape."""
+    return bool(shape) and 0 not in shape
+
+
+def _follow_the_batch(graph: Graph, data: str, one: Shapes, two: Shapes) -> bool:
+    """Whether a graph keeps several pictures apart, by its shapes for one and for two."""
+    numbers = _without_shape_readers(graph).dependent_on(data)
+    axes = {entry: _batch_axis(one[entry], two[entry]) for entry in one if entry.node in numbers}
+    if None in axes.values():
+        return False
+    for index in numbers:
+        node = graph.nodes[index]
+        if node.op not in RESHAPES or node.inputs[0] not in axes:
+            continue
+        source, output = node.inputs[0], Entry(index)
+        if math.prod(two[source]) != math.prod(two[output]):
+            return False
+        # A row of pictures stays one, whatever axes of length 1 stand before it.
+        stands_first = one[source][0] == one[output][0] == 1
+        alone = math.prod(one[source][: axes[source]]) == 1
+        if stands_first and not (alone and axes[output] == 0):
+            return False
+    return all(two[head] == (2, *one[head][1:]) for head in graph.heads)
+
+
+def _batch_axis(one: Shape, two: Shape) -> int | None:
+    """The axis that is twice as long for two pictures, if that is all that changes."""
+    if len(one) != len(two):
+        return None
+    longer = [axis for axis, (before, after) in enumerate(zip(one, two)) if before != after]
+    return longer[0] if len(longer) == 1 and two[longer[0]] == 2 * one[longer[0]] else None
+
+
+def _without_shape_readers(graph: Graph) -> Graph:
+    """The graph without what leads on from operators that read shapes only."""
+    cut = (
+        replace(node, inputs=()) if node.op in _READ_SHAPES_ONLY else node for node in graph.nodes
+    )
+    return Graph(tuple(cut), graph.heads)
+
+
+def _with_filled_shapes(graph: Graph, shapes: Shapes) -> Graph:
+    """The graph with what is filled in (an LSTM's first state) as large as it is used.
+
+    A 0 in its shape means as many as there are pictures; run alone, MXNet cannot know them.
+    """
+    nodes = []
+    for index, node in enumerate(graph.nodes):
+        shape = _listed(node.attrs.get("shape", ""))
+        if (
+            not node.is_variable
+            and not node.inputs
+            and 0 in shape
+            and _complete(shapes[Entry(index)])
+        ):
+            node = replace(node, attrs={**node.attrs, "shape": str(shapes[Entry(index)])})
+        nodes.append(node)
+    return Graph(tuple(nodes), graph.heads)
+
+
+def _without_batch_of_one(graph: Graph, dependent: Collection[int], shapes: Shapes) -> Graph:
+    """The graph with what was written for one picture written for any number of them.
+
+    Only where the picture's own axis is the first one, before and after. Where it is lost (a
+    reshape to the K classes), it is brought back if nothing but the logits follow.
+    """
+    readers = graph.consumers()
+    nodes = list(graph.nodes)
+    for index in sorted(dependent):
+        node = nodes[index]
+        if node.is_variable or not shapes.get(node.inputs[0], ()) or Entry(index) not in shapes:
+            continue
+        before, after = shapes[node.inputs[0]], shapes[Entry(index)]
+        if before[0] != 1:
+            continue
+        kept = after[:1] == (1,)
+        lost = len(after) == 1 and Entry(index) in graph.heads and Entry(index) not in readers
+        if node.op in RESHAPES | {"squeeze"} and (kept or lost) and node.op != "Flatten":
+            shape = (-1, *after[1:]) if kept else (-1, *after)
+            nodes[index] = replace(node, op="Reshape", attrs={"shape": str(shape)})
+        elif kept and node.op in ("broadcast_to", "_npi_broadcast_to"):
+            nodes[index] = replace(node, op="broadcast_to", attrs={"shape": str((0, *after[1:]))})
+        elif kept and node.op == "slice":
+            starts, stops = (_listed(node.attrs.get(key, "()")) for key in ("begin", "end"))
+            if starts and stops and starts[0] in (None, 0) and stops[0] == 1:
+                limits = {"begin": str((None, *starts[1:])), "end": str((None, *stops[1:]))}
+                nodes[index] = replace(node, attrs={**node.attrs, **limits})
+        elif kept and node.op == "slice_axis" and node.attrs.get("axis") == "0":
+            # One picture's axis is 0 to 1; any other part of it would be empty.
+            nodes[index] = replace(node, attrs={**node.attrs, "begin": "0", "end": "None"})
+    return Graph(tuple(nodes), graph.heads)
+
+
+def _listed(text: str) -> tuple[int | None, ...]:
+    """A tuple among the attributes, ``(1, 16)``; empty if it is none."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return ()
+    return tuple(found) if isinstance(found, (tuple, list)) else ()
