@@ -66,9 +66,11 @@ def shaped(
         and len(node.inputs) > 1
         and hints.get(name := graph.nodes[node.inputs[1].node].name) == (1,)
     }
+    inference = _Inference(graph)
+    failure = import_mxnet().base.MXNetError
     try:
-        shapes, parameters = _infer(graph, {data: (1, *input_shape), **slopes}, hints)
-    except import_mxnet().base.MXNetError as error:
+        shapes, parameters = inference.of({data: (1, *input_shape), **slopes}, hints)
+    except failure as error:
         raise NetworkError(
             f"The network does not take pictures of shape {shape_text(input_shape)} "
             f"({first_line(error)})."
@@ -81,24 +83,36 @@ def shaped(
         )
     del parameters[data]
 
-    filled = _with_filled_shapes(graph, shapes)
-    for candidate in (filled, _without_batch_of_one(filled, dependent, shapes)):
+    def for_batches(inference: _Inference) -> Shaped | None:
         try:
             one, two = (
-                _infer(candidate, {data: (pictures, *input_shape), **parameters}, {})[0]
+                inference.of({data: (pictures, *input_shape), **parameters}, {})[0]
                 for pictures in (1, 2)
             )
-        except import_mxnet().base.MXNetError:
-            continue
-        if _follow_the_batch(candidate, data, one, two):
-            return Shaped(candidate, one, parameters, takes_batches=True)
-    (head,) = filled.heads
-    if len(shapes[head]) == 1:  # K numbers for one picture, and no axis for it
-        row = Node("Reshape", f"{filled.nodes[head.node].name}_row", {"shape": "(1, -1)"}, (head,))
-        head = Entry(len(filled.nodes))
-        filled = Graph((*filled.nodes, row), (head,))
-        shapes = {**shapes, head: (1, *shapes[filled.nodes[-1].inputs[0]])}
-    return Shaped(filled, shapes, parameters, takes_batches=False)
+        except failure:
+            return None
+        follows = _follow_the_batch(inference.graph, data, one, two)
+        return Shaped(inference.graph, one, parameters, True) if follows else None
+
+    filled = _with_filled_shapes(graph, shapes)
+    found = for_batches(inference if filled is graph else _Inference(filled))
+    if found is None:
+        found = for_batches(_Inference(_without_batch_of_one(filled, dependent, shapes)))
+    return found or _for_one(Shaped(filled, shapes, parameters, False))
+
+
+def _for_one(shaped: Shaped) -> Shaped:
+    """With an axis for the picture before the logits, where they lack it."""
+    graph, (head,) = shaped.graph, shaped.graph.heads
+    if len(shaped.shapes[head]) != 1:
+        return shaped
+    row = Node("Reshape", f"{graph.nodes[head.node].name}_row", {"shape": "(1, -1)"}, (head,))
+    last = Entry(len(graph.nodes))
+    return replace(
+        shaped,
+        graph=Graph((*graph.nodes, row), (last,)),
+        shapes={**shaped.shapes, last: (1, *shaped.shapes[head])},
+    )
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -106,44 +120,46 @@ def shape_text(shape: Sequence[int]) -> str:
     return "×".join(str(size) for size in shape) or "a single number"
 
 
-def _infer(
-    graph: Graph, known: Mapping[str, Shape], hints: Mapping[str, Shape]
-) -> tuple[dict[Entry, Shape], dict[str, Shape]]:
-    """The shapes of a graph's entries, and those of its variables by name.
+class _Inference:
+    """MXNet's knowledge of the shapes in a graph."""
 
-    Raises:
-        MXNetError: they contradict each other.
-    """
-    mx = import_mxnet()
-    firsts = (Entry(i) for i, node in enumerate(graph.nodes) if not node.is_variable)
-    read = (entry for node in graph.nodes for entry in node.inputs)
-    entries = sorted(
-        entry for entry in {*firsts, *read, *graph.heads} if not graph.nodes[entry.node].is_variable
-    )
-    symbol = mx.sym.load_json(Graph(graph.nodes, tuple(entries)).to_json())
-    arguments = symbol.list_arguments()
-    try:
-        # infer_shape() would print the error on stdout before it raises it.
-        given, shapes, states = symbol.infer_shape_partial(**known)
-        missing = [name for name, shape in zip(arguments, given or ()) if not _complete(shape)]
-    except mx.base.MXNetError:
-        # An operator may raise for what it does not know yet.
-        missing = [name for name in arguments if name not in known]
-        if not any(name in hints for name in missing):
-            raise
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        operators = {i for i, node in enumerate(graph.nodes) if not node.is_variable}
+        read = {entry for node in graph.nodes for entry in node.inputs if entry.node in operators}
+        self._entries = sorted({*read, *(Entry(index) for index in operators)})
+        everything = Graph(graph.nodes, tuple(self._entries))
+        self._symbol = import_mxnet().sym.load_json(everything.to_json())
+
+    def of(
+        self, known: Mapping[str, Shape], hints: Mapping[str, Shape]
+    ) -> tuple[dict[Entry, Shape], dict[str, Shape]]:
+        """The shapes of a graph's entries, and those of its variables by name.
+
+        Raises:
+            MXNetError: they contradict each other.
+        """
+        arguments = self._symbol.list_arguments()
+        infer = self._symbol.infer_shape_partial  # infer_shape() prints an error, then raises it
         given = None
-    open_ones = {name: hints[name] for name in missing if name in hints}
-    if open_ones or given is None:
-        given, shapes, states = symbol.infer_shape_partial(**known, **open_ones)
-    names = [*arguments, *symbol.list_auxiliary_states()]
-    inferred = {entry: tuple(shape) for entry, shape in zip(entries, shapes)}
-    for index, node in enumerate(graph.nodes):
-        if node.is_variable and node.name in known:
-            inferred[Entry(index)] = known[node.name]
-    return (
-        inferred,
-        {name: tuple(shape) for name, shape in zip(names, [*given, *states])},
-    )
+        try:
+            given, shapes, states = infer(**known)
+            missing = [name for name, shape in zip(arguments, given or ()) if not _complete(shape)]
+        except import_mxnet().base.MXNetError:
+            # An operator may raise for what it does not know yet.
+            missing = [name for name in arguments if name not in known]
+            if not any(name in hints for name in missing):
+                raise
+        open_ones = {name: hints[name] for name in missing if name in hints}
+        if open_ones:
+            given, shapes, states = infer(**known, **open_ones)
+        inferred = {entry: tuple(shape) for entry, shape in zip(self._entries, shapes or ())}
+        for index, node in enumerate(self.graph.nodes):
+            if node.is_variable and node.name in known:
+                inferred[Entry(index)] = known[node.name]
+        names = [*arguments, *self._symbol.list_auxiliary_states()]
+        found = [*(given or ()), *(states or ())]
+        return inferred, {name: tuple(shape) for name, shape in zip(names, found)}
 
 
 def _complete(shape: Sequence[int]) -> bool:
@@ -193,18 +209,14 @@ def _with_filled_shapes(graph: Graph, shapes: Shapes) -> Graph:
 
     A 0 in its shape means as many as there are pictures; run alone, MXNet cannot know them.
     """
-    nodes = []
+    filled: dict[int, Node] = {}
     for index, node in enumerate(graph.nodes):
-        shape = _listed(node.attrs.get("shape", ""))
-        if (
-            not node.is_variable
-            and not node.inputs
-            and 0 in shape
-            and _complete(shapes[Entry(index)])
-        ):
-            node = replace(node, attrs={**node.attrs, "shape": str(shapes[Entry(index)])})
-        nodes.append(node)
-    return Graph(tuple(nodes), graph.heads)
+        known = shapes.get(Entry(index), ())
+        if not node.inputs and 0 in _listed(node.attrs.get("shape", "")) and _complete(known):
+            filled[index] = replace(node, attrs={**node.attrs, "shape": str(known)})
+    if not filled:
+        return graph
+    return Graph(tuple(filled.get(i, node) for i, node in enumerate(graph.nodes)), graph.heads)
 
 
 def _without_batch_of_one(graph: Graph, dependent: Collection[int], shapes: Shapes) -> Graph:
