@@ -207,7 +207,8 @@ def load_explainer(
         weights: a file; None for the network's own: found or downloaded, or, for a symbol, beside
             it.
         labels: class names, as many as the weights have outputs, or a file of them, see
-            :func:`cnnviz.models.label_files.read_labels`; None for the network's own. An exported network's classes have none of their own.
+            :func:`cnnviz.models.label_files.read_labels`; None for the network's own. An exported
+            network's classes have none of their own.
         input_size: in pixels, (height, width) or one number for both.
         mean: of pixels in [0, 1], one value a channel: three, or one for a grey network.
         std: likewise.

@@ -217,8 +217,8 @@ _NETWORK = (
         "--labels",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The names of its classes: one a line, with or without an index, or JSON, YAML or CSV. "
-        "Without it ImageNet's for networks of the list; an exported network's classes are then "
+        help="The names of its classes: one a line, with or without an index, or JSON, YAML or "
+        "CSV. Without it ImageNet's for networks of the list; an exported network's classes are then "
         "numbers.",
     ),
     click.option(
