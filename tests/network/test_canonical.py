@@ -117,7 +117,6 @@ OTHERS = {
     "hard tanh": lambda x: sym.clip(x, -1, 1),
     "absolute": sym.abs,
     "minimum": lambda x: sym.minimum(x, 0),
-    "straight through": lambda x: x + sym.BlockGrad(sym.abs(x) - x) / 2,
     # Gates: symmetric about 0.
     "hard swish": lambda x: x * sym.clip(x + 3, 0, 6) / 6,
     "hard swish of minimum": lambda x: x * (sym.minimum(sym.maximum(x + 3, 0), 6) / 6),
