@@ -12,24 +12,24 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cnnviz import tiff
+from cnnviz.bitmaps import Bitmap, with_usual_headers
 from cnnviz.errors import PictureError
+from cnnviz.kinds import HEAD, PNM, RAW, READ, kind_read, kind_unread
 
-KINDS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "PNM")
-"""The kinds of files that are read, whatever their names end in."""
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION = 0x0112
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; not the lossless ones
 _NO_JPEG_FRAMES = (0xC4, 0xC8, 0xCC)  # among the markers from 0xC0 to 0xCF
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 #: Progressive encoders write about ten. Every scan goes over all pixels, so that a file of a few
 #: kilobytes could keep the decoder busy for hours.
 _MOST_SCANS = 100
-_PNM = re.compile(rb"P[1-6](?:\s|#[^\r\n]*[\r\n])+(\d{1,9})(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})\s")
-#: More entries than a directory in a TIFF file ever has.
-_MOST_TAGS = 4096
+_RAW_PIXELS = (32803, 34892)  # what lies behind a filter of colours, and what is linear
+#: Chunks of a PNG that say what its pixels are. All others are kept from the decoder: it would
+#: complain of colour profiles, and show an animation's first frame where the picture is another.
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,16 @@ class Container:
     """What a file says of the picture in it.
 
     Attributes:
-        kind: one of :data:`KINDS`.
+        kind: one of :data:`cnnviz.kinds.READ`.
         size: (H, W) as stored: the largest that is declared anywhere where a decoder may look.
         orientation: of EXIF, 1 to 8, if it is left to us to turn the picture.
         reducible: (H, W) of a JPEG that can be decoded smaller; None for all others.
         hidden: the level of grey that is transparent, which OpenCV leaves out; None for none.
         inverted: whether black and white are exchanged.
+        opaque: whether a fourth band is no alpha.
         premultiplied: whether colours are multiplied by their alpha.
-        end: where the picture ends in the file, if what follows must be kept from the decoder.
+        plain: whether OpenCV reads it right.
+        content: what the decoder is given, if that is not the file as it is.
     """
 
     kind: str
@@ -53,8 +55,10 @@ class Container:
     reducible: tuple[int, int] | None = None
     hidden: int | None = None
     inverted: bool = False
+    opaque: bool = False
     premultiplied: bool = False
-    end: int | None = None
+    plain: bool = True
+    content: bytes | None = None
 
     @property
     def pixels(self) -> int:
@@ -68,30 +72,27 @@ def look(data: bytes) -> Container:
     Raises:
         PictureError: it is of no kind that is read, not whole, or damaged in its structure.
     """
-    if data.startswith(b"\xff\xd8"):
-        return _jpeg(data)
-    if data.startswith(_PNG_SIGNATURE):
-        return _png(data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _webp(data)
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return _gif(data)
-    if data.startswith(b"BM"):
-        return _bmp(data)
-    if data[:4] in _TIFF_ORDERS:
-        return _tiff(data)
-    match = _PNM.match(data[:4096])
-    if match is not None:
-        return Container("PNM", (int(match[2]), int(match[1])))
+    kind = kind_read(data[:HEAD])
+    if kind is not None:
+        return _LOOKS[kind](data)
+    other = kind_unread(data[:HEAD])
+    if other is not None:
+        raise PictureError(str(other))
     raise PictureError(
-        f"it is not a picture that cnnviz can read: {', '.join(KINDS)} (it begins with "
+        f"it is not a picture that cnnviz can read: {', '.join(READ)} (it begins with "
         f"{_first_bytes(data)})"
     )
 
 
-def damaged(kind: str) -> PictureError:
-    """The error for a file that only begins like one of its kind."""
-    return PictureError(f"it begins like a {kind} file, but is damaged or of a rare kind")
+def damaged(kind: str, said: Sequence[str] = ()) -> PictureError:
+    """The error for a file that only begins like one of its kind.
+
+    Args:
+        kind: one of :data:`cnnviz.kinds.READ`.
+        said: what the decoder said of it.
+    """
+    because = f" ({'; '.join(said)})" if said else ""
+    return PictureError(f"it begins like a {kind} file, but is damaged or of a rare kind{because}")
 
 
 def _largest(sizes: list[tuple[int, int]], kind: str) -> tuple[int, int]:
@@ -109,7 +110,7 @@ def _first_bytes(data: bytes) -> str:
 
 
 def _jpeg(data: bytes) -> Container:
-    orientation, shape, scans = 1, None, 0
+    orientation, shape, scans = None, None, 0
     sizes: list[tuple[int, int]] = []
     position = 2
     try:
@@ -119,14 +120,14 @@ def _jpeg(data: bytes) -> Container:
                 position += 1
                 continue
             if marker == 0xD9:
-                return Container("JPEG", _largest(sizes, "JPEG"), orientation, shape)
+                return Container("JPEG", _largest(sizes, "JPEG"), orientation or 1, shape)
             if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a segment
                 position += 2
                 continue
             (length,) = struct.unpack_from(">H", data, position + 2)
             segment = data[position + 4 : position + 2 + length]
             if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
-                orientation = _orientation(segment[6:])
+                orientation = orientation or tiff.orientation(segment[6:])  # the first counts
             if 0xC0 <= marker <= 0xCF and marker not in _NO_JPEG_FRAMES:
                 sizes.append(struct.unpack_from(">HH", segment, 1))
             if marker in _JPEG_FRAMES:
@@ -146,8 +147,9 @@ def _jpeg(data: bytes) -> Container:
 
 
 def _png(data: bytes) -> Container:
-    orientation, hidden, depth = 1, None, 8
+    orientation, hidden, depth = None, None, 8
     sizes: list[tuple[int, int]] = []
+    chunks = [data[:8]]
     position = 8
     while True:
         if position + 12 > len(data):
@@ -164,14 +166,18 @@ def _png(data: bytes) -> Container:
             sizes.append((height, width))
             depth = body[12]
         if kind == b"eXIf":
-            orientation = _orientation(bytes(body[4:]))
+            orientation = orientation or tiff.orientation(bytes(body[4:]))
+        if kind in _PNG_CHUNKS:
+            chunks.append(data[position:end])
         if kind == b"tRNS" and length == 2:  # in the file's own bits, of which there may be 1 to 16
             (level,) = struct.unpack_from(">H", body, 4)
             hidden = level * 255 // ((1 << depth) - 1) if depth in (1, 2, 4) else level
         if kind == b"IEND":
             # Where a PNG lacks its data OpenCV looks for it behind the end, and takes garbage there
             # for a chunk, and its first bytes for how much memory that needs.
-            return Container("PNG", _largest(sizes, "PNG"), orientation, hidden=hidden, end=end)
+            size = _largest(sizes, "PNG")
+            content = None if sum(map(len, chunks)) == len(data) else b"".join(chunks)
+            return Container("PNG", size, orientation or 1, hidden=hidden, content=content)
         position = end
 
 
@@ -179,7 +185,7 @@ def _webp(data: bytes) -> Container:
     (size,) = struct.unpack_from("<I", data, 4)
     if size + 8 > len(data):
         raise PictureError("the WebP is truncated: it is shorter than its header says")
-    orientation = 1
+    orientation = None
     sizes: list[tuple[int, int]] = []
     position = 12
     while position + 8 <= len(data):
@@ -199,9 +205,10 @@ def _webp(data: bytes) -> Container:
         elif kind == b"EXIF":
             body = data[start : start + length]
             # The specification wants bare TIFF here, but some writers keep the prefix of JPEG.
-            orientation = _orientation(body[6:] if body.startswith(b"Exif\0\0") else body)
+            body = body[6:] if body.startswith(b"Exif\0\0") else body
+            orientation = orientation or tiff.orientation(body)
         position = start + length + (length & 1)
-    return Container("WebP", _largest(sizes, "WebP"), orientation)
+    return Container("WebP", _largest(sizes, "WebP"), orientation or 1)
 
 
 def _uint24(data: bytes, at: int) -> int:
@@ -234,71 +241,57 @@ def _gif(data: bytes) -> Container:
 
 
 def _bmp(data: bytes) -> Container:
-    try:
-        (header,) = struct.unpack_from("<I", data, 14)
-        width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
-    except struct.error as error:
-        raise damaged("BMP") from error
-    return Container("BMP", (abs(height), abs(width)))  # negative: from the top down
+    data = with_usual_headers(data)
+    bitmap = Bitmap.of(data)
+    size = (abs(bitmap.height), abs(bitmap.width))  # negative: from the top down
+    return Container("BMP", size, plain=not bitmap.masked, content=data)
 
 
 def _tiff(data: bytes) -> Container:
-    """OpenCV turns TIFF itself.
+    """OpenCV turns TIFF itself, tiles wrongly, and so is told that it is upright.
 
     Its 8-bit way goes through libtiff's RGBA interface, which does the rest too and returns
     premultiplied colours; its 16-bit way hands out samples as they lie there.
     """
-    tags = _tiff_tags(data)
-    if 256 not in tags or 257 not in tags:
+    tags = tiff.Directory(data)
+    if tiff.WIDTH not in tags or tiff.HEIGHT not in tags:
         raise damaged("TIFF")
+    # Of a camera's raw file the first directory may be a preview of a few pixels.
+    raw_directory = tags.first(tiff.SUBFILE, 0) & 1 and tiff.SUBDIRECTORIES in tags
+    if data[8:10] == b"CR" or raw_directory or tags.first(tiff.PHOTOMETRIC, 0) in _RAW_PIXELS:
+        raise PictureError(str(RAW))
+    layout = tiff.Layout.of(tags)
     # A tile may be larger than the picture, and is decoded whole.
-    size = _largest([(tags[257], tags[256]), (tags.get(323, 0), tags.get(322, 0))], "TIFF")
-    bits, photometric = tags.get(258, 1), tags.get(262, 1)
-    if bits <= 8:
-        return Container("TIFF", size, premultiplied=True)
-    if tags.get(284, 1) == 2 and tags.get(277, 1) > 1:
-        raise PictureError(
-            f"it is a {bits}-bit TIFF with separate colour planes, which OpenCV reads wrongly; "
-            "convert it to PNG"
-        )
-    return Container("TIFF", size, inverted=photometric == 0, premultiplied=tags.get(338, 0) == 1)
+    tile = (tags.first(tiff.TILE_HEIGHT, 0), tags.first(tiff.TILE_WIDTH, 0))
+    size = _largest([layout.size, tile], "TIFF")
+    # Of a fourth band of 8 bits libtiff says how it took it only by what it did to the colours: it
+    # multiplied them if the band is transparency that they are not multiplied by.
+    eight = layout.bits <= 8
+    return Container(
+        "TIFF",
+        size,
+        layout.orientation,
+        inverted=layout.photometric == 0 and not eight,
+        opaque=layout.alpha is None,
+        premultiplied=layout.told if eight else layout.premultiplied,
+        plain=layout.plain,
+        content=None if layout.orientation == 1 else tags.replaced(tiff.ORIENTATION, 1),
+    )
 
 
-def _orientation(exif: bytes) -> int:
-    value = _tiff_tags(exif).get(_ORIENTATION, 1)
-    return value if 1 <= value <= 8 else 1
+def _pnm(data: bytes) -> Container:
+    match = PNM.match(data)
+    if match is None:
+        raise damaged("PNM")
+    return Container("PNM", (int(match[3]), int(match[2])), plain=False)
 
 
-_TIFF_ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
-
-
-def _tiff_tags(data: bytes) -> dict[int, int]:
-    """First value of each tag of whole numbers in the first directory of TIFF data, EXIF included.
-
-    Of a tag that is there twice the first counts, as for libtiff. Damaged metadata gives what could
-    be read: a picture is not refused for it.
-    """
-    tags: dict[int, int] = {}
-    order = _TIFF_ORDERS.get(data[:4])
-    if order is None:
-        return tags
-    big = b"+" in data[:4]  # BigTIFF, with places of 64 bits
-    place_layout, count_layout, room = ("Q", "Q", 8) if big else ("I", "H", 4)
-    try:
-        (start,) = struct.unpack_from(order + place_layout, data, 8 if big else 4)
-        (count,) = struct.unpack_from(order + count_layout, data, start)
-        start += struct.calcsize(count_layout)
-        for index in range(min(count, _MOST_TAGS)):
-            entry = start + (8 + 12 * big + 4 * (not big)) * index
-            tag, kind, values = struct.unpack_from(f"{order}HH{place_layout}", data, entry)
-            layout = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
-            if layout is None or values == 0:
-                continue
-            place = entry + 4 + room
-            if struct.calcsize(layout) * values > room:
-                (place,) = struct.unpack_from(order + place_layout, data, place)
-            (value,) = struct.unpack_from(order + layout, data, place)
-            tags.setdefault(tag, value)
-    except (struct.error, OverflowError):  # a place beyond the end, or beyond any file's
-        return tags
-    return tags
+_LOOKS: dict[str, Callable[[bytes], Container]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "WebP": _webp,
+    "GIF": _gif,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+    "PNM": _pnm,
+}

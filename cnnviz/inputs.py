@@ -18,8 +18,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz import tiff
+from cnnviz.bitmaps import read_masked, read_pnm
 from cnnviz.containers import Container, damaged, look
 from cnnviz.errors import PictureError, UsageError
+from cnnviz.remarks import listening, sentences
 
 # FFmpeg, which reads GIFs for us, would write what it thinks of damaged ones to stderr. OpenCV
 # looks at this when it first opens a video; -8 is FFmpeg's level "quiet".
@@ -287,10 +290,12 @@ class Reading:
     Attributes:
         pixels: uint8 (h, w, 3) RGB, C-contiguous.
         source: (H, W) of the picture in the file, upright.
+        remarks: what the decoder said of it, if anything.
     """
 
     pixels: npt.NDArray[np.uint8]
     source: tuple[int, int]
+    remarks: tuple[str, ...] = ()
 
 
 Enough = Callable[[tuple[int, int]], tuple[int, int]]
@@ -376,32 +381,14 @@ def _read(data: bytes, enough: Enough, max_pixels: int) -> Reading:
         frame = _first_frame_of_gif(data)
         return Reading(frame, (frame.shape[0], frame.shape[1]))
 
-    stored, orientation = container.reducible, container.orientation
-    reduction, flags = 1, cv2.IMREAD_UNCHANGED
-    jpeg = container.kind == "JPEG"
-    if jpeg:
-        if stored is not None:
-            needed = enough(_turned(stored, orientation))
-            reduction = _reduction(stored, _turned(needed, orientation))
-        flags = _JPEG_FLAGS[reduction]
-
-    pixels = _decode(data, flags, container)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise PictureError(
-            f"its samples are {pixels.dtype}, whose black and white nothing says; convert it to 8 "
-            "or 16 bits a channel"
-        )
-    if stored is None or reduction == 1:
-        stored = (pixels.shape[0], pixels.shape[1])
-    if container.hidden is not None and pixels.ndim == 2:
-        pixels = np.where(pixels == container.hidden, np.iinfo(pixels.dtype).max, pixels)
-    if container.inverted:
-        pixels = np.iinfo(pixels.dtype).max - pixels
-    if pixels.ndim == 3 and not jpeg:  # OpenCV's order is blue, green, red
-        code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
-        pixels = cv2.cvtColor(pixels, code)
-    rgb = _to_rgb8(pixels, premultiplied=container.premultiplied)
-    return Reading(np.ascontiguousarray(_orient(rgb, orientation)), _turned(stored, orientation))
+    with listening() as heard:
+        try:
+            stored = _decode(data, container, enough, max_pixels)
+        except _Undecodable as error:
+            raise damaged(container.kind, sentences(heard)) from error
+    rgb = _orient(_to_rgb8(stored.pixels, premultiplied=stored.premultiplied), stored.orientation)
+    size = _turned(stored.size, stored.orientation)
+    return Reading(np.ascontiguousarray(rgb), size, sentences(heard))
 
 
 def _amount(pixels: int) -> str:
@@ -533,7 +520,72 @@ _JPEG_FLAGS = {
 }
 
 
-def _decode(data: bytes, flags: int, container: Container) -> npt.NDArray[Any]:
+@dataclass(frozen=True)
+class _Stored:
+    """A picture as it lies in its file: grey or RGB, of 8 or 16 bits, alpha last if there is any.
+
+    ``size`` is the file's (H, W) where the picture was decoded smaller.
+    """
+
+    pixels: npt.NDArray[Any]
+    orientation: int
+    premultiplied: bool
+    size: tuple[int, int]
+
+
+class _Undecodable(Exception):
+    """OpenCV does not say why."""
+
+
+def _decode(data: bytes, container: Container, enough: Enough, max_pixels: int) -> _Stored:
+    data = data if container.content is None else container.content
+    if container.kind == "TIFF":
+        if container.plain:
+            try:
+                return _by_opencv(data, container)
+            except _Undecodable:
+                if not tiff.may_be_read(data):
+                    raise
+        pixels, layout = tiff.read_samples(data, _BYTES_A_PIXEL * max_pixels)
+        return _Stored(pixels, container.orientation, layout.premultiplied, layout.size)
+    if container.plain:
+        return _by_opencv(data, container, enough)
+    pixels = read_masked(data) if container.kind == "BMP" else read_pnm(data)
+    return _Stored(pixels, 1, False, container.size)
+
+
+def _by_opencv(
+    data: bytes, container: Container, enough: Enough = lambda source: source
+) -> _Stored:
+    stored, orientation = container.reducible, container.orientation
+    reduction, flags = 1, cv2.IMREAD_UNCHANGED
+    jpeg = container.kind == "JPEG"
+    if jpeg:
+        if stored is not None:
+            needed = enough(_turned(stored, orientation))
+            reduction = _reduction(stored, _turned(needed, orientation))
+        flags = _JPEG_FLAGS[reduction]
+
+    pixels = _pixels(data, flags, container)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise PictureError(
+            f"its samples are {pixels.dtype}, whose black and white nothing says; convert it to 8 "
+            "or 16 bits a channel"
+        )
+    if stored is None or reduction == 1:
+        stored = (pixels.shape[0], pixels.shape[1])
+    if container.hidden is not None and pixels.ndim == 2:
+        pixels = np.where(pixels == container.hidden, np.iinfo(pixels.dtype).max, pixels)
+    if container.inverted:
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    if pixels.ndim == 3 and not jpeg:  # OpenCV's order is blue, green, red
+        code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        pixels = cv2.cvtColor(pixels, code)
+        pixels = pixels[:, :, :3] if container.opaque else pixels
+    return _Stored(pixels, orientation, container.premultiplied, stored)
+
+
+def _pixels(data: bytes, flags: int, container: Container) -> npt.NDArray[Any]:
     """Pixels as stored: any depth, alpha kept, not rotated except for TIFF.
 
     Only IMREAD_UNCHANGED keeps 16 bits and alpha, and it leaves EXIF alone; the colour modes drop
@@ -541,7 +593,7 @@ def _decode(data: bytes, flags: int, container: Container) -> npt.NDArray[Any]:
     """
     try:
         with _quiet_opencv():
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8)[: container.end], flags)
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
             raise PictureError(
@@ -550,10 +602,8 @@ def _decode(data: bytes, flags: int, container: Container) -> npt.NDArray[Any]:
         if "nsufficient memory" in str(error):
             raise PictureError("its pixels do not fit into memory; scale it down") from error
         raise PictureError(f"OpenCV cannot decode it: {getattr(error, 'err', error)}") from error
-    if pixels is None:
-        raise damaged(container.kind)
-    if pixels.shape[0] * pixels.shape[1] > container.pixels:
-        raise damaged(container.kind)  # a decoder that found more than the file declares
+    if pixels is None or pixels.shape[0] * pixels.shape[1] > container.pixels:
+        raise _Undecodable  # ... or more was found than the file declares
     return np.asarray(pixels)
 
 
@@ -562,10 +612,10 @@ _STRIP = 1 << 22
 
 
 def _to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np.uint8]:
-    """Grey, RGB or RGBA of 8 or 16 bits to RGB of 8 bits, transparency over white."""
+    """Grey or RGB, with or without alpha, of 8 or 16 bits to RGB of 8 bits, alpha over white."""
     full = int(np.iinfo(pixels.dtype).max)
-    if pixels.ndim == 3 and pixels.shape[2] == 4 and (pixels[:, :, 3] == full).all():
-        pixels = pixels[:, :, :3]
+    if pixels.shape[2:] in ((2,), (4,)) and (pixels[:, :, -1] == full).all():
+        pixels = pixels[:, :, :-1]
     if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
         return np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
@@ -573,7 +623,7 @@ def _to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np
     rows = max(1, _STRIP // width)
     for top in range(0, height, rows):
         strip = pixels[top : top + rows]
-        if strip.ndim == 3 and strip.shape[2] == 4:
+        if strip.shape[2:] in ((2,), (4,)):
             strip = _over_white(strip, full, premultiplied=premultiplied)
         if strip.dtype == np.uint16:
             strip = _divide(strip.astype(np.uint32), 257).astype(np.uint8)
@@ -582,8 +632,8 @@ def _to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np
 
 
 def _over_white(pixels: npt.NDArray[Any], full: int, *, premultiplied: bool) -> npt.NDArray[Any]:
-    alpha = pixels[:, :, 3:].astype(np.uint32)  # 65535 squared just fits
-    colour = pixels[:, :, :3].astype(np.uint32)
+    alpha = pixels[:, :, -1:].astype(np.uint32)  # 65535 squared just fits
+    colour = pixels[:, :, :-1].astype(np.uint32)
     if not premultiplied:
         colour = _divide(colour * alpha, full)
     # A colour above its alpha is no valid premultiplied colour, but occurs.

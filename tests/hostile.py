@@ -214,6 +214,16 @@ def picture_files():
             (grey.convert("I;16"), "TIFF", {"compression": "packbits"}),
             (image, "PPM", {}),
             (grey, "PPM", {}),
+            # What is not left to OpenCV: masked bits, and samples that are put together here.
+            (alpha, "BMP", {}),
+            (image, "DIB", {}),
+            (alpha.convert("LA"), "TIFF", {}),
+            (alpha.convert("LA"), "TIFF", {"compression": "tiff_lzw", "tiffinfo": {317: 2}}),
+            (alpha.convert("LA"), "TIFF", {"compression": "tiff_deflate", "strip_size": 99}),
+            (image, "TIFF", {"compression": "zstd"}),
+            (alpha.convert("LA"), "TIFF", {"compression": "packbits"}),
+            (grey.convert("I;16"), "PPM", {}),
+            (image.convert("1"), "PPM", {}),
         ]
         for picture, kind, options in variants:
             buffer = io.BytesIO()
