@@ -27,14 +27,13 @@ from cnnviz.attribution import (
     choose_methods,
     gather_all,
     missing_relus,
-    softmax,
 )
 from cnnviz.attribution.cam import GradCam, settled_difference
 from cnnviz.errors import PictureError, UsageError
-from cnnviz.figures import Cell, answer
+from cnnviz.figures import Cell, answer, share
 from cnnviz.inputs import MAX_PIXELS, read_reduced
 from cnnviz.models.catalog import WeightsInfo
-from cnnviz.network import Architecture, Layer, Network
+from cnnviz.network import SOFTMAX, Activation, Architecture, Layer, Network
 from cnnviz.network.architecture import shape_text
 from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import (
@@ -75,7 +74,12 @@ class Score:
     index: int
     name: str | None  #: None where the network's classes have no names
     logit: float
-    probability: float  #: softmax over all classes
+    probability: float | None  #: None of a network that gives numbers of any range
+
+    @property
+    def said(self) -> str:
+        """The probability for a title, or the number."""
+        return figures.number(self.logit) if self.probability is None else share(self.probability)
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class Explanation:
         facts: by method's key what else it found out, in values that JSON can hold.
         relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
         labels: the classes' names, or none.
+        activation: what makes probabilities of the logits.
         name: of the picture, as :func:`cnnviz.explain` gives it; files are called after it.
         canvas: what it is drawn on, likewise.
         style: how, likewise.
@@ -157,13 +162,14 @@ class Explanation:
     facts: Mapping[str, Mapping[str, Any]]
     relus: tuple[int, int] | None
     labels: tuple[str, ...] = ()
+    activation: Activation = SOFTMAX
     name: str = "picture"
     canvas: Canvas | None = None
     style: Style = field(default_factory=Style)
 
     def __repr__(self) -> str:
         target = self.score(self.target)
-        return f"<Explanation of {self.name}: {_named(target)} {target.probability:.2f}>"
+        return f"<Explanation of {self.name}: {_named(target)} {target.said}>"
 
     @property
     def layer(self) -> Layer:
@@ -177,7 +183,7 @@ class Explanation:
 
     def score(self, index: int) -> Score:
         """One class."""
-        return _score(self.logits, self.probabilities, index, self.labels)
+        return _score(self.logits, self.activation, index, self.labels)
 
     def top(self, count: int = 5) -> list[Score]:
         """The highest classes, best first; the lower index first among equals."""
@@ -186,8 +192,8 @@ class Explanation:
 
     @cached_property
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """(K,), the softmax of the logits."""
-        return softmax(self.logits)
+        """(K,), what the network says of each class; see :meth:`Activation.outputs`."""
+        return self.activation.outputs(self.logits)
 
     def arrays(self) -> dict[str, Any]:
         """Everything raw, by name, as ``--arrays`` writes it.
@@ -343,7 +349,7 @@ class Explanation:
         maps that differ from layer to layer have rows of their own.
         """
         target = self.score(self.target)
-        plain = [[Cell(drawn.pictures["original"], answer(_named(target), target.probability))]]
+        plain = [[Cell(drawn.pictures["original"], answer(_named(target), target.said))]]
         layered = []
         for method in self.methods:
             for key in method.drawings:
@@ -398,14 +404,24 @@ class Explanation:
             return self._classes(values, place, seen), False
         if drawing == "probability":
             # Mixed with a picture its colours would not be those of the scale.
-            shown = render.colour(render.normalise_by_max(placed, 1.0)[0], style.colormap, seen)
-            title = f"probability of {_named(self.score(self.target))}"
-            colours = render.colour_scale(style.colormap)
+            low, high = self._span(values)
+            part = (placed - low) / np.float32(high - low)
+            shown = render.colour(render.normalise_by_max(part, 1.0)[0], style.colormap, seen)
+            what = "probability" if self.activation.is_probability else "value"
+            ticks = [figures.number(low + quarter * (high - low) / 4) for quarter in range(5)]
+            title = f"{what} of {_named(self.score(self.target))}"
             return layout.with_scale(
-                shown, colours, ["0", "0.25", "0.5", "0.75", "1"], title
+                shown, render.colour_scale(style.colormap), ticks, title
             ), False
         heat, empty = render.normalise_by_max(placed, full)
         return style.paint(base.picture, heat, seen), empty
+
+    def _span(self, values: Float32) -> tuple[float, float]:
+        """The ends of the scale for what the network says: 0 and 1, or those of a map."""
+        if self.activation.is_probability:
+            return 0.0, 1.0
+        low, high = float(values.min()), float(values.max())
+        return low, high if high > low else low + 1
 
     def _classes(
         self, values: Float32, place: render.Place, seen: npt.NDArray[np.bool_]
@@ -425,11 +441,10 @@ class Explanation:
         return layout.with_legend(picture, entries, title)
 
 
-def _score(
-    logits: Float32, probabilities: npt.NDArray[np.float64], index: int, labels: Sequence[str]
-) -> Score:
+def _score(logits: Float32, activation: Activation, index: int, labels: Sequence[str]) -> Score:
     name = labels[index] if labels else None
-    return Score(index, name, float(logits[index]), float(probabilities[index]))
+    said = float(activation.outputs(logits)[index]) if activation.is_probability else None
+    return Score(index, name, float(logits[index]), said)
 
 
 def _broken(*parts: Mapping[str, Float32]) -> PictureError | None:
@@ -455,8 +470,9 @@ def _as_drawn(drawing: Drawing, values: Float32) -> Float32:
 
 
 def _named(score: Score) -> str:
-    """``tabby, tabby cat (281)``."""
-    return f"class {score.index}" if score.name is None else f"{score.name} ({score.index})"
+    """``tabby, tabby cat (281)``, ``class 281``; of a network that gives numbers ``output 3``."""
+    kind = "output" if score.probability is None else "class"
+    return f"{kind} {score.index}" if score.name is None else f"{score.name} ({score.index})"
 
 
 @dataclass(frozen=True)
@@ -475,6 +491,7 @@ class Contrast:
             what speaks for a.
         number: of the pair, in the order in which they were asked for, from 0.
         labels: the classes' names, or none.
+        activation: what makes probabilities of the logits.
     """
 
     prepared: Prepared
@@ -487,12 +504,14 @@ class Contrast:
     difference: Float32
     number: int = 0
     labels: tuple[str, ...] = field(default=(), repr=False)
+    activation: Activation = SOFTMAX
 
     @property
     def scores(self) -> tuple[Score, Score]:
         """Those of a and b."""
-        shares = softmax(self.logits)
-        a, b = (_score(self.logits, shares, index, self.labels) for index in (self.a, self.b))
+        a, b = (
+            _score(self.logits, self.activation, index, self.labels) for index in (self.a, self.b)
+        )
         return a, b
 
     def draw(self, picture: Picture | Canvas, style: Style) -> Picture:
@@ -503,8 +522,8 @@ class Contrast:
         a, b = self.scores
         return figures.contrast(
             base,
-            figures.Ranked(self.cam_a, _named(a), a.probability),
-            figures.Ranked(self.cam_b, _named(b), b.probability),
+            figures.Ranked(self.cam_a, _named(a), a.said),
+            figures.Ranked(self.cam_b, _named(b), b.said),
             self.difference,
             style.colormap,
             style.alpha,
@@ -551,7 +570,8 @@ class Explainer:
         Args:
             network: the network.
             spec: its input; the default suits ImageNet networks of 224×224.
-            labels: the names of its classes, all or none.
+            labels: the names of its classes, all or none; of a network with one output, which says
+                yes or no, also one, that of yes.
             layer: the target layer's name, or several, or ``"stages"`` for the network's natural
                 stages (:meth:`cnnviz.network.Architecture.stages`); None for its default layer.
             methods: what to attribute with; Grad-CAM, guided Grad-CAM and saliency by default, or
@@ -564,17 +584,13 @@ class Explainer:
             UsageError: no such layer, another number of names than of classes, or a method that
                 acts on ReLUs where there are none.
         """
-        classes = network.architecture.classes
-        if labels and len(labels) != classes:
-            raise UsageError(
-                f"{len(labels)} class names were given, but the network has {classes} classes."
-            )
         self.network = network
         self.spec = InputSpec() if spec is None else spec
-        self.labels = tuple(labels)
+        self.labels = network.architecture.class_names(labels, "the network")
         self.layers = choose_layers(network.architecture, layer)
         self.methods, note = fit_methods(network.architecture, methods)
-        self.notes = (*([] if note is None else [note]), *self._parts_of_the_image())
+        remarks = (network.architecture.end.remark, note)
+        self.notes = (*filter(None, remarks), *self._parts_of_the_image())
         self.resize = resize
         self.name = name
         self.weights = weights
@@ -768,6 +784,7 @@ class Explainer:
                 differences[index],
                 number,
                 self.labels,
+                a.activation,
             )
 
     def _explanations(
@@ -810,6 +827,7 @@ class Explainer:
                 },
                 relus,
                 self.labels,
+                last.activation,
             )
 
 

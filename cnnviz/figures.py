@@ -50,12 +50,12 @@ class Ranked:
     Attributes:
         cam: (h, w) float32, at least 0: its class activation map, unnormalised.
         name: what it is called, ``volcano (980)``.
-        probability: from 0 to 1.
+        probability: from 0 to 1; or a number of any range, as it is shown.
     """
 
     cam: Float32
     name: str
-    probability: float
+    probability: float | str
 
 
 # --- a panel -------------------------------------------------------------------------------------
@@ -295,9 +295,18 @@ def _first_name(name: str) -> str:
     return re.sub(r",.*(?= \(\d+\)$)", "", name)
 
 
-def answer(name: str, probability: float) -> str:
-    """``volcano (980) 0.22``, or ``class 980: 0.22`` where classes have no names."""
-    return f"{name}{'' if name.endswith(')') else ':'} {share(probability)}"
+def answer(name: str, probability: float | str) -> str:
+    """``volcano (980) 0.22``, or ``class 980: 0.22`` where classes have no names.
+
+    Words in the probability's place are shown as they are.
+    """
+    said = probability if isinstance(probability, str) else share(probability)
+    return f"{name}{'' if name.endswith(')') else ':'} {said}"
+
+
+def number(value: float) -> str:
+    """A number of any size, in few digits: ``38.2``, ``-0.0042``, ``0.25``."""
+    return f"{value:.4g}"
 
 
 def share(probability: float) -> str:

@@ -134,9 +134,9 @@ class Work:
         self._notify = notify
         self._found = find_model(job.card, notify=notify)
         parse_device(job.ctx)
-        # An exported network's classes without names are counted later: that takes MXNet.
+        # An exported network's classes are counted later: that takes MXNet.
         self._ends: tuple[tuple[Target, ...], tuple[Against, ...]] | None = None
-        if self._found.labels:
+        if job.card.model in catalog.names():
             self._ends = self._resolve()
         self._methods = partial(choose_methods, job.methods, job.options, relu=job.relu)
         self._methods()
@@ -181,6 +181,14 @@ class Work:
             resize=self.job.resize,
             progress=progress,
         )
+        if not self.explainer.network.architecture.activation.is_probability and (
+            self.job.only == "uncertain" or self.job.sort == "loss"
+        ):
+            wanted = "--only uncertain" if self.job.only == "uncertain" else "--sort loss"
+            raise UsageError(
+                f"{wanted} needs probabilities, and {self.explainer.name} gives numbers; "
+                "--activation says otherwise."
+            )
         batch_size = self.job.batch_size
         if self.touch is not None:
             batch_size = 1
@@ -340,6 +348,7 @@ class Work:
                 "name": explainer.name,
                 "device": str(explainer.network.device),
                 "classes": explainer.network.architecture.classes,
+                "activation": explainer.network.architecture.activation.name,
                 "labels": list(explainer.labels),
                 "input": {
                     "height": spec.height,

@@ -26,7 +26,10 @@ class Model(Protocol):
 
     card: Card
     name: str
-    labels: tuple[str, ...]  #: empty if the classes have no names
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes; empty if they have none."""
 
     @property
     def classes(self) -> int:
@@ -64,7 +67,7 @@ class CatalogModel:
         check_scale(card.mean, card.std)
         self.card = card
         self.name = card.name or entry.name
-        self.labels = catalog.labels(entry) if card.labels is None else card.labels
+        self._labels = catalog.labels(entry) if card.labels is None else card.labels
         self.spec = InputSpec(
             *(card.input_size or (entry.input.height, entry.input.width)),
             card.mean or entry.input.mean,
@@ -78,13 +81,21 @@ class CatalogModel:
         self._notify = notify
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        # One output is a yes or no; more need not be looked at to be counted.
+        if len(self._labels) > 1:
+            return self._labels
+        return self.architecture.class_names(self._labels, self.name)
+
+    @property
     def classes(self) -> int:
         """The number of logits."""
         return len(self.labels)
 
     @cached_property
     def _block(self) -> Any:
-        return catalog.build_block(self._entry, self.classes)
+        return catalog.build_block(self._entry, len(self._labels))
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -93,7 +104,7 @@ class CatalogModel:
         Raises:
             UsageError: it does not take pictures of the size asked for.
         """
-        architecture = Architecture.from_block(self._block, self.spec.shape)
+        architecture = Architecture.from_block(self._block, self.spec.shape, self.card.activation)
         usual = self._entry.input.shape
         if self.spec.shape != usual:
             shapes = Architecture.from_block(self._block, usual).parameter_shapes
@@ -120,7 +131,7 @@ class CatalogModel:
             self._block,
             self._entry,
             self.card.weights,
-            classes=self.classes,
+            classes=len(self._labels),
             as_given=self.card.mean is not None or self.card.std is not None,
             progress=progress,
             notify=self._notify,
@@ -189,6 +200,7 @@ def load_explainer(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     head: str | None = None,
+    activation: str | None = None,
     ctx: str = "cpu",
     layer: str | Sequence[str] | None = None,
     methods: Wish = None,
@@ -213,6 +225,9 @@ def load_explainer(
         mean: of pixels in [0, 1], one value a channel: three, or one for a grey network.
         std: likewise.
         head: which output, or inner node, of an exported network gives the logits.
+        activation: what makes probabilities of the logits: ``softmax``, ``sigmoid`` (each class by
+            itself; of one output: yes or no) or ``none`` (its outputs are numbers); None for what
+            the network ends with.
         ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
         layer: the target layer's name, or several; None for the network's default.
         methods: what to attribute with, see :class:`cnnviz.Explainer`.
@@ -236,6 +251,7 @@ def load_explainer(
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         head=head,
+        activation=activation,
     )
     explainer = load_model(
         find_model(card, notify=notify),

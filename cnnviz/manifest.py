@@ -19,13 +19,15 @@ back; files are named below the folder, with ``/``. In version 1
 
 ``run`` has
     ``fingerprint``, the same for runs that write the same for a picture; ``parameters``, all that
-    was asked for; ``versions``; ``network`` with ``name``, ``device``, ``classes``, ``labels``,
-    ``input`` (``height``, ``width``, ``mean``, ``std``, ``resize``), ``layers`` (``name``,
-    ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null for a network of the catalogue) and
-    ``weights`` (``path``, ``source``, ``sha256``); ``methods`` (``name``,
-    ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether it takes
-    another way through a ReLU than the derivative); ``notes``: sentences about what the network
-    does not allow to be shown as usual; ``truth`` (``source``, ``known``: of how many
+    was asked for; ``versions``; ``network`` with ``name``, ``device``, ``classes``, ``activation``
+    (what makes probabilities of its logits: ``softmax``, ``sigmoid``, ``none``, or two of these as
+    ``softmax of softmax``), ``labels``, ``input`` (``height``, ``width``, ``mean``, ``std``,
+    ``resize``), ``layers`` (``name``, ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null
+    for a network of the catalogue) and ``weights`` (``path``, ``source``, ``sha256``); ``methods``
+    (``name``, ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether
+    it takes another way through a ReLU than the derivative); ``notes``: sentences about what was
+    recognised or assumed of the network, or cannot be shown as usual; ``truth`` (``source``,
+    ``known``: of how many
     pictures) or null; ``started`` (ISO 8601) and ``seconds``.
 
 ``summary`` has
@@ -40,7 +42,8 @@ a picture has
     ``relative`` to the folder that was given; ``sha256`` of the file, null if it cannot be read;
     ``size`` [height, width], null likewise; ``status``, ``ok`` or ``failed``; ``error``, null or a
     sentence; ``crashed``, true if a library crashed on it; ``seconds``. If it is ok also
-    ``top5``: scores (``index``, ``name`` or null, ``logit``, ``probability``), the highest first;
+    ``top5``: scores (``index``, ``name`` or null, ``logit``, ``probability``, null of a network
+    that gives numbers), the highest first;
     ``truth``: its score, or null; ``right``, ``loss`` (cross entropy in nats), both null without a
     truth; ``margin`` between the two highest probabilities; ``relus_guided`` [N, of M], or null;
     ``panel``, its file or null; ``contrasts`` (``a`` and ``b``, scores, and ``file``); and

@@ -506,7 +506,7 @@ class Run:
                 title = printable(str(loaded.source.relative))
                 figure = figures.panel(title, panel, self.style.widest)
                 shown = output.png("_panel.png", figure, figure=True)
-        verdict = judge(first.logits, loaded.truth)
+        verdict = judge(first.logits, loaded.truth, first.activation)
         truth = None if loaded.truth is None else _score(first.score(loaded.truth))
         return {
             "top5": [_score(score) for score in first.top(TOP)],

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import UsageError
+from cnnviz.network import SOFTMAX, Activation
 
 ONLY = ("wrong", "right", "uncertain")
 SORTS = ("loss", "confidence", "margin")
@@ -23,7 +24,7 @@ class Verdict:
 
     Attributes:
         predicted: the class with the highest logit.
-        confidence: its probability.
+        confidence: its probability; of a network that gives numbers of any range the number.
         margin: how far that lies above the second highest; 1 if there is no other class.
         truth: the true class, or None.
         loss: the cross entropy of the truth, -log of its probability, in nats; or None.
@@ -41,15 +42,18 @@ class Verdict:
         return None if self.truth is None else self.predicted == self.truth
 
 
-def judge(logits: npt.NDArray[np.float32], truth: int | None = None) -> Verdict:
+def judge(
+    logits: npt.NDArray[np.float32], truth: int | None = None, activation: Activation = SOFTMAX
+) -> Verdict:
     """The verdict on the logits (K,) of one picture; among equal ones the lower index is it."""
-    values = logits.astype(np.float64)
-    highest = values.max()
-    # log Σ exp, with the highest taken out so that nothing overflows.
-    shared = highest + np.log(np.exp(values - highest).sum())
-    ranked = np.exp(np.sort(values)[::-1][:2] - shared)
+    if activation.is_probability:
+        logarithms = activation.log_probabilities(logits)
+        outputs = np.exp(logarithms)
+        loss = None if truth is None else float(-logarithms[truth])
+    else:
+        outputs, loss = activation.outputs(logits), None
+    ranked = np.sort(outputs)[::-1][:2]
     margin = float(ranked[0] - ranked[1]) if len(ranked) > 1 else 1.0
-    loss = None if truth is None else float(shared - values[truth])
     return Verdict(int(logits.argmax()), float(ranked[0]), margin, truth, loss)
 
 

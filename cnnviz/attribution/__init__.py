@@ -38,7 +38,6 @@ from cnnviz.attribution.methods import (
     Passes,
     gather,
     gather_all,
-    softmax,
 )
 from cnnviz.attribution.perturbation import Occlusion, Rise
 
@@ -83,7 +82,6 @@ __all__ = [
     "gather_all",
     "missing_relus",
     "options_of",
-    "softmax",
 ]
 
 

@@ -24,7 +24,15 @@ import numpy.typing as npt
 
 from cnnviz.attribution import rounding
 from cnnviz.errors import UsageError
-from cnnviz.network import Layer, Network, ReluRule, Walk, choose_targets
+from cnnviz.network import (
+    SOFTMAX,
+    Activation,
+    Layer,
+    Network,
+    ReluRule,
+    Walk,
+    choose_targets,
+)
 from cnnviz.network.backward import Backward, Observation
 from cnnviz.network.engine import Targets
 from cnnviz.preprocessing import InputSpec
@@ -206,6 +214,7 @@ class Evidence:
             cancelled on the way back, see :class:`cnnviz.network.Backward`.
         again: asks for a picture's evidence again, rounded differently: that of ``TIMES`` pictures
             (:mod:`cnnviz.attribution.rounding`); None in what it gives.
+        activation: what makes probabilities of the logits.
     """
 
     inputs: Float32
@@ -221,6 +230,7 @@ class Evidence:
     ask: Ask
     terms: Mapping[ReluRule, Float32] = field(default_factory=dict)
     again: Callable[[int], Evidence] | None = None
+    activation: Activation = SOFTMAX
 
     def layer_terms(self, rule: ReluRule = "standard") -> Float64:
         """The mean over the layer's places of Σ_k |∂y/∂A_k · A_k|, (N,)."""
@@ -393,14 +403,6 @@ class Method(ABC):
         return {self.key: self.drawing}
 
 
-def softmax(logits: Float32) -> npt.NDArray[np.float64]:
-    """The probabilities of logits (..., K), of the same shape, float64."""
-    values = logits.astype(np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    probabilities: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
-
-
 def gather_all(
     network: Network,
     batch: Float32,
@@ -506,6 +508,7 @@ def _evidence(
         relus_total=ask.network.relus,
         spec=spec,
         ask=ask,
+        activation=ask.network.architecture.activation,
         terms={rule: _divided(found.terms, ask.seed) for rule, found in by_rule.items()},
     )
 

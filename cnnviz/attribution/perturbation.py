@@ -25,10 +25,9 @@ from cnnviz.attribution.methods import (
     Method,
     Passes,
     option,
-    softmax,
 )
 from cnnviz.errors import UsageError
-from cnnviz.network import Layer
+from cnnviz.network import Activation, Layer
 from cnnviz.preprocessing import InputSpec
 
 #: What covers a place: a pixel value in [0, 1], or None for the mean that normalisation subtracts.
@@ -135,10 +134,11 @@ class Occlusion(Method):
                 self._covered(evidence.inputs[index], evidence.spec), once=(self, index, "covered")
             )
             highest = logits.argmax(axis=1)
-            whole = evidence.logits[index]
-            before = float(softmax(whole)[target])
-            after = softmax(logits)[:, target]
-            bound = _rounding(whole, evidence.rounding_of_logits(index, (self, index)), target)
+            activation, whole = evidence.activation, evidence.logits[index]
+            before = float(activation.outputs(whole)[target])
+            after = activation.outputs(logits)[:, target]
+            bounds = evidence.rounding_of_logits(index, (self, index))
+            bound = _rounding(activation, whole, bounds, target)
             drop = np.where(np.abs(before - after) <= bound, 0.0, before - after)
             drops[index] = np.maximum(drop, 0).reshape(shape[1:])
             probabilities[index] = after.reshape(shape[1:])
@@ -243,11 +243,12 @@ class Rise(Method):
             (mask * picture + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
         )
         logits = evidence.ask.logits(masked, once=(self, index, "masked"))
-        scores = softmax(logits)[:, target]
+        activation = evidence.activation
+        scores = activation.outputs(logits)[:, target]
         mean = float(scores.mean())
         above = scores - mean
         bounds = evidence.rounding_of_logits(index, (self, index))
-        if np.abs(above).max() <= _rounding(logits, bounds, target).max():
+        if np.abs(above).max() <= _rounding(activation, logits, bounds, target).max():
             above[:] = 0
         open_sum, total, squares = (np.zeros(shape) for _ in range(3))
         for mask, own in zip(self.drawn(*shape), above):
@@ -309,12 +310,12 @@ def _filling(fill: str, spec: InputSpec) -> Float32:
     return filling.astype(np.float32)[:, None, None]
 
 
-def _rounding(logits: Float32, bounds: Float64, target: int) -> Any:
-    """How far a target's probability may be off because logits (..., K) are by ``bounds`` (K,)."""
+def _rounding(activation: Activation, logits: Float32, bounds: Float64, target: int) -> Any:
+    """How far a target's output may be off because logits (..., K) are by ``bounds`` (K,)."""
     towards = bounds.copy()
     towards[target] *= -1
-    at_target = softmax(logits)[..., target]
-    off = (softmax(logits + way)[..., target] - at_target for way in (towards, -towards))
+    at_target = activation.outputs(logits)[..., target]
+    off = (activation.outputs(logits + way)[..., target] - at_target for way in (towards, -towards))
     return np.maximum(*map(np.abs, off))
 
 

@@ -493,7 +493,16 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 
 def _named(score: Mapping[str, Any]) -> str:
-    """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``."""
-    if score["name"] is None:
-        return f"class {score['index']} {score['probability']:.2f}"
-    return f"{score['name']} ({score['index']}) {score['probability']:.2f}"
+    """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``.
+
+    Of a network that gives numbers: ``age (0) 38.2`` or ``output 0 38.2``.
+    """
+    probability = score["probability"]
+    kind = "output" if probability is None else "class"
+    said = f"{score['logit']:.4g}" if probability is None else f"{probability:.2f}"
+    name = (
+        f"{kind} {score['index']}"
+        if score["name"] is None
+        else f"{score['name']} ({score['index']})"
+    )
+    return f"{name} {said}"

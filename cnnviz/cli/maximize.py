@@ -196,6 +196,8 @@ def _maximize(
     keep_freed_memory()
     found.digest_ahead()
     goals, named = _goals(found, targets, layer, channels, place)
+    if found.architecture.end.remark is not None and not quiet:
+        say(found.architecture.end.remark)
     for path in [*(output / name for name in _files(found, named)), *([gif] if gif else [])]:
         check_replaceable(path)  # before minutes are spent on it
     context(device)
@@ -331,7 +333,8 @@ def _found(found: Model, goal: _Goal, result: Maximized) -> str:
     )
     if goal.index is None:
         return said
-    said += f", probability {result.probabilities[goal.index]:.3f}"
+    if result.activation.is_probability:
+        said += f", probability {result.probabilities[goal.index]:.3f}"
     if result.answer != goal.index:
         said += f"; the network says {_class_goal(found, result.answer).name}"
     return said
@@ -348,7 +351,9 @@ def _record(
             "index": index,
             "name": found.labels[index] if found.labels else None,
             "logit": float(result.logits[index]),
-            "probability": float(probabilities[index]),
+            "probability": float(probabilities[index])
+            if result.activation.is_probability
+            else None,
         }
 
     return {

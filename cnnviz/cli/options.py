@@ -152,6 +152,7 @@ class ModelOptions:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     head: str | None = None
+    activation: str | None = None
     ctx: str = "cpu"
     threads: int | None = None
 
@@ -171,6 +172,7 @@ class ModelOptions:
             mean=self.mean,
             std=self.std,
             head=self.head,
+            activation=self.activation,
         )
 
 
@@ -218,8 +220,8 @@ _NETWORK = (
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="The names of its classes: one a line, with or without an index, or JSON, YAML or "
-        "CSV. Without it ImageNet's for networks of the list; an exported network's classes are then "
-        "numbers.",
+        "CSV. Without it ImageNet's for networks of the list; an exported network's classes are "
+        "then numbers.",
     ),
     click.option(
         "--input-size",
@@ -236,6 +238,12 @@ _NETWORK = (
         "--head",
         metavar="NAME",
         help="Which output, or inner node, of an exported network gives its logits.",
+    ),
+    click.option(
+        "--activation",
+        type=Choice("cnnviz.network.ends:ACTIVATIONS", "NAME"),
+        help="What makes probabilities of its logits, where it does not end with that: softmax, "
+        "sigmoid (each class by itself; of one output: yes or no), none (they are numbers).",
     ),
 )
 _MACHINE = (

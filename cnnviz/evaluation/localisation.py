@@ -79,9 +79,8 @@ def classify(network: Network, scenes: Sequence[Scene]) -> Classification:
     _check(scenes, 1)
     right, certainty = 0, 0.0
     for part, batch in _batches(scenes):
-        logits = network.logits(batch).astype(np.float64)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        certainty += float((shares.max(axis=1) / shares.sum(axis=1)).sum())
+        logits = network.logits(batch)
+        certainty += float(network.architecture.activation.outputs(logits).max(axis=1).sum())
         truth = np.array([drawn.objects[0].index for drawn in part])
         right += int((logits.argmax(axis=1) == truth).sum())
     return Classification(len(scenes), right / len(scenes), certainty / len(scenes))

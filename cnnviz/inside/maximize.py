@@ -28,9 +28,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.attribution.methods import softmax
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.network import Layer, Network, Observation, Walk
+from cnnviz.network import SOFTMAX, Activation, Layer, Network, Observation, Walk
 from cnnviz.preprocessing import InputSpec
 
 Float32 = npt.NDArray[np.float32]
@@ -224,6 +223,7 @@ class Maximized:
         before: the same of the noise that it began with.
         logits: (K,) float32, what the network says of it.
         moved: whether there ever was a gradient to follow.
+        activation: what makes probabilities of the logits.
     """
 
     picture: npt.NDArray[np.uint8]
@@ -231,11 +231,12 @@ class Maximized:
     before: float
     logits: Float32
     moved: bool
+    activation: Activation = SOFTMAX
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """(K,), the softmax of the logits."""
-        return softmax(self.logits)
+        """(K,), what the network says of each class; see :meth:`Activation.outputs`."""
+        return self.activation.outputs(self.logits)
 
     @property
     def answer(self) -> int:
@@ -322,8 +323,9 @@ def _finish(
     in_bits = np.rint(ends[1] * 255) / np.float32(255)
     before, _ = goals.values(network, canvas.normalised(ends[0]))
     values, logits = goals.values(network, canvas.normalised(in_bits))
+    said = network.architecture.activation
     return [
-        Maximized(drawn[i], float(values[i]), float(before[i]), logits[i], bool(moved[i]))
+        Maximized(drawn[i], float(values[i]), float(before[i]), logits[i], bool(moved[i]), said)
         for i in range(len(goals))
     ]
 

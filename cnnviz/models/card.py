@@ -10,6 +10,7 @@ A card is a YAML or JSON file, usually ``cnnviz.yaml`` in the network's folder::
     std: [0.2023, 0.1994, 0.2010]
     layer: stage3_plus8               # all from here on is seldom needed
     head: class_scores
+    activation: sigmoid               # softmax, sigmoid (each class by itself) or none (numbers)
     resize: crop
     name: my network
 
@@ -53,6 +54,8 @@ class Card:
         std: likewise.
         layer: the target layer's name.
         head: which output (or inner node) of an exported network gives the logits.
+        activation: what makes probabilities of the logits, where the network does not say:
+            ``softmax``, ``sigmoid`` or ``none``.
         resize: ``stretch`` or ``crop``.
         name: what the network is called in messages.
     """
@@ -65,6 +68,7 @@ class Card:
     std: tuple[float, ...] | None = None
     layer: str | None = None
     head: str | None = None
+    activation: str | None = None
     resize: str | None = None
     name: str | None = None
 
@@ -312,6 +316,14 @@ def _numbers(value: Any, _folder: Path) -> tuple[float, ...]:
     return parse_numbers(",".join("" if isinstance(part, bool) else str(part) for part in parts))
 
 
+def _activation(value: Any, _folder: Path) -> str:
+    from cnnviz.network.ends import ACTIVATIONS
+
+    if value not in ACTIVATIONS:
+        raise ValueError(", ".join(ACTIVATIONS[:-1]) + f" or {ACTIVATIONS[-1]}")
+    return str(value)
+
+
 def _resize(value: Any, _folder: Path) -> str:
     from cnnviz.preprocessing import RESIZE_MODES
 
@@ -329,6 +341,7 @@ _KEYS: Mapping[str, Callable[[Any, Path], Any]] = {
     "std": _numbers,
     "layer": _text,
     "head": _text,
+    "activation": _activation,
     "resize": _resize,
     "name": _text,
 }

@@ -108,7 +108,6 @@ class ExportedModel:
 
     Attributes:
         name: what it is called.
-        labels: the names of its classes; empty if they have none.
         weights: its parameter file, or None.
     """
 
@@ -128,7 +127,6 @@ class ExportedModel:
         self.card = card
         self.symbol = Path(card.model)
         self.name = card.name or _prefix(self.symbol)
-        self.labels = card.labels or ()
         self._notify = notify or (lambda _text: None)
         self._text = read_symbol(self.symbol)
         check_scale(card.mean, card.std)
@@ -172,6 +170,11 @@ class ExportedModel:
         return self._traced[0]
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes; empty if they have none."""
+        return self.architecture.class_names(self.card.labels or (), self.name)
+
+    @property
     def classes(self) -> int:
         """The number of logits."""
         return self.architecture.classes
@@ -205,18 +208,10 @@ class ExportedModel:
         shapes.update((name, array.shape) for name, array in self._arrays.items())
         ready = _with_input(inference.graph, data)
         spec = self._input_spec(declared, _channels(ready, shapes))
-        architecture = Architecture(ready, spec.shape, paths, shapes, self._arrays.get)
-        output = architecture.output_shape
-        if len([size for size in output if size > 1]) > 1:
-            raise NetworkError(
-                f"{self.symbol} gives {shape_text(output)} for a picture, not one number a class; "
-                "cnnviz explains classifiers. --head chooses another of its outputs or nodes."
-            )
-        if self.labels and len(self.labels) != architecture.classes:
-            raise UsageError(
-                f"{len(self.labels)} class names were given, but {self.name} has "
-                f"{architecture.classes} classes."
-            )
+        architecture = Architecture(
+            ready, spec.shape, paths, shapes, self._arrays.get, self.card.activation
+        )
+        architecture.class_names(self.card.labels or (), self.name)  # refuses too few, or too many
         return architecture, spec
 
     def _find_input(self, graph: Graph) -> str:

@@ -2,10 +2,13 @@
 
 from cnnviz.network.architecture import Architecture, Layer
 from cnnviz.network.backward import RELU_RULES, Backward, ForwardPass, Observation, ReluRule, Walk
+from cnnviz.network.ends import SOFTMAX, Activation
 from cnnviz.network.engine import Gradients, Network, choose_targets
 
 __all__ = [
     "RELU_RULES",
+    "SOFTMAX",
+    "Activation",
     "Architecture",
     "Backward",
     "ForwardPass",

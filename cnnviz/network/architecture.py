@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,17 +14,19 @@ import numpy.typing as npt
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.network.canonical import Lookup, with_plain_relus
 from cnnviz.network.default_layer import default_target, stage_targets
+from cnnviz.network.ends import Activation, read_end
 from cnnviz.network.graph import (
     Entry,
     Graph,
     for_inference,
     is_spatial,
     normal_layer_name,
+    pruned,
 )
 from cnnviz.network.regions import Region, find_regions
 from cnnviz.network.runtime import first_line, import_mxnet
+from cnnviz.network.shapes import Shaped, shaped
 from cnnviz.network.shapes import shape_text as shape_text
-from cnnviz.network.shapes import shaped
 
 DATA = "data"  #: name of the input variable of every traced graph
 
@@ -53,7 +56,9 @@ class Architecture:
     """A traced network without its weights: layers, shapes and the default target layer.
 
     Attributes:
-        graph: the network in inference form; its input is the variable ``data``.
+        graph: the network in inference form, down to what the logits are read from; its input is
+            the variable ``data``.
+        end: how they are read from that, and what makes probabilities of them.
         input_shape: (C, H, W).
         layers: all operators between input and logits, in order.
         default_layer: the layer that is explained when nobody names one.
@@ -67,6 +72,7 @@ class Architecture:
         paths: Mapping[Entry, Sequence[str]],
         hints: Mapping[str, tuple[int, ...]] | None = None,
         values: Lookup = lambda _name: None,
+        activation: str | None = None,
     ) -> None:
         """Take an inference graph; use :meth:`from_block`.
 
@@ -77,6 +83,8 @@ class Architecture:
             hints: shapes of parameters, for those that do not follow from the input's shape.
             values: of the graph's variables by name, None where they are not known: for constants
                 by which ReLUs are known.
+            activation: what makes probabilities of the logits, one of
+                :data:`cnnviz.network.ends.ACTIVATIONS`; None for what the graph ends with.
         """
         self.input_shape = input_shape
         if len(graph.heads) != 1:
@@ -88,7 +96,10 @@ class Architecture:
             raise NetworkError(f"The network's output does not depend on its input '{DATA}'.")
         known = shaped(graph, DATA, input_shape, hints or {})
         self.takes_batches = known.takes_batches
-        self.graph, moved = with_plain_relus(known.graph, DATA, known.shapes, values)
+        head, self.end = read_end(known.graph, known.shapes, DATA, activation)
+        self.outputs = math.prod(known.shapes[head])
+        kept, shapes_of, paths = _cut(known, head, paths)
+        self.graph, moved = with_plain_relus(kept, DATA, shapes_of, values)
         self.dependent = self.graph.dependent_on(DATA)
         variables = {node.name for node in self.graph.nodes if node.is_variable}
         self.parameter_shapes = {
@@ -98,13 +109,15 @@ class Architecture:
         shapes: dict[int, tuple[int, ...]] = {}
         for old, new in sorted(moved.items(), reverse=True):  # what was part of a layer after it
             names.setdefault(Entry(new), []).extend(
-                (*paths.get(Entry(old), ()), known.graph.nodes[old].name)
+                (*paths.get(Entry(old), ()), kept.nodes[old].name)
             )
-            if Entry(old) in known.shapes:
-                shapes.setdefault(new, known.shapes[Entry(old)][1:])
+            if Entry(old) in shapes_of:
+                shapes.setdefault(new, shapes_of[Entry(old)][1:])
         for index in sorted(self.dependent, reverse=True):  # what was put before a layer
             if index not in shapes:
                 shapes[index] = shapes[index + 1]
+        # One number a picture may lack an axis for classes.
+        shapes[self.graph.heads[0].node] = shapes[self.graph.heads[0].node] or (1,)
         self.layers = self._name_layers(shapes, names)
         self._by_index = {layer.index: layer for layer in self.layers}
         self._regions = find_regions(self.graph, DATA, input_shape, shapes)
@@ -113,14 +126,19 @@ class Architecture:
 
     @classmethod
     def from_block(
-        cls, block: Any, input_shape: tuple[int, int, int] = (3, 224, 224)
+        cls,
+        block: Any,
+        input_shape: tuple[int, int, int] = (3, 224, 224),
+        activation: str | None = None,
     ) -> Architecture:
         """Trace a Gluon HybridBlock, which need not be initialised.
 
         Args:
-            block: takes one (N, C, H, W) array and returns (N, K) scores; a softmax at its end is
-                looked through. It is left as it was found.
+            block: takes one (N, C, H, W) array and returns (N, K) scores; a softmax at its end, or
+                whatever makes probabilities of them, is looked through. It is left as it was found.
             input_shape: (C, H, W).
+            activation: ``softmax``, ``sigmoid`` or ``none``, where the block does not end with what
+                makes probabilities of its logits.
 
         Raises:
             NetworkError: the block cannot be traced, or is not a classifier of pictures.
@@ -155,7 +173,7 @@ class Architecture:
                 return None
             return np.asarray(parameter.data(parameter.list_ctx()[0]).asnumpy())
 
-        return cls(inference.graph, input_shape, paths, values=value)
+        return cls(inference.graph, input_shape, paths, values=value, activation=activation)
 
     def layer(self, name: str) -> Layer:
         """The layer called ``name``, as :meth:`find` has it, if it still has height and width.
@@ -213,13 +231,22 @@ class Architecture:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """What the network puts out for one picture; (K,) or (K, 1, 1) for a classifier."""
+        """What the logits are read from, for one picture: (K,) or (K, 1, 1) for a classifier."""
         return self._by_index[self.graph.heads[0].node].shape
 
     @property
     def classes(self) -> int:
         """The number of logits."""
-        return int(np.prod(self.output_shape))
+        return self.end.classes(self.outputs)
+
+    @property
+    def activation(self) -> Activation:
+        """What makes probabilities of the logits."""
+        return self.end.activation
+
+    def class_names(self, labels: Sequence[str], network: str) -> tuple[str, ...]:
+        """The names of the classes; see :meth:`cnnviz.network.ends.End.names`."""
+        return self.end.names(labels, self.classes, network)
 
     def _name_layers(
         self, shapes: Mapping[int, tuple[int, ...]], paths: Mapping[Entry, Sequence[str]]
@@ -275,3 +302,17 @@ def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
     if isinstance(symbol, (list, tuple)):
         symbol = mx.sym.Group(list(symbol))
     return symbol, outputs
+
+
+def _cut(
+    known: Shaped, head: Entry, paths: Mapping[Entry, Sequence[str]]
+) -> tuple[Graph, dict[Entry, tuple[int, ...]], dict[Entry, Sequence[str]]]:
+    """What of a graph an entry needs, with the shapes and names in it."""
+    kept = pruned(Graph(known.graph.nodes, (head,)))
+    shapes = {
+        Entry(kept.moved[Entry(entry.node)].node, entry.output): shape
+        for entry, shape in known.shapes.items()
+        if Entry(entry.node) in kept.moved
+    }
+    named = {kept.moved[entry]: names for entry, names in paths.items() if entry in kept.moved}
+    return kept.graph, shapes, named

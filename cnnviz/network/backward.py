@@ -184,10 +184,11 @@ class Observation:
         logits: (N, K) float32, before any softmax.
     """
 
-    def __init__(self, values: dict[Entry, Any], output: Any) -> None:
+    def __init__(self, network: Network, values: dict[Entry, Any], output: Any) -> None:
+        self._network = network
         self._values = values
         self._output = output
-        self.logits: Float32 = two_dimensional(output.asnumpy())
+        self.logits: Float32 = network.read_logits(output)
 
     def activations(self, layer: Layer) -> Float32:
         """The layer's output, (N, C, h, w) float32; KeyError if it was not asked for beforehand."""
@@ -201,8 +202,7 @@ class ForwardPass(Observation):
     def __init__(
         self, network: Network, tape: list[Step], values: dict[Entry, Any], output: Any
     ) -> None:
-        super().__init__(values, output)
-        self._network = network
+        super().__init__(network, values, output)
         self._tape = tape
 
     def backward(
@@ -229,9 +229,7 @@ class ForwardPass(Observation):
             NetworkError: a rule other than the standard one is asked of a network without ReLUs,
                 or MXNet fails (out of memory, say).
         """
-        start = np.zeros_like(self.logits)
-        start[np.arange(len(start)), targets] = seed
-        start = start.reshape(self._output.shape)
+        start = self._network.seed(targets, self._output) * np.float32(seed)
         return self._walk(self._network.head, start, walks, final=final)
 
     def input_gradients_from(
@@ -419,11 +417,6 @@ def _derivative(step: Step, gradients: Sequence[Any], *, keep: bool) -> list[Any
         train_mode=True,
     )
     return [leaf.grad for leaf in step.leaves]
-
-
-def two_dimensional(logits: Float32) -> Float32:
-    """(N, K) of the (N, K) or (N, K, 1, 1) that a network puts out."""
-    return logits.reshape(logits.shape[0], -1)
 
 
 def _raised_by_mxnet(error: Exception) -> bool:

@@ -37,7 +37,6 @@ from cnnviz.network.backward import (
     Step,
     Walk,
     mxnet_errors,
-    two_dimensional,
 )
 from cnnviz.network.graph import Entry, Graph, Node
 from cnnviz.network.runtime import Device, context, import_mxnet, parse_device
@@ -112,7 +111,11 @@ class Network:
 
     @classmethod
     def from_block(
-        cls, block: Any, input_shape: tuple[int, int, int] = (3, 224, 224), ctx: str = "cpu"
+        cls,
+        block: Any,
+        input_shape: tuple[int, int, int] = (3, 224, 224),
+        ctx: str = "cpu",
+        activation: str | None = None,
     ) -> Network:
         """Trace an initialised Gluon HybridBlock and share its parameters.
 
@@ -120,11 +123,13 @@ class Network:
             block: see :meth:`Architecture.from_block`.
             input_shape: (C, H, W).
             ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
+            activation: likewise.
 
         Raises:
             NetworkError: it cannot be traced, is not a classifier, or is not initialised.
         """
-        return cls.with_parameters_of(block, Architecture.from_block(block, input_shape), ctx)
+        architecture = Architecture.from_block(block, input_shape, activation)
+        return cls.with_parameters_of(block, architecture, ctx)
 
     @classmethod
     def with_parameters_of(cls, block: Any, architecture: Architecture, ctx: str) -> Network:
@@ -228,7 +233,20 @@ class Network:
             values = {start: self._array(activations)}
             if any(self.entrance in self._graph.nodes[index].inputs for index in order):
                 values[self.entrance] = self._enter(np.repeat(around[None], len(activations), 0))
-            return two_dimensional(self._run(values, order=order)[self.head].asnumpy())
+            return self.read_logits(self._run(values, order=order)[self.head])
+
+    def read_logits(self, output: Any) -> Float32:
+        """The logits (N, K) of what the graph put out, an MXNet array of any shape."""
+        return self.architecture.end.logits(self._rows(output))
+
+    def seed(self, targets: npt.NDArray[np.int64], output: Any) -> Float32:
+        """The derivative of each picture's target logit by what the graph put out, in its shape."""
+        rows = self._rows(output)
+        return self.architecture.end.seed(targets, rows).reshape(output.shape)
+
+    def _rows(self, output: Any) -> Float32:
+        rows: Float32 = output.asnumpy().reshape(-1, self.architecture.outputs)
+        return rows
 
     def observe(self, batch: Float32, layers: Sequence[Layer] = ()) -> Observation:
         """Run a batch without making it possible to go back; see :meth:`forward`."""
@@ -237,7 +255,7 @@ class Network:
         with mxnet_errors():
             kept = {Entry(layer.index) for layer in layers}
             values = self._run({self.entrance: self._enter(batch)}, kept=kept)
-            return Observation(values, values[self.head])
+            return Observation(self, values, values[self.head])
 
     def forward(self, batch: Float32, layers: Sequence[Layer] = ()) -> ForwardPass:
         """Run a batch and record it.

@@ -81,23 +81,17 @@ _KINDS = {
     "_contrib_AdaptiveAvgPooling2D": "AdaptiveAvgPool",
 }
 
-_SOFTMAXES = {"softmax", "log_softmax", "SoftmaxActivation", "SoftmaxOutput", "Softmax"}
-
-#: What symbols made for training end with. Going forward they do nothing, or (the logistic one)
-#: squash each logit by itself; going back they give the gradient of a loss, and read a label.
-_LOSSES = {
-    "BlockGrad",
-    "LinearRegressionOutput",
-    "LogisticRegressionOutput",
-    "MAERegressionOutput",
-    "MakeLoss",
-    "SVMOutput",
-    "_copy",
-    "make_loss",
+#: What a symbol made for training ends with, which reads a label, and what it computes going
+#: forward; going back it gives the gradient of a loss.
+_TRAINING_OUTPUTS = {
+    "LinearRegressionOutput": "_copy",
+    "LogisticRegressionOutput": "sigmoid",
+    "MAERegressionOutput": "_copy",
+    "SVMOutput": "_copy",
+    "Softmax": "softmax",
+    "SoftmaxOutput": "softmax",
 }
-
-#: What may follow a softmax without telling it apart from the network's end.
-_AFTER_SOFTMAX = {"Cast", "Flatten", "Reshape", "_copy", "BlockGrad", "amp_cast", "log"}
+LOSS = "__loss__"  #: the attribute that keeps the name of such an operator
 
 
 def _is_true(attribute: str | None) -> bool:
@@ -185,16 +179,16 @@ def for_inference(graph: Graph) -> Inference:
     - Dropout becomes nothing;
     - batch norm uses (and leaves alone) its running statistics;
     - randomised leaky ReLU gets its mean slope;
-    - a softmax or loss at the very end is looked through, so that the heads are logits.
+    - an operator that stands for a loss becomes what it computes of its input, without the label.
 
     Whatever is computed in half precision is computed in float32, as everything here is.
 
     Nodes that no head needs any more are dropped.
     """
+    graph = Graph(tuple(map(_without_label, graph.nodes)), graph.heads)
     nodes: list[Node] = []
     moved: dict[Entry, Entry] = {}
-    heads = tuple(_before_softmax(graph, head) for head in graph.heads)
-    needed = _ancestors(graph, heads)
+    needed = _ancestors(graph, graph.heads)
     for index, node in enumerate(graph.nodes):
         if index not in needed:
             continue
@@ -208,25 +202,24 @@ def for_inference(graph: Graph) -> Inference:
             attrs = {**attrs, "dtype": "float32"}
         moved[Entry(index)] = Entry(len(nodes))
         nodes.append(replace(node, attrs=attrs, inputs=inputs))
-    return Inference(Graph(tuple(nodes), tuple(_moved(moved, head) for head in heads)), moved)
+    return Inference(Graph(tuple(nodes), tuple(_moved(moved, head) for head in graph.heads)), moved)
+
+
+def pruned(graph: Graph) -> Inference:
+    """The graph without the nodes that no head needs."""
+    nodes: list[Node] = []
+    moved: dict[Entry, Entry] = {}
+    for index in sorted(_ancestors(graph, graph.heads)):
+        node = graph.nodes[index]
+        moved[Entry(index)] = Entry(len(nodes))
+        inputs = tuple(_moved(moved, entry) for entry in node.inputs)
+        nodes.append(replace(node, inputs=inputs))
+    return Inference(Graph(tuple(nodes), tuple(_moved(moved, head) for head in graph.heads)), moved)
 
 
 def _moved(moved: Mapping[Entry, Entry], entry: Entry) -> Entry:
     first = moved[Entry(entry.node)]
     return Entry(first.node, first.output + entry.output)
-
-
-def _before_softmax(graph: Graph, head: Entry) -> Entry:
-    while True:
-        below = head
-        while graph.nodes[below.node].op in _AFTER_SOFTMAX:
-            below = graph.nodes[below.node].inputs[0]
-        if graph.nodes[below.node].op in _SOFTMAXES:
-            head = graph.nodes[below.node].inputs[0]
-        elif graph.nodes[head.node].op in _LOSSES:
-            head = graph.nodes[head.node].inputs[0]
-        else:
-            return head
 
 
 def _ancestors(graph: Graph, heads: Iterable[Entry]) -> set[int]:
@@ -238,6 +231,16 @@ def _ancestors(graph: Graph, heads: Iterable[Entry]) -> set[int]:
             found.add(index)
             waiting.extend(entry.node for entry in graph.nodes[index].inputs)
     return found
+
+
+def _without_label(node: Node) -> Node:
+    forward = _TRAINING_OUTPUTS.get(node.op)
+    if forward is None:
+        return node
+    attrs = {LOSS: node.op}
+    if forward == "softmax":
+        attrs["axis"] = "-1" if _is_true(node.attrs.get("preserve_shape")) else "1"
+    return Node(forward, node.name, attrs, node.inputs[:1])
 
 
 def _frozen_statistics(attrs: Mapping[str, str]) -> Mapping[str, str]:

@@ -21,7 +21,8 @@
 
   // --- words ----------------------------------------------------------------------------------
 
-  const nameOf = (score) => score.name ?? data.classes[score.index] ?? `class ${score.index}`;
+  const nameOf = (score) => score.name ?? data.classes[score.index] ??
+    `${score.probability === null ? "output" : "class"} ${score.index}`;
   const withIndex = (score) =>
     score.name === null ? nameOf(score) : `${nameOf(score)} (${score.index})`;
   const percent = (part) => {
@@ -32,6 +33,9 @@
     if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
     return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
   };
+  /** What the network says of a class: its probability or, of a network that gives numbers, that. */
+  const said = (score) =>
+    score.probability === null ? number(score.logit) : percent(score.probability);
   const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   const titles = Object.fromEntries(data.maps.map((map) => [map.key, map.title]));
   /** Of a map by its key, which names the layer where there are several: gradcam@features.28. */
@@ -70,7 +74,7 @@
 
   const SORTS = {
     run: { title: "order of the run", value: (picture) => picture.place, first: "up" },
-    confidence: { title: "confidence of the answer", value: (picture) => picture.answer?.probability },
+    confidence: { title: "confidence of the answer", value: (picture) => picture.answer?.probability ?? picture.answer?.logit },
     margin: { title: "margin to the second answer", value: (picture) => picture.margin },
     loss: { title: "loss of the true class", value: (picture) => picture.loss },
   };
@@ -115,10 +119,10 @@
     button.append(h("span", { class: "line path", title: picture.path }, picture.relative ?? picture.path));
     if (picture.status === "ok") {
       button.append(
-        line("answer", nameOf(picture.answer), percent(picture.answer.probability)),
+        line("answer", nameOf(picture.answer), said(picture.answer)),
       );
       if (picture.truth && !picture.kinds.has("right")) {
-        button.append(line("truth", `truly ${nameOf(picture.truth)}`, percent(picture.truth.probability)));
+        button.append(line("truth", `truly ${nameOf(picture.truth)}`, said(picture.truth)));
       }
       if (picture.main.target.index !== picture.answer.index) {
         button.append(h("span", { class: "line quiet" }, `explained: ${nameOf(picture.main.target)}`));
@@ -493,7 +497,7 @@
       const role = one.target.index === picture.answer.index
         ? "the answer"
         : picture.truth && one.target.index === picture.truth.index ? "the true class" : "";
-      parts.push(h("h3", {}, `Explained: ${withIndex(one.target)}, ${percent(one.target.probability)}${role ? `, ${role}` : ""}`));
+      parts.push(h("h3", {}, `Explained: ${withIndex(one.target)}, ${said(one.target)}${role ? `, ${role}` : ""}`));
       const list = h("div", { class: "figures" });
       const { original } = one.files;
       if (original && place === 0) {
@@ -523,13 +527,13 @@
     if (picture.status === "ok") {
       const bars = picture.top5.map((score) => {
         const fill = h("i");
-        fill.style.width = `${100 * score.probability}%`;
+        fill.style.width = `${100 * (score.probability ?? 0)}%`;
         const truth = picture.truth && score.index === picture.truth.index ? " ← true class" : "";
         return h("li", {}, h("span", { class: "label" }, h("span", {}, withIndex(score) + truth),
-          h("span", {}, percent(score.probability))), h("span", { class: "meter", "aria-hidden": "true" }, fill));
+          h("span", {}, said(score))), h("span", { class: "meter", "aria-hidden": "true" }, fill));
       });
       parts.push(h("section", {}, h("h3", {}, "Answers"), h("ol", { class: "top5" }, bars), rows([
-        ["true class", picture.truth && `${withIndex(picture.truth)}, ${percent(picture.truth.probability)}`],
+        ["true class", picture.truth && `${withIndex(picture.truth)}, ${said(picture.truth)}`],
         ["loss", typeof picture.loss === "number" ? number(picture.loss) : null],
         ["margin", typeof picture.margin === "number" ? number(picture.margin) : null],
       ])));

@@ -13,7 +13,7 @@ from cnnviz.manifest import MANIFEST, VERSION
 
 _NUMBER = (int, float)
 _TEXT = (str, type(None))
-_CLASS = {"index": int, "name": _TEXT, "logit": _NUMBER, "probability": _NUMBER}
+_CLASS = {"index": int, "name": _TEXT, "logit": _NUMBER, "probability": (*_NUMBER, type(None))}
 _FILES = {str: str}
 # What the report reads, and no more: a manifest may hold other things. A tuple is a choice of
 # types, a list holds things of one kind, {str: x} maps names to x; None first: or null.

@@ -34,6 +34,7 @@ mean: [0.5, .25, 1e-1]
 std: [1, 2, 3]
 layer: stage3_plus8
 head: scores
+activation: none
 resize: crop
 name: my network
 """
@@ -50,6 +51,7 @@ def test_every_key(write, tmp_path):
         std=(1.0, 2.0, 3.0),
         layer="stage3_plus8",
         head="scores",
+        activation="none",
         resize="crop",
         name="my network",
     )
