@@ -143,7 +143,8 @@ class Explanation:
         layers: the target layers, in the network's order.
         methods: the methods asked for, in order.
         found: for each of the layers the maps by key (``guided_gradcam``), those of the parts that
-            a method is composed of among them: unnormalised float32, see the method.
+            a method is composed of among them: unnormalised float32, see the method. Those of
+            colours, (3, H, W), are in the order RGB, whatever the network's is.
         facts: by method's key what else it found out, in values that JSON can hold.
         relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
         labels: the classes' names, or none.
@@ -787,6 +788,10 @@ class Explainer:
                 a.activation,
             )
 
+    def _in_rgb(self, values: Float32) -> Float32:
+        """A map, if it has a value for each colour, (C, H, W), with red first."""
+        return self.spec.swapped(values) if values.ndim == 3 else values
+
     def _explanations(
         self, batch: Sequence[Prepared], column: Sequence[Evidence]
     ) -> Iterator[Explanation | PictureError]:
@@ -808,7 +813,9 @@ class Explainer:
             relus = (min(last.relus_guided.values()), last.relus_total)
         for index, prepared in enumerate(batch):
             logits = last.logits[index]
-            own = tuple({key: values[index] for key, values in maps.items()} for maps in found)
+            own = tuple(
+                {key: self._in_rgb(values[index]) for key, values in maps.items()} for maps in found
+            )
             broken = _broken({"logits": logits}, *own)
             if broken is not None:
                 yield broken

@@ -355,6 +355,7 @@ class Work:
                     "width": spec.width,
                     "mean": list(spec.mean),
                     "std": list(spec.std),
+                    "channels": spec.channels if len(spec.mean) > 1 else "grey",
                     "resize": explainer.resize,
                 },
                 "layers": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional, Protocol
@@ -68,10 +69,12 @@ class CatalogModel:
         self.card = card
         self.name = card.name or entry.name
         self._labels = catalog.labels(entry) if card.labels is None else card.labels
+        own = replace(entry.input, channels=card.channels or entry.input.channels)
         self.spec = InputSpec(
-            *(card.input_size or (entry.input.height, entry.input.width)),
-            card.mean or entry.input.mean,
-            card.std or entry.input.std,
+            *(card.input_size or (own.height, own.width)),
+            card.mean or own.ordered(own.mean),
+            card.std or own.ordered(own.std),
+            own.channels,
         )
         if len(self.spec.mean) != len(entry.input.mean):
             raise UsageError(
@@ -199,6 +202,7 @@ def load_explainer(
     input_size: int | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    channels: str | None = None,
     head: str | None = None,
     activation: str | None = None,
     ctx: str = "cpu",
@@ -222,8 +226,11 @@ def load_explainer(
             :func:`cnnviz.models.label_files.read_labels`; None for the network's own. An exported
             network's classes have none of their own.
         input_size: in pixels, (height, width) or one number for both.
-        mean: of pixels in [0, 1], one value a channel: three, or one for a grey network.
+        mean: of pixels in [0, 1], one value a channel: three, in the order of the network's
+            channels, or one for a grey network.
         std: likewise.
+        channels: in which order the network takes red, green and blue: ``rgb`` (the default) or
+            ``bgr``.
         head: which output, or inner node, of an exported network gives the logits.
         activation: what makes probabilities of the logits: ``softmax``, ``sigmoid`` (each class by
             itself; of one output: yes or no) or ``none`` (its outputs are numbers); None for what
@@ -250,6 +257,7 @@ def load_explainer(
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
+        channels=channels,
         head=head,
         activation=activation,
     )

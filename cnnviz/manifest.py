@@ -21,8 +21,9 @@ back; files are named below the folder, with ``/``. In version 1
     ``fingerprint``, the same for runs that write the same for a picture; ``parameters``, all that
     was asked for; ``versions``; ``network`` with ``name``, ``device``, ``classes``, ``activation``
     (what makes probabilities of its logits: ``softmax``, ``sigmoid``, ``none``, or two of these as
-    ``softmax of softmax``), ``labels``, ``input`` (``height``, ``width``, ``mean``, ``std``,
-    ``resize``), ``layers`` (``name``, ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null
+    ``softmax of softmax``), ``labels``, ``input`` (``height``, ``width``, ``mean`` and
+    ``std`` in the order of ``channels``, which are ``rgb``, ``bgr`` or ``grey``; ``resize``),
+    ``layers`` (``name``, ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null
     for a network of the catalogue) and ``weights`` (``path``, ``source``, ``sha256``); ``methods``
     (``name``, ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether
     it takes another way through a ReLU than the derivative); ``notes``: sentences about what was

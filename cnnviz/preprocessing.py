@@ -18,6 +18,13 @@ from cnnviz.errors import PictureError, UsageError
 
 RESIZE_MODES = ("stretch", "crop")
 
+CHANNEL_ORDERS = ("rgb", "bgr")
+"""In which order networks take colours; ``bgr``, blue first, as OpenCV reads pictures, and Caffe."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of red, green and blue from 0 to 1."""
+
 DEFAULT_LONG_SIDE = 1024
 """Long side, in pixels, of the pictures written when no size is asked for."""
 
@@ -36,17 +43,32 @@ PictureSize = Union[str, int]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network expects of its input: size in pixels, and the mean and standard deviation.
+    """What a network expects of its input.
 
-    ``mean`` and ``std`` belong to pixels in [0, 1]; one value a channel (three: RGB, one: grey).
+    Attributes:
+        height: in pixels.
+        width: in pixels.
+        mean: of pixels in [0, 1]; three values, or one for a grey network, in the order in which
+            the network takes its channels; ImageNet's by default.
+        std: their standard deviation, likewise.
+        channels: the order of a colour network's channels, ``rgb`` or ``bgr``.
     """
 
     height: int = 224
     width: int = 224
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    channels: str = CHANNEL_ORDERS[0]
 
     def __post_init__(self) -> None:
+        if self.channels not in CHANNEL_ORDERS:
+            raise UsageError(
+                f"A network takes its channels as {' or '.join(CHANNEL_ORDERS)}; got "
+                f"'{self.channels}'."
+            )
+        for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, self.ordered(usual))
         if self.height < 1 or self.width < 1:
             raise UsageError(
                 f"A network's input has at least one pixel each way; got height {self.height}, "
@@ -59,6 +81,19 @@ class InputSpec:
             )
         if not all(value > 0 for value in self.std):
             raise UsageError(f"Every value of std must be above zero; got {self.std}.")
+        if len(self.mean) == 1 and self.channels != CHANNEL_ORDERS[0]:
+            raise UsageError(
+                f"A grey network has one channel, and no order of channels: leave out channels "
+                f"{self.channels} (--channels)."
+            )
+
+    def ordered(self, rgb: tuple[float, ...]) -> tuple[float, ...]:
+        """Values of red, green and blue in the order of the network's channels."""
+        return rgb[::-1] if self.channels == "bgr" else rgb
+
+    def swapped(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An array (..., C, H, W) from RGB to the order of the network's channels, or back."""
+        return values[..., ::-1, :, :] if self.channels == "bgr" else values
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -172,7 +207,7 @@ def prepare(
         seen = np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
         channels = grey[None]
     else:
-        channels = seen.transpose(2, 0, 1)
+        channels = spec.swapped(seen.transpose(2, 0, 1))
     mean = np.asarray(spec.mean, np.float32)[:, None, None]
     std = np.asarray(spec.std, np.float32)[:, None, None]
     network_input = (channels.astype(np.float32) / np.float32(255) - mean) / std

@@ -134,7 +134,8 @@ class SmoothGrad(Method):
         spans = picture.max(axis=(1, 2)).astype(np.float64) - picture.min(axis=(1, 2))
         deviation = (self.noise * (spans * std).max() / std)[:, None, None]
         for _ in range(self.samples):
-            yield (picture + deviation * random.standard_normal(picture.shape)).astype(np.float32)
+            noise = spec.swapped(random.standard_normal(picture.shape))
+            yield (picture + deviation * noise).astype(np.float32)
 
 
 @dataclass(frozen=True)

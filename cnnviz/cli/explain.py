@@ -387,6 +387,8 @@ def _introduce(explainer: Explainer) -> None:
         f"{'layer' if len(explainer.layers) == 1 else 'layers'} {layers}"
     )
     name_weights(explainer.weights)
+    if explainer.spec.channels == "bgr":
+        say("blue is fed first, then green, then red; mean and std are taken in that order")
     for note in explainer.notes:
         say(note)
 

@@ -87,7 +87,7 @@ def _filters(
     folder = OutputFolder(output)
     (name,) = file_parts([found.name])
     for layer, part in zip(wanted, file_parts([layer.name for layer in wanted])):
-        filters = read_filters(network, layer, top=top, slices=slices)
+        filters = read_filters(network, layer, top=top, slices=slices, channels=found.spec.channels)
         path = folder.write_png(
             PurePath(f"{name}_{part}_filters.png"), filters.draw(scale, found.name)
         )

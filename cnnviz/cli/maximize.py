@@ -64,7 +64,7 @@ _FLASH = 0.12
 )
 @click.option(
     "--channel",
-    "channels",
+    "maximised",
     multiple=True,
     metavar="K",
     help="Which channel of the layer, from 0 on, or several parted by commas. Repeatable.",
@@ -160,7 +160,7 @@ def _maximize(
     model: ModelOptions,
     targets: tuple[str, ...],
     layer: str | None,
-    channels: tuple[str, ...],
+    maximised: tuple[str, ...],
     place: str,
     output: Path,
     frames: Path | None,
@@ -175,7 +175,7 @@ def _maximize(
         raise UsageError("--every says how often --frames or --gif take a picture: give one.")
     if bool(targets) == (layer is not None):
         raise UsageError("Say what to maximise: --target CLASS, or --layer NAME --channel K.")
-    if bool(channels) != (layer is not None):
+    if bool(maximised) != (layer is not None):
         raise UsageError("--layer and --channel belong together: give both.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.inside.maximize import Ascent, maximize
@@ -195,7 +195,7 @@ def _maximize(
     use_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     found.digest_ahead()
-    goals, named = _goals(found, targets, layer, channels, place)
+    goals, named = _goals(found, targets, layer, maximised, place)
     if found.architecture.end.remark is not None and not quiet:
         say(found.architecture.end.remark)
     for path in [*(output / name for name in _files(found, named)), *([gif] if gif else [])]:
@@ -236,7 +236,7 @@ def _goals(
     found: Model,
     targets: tuple[str, ...],
     layer: str | None,
-    channels: tuple[str, ...],
+    maximised: tuple[str, ...],
     place: str,
 ) -> tuple[Goals, list[_Goal]]:
     """What is maximised, and how each is called."""
@@ -253,7 +253,7 @@ def _goals(
             )
         return ClassGoals(indices), [_class_goal(found, index) for index in indices]
     chosen = found.architecture.find(layer)
-    parts = [part.strip() for given in channels for part in given.split(",")]
+    parts = [part.strip() for given in maximised for part in given.split(",")]
     for part in parts:
         if not part.isdecimal():
             raise UsageError(f"A channel is a number from 0 on; got '{part}'.")

@@ -117,7 +117,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """How the value is written in the help."""
-        return "R,G,B"
+        return "N,N,N"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -151,6 +151,7 @@ class ModelOptions:
     input_size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    channels: str | None = None
     head: str | None = None
     activation: str | None = None
     ctx: str = "cpu"
@@ -171,6 +172,7 @@ class ModelOptions:
             input_size=self.input_size,
             mean=self.mean,
             std=self.std,
+            channels=self.channels,
             head=self.head,
             activation=self.activation,
         )
@@ -231,9 +233,18 @@ _NETWORK = (
     click.option(
         "--mean",
         type=Numbers(),
-        help="Mean of pixels from 0 to 1 in its training; one number if it takes grey pictures.",
+        help="Mean of pixels from 0 to 1 in its training: of red, green and blue, in the order of "
+        "--channels; one number if it takes grey pictures.",
     ),
-    click.option("--std", type=Numbers(), help="Their standard deviation."),
+    click.option(
+        "--std", type=Numbers(), help="Their standard deviation, in the order of --channels."
+    ),
+    click.option(
+        "--channels",
+        type=Choice("cnnviz.preprocessing:CHANNEL_ORDERS", "rgb|bgr"),
+        help="In which order it takes red, green and blue: rgb (by default), or bgr, as OpenCV "
+        "reads pictures, and Caffe; then --mean and --std, too, begin with blue.",
+    ),
     click.option(
         "--head",
         metavar="NAME",

@@ -19,6 +19,7 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.network import Architecture, Layer, Network
 from cnnviz.network.architecture import DATA, shape_text
 from cnnviz.network.graph import Entry, Graph
+from cnnviz.preprocessing import CHANNEL_ORDERS
 
 Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -70,7 +71,7 @@ class Filter:
         low: its lowest weight.
         high: its highest weight.
         inputs: the channels of the layer's input whose slices are shown, the one with the largest
-            norm first; of a filter in colour all three, in their order.
+            norm first; of a filter in colour those of red, green and blue.
         slices: (len(inputs), kh, kw) float32, their weights.
     """
 
@@ -227,7 +228,12 @@ def find_convolution(architecture: Architecture, name: str | None = None) -> Lay
 
 
 def read_filters(
-    network: Network, layer: Layer, *, top: int | None = None, slices: int = SLICES
+    network: Network,
+    layer: Layer,
+    *,
+    top: int | None = None,
+    slices: int = SLICES,
+    channels: str = CHANNEL_ORDERS[0],
 ) -> Filters:
     """The filters of a convolution with the largest norms.
 
@@ -238,6 +244,8 @@ def read_filters(
         layer: one of its convolutions (:func:`find_convolution`).
         top: how many filters; None for all that see the picture itself, else :data:`TOP`.
         slices: of how many input channels a filter's slices are shown, where they are no colours.
+        channels: in which order the network takes red, green and blue, see
+            :class:`cnnviz.preprocessing.InputSpec`.
 
     Raises:
         NetworkError: weights are not finite, or not those of a convolution in two dimensions.
@@ -262,7 +270,7 @@ def read_filters(
     groups = int(node.attrs.get("num_group", "1"))
     shown = []
     for index in _largest(norms, count):
-        chosen = np.arange(3)
+        chosen = np.arange(3) if channels == "rgb" else np.arange(3)[::-1]
         if not (first and weights.shape[1] == 3):
             chosen = _largest(squares[index], slices)
         offset = index // (len(weights) // groups) * weights.shape[1]

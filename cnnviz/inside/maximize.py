@@ -286,7 +286,7 @@ def maximize(
             )
         answers = gradients.any(axis=(1, 2, 3))
         moved |= answers
-        uphill = _levelled(gradients / canvas.std)
+        uphill = _levelled(canvas.to_pictures(gradients))
         held = min(1.0, 2 * step / ascent.steps) ** 2
         if ascent.tv:
             uphill -= np.float32(held * ascent.tv) * variation_gradient(pictures)
@@ -331,7 +331,7 @@ def _finish(
 
 
 class _Canvas:
-    """Pictures (N, C, H, W), from 0 to 1, as functions of spectra of the same shape.
+    """Pictures (N, C, H, W), RGB from 0 to 1, as functions of spectra of the same shape.
 
     x = sigmoid(logit(mean) + w ∘ M · Dᵀ(s ∘ z)): z the spectrum, D the cosine transform, s the
     share that a frequency may move, M the way from axes of colour to red, green and blue, and w the
@@ -341,8 +341,9 @@ class _Canvas:
     def __init__(self, spec: InputSpec, blur: float, window: float) -> None:
         channels, height, width = spec.shape
         self._shape = (1, channels, height, width)
-        self.mean: Float32 = np.asarray(spec.mean, np.float32)[:, None, None]
-        self.std: Float32 = np.asarray(spec.std, np.float32)[:, None, None]
+        self._spec = spec
+        self.mean: Float32 = np.asarray(spec.ordered(spec.mean), np.float32)[:, None, None]
+        self.std: Float32 = np.asarray(spec.ordered(spec.std), np.float32)[:, None, None]
         middle = np.clip(self.mean, 0.05, 0.95)  # a network's mean may be 0
         self._middle = np.log(middle / (1 - middle))
         self._down, self._across = cosines(height), cosines(width)
@@ -380,8 +381,13 @@ class _Canvas:
 
     def normalised(self, pictures: Float32) -> Float32:
         """As the network is fed them."""
-        fed: Float32 = (pictures - self.mean) / self.std
-        return fed.astype(np.float32)
+        fed: Float32 = self._spec.swapped((pictures - self.mean) / self.std)
+        return np.ascontiguousarray(fed, np.float32)
+
+    def to_pictures(self, gradients: Float32) -> Float32:
+        """Gradients with respect to what the network is fed as such with respect to pictures."""
+        found: Float32 = self._spec.swapped(gradients) / self.std
+        return found
 
 
 class _Adam:

@@ -8,7 +8,8 @@ A card is a YAML or JSON file, usually ``cnnviz.yaml`` in the network's folder::
     input_size: 32                    # or 480x640: height by width
     mean: [0.4914, 0.4822, 0.4465]    # of pixels from 0 to 1; one number for a grey network
     std: [0.2023, 0.1994, 0.2010]
-    layer: stage3_plus8               # all from here on is seldom needed
+    channels: bgr                     # all from here on is seldom needed; then mean and std, too,
+    layer: stage3_plus8               # begin with blue
     head: class_scores
     activation: sigmoid               # softmax, sigmoid (each class by itself) or none (numbers)
     resize: crop
@@ -50,8 +51,9 @@ class Card:
         weights: a weights file.
         labels: class names, in class order.
         input_size: (height, width) in pixels.
-        mean: of pixels in [0, 1], one value a channel.
+        mean: of pixels in [0, 1], one value a channel, in the order of the network's channels.
         std: likewise.
+        channels: that order, ``rgb`` or ``bgr``.
         layer: the target layer's name.
         head: which output (or inner node) of an exported network gives the logits.
         activation: what makes probabilities of the logits, where the network does not say:
@@ -66,6 +68,7 @@ class Card:
     input_size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    channels: str | None = None
     layer: str | None = None
     head: str | None = None
     activation: str | None = None
@@ -162,7 +165,8 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         numbers = ()
     if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
         raise ValueError(
-            "three numbers for red, green and blue, such as 0.485,0.456,0.406, or one for grey"
+            "three numbers, such as 0.485,0.456,0.406 for red, green and blue (for blue, green and "
+            "red with channels bgr), or one for grey"
         )
     return numbers
 
@@ -324,6 +328,14 @@ def _activation(value: Any, _folder: Path) -> str:
     return str(value)
 
 
+def _channels(value: Any, _folder: Path) -> str:
+    from cnnviz.preprocessing import CHANNEL_ORDERS
+
+    if value not in CHANNEL_ORDERS:
+        raise ValueError(" or ".join(CHANNEL_ORDERS))
+    return str(value)
+
+
 def _resize(value: Any, _folder: Path) -> str:
     from cnnviz.preprocessing import RESIZE_MODES
 
@@ -339,6 +351,7 @@ _KEYS: Mapping[str, Callable[[Any, Path], Any]] = {
     "input_size": _size,
     "mean": _numbers,
     "std": _numbers,
+    "channels": _channels,
     "layer": _text,
     "head": _text,
     "activation": _activation,

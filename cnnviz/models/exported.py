@@ -29,7 +29,7 @@ from cnnviz.network.backward import mxnet_errors
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
 from cnnviz.network.params import check_finite, is_name, shown
 from cnnviz.network.runtime import first_line, free_memory, import_mxnet, parse_device
-from cnnviz.preprocessing import InputSpec
+from cnnviz.preprocessing import CHANNEL_ORDERS, InputSpec
 
 Notify = Optional[Callable[[str], None]]
 Shape = tuple[int, ...]
@@ -239,6 +239,7 @@ class ExportedModel:
         """From the card; the rest from the shape that the symbol declares; the rest is assumed."""
         card = self.card
         size = card.input_size
+        order = card.channels or CHANNEL_ORDERS[0]
         known = declared is not None and len(declared) == 4
         if size is None:
             if declared is None or not known or min(declared[2:]) < 1:
@@ -255,11 +256,13 @@ class ExportedModel:
             )
         if card.mean is None or card.std is None:
             grey = channels == 1
-            spec = InputSpec(*size, (0.0,), (1.0,)) if grey else InputSpec(*size)
+            mean, std = ((0.0,), (1.0,)) if grey else (None, None)
+            spec = InputSpec(*size, mean or (), std or (), order)
             assumed = "pixels from 0 to 1 are" if grey else "ImageNet's are"
             self._notify(
                 f"No mean and std were given for {self.name}; {assumed} assumed: "
-                f"--mean {_listed(spec.mean)} --std {_listed(spec.std)}."
+                f"--mean {_listed(spec.mean)} --std {_listed(spec.std)}"
+                f"{'' if order == CHANNEL_ORDERS[0] else f' --channels {order}'}."
             )
             return spec
         if len(card.mean) != len(card.std):
@@ -272,7 +275,7 @@ class ExportedModel:
                 f"{self.name} takes {kind}, and mean and std have {_count(card.mean)}: "
                 f"give {channels} each."
             )
-        return InputSpec(*size, card.mean, card.std)
+        return InputSpec(*size, card.mean, card.std, order)
 
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of the parameters."""
