@@ -8,8 +8,8 @@ A card is a YAML or JSON file, usually ``cnnviz.yaml`` in the network's folder::
     input_size: 32                    # or 480x640: height by width
     mean: [0.4914, 0.4822, 0.4465]    # of pixels from 0 to 1; one number for a grey network
     std: [0.2023, 0.1994, 0.2010]
-    channels: bgr                     # all from here on is seldom needed; then mean and std, too,
-    layer: stage3_plus8               # begin with blue
+    channels: rgb                     # or bgr, with mean and std in that order: this and all
+    layer: stage3_plus8               # below is seldom needed
     head: class_scores
     activation: sigmoid               # softmax, sigmoid (each class by itself) or none (numbers)
     resize: crop

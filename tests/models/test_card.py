@@ -32,6 +32,7 @@ labels: [cat, dog, 3, "no"]
 input_size: 32x48
 mean: [0.5, .25, 1e-1]
 std: [1, 2, 3]
+channels: bgr
 layer: stage3_plus8
 head: scores
 activation: none
@@ -49,6 +50,7 @@ def test_every_key(write, tmp_path):
         input_size=(32, 48),
         mean=(0.5, 0.25, 0.1),
         std=(1.0, 2.0, 3.0),
+        channels="bgr",
         layer="stage3_plus8",
         head="scores",
         activation="none",
