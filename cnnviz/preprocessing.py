@@ -19,7 +19,7 @@ from cnnviz.errors import PictureError, UsageError
 RESIZE_MODES = ("stretch", "crop")
 
 CHANNEL_ORDERS = ("rgb", "bgr")
-"""In which order networks take colours; ``bgr``, blue first, as OpenCV reads pictures, and Caffe."""
+"""The order in which networks take colours: ``bgr``, blue first, is OpenCV's, and Caffe's."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
