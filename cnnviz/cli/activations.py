@@ -13,12 +13,12 @@ import click
 from cnnviz.cli.console import (
     Interrupt,
     check_talk,
+    doubt_threads,
     json_line,
     name_weights,
     progress,
     put,
     say,
-    use_threads,
 )
 from cnnviz.cli.options import (
     RESIZE,
@@ -144,7 +144,7 @@ def _activations(
     style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)
     sources = find_sources(inputs, exclude=output, is_own=written_by_cnnviz).sources
-    use_threads(model.threads, quiet=quiet)
+    doubt_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     explainer = load_model(found, ctx=model.ctx, layer=layers, resize=resize, progress=not quiet)
     if not quiet:

@@ -64,14 +64,11 @@ def name_weights(weights: WeightsInfo | None) -> None:
         say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
 
 
-def use_threads(threads: int | None, *, quiet: bool) -> None:
-    """Follow ``--threads``; to be called before MXNet is imported."""
-    from cnnviz.network.runtime import available_cores, set_threads
+def doubt_threads(threads: int | None, *, quiet: bool) -> None:
+    """Say if ``--threads`` asks for more than there are cores."""
+    from cnnviz.network.runtime import available_cores
 
-    if threads is None:
-        return
-    set_threads(threads)
-    if threads > available_cores() and not quiet:
+    if threads is not None and threads > available_cores() and not quiet:
         say(
             f"--threads {threads} is more than the {available_cores()} cores that this process "
             "may use: expect it to be slower, not faster."

@@ -13,11 +13,11 @@ import click
 from cnnviz.cli.console import (
     Interrupt,
     check_talk,
+    doubt_threads,
     json_line,
     name_weights,
     progress,
     say,
-    use_threads,
 )
 from cnnviz.cli.options import (
     RESIZE,
@@ -287,7 +287,7 @@ def _explain(
     if seen is not None:
         work.crashed = seen.crashed()
         work.touch = seen.touch if worker == "careful" else None
-    use_threads(model.threads, quiet=quiet)
+    doubt_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     work.load(progress=not quiet)
     if worker is not None:

@@ -13,12 +13,12 @@ import click
 from cnnviz.cli.console import (
     Interrupt,
     check_talk,
+    doubt_threads,
     json_line,
     name_weights,
     progress,
     put,
     say,
-    use_threads,
 )
 from cnnviz.cli.options import Choice, ModelOptions, model_to_run, output_option
 from cnnviz.errors import ExitCode, UsageError
@@ -192,7 +192,7 @@ def _maximize(
     for path in (frames, None if gif is None else gif.parent):
         if path is not None:
             check_output_folder(path)
-    use_threads(model.threads, quiet=quiet)
+    doubt_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     found.digest_ahead()
     goals, named = _goals(found, targets, layer, maximised, place)

@@ -131,13 +131,19 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"'{value}' does not do: wanted are {error}.", param, ctx)
 
 
-def _numpy_too(_ctx: click.Context, _parameter: click.Parameter, threads: int | None) -> int | None:
-    """Give NumPy's matrix products the same number of threads.
+def _use_threads(
+    _ctx: click.Context, _parameter: click.Parameter, threads: int | None
+) -> int | None:
+    """Have MXNet, and NumPy's matrix products, compute with so many threads.
 
-    It is read while NumPy is imported, which other options' types may do: so this comes first.
+    Each reads its number once, while it is imported, which other options' types or a first look at
+    the network may do: so this comes before anything else.
     """
     if threads is not None:
         os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+        from cnnviz.network.runtime import set_threads
+
+        set_threads(threads)
     return threads
 
 
@@ -270,7 +276,7 @@ _MACHINE = (
         type=click.IntRange(min=1),
         metavar="N",
         is_eager=True,
-        callback=_numpy_too,
+        callback=_use_threads,
         help="Processor threads for the network; 1 has reading and writing wait for it too. "
         "Without it what OMP_NUM_THREADS says, else all cores that this process may use.",
     ),

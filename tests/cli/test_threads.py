@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cnnviz.network.runtime import available_cores
+from cnnviz.network.runtime import available_cores, import_mxnet
 
 COUNT = """
 import ctypes, gc, sys
@@ -26,7 +26,7 @@ sys.exit(status)
 """
 
 
-def counted(picture, *options, **environment):
+def counted(picture, *options, model="demo", **environment):
     """The numbers of threads in a process that explained a picture, and what it said on stderr."""
     inherited = {
         name: value
@@ -34,7 +34,7 @@ def counted(picture, *options, **environment):
         if name not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MXNET_OMP_MAX_THREADS")
     }
     # --method makes the command import NumPy while it still reads its options.
-    arguments = ["explain", str(picture), "--model", "demo", "--method", "gradcam", *options]
+    arguments = ["explain", str(picture), "--model", model, "--method", "gradcam", *options]
     done = subprocess.run(
         [sys.executable, "-c", COUNT, *arguments],
         env={**inherited, **environment},
@@ -76,6 +76,24 @@ def test_the_option_wins(picture, more):
     assert counts.get("BLAS", min(more, os.cpu_count())) == min(more, os.cpu_count())
     # More threads than cores is allowed, and told.
     assert (f"--threads {more} is more than the {available_cores()} cores" in said) == (more > 1)
+
+
+def test_the_option_wins_over_a_look_at_an_exported_network(picture):
+    # To count its classes, for their names, MXNet reads the network before anything is run.
+    mx = import_mxnet()
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Conv2D(4, 3, activation="relu"), mx.gluon.nn.Dense(2))
+    net.initialize()
+    net.hybridize()
+    net(mx.nd.zeros((1, 3, 16, 16)))
+    net.export(str(picture.with_name("net")))
+    picture.with_name("names.txt").write_text("cat\ndog\n")
+    more = available_cores() + 2
+    counts, _ = counted(
+        picture, "--threads", str(more), "--input-size", "16", "--labels", "names.txt", "--target",
+        "dog", model="net-symbol.json"
+    )  # fmt: skip
+    assert counts["OPENMP"] == more
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many"])
