@@ -261,6 +261,11 @@ class ForwardPass(Observation):
         assert walked.input_gradients is not None  # inputs were asked for
         return walked.input_gradients
 
+    def forget(self) -> None:
+        """Give the pass's memory back; it can answer nothing afterwards."""
+        self._values.clear()
+        self._tape.clear()
+
     def _walk(
         self, start: Entry, seed: Float32, walks: Sequence[Walk], *, final: bool
     ) -> list[Backward]:
@@ -309,7 +314,11 @@ class SeparateObservations(Observation):
 
 
 class SeparateForwardPasses(SeparateObservations, ForwardPass):
-    """Forward passes of one picture each, of a network that takes no more at a time."""
+    """Forward passes of one picture each, of a network that takes no more at a time.
+
+    None of them can be walked as the final one is: MXNet would forget with it what it has noted
+    about the parameters, which the others have recorded too.
+    """
 
     def __init__(self, parts: Sequence[ForwardPass]) -> None:
         SeparateObservations.__init__(self, parts)
@@ -324,22 +333,23 @@ class SeparateForwardPasses(SeparateObservations, ForwardPass):
         seed: float = 1.0,
     ) -> list[Backward]:
         """See :meth:`ForwardPass.backward`."""
-        walked = [
-            one.backward(targets[place : place + 1], walks, final=final, seed=seed)
-            for place, one in enumerate(self._passes)
-        ]
+        walked = []
+        for place, one in enumerate(self._passes):
+            walked.append(one.backward(targets[place : place + 1], walks, seed=seed))
+            if final:
+                one.forget()
         return [_joined(of_one_walk) for of_one_walk in zip(*walked)]
 
     def input_gradients_from(
         self, layer: Layer, gradients: Float32, *, final: bool = False
     ) -> Float32:
         """See :meth:`ForwardPass.input_gradients_from`."""
-        return np.concatenate(
-            [
-                one.input_gradients_from(layer, gradients[place : place + 1], final=final)
-                for place, one in enumerate(self._passes)
-            ]
-        )
+        found = []
+        for place, one in enumerate(self._passes):
+            found.append(one.input_gradients_from(layer, gradients[place : place + 1]))
+            if final:
+                one.forget()
+        return np.concatenate(found)
 
 
 def _joined(parts: Sequence[Backward]) -> Backward:

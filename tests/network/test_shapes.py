@@ -116,6 +116,8 @@ def test_several_pictures_give_what_each_gives(form, tmp_path):
     logits = network.logits(batch)
     activations = network.observe(batch, [layer]).activations(layer)
     again = network.logits_from(layer, activations, batch[0])
+    at_once = network.gradients(batch, targets, relu_rule="standard")
+    np.testing.assert_array_equal(at_once.input_gradients, walked.input_gradients)
     ends = symbol.list_outputs()[0].startswith("softmax")
     before = symbol.get_internals()["dense_output"] if ends else symbol
     for place, picture in enumerate(batch):
