@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cnnviz.errors import NetworkError
 from cnnviz.network.architecture import Layer
 from cnnviz.network.graph import Entry
-from cnnviz.network.runtime import first_line, import_mxnet
+from cnnviz.network.runtime import first_line, import_mxnet, mxnet_lock
 
 if TYPE_CHECKING:
     from cnnviz.network.engine import Network
@@ -442,9 +442,11 @@ def _raised_by_mxnet(error: Exception) -> bool:
 
 @contextmanager
 def mxnet_errors() -> Iterator[None]:
-    """Turn what MXNet raises inside the block into a sentence."""
+    """Turn what MXNet raises inside the block into a sentence; one thread at a time is inside."""
+    import_mxnet()  # first: a lock that another thread held when this process was forked stays shut
     try:
-        yield
+        with mxnet_lock:
+            yield
     except Exception as error:
         if not _raised_by_mxnet(error):
             raise

@@ -39,7 +39,7 @@ from cnnviz.network.backward import (
     mxnet_errors,
 )
 from cnnviz.network.graph import Entry, Graph, Node
-from cnnviz.network.runtime import Device, context, import_mxnet, parse_device
+from cnnviz.network.runtime import Device, context, import_mxnet, mxnet_lock, parse_device
 
 #: Two seeds are what Grad-CAM and guided backpropagation need.
 _WALKS_TOGETHER = 2
@@ -106,7 +106,8 @@ class Network:
         ]
         self.relus = architecture.relus
         self._operators: dict[Any, Any] = {}
-        self._constants = self._bind(parameters)
+        with mxnet_lock:
+            self._constants = self._bind(parameters)
         self._adjoints = self._find_adjoints()
 
     @classmethod
@@ -401,7 +402,9 @@ class Network:
         sources, leaves, arguments = [], [], []
         for entry, constant in zip(node.inputs, self._constants[index]):
             if constant is not None:
-                arguments.append(constant)
+                # Recording leaves its mark on what it is given, and going back wipes it off: what
+                # passes share would be wiped off by the first of two.
+                arguments.append(constant.detach())
                 continue
             leaf = values[entry].detach()  # shares the memory, has no history
             sources.append(entry)

@@ -12,6 +12,7 @@ import gc
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -186,11 +187,47 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)  # one thread's pieces fit another's
 
 
-@cache  # it is called for every operator of every pass
+#: Held whenever MXNet computes. It is not made for several threads: operators that two of them call
+#: at a time write into each other's memory. It keeps all cores busy by itself.
+mxnet_lock = threading.RLock()
+
+_forked = False
+
+
+def _note_fork() -> None:
+    """In a forked child: MXNet's threads stayed with the parent, and are waited for in vain."""
+    global _forked
+    _forked = "mxnet" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 def import_mxnet() -> Any:
     """Import MXNet and return the module; the first call takes about a second.
 
-    MXNet computes with as many threads as ``OMP_NUM_THREADS`` says at this moment; if the user has
+    See :func:`_imported`, and :data:`mxnet_lock`.
+
+    Raises:
+        NetworkError: MXNet cannot be imported in this environment, or its engine not be started; or
+            this process was forked from one that had imported it.
+        MemoryError: there is not enough.
+    """
+    if _forked:
+        raise NetworkError(
+            "This process was forked after MXNet was loaded, and MXNet does not survive a fork. "
+            "Start processes with multiprocessing.get_context('spawn'), or load the network in "
+            "each child and not before."
+        )
+    return _imported()
+
+
+@cache  # it is called for every operator of every pass
+def _imported() -> Any:
+    """Import MXNet.
+
+    It computes with as many threads as ``OMP_NUM_THREADS`` says at this moment; if the user has
     not set it, with :func:`available_cores` (MXNet would take half of the processors). For another
     number set that variable, or call :func:`set_threads`, before the first call. The variable is
     set to the number itself: MXNet ends the process over what OpenMP allows besides.
