@@ -864,8 +864,8 @@ def choose_layers(
 
     Args:
         architecture: the network.
-        wanted: a name or several; ``"stages"`` stands for the network's natural stages; None or
-            nothing for the default layer.
+        wanted: a name or several, also parted by commas; ``"stages"`` stands for the network's
+            natural stages; None or nothing for the default layer.
 
     Raises:
         UsageError: there is no such layer, or it has no height and width any more.
@@ -874,7 +874,7 @@ def choose_layers(
     if not names:
         return (architecture.default_layer,)
     chosen: dict[int, Layer] = {}
-    for name in names:
+    for name in (part for given in names for part in architecture.parted(given)):
         for layer in architecture.stages() if name == STAGES else (architecture.layer(name),):
             chosen[layer.index] = layer
     return tuple(chosen[index] for index in sorted(chosen))

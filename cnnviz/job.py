@@ -173,6 +173,8 @@ class Work:
             self._truths = self.truth.indices
             for note in self.truth.notes:
                 self._say(note)
+        if not self.chooses:
+            self._take_first()
         self.explainer = load_model(
             self._found,
             ctx=self.job.ctx,
@@ -207,8 +209,23 @@ class Work:
     @property
     def chooses(self) -> bool:
         """Whether all pictures are looked at first, for some of them or another order."""
-        job = self.job
-        return not (job.only is None and job.sort is None and job.limit is None)
+        return not (self.job.only is None and self.job.sort is None)
+
+    @property
+    def scanned(self) -> Mapping[str, Any] | None:
+        """How all pictures were answered that were looked at; None if none was chosen by that."""
+        return self._scanned
+
+    def _take_first(self) -> None:
+        """Leave out what lies beyond the limit, where no answer decides on which pictures count."""
+        limit = self.job.limit
+        if limit is None or limit >= len(self.sources):
+            return
+        self._say(f"the first {limit} of {len(self.sources)} pictures")
+        self.sources = self.sources[:limit]
+        self._truths = self._truths[:limit]
+        if self.truth is not None:
+            self.truth = replace(self.truth, indices=self._truths)
 
     @property
     def rounds(self) -> int:

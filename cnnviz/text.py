@@ -76,6 +76,14 @@ def decode(data: bytes, errors: str = "strict") -> str:
     return data.decode("utf-8-sig", errors)
 
 
+def legible(text: str) -> str:
+    """A text without signs that would work on a terminal instead of being shown."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )
+
+
 def yaml_problem(text: str) -> str | None:
     """What is wrong with YAML of a few lines that would keep PyYAML busy for hours; else None.
 

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cnnviz.attribution.gradients import Saliency
 from cnnviz.attribution.methods import Method
 from cnnviz.errors import UsageError
+from cnnviz.text import folded, similar
 
 _RELU = "relu"
+#: What else methods are called, as :func:`_key` has it, by other libraries and for short.
+_ALIASES = {
+    "backprop": "gradient",
+    "deconv": "deconvnet",
+    "deconvolution": "deconvnet",
+    "gbp": "guided-backprop",
+    "gradcampp": "gradcam-plusplus",
+    "gradients": "gradient",
+    "gradientxinput": "input-x-gradient",
+    "gradxinput": "input-x-gradient",
+    "guidedbackpropagation": "guided-backprop",
+    "ig": "integrated-gradients",
+    "inputtimesgradient": "input-x-gradient",
+    "inputxgrad": "input-x-gradient",
+    "integratedgradient": "integrated-gradients",
+    "layergradcam": "gradcam",
+    "occlusionsensitivity": "occlusion",
+    "vanillagradient": "gradient",
+    "vanillagradients": "gradient",
+}
 
 
 def options_of(method: type[Method]) -> dict[str, dataclasses.Field[Any]]:
@@ -28,12 +50,9 @@ def choose(
     has_relu: bool = True,
 ) -> tuple[Method, ...]:
     """Methods with their options; see :func:`cnnviz.choose_methods`."""
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            advice = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(known)}."
-            raise UsageError(f"There is no method '{name}': {advice}")
-    classes = [known[name] for name in dict.fromkeys(names)]
+    meant = [find(known, part) for name in names for part in name.split(",")]
+    classes = [known[name] for name in dict.fromkeys(meant)]
+    options = {_option_name(known, key): value for key, value in options.items()}
     for key in options:
         _check_used(key, classes)
     rules = list(dict.fromkeys(relu))
@@ -100,6 +119,38 @@ def missing_relus(asked: Sequence[Method], chosen: Sequence[Method]) -> str | No
     if not told:
         return None
     return f"This network has no ReLU, so that nothing can be guided: {' and '.join(told)}."
+
+
+def find(known: Mapping[str, type[Method]], name: str) -> str:
+    """The name of the method that is called so: in any case, with or without hyphens, ``ig``, ...
+
+    Raises:
+        UsageError: there is none.
+    """
+    name = name.strip()
+    if name in known:
+        return name
+    by_key = {**_ALIASES, **{_key(own): own for own in known}}
+    meant = by_key.get(_key(name), "")
+    if meant in known:
+        return meant
+    close = similar(name, known)
+    advice = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(known)}."
+    raise UsageError(f"There is no method '{name}': {advice}")
+
+
+def _key(name: str) -> str:
+    """What is compared: Grad-CAM++, grad_cam_plusplus and GradCAMPlusPlus are one."""
+    return re.sub(r"[\W_]", "", folded(name).replace("+", "plus"))
+
+
+def _option_name(known: Mapping[str, type[Method]], key: str) -> str:
+    """``METHOD.NAME`` with the method's own name; a name that is none stays as it is."""
+    method, point, name = key.rpartition(".")
+    try:
+        return f"{find(known, method)}.{name}" if point else key
+    except UsageError:  # that there is no such option is said by who looks it up
+        return key
 
 
 def _check_used(key: str, methods: Iterable[type[Method]]) -> None:

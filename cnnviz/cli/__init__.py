@@ -17,9 +17,10 @@ from typing import NoReturn
 import click
 
 import cnnviz
-from cnnviz.cli import limits, streams
+from cnnviz.cli import advice, limits, streams
 from cnnviz.cli.console import say
 from cnnviz.errors import CnnvizError, ExitCode
+from cnnviz.text import matching
 
 COMMANDS = (
     "explain",
@@ -47,6 +48,15 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"cnnviz.cli.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called, in whatever case."""
+        found = matching(args[0], COMMANDS)
+        if not found and not args[0].startswith("-"):
+            ctx.fail(advice.for_command(args, COMMANDS))
+        return super().resolve_command(ctx, [*found, *args[len(found) :]])
 
 
 @click.command(
@@ -101,7 +111,8 @@ def run(arguments: Sequence[str] | None = None, *, supervised: bool = False) -> 
             obj=list(arguments) if supervised and arguments is not None else None,
         )
     except click.ClickException as error:
-        error.show(sys.stderr)
+        usage = advice.for_option(error) if isinstance(error, click.NoSuchOption) else error
+        usage.show(sys.stderr)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         say("Interrupted; finished pictures are complete, and the same command goes on from there.")

@@ -23,6 +23,7 @@ from cnnviz.cli.console import (
 from cnnviz.cli.options import (
     RESIZE,
     Choice,
+    Input,
     ModelOptions,
     PictureSize,
     model_options,
@@ -40,7 +41,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 
 
 @click.command(name="activations")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
 @output_option("activations")
 @model_options
 @click.option(

@@ -30,12 +30,14 @@ def put(text: str) -> None:
     click.echo(text, file=sys.stdout)
 
 
-def check_talk(*, as_json: bool, quiet: bool) -> None:
-    """Refuse ``--json`` with ``--quiet``.
+def check_talk(*, as_json: bool, quiet: bool, verbose: bool = False) -> None:
+    """Refuse ``--json`` or ``--verbose`` with ``--quiet``.
 
     Raises:
         UsageError: both are given.
     """
+    if verbose and quiet:
+        raise UsageError("--verbose prints more and --quiet nothing: choose one.")
     if as_json and quiet:
         raise UsageError("--json prints and --quiet does not: choose one.")
 

@@ -10,7 +10,7 @@ from cnnviz.errors import WeightsError
 
 @click.command(name="download")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors, and show no bar.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors, and show no bar.")
 def command(names: tuple[str, ...], quiet: bool) -> None:
     """Fetch the weights of networks ahead and print where they are.
 

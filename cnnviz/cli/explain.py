@@ -23,6 +23,8 @@ from cnnviz.cli.options import (
     RESIZE,
     BatchSize,
     Choice,
+    FilePath,
+    Input,
     ModelOptions,
     PictureSize,
     model_options,
@@ -45,7 +47,7 @@ _CONFUSIONS = 5
 
 
 @click.command(name="explain")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
 @output_option("explanations")
 @model_options
 @click.option(
@@ -134,7 +136,7 @@ _CONFUSIONS = 5
 )
 @click.option(
     "--scale",
-    type=click.Choice(["image", "run"]),
+    type=click.Choice(["image", "run"], case_sensitive=False),
     default="image",
     show_default=True,
     help="Whether each map is drawn up to its own highest value, or all pictures' maps of a "
@@ -145,6 +147,7 @@ _CONFUSIONS = 5
 @click.option("--report", is_flag=True, help="Also write index.html, a page about all pictures.")
 @click.option(
     "--truth",
+    type=FilePath(path_type=str),
     metavar="folders|FILE",
     help="Where the pictures' true classes stand: folders, if each lies in a folder that is called "
     "after its class; or a .csv (path,label) or .json file.",
@@ -165,7 +168,8 @@ _CONFUSIONS = 5
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Explain the first N of these only.",
+    help="Explain the first N of these only; without --only and --sort no other picture is looked "
+    "at.",
 )
 @click.option(
     "--force", is_flag=True, help="Do all pictures again, also those that an earlier run did."
@@ -244,7 +248,7 @@ def _explain(
     verbose: bool,
     quiet: bool,
 ) -> int:
-    check_talk(as_json=as_json, quiet=quiet)
+    check_talk(as_json=as_json, quiet=quiet, verbose=verbose)
     from cnnviz.cli import supervision
 
     if worker is not None:
@@ -339,8 +343,16 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
     failed = f", {ended.failed} failed" if ended.failed else ""
     before = f" ({ended.before} of them before)" if ended.before else ""
     say(f"{ended.done} explained{before}{failed}, in {seconds:.1f} s; written to {work.job.output}")
-    if ended.accuracy is not None:
+    looked = work.scanned
+    if looked is not None and looked["accuracy"] is not None:
+        say(
+            f"of {looked['pictures']} looked at {looked['right']} right and {looked['wrong']} "
+            f"wrong: {100 * looked['accuracy']:.1f} % right; of those explained {ended.right} and "
+            f"{ended.wrong}"
+        )
+    elif ended.accuracy is not None:
         say(f"{ended.right} right and {ended.wrong} wrong: {100 * ended.accuracy:.1f} % right")
+    if ended.accuracy is not None:
         for (truth, answer), count in ended.confusions.most_common(_CONFUSIONS):
             say(f"    {count} x {truth} taken for {answer}")
     if work.job.report:

@@ -80,7 +80,9 @@ def _filters(
 
     found = find_model(model.card(), notify=None if quiet else say)
     check_output_folder(output)
-    wanted = dict.fromkeys(find_convolution(found.architecture, name) for name in layers or (None,))
+    architecture = found.architecture
+    names = [name for given in layers for name in architecture.parted(given)]
+    wanted = dict.fromkeys(find_convolution(architecture, name) for name in names or (None,))
     network, weights = found.load("cpu", progress=not quiet)
     if not quiet:
         name_weights(weights)

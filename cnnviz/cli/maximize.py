@@ -20,7 +20,7 @@ from cnnviz.cli.console import (
     put,
     say,
 )
-from cnnviz.cli.options import Choice, ModelOptions, model_to_run, output_option
+from cnnviz.cli.options import Choice, FilePath, ModelOptions, model_to_run, output_option
 from cnnviz.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -126,13 +126,13 @@ _FLASH = 0.12
 )
 @click.option(
     "--frames",
-    type=click.Path(path_type=Path),
+    type=FilePath(path_type=Path),
     metavar="DIR",
     help="Also write the picture on the way, every few steps, into this folder.",
 )
 @click.option(
     "--gif",
-    type=click.Path(path_type=Path),
+    type=FilePath(path_type=Path),
     metavar="FILE",
     help="Also write the way as an animated GIF.",
 )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnviz.text import expand_home, is_url, matching, similar
+
 if TYPE_CHECKING:
     from cnnviz.models.card import Card
 
@@ -42,9 +44,60 @@ class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the name."""
         choices = self.choices
-        if value not in choices:
-            self.fail(f"'{value}' is none of {', '.join(choices)}.", param, ctx)
-        return str(value)
+        found = matching(value, choices)
+        if len(found) != 1:
+            close = similar(value, choices)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            self.fail(f"'{value}' is none of {', '.join(choices)}.{hint}", param, ctx)
+        return found[0]
+
+
+class FilePath(click.Path):
+    """A file or folder. ``~`` in front is the home folder, where no shell has seen to it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        return super().convert(_path(self, os.fspath(value), param, ctx), param, ctx)
+
+
+class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A picture, a folder, or ``-``."""
+
+    name = "input"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The path."""
+        path = _path(self, str(value), param, ctx)
+        if not os.path.lexists(path) and "." not in path:
+            from cnnviz.models import catalog
+
+            if matching(path, catalog.names()):
+                self.fail(
+                    f"There is no picture or folder '{path}'; for the network give --model {path}.",
+                    param,
+                    ctx,
+                )
+        return path
+
+
+def _path(
+    kind: click.ParamType,  # type: ignore[type-arg, unused-ignore]
+    text: str,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> str:
+    """A path as it is meant; refused if it is an address, or nobody's home folder."""
+    if is_url(text) and not os.path.lexists(text):
+        kind.fail(f"'{text}' is a URL, which cnnviz does not read: download it first.", param, ctx)
+    path = expand_home(text)
+    if path == text and (text == "~" or (text.startswith("~") and "/" in text)):
+        kind.fail(
+            f"There is no home folder for '{text}'; if something is really called so, write "
+            f"'./{text}'.",
+            param,
+            ctx,
+        )
+    return path
 
 
 class PictureSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -198,7 +251,7 @@ def output_option(default: str) -> Callable[..., Any]:
     return click.option(
         "--output",
         "-o",
-        type=click.Path(path_type=Path),
+        type=FilePath(path_type=Path),
         default=default,
         show_default=True,
         metavar="DIR",
@@ -218,14 +271,14 @@ _MODEL = click.option(
 _NETWORK = (
     click.option(
         "--weights",
-        type=click.Path(path_type=Path),
+        type=FilePath(path_type=Path),
         metavar="FILE",
         help="Its weights: .params, .safetensors or .pth. Without it they are looked for in "
         "MXNet's cache and downloaded; a symbol's lie beside it.",
     ),
     click.option(
         "--labels",
-        type=click.Path(path_type=Path),
+        type=FilePath(path_type=Path),
         metavar="FILE",
         help="The names of its classes: one a line, with or without an index, or JSON, YAML or "
         "CSV. Without it ImageNet's for networks of the list; an exported network's classes are "
@@ -265,11 +318,13 @@ _NETWORK = (
 )
 _MACHINE = (
     click.option(
+        "--device",
         "--ctx",
+        "ctx",
         default="cpu",
         show_default=True,
         metavar="DEVICE",
-        help="Where to compute: cpu, gpu, gpu:N or gpu(N).",
+        help="Where to compute: cpu, gpu or gpu:N; cuda is another word for gpu.",
     ),
     click.option(
         "--threads",
@@ -288,14 +343,30 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _packed(function, (_MODEL, *_NETWORK, *_MACHINE))
 
 
+_ARGUMENT = (
+    click.argument("model", metavar="MODEL", required=False),
+    click.option("--model", "-m", "named", metavar="NAME|FILE", help="Another way to give MODEL."),
+)
+
+
 def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """A network as an argument, with the options that say more of it, for what runs nothing."""
-    return _packed(function, (click.argument("model", metavar="MODEL"), *_NETWORK))
+    return _packed(function, (*_ARGUMENT, *_NETWORK))
 
 
 def model_to_run(function: Callable[..., Any]) -> Callable[..., Any]:
     """A network as an argument, with all that :func:`model_options` takes beside its name."""
-    return _packed(function, (click.argument("model", metavar="MODEL"), *_NETWORK, *_MACHINE))
+    return _packed(function, (*_ARGUMENT, *_NETWORK, *_MACHINE))
+
+
+def _one_model(argument: str | None, option: str | None) -> str:
+    """The network, given in one of two ways."""
+    if argument is not None and option is not None and argument != option:
+        raise click.UsageError(f"Two networks were given, {argument} and {option}; give one.")
+    model = option if argument is None else argument
+    if model is None:
+        raise click.UsageError("Missing argument 'MODEL'; `cnnviz models` lists networks.")
+    return model
 
 
 def _packed(
@@ -303,6 +374,8 @@ def _packed(
 ) -> Callable[..., Any]:
     @functools.wraps(function)  # it takes along the options that stand below
     def call(**given: Any) -> Any:
+        if "named" in given:
+            given["model"] = _one_model(given["model"], given.pop("named"))
         names = [field.name for field in fields(ModelOptions) if field.name in given]
         return function(model=ModelOptions(**{name: given.pop(name) for name in names}), **given)
 

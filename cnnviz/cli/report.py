@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnviz.cli.console import progress, put, say
+from cnnviz.cli.options import FilePath
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
 @click.command(name="report")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors, and show no bar.")
+@click.argument("folder", type=FilePath(path_type=Path), metavar="DIR")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors, and show no bar.")
 def command(folder: Path, quiet: bool) -> None:
     """Write a page that shows what `cnnviz explain` did: DIR/index.html.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnviz.cli.console import put
-from cnnviz.cli.options import ModelOptions, model_argument
+from cnnviz.cli.options import FilePath, ModelOptions, model_argument
 
 if TYPE_CHECKING:
     from cnnviz.inside.summary import LayerSummary, Summary
@@ -28,7 +28,7 @@ _NARROWEST_NAME = 20
 @model_argument
 @click.option(
     "--diagram",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Draw the network too, as .svg, .png, .pdf or .dot, what is repeated once. All but .dot "
     "need Graphviz's program `dot`; without it a .dot file is written in that place.",

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.text import decode, expand_home, yaml_problem
+from cnnviz.text import decode, expand_home, matching, yaml_problem
 
 #: What a card is called in a network's folder, first choice first.
 CARD_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
@@ -86,10 +86,12 @@ def find_card(model: str) -> Card:
     Raises:
         UsageError: it is none of these, or the card is wrong.
     """
-    from cnnviz.models import catalog
+    from cnnviz.models import catalog, unknown
 
     if model in catalog.names():
         return Card(model)
+    if not model.strip():
+        raise UsageError("The network's name is empty; `cnnviz models` lists names.")
     path = Path(expand_home(model))
     if path.is_dir():
         return read_card(_card_in(path))
@@ -98,16 +100,16 @@ def find_card(model: str) -> Card:
             return read_card(path)
         if path.suffix == ".json":
             return Card(str(path))
-        raise UsageError(
-            f"{model} is neither an exported network's symbol (.json) nor a card (.yaml): --model "
-            "takes one of these, or a name that `cnnviz models` lists."
-        )
+        raise UsageError(unknown.file_that_is_none(path))
     symbol = path.with_name(f"{path.name}-symbol.json")
     if symbol.is_file():
         raise UsageError(f"There is no network {model!r}; did you mean {symbol}?")
-    if "/" in model or path.suffix in (".json", ".yaml", ".yml", ".params"):
+    known = matching(model, catalog.names())
+    if len(known) == 1:
+        return Card(known[0])
+    if unknown.is_path(model):
         raise UsageError(f"There is no file {model}.{_similar_file(path)}")
-    return Card(catalog.get(model).name)
+    raise UsageError(unknown.name_that_is_none(model))
 
 
 def read_card(path: Path) -> Card:

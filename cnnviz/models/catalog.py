@@ -5,7 +5,6 @@ Listing, looking up and shapes need no MXNet; building and loading import it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Callable, NamedTuple
 
 from cnnviz.errors import UsageError
 from cnnviz.preprocessing import InputSpec
+from cnnviz.text import matching
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -72,12 +72,12 @@ def get(name: str) -> ModelEntry:
     Raises:
         UsageError: There is no such network; the text has similar names.
     """
-    entry = _ENTRIES.get(name)
-    if entry is None:
-        close = difflib.get_close_matches(name.lower(), _ENTRIES, n=3)
-        advice = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise UsageError(f"There is no network {name!r}.{advice} `cnnviz models` lists them.")
-    return entry
+    found = matching(name, _ENTRIES)
+    if len(found) != 1:
+        from cnnviz.models import unknown
+
+        raise UsageError(unknown.name_that_is_none(name))
+    return _ENTRIES[found[0]]
 
 
 def labels(entry: ModelEntry) -> tuple[str, ...]:
@@ -180,6 +180,17 @@ def load_weights(
         return WeightsInfo(located.path, digest.result(), located.source)
 
 
+def recognise(path: Path) -> str | None:
+    """The name of the network of the zoo that a file's weights fit, for ImageNet's classes.
+
+    Raises:
+        WeightsError: the weights cannot be read.
+    """
+    from cnnviz.models import converters
+
+    return _fitting(converters.read_weights(path), None)
+
+
 def _block_shapes(block: Any, entry: ModelEntry) -> Shapes:
     from cnnviz.network.runtime import import_mxnet
 
@@ -198,7 +209,12 @@ def _old_names(block: Any) -> dict[str, str]:
 
 
 def _lookalike(arrays: Mapping[str, Any], entry: ModelEntry, classes: int | None) -> str | None:
-    """The name of another network of the zoo that a file's arrays fit, if there is one.
+    """The name of another network of the zoo that a file's arrays fit, if there is one."""
+    return _fitting(arrays, classes, but=entry.name)
+
+
+def _fitting(arrays: Mapping[str, Any], classes: int | None, but: str | None = None) -> str | None:
+    """The name of the network of the zoo that a file's arrays fit, if there is one.
 
     The number of values leaves one or two to be built and tried.
     """
@@ -207,7 +223,7 @@ def _lookalike(arrays: Mapping[str, Any], entry: ModelEntry, classes: int | None
     values = converters.value_count(arrays)
     further = (classes or _IMAGENET_CLASSES) - _IMAGENET_CLASSES
     for name, zoo in _ZOO.items():
-        if name != entry.name and zoo.stored + further * zoo.per_class == values:
+        if name != but and zoo.stored + further * zoo.per_class == values:
             other = get(name)
             block = build_block(other, classes)
             if converters.fits_network(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from cnnviz.network.regions import Region, find_regions
 from cnnviz.network.runtime import first_line, import_mxnet
 from cnnviz.network.shapes import Shaped, shaped
 from cnnviz.network.shapes import shape_text as shape_text
+from cnnviz.text import matching, similar
 
 DATA = "data"  #: name of the input variable of every traced graph
 
@@ -193,23 +194,43 @@ class Architecture:
     def find(self, name: str) -> Layer:
         """The layer called ``name`` (``features.28``, ``features[28]`` or its node's name).
 
+        A name that is written in the very same way comes before one that only compares equal
+        (:func:`cnnviz.text.folded`).
+
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or there are several.
         """
-        wanted = normal_layer_name(name)
-        by_name = {layer.name: layer for layer in self.layers}
-        for layer in self.layers:
-            for other in (layer.node, *layer.aliases):
-                by_name.setdefault(other, layer)
-        if wanted not in by_name:
+        wanted, by_name = normal_layer_name(name), self._by_name
+        found = {by_name[other].index: other for other in matching(wanted, by_name)}
+        if len(found) > 1:
+            raise UsageError(
+                f"The name '{name}' fits {len(found)} layers, {' and '.join(found.values())}: "
+                "write it as `cnnviz layers` does."
+            )
+        if not found:
             spatial = [name for name, layer in by_name.items() if layer.is_spatial]
-            close = difflib.get_close_matches(wanted, spatial, n=3, cutoff=0.5)
+            close = similar(wanted, spatial, cutoff=0.5)
             hint = f"Did you mean {' or '.join(close)}? " if close else ""
             raise UsageError(
                 f"This network has no layer '{name}'. {hint}`cnnviz layers` lists all of them; "
                 f"`explain` takes {self.default_layer.name} by default."
             )
-        return by_name[wanted]
+        return by_name[next(iter(found.values()))]
+
+    def parted(self, names: str) -> list[str]:
+        """The layers' names in a list parted by commas; a layer may have commas in its name."""
+        if "," not in names or matching(normal_layer_name(names), self._by_name):
+            return [names]
+        return [name.strip() for name in names.split(",")]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        """Every layer by its name, and by others where these are no layer's name."""
+        by_name = {layer.name: layer for layer in self.layers}
+        for layer in self.layers:
+            for other in (layer.node, *layer.aliases):
+                by_name.setdefault(other, layer)
+        return by_name
 
     def stages(self) -> tuple[Layer, ...]:
         """The network's natural stages, in order: the last layer at each resolution.

@@ -297,15 +297,15 @@ class Device:
 
 
 def parse_device(spec: str) -> Device:
-    """Read ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``; does not import MXNet.
+    """Read ``cpu``, ``gpu``, ``gpu:N``, ``gpu(N)`` or these with ``cuda``; does not import MXNet.
 
     Raises:
         UsageError: anything else.
     """
-    match = re.fullmatch(r"(cpu|gpu)(?::(\d+)|\((\d+)\))?", spec.strip().lower())
+    match = re.fullmatch(r"(cpu|gpu|cuda)(?::?(\d{1,4})|\((\d{1,4})\))?", spec.strip().lower())
     if match is None:
         raise UsageError(f"There is no device '{spec}'. Try cpu, gpu, gpu:1 or gpu(1).")
-    return Device(match[1], int(match[2] or match[3] or 0) if match[1] == "gpu" else 0)
+    return Device("cpu") if match[1] == "cpu" else Device("gpu", int(match[2] or match[3] or 0))
 
 
 def context(device: Device) -> Any:
@@ -321,14 +321,14 @@ def context(device: Device) -> Any:
         raise DeviceError(
             f"{device} was asked for, but the MXNet installed here is the CPU build. "
             "Replace it by the build for your CUDA: `pip uninstall mxnet` and then, for CUDA 11.2, "
-            "`pip install mxnet-cu112==1.9.1`. Or use --ctx cpu."
+            "`pip install mxnet-cu112==1.9.1`. Or use --device cpu."
         )
     try:
         count = mx.context.num_gpus()
     except mx.base.MXNetError as error:
         raise DeviceError(
             f"{device} was asked for, but CUDA cannot be used on this machine "
-            f"({first_line(error)}). Check `nvidia-smi`, or use --ctx cpu."
+            f"({first_line(error)}). Check `nvidia-smi`, or use --device cpu."
         ) from error
     if device.index >= count:
         raise DeviceError(
@@ -338,7 +338,7 @@ def context(device: Device) -> Any:
                 if count
                 else "no GPU"
             )
-            + ". Choose another, or use --ctx cpu."
+            + ". Choose another, or use --device cpu."
         )
     return mx.gpu(device.index)
 

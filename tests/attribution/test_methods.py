@@ -13,6 +13,7 @@ from cnnviz.attribution import (
     METHODS,
     Drawing,
     Saliency,
+    choice,
     choose_methods,
     gather,
     gather_all,
@@ -339,3 +340,39 @@ def test_several_targets_and_layers_share_one_forward_pass(network, batch, monke
                 np.testing.assert_array_equal(
                     method.attribute(evidence), method.attribute(alone), err_msg=method.name
                 )
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("gradcam++", ["gradcam-plusplus"]),
+        ("Grad-CAM++", ["gradcam-plusplus"]),
+        ("Grad_CAM", ["gradcam"]),
+        ("GradCAM", ["gradcam"]),
+        ("Guided Grad-CAM", ["guided-gradcam"]),
+        ("guided_gradcam", ["guided-gradcam"]),
+        ("IG", ["integrated-gradients"]),
+        ("IntegratedGradients", ["integrated-gradients"]),
+        ("RISE", ["rise"]),
+        ("input_x_gradient", ["input-x-gradient"]),
+        ("GuidedBackpropagation", ["guided-backprop"]),
+        ("gradcam, LayerCAM,gradcam", ["gradcam", "layercam"]),
+    ],
+)
+def test_methods_by_other_names(typed, names):
+    assert [method.name for method in choose_methods([typed])] == names
+
+
+def test_every_alias_is_a_method_and_no_name_of_another():
+    for alias, name in choice._ALIASES.items():
+        assert name in METHODS
+        assert choice._key(alias) == alias
+        assert alias not in map(choice._key, METHODS)
+    assert len(set(map(choice._key, METHODS))) == len(METHODS)
+
+
+def test_options_of_methods_by_other_names():
+    (method,) = choose_methods(["ig"], {"IG.steps": "7"})
+    assert method.steps == 7
+    with pytest.raises(UsageError, match=r"has an option 'nosuch\.steps'"):
+        choose_methods(["ig"], {"nosuch.steps": "7"})

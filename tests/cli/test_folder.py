@@ -170,6 +170,34 @@ def test_choosing(cnnviz, folder, tmp_path, options, stems):
     assert (scanned["pictures"], scanned["right"], scanned["wrong"]) == (6, 4, 2)
 
 
+def test_a_limit_alone_looks_at_no_other_picture(cnnviz, folder, tmp_path, monkeypatch):
+    read = []
+    before = Explainer.read
+    monkeypatch.setattr(
+        Explainer, "read", lambda self, path, *rest: read.append(path) or before(self, path, *rest)
+    )
+    status, out, err = explain(
+        cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--limit", "2", "--worker",
+        "usual"
+    )  # fmt: skip
+    assert status == 0
+    assert "the first 2 of 6 pictures" in err
+    assert "1 right and 1 wrong: 50.0 % right" in err
+    assert [path.name for path in sorted(read)] == ["0.png", "1.png"]
+    found = manifest(tmp_path)
+    assert [picture["stem"] for picture in found["pictures"]] == ["fish/0", "fish/1"]
+    assert found["summary"]["scanned"] is None
+    assert found["run"]["truth"]["known"] == 2
+    assert len(out.splitlines()) == 2
+
+
+def test_of_some_pictures_the_accuracy_is_that_of_all(cnnviz, folder):
+    _, _, err = explain(
+        cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--only", "wrong"
+    )
+    assert "of 6 looked at 4 right and 2 wrong: 66.7 % right; of those explained 0 and 2" in err
+
+
 def test_sorting(cnnviz, folder, tmp_path):
     def losses(order):
         explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--sort", order)

@@ -134,8 +134,8 @@ def test_layers_are_numbered_from_zero_whatever_was_built_before():
     ("name", "told"),
     [
         ("vgg17", "vgg1"),
-        ("VGG16", "vgg16"),
-        ("clip", "'clip'. `cnnviz models`"),
+        ("vgg-16", "here it is called vgg16: --model vgg16"),
+        ("nothing", "'nothing'. `cnnviz models`"),
         ("resnet50", "resnet50_v"),
     ],
 )

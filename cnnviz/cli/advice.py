@@ -1,0 +1,67 @@
+"""What somebody may have meant who typed what there is not."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+
+import click
+
+from cnnviz.text import is_url, legible, similar
+
+#: What other programs call what is an option here.
+_OTHER_WORDS = {
+    "--arch": "--model",
+    "--batch": "--batch-size",
+    "--class": "--target",
+    "--class-names": "--labels",
+    "--classes": "--labels",
+    "--cmap": "--colormap",
+    "--cpu": "--device cpu",
+    "--cuda": "--device gpu",
+    "--gpu": "--device gpu",
+    "--gpu-id": "--device gpu:N",
+    "--image-size": "--input-size",
+    "--img-size": "--input-size",
+    "--imgsz": "--input-size",
+    "--net": "--model",
+    "--network": "--model",
+    "--overwrite": "--force",
+    "--silent": "--quiet",
+    "--target-layer": "--layer",
+    "--workers": "--threads",
+}
+_SUFFIX_LENGTH = 5
+
+
+def for_option(error: click.NoSuchOption) -> click.UsageError:
+    """The error with what was probably meant."""
+    context, name = error.ctx, error.option_name
+    if context is None:
+        return error
+    meant = _OTHER_WORDS.get(name)
+    known = {option for parameter in context.command.params for option in parameter.opts}
+    if meant is not None and meant.split()[0] in known:
+        return click.UsageError(f"No such option '{name}'. Did you mean {meant}?", context)
+    if context.parent is None and not error.possibilities:
+        return click.UsageError(
+            f"No such option '{name}'. Options stand behind a command, as in `cnnviz explain INPUT "
+            f"{name} ...`.",
+            context,
+        )
+    return error
+
+
+def for_command(arguments: Sequence[str], commands: Sequence[str]) -> str:
+    """What to say to somebody whose first argument is no command."""
+    name = legible(arguments[0])
+    if is_url(name):
+        return f"'{name}' is a URL, which cnnviz does not read: download it first."
+    stem, suffix = os.path.splitext(name)
+    if os.path.lexists(arguments[0]) or "/" in name or (stem and 1 < len(suffix) <= _SUFFIX_LENGTH):
+        meant = legible(shlex.join(["cnnviz", "explain", *arguments]))
+        return f"'{name}' is no command. Did you mean `{meant}`?"
+    close = similar(name, commands, 1)
+    hint = f"Did you mean `cnnviz {close[0]}`?" if close else "`cnnviz --help` lists them."
+    return f"There is no command '{name}'. {hint}"

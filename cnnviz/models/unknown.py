@@ -1,0 +1,137 @@
+"""What to say of a network that cnnviz does not know: what it is, and what can be done."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cnnviz.errors import CnnvizError
+from cnnviz.models import catalog
+from cnnviz.text import folded, is_url, legible, similar
+
+_WEIGHTS = (".params", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+_OURS = (".json", ".yaml", ".yml", *_WEIGHTS)
+_EXPLAINED = (
+    "cnnviz explains the convolutional networks that `cnnviz models` lists, and those that MXNet "
+    "exported (net-symbol.json)"
+)
+#: Files of whole networks that are none of MXNet's, and what they are.
+_FOREIGN = {
+    ".onnx": "an ONNX network",
+    ".h5": "a Keras network",
+    ".hdf5": "a Keras network",
+    ".keras": "a Keras network",
+    ".tflite": "a TensorFlow Lite network",
+    ".pb": "a TensorFlow network",
+    ".pbtxt": "a TensorFlow network",
+    ".mlmodel": "a Core ML network",
+    ".mlpackage": "a Core ML network",
+    ".caffemodel": "a Caffe network",
+    ".prototxt": "a Caffe network",
+    ".torchscript": "a TorchScript network",
+    ".engine": "a TensorRT network",
+    ".pdmodel": "a Paddle network",
+    ".xml": "an OpenVINO network",
+}
+#: Where other libraries keep networks, in front of their names.
+_LIBRARIES = re.compile(
+    r"(?:(?:hf[-_]hub|huggingface|timm|torchvision(?:\.models)?|torch\.hub|keras(?:\.applications)?"
+    r"|tf|pytorch|gluoncv|microsoft|google|facebook)[:/.])+",
+    re.IGNORECASE,
+)
+#: What networks are called that are known, but not here.
+_KNOWN_ELSEWHERE = re.compile(
+    r"bagnet|beit|cait|clip|coat|convit|convmixer|convnext|crossvit|cspnet|darknet|davit|deit|dino"
+    r"|dla|dpn|edgenext|efficientnet|efficientvit|eva|focalnet|fbnet|ghostnet|googlenet|hrnet"
+    r"|inceptionv4|inceptionresnet|levit|maxvit|mixer|mnasnet|mobilenetv3|mobilenetv4|mobilevit"
+    r"|mvit|nasnet|nfnet|pit|poolformer|pvt|regnet|repvgg|resnest|resnext|rexnet|seresnet|shufflenet"
+    r"|swin|tinyvit|vit|volo|wideresnet|xception|xcit|yolo"
+)
+#: torchvision's and timm's names of networks that are the same here.
+_SAME = {
+    "inceptionv3": "inceptionv3",
+    "mobilenetv2": "mobilenetv2_1.0",
+    "mobilenetv2100": "mobilenetv2_1.0",
+    "resnet18": "resnet18_v1",
+    "resnet34": "resnet34_v1",
+    "squeezenet10": "squeezenet1.0",
+    "squeezenet11": "squeezenet1.1",
+}
+
+
+def file_that_is_none(path: Path) -> str:
+    """Why a file that is there is no network, for ``--model``."""
+    suffix, shown = path.suffix.lower(), legible(str(path))
+    if suffix in _FOREIGN:
+        return f"{shown} is {_FOREIGN[suffix]}, which cannot be read: {_EXPLAINED}."
+    if suffix in _WEIGHTS:
+        return _weights(path)
+    return (
+        f"{shown} is neither an exported network's symbol (.json) nor a card (.yaml): --model "
+        "takes one of these, or a name that `cnnviz models` lists."
+    )
+
+
+def is_path(model: str) -> bool:
+    """Whether what does not exist was meant for a file rather than for a network's name."""
+    if is_url(model) or _LIBRARIES.match(model):
+        return False
+    return "/" in model or Path(model).suffix.lower() in _OURS
+
+
+def name_that_is_none(name: str) -> str:
+    """Why a name, or a path of nothing, is no network."""
+    shown = legible(name)
+    if is_url(name):
+        return f"'{shown}' is a URL, which cnnviz does not read: download the network first."
+    suffix = Path(name).suffix.lower()
+    if suffix in _FOREIGN:
+        return f"There is no file {shown}, and {_FOREIGN[suffix]} cannot be read: {_EXPLAINED}."
+    bare = _LIBRARIES.sub("", name, count=1)
+    same = _same(bare)
+    if same is not None:
+        return f"There is no network '{shown}'; here it is called {same}: --model {same}."
+    if bare != name or _KNOWN_ELSEWHERE.match(_key(bare)):
+        close = similar(bare, catalog.names(), 2, 0.75)
+        hint = f" Similar: {', '.join(close)}." if close else ""
+        return f"'{shown}' is none of cnnviz's networks: {_EXPLAINED}.{hint}"
+    close = similar(name, catalog.names())
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"There is no network '{shown}'.{hint} `cnnviz models` lists them."
+
+
+def _weights(path: Path) -> str:
+    """What to say of weights that were given for a network."""
+    shown = legible(str(path))
+    symbol = path.with_name(re.sub(r"(-\d{4})?\.params$", "-symbol.json", path.name))
+    if symbol != path and symbol.is_file():
+        return f"{shown} is a file of weights; the network is beside it: --model {symbol}."
+    name = _same(path.stem) or _recognised(path)
+    return (
+        f"{shown} looks like a file of weights: give the network too, --model {name or 'NAME'} "
+        f"--weights {shown}" + ("." if name else "; `cnnviz models` lists names.")
+    )
+
+
+def _recognised(path: Path) -> str | None:
+    """The network that a file's weights fit, with ImageNet's classes."""
+    try:
+        return catalog.recognise(path)
+    except CnnvizError:  # damaged, or no weights: said once the network is known
+        return None
+
+
+def _same(name: str) -> str | None:
+    """The network here that is called so by others, with what they put behind its name."""
+    for end in (name, name.rpartition(".")[0], re.split(r"-[0-9a-f]{8}|-\d{4}", name)[0]):
+        key = _key(end)
+        for own in catalog.names():
+            if key and key == _key(own):
+                return own
+        if key in _SAME:
+            return _SAME[key]
+    return None
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]", "", folded(name))

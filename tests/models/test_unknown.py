@@ -1,0 +1,99 @@
+"""What is said of networks that are none of cnnviz's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnnviz.errors import UsageError
+from cnnviz.models import catalog
+from cnnviz.models.card import find_card
+from cnnviz.network.runtime import import_mxnet
+
+
+def told(model):
+    with pytest.raises(UsageError) as caught:
+        find_card(str(model))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["VGG16", "Vgg16", "vgg16_BN", "ResNet18-v1", "DEMO"])
+def test_case_and_hyphens_do_not_count(name):
+    assert find_card(name).model == name.lower().replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("vgg-16", "vgg16"),
+        ("timm/vgg16.tv_in1k", "vgg16"),
+        ("torchvision:vgg19_bn", "vgg19_bn"),
+        ("torchvision.models.densenet121", "densenet121"),
+        ("squeezenet1_1", "squeezenet1.1"),
+        ("mobilenet_v2", "mobilenetv2_1.0"),
+        ("inception_v3", "inceptionv3"),
+        ("resnet18", "resnet18_v1"),
+        ("hf-hub:timm/resnet34.tv_in1k", "resnet34_v1"),
+    ],
+)
+def test_other_libraries_names_of_the_same_networks(name, same):
+    assert f"here it is called {same}: --model {same}" in told(name)
+    assert same in catalog.names()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("efficientnet_b0", "vit_b_16", "timm/resnet50", "torchvision:swin_t", "convnext_tiny"),
+        *("mobilenet_v3_large", "wide_resnet50_2", "googlenet", "microsoft/resnet-50", "ResNeXt50"),
+    ],
+)
+def test_networks_of_other_libraries(name):
+    assert "is none of cnnviz's networks: cnnviz explains" in told(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("m.onnx", "an ONNX"), ("m.H5", "a Keras"), ("m.keras", "a Keras"), ("m.tflite", "Lite")],
+)
+def test_files_of_other_libraries(tmp_path, name, what):
+    assert "There is no file" in told(tmp_path / name) or "no file" in told(name)
+    (tmp_path / name).write_bytes(b"x")
+    said = told(tmp_path / name)
+    assert what in said
+    assert "cannot be read: cnnviz explains" in said
+
+
+def test_addresses_are_not_read():
+    for address in ("https://x.org/net.onnx", "s3://bucket/net-symbol.json", "hf://a/b"):
+        assert "is a URL, which cnnviz does not read" in told(address)
+
+
+def test_no_name_at_all():
+    assert "name is empty" in told(" ")
+
+
+def test_weights_are_recognised(tmp_path):
+    mx = import_mxnet()
+    block = catalog.build_block(catalog.get("mobilenetv2_0.25"))
+    block.initialize(mx.init.Zero())
+    block(mx.nd.zeros((1, 3, 224, 224)))
+    path = tmp_path / "weights.params"
+    block.save_parameters(str(path))
+    assert f"--model mobilenetv2_0.25 --weights {path}." in told(path)
+
+
+def test_weights_by_the_name_of_their_file(tmp_path):
+    for name, network in (("vgg16-397923af.pth", "vgg16"), ("squeezenet1_1.pt", "squeezenet1.1")):
+        (tmp_path / name).write_bytes(b"x")
+        assert f"--model {network} --weights {tmp_path / name}." in told(tmp_path / name)
+
+
+def test_weights_of_nobody_knows_what(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"x")
+    assert f"--model NAME --weights {path}; `cnnviz models` lists names." in told(path)
+    mx = import_mxnet()
+    mx.nd.save(str(tmp_path / "net-0003.params"), {"arg:w": mx.nd.array(np.ones(3))})
+    (tmp_path / "net-symbol.json").write_text("{}")
+    assert f"--model {tmp_path / 'net-symbol.json'}." in told(tmp_path / "net-0003.params")

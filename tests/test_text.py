@@ -1,0 +1,70 @@
+"""Names as they are compared, files as they are decoded, home folders."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnviz.text import caseless, decode, expand_home, folded, is_url, matching, similar
+
+
+@given(st.text())
+def test_forms_and_case_do_not_count(text):
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert caseless(unicodedata.normalize(form, text)) == caseless(text)
+    assert caseless(caseless(text)) == caseless(text)
+    assert folded(folded(text)) == folded(text)
+    assert folded(f"  {text}\t") == folded(text)
+
+
+@given(st.text(st.characters(categories=["L"])))
+def test_upper_and_lower_case_are_one(text):
+    """But for a few letters whose capitals Unicode has made up of others."""
+    if caseless(text.upper().lower()) == caseless(text.lower()):
+        assert caseless(text.upper()) == caseless(text)
+
+
+def test_a_minus_in_front_stays():
+    assert folded("-1") == "-1"
+    assert folded("a_-_b - c") == "a b c"
+    assert folded("a ,b,  c") == "a, b, c"
+
+
+def test_the_very_name_wins():
+    assert matching("Cat", ["cat", "Cat"]) == ["Cat"]
+    assert matching("CAT", ["cat", "Cat", "dog"]) == ["cat", "Cat"]
+    assert matching("bird", ["cat"]) == []
+    assert similar("EGYPTIAN_CTA", ["Egyptian cat", "dog"]) == ["Egyptian cat"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_decoding(encoding):
+    assert decode("größe\n".encode(encoding)) == "größe\n"
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_both_orders_of_bytes(order):
+    assert decode("\ufeffné".encode(f"utf-16-{order}")) == "né"
+
+
+def test_home_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert expand_home("~/x") == "/home/ann/x"
+    assert expand_home("~") == "/home/ann"
+    assert expand_home("~root/x") == os.path.expanduser("~root") + "/x"
+    for path in ("~nobody-of-this-name/x", "./~/x", "a~", "x/~", ""):
+        assert expand_home(path) == path
+    (tmp_path / "~").mkdir()
+    assert expand_home("~/x") == str(tmp_path / "~/x")
+    assert expand_home("~/x", tmp_path.parent) == "/home/ann/x"
+
+
+def test_addresses():
+    assert is_url("https://x.org/cat.jpg")
+    assert is_url("s3://bucket/cat.jpg")
+    assert not any(map(is_url, ("cat.jpg", "/a//b", "C:\\a", "a:b", "://x")))
