@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cnnviz.attribution import choose_methods
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.explainer import Explainer, Explanation, Style
-from cnnviz.inputs import find_pictures, printable
+from cnnviz.inputs import find_sources, printable
 from cnnviz.loader import load_explainer
 from cnnviz.models.labels import resolve_targets
 from cnnviz.preprocessing import Canvas, Prepared, canvas
@@ -160,7 +160,10 @@ def _pictures(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
         if isinstance(one, np.ndarray):
             yield f"picture{number}", one
         elif isinstance(one, (str, os.PathLike)):
-            for source in find_pictures([os.fspath(one)]):
+            found = find_sources([os.fspath(one)])
+            for note in found.notes:
+                warnings.warn(f"{one}: {note}", stacklevel=3)
+            for source in found.sources:
                 yield printable(source.relative.stem), Path(source.path)
         else:
             raise UsageError(

@@ -254,12 +254,12 @@ def _tiff(data: bytes) -> Container:
     premultiplied colours; its 16-bit way hands out samples as they lie there.
     """
     tags = tiff.Directory(data)
+    # Of a camera's raw file the first directory may be a preview of a few pixels.
+    preview = tags.first(tiff.SUBFILE, 0) & 1 and tiff.SUBDIRECTORIES in tags
+    if data[8:10] == b"CR" or preview or tags.first(tiff.PHOTOMETRIC, 0) in _RAW_PIXELS:
+        raise PictureError(str(RAW))
     if tiff.WIDTH not in tags or tiff.HEIGHT not in tags:
         raise damaged("TIFF")
-    # Of a camera's raw file the first directory may be a preview of a few pixels.
-    raw_directory = tags.first(tiff.SUBFILE, 0) & 1 and tiff.SUBDIRECTORIES in tags
-    if data[8:10] == b"CR" or raw_directory or tags.first(tiff.PHOTOMETRIC, 0) in _RAW_PIXELS:
-        raise PictureError(str(RAW))
     layout = tiff.Layout.of(tags)
     # A tile may be larger than the picture, and is decoded whole.
     tile = (tags.first(tiff.TILE_HEIGHT, 0), tags.first(tiff.TILE_WIDTH, 0))

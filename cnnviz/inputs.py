@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import re
@@ -9,7 +10,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -22,14 +23,21 @@ from cnnviz import tiff
 from cnnviz.bitmaps import read_masked, read_pnm
 from cnnviz.containers import Container, damaged, look
 from cnnviz.errors import PictureError, UsageError
+from cnnviz.kinds import READ
+from cnnviz.leftovers import NO_PICTURES, Leftovers, kind_of_file
 from cnnviz.remarks import listening, sentences
 
 # FFmpeg, which reads GIFs for us, would write what it thinks of damaged ones to stderr. OpenCV
 # looks at this when it first opens a video; -8 is FFmpeg's level "quiet".
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-"""What a folder is searched for, in any case. A file named explicitly may have any suffix."""
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"),
+    *(".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""What in a folder is taken for a picture by its name, in any case; of others the first bytes
+decide. A file named explicitly may have any suffix."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,12 @@ class Found:
     Attributes:
         sources: the pictures, each file once, in order.
         own: how many pictures in the folders were left out because cnnviz had written them.
+        notes: sentences about what was left out.
     """
 
     sources: tuple[Source, ...]
     own: int
+    notes: tuple[str, ...] = ()
 
 
 def find_pictures(
@@ -85,13 +95,16 @@ def find_sources(
     """Turn the arguments of a command into pictures, each file once, in a fixed order.
 
     A folder is searched with everything below it, following links to folders, skipping hidden
-    names, sorted as people sort (``2.jpg`` before ``10.jpg``). A folder that cannot be entered
+    names, sorted as people sort (``2.jpg`` before ``10.jpg``). Files without a picture's suffix are
+    taken if they begin like a picture; what is left out is counted. A folder that cannot be entered
     stays in the list, so that reading it reports it; so does a dead link, a pipe or device with a
     picture's name, and a line of standard input that names nothing or a folder without pictures:
     one bad entry must not stop the others.
 
     Args:
-        arguments: pictures, folders, and ``-`` for paths on standard input, one a line.
+        arguments: pictures, folders, and ``-`` for paths on standard input: one a line, in the file
+            system's encoding or in UTF-8 or UTF-16 with a byte-order mark, or each ended by a null
+            character, as ``find -print0`` writes them.
         stdin: where ``-`` reads bytes from; ``sys.stdin.buffer`` when left out.
         exclude: a folder to leave out of every search, meant for the output folder.
         is_own: asked of each picture in a folder whether cnnviz wrote it, for what earlier runs
@@ -106,7 +119,7 @@ def find_sources(
     found: list[tuple[str, Source]] = []  # with the real path of each
     for argument in arguments:
         if argument == "-":
-            for line in _lines(sys.stdin.buffer if stdin is None else stdin):
+            for line in _lines((sys.stdin.buffer if stdin is None else stdin).read()):
                 found.extend(search.expand(line, listed=True))
         else:
             found.extend(search.expand(argument, listed=False))
@@ -117,14 +130,30 @@ def find_sources(
     sources: dict[str, Source] = {}
     for real, source in found:
         sources.setdefault(real, source)
-    return Found(tuple(sources.values()), len(search.own))
+    return Found(tuple(sources.values()), len(search.own), search.notes())
 
 
-def _lines(stream: BinaryIO) -> Iterator[str]:
-    for line in stream:
-        path = line.rstrip(b"\r\n")
+def _lines(listed: bytes) -> Iterator[str]:
+    """The paths in a list, as programs of all systems write them."""
+    if listed.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with suppress(UnicodeDecodeError):
+            listed = os.fsencode(listed.decode("utf-16"))
+    if listed.startswith(codecs.BOM_UTF8):
+        listed = listed[len(codecs.BOM_UTF8) :]
+    if listed.endswith(b"\0"):
+        yield from (os.fsdecode(path) for path in listed.split(b"\0") if path)
+        return
+    for line in listed.split(b"\n"):
+        path = line.rstrip(b"\r")
         if path.strip():
-            yield os.fsdecode(path)
+            yield _without_dressing(os.fsdecode(path))
+
+
+def _without_dressing(line: str) -> str:
+    """A line as it is, if there is such a file; or without what is around the path in it."""
+    bare = line.strip()
+    unquoted = bare[1:-1] if len(bare) > 2 and bare[0] == bare[-1] in "\"'" else bare
+    return next((path for path in (line, bare, unquoted) if os.path.lexists(path)), line)
 
 
 class _Search:
@@ -134,6 +163,17 @@ class _Search:
         self._excluded = excluded
         self._is_own = is_own
         self.own: set[str] = set()  # by real path
+        self._leftovers = Leftovers()
+
+    def notes(self) -> tuple[str, ...]:
+        """What to tell the user of what was left out."""
+        own = None
+        if self.own:
+            several = "1 picture" if len(self.own) == 1 else f"{len(self.own)} pictures"
+            are = "is" if len(self.own) == 1 else "are"
+            own = f"{several} that cnnviz wrote {are} left out"
+        self._leftovers.forget({os.path.dirname(path) for path in self.own})
+        return tuple(note for note in (own, self._leftovers.note) if note is not None)
 
     def expand(self, argument: str, *, listed: bool) -> list[tuple[str, Source]]:
         """Sources of one argument, or of one line of standard input if ``listed``."""
@@ -166,9 +206,11 @@ class _Search:
                 f"The folder {printable(argument)} holds no picture but those that cnnviz wrote "
                 f"({len(self.own) - before}); name the folder that these were made from."
             )
+        held = self._leftovers.below(real)
         raise UsageError(
-            f"The folder {printable(argument)} holds no picture; cnnviz looks for "
-            f"{', '.join(PICTURE_SUFFIXES)}."
+            f"The folder {printable(argument)} holds no picture"
+            f"{f' that is read, but {held}' if held else ''}; cnnviz reads "
+            f"{', '.join(READ[:-1])} and {READ[-1]}."
         )
 
     def _below(self, root: Path) -> list[tuple[str, Source]]:
@@ -195,14 +237,19 @@ class _Search:
                     ) from error
                 by_real_path[real_folder] = folder
                 continue
+            pictures, others = [], []
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 if _is_folder(entry):
                     (linked_folders if entry.is_symlink() else waiting).append(folder / entry.name)
-                elif not entry.name.lower().endswith(PICTURE_SUFFIXES):
-                    continue
-                elif entry.is_symlink():
+                elif entry.name.lower().endswith(PICTURE_SUFFIXES):
+                    pictures.append(entry)
+                else:
+                    others.append(entry)
+            pictures += self._pictures_among(others, pictures, real_folder)
+            for entry in pictures:
+                if entry.is_symlink():
                     links.append(folder / entry.name)
                 elif not self._owns(real := os.path.join(real_folder, entry.name)):
                     by_real_path.setdefault(real, folder / entry.name)
@@ -215,6 +262,32 @@ class _Search:
             (real, Source(root / relative, printable(str(root / relative)), relative))
             for real, relative in ordered
         ]
+
+    def _pictures_among(
+        self,
+        others: Sequence[os.DirEntry[str]],
+        pictures: Sequence[os.DirEntry[str]],
+        real_folder: str,
+    ) -> Iterator[os.DirEntry[str]]:
+        """Those of a folder's other files that are pictures; the rest is noted.
+
+        What goes with a picture by its name, as annotations do, needs no mention.
+        """
+        names = {entry.name for entry in pictures}
+        names |= {os.path.splitext(name)[0] for name in names}
+        for entry in others:
+            if not _is_file(entry):
+                continue
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix.lower() in NO_PICTURES:
+                if stem not in names:
+                    self._leftovers.add(os.path.join(real_folder, entry.name))
+                continue
+            kind = kind_of_file(entry.path)
+            if isinstance(kind, str):
+                yield entry
+            else:
+                self._leftovers.add(os.path.join(real_folder, entry.name), kind)
 
     def _owns(self, real: str) -> bool:
         if self._is_own is None:
@@ -253,6 +326,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
         return False
 
 

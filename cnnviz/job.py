@@ -146,8 +146,8 @@ class Work:
         check_output_folder(job.output)
         check_manifest(job.output)
         found = find_sources(job.inputs, exclude=job.output, is_own=written_by_cnnviz)
-        if found.own:
-            self._say(f"{found.own} pictures that cnnviz wrote are left out")
+        for note in found.notes:
+            self._say(note)
         self.sources: Sequence[Source] = found.sources
         self._own = found.own
         self.crashed = {}

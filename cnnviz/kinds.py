@@ -63,10 +63,11 @@ class Kind:
     image: bool = False
 
     def __str__(self) -> str:
-        article = (
-            "an" if self.name[0] in "AEIOU" or self.name.startswith(("HDF", "NP", "X")) else "a"
-        )
-        return f"it is {article} {self.name}{self.advice}"
+        vowel = self.name[0].lower() in "aeiou" or self.name.split()[0] in _SAID_LIKE_VOWELS
+        return f"it is {'an' if vowel else 'a'} {self.name}{self.advice}"
+
+
+_SAID_LIKE_VOWELS = ("SVG", "HDF5", "XML", "XPM", "MNG", "SGI")
 
 
 def _image(name: str, advice: str = "; convert it to JPEG or PNG") -> Kind:

@@ -185,7 +185,7 @@ def test_standard_input_is_the_default_stream(here, monkeypatch):
     [
         (["nope.jpg"], r"no picture or folder nope\.jpg; check the path"),
         (["a.jpg", "p/*.jpg"], r"p/\*\.jpg; the shell expands"),
-        (["empty"], r"folder empty holds no picture.*\.jpg, \.jpeg"),
+        (["empty"], r"folder empty holds no picture that is read, but 1 \.txt; cnnviz reads JPEG,"),
         ([], "No picture was named"),
         (["-"], "No picture was named"),
         ([""], "empty name"),

@@ -144,7 +144,10 @@ def _activations(
     parse_device(model.ctx)
     style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)
-    sources = find_sources(inputs, exclude=output, is_own=written_by_cnnviz).sources
+    inputs_found = find_sources(inputs, exclude=output, is_own=written_by_cnnviz)
+    sources = inputs_found.sources
+    for note in () if quiet else inputs_found.notes:
+        say(note)
     doubt_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     explainer = load_model(found, ctx=model.ctx, layer=layers, resize=resize, progress=not quiet)
