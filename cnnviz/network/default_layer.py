@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -40,7 +41,7 @@ def default_target(
     in heads beside each other. Then the one behind the most convolutions counts, and with it the
     others that are as fine: it is the last convolution or join, as above and no coarser or finer,
     that all paths to these pass; of such the last that sees the whole image. Where none is on all
-    of these paths (towers) it is that of the deepest, of the last among equals.
+    of these paths (towers) it is that of the deepest; among equals of the coarsest, then the last.
 
     Args:
         graph: in inference form, with one head.
@@ -109,7 +110,10 @@ class _Search:
         if not candidates:
             return self._last_resort()
         depths = self._depths()
-        deepest = max(candidates, key=lambda end: (depths[end], end))
+        deepest = max(
+            candidates,
+            key=lambda end: (depths[end], -math.prod(self._grid(candidates[end][-1])), end),
+        )
         last = candidates[deepest][-1]
         level = [found for found in candidates.values() if self._one_level(found[-1], last)]
         common = [
@@ -189,16 +193,19 @@ class _Search:
         ]
 
     def _makes_class_maps(self, index: int) -> bool:
-        """Whether it is, or adds up, convolutions that make one map a class."""
-        if index not in self._unmixed or self._shapes[index][:1] != self._logits:
+        """Whether it makes one map a class: a convolution, or several put together."""
+        classes = self._shapes[self._graph.heads[0].node][:1]
+        return self._shapes[index][:1] == classes and self._classifies(index)
+
+    def _classifies(self, index: int) -> bool:
+        """Whether it is in the classifier: channels stay apart after it and, up to a convolution,
+        before it.
+        """
+        if index not in self._unmixed:
             return False
         return self._graph.nodes[index].op == "Convolution" or all(
-            self._makes_class_maps(entry.node) for entry in self._sources(index)
+            self._classifies(entry.node) for entry in self._sources(index)
         )
-
-    @cached_property
-    def _logits(self) -> tuple[int, ...]:
-        return self._shapes[self._graph.heads[0].node][:1]
 
     @cached_property
     def _unmixed(self) -> frozenset[int]:

@@ -80,6 +80,17 @@ def test_side_branch_of_an_early_stage_is_not_the_end():
     assert default(way, **sides) == ("side4", (10, 4, 4), WHOLE)
 
 
+def test_feature_pyramid_ends_with_its_coarsest_level():
+    def way(net, F, x):
+        found = net.levels(x)
+        top = net.side4(found[3])
+        middle = net.side3(found[2]) + F.UpSampling(top, scale=2, sample_type="nearest")
+        return net.out(F.concat(*[F.flatten(net.pool(one)) for one in (top, middle)], dim=1))
+
+    sides = {f"side{number}": nn.Conv2D(12, 1) for number in (3, 4)}
+    assert default(way, **sides) == ("side4", (12, 4, 4), WHOLE)
+
+
 def test_heads_beside_each_other_share_what_they_read():
     def way(net, F, x):
         x = net.levels(x)[-1]
@@ -180,6 +191,25 @@ def test_class_maps_of_several_convolutions_added_up():
 
     rates = {name: nn.Conv2D(10, 3, padding=r, dilation=r) for r, name in enumerate("abc", 1)}
     assert default(way, **rates) == ("stage4.1", (64, 4, 4), WHOLE)
+
+
+def test_class_maps_with_attention_of_their_own():
+    def way(net, F, x):
+        x = net.levels(x)[-1]
+        return F.sum(F.broadcast_mul(net.maps(x), F.sigmoid(net.look(x))), axis=(2, 3))
+
+    blocks = {"maps": nn.Conv2D(10, 1), "look": nn.Conv2D(1, 1)}
+    assert default(way, **blocks) == ("stage4.1", (64, 4, 4), WHOLE)
+
+
+def test_residual_block_that_makes_the_logits_is_no_class_map():
+    def way(net, F, x):
+        x = net.narrow(net.levels(x)[-1])
+        return F.mean(x + net.branch(x), axis=(2, 3))
+
+    net = Net(way, narrow=nn.Conv2D(10, 1), branch=nn.Conv2D(10, 3, 1, 1))
+    layer = Architecture.from_block(net, (3, 64, 64)).default_layer
+    assert (layer.kind, layer.shape) == ("Add", (10, 4, 4))
 
 
 def test_class_maps_in_numpy_operators():
