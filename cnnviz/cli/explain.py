@@ -445,8 +445,7 @@ class _Printer:
             if one["blank"]:
                 self._write(
                     f"{outcome.source.shown}: {', '.join(one['blank'])} blank: nothing in this "
-                    f"layer speaks for class {one['target']['index']}. Try another --layer or "
-                    "--target.",
+                    f"layer speaks for {_class(one['target'])}. Try another --layer or --target.",
                     sys.stderr,
                 )
         if self._as_json:
@@ -506,17 +505,17 @@ def _facts(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _class(score: Mapping[str, Any]) -> str:
+    """``class 281``; of a network that gives numbers ``output 0``."""
+    return f"{'output' if score['probability'] is None else 'class'} {score['index']}"
+
+
 def _named(score: Mapping[str, Any]) -> str:
     """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``.
 
     Of a network that gives numbers: ``age (0) 38.2`` or ``output 0 38.2``.
     """
-    probability = score["probability"]
-    kind = "output" if probability is None else "class"
-    said = f"{score['logit']:.4g}" if probability is None else f"{probability:.2f}"
-    name = (
-        f"{kind} {score['index']}"
-        if score["name"] is None
-        else f"{score['name']} ({score['index']})"
-    )
-    return f"{name} {said}"
+    number = score["probability"] is None
+    said = f"{score['logit']:.4g}" if number else f"{score['probability']:.2f}"
+    called = _class(score) if score["name"] is None else f"{score['name']} ({score['index']})"
+    return f"{called} {said}"

@@ -457,8 +457,9 @@ class _Tail:
                 factors = (-factor, factor)
             expected = activation.outputs(logits * np.array(factors))
             whole = 1.0 if steps[-1] == "softmax" else None
+            # A logarithm is below 0; what is above it is the loss of each class.
             if _is_multiple(put_out, expected, whole) or _is_close(
-                put_out, activation.log_probabilities(logits * np.array(factors))
+                -np.abs(put_out), activation.log_probabilities(logits * np.array(factors))
             ):
                 return _Fit(candidate, activation, factors)
         return None

@@ -127,7 +127,7 @@ class _Inference:
         self.graph = graph
         operators = {i for i, node in enumerate(graph.nodes) if not node.is_variable}
         read = {entry for node in graph.nodes for entry in node.inputs if entry.node in operators}
-        self._entries = sorted({*read, *(Entry(index) for index in operators)})
+        self._entries = sorted({*read, *(Entry(index) for index in operators), *graph.heads})
         everything = Graph(graph.nodes, tuple(self._entries))
         self._symbol = import_mxnet().sym.load_json(everything.to_json())
 
