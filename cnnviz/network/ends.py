@@ -456,10 +456,12 @@ class _Tail:
             if logits.shape[1] < put_out.shape[1]:
                 factors = (-factor, factor)
             expected = activation.outputs(logits * np.array(factors))
-            whole = 1.0 if steps[-1] == "softmax" else None
-            # A logarithm is below 0; what is above it is the loss of each class.
-            if _is_multiple(put_out, expected, whole) or _is_close(
-                -np.abs(put_out), activation.log_probabilities(logits * np.array(factors))
+            is_whole = steps[-1] == "softmax"
+            # Logarithms are below 0; turned above, they are the loss of each class (a softplus, on
+            # the other hand, is a number).
+            logarithms = -np.abs(put_out) if is_whole else put_out
+            if _is_multiple(put_out, expected, any_factor=is_whole) or _is_close(
+                logarithms, activation.log_probabilities(logits * np.array(factors))
             ):
                 return _Fit(candidate, activation, factors)
         return None
@@ -613,16 +615,16 @@ def _hardly_clips(node: Node) -> bool:
     return 0 <= low <= 0.05 and high >= 0.95
 
 
-def _is_multiple(values: Float64, expected: Float64, total: float | None) -> bool:
+def _is_multiple(values: Float64, expected: Float64, *, any_factor: bool) -> bool:
     """Whether values are some that are expected, times one positive number.
 
-    Where these do not add up to a total it is 1 or, for a percentage, 100: else they are numbers of
-    some range of their own, not probabilities.
+    Probabilities that do not add up to 1 show it by their range alone: then it is 1 or, for a
+    percentage, 100, and anything else are numbers, an age say.
     """
     if values.shape != expected.shape or not np.isfinite(values).all():
         return False
     factor = float(values.sum() / expected.sum())
-    if total is None:
+    if not any_factor:
         factor = min((1.0, 100.0), key=lambda one: abs(one - factor))
     return factor > 0 and _is_close(values, factor * expected)
 

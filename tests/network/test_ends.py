@@ -72,6 +72,7 @@ same, log = (lambda y: y), np.exp
 SOFTMAXES = {
     "softmax": (lambda F, x: F.softmax(x), same, 1),
     "log": (lambda F, x: F.log_softmax(x), log, 1),
+    "loss of each class": (lambda F, x: -F.log_softmax(x), lambda y: np.exp(-y), 1),
     "log of": (lambda F, x: F.log(F.softmax(x)), log, 1),
     "exp of log": (lambda F, x: F.exp(F.log_softmax(x)), same, 1),
     "of log": (lambda F, x: F.softmax(F.log_softmax(x)), same, 1),
