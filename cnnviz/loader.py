@@ -18,6 +18,7 @@ from cnnviz.models.label_files import Labels, read_labels
 from cnnviz.network import Architecture, Network
 from cnnviz.network.runtime import context, parse_device
 from cnnviz.preprocessing import InputSpec
+from cnnviz.text import expand_home
 
 Notify = Optional[Callable[[str], None]]
 
@@ -250,9 +251,9 @@ def load_explainer(
         WeightsError: the weights cannot be had or read, or belong to another network.
     """
     if isinstance(labels, (str, Path)):
-        labels = read_labels(Path(labels))
+        labels = read_labels(Path(expand_home(str(labels))))
     card = find_card(model).updated(
-        weights=None if weights is None else Path(weights),
+        weights=None if weights is None else Path(expand_home(str(weights))),
         labels=labels if labels is None or isinstance(labels, tuple) else tuple(labels),
         input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
         mean=None if mean is None else tuple(mean),

@@ -6,7 +6,6 @@ Nothing heavy is imported here.
 from __future__ import annotations
 
 import codecs
-import difflib
 import os
 import re
 import unicodedata
@@ -59,6 +58,8 @@ def matching(wanted: str, names: Iterable[str]) -> list[str]:
 
 def similar(wanted: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
     """Names that somebody may have meant, the most alike first."""
+    import difflib
+
     by_key = {folded(name): name for name in reversed(list(names))}
     close = difflib.get_close_matches(folded(wanted), by_key, count, cutoff)
     return [by_key[key] for key in close]

@@ -336,17 +336,15 @@ class _Pictures:
         if not name or b"\0" in name:
             return []
         places = (os.path.join(self._folder, name), name)
-        if any(os.path.lexists(place) for place in places):
-            return []
         keys = (*map(self._place, places), os.path.normpath(name))
-        for table, key in zip(self._caseless, keys[:1] + keys[1:2] + keys[2:]):
+        for table, key in zip(self._alikes, keys):
             found = table.get(_caseless(key))
             if found:
-                return found
+                return [] if any(map(os.path.lexists, places)) else found
         return []
 
     @cached_property
-    def _caseless(self) -> tuple[dict[str, list[int]], ...]:
+    def _alikes(self) -> tuple[dict[str, list[int]], ...]:
         """By place (from the file's folder, and from here) and by relative path."""
         tables: list[dict[str, list[int]]] = []
         for exact in (self._by_place, self._by_relative):

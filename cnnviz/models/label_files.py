@@ -266,6 +266,8 @@ def _without_ids(lines: Sequence[str]) -> list[tuple[str, str]]:
 
 def _unquoted(text: str) -> str:
     text = text.strip()
+    if text[:1] in ("'", '"') and text.endswith(f"{text[0]},"):  # out of a list of Python's
+        text = text[:-1]
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1].strip()
     return text
@@ -317,17 +319,19 @@ def _by_index(
 
 
 def _by_titles(rows: Sequence[Sequence[str]]) -> list[_Entry] | None:
-    titles = [folded(cell) for cell in rows[0]]
-    number = next((titles.index(title) for title in _INDEX_TITLES if title in titles), None)
-    name = next((titles.index(title) for title in _NAME_TITLES if title in titles), None)
-    if name is None or len(rows) < 2:
+    """Rows below titles that say which column has the names; None if there are no such titles."""
+    titles, body = [folded(cell) for cell in rows[0]], rows[1:]
+    columns = list(zip(*body))
+    named = [titles.index(title) for title in _NAME_TITLES if title in titles]
+    if not (named and body):
         return None
-    body = rows[1:]
-    if number is None and name != 0 and _count([row[0] for row in body]):
-        number = 0  # as pandas writes it, without a title
-    if number is not None and any(_index(row[number]) is None for row in body):
-        number = None
-    ids = next((at for at, cells in enumerate(zip(*body)) if all(map(_is_id, cells))), None)
+    name = next((at for at in named if not _count(columns[at])), named[0])
+    number = next((titles.index(title) for title in _INDEX_TITLES if title in titles), None)
+    if number is None or any(_index(cell) is None for cell in columns[number]):
+        # Without a title, as pandas writes it, or with one that names have elsewhere.
+        others = (at for at, cells in enumerate(columns) if at != name and _count(cells))
+        number = next(others, None)
+    ids = next((at for at, cells in enumerate(columns) if all(map(_is_id, cells))), None)
     return [
         _Entry(
             row[name],
@@ -444,6 +448,7 @@ def _of_item(item: Any) -> _Entry:
     if isinstance(item, Mapping):
         by_key = {folded(str(key)): value for key, value in item.items()}
         numbers = [by_key[title] for title in _INDEX_TITLES if title in by_key]
+        numbers += [by_key[title] for title in _NAME_TITLES if type(by_key.get(title)) is int]
         index = next((number for number in numbers if _index(number) is not None), None)
         return _of_fields(index, _fields(item))
     fields = _fields(item)

@@ -126,6 +126,13 @@ def test_names_with_numbers_are_names(read, names):
         ("x.csv", ",label\n0,tench\n1,goldfish\n2,shark\n"),
         ("x.csv", ",0\n0,tench\n1,goldfish\n2,shark\n"),
         ("x.csv", "idx,species,name\n0.0,x,tench\n1.0,x,goldfish\n2.0,x,shark\n"),
+        ("x.csv", "name,label\ntench,0\nshark,2\ngoldfish,1\n"),
+        ("x.csv", "label,class\n0,tench\n2,shark\n1,goldfish\n"),
+        (
+            "x.json",
+            '[{"label": 0, "name": "tench"}, {"label": 2, "name": "shark"}, ["goldfish", 1]]',
+        ),
+        ("x.txt", "0: 'tench',\n2: 'shark',\n1: 'goldfish',\n"),
         ("x.tsv", "class_id\tclass_name\n0\ttench\n2\tshark\n1\tgoldfish\n"),
         ("x.txt", "index\tlabel\n0\ttench\n2\tshark\n1\tgoldfish\n"),
         ("x.txt", '"tench"\n"goldfish"\n"shark"\n'),
