@@ -55,8 +55,8 @@ _CONFUSIONS = 5
     "layers",
     multiple=True,
     metavar="NAME",
-    help="The layer to look at; `cnnviz layers` lists them. Repeatable: the layers stand side by "
-    "side in one picture. `stages` is one layer for each size that the network goes through.",
+    help="The layer to look at; `cnnviz layers` lists them. Several (A,B, or repeated) stand side "
+    "by side in one picture. `stages` is one layer for each size that the network goes through.",
 )
 @click.option(
     "--target",
@@ -66,7 +66,7 @@ _CONFUSIONS = 5
     show_default=True,
     metavar="CLASS",
     help="What to explain: a class index or name (a unique part will do); predicted; truth; or "
-    "topN, the network's own N highest. Repeatable.",
+    "topN, the network's own N highest. Repeatable, or A,B.",
 )
 @click.option(
     "--contrast",
@@ -81,8 +81,8 @@ _CONFUSIONS = 5
     "methods",
     multiple=True,
     metavar="NAME",
-    help="How to explain; `cnnviz methods` lists them. Repeatable; gradcam, guided-gradcam and "
-    "saliency by default, without guided-gradcam for a network that has no ReLU.",
+    help="How to explain; `cnnviz methods` lists them. Repeatable, or A,B; gradcam, "
+    "guided-gradcam and saliency by default, without guided-gradcam for a network that has no ReLU.",
 )
 @click.option(
     "--option",

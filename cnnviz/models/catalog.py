@@ -181,7 +181,7 @@ def load_weights(
 
 
 def recognise(path: Path) -> str | None:
-    """The name of the network of the zoo that a file's weights fit, for ImageNet's classes.
+    """The name of the network of the zoo that a file's weights fit, for any number of classes.
 
     Raises:
         WeightsError: the weights cannot be read.
@@ -210,22 +210,24 @@ def _old_names(block: Any) -> dict[str, str]:
 
 def _lookalike(arrays: Mapping[str, Any], entry: ModelEntry, classes: int | None) -> str | None:
     """The name of another network of the zoo that a file's arrays fit, if there is one."""
-    return _fitting(arrays, classes, but=entry.name)
+    return _fitting(arrays, classes or _IMAGENET_CLASSES, but=entry.name)
 
 
 def _fitting(arrays: Mapping[str, Any], classes: int | None, but: str | None = None) -> str | None:
     """The name of the network of the zoo that a file's arrays fit, if there is one.
 
-    The number of values leaves one or two to be built and tried.
+    With so many classes, or any number of them for None. The number of values leaves one or two to
+    be built and tried.
     """
     from cnnviz.models import converters
 
     values = converters.value_count(arrays)
-    further = (classes or _IMAGENET_CLASSES) - _IMAGENET_CLASSES
     for name, zoo in _ZOO.items():
-        if name != but and zoo.stored + further * zoo.per_class == values:
+        more, rest = divmod(values - zoo.stored, zoo.per_class)
+        count = _IMAGENET_CLASSES + more
+        if name != but and rest == 0 and count > 0 and classes in (None, count):
             other = get(name)
-            block = build_block(other, classes)
+            block = build_block(other, count)
             if converters.fits_network(
                 arrays,
                 _block_shapes(block, other),

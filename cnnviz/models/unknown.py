@@ -114,7 +114,7 @@ def _weights(path: Path) -> str:
 
 
 def _recognised(path: Path) -> str | None:
-    """The network that a file's weights fit, with ImageNet's classes."""
+    """The network that a file's weights fit."""
     try:
         return catalog.recognise(path)
     except CnnvizError:  # damaged, or no weights: said once the network is known

@@ -73,9 +73,10 @@ def test_no_name_at_all():
     assert "name is empty" in told(" ")
 
 
-def test_weights_are_recognised(tmp_path):
+@pytest.mark.parametrize("classes", [1000, 7])
+def test_weights_are_recognised(tmp_path, classes):
     mx = import_mxnet()
-    block = catalog.build_block(catalog.get("mobilenetv2_0.25"))
+    block = catalog.build_block(catalog.get("mobilenetv2_0.25"), classes)
     block.initialize(mx.init.Zero())
     block(mx.nd.zeros((1, 3, 224, 224)))
     path = tmp_path / "weights.params"

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.models.demo.architecture import build as demo
 from cnnviz.network import Architecture, Network
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
 from cnnviz.network.runtime import import_mxnet
@@ -290,3 +291,15 @@ def test_graph_survives_mxnets_format():
 )
 def test_relus_are_known_in_their_canonical_form(node, is_relu, kind):
     assert (node.is_relu, node.kind) == (is_relu, kind)
+
+
+def test_layers_in_another_case_and_several_of_a_name():
+    architecture = Architecture.from_block(demo(), (3, 224, 224))
+    assert architecture.find("Features.26") is architecture.find("features.26")
+    first, second = architecture.layers[:2]
+    architecture.__dict__["_by_name"] = {"Conv_1": first, "conv-1": second, "a,b": second}
+    assert architecture.find("conv-1") is second
+    with pytest.raises(UsageError, match="fits 2 layers, Conv_1 and conv-1: write it as"):
+        architecture.find("conv 1")
+    assert architecture.parted("a,b") == ["a,b"]
+    assert architecture.parted("Conv_1, conv-1") == ["Conv_1", "conv-1"]
