@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -31,7 +32,7 @@ from cnnviz.attribution import (
 from cnnviz.attribution.cam import GradCam, settled_difference
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.figures import Cell, answer, share
-from cnnviz.inputs import MAX_PIXELS, read_reduced
+from cnnviz.inputs import MAX_PIXELS, printable, read_reduced
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.network import SOFTMAX, Activation, Architecture, Layer, Network
 from cnnviz.network.architecture import shape_text
@@ -645,12 +646,17 @@ class Explainer:
         return prepare(picture, self.spec, self.resize, source)
 
     def read(
-        self, path: str | os.PathLike[str], size: PictureSize, max_pixels: int = MAX_PIXELS
+        self,
+        path: str | os.PathLike[str],
+        size: PictureSize,
+        max_pixels: int = MAX_PIXELS,
+        remark: Callable[[str], None] | None = None,
     ) -> tuple[Prepared, Canvas]:
         """Read a file: what the network is fed, and what is drawn on at the given size.
 
         Nothing larger is kept, and a JPEG is decoded no larger than these two need. A picture of
-        more than ``max_pixels`` is refused before it is decoded.
+        more than ``max_pixels`` is refused before it is decoded. What the decoder says of a picture
+        that it reads all the same is given to ``remark``, or is a warning.
 
         Raises:
             PictureError: with the reason, see :func:`cnnviz.inputs.read_picture`.
@@ -660,6 +666,10 @@ class Explainer:
             lambda shape: enough(shape, size, self.spec, self.resize),
             max_pixels=max_pixels,
         )
+        if reading.remark is not None and remark is not None:
+            remark(reading.remark)
+        elif reading.remark is not None:
+            warnings.warn(f"{printable(os.fspath(path))}: {reading.remark}", stacklevel=2)
         prepared = self.prepare(reading.pixels, reading.source)
         return prepared, canvas(reading.pixels, prepared, size)
 

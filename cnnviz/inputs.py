@@ -9,6 +9,7 @@ import re
 import stat
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -377,6 +378,13 @@ class Reading:
     source: tuple[int, int]
     remarks: tuple[str, ...] = ()
 
+    @property
+    def remark(self) -> str | None:
+        """A sentence, without the path, about what the decoder said, if it said anything."""
+        if not self.remarks:
+            return None
+        return f"it was read, but its decoder says: {'; '.join(self.remarks)}"
+
 
 Enough = Callable[[tuple[int, int]], tuple[int, int]]
 """From a picture's (H, W) to the least (h, w) that it has to be read at."""
@@ -403,7 +411,7 @@ def read_picture(
     rotation or mirroring noted in the file (EXIF) is applied; of several frames the first is taken.
     Transparency is laid over white, the ground that cut-out pictures are usually shown on: the
     colours hidden below transparent pixels are arbitrary, and often black. Colour profiles are not
-    applied.
+    applied. What the decoder says of a picture that it reads all the same is a warning.
 
     Returns:
         uint8 (H, W, 3), C-contiguous.
@@ -414,7 +422,10 @@ def read_picture(
             so is one with more than ``max_pixels``, before it is decoded. Pipes and devices are
             refused without waiting for them.
     """
-    return read_reduced(path, lambda source: source, max_pixels=max_pixels).pixels
+    reading = read_reduced(path, lambda source: source, max_pixels=max_pixels)
+    if reading.remark is not None:
+        warnings.warn(f"{printable(os.fspath(path))}: {reading.remark}", stacklevel=2)
+    return reading.pixels
 
 
 def read_reduced(

@@ -42,7 +42,8 @@ a picture has
     ``stem``, what the names of its files begin with; ``path`` as the user was shown it, and
     ``relative`` to the folder that was given; ``sha256`` of the file, null if it cannot be read;
     ``size`` [height, width], null likewise; ``status``, ``ok`` or ``failed``; ``error``, null or a
-    sentence; ``crashed``, true if a library crashed on it; ``seconds``. If it is ok also
+    sentence; ``crashed``, true if a library crashed on it; ``remark``, what the decoder said of it,
+    if anything; ``seconds``. If it is ok also
     ``top5``: scores (``index``, ``name`` or null, ``logit``, ``probability``, null of a network
     that gives numbers), the highest first;
     ``truth``: its score, or null; ``right``, ``loss`` (cross entropy in nats), both null without a

@@ -383,13 +383,22 @@ class Run:
         began = time.perf_counter()
         inside: tuple[Prepared, Canvas] | None = None
         error = None
+        remarks: list[str] = []
         try:
-            inside = self.explainer.read(loaded.source.path, self.style.size, self.max_pixels)
+            inside = self.explainer.read(
+                loaded.source.path, self.style.size, self.max_pixels, remarks.append
+            )
         except PictureError as problem:
             error = str(problem)
         except MemoryError:
             error = "there is not enough memory for this picture; choose a smaller --size"
-        return replace(loaded, inside=inside, error=error, seconds=time.perf_counter() - began)
+        return replace(
+            loaded,
+            inside=inside,
+            error=error,
+            remark=" ".join(remarks) or None,
+            seconds=time.perf_counter() - began,
+        )
 
     @property
     def _numbered(self) -> bool:
@@ -462,6 +471,7 @@ class Run:
             "status": "ok" if error is None else "failed",
             "error": error,
             **({"crashed": True} if loaded.crashed else {}),
+            **({"remark": loaded.remark} if loaded.remark is not None else {}),
             **found,
             "seconds": round(spent + time.perf_counter() - began, 4),
         }
@@ -584,6 +594,7 @@ class _Loaded:
     sha256: str | None = None
     inside: tuple[Prepared, Canvas] | None = None
     error: str | None = None
+    remark: str | None = None
     seconds: float = 0.0
     known: Mapping[str, Any] | None = None
     crashed: bool = False

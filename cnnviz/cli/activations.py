@@ -186,12 +186,15 @@ class _Outcome:
     files: tuple[Path, ...] = ()
     arrays: Path | None = None
     error: str | None = None
+    remark: str | None = None
     seconds: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """The outcome as JSON can hold it."""
         status = "ok" if self.error is None else "failed"
         record: dict[str, Any] = {"path": self.source.shown, "status": status}
+        if self.remark is not None:
+            record["remark"] = self.remark
         if self.error is not None:
             return {**record, "error": self.error, "seconds": round(self.seconds, 4)}
         record["layers"] = [
@@ -240,7 +243,8 @@ class _Job:
         from cnnviz.inside.activations import arrays, look
         from cnnviz.outputs.files import all_or_none
 
-        prepared, canvas = self.explainer.read(source.path, self.style.size)
+        remarks: list[str] = []
+        prepared, canvas = self.explainer.read(source.path, self.style.size, remark=remarks.append)
         found = look(self.explainer, prepared, top=self.top, by=self.by)
         raw = None
         with all_or_none() as files:
@@ -249,7 +253,7 @@ class _Job:
                 files.append(self.folder.write_png(stem.file(suffix), drawn))
             if self.arrays:
                 raw = self.folder.write_npz(stem.file("_activations.npz"), arrays(found))
-        return _Outcome(source, found, tuple(files), raw)
+        return _Outcome(source, found, tuple(files), raw, remark=" ".join(remarks) or None)
 
 
 def _tell(outcome: _Outcome, *, as_json: bool, quiet: bool) -> None:
@@ -258,6 +262,8 @@ def _tell(outcome: _Outcome, *, as_json: bool, quiet: bool) -> None:
         say(f"Error: {shown}: {outcome.error}")
     if quiet:
         return
+    if outcome.remark is not None:
+        say(f"{shown}: {outcome.remark}")
     for one in outcome.found:
         if one.blank:
             say(f"{shown}: {one.layer.name} blank: no channel shown is anywhere above 0.")

@@ -441,6 +441,8 @@ class _Printer:
             self._write(f"Error: {outcome.source.shown}: {outcome.error}", sys.stderr)
         if self._quiet:
             return
+        if outcome.record.get("remark"):
+            self._write(f"{outcome.source.shown}: {outcome.record['remark']}", sys.stderr)
         for one in outcome.record.get("explanations", ()):
             if one["blank"]:
                 self._write(
