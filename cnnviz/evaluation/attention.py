@@ -83,8 +83,8 @@ class Attention:
 def measure(cam: Float32, prepared: Prepared) -> Attention | None:
     """Measure one map; None if it is zero everywhere.
 
-    The region of the box is 4-connected, on the bilinear surface sampled about as finely as the
-    network's input. The first of several equal maxima counts.
+    The region of the box is a connected part of the bilinear surface itself, which is not sampled.
+    The first of several equal maxima counts.
 
     Args:
         cam: float (h, w), at least 0, over all that the network saw, at any resolution and scale.
@@ -205,38 +205,67 @@ def _reduced(values: Float64) -> Float32:
 def _box(values: Float64, prepared: Prepared) -> tuple[int, int, int, int]:
     """The box of :class:`Attention`, of a map whose maximum is 1."""
     geometry = prepared.geometry
-    rows = _samples(values.shape[0], geometry.network[0])
-    columns = _samples(values.shape[1], geometry.network[1])
-    surface = rows @ values @ columns.T
-    # A plateau at exactly half must not come and go with the rounding of the product above.
-    above = (surface > 0.5 + 1e-9).astype(np.uint8)
-    _, regions = cv2.connectedComponents(above, connectivity=4)
-    row, column = divmod(int(values.argmax()), values.shape[1])
-    down, across = len(rows) // values.shape[0], len(columns) // values.shape[1]
-    found = regions == regions[row * down + down // 2, column * across + across // 2]
-    y0, y1 = _span(found.any(axis=1), geometry.box[0::2], geometry.source[0])
-    x0, x1 = _span(found.any(axis=0), geometry.box[1::2], geometry.source[1])
+    region = _region(values)
+    y0, y1 = _span(values.T, region.T, geometry.box[0::2], geometry.source[0])
+    x0, x1 = _span(values, region, geometry.box[1::2], geometry.source[1])
     return x0, y0, x1, y1
 
 
-def _samples(length: int, wanted: int) -> Float64:
-    """Weights (n, length) of samples of the surface, the same number for each cell.
+#: Above half is more than that: where a map lies at half it must not come and go with rounding.
+_HALF = 0.5 + 1e-9
 
-    n is at least ``wanted`` and ``length``. A cell's middle sample is no farther from its centre
-    than a quarter of the cell: along both axes the surface has there more than half of the cell.
+
+def _region(values: Float64) -> npt.NDArray[np.bool_]:
+    """The cells whose centres are in the region of :class:`Attention`.
+
+    Between four centres the surface is linear along each axis. So whatever is above half there
+    leads straight to a line between two centres, and along that to a centre: the region hangs
+    together as these centres do. Neighbours above half are joined; so are two across a corner if
+    the saddle between them is above half.
     """
-    each = max(1, -(-wanted // length))
-    positions = np.clip((np.arange(length * each) + 0.5) / each - 0.5, 0, length - 1)
-    distance = np.abs(positions[:, None] - np.arange(length))
-    return np.asarray(np.maximum(0.0, 1 - distance), np.float64)
+    above = values > _HALF
+    height, width = values.shape
+    fine = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
+    fine[::2, ::2] = above
+    fine[1::2, ::2] = above[1:] & above[:-1]
+    fine[::2, 1::2] = above[:, 1:] & above[:, :-1]
+    top_left, top_right = values[:-1, :-1], values[:-1, 1:]
+    bottom_left, bottom_right = values[1:, :-1], values[1:, 1:]
+    fine[1::2, 1::2] = _joined(top_left, bottom_right, top_right, bottom_left)
+    fine[1::2, 1::2] |= _joined(top_right, bottom_left, top_left, bottom_right)
+    row, column = divmod(int(values.argmax()), width)
+    _, regions = cv2.connectedComponents(fine, connectivity=8)
+    return np.asarray(regions[::2, ::2] == regions[2 * row, 2 * column])
 
 
-def _span(found: npt.NDArray[np.bool_], box: tuple[float, ...], source: int) -> tuple[int, int]:
-    """First and one past the last pixel of the source that the samples found touch."""
-    indices = np.flatnonzero(found)
-    per_sample = (box[1] - box[0]) / len(found)
-    start = box[0] + indices[0] * per_sample
-    stop = box[0] + (indices[-1] + 1) * per_sample
+def _joined(a: Float64, b: Float64, c: Float64, d: Float64) -> npt.NDArray[np.bool_]:
+    """Whether a and b, above half, are joined between c and d, which are not: by their saddle."""
+    across = (np.minimum(a, b) > _HALF) & (np.maximum(c, d) <= _HALF)
+    saddle = (a * b - c * d) / np.where(across, a + b - c - d, 1)
+    return np.asarray(across & (saddle > _HALF))
+
+
+def _span(
+    values: Float64, region: npt.NDArray[np.bool_], box: tuple[float, ...], source: int
+) -> tuple[int, int]:
+    """First and one past the last pixel of the source that the region touches along the columns.
+
+    How far it reaches is seen on the lines along which centres lie, where the surface is linear
+    from one to the next: between these lines it is nowhere higher than on both.
+    """
+    length = values.shape[1]
+    reach = []
+    for step in (-1, 1):
+        neighbours = np.roll(values, -step, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            beyond = np.clip((values - 0.5) / (values - neighbours), 0, 1)
+        beyond[neighbours > _HALF] = 0  # of the same region: it reaches farther
+        beyond[:, -1 if step > 0 else 0] = 0.5  # constant as far as the edge
+        ends = np.arange(length) + step * beyond
+        reach.append(ends[region])
+    per_cell = (box[1] - box[0]) / length
+    start = box[0] + (reach[0].min() + 0.5) * per_cell
+    stop = box[0] + (reach[1].max() + 0.5) * per_cell
     # The edges come out of a division; one on a whole pixel must not depend on its rounding.
     margin = 1e-9 * source
     return max(0, math.floor(start + margin)), min(source, math.ceil(stop - margin))

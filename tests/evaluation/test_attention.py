@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -98,28 +99,49 @@ def test_shares_are_those_of_the_surface_that_is_drawn():
     assert found.corners == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_the_box_is_that_of_the_drawn_region(seed):
-    """Against a region grown by hand on the enlargement to the picture's own pixels."""
-    cam = np.random.RandomState(seed).rand(6, 8).astype(np.float32) ** 2
-    prepared = seen_whole((90, 120), (90, 120))
-    drawn = to_picture(cam, prepared.geometry, (90, 120))[0]
+def drawn_region(cam, prepared, shape):
+    """(x0, y0, x1, y1) of the pixels of an enlargement that the region of the maximum holds."""
+    drawn = to_picture(cam, prepared.geometry, shape)[0]
     above = drawn > cam.max() / 2
-    region = np.zeros_like(above)
-    region[np.unravel_index(drawn.argmax(), drawn.shape)] = True
-    while True:
-        grown = region.copy()
-        grown[1:] |= region[:-1]
-        grown[:-1] |= region[1:]
-        grown[:, 1:] |= region[:, :-1]
-        grown[:, :-1] |= region[:, 1:]
-        grown &= above
-        if (grown == region).all():
-            break
-        region = grown
+    _, regions = cv2.connectedComponents(above.view(np.uint8), connectivity=4)
+    region = regions == regions[np.unravel_index(drawn.argmax(), shape)]
     assert 0 < region.sum() < above.sum()  # there is another region, which must not count
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    assert measure(cam, prepared).box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("shape", [(90, 120), (45, 31)])
+def test_the_box_is_that_of_the_drawn_region(seed, shape):
+    """Every pixel that it touches: found by drawing each pixel as 8 × 8."""
+    cam = np.random.RandomState(seed).rand(6, 8).astype(np.float32) ** 2
+    prepared = seen_whole(shape, (90, 120))
+    found = drawn_region(cam, prepared, (8 * shape[0], 8 * shape[1])) / 8
+    box = np.array(measure(cam, prepared).box)
+    # It goes on for less than one of these samples.
+    assert (np.floor(found[:2] - 1 / 8) <= box[:2]).all()
+    assert (box[:2] <= np.floor(found[:2])).all()
+    assert (np.ceil(found[2:]) <= box[2:]).all()
+    assert (box[2:] <= np.ceil(found[2:] + 1 / 8)).all()
+
+
+def test_no_pixel_of_a_large_picture_is_left_out():
+    """3000 × 4000, where a sample of the network's input is 13 by 18 pixels."""
+    shape = (3000, 4000)
+    cam = np.random.RandomState(0).rand(7, 7).astype(np.float32) ** 2
+    off = measure(cam, seen_whole(shape)).box - drawn_region(cam, seen_whole(shape), shape)
+    # A pixel that is touched, but not as far as its centre, is not among those drawn.
+    assert set(off[:2]) <= {-1, 0}
+    assert set(off[2:]) <= {0, 1}
+
+
+def test_across_a_corner_the_saddle_joins():
+    """Between 1 and 0.9, with 0.4 and 0.3 beside, it is (0.9 - 0.12) / 1.2 = 0.65."""
+    cam = single((14, 14), 4, 4)
+    cam[5, 5], cam[4, 5], cam[5, 4] = 0.9, 0.4, 0.3
+    assert measure(cam, seen_whole((140, 140))).box == (40, 40, 60, 60)
+    cam[4, 5] = cam[5, 4] = 0.04  # now it is (0.9 - 0.0016) / 1.82 = 0.494
+    assert measure(cam, seen_whole((140, 140))).box == (40, 40, 51, 51)
 
 
 def test_only_the_region_of_the_maximum_counts_and_corners_do_not_join():
