@@ -82,7 +82,7 @@ _CONFUSIONS = 5
     multiple=True,
     metavar="NAME",
     help="How to explain; `cnnviz methods` lists them. Repeatable, or A,B; gradcam, "
-    "guided-gradcam and saliency by default, without guided-gradcam for a network that has no ReLU.",
+    "guided-gradcam and saliency by default, the second not for a network without ReLU.",
 )
 @click.option(
     "--option",

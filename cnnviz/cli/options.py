@@ -68,7 +68,7 @@ class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The path."""
         path = _path(self, str(value), param, ctx)
-        if not os.path.lexists(path) and "." not in path:
+        if not os.path.lexists(path):
             from cnnviz.models import catalog
 
             if matching(path, catalog.names()):

@@ -203,9 +203,12 @@ def _of_lines(text: str) -> list[_Entry]:
             "after it would belong to the wrong classes."
         )
     quoted = all(_unquoted(line) != line for line in lines)
-    return [
-        _Entry(_unquoted(name) if quoted else name, None, own) for own, name in _without_ids(lines)
-    ]
+    return _plain([_unquoted(line) for line in lines] if quoted else lines)
+
+
+def _plain(names: Sequence[str]) -> list[_Entry]:
+    """Names in class order, with or without WordNet's numbers."""
+    return [_Entry(name, None, own) for own, name in _without_ids(names)]
 
 
 def _indexed(lines: Sequence[str]) -> list[_Entry] | None:
@@ -288,13 +291,13 @@ def _of_table(text: str) -> list[_Entry] | None:
     tables = [table for table in (_table(text, delimiter) for delimiter in ",;\t|") if table]
     for rows in tables:
         if len(rows[0]) > 1:
-            found = _by_titles(rows) or _by_index(rows) or _by_index(rows[1:], rows[0])
+            found = _by_index(rows) or _by_titles(rows) or _by_index(rows[1:], rows[0])
             if found:
                 return found
     if tables and len(tables[0][0]) == 1:  # by commas: those in names are quoted
         names = [name for (name,) in tables[0]]
         titled = len(names) > 1 and folded(names[0]) in _NAME_TITLES
-        return _indexed(names) or [_Entry(name) for name in names[titled:]]
+        return _indexed(names) or _plain(names[titled:])
     return None
 
 
@@ -403,6 +406,9 @@ def _yaml(text: str) -> Any:
 def _structured(content: Any) -> list[_Entry]:
     """What a list or a mapping says of the classes."""
     if isinstance(content, (list, tuple)) and content:
+        if all(isinstance(item, str) for item in content):
+            names = [item.strip() for item in content]
+            return _indexed(names) or _plain(names)
         return [_of_item(item) for item in content]
     if not isinstance(content, Mapping) or not content:
         raise _no_names()

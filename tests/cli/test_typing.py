@@ -30,6 +30,7 @@ def picture(photos):
         (["-m", "demo", "cat.jpg"], "Options stand behind a command, as in `cnnviz explain INPUT"),
         (["explain", "https://x.org/cat.jpg"], "download it first"),
         (["explain", "demo", "cat.jpg"], "for the network give --model demo"),
+        (["explain", "squeezenet1.1"], "for the network give --model squeezenet1.1"),
         (["explain", "cat.jpg", "--gpu"], "Did you mean --device gpu?"),
         (["explain", "cat.jpg", "--network", "x"], "Did you mean --model?"),
         (["layers", "demo", "--gpu"], "No such option"),

@@ -133,6 +133,7 @@ def test_names_with_numbers_are_names(read, names):
             '[{"label": 0, "name": "tench"}, {"label": 2, "name": "shark"}, ["goldfish", 1]]',
         ),
         ("x.txt", "0: 'tench',\n2: 'shark',\n1: 'goldfish',\n"),
+        ("x.json", '["0: tench", "2: shark", "1: goldfish"]'),
         ("x.tsv", "class_id\tclass_name\n0\ttench\n2\tshark\n1\tgoldfish\n"),
         ("x.txt", "index\tlabel\n0\ttench\n2\tshark\n1\tgoldfish\n"),
         ("x.txt", '"tench"\n"goldfish"\n"shark"\n'),
@@ -172,6 +173,11 @@ def test_commas_in_names(read):
         ("x.txt", "0: tench, Tinca tinca\n1: goldfish\n2: shark\n"),
     ):
         assert read(content, name) == expected, content
+
+
+def test_names_that_are_titles_elsewhere(read):
+    assert read("0,name\n1,class\n", "x.csv") == ("name", "class")
+    assert read("class\nlabel\n") == ("class", "label")
 
 
 def test_folders_that_are_called_by_digits(read):
