@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -276,3 +277,32 @@ def test_somebody_elses_manifest_is_told_beforehand(tmp_path):
     (tmp_path / MANIFEST).mkdir()
     with pytest.raises(UsageError, match="exists and was not written by cnnviz"):
         check_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("cnnviz.manifest.fcntl.flock", refuse)
+    told = []
+    journal = Journal(tmp_path, "mark", notify=told.append)
+    journal.add(RECORDS[0])
+    journal.close(done=False)
+    assert told == [
+        f"{tmp_path} cannot be locked ({os.strerror(number)}): see to it that no other run writes "
+        "there meanwhile."
+    ]
+    again = Journal(tmp_path, "mark")
+    assert again.find(STEMS[0]) == RECORDS[0]
+    again.close(done=True)
+
+
+def test_a_file_system_whose_files_have_no_fixed_numbers(tmp_path, monkeypatch):
+    """As some in user space: every look at a file finds another inode."""
+    monkeypatch.setattr("cnnviz.manifest.os.path.samestat", lambda *_: False)
+    told = []
+    journal = Journal(tmp_path, "mark", notify=told.append)
+    journal.add(RECORDS[0])
+    journal.close(done=True)
+    assert len(told) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     streams.steady()
     limits.make_do()
+    if os.getpid() == 1:  # of a container, and so deaf to what it has no handler for
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     status = streams.settle(run(given, supervised=True))
     if "mxnet" in sys.modules:
         logging.shutdown()

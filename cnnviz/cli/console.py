@@ -67,10 +67,18 @@ def name_weights(weights: WeightsInfo | None) -> None:
 
 
 def doubt_threads(threads: int | None, *, quiet: bool) -> None:
-    """Say if ``--threads`` asks for more than there are cores."""
+    """Say if ``--threads`` asks for more than there are cores, or than can be started."""
+    from cnnviz.cli.limits import few_threads
     from cnnviz.network.runtime import available_cores
 
-    if threads is not None and threads > available_cores() and not quiet:
+    if quiet:
+        return
+    if few_threads():
+        say(
+            "Only few threads can be started here (`ulimit -u`, or a container's limit): going on "
+            "with one, more slowly."
+        )
+    elif threads is not None and threads > available_cores():
         say(
             f"--threads {threads} is more than the {available_cores()} cores that this process "
             "may use: expect it to be slower, not faster."

@@ -14,10 +14,14 @@ _OURS = "cnnviz"
 
 def environment_fault(error: Exception) -> str | None:
     """What is wrong with the environment, and what to do; None if the error may be a bug."""
-    return _shortage(error) or _broken_import(error)
+    told = _shortage(error)
+    cause: BaseException | None = error
+    while told is None and (cause := cause.__cause__ or cause.__context__) is not None:
+        told = _shortage(cause)
+    return told or _broken_import(error)
 
 
-def _shortage(error: Exception) -> str | None:
+def _shortage(error: BaseException) -> str | None:
     """What the machine has run out of."""
     if isinstance(error, MemoryError) or _says(error, "failed to map segment", "bad_alloc"):
         return (
@@ -35,12 +39,12 @@ def _shortage(error: Exception) -> str | None:
     return None
 
 
-def _says(error: Exception, *texts: str) -> bool:
+def _says(error: BaseException, *texts: str) -> bool:
     kinds = (RuntimeError, ImportError, OSError)
     return isinstance(error, kinds) and any(text in str(error) for text in texts)
 
 
-def _has(error: Exception, *numbers: int) -> bool:
+def _has(error: BaseException, *numbers: int) -> bool:
     return isinstance(error, OSError) and error.errno in numbers
 
 
@@ -51,7 +55,7 @@ def _broken_import(error: Exception) -> str | None:
         package = (error.name or "").partition(".")[0]
     if not package or package == _OURS:
         return None
-    reason = f"{type(error).__name__}: {error}"
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if package == "cv2" and any(name in reason for name in ("libGL", "libgthread")):
         return (
             f"OpenCV cannot be loaded ({error}). On a server without a screen install that "

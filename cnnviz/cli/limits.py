@@ -34,6 +34,11 @@ def make_do() -> None:
         os.environ.update(_ALONE)
 
 
+def few_threads() -> bool:
+    """Whether that was done."""
+    return all(os.environ.get(name) == value for name, value in _ALONE.items())
+
+
 def is_tight() -> bool:
     """Whether memory or processor time is limited, so that a library may end the process."""
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU)

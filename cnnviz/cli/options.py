@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnviz.cli.limits import few_threads
 from cnnviz.text import expand_home, is_url, matching, similar
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _use_threads(
     Each reads its number once, while it is imported, which other options' types or a first look at
     the network may do: so this comes before anything else.
     """
-    if threads is not None:
+    if threads is not None and not few_threads():
         os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
         from cnnviz.network.runtime import set_threads
 

@@ -9,6 +9,7 @@ check of converted weights only.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -110,8 +111,11 @@ class _UnavailableError(Exception):
 
 
 def cache_folder() -> Path:
-    """Where MXNet keeps weights: ``$MXNET_HOME/models``, by default ``~/.mxnet/models``."""
-    return Path(os.environ.get("MXNET_HOME") or "~/.mxnet").expanduser() / "models"
+    """Where MXNet keeps weights: ``$MXNET_HOME/models``, by default ``~/.mxnet/models``.
+
+    The ``~`` stays where nobody knows the user's home, as in a container with a user of its own.
+    """
+    return Path(os.path.expanduser(os.environ.get("MXNET_HOME") or "~/.mxnet")) / "models"
 
 
 def cached(name: str) -> Path | None:
@@ -123,7 +127,7 @@ def cached(name: str) -> Path | None:
     if entry.download_bytes is None:
         return _embedded(entry).path
     for located in _candidates(entry):
-        if located.path.is_file():
+        if os.path.isfile(located.path):  # False, too, in a folder that must not be entered
             return located.path
     return None
 
@@ -152,6 +156,8 @@ def ensure_weights(
         return located
     folder = cache_folder()
     try:
+        if str(folder).startswith("~"):
+            raise FileNotFoundError(errno.ENOENT, "there is no such home folder")
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / f".{entry.name}.lock", "a")  # noqa: SIM115
     except OSError as error:
@@ -289,12 +295,15 @@ def _digests(file: IO[bytes], algorithms: Sequence[str]) -> _Digests:
 
 def _from_cache(entry: ModelEntry, answers: list[str]) -> LocatedWeights | None:
     gluon, *converted = _candidates(entry)
-    if gluon.path.is_file():
-        if digest(gluon.path, "sha1") == SHA1[entry.name]:
-            return gluon
-        answers.append(f"{gluon.path} (its checksum differs, so it is damaged)")
+    if os.path.isfile(gluon.path):
+        try:
+            if digest(gluon.path, "sha1") == SHA1[entry.name]:
+                return gluon
+            answers.append(f"{gluon.path} (its checksum differs, so it is damaged)")
+        except OSError as error:
+            answers.append(f"{gluon.path} (cannot be read: {error.strerror})")
     for located in converted:
-        if not located.path.is_file():
+        if not os.path.isfile(located.path):
             continue
         try:
             _checked(entry, located.path)
@@ -327,11 +336,12 @@ def _held(lock: IO[str], entry: ModelEntry, notify: Notify | None) -> Iterator[N
     Only a saving: on a file system without locks both fetch, each under its own temporary name.
     """
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if notify is not None:
-            notify(f"Another process is fetching the weights of {entry.name}; waiting for it.")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if notify is not None:
+                notify(f"Another process is fetching the weights of {entry.name}; waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         if notify is not None:
             notify(f"{lock.name} cannot be locked ({error.strerror}); going on without.")
@@ -344,7 +354,7 @@ def _sweep(folder: Path, entry: ModelEntry) -> None:
         try:
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 path.unlink()
-        except FileNotFoundError:  # another process was faster
+        except OSError:  # another process was faster, or it is another user's
             continue
 
 

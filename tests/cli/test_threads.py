@@ -8,7 +8,14 @@ import sys
 
 import pytest
 
-from cnnviz.network.runtime import available_cores, import_mxnet
+from cnnviz.errors import UsageError
+from cnnviz.network.runtime import (
+    MOST_THREADS,
+    available_cores,
+    import_mxnet,
+    set_threads,
+    threads,
+)
 
 COUNT = """
 import ctypes, gc, sys
@@ -94,6 +101,27 @@ def test_the_option_wins_over_a_look_at_an_exported_network(picture):
         "dog", model="net-symbol.json"
     )  # fmt: skip
     assert counts["OPENMP"] == more
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("3", 3),
+        ("4,2", 4),
+        (" 5 , 2", 5),
+        ("7,", 7),
+        *((nonsense, None) for nonsense in ("", ",", "0", "-1", "abc", "1e9", "1000000000", "2.5")),
+    ],
+)
+def test_what_openmps_variable_may_say(monkeypatch, said, meant):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads() == (available_cores() if meant is None else meant)
+
+
+def test_more_threads_than_anybody_has(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(UsageError, match=f"at most {MOST_THREADS} threads here; got 1025"):
+        set_threads(MOST_THREADS + 1)
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many"])

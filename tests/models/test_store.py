@@ -249,6 +249,22 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert store.cache_folder() == tmp_path / "me" / ".mxnet" / "models"
 
 
+def test_nobody_knows_where_home_is(monkeypatch, tmp_path):
+    """As in a container with a user of its own: there is no folder called ~ for the weights."""
+
+    def unknown(_):
+        raise KeyError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("MXNET_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert store.cached("alexnet") is None
+    with pytest.raises(WeightsError, match=r"there is no such home folder\): set MXNET_HOME"):
+        store.ensure_weights("alexnet")
+    assert os.listdir(tmp_path) == []
+
+
 def test_unknown_names_are_usage_errors():
     with pytest.raises(UsageError, match="vgg16"):
         store.ensure_weights("vgg61")
@@ -618,6 +634,18 @@ def test_a_damaged_converted_file_is_told_and_replaced(home, site, whole):
     assert f"{damaged} is a damaged or incomplete .params file" in failure()
     serve_hub(site)
     same_values(store.ensure_weights(NAME).path)
+
+
+def test_a_cached_file_that_cannot_be_read_is_told(home, monkeypatch):
+    closed = home / "mxnet" / "models" / f"{NAME}-{store.SHA1[NAME][:8]}.params"
+    closed.parent.mkdir(parents=True)
+    closed.touch()
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store, "digest", refuse)
+    assert f"{closed} (cannot be read: Permission denied)" in failure()
 
 
 def test_a_cache_that_cannot_be_made(home, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -497,3 +498,87 @@ def test_no_permission_to_write(tmp_path, picture):
 def test_check_refuses_a_file_system_that_cannot_be_written_to():
     with pytest.raises(UsageError, match=r"nothing can be made in|is no folder"):
         check_output_folder("/proc/self/explanations")
+
+
+# --- file systems that have not all names ----------------------------------------------------------
+
+
+def exfat(call):
+    """A call as a file system has it that knows no colons in names."""
+
+    def strict(*paths, **options):
+        if ":" in os.fspath(paths[-1]):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return call(*paths, **options)
+
+    return strict
+
+
+@pytest.mark.parametrize("relative", ["12:30.png", "12:30/x.png", "a/12:30/b/x.png"])
+def test_a_name_that_the_file_system_has_not_costs_its_picture_only(
+    tmp_path, picture, monkeypatch, relative
+):
+    monkeypatch.setattr(files.os, "replace", exfat(os.replace))
+    monkeypatch.setattr(files.Path, "mkdir", exfat(Path.mkdir))
+    folder = OutputFolder(tmp_path)
+    with pytest.raises(PictureError, match=r"12:30.*: Invalid argument\. If the output folder's"):
+        folder.write_png(PurePath(relative), picture)
+    folder.write_png(PurePath("x.png"), picture)
+    found = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"x.png"}
+
+
+@pytest.mark.parametrize(
+    ("number", "own"),
+    [
+        (errno.EINVAL, True),
+        (errno.EILSEQ, True),
+        (errno.ENAMETOOLONG, True),
+        (errno.EPROTO, True),  # VirtualBox's shared folders, of a colon
+        (errno.EPERM, True),  # NTFS
+        (errno.ENOSPC, False),
+        (errno.EDQUOT, False),
+        (errno.EROFS, False),
+        (errno.EIO, False),
+    ],
+)
+def test_which_refusals_are_a_names_own(tmp_path, picture, monkeypatch, number, own):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(CnnvizError, match=os.strerror(number)) as caught:
+        write_png(tmp_path / "x.png", picture)
+    assert isinstance(caught.value, PictureError) == own
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_name_too_long_with_its_folders(tmp_path, picture):
+    """By the operating system: no path has more than 4096 bytes."""
+    deep = PurePath(*["d" * 250] * 16, "d" * 100, "x.png")
+    with pytest.raises(PictureError, match="File name too long"):
+        OutputFolder(tmp_path).write_png(deep, picture)
+
+
+def test_what_cannot_be_looked_at_is_not_replaced(tmp_path, picture, monkeypatch):
+    write_png(tmp_path / "x.png", picture)
+
+    def closed(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(files, "written_by_cnnviz", closed)
+    with pytest.raises(PictureError, match=r"x\.png cannot be replaced: Permission denied"):
+        write_png(tmp_path / "x.png", picture)
+
+
+@pytest.mark.parametrize("call", ["mkdir", "touch"])
+def test_a_folder_is_tried(tmp_path, monkeypatch, call):
+    """Permissions do not tell everything: root has all, and /proc takes no files all the same."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files.Path, call, refuse)
+    with pytest.raises(UsageError, match=r"nothing can be made in .* \(Read-only file system\)"):
+        check_output_folder(tmp_path / "a/b")
+    assert os.listdir(tmp_path) == []

@@ -97,6 +97,20 @@ def test_accents_typed_in_two_ways_are_one_name():
     assert len({unicodedata.normalize("NFC", name) for name in names}) == 2
 
 
+@pytest.mark.parametrize("ending", [".", " ", "..", ". ."])
+def test_ends_of_folders_that_some_file_systems_drop(ending):
+    """FAT makes ``sub`` of ``sub.``; the second picture would replace the first one's files."""
+    one, other = stems(below("p", "sub/cat.jpg", f"sub{ending}/cat.jpg"))
+    assert PurePath(one).name != PurePath(other).name
+    # A name that is nothing but dots, or ends the path, is kept.
+    assert stems(below("p", "..a/cat.jpg", "a/cat.jpg")) == ["..a/cat", "a/cat"]
+
+
+def test_letters_that_nobody_sees_tell_no_names_apart():
+    one, other = stems(below("p", "cat.jpg", "ca\u200dt.jpg"))
+    assert one.replace("\u200d", "") != other.replace("\u200d", "")
+
+
 def test_names_stay_inside_whatever_a_source_claims():
     sources = [
         source("/etc/passwd.png", "/etc/passwd.png"),
