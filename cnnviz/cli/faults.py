@@ -14,11 +14,13 @@ _OURS = "cnnviz"
 
 def environment_fault(error: Exception) -> str | None:
     """What is wrong with the environment, and what to do; None if the error may be a bug."""
-    told = _shortage(error)
     cause: BaseException | None = error
-    while told is None and (cause := cause.__cause__ or cause.__context__) is not None:
+    while cause is not None:
         told = _shortage(cause)
-    return told or _broken_import(error)
+        if told is not None:
+            return told
+        cause = cause.__cause__ or cause.__context__
+    return _broken_import(error)
 
 
 def _shortage(error: BaseException) -> str | None:

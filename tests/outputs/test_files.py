@@ -500,7 +500,7 @@ def test_check_refuses_a_file_system_that_cannot_be_written_to():
         check_output_folder("/proc/self/explanations")
 
 
-# --- file systems that have not all names ----------------------------------------------------------
+# --- file systems that have not all names --------------------------------------------------------
 
 
 def exfat(call):
