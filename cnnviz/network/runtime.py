@@ -26,6 +26,11 @@ from cnnviz.errors import DeviceError, NetworkError, UsageError
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 #: More threads than that were never meant.
 MOST_THREADS = 1024
+#: Variables where MXNet ends the process over what is no number, or true or false.
+_NUMBERS = re.compile(
+    r"MXNET_(\w+_(NTHREADS|NUM_THREADS|MAX_THREADS|SIZE)|ENGINE_INFO|\w*TUNING\w*"
+    r"|(DISABLE_MKLDNN|EXEC|KVSTORE|MKLDNN|PROFILER)_\w+)"
+)
 
 
 def available_cores() -> int:
@@ -240,6 +245,12 @@ def _imported() -> Any:
     """
     import numpy
 
+    for name, value in os.environ.items():
+        if _NUMBERS.fullmatch(name) and not re.fullmatch(r"-?[0-9.]+|true|false|", value):
+            raise NetworkError(
+                f"The environment variable {name} is '{value}', and MXNet ends the process over "
+                "what is no number there: correct or unset it."
+            )
     os.environ["OMP_NUM_THREADS"] = str(threads())
     if "bool" not in numpy.__dict__:
         numpy.bool = bool  # type: ignore[attr-defined, unused-ignore]

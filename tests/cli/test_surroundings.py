@@ -247,6 +247,7 @@ def test_a_limit_of_processor_time_is_named(photos, tmp_path):
 
 BROKEN = """
 import importlib
+import os
 import sys
 from pathlib import Path
 from cnnviz.cli import run
@@ -254,17 +255,18 @@ from cnnviz.cli import run
 (folder,) = sys.argv[1:]
 sys.path.insert(0, folder)
 import numpy
-from cnnviz.network.runtime import import_mxnet
 
 def attempt(module, text):
     Path(folder, module + ".py").write_text(text)
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         del sys.modules[name]
-    import_mxnet.cache_clear()
     importlib.invalidate_caches()
     command = ["layers", "demo"] if module == "mxnet" else ["explain", "x.png"]
     print(run(command), file=sys.stderr)
 
+os.environ["MXNET_CPU_WORKER_NTHREADS"] = "abc"
+attempt("mxnet", "")
+del os.environ["MXNET_CPU_WORKER_NTHREADS"]
 attempt("mxnet", "raise AttributeError('np.PZERO\\\\nwas removed')")
 attempt("mxnet", "raise SystemExit(0)")
 numpy.__version__ = "2.4.6"
@@ -291,10 +293,11 @@ def test_packages_that_cannot_be_imported(tmp_path):
     told, _, bug = done.stderr.partition("Traceback")
     assert "IndexError: list index out of range" in bug
     errors = told.splitlines()
-    assert errors[1::2] == ["3"] * 6, told
+    assert errors[1::2] == ["3"] * 7, told
     for error, words in zip(
         errors[::2],
         (
+            "Error: The environment variable MXNET_CPU_WORKER_NTHREADS is 'abc'",
             "Error: MXNet cannot be imported: np.PZERO",
             "Error: MXNet cannot be imported: 0",
             "Error: MXNet 1.9.1 cannot be used with NumPy 2.4.6",
