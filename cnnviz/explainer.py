@@ -406,11 +406,10 @@ class Explanation:
             return self._classes(values, place, seen), False
         if drawing == "probability":
             # Mixed with a picture its colours would not be those of the scale.
-            low, high = self._span(values)
+            low, high, ticks = self._scale(values)
             part = (placed - low) / np.float32(high - low)
             shown = render.colour(render.normalise_by_max(part, 1.0)[0], style.colormap, seen)
             what = "probability" if self.activation.is_probability else "value"
-            ticks = [figures.number(low + quarter * (high - low) / 4) for quarter in range(5)]
             title = f"{what} of {_named(self.score(self.target))}"
             return layout.with_scale(
                 shown, render.colour_scale(style.colormap), ticks, title
@@ -418,12 +417,13 @@ class Explanation:
         heat, empty = render.normalise_by_max(placed, full)
         return style.paint(base.picture, heat, seen), empty
 
-    def _span(self, values: Float32) -> tuple[float, float]:
-        """The ends of the scale for what the network says: 0 and 1, or those of a map."""
+    def _scale(self, values: Float32) -> tuple[float, float, list[str]]:
+        """The ends of the scale for what the network says, and its labels."""
         if self.activation.is_probability:
-            return 0.0, 1.0
+            return 0.0, 1.0, ["0", "0.25", "0.5", "0.75", "1"]
         low, high = float(values.min()), float(values.max())
-        return low, high if high > low else low + 1
+        high = high if high > low else low + 1
+        return low, high, [figures.number(low), figures.number(high)]
 
     def _classes(
         self, values: Float32, place: render.Place, seen: npt.NDArray[np.bool_]

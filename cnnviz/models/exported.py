@@ -661,7 +661,7 @@ def _channels(graph: Graph, shapes: Mapping[str, Shape]) -> int | None:
             continue
         weight = graph.nodes[node.inputs[1].node] if node.op == "Convolution" else None
         shape = shapes.get(weight.name) if weight is not None else None
-        if shape is None or len(shape) != 4:
+        if shape is None or len(shape) != 4 or not shape[1]:  # not known without the weights
             return None
         return shape[1] * int(node.attrs.get("num_group", "1"))
     return None

@@ -272,3 +272,14 @@ def test_the_demo():
     assert isinstance(layers[index], nn.BatchNorm)
     assert not any(isinstance(layer, (nn.Conv2D, nn.BatchNorm)) for layer in layers[index + 1 :])
     assert block(import_mxnet().nd.zeros((1, 3, 224, 224))).shape == (1, len(demo.CLASSES))
+
+
+def test_one_name_is_that_of_yes():
+    """Weights trained for one output say yes or no, unless they are said to give a number."""
+    from cnnviz.loader import find_model
+    from cnnviz.models.card import Card
+
+    model = find_model(Card("mobilenetv2_0.25", labels=("cat",)))
+    assert (model.labels, model.classes) == (("not cat", "cat"), 2)
+    model = find_model(Card("mobilenetv2_0.25", labels=("age",), activation="none"))
+    assert (model.labels, model.classes) == (("age",), 1)
