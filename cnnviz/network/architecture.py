@@ -121,7 +121,7 @@ class Architecture:
         shapes[self.graph.heads[0].node] = shapes[self.graph.heads[0].node] or (1,)
         self.layers = self._name_layers(shapes, names)
         self._by_index = {layer.index: layer for layer in self.layers}
-        self._regions = find_regions(self.graph, DATA, input_shape, shapes)
+        self._regions = find_regions(self.graph, DATA, shapes)
         self.default_layer = self._by_index[default_target(self.graph, DATA, shapes, self._regions)]
         self._stages = stage_targets(self.graph, DATA, shapes, self._regions)
 

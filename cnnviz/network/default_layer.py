@@ -17,6 +17,7 @@ _MIXES = re.compile(r"conv|fully_?connected|dot|gemm|matmul|einsum|corr|rnn|conc
 _BATCH_NORMS = {"BatchNorm", "BatchNorm_v1", "_contrib_SyncBatchNorm"}
 #: What adds a bias apart from the convolution, or scales its channels, if the rest is constant.
 _AFFINE = re.compile(r"(broadcast|elemwise|_npi)_(add|sub|mul|div|subtract|multiply|true_divide)")
+_RESHAPES = re.compile(r"reshape|transpose|swapaxis|expand_dims|squeeze|flatten", re.I)
 _ACTIVATIONS = {"Activation", "LeakyReLU"}
 #: Grids whose sides differ by less are one level of a network: convolutions may cut the border off.
 _ONE_LEVEL = 1.5
@@ -46,7 +47,8 @@ def default_target(
     Args:
         graph: in inference form, with one head.
         data: name of the input variable.
-        shapes: for each node that depends on the input its first output's shape without batch.
+        shapes: for the input and each node that depends on it its first output's shape without
+            batch.
         regions: what :func:`cnnviz.network.regions.find_regions` returned.
 
     Raises:
@@ -165,7 +167,30 @@ class _Search:
             chosen = after[0]
 
     def _is_spatial(self, index: int) -> bool:
-        return is_spatial(self._shapes[index])
+        """Whether it has height and width, which are the image's."""
+        return is_spatial(self._shapes[index]) and index in self._placed
+
+    @cached_property
+    def _placed(self) -> frozenset[int]:
+        """Operators whose last two axes are the image's height and width.
+
+        They come from those of an operator's input; behind a reshape that changes them, where a
+        capsule's numbers would look like a map of its own, they have to be as long as the image's.
+        """
+        (entrance,) = self._dependent.difference(self._order)
+        height, width = self._shapes[entrance][1:]
+        found = {entrance}
+        for index in self._order:
+            sides = self._shapes[index][-2:]
+            if len(sides) < 2 or math.prod(sides) == 1:
+                continue
+            before = [entry.node for entry in self._sources(index) if entry.node in found]
+            if _RESHAPES.search(self._graph.nodes[index].op):
+                before = [source for source in before if self._shapes[source][-2:] == sides]
+            ratio = sides[0] * width / (sides[1] * height)
+            if before or 1 / _ONE_LEVEL < ratio < _ONE_LEVEL:
+                found.add(index)
+        return frozenset(found)
 
     def _sources(self, index: int) -> set[Entry]:
         """What an operator reads of what depends on the input."""

@@ -51,10 +51,7 @@ class Region:
 
 
 def find_regions(
-    graph: Graph,
-    data: str,
-    input_shape: tuple[int, ...],
-    shapes: Mapping[int, tuple[int, ...]],
+    graph: Graph, data: str, shapes: Mapping[int, tuple[int, ...]]
 ) -> dict[Entry, Region]:
     """For each entry that depends on the input the part of the image that it was computed from.
 
@@ -63,8 +60,8 @@ def find_regions(
     Args:
         graph: in inference form.
         data: name of the input variable.
-        input_shape: (C, H, W).
-        shapes: for each node that depends on the input its first output's shape without batch.
+        shapes: for the input and each node that depends on it its first output's shape without
+            batch.
     """
     dependent = graph.dependent_on(data)
     found: dict[Entry, Region] = {}
@@ -72,7 +69,6 @@ def find_regions(
         node = graph.nodes[index]
         if node.is_variable:
             found[Entry(index)] = Region()
-            shapes = {**shapes, index: input_shape}
             continue
         sources = [entry for entry in dict.fromkeys(node.inputs) if entry.node in dependent]
         # What has lost height and width (a gate, say) is the same for all places.

@@ -145,6 +145,30 @@ def test_attention_that_sums_up_places_reads_what_it_attends_to():
     assert default(way, parts=nn.Conv2D(4, 1)) == ("stage4.1", (64, 4, 4), WHOLE)
 
 
+def test_numbers_of_capsules_are_no_map():
+    """Height and width are lost where places become capsules, though there are two axes again."""
+
+    def way(net, F, x):
+        x = F.transpose(F.reshape(net.levels(x)[-1], (0, 8, 8, -1)), (0, 1, 3, 2))
+        capsules = F.reshape(x, (0, -1, 1, 8))
+        length = F.sqrt(F.sum(capsules * capsules, axis=3, keepdims=True))
+        return net.out(F.broadcast_div(capsules, 1 + length))
+
+    assert default(way) == ("stage4.1", (64, 4, 4), WHOLE)
+
+
+def test_channels_may_be_shuffled_by_reshapes():
+    """As ShuffleNet does: between the axes there are five, and height and width the last."""
+
+    def way(net, F, x):
+        x = F.reshape(net.last(net.levels(x)[-1]), (0, -4, 8, -1, -2))
+        x = F.reshape(F.swapaxes(x, 1, 2), (0, -3, -2))
+        return net.out(net.pool(F.broadcast_add(x, F.sigmoid(x))))
+
+    name, shape, _ = default(way, (3, 64, 256), last=nn.Conv2D(64, (3, 1), strides=(2, 1)))
+    assert (name, shape) == ("net_broadcast_add0", (64, 1, 16))
+
+
 # --- class maps ---------------------------------------------------------------------------------
 
 
