@@ -27,6 +27,7 @@ from cnnviz.errors import PictureError, UsageError
 from cnnviz.kinds import READ
 from cnnviz.leftovers import NO_PICTURES, Leftovers, kind_of_file
 from cnnviz.remarks import listening, sentences
+from cnnviz.text import is_url
 
 # FFmpeg, which reads GIFs for us, would write what it thinks of damaged ones to stderr. OpenCV
 # looks at this when it first opens a video; -8 is FFmpeg's level "quiet".
@@ -305,6 +306,10 @@ class _Search:
 def _not_there(argument: str, error: OSError | ValueError) -> UsageError:
     """The error for an argument that leads nowhere."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        if is_url(argument):
+            return UsageError(
+                f"'{printable(argument)}' is a URL, which cnnviz does not read: download it first."
+            )
         hint = (
             "the shell expands a pattern only outside of quotes, and only if something fits it"
             if any(letter in argument for letter in "*?[")

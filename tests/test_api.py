@@ -116,6 +116,8 @@ def test_refuses_what_it_cannot_do(explainer, photos):
         cnnviz.explain(photos, explainer, target="dog")
     with pytest.raises(UsageError, match="There is no picture or folder none"):
         cnnviz.explain("none.jpg", explainer)
+    with pytest.raises(UsageError, match="is a URL, which cnnviz does not read"):
+        cnnviz.explain("https://example.org/cat.jpg", explainer)
     with pytest.raises(UsageError, match="batch size of 0"):
         cnnviz.explain(photos, explainer, batch_size=0)
     (bare, *_) = explainer.explain([explainer.prepare(np.zeros((30, 30, 3), np.uint8))])

@@ -181,7 +181,7 @@ def _card_in(folder: Path) -> Path:
     advice = (
         f"For the network in it give --model {folder / symbols[0]}."
         if len(symbols) == 1
-        else f"Write one, or give a name that `cnnviz models` lists; {folder.name} is none."
+        else f"Write one, or give a name that `cnnviz models` lists; {folder.resolve().name} is none."
     )
     raise UsageError(f"The folder {folder} has no card ({CARD_NAMES[0]}). {advice}")
 

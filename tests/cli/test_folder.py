@@ -177,9 +177,8 @@ def test_a_limit_alone_looks_at_no_other_picture(cnnviz, folder, tmp_path, monke
         Explainer, "read", lambda self, path, *rest: read.append(path) or before(self, path, *rest)
     )
     status, out, err = explain(
-        cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--limit", "2", "--worker",
-        "usual"
-    )  # fmt: skip
+        cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--limit", "2"
+    )
     assert status == 0
     assert "the first 2 of 6 pictures" in err
     assert "1 right and 1 wrong: 50.0 % right" in err
