@@ -7,7 +7,6 @@ As ``HybridBlock.export``, ``Module.save_checkpoint`` and ``mx.model.save_checkp
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import math
 import re
@@ -23,10 +22,12 @@ from numpy.typing import NDArray
 from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.models.card import Card
 from cnnviz.models.catalog import WeightsInfo
+from cnnviz.models.input_scale import recognise_scale
 from cnnviz.network import Architecture, Network
-from cnnviz.network.architecture import DATA, shape_text
+from cnnviz.network.architecture import DATA, check_layout, shape_text
 from cnnviz.network.backward import mxnet_errors
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
+from cnnviz.network.heads import choose_head
 from cnnviz.network.params import check_finite, is_name, shown
 from cnnviz.network.runtime import first_line, free_memory, import_mxnet, parse_device
 from cnnviz.preprocessing import CHANNEL_ORDERS, InputSpec
@@ -193,7 +194,21 @@ class ExportedModel:
 
     @cached_property
     def _traced(self) -> tuple[Architecture, InputSpec]:
-        symbol = _choose_head(_load(self._text, self.symbol), self.card.head, self.symbol)
+        symbol = choose_head(
+            _load(self._text, self.symbol),
+            self.card.head,
+            whose=str(self.symbol),
+            option="--head",
+            attempt=self._read,
+        )
+        architecture, spec, remarks = self._read(symbol)
+        architecture.class_names(self.card.labels or (), self.name)  # refuses too few, or too many
+        for remark in remarks:
+            self._notify(remark)
+        return architecture, spec
+
+    def _read(self, symbol: Any) -> tuple[Architecture, InputSpec, list[str]]:
+        """What is explained of a symbol with one output, what is fed, and what was assumed."""
         graph = Graph.from_symbol(symbol)
         inference = for_inference(graph)
         paths: dict[Entry, list[str]] = {}
@@ -207,12 +222,23 @@ class ExportedModel:
         declared = shapes.pop(data, None)
         shapes.update((name, array.shape) for name, array in self._arrays.items())
         ready = _with_input(inference.graph, data)
-        spec = self._input_spec(declared, _channels(ready, shapes))
+        check_layout(ready)
+        spec, remarks = self._input_spec(declared, _channels(ready, shapes), ready)
+        always = [
+            node.name
+            for node in graph.nodes
+            if node.op == "Dropout" and node.attrs.get("mode") == "always"
+        ]
+        if always:
+            remarks.append(
+                f"{self.name} drops values at random even when it answers (Dropout with "
+                f"mode=always, node {_few(always)}); that is left out, so that the answer is the "
+                "same every time."
+            )
         architecture = Architecture(
             ready, spec.shape, paths, shapes, self._arrays.get, self.card.activation
         )
-        architecture.class_names(self.card.labels or (), self.name)  # refuses too few, or too many
-        return architecture, spec
+        return architecture, spec, remarks
 
     def _find_input(self, graph: Graph) -> str:
         """The one variable that is neither a parameter nor at a parameter's place."""
@@ -235,8 +261,16 @@ class ExportedModel:
             f"with one, the picture. Parameters among them are not in {self.weights}."
         )
 
-    def _input_spec(self, declared: Shape | None, channels: int | None) -> InputSpec:
-        """From the card; the rest from the shape that the symbol declares; the rest is assumed."""
+    def _input_spec(
+        self, declared: Shape | None, channels: int | None, graph: Graph
+    ) -> tuple[InputSpec, list[str]]:
+        """From the card; the rest from what the symbol says itself; the rest is assumed, and told.
+
+        Args:
+            declared: the shape that the symbol gives its input.
+            channels: that its first convolution takes.
+            graph: the network.
+        """
         card = self.card
         size = card.input_size
         order = card.channels or CHANNEL_ORDERS[0]
@@ -255,16 +289,20 @@ class ExportedModel:
                 f"{self.symbol} takes {channels} channels; cnnviz feeds it colour (3) or grey (1)."
             )
         if card.mean is None or card.std is None:
-            grey = channels == 1
-            mean, std = ((0.0,), (1.0,)) if grey else (None, None)
-            spec = InputSpec(*size, mean or (), std or (), order)
-            assumed = "pixels from 0 to 1 are" if grey else "ImageNet's are"
-            self._notify(
-                f"No mean and std were given for {self.name}; {assumed} assumed: "
+            known_scale = recognise_scale(graph, DATA, channels or 3, self._arrays.get)
+            if known_scale is not None:
+                mean, std, reason = known_scale
+            elif channels == 1:
+                mean, std, reason = (0.0,), (1.0,), "pixels from 0 to 1 are assumed"
+            else:
+                mean, std, reason = (), (), "ImageNet's are assumed"
+            spec = InputSpec(*size, mean, std, order)
+            remark = (
+                f"No mean and std were given for {self.name}; {reason}: "
                 f"--mean {_listed(spec.mean)} --std {_listed(spec.std)}"
                 f"{'' if order == CHANNEL_ORDERS[0] else f' --channels {order}'}."
             )
-            return spec
+            return spec, [remark]
         if len(card.mean) != len(card.std):
             raise UsageError(
                 f"Mean has {_count(card.mean)} and std {_count(card.std)}: give as many for each."
@@ -275,7 +313,7 @@ class ExportedModel:
                 f"{self.name} takes {kind}, and mean and std have {_count(card.mean)}: "
                 f"give {channels} each."
             )
-        return InputSpec(*size, card.mean, card.std, order)
+        return InputSpec(*size, card.mean, card.std, order), []
 
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of the parameters."""
@@ -578,29 +616,6 @@ def _outputs(node: Mapping[str, Any], document: Mapping[str, Any]) -> int:
     }
     symbol = import_mxnet().sym.load_json(json.dumps(alone, ensure_ascii=False))
     return len(symbol.get_internals().list_outputs()) - count
-
-
-def _choose_head(symbol: Any, head: str | None, path: Path) -> Any:
-    """The symbol with one output: the only one, or the one (or inner node) that is asked for."""
-    outputs = symbol.list_outputs()
-    if head is None:
-        if len(outputs) > 1:
-            raise UsageError(
-                f"{path} has {len(outputs)} outputs: choose one with --head ({', '.join(outputs)})."
-            )
-        return symbol
-    internals = symbol.get_internals()
-    names = internals.list_outputs()
-    variables = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
-    for name in (head, f"{head}_output", f"{head}_output0"):
-        if name in names and name not in variables:
-            return internals[name]
-    nodes = [re.sub(r"_output0?$", "", name) for name in names if name not in variables]
-    close = difflib.get_close_matches(head, [*outputs, *nodes], n=3, cutoff=0.6)
-    raise UsageError(
-        f"{path} has no output or node '{head}'; "
-        + (f"did you mean {' or '.join(close)}?" if close else f"outputs: {', '.join(outputs)}.")
-    )
 
 
 def _shape_of(node: Node) -> Shape | None:

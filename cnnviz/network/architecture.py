@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,13 +24,16 @@ from cnnviz.network.graph import (
     normal_layer_name,
     pruned,
 )
+from cnnviz.network.heads import Head, choose_head
 from cnnviz.network.regions import Region, find_regions
-from cnnviz.network.runtime import first_line, import_mxnet
+from cnnviz.network.runtime import arrays_of, first_line, import_mxnet
 from cnnviz.network.shapes import Shaped, shaped
 from cnnviz.network.shapes import shape_text as shape_text
 from cnnviz.text import matching, similar
 
 DATA = "data"  #: name of the input variable of every traced graph
+CHANNELS_LAST = ("NHWC", "NWC", "NDHWC")  #: what MXNet calls such layouts
+_SCALING = {"Cast", "_copy", "_div_scalar", "_minus_scalar", "_mul_scalar", "_plus_scalar"}
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Architecture:
             )
         if graph.heads[0].node not in graph.dependent_on(DATA):
             raise NetworkError(f"The network's output does not depend on its input '{DATA}'.")
+        check_layout(graph)
         known = shaped(graph, DATA, input_shape, hints or {})
         self.takes_batches = known.takes_batches
         head, self.end = read_end(known.graph, known.shapes, DATA, activation)
@@ -131,6 +136,7 @@ class Architecture:
         block: Any,
         input_shape: tuple[int, int, int] = (3, 224, 224),
         activation: str | None = None,
+        head: Head = None,
     ) -> Architecture:
         """Trace a Gluon HybridBlock, which need not be initialised.
 
@@ -140,11 +146,29 @@ class Architecture:
             input_shape: (C, H, W).
             activation: ``softmax``, ``sigmoid`` or ``none``, where the block does not end with what
                 makes probabilities of its logits.
+            head: which of several outputs gives the scores: its number, or the name of its node.
 
         Raises:
             NetworkError: the block cannot be traced, or is not a classifier of pictures.
+            UsageError: there is no such head, or there are several.
         """
         symbol, outputs = _trace(block)
+
+        def read(chosen: Any) -> Architecture:
+            return cls._of_trace(block, chosen, outputs, input_shape, activation)
+
+        return read(choose_head(symbol, head, whose="The network", option="head", attempt=read))
+
+    @classmethod
+    def _of_trace(
+        cls,
+        block: Any,
+        symbol: Any,
+        outputs: Sequence[tuple[str, str]],
+        input_shape: tuple[int, int, int],
+        activation: str | None,
+    ) -> Architecture:
+        """From a block's Symbol with one output and what :func:`_trace` found beside it."""
         traced = Graph.from_symbol(symbol)
         inference = for_inference(traced)
         position = {node.name: index for index, node in enumerate(traced.nodes)}
@@ -166,15 +190,21 @@ class Architecture:
         for path, node_name in outputs:  # innermost block first
             if node_name in position:
                 name(position[node_name], path)
-        parameters = block.collect_params()
+        parameters = dict(block.collect_params().items())
 
         def value(name: str) -> npt.NDArray[Any] | None:
-            parameter = parameters.get(name) if name in parameters else None
+            parameter = parameters.get(name)
             if parameter is None or parameter._data is None:
                 return None
             return np.asarray(parameter.data(parameter.list_ctx()[0]).asnumpy())
 
-        return cls(inference.graph, input_shape, paths, values=value, activation=activation)
+        known = {
+            name: tuple(parameter.shape)
+            for name, parameter in parameters.items()
+            if parameter.shape and min(parameter.shape) > 0
+        }
+
+        return cls(inference.graph, input_shape, paths, known, value, activation)
 
     def layer(self, name: str) -> Layer:
         """The layer called ``name``, as :meth:`find` has it, if it still has height and width.
@@ -285,6 +315,47 @@ class Architecture:
         return tuple(layers)
 
 
+#: Image operators that take bytes as height x width x channels.
+_OF_BYTES = re.compile(r"_(npx__)?image_(crop|resize|to_tensor|random_.*|flip_.*)")
+
+
+def check_layout(graph: Graph) -> None:
+    """Refuse a network that has its channels last.
+
+    Raises:
+        NetworkError: it, or a layer of it, does.
+    """
+    dependent = graph.dependent_on(DATA)
+    for index in sorted(dependent):
+        node = graph.nodes[index]
+        if node.attrs.get("layout") in CHANNELS_LAST:
+            raise NetworkError(
+                f"The network keeps channels last (layout {node.attrs['layout']} in {node.name}); "
+                "cnnviz explains networks that keep them first (NCHW)."
+            )
+        if _OF_BYTES.fullmatch(node.op):
+            raise NetworkError(
+                "The network takes images as bytes, height × width × channels, and prepares them "
+                f"itself ({node.op} in {node.name}); cnnviz feeds it numbers, channels × height × "
+                "width. Export it without its first steps."
+            )
+        axes = re.sub(r"[^0-9]", "", node.attrs.get("axes", ""))
+        if node.op == "transpose" and axes == "0312" and _is_image(graph, node.inputs[0]):
+            raise NetworkError(
+                "The network takes images as height × width × channels (it transposes its input in "
+                f"{node.name}); cnnviz feeds it channels × height × width. Export it without that "
+                "step."
+            )
+
+
+def _is_image(graph: Graph, entry: Entry) -> bool:
+    """Whether this is the input, be it scaled."""
+    node = graph.nodes[entry.node]
+    while node.op in _SCALING:
+        node = graph.nodes[node.inputs[0].node]
+    return node.is_variable and node.name == DATA
+
+
 def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
     """The block's Symbol, and for every block in it its path and its output's node, inner first."""
     mx = import_mxnet()
@@ -309,20 +380,43 @@ def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
 
     watch(block, "")
     try:
+        # Blocks written with mx.np take only arrays of its kind, and others only of the other.
+        now = mx.util.is_np_array()
+        try:
+            symbol = _called(block, numpy=now)
+        except NetworkError as error:
+            outputs.clear()
+            try:
+                symbol = _called(block, numpy=not now)
+            except NetworkError:
+                raise error from error.__cause__
+    finally:
+        for handle in handles:
+            handle.detach()
+    flat = [one.as_nd_ndarray() for one in _flattened(symbol)]
+    return flat[0] if len(flat) == 1 else mx.sym.Group(flat), outputs
+
+
+def _called(block: Any, *, numpy: bool) -> Any:
+    """What a block makes of a variable, as arrays of mx.np or of mx.nd are traced."""
+    mx = import_mxnet()
+    data = mx.sym.var(DATA)
+    try:
         # A fresh name manager: node names do not depend on what was traced before.
-        with mx.name.NameManager():
-            symbol = block(mx.sym.var(DATA))
+        with mx.name.NameManager(), arrays_of(numpy=numpy):
+            return block(data.as_np_ndarray() if numpy else data)
     except Exception as error:
         raise NetworkError(
             f"The network cannot be traced ({type(error).__name__}: {first_line(error)}). It has "
             "to be hybridisable: one array in, and no Python decisions on its values."
         ) from error
-    finally:
-        for handle in handles:
-            handle.detach()
-    if isinstance(symbol, (list, tuple)):
-        symbol = mx.sym.Group(list(symbol))
-    return symbol, outputs
+
+
+def _flattened(outputs: Any) -> list[Any]:
+    """Symbols out of lists in lists."""
+    if not isinstance(outputs, (list, tuple)):
+        return [outputs]
+    return [symbol for several in outputs for symbol in _flattened(several)]
 
 
 def _cut(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cnnviz.errors import NetworkError
 from cnnviz.network.architecture import Layer
 from cnnviz.network.graph import Entry
-from cnnviz.network.runtime import first_line, import_mxnet, mxnet_lock
+from cnnviz.network.runtime import arrays_of, first_line, import_mxnet, mxnet_lock
 
 if TYPE_CHECKING:
     from cnnviz.network.engine import Network
@@ -442,10 +442,13 @@ def _raised_by_mxnet(error: Exception) -> bool:
 
 @contextmanager
 def mxnet_errors() -> Iterator[None]:
-    """Turn what MXNet raises inside the block into a sentence; one thread at a time is inside."""
+    """Turn what MXNet raises inside the block into a sentence; one thread at a time is inside.
+
+    There, shapes mean what they mean to ``mx.nd``, whatever ``npx.set_np()`` has made of them.
+    """
     import_mxnet()  # first: a lock that another thread held when this process was forked stays shut
     try:
-        with mxnet_lock:
+        with mxnet_lock, arrays_of(numpy=False):
             yield
     except Exception as error:
         if not _raised_by_mxnet(error):

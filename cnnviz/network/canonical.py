@@ -237,7 +237,7 @@ class _Reader:
 
     def _find_bases(self, index: int) -> frozenset[Entry]:
         node = self.graph.nodes[index]
-        if index not in self._dependent or _operator(node) is None:
+        if index not in self._dependent or element_wise(node) is None:
             return frozenset()
         # What stops a gradient is part of a ReLU only where there is none to stop.
         if (
@@ -278,7 +278,7 @@ class _Reader:
             return None
         if node.op in _SHAPES_ONLY:
             return self.constant(node.inputs[0])
-        operator = _operator(node)
+        operator = element_wise(node)
         inputs = [self.constant(source) for source in node.inputs]
         if operator is None or any(value is None for value in inputs):
             return None
@@ -301,7 +301,7 @@ class _Reader:
         known: dict[Entry, Any] = {base: numbers}
         for index in sorted({entry.node, *self.between(entry, base)}):
             node = self.graph.nodes[index]
-            operator = _operator(node)
+            operator = element_wise(node)
             inputs = [
                 self.constant(one) if self._is_given(one) else known[one] for one in node.inputs
             ]
@@ -447,7 +447,7 @@ def _number(node: Node, *keys: str, default: float = math.nan) -> float:
     return default
 
 
-def _operator(node: Node) -> _Function | None:
+def element_wise(node: Node) -> _Function | None:
     """What an operator does to each element, as a function of its inputs; None if it is no such."""
     name = _plain(node.op)
     if name.endswith("_scalar"):

@@ -39,7 +39,15 @@ from cnnviz.network.backward import (
     mxnet_errors,
 )
 from cnnviz.network.graph import Entry, Graph, Node
-from cnnviz.network.runtime import Device, context, import_mxnet, mxnet_lock, parse_device
+from cnnviz.network.heads import Head
+from cnnviz.network.runtime import (
+    Device,
+    arrays_of,
+    context,
+    import_mxnet,
+    mxnet_lock,
+    parse_device,
+)
 
 #: Two seeds are what Grad-CAM and guided backpropagation need.
 _WALKS_TOGETHER = 2
@@ -106,7 +114,7 @@ class Network:
         ]
         self.relus = architecture.relus
         self._operators: dict[Any, Any] = {}
-        with mxnet_lock:
+        with mxnet_lock, arrays_of(numpy=False):
             self._constants = self._bind(parameters)
         self._adjoints = self._find_adjoints()
 
@@ -117,6 +125,7 @@ class Network:
         input_shape: tuple[int, int, int] = (3, 224, 224),
         ctx: str = "cpu",
         activation: str | None = None,
+        head: Head = None,
     ) -> Network:
         """Trace an initialised Gluon HybridBlock and share its parameters.
 
@@ -125,25 +134,30 @@ class Network:
             input_shape: (C, H, W).
             ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
             activation: likewise.
+            head: likewise.
 
         Raises:
             NetworkError: it cannot be traced, is not a classifier, or is not initialised.
+            UsageError: there is no such head, or there are several.
         """
-        architecture = Architecture.from_block(block, input_shape, activation)
+        architecture = Architecture.from_block(block, input_shape, activation, head)
         return cls.with_parameters_of(block, architecture, ctx)
 
     @classmethod
     def with_parameters_of(cls, block: Any, architecture: Architecture, ctx: str) -> Network:
         """Share the parameters of the initialised block that an architecture was traced from."""
         mx = import_mxnet()
-        if any(not _known(parameter.shape) for parameter in block.collect_params().values()):
-            block.infer_shape(mx.nd.zeros((1, *architecture.input_shape)))
+        owned = dict(block.collect_params().items())
         parameters = {}
-        for name, parameter in block.collect_params().items():
+        for name, shape in architecture.parameter_shapes.items():
+            parameter = owned.get(name)
+            if parameter is None:  # what binds them says so
+                continue
             try:
                 if parameter._deferred_init:
+                    parameter.shape = shape
                     parameter._finish_deferred_init()
-                parameters[name] = parameter.data(parameter.list_ctx()[0])
+                parameters[name] = parameter.data(parameter.list_ctx()[0]).as_nd_ndarray()
             except (RuntimeError, mx.base.MXNetError) as error:
                 raise NetworkError(
                     f"Parameter {name} has no value: load weights, or call initialize() first."
@@ -534,10 +548,6 @@ class Network:
                 symbol = mx.sym.load_json(Graph(graph.nodes, heads).to_json())
             self._operators[key] = mx.nd.CachedOp(symbol)
         return self._operators[key]
-
-
-def _known(shape: tuple[int, ...] | None) -> bool:
-    return shape is not None and all(size > 0 for size in shape)
 
 
 def _is_fixed_gamma(node: Node) -> bool:

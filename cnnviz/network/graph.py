@@ -112,12 +112,12 @@ class Graph:
         nodes = tuple(
             Node(
                 op=node["op"],
-                name=node["name"],
+                name=node["name"] or f"{node['op'].lower()}{index}",  # to be asked for by
                 attrs=node.get("attrs", {}),
                 inputs=tuple(Entry(entry[0], entry[1]) for entry in node["inputs"]),
                 subgraphs=tuple(node.get("subgraphs", ())),
             )
-            for node in document["nodes"]
+            for index, node in enumerate(document["nodes"])
         )
         return cls(nodes, tuple(Entry(head[0], head[1]) for head in document["heads"]))
 
@@ -176,12 +176,12 @@ def for_inference(graph: Graph) -> Inference:
     MXNet's max pooling keeps what its backward pass needs only in training mode, so the engine has
     to record in training mode; this takes out what training mode would change:
 
-    - Dropout becomes nothing;
+    - Dropout becomes nothing, between the layers of an RNN too;
     - batch norm uses (and leaves alone) its running statistics;
     - randomised leaky ReLU gets its mean slope;
     - an operator that stands for a loss becomes what it computes of its input, without the label.
 
-    Whatever is computed in half precision is computed in float32, as everything here is.
+    Whatever is computed in half or double precision is computed in float32, as everything is here.
 
     Nodes that no head needs any more are dropped.
     """
@@ -198,7 +198,7 @@ def for_inference(graph: Graph) -> Inference:
             continue
         rewrite = _REWRITES.get(node.op)
         attrs = rewrite(node.attrs) if rewrite else node.attrs
-        if attrs.get("dtype") in ("float16", "bfloat16"):
+        if attrs.get("dtype") in ("float16", "bfloat16", "float64"):
             attrs = {**attrs, "dtype": "float32"}
         moved[Entry(index)] = Entry(len(nodes))
         nodes.append(replace(node, attrs=attrs, inputs=inputs))
@@ -254,11 +254,16 @@ def _mean_slope(attrs: Mapping[str, str]) -> Mapping[str, str]:
     return {"act_type": "leaky", "slope": repr((lower + upper) / 2)}
 
 
+def _without_dropout(attrs: Mapping[str, str]) -> Mapping[str, str]:
+    return {**attrs, "p": "0"}
+
+
 _REWRITES: Mapping[str, Callable[[Mapping[str, str]], Mapping[str, str]]] = {
     "BatchNorm": _frozen_statistics,
     "BatchNorm_v1": _frozen_statistics,
     "_contrib_SyncBatchNorm": _frozen_statistics,
     "LeakyReLU": _mean_slope,
+    "RNN": _without_dropout,
 }
 
 

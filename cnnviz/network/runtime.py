@@ -14,8 +14,9 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -367,3 +368,16 @@ def first_line(error: BaseException) -> str:
     if found is None:
         return text
     return found["what"] + (f", in {found['operator']}" if found["operator"] else "")
+
+
+@contextmanager
+def arrays_of(*, numpy: bool) -> Iterator[None]:
+    """Have MXNet take arrays and shapes as ``mx.np`` does, or as ``mx.nd`` does, inside the block.
+
+    Which of them it does is a state of the whole thread, that ``npx.set_np()`` changes.
+    """
+    util = import_mxnet().util
+    # Neither may be switched while the other one forbids it.
+    first, second = (util.np_shape, util.np_array) if numpy else (util.np_array, util.np_shape)
+    with first(numpy), second(numpy):
+        yield

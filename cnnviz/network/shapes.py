@@ -12,10 +12,11 @@ import ast
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cnnviz.errors import NetworkError
 from cnnviz.network.graph import Entry, Graph, Node
-from cnnviz.network.runtime import first_line, import_mxnet
+from cnnviz.network.runtime import arrays_of, first_line, import_mxnet
 
 Shape = tuple[int, ...]
 Shapes = Mapping[Entry, Shape]
@@ -139,13 +140,19 @@ class _Inference:
         Raises:
             MXNetError: they contradict each other.
         """
+        mx = import_mxnet()
         arguments = self._symbol.list_arguments()
-        infer = self._symbol.infer_shape_partial  # infer_shape() prints an error, then raises it
+
+        def infer(**shapes: Shape) -> Any:
+            # After npx.set_np() unknown lengths would be -1. infer_shape() prints what it raises.
+            with arrays_of(numpy=False):
+                return self._symbol.infer_shape_partial(**shapes)
+
         given = None
         try:
             given, shapes, states = infer(**known)
             missing = [name for name, shape in zip(arguments, given or ()) if not _complete(shape)]
-        except import_mxnet().base.MXNetError:
+        except mx.base.MXNetError:
             # An operator may raise for what it does not know yet.
             missing = [name for name in arguments if name not in known]
             if not any(name in hints for name in missing):
@@ -235,7 +242,8 @@ def _without_batch_of_one(graph: Graph, dependent: Collection[int], shapes: Shap
         if before[0] != 1:
             continue
         kept = after[:1] == (1,)
-        lost = len(after) == 1 and Entry(index) in graph.heads and Entry(index) not in readers
+        row = math.prod(after) == max(after)
+        lost = row and Entry(index) in graph.heads and Entry(index) not in readers
         if node.op in RESHAPES | {"squeeze"} and (kept or lost) and node.op != "Flatten":
             shape = (-1, *after[1:]) if kept else (-1, *after)
             nodes[index] = replace(node, op="Reshape", attrs={"shape": str(shape)})

@@ -6,6 +6,7 @@ Expected logits come from MXNet itself, which runs the networks as they were bef
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -518,3 +519,120 @@ def test_symbol_that_mxnet_does_not_take(tmp_path):
 def test_lost_file(tmp_path):
     with pytest.raises(NetworkError, match="cannot be read: No such file"):
         read_symbol(tmp_path / "lost-symbol.json")
+
+
+def exported(symbol, folder, size=16, **arrays):
+    """The card of a symbol with random parameters, but for those given; and what is said of it."""
+    random = np.random.RandomState(5)
+    shapes, _, states = symbol.infer_shape(data=(1, 3, size, size))
+    saved = {
+        f"{kind}:{name}": mx.nd.array(arrays.get(name, random.uniform(0.5, 1.5, shape)))
+        for kind, names, found in (
+            ("arg", symbol.list_arguments(), shapes),
+            ("aux", symbol.list_auxiliary_states(), states),
+        )
+        for name, shape in zip(names, found)
+        if name != "data"
+    }
+    symbol.save(str(folder / "net-symbol.json"))
+    mx.nd.save(str(folder / "net-0000.params"), saved)
+    return Card(str(folder / "net-symbol.json"), input_size=(size, size))
+
+
+def rest(x):
+    x = mx.sym.Convolution(x, kernel=(3, 3), num_filter=4, name="conv")
+    return mx.sym.FullyConnected(mx.sym.relu(x), num_hidden=3, name="dense")
+
+
+MEAN = np.array([123.7, 116.3, 103.5]).reshape(1, 3, 1, 1)
+PIXELS, PARTS, USUAL = (0.0, 1 / 255), (0.0, 1.0), (0.485, 0.229)
+
+
+@pytest.mark.parametrize(
+    ("first", "expected", "said"),
+    [
+        (lambda x: (x - 127.5) * 0.0078125, PIXELS, r"\(x - 127.5\) \* 0.007812 itself"),
+        (lambda x: (mx.sym.identity(x) - 128) / 128, PIXELS, "from 0 to 255"),
+        (lambda x: x - 127.5, PIXELS, "from 0 to 255"),
+        (lambda x: x * 0.0078125 - 1, PIXELS, "from 0 to 255"),
+        (lambda x: x / 255, PIXELS, "from 0 to 255"),
+        (lambda x: x * (1 / 255) * 2 - 1, PIXELS, "from 0 to 255"),
+        (lambda x: mx.sym.broadcast_sub(x, mx.sym.var("mean", shape=MEAN.shape)), PIXELS, "255"),
+        (lambda x: (x - 0.5) / 0.5, PARTS, "from 0 to 1"),
+        (lambda x: 2 * x - 1, PARTS, "from 0 to 1"),
+        (lambda x: x * 255 - 127.5, PARTS, "from 0 to 1"),
+        (lambda x: mx.sym.slice_axis(x - 127.5, axis=2, begin=0, end=8), PIXELS, "from 0 to 255"),
+        (lambda x: x, USUAL, "ImageNet's are assumed"),
+        (lambda x: x * 0.458 - 0.03, USUAL, "ImageNet's are assumed"),
+        (lambda x: mx.sym.tanh(x) - 127.5, USUAL, "ImageNet's are assumed"),
+    ],
+)
+def test_a_scale_that_is_built_in_is_recognised(first, expected, said, tmp_path):
+    told = []
+    card = exported(rest(first(mx.sym.var("data"))), tmp_path, mean=MEAN)
+    spec = ExportedModel(card, notify=told.append).spec
+    assert (spec.mean[0], spec.std[0]) == expected
+    assert len(told) == 1
+    assert re.search(said, told[0])
+    given = card.updated(mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert ExportedModel(given, notify=told.append).spec.std == (0.25,) * 3
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "expected"),
+    [
+        ([120, 110, 100], [4900, 4800, 5000], PIXELS),
+        ([3, -2, 1], [4900, 4800, 5000], (0.485, 1 / 255)),
+        ([0.5, 0.45, 0.4], [0.08, 0.07, 0.08], PARTS),
+        ([0.02, -0.01, 0.1], [1.0, 1.1, 1.2], USUAL),
+        ([0, 0, 0], [1, 1, 1], USUAL),
+    ],
+)
+def test_a_first_batch_norm_says_what_it_saw(mean, variance, expected, tmp_path):
+    symbol = rest(mx.sym.BatchNorm(mx.sym.var("data"), fix_gamma=True, name="bn_data"))
+    card = exported(symbol, tmp_path, bn_data_moving_mean=mean, bn_data_moving_var=variance)
+    spec = ExportedModel(card).spec
+    assert (spec.mean[0], spec.std[0]) == expected
+
+
+def test_only_heads_that_can_be_explained_are_offered(tmp_path):
+    maps = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="maps")
+    scores = mx.sym.FullyConnected(maps, num_hidden=3, name="scores")
+    card = exported(mx.sym.Group([scores, maps]), tmp_path)
+    with pytest.raises(UsageError, match=r"--head \(scores_output; the other is not scores"):
+        ExportedModel(card).load("cpu")
+    card = exported(mx.sym.Group([maps, mx.sym.relu(maps, name="more")]), tmp_path)
+    with pytest.raises(NetworkError, match="not an image classifier: none of its 2 outputs"):
+        ExportedModel(card).load("cpu")
+
+
+def test_a_network_that_takes_bytes_is_refused_with_the_reason(tmp_path):
+    data = mx.sym.image.to_tensor(mx.sym.image.resize(mx.sym.var("data"), size=16))
+    rest(data).save(str(tmp_path / "net-symbol.json"))
+    card = Card(str(tmp_path / "net-symbol.json"), input_size=(16, 16))
+    with pytest.raises(NetworkError, match="as bytes, height × width × channels"):
+        assert ExportedModel(card, needs_weights=False).classes
+
+
+def test_dropout_that_never_stops_is_left_out_and_told(tmp_path):
+    told = []
+    x = mx.sym.Dropout(mx.sym.var("data"), p=0.5, mode="always", name="always")
+    card = exported(rest(x), tmp_path).updated(mean=(0.0,) * 3, std=(1.0,) * 3)
+    network, _ = ExportedModel(card, notify=told.append).load("cpu")
+    assert "drops values at random even when it answers" in told[0]
+    x = batch(3, size=(16, 16))
+    np.testing.assert_array_equal(network.logits(x), network.logits(x))
+
+
+def test_layers_without_a_name_can_be_asked_for(tmp_path):
+    symbol = rest(mx.sym.var("data"))
+    document = json.loads(symbol.tojson())
+    for node in document["nodes"]:
+        if node["op"] == "relu":
+            node["name"] = ""
+    card = exported(mx.sym.load_json(json.dumps(document)), tmp_path)
+    architecture = ExportedModel(card).architecture
+    assert all(layer.name for layer in architecture.layers)
+    (relu,) = (layer for layer in architecture.layers if layer.kind == "ReLU")
+    assert architecture.layer(relu.name) == relu

@@ -14,7 +14,7 @@ import pytest
 from cnnviz.models.card import Card
 from cnnviz.models.exported import ExportedModel
 from cnnviz.network import Network
-from cnnviz.network.canonical import _operator
+from cnnviz.network.canonical import element_wise
 from cnnviz.network.graph import Entry, Graph, Node
 from cnnviz.network.runtime import import_mxnet
 
@@ -298,7 +298,7 @@ def test_the_formulas_are_mxnet_s():
             mx.cpu(), {f"input{i}": mx.nd.array(one) for i, one in enumerate(inputs)}
         ).forward()
         with np.errstate(all="ignore"):
-            mine = np.asarray(_operator(node)(*inputs), np.float32)
+            mine = np.asarray(element_wise(node)(*inputs), np.float32)
         # Within a few roundings of what MXNet's C++ makes of the same formula.
         np.testing.assert_allclose(
             mine, output.asnumpy().astype(np.float32), rtol=1e-6, atol=1e-6, err_msg=operator
