@@ -177,11 +177,12 @@ def _card_in(folder: Path) -> Path:
     for name in CARD_NAMES:
         if (folder / name).is_file():
             return folder / name
+    called = folder.resolve().name
     symbols = sorted(path.name for path in folder.glob("*-symbol.json"))
     advice = (
         f"For the network in it give --model {folder / symbols[0]}."
         if len(symbols) == 1
-        else f"Write one, or give a name that `cnnviz models` lists; {folder.resolve().name} is none."
+        else f"Write one, or give a name that `cnnviz models` lists; {called} is none."
     )
     raise UsageError(f"The folder {folder} has no card ({CARD_NAMES[0]}). {advice}")
 
