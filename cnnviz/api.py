@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import operator
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Union
 
 import numpy as np
-import numpy.typing as npt
+from PIL import Image
 
 from cnnviz.attribution import choose_methods
-from cnnviz.errors import PictureError, UsageError
+from cnnviz.errors import CnnvizError, PictureError, UsageError
 from cnnviz.explainer import Explainer, Explanation, Style
 from cnnviz.inputs import find_sources, printable
 from cnnviz.loader import load_explainer
 from cnnviz.models.labels import resolve_targets
+from cnnviz.outputs.files import written_by_cnnviz
+from cnnviz.pixels import Held, rgb_pixels
 from cnnviz.preprocessing import Canvas, Prepared, canvas
 
-Input = Union[str, "os.PathLike[str]", npt.NDArray[np.uint8]]
-"""A picture's path, a folder, or a picture: uint8 (H, W, 3) RGB, or (H, W) grey."""
+Input = Union[str, "os.PathLike[str]", Held]
+"""A picture's path, a folder, or a picture: uint8 (H, W, 3) RGB or (H, W) grey, or Pillow's."""
+
+#: Other names for keywords: what the command's options, or other libraries, call them.
+_OTHER_NAMES = {"device": "ctx", "images": "inputs", "topk": "target"}
 
 
+@contextmanager
+def _in_keywords() -> Iterator[None]:
+    """Have errors speak of keywords where they speak of the command's options."""
+    try:
+        yield
+    except CnnvizError as error:
+        text = re.sub(
+            r"(?<![^\s`'(])--([a-z][a-z-]*[a-z])",
+            lambda found: _OTHER_NAMES.get(found[1], found[1].replace("-", "_")),
+            str(error),
+        )
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
+
+
+@_in_keywords()
 def explain(
     inputs: Input | Iterable[Input],
     model: str | Explainer = "vgg16",
@@ -44,7 +71,7 @@ def explain(
 
     Args:
         inputs: a picture or several. A path may be a folder: all pictures below it are taken, in
-            natural order.
+            natural order, but for those that cnnviz has written.
         model: what :func:`cnnviz.load_explainer` takes, or what it returned, which saves loading
             the network again.
         target: what to explain in each picture: a class index or name, ``top1``, ``top5``, ... or
@@ -67,24 +94,21 @@ def explain(
         UsageError: there is no such picture, class, method, layer or network.
         CnnvizError: as :func:`cnnviz.load_explainer`.
     """
-    if batch_size < 1:
+    if not _is_number(batch_size) or batch_size < 1:
         raise UsageError(f"At least one picture shares a pass; got a batch size of {batch_size}.")
     style = Style() if style is None else style
     methods = None
     if method is not None or options or relu:
-        names = () if method is None else _several(method)
-        methods = partial(choose_methods, names, options, relu=_several(relu))
+        names = () if method is None else _several("method", method)
+        methods = partial(choose_methods, names, options, relu=_several("relu", relu))
         methods()  # what is wrong is told before weights are looked for
-    if not isinstance(model, Explainer):
-        explainer = load_explainer(model, layer=layer, methods=methods, **network)
-    elif network:
-        raise UsageError(
-            f"{next(iter(network))} is for load_explainer(), which made the explainer that is used."
-        )
-    else:
+    _check_keywords(network, model)
+    if isinstance(model, Explainer):
         explainer = model.using(layer, methods)
+    else:
+        explainer = load_explainer(model, layer=layer, methods=methods, **network)
     classes = explainer.network.architecture.classes
-    targets = resolve_targets(map(str, _several(target)), explainer.labels, classes)
+    targets = resolve_targets(_several("target", target), explainer.labels, classes)
     waiting = _pictures(inputs)
     explained: list[Explanation] = []
     while True:
@@ -97,7 +121,7 @@ def explain(
                 problem = PictureError(f"{name}: {result}")
                 if not skip_failed:
                     raise problem
-                warnings.warn(str(problem), stacklevel=2)
+                warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
             else:
                 explained += [
                     replace(one, name=f"{name}_{one.target}") if len(targets) > 1 else one
@@ -134,42 +158,68 @@ def _explain(
 
 
 def _read(explainer: Explainer, picture: Input, style: Style) -> tuple[Prepared, Canvas]:
-    if not isinstance(picture, np.ndarray):
+    if isinstance(picture, (str, os.PathLike)):
         return explainer.read(picture, style.size)
-    if (
-        picture.dtype != np.uint8
-        or picture.ndim not in (2, 3)
-        or picture.shape[2:] not in ((), (3,))
-    ):
-        raise PictureError(
-            "a picture is uint8 of shape (H, W, 3), RGB, or (H, W), grey; got "
-            f"{picture.dtype} of shape {picture.shape}"
-        )
-    if 0 in picture.shape:
-        raise PictureError(f"a picture has pixels; got shape {picture.shape}")
-    colours = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
-    colours = np.ascontiguousarray(colours)
-    prepared = explainer.prepare(colours)
-    return prepared, canvas(colours, prepared, style.size)
+    pixels = rgb_pixels(picture)
+    prepared = explainer.prepare(pixels)
+    return prepared, canvas(pixels, prepared, style.size)
 
 
 def _pictures(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
     """Each picture with its name: that of its file, without the ending."""
-    several = [inputs] if isinstance(inputs, (str, os.PathLike, np.ndarray)) else inputs
+    several: Iterable[Any] = (
+        [inputs]
+        if isinstance(inputs, (str, bytes, os.PathLike, np.ndarray, Image.Image))
+        or not isinstance(inputs, Iterable)
+        else inputs
+    )
     for number, one in enumerate(several):
-        if isinstance(one, np.ndarray):
-            yield f"picture{number}", one
+        if isinstance(one, (np.ndarray, Image.Image)):
+            file = getattr(one, "filename", "")  # of an image that was opened
+            yield printable(PurePath(file).stem) if file else f"picture{number}", one
         elif isinstance(one, (str, os.PathLike)):
-            found = find_sources([os.fspath(one)])
+            found = find_sources([os.fspath(one)], is_own=written_by_cnnviz)
             for note in found.notes:
-                warnings.warn(f"{one}: {note}", stacklevel=3)
+                warnings.warn(f"{one}: {note}", stacklevel=4)
             for source in found.sources:
                 yield printable(source.relative.stem), Path(source.path)
         else:
             raise UsageError(
-                f"A picture is a path or an array of pixels; got {type(one).__name__}."
+                "A picture is a path, an array of pixels or an image of Pillow's; got "
+                f"{type(one).__name__}."
             )
 
 
-def _several(value: Any) -> list[Any]:
-    return [value] if isinstance(value, (str, int)) else list(value)
+def _several(keyword: str, value: Any) -> list[str]:
+    """One word or number, or several, as words."""
+    try:
+        several = [value] if isinstance(value, str) or _is_number(value) else list(value)
+        if all(isinstance(one, str) or _is_number(one) for one in several):
+            return [one if isinstance(one, str) else str(operator.index(one)) for one in several]
+    except TypeError:
+        pass
+    raise UsageError(f"{keyword} is a word or a whole number, or several in a list; got {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a whole number: Python's, NumPy's, or an array of just one."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_keywords(given: Iterable[str], explainer: Any) -> None:
+    """Refuse keywords that neither :func:`explain` nor, for it, :func:`load_explainer` takes."""
+    known = [*inspect.signature(explain).parameters, *inspect.signature(load_explainer).parameters]
+    taken = [name for name in dict.fromkeys(known) if name not in ("network", "methods")]
+    for keyword in given:
+        if keyword not in taken:
+            close = difflib.get_close_matches(_OTHER_NAMES.get(keyword, keyword), taken, n=1)
+            advice = f"did you mean {close[0]}?" if close else f"it takes {', '.join(taken)}."
+            raise UsageError(f"explain() takes no {keyword}: {advice}")
+        if isinstance(explainer, Explainer):
+            raise UsageError(
+                f"{keyword} is for load_explainer(), which made the explainer that is used."
+            )

@@ -6,13 +6,15 @@ No files here: arrays in, :class:`Explanation` values out. The pipeline puts a r
 from __future__ import annotations
 
 import io
+import operator
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from numbers import Integral
 from pathlib import Path, PurePath
-from typing import Any, Callable, Union
+from typing import Any, Callable, SupportsIndex, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +61,7 @@ _MOST_IN_ROW = 4
 Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-Wanted = Union[int, None, Callable[[Float32], Any]]
+Wanted = Union[SupportsIndex, None, Callable[[Float32], Any]]
 """A target: a class index for all pictures, a function from their logits (N, K) to N indices, or
 None for each picture's highest class."""
 
@@ -742,7 +744,10 @@ class Explainer:
         """
         inputs = np.stack([prepared.input for prepared in batch])
         columns, beside = (
-            [[one] * len(batch) if isinstance(one, int) else one for one in wanted]
+            [
+                one if one is None or callable(one) else [operator.index(one)] * len(batch)
+                for one in wanted
+            ]
             for wanted in (targets, [end for pair in contrasts for end in pair])
         )
         found = gather_all(
@@ -861,10 +866,20 @@ def fit_methods(architecture: Architecture, wanted: Wish) -> tuple[tuple[Method,
         methods = tuple(wanted(has_relu=has_relu))
         note = missing_relus(wanted(has_relu=True), methods)
     else:
-        methods = tuple(wanted)
+        methods = _chosen(wanted, has_relu)
     if not has_relu:
         check_unguided(methods)
     return methods, note
+
+
+def _chosen(wanted: Any, has_relu: bool) -> tuple[Method, ...]:
+    """Methods as they are, or by their names."""
+    several: list[Any] = [wanted] if isinstance(wanted, (str, Method)) else list(wanted)
+    if all(isinstance(one, Method) for one in several):
+        return tuple(several)
+    if all(isinstance(one, str) for one in several):
+        return choose_methods(several, has_relu=has_relu)
+    raise UsageError(f"methods are names, or what choose_methods() gives; got {wanted!r}.")
 
 
 def choose_layers(
@@ -880,7 +895,9 @@ def choose_layers(
     Raises:
         UsageError: there is no such layer, or it has no height and width any more.
     """
-    names = [wanted] if isinstance(wanted, str) else list(wanted or ())
+    if wanted is None:
+        wanted = ()
+    names = [str(one) for one in ([wanted] if isinstance(wanted, (str, Integral)) else wanted)]
     if not names:
         return (architecture.default_layer,)
     chosen: dict[int, Layer] = {}

@@ -482,7 +482,7 @@ def _read(data: bytes, enough: Enough, max_pixels: int) -> Reading:
             stored = _decode(data, container, enough, max_pixels)
         except _Undecodable as error:
             raise damaged(container.kind, sentences(heard)) from error
-    rgb = _orient(_to_rgb8(stored.pixels, premultiplied=stored.premultiplied), stored.orientation)
+    rgb = orient(to_rgb8(stored.pixels, premultiplied=stored.premultiplied), stored.orientation)
     size = _turned(stored.size, stored.orientation)
     return Reading(np.ascontiguousarray(rgb), size, sentences(heard))
 
@@ -707,7 +707,7 @@ _STRIP = 1 << 22
 """Pixels that are brought to 8 bits and freed of transparency together: it takes 16 bytes each."""
 
 
-def _to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np.uint8]:
+def to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np.uint8]:
     """Grey or RGB, with or without alpha, of 8 or 16 bits to RGB of 8 bits, alpha over white."""
     full = int(np.iinfo(pixels.dtype).max)
     if pixels.shape[2:] in ((2,), (4,)) and (pixels[:, :, -1] == full).all():
@@ -740,7 +740,7 @@ def _divide(values: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
     return (values + by // 2) // by
 
 
-def _orient(rgb: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+def orient(rgb: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
     """Bring the stored picture upright; EXIF 2.3, tag 0x0112: where row 0 and column 0 belong."""
     if orientation >= 5:  # row 0 is a side of the picture
         rgb = rgb.transpose(1, 0, 2)

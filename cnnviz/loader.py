@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
@@ -255,7 +257,7 @@ def load_explainer(
     card = find_card(model).updated(
         weights=None if weights is None else Path(expand_home(str(weights))),
         labels=labels if labels is None or isinstance(labels, tuple) else tuple(labels),
-        input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
+        input_size=_height_and_width(input_size),
         mean=None if mean is None else tuple(mean),
         std=None if std is None else tuple(std),
         channels=channels,
@@ -274,3 +276,17 @@ def load_explainer(
         for note in explainer.notes:
             notify(note)
     return explainer
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
+    """A size as a card has it, of one whole number or two, Python's or NumPy's."""
+    if size is None:
+        return None
+    try:
+        both = (size, size) if isinstance(size, Integral) else size
+        height, width = map(operator.index, both)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"input_size is a whole number, or two: (height, width); got {size!r}."
+        ) from None
+    return height, width

@@ -8,6 +8,7 @@ OpenCV writes sizes as (width, height); everything here is (height, width).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Union
 
 import cv2
@@ -241,8 +242,8 @@ def output_shape(
     long_side = max(height, width)
     if size == "default":
         wanted = min(long_side, DEFAULT_LONG_SIDE)
-    elif isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE:
-        wanted = size
+    elif isinstance(size, Integral) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE:
+        wanted = int(size)
     else:
         raise UsageError(
             f"The picture size is default, full, model, or a long side from 1 to {LARGEST_SIDE} "

@@ -9,8 +9,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import cnnviz
+from cnnviz.attribution.cam import GradCam
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.inputs import read_picture
 from cnnviz.models.demo import CLASSES
@@ -108,7 +110,9 @@ def test_refuses_what_is_no_picture(explainer, picture, told):
 
 
 def test_refuses_what_it_cannot_do(explainer, photos):
-    with pytest.raises(UsageError, match="a path or an array of pixels; got int"):
+    with pytest.raises(
+        UsageError, match="a path, an array of pixels or an image of Pillow's; got int"
+    ):
         cnnviz.explain([3], explainer)
     with pytest.raises(UsageError, match="weights is for load_explainer"):
         cnnviz.explain(photos, explainer, weights="x.params")
@@ -123,6 +127,68 @@ def test_refuses_what_it_cannot_do(explainer, photos):
     (bare, *_) = explainer.explain([explainer.prepare(np.zeros((30, 30, 3), np.uint8))])
     with pytest.raises(UsageError, match="does not know its picture"):
         _ = bare.pictures
+
+
+def test_images_arrays_and_paths_in_one_list(photos, explainer):
+    image = Image.open(photos / "2.png")
+    given = [read_picture(photos / "2.png"), image, photos / "2.png", image.copy()]
+    found = cnnviz.explain(given, explainer)
+    assert [one.name for one in found] == ["picture0", "2", "2", "picture3"]
+    for one in found[1:]:
+        np.testing.assert_array_equal(one.pictures["original"], given[0])
+        np.testing.assert_allclose(one.maps["gradcam"], found[0].maps["gradcam"], atol=1e-6)
+    (alone,) = cnnviz.explain(image, explainer)
+    np.testing.assert_array_equal(alone.pictures["original"], given[0])
+
+
+@pytest.mark.parametrize("number", [3, np.int64(3), np.uint8(3), np.array(3)])
+def test_whole_numbers_of_any_kind(photos, number):
+    style = cnnviz.Style(size=np.int32(100))
+    explainer = cnnviz.load_explainer("demo", input_size=np.array([224, 224]))
+    for target in (number, [number], np.array([number])):
+        (found,) = cnnviz.explain(
+            photos / "2.png", explainer, target=target, style=style, batch_size=np.int16(1)
+        )
+        assert found.target == 3
+        assert max(found.pictures["original"].shape) == 100
+    (found,) = explainer.explain([explainer.prepare(read_picture(photos / "2.png"))], np.int64(3))
+    assert found.target == 3
+
+
+def test_methods_may_be_names(photos):
+    explainer = cnnviz.load_explainer("demo", methods=["layercam"])
+    assert [method.name for method in explainer.methods] == ["layercam"]
+    assert [one.name for one in explainer.using(methods="gradcam").methods] == ["gradcam"]
+    with pytest.raises(UsageError, match=r"methods are names, or what choose_methods\(\) gives"):
+        explainer.using(methods=[3])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "told"),
+    [
+        ({"methods": ["gradcam"]}, r"^explain\(\) takes no methods: did you mean method\?$"),
+        ({"targets": 3}, "takes no targets: did you mean target"),
+        ({"device": "cpu"}, "takes no device: did you mean ctx"),
+        ({"xyzzy": 1}, "takes no xyzzy: it takes inputs, model, target"),
+        ({"target": 2.5}, r"^target is a word or a whole number, or several in a list; got 2\.5"),
+        ({"method": [GradCam()]}, "^method is a word"),
+        ({"batch_size": 1.5}, "got a batch size of 1.5"),
+        ({"input_size": "large"}, r"^input_size is a whole number, or two: .* got 'large'"),
+        ({"input_size": (1, 2, 3)}, "^input_size is a whole number"),
+        ({"head": "x"}, "; head is for exported networks"),
+    ],
+)
+def test_errors_speak_of_keywords(photos, keywords, told):
+    with pytest.raises(UsageError, match=told):
+        cnnviz.explain(photos / "2.png", "demo", **keywords)
+
+
+def test_a_folder_is_searched_as_by_the_command(photos, explainer, tmp_path):
+    """What cnnviz has written there is no input."""
+    cnnviz.explain(photos / "2.png", explainer)[0].save(photos / "explanations")
+    with pytest.warns(UserWarning, match="4 pictures that cnnviz wrote are left out"):
+        names = [one.name for one in cnnviz.explain(photos, explainer, method="gradcam")]
+    assert names == ["2", "10", "cat"]
 
 
 def test_importing_the_package_imports_nothing_heavy():
