@@ -9,14 +9,13 @@ reordered anew in every pass, forwards and backwards.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.network.graph import Entry, Node
+from cnnviz.network.graph import Entry, Node, numbers
 
 Float32 = npt.NDArray[np.float32]
 
@@ -69,10 +68,10 @@ def adjoint_convolution(node: Node, weights: Sequence[int]) -> AdjointConvolutio
         return None
     groups = int(node.attrs.get("num_group", "1"))
     channels = weights[1] * groups
-    kernel = _numbers(node, "kernel")
-    stride = _numbers(node, "stride") or (1,) * len(kernel)
-    dilate = _numbers(node, "dilate") or (1,) * len(kernel)
-    pad = _numbers(node, "pad") or (0,) * len(kernel)
+    kernel = numbers(node, "kernel")
+    stride = numbers(node, "stride") or (1,) * len(kernel)
+    dilate = numbers(node, "dilate") or (1,) * len(kernel)
+    pad = numbers(node, "pad") or (0,) * len(kernel)
     # What the convolution reaches beyond its padding is padding of the adjoint, and the reverse.
     around = tuple(d * (k - 1) - p for k, d, p in zip(kernel, dilate, pad))
     plain = node.attrs.get("layout", "None") in ("None", "NCHW")
@@ -90,8 +89,3 @@ def adjoint_convolution(node: Node, weights: Sequence[int]) -> AdjointConvolutio
     return AdjointConvolution(
         Node("Convolution", f"{node.name}_adjoint", attrs, (Entry(0), Entry(1))), groups, channels
     )
-
-
-def _numbers(node: Node, attribute: str) -> Sequence[int]:
-    """A tuple among the attributes, ``(3, 3)``; empty where it is not given."""
-    return tuple(int(number) for number in ast.literal_eval(node.attrs.get(attribute, "()")))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from cnnviz.errors import NetworkError
 from cnnviz.network.architecture import Layer
+from cnnviz.network.derivatives import Vjp
 from cnnviz.network.graph import Entry
 from cnnviz.network.runtime import arrays_of, first_line, import_mxnet, mxnet_lock
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Float32 = npt.NDArray[np.float32]
 ReluRule = Literal["standard", "guided", "deconvnet"]
+#: From all inputs, all outputs and the gradients at these to those at inputs, in MXNet's arrays.
+MxnetVjp = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]]
 RELU_RULES: tuple[ReluRule, ...] = ("standard", "guided", "deconvnet")
 
 #: Operators whose derivatives subtract: what arrives at them may cancel down to its rounding.
@@ -82,8 +85,9 @@ class Step:
     """One operator of a forward pass, and the way back through it.
 
     It was recorded: then there is a leaf for each input that depends on the data. Or there was no
-    need to: it is a ReLU, of which the output says all, or ``adjoint`` takes the gradient at its
-    output to the one at its input. ``copies`` is how many times over the batch was recorded, so
+    need to: it is a ReLU, of which the output says all, or ``vjp`` takes all of its inputs (which
+    then are the leaves, if it reads them), its outputs and the gradients at these to those at the
+    inputs that depend on the data. ``copies`` is how many times over the batch was recorded, so
     that as many walks can pass together.
     """
 
@@ -91,7 +95,7 @@ class Step:
     sources: list[Entry]
     leaves: list[Any]
     outputs: list[Any]
-    adjoint: Callable[[Any], Any] | None = None
+    vjp: MxnetVjp | None = None
     copies: int = 1
 
 
@@ -147,8 +151,8 @@ class _Walker:
         if self._network.operator(step.index) in _CANCELLING and gradients[0] is not None:
             self._weigh(gradients[0], step.outputs[0])
         is_relu = self._network.is_relu(step.index)
-        if step.adjoint is not None:
-            passed = [step.adjoint(gradients[0])]
+        if step.vjp is not None:
+            passed = step.vjp(step.leaves, step.outputs, gradients)
         elif is_relu and self._rule == "deconvnet":
             passed = [_positive(gradients[0])]
         elif not step.leaves:
@@ -427,6 +431,45 @@ def _derivative(step: Step, gradients: Sequence[Any], *, keep: bool) -> list[Any
         train_mode=True,
     )
     return [leaf.grad for leaf in step.leaves]
+
+
+class _AsNumpy(Sequence[Float32]):
+    """MXNet's arrays, of which those that are read are copied out."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._arrays[index].asnumpy()
+
+
+def through_numpy(vjp: Vjp, wanted: Sequence[int]) -> MxnetVjp:
+    """A derivative in NumPy as one in MXNet's arrays.
+
+    Args:
+        vjp: what :func:`~cnnviz.network.derivatives.own_derivative` gave.
+        wanted: at which of the inputs the gradient is asked for.
+    """
+    mx = import_mxnet()
+
+    def apply(inputs: Sequence[Any], outputs: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+        passed = vjp(_AsNumpy(inputs), _AsNumpy(outputs), _AsNumpy(gradients))
+        return [
+            mx.nd.array(passed[place], ctx=inputs[place].context, dtype="float32")
+            if place < len(passed)
+            else mx.nd.zeros_like(inputs[place])
+            for place in wanted
+        ]
+
+    return apply
+
+
+def recorded_anew(record: Callable[[Sequence[Any]], Step]) -> MxnetVjp:
+    """MXNet's derivative, of an operator recorded each time on its inputs."""
+    return lambda inputs, _outputs, gradients: _derivative(record(inputs), gradients, keep=False)
 
 
 def _raised_by_mxnet(error: Exception) -> bool:

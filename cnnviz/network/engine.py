@@ -30,6 +30,7 @@ from cnnviz.network.backward import (
     RELU_RULES,
     Float32,
     ForwardPass,
+    MxnetVjp,
     Observation,
     ReluRule,
     SeparateForwardPasses,
@@ -37,7 +38,10 @@ from cnnviz.network.backward import (
     Step,
     Walk,
     mxnet_errors,
+    recorded_anew,
+    through_numpy,
 )
+from cnnviz.network.derivatives import PASSED_ONCE, needs_plain_order, own_derivative
 from cnnviz.network.graph import Entry, Graph, Node
 from cnnviz.network.heads import Head
 from cnnviz.network.runtime import (
@@ -371,19 +375,23 @@ class Network:
             node = self._graph.nodes[index]
             constants = self._constants[index]
             sources = [e for e, constant in zip(node.inputs, constants) if constant is None]
-            if tape is None or index in self._adjoints or self._is_plain_relu(index):
-                arguments = [
-                    values[entry] if constant is None else constant
-                    for entry, constant in zip(node.inputs, constants)
-                ]
+            arguments = [
+                values[entry] if constant is None else constant
+                for entry, constant in zip(node.inputs, constants)
+            ]
+            if needs_plain_order(node):
+                arguments = [argument.copy() for argument in arguments]
+            vjp = None if tape is None else self._vjp(index, arguments)
+            if tape is None or vjp or self._is_plain_relu(index):
                 if self._overwrites(index) and sources[0] not in kept:
                     (output,) = arguments
                     outputs = [mx.nd.Activation(output, act_type="relu", out=output)]
                 else:
                     outputs = _as_list(self._operator(node)(*arguments))
-                step = Step(index, sources, [], outputs, self._adjoints.get(index))
+                reads = vjp is not None and index not in self._adjoints
+                step = Step(index, sources, arguments if reads else [], outputs, vjp)
             else:
-                step, outputs = self._record(index, values)
+                step, outputs = self._record(index, arguments)
             if tape is not None:
                 tape.append(step)
             values.update((Entry(index, i), output) for i, output in enumerate(outputs))
@@ -409,21 +417,28 @@ class Network:
             and self._readers[source] == (index,)
         )
 
-    def _record(self, index: int, values: Mapping[Entry, Any]) -> tuple[Step, list[Any]]:
+    def _vjp(self, index: int, arguments: Sequence[Any]) -> MxnetVjp | None:
+        """What leads back through an operator that need not be recorded, or must not."""
+        node = self._graph.nodes[index]
+        own = own_derivative(node, arguments)
+        if own is not None:
+            constants = self._constants[index]
+            return through_numpy(own, [i for i, value in enumerate(constants) if value is None])
+        if node.op in PASSED_ONCE:
+            return recorded_anew(lambda inputs: self._record(index, inputs)[0])
+        return self._adjoints.get(index)
+
+    def _record(self, index: int, values: Sequence[Any]) -> tuple[Step, list[Any]]:
         """Run and record one operator, alone; the step, and the outputs for one batch."""
         mx = import_mxnet()
         node = self._graph.nodes[index]
-        sources, leaves, arguments = [], [], []
-        for entry, constant in zip(node.inputs, self._constants[index]):
-            if constant is not None:
-                # Recording leaves its mark on what it is given, and going back wipes it off: what
-                # passes share would be wiped off by the first of two.
-                arguments.append(constant.detach())
-                continue
-            leaf = values[entry].detach()  # shares the memory, has no history
-            sources.append(entry)
-            leaves.append(leaf)
-            arguments.append(leaf)
+        # detach() shares the memory and has no history. Constants too: recording leaves its mark
+        # on what it is given, and going back wipes it off; what passes share would be wiped off by
+        # the first of two.
+        arguments = [value.detach() for value in values]
+        variable = [i for i, constant in enumerate(self._constants[index]) if constant is None]
+        sources = [node.inputs[i] for i in variable]
+        leaves = [arguments[i] for i in variable]
         copies = 1
         # With one picture, reading its weights is all that a dense layer does: two walks back take
         # no longer than one.
@@ -435,8 +450,9 @@ class Network:
             copies = _WALKS_TOGETHER
             leaves = [mx.nd.concat(*leaves * copies, dim=0)]
             arguments[0] = leaves[0]
+        # Zeros: not every operator writes all of the gradients that it is asked for.
         mx.autograd.mark_variables(
-            leaves, [mx.nd.empty(leaf.shape, ctx=leaf.context) for leaf in leaves]
+            leaves, [mx.nd.zeros(leaf.shape, ctx=leaf.context) for leaf in leaves]
         )
         with mx.autograd.record(train_mode=True):
             outputs = _as_list(self._operator(node)(*arguments))
@@ -497,7 +513,7 @@ class Network:
                 constants.update({Entry(index, i): output for i, output in enumerate(outputs)})
         return bound
 
-    def _find_adjoints(self) -> dict[int, Callable[[Any], Any]]:
+    def _find_adjoints(self) -> dict[int, MxnetVjp]:
         """For each convolution that need not be recorded what takes a gradient back through it."""
         if self.device.kind != "cpu":  # cuDNN has no order of its own to bring weights into
             return {}
@@ -512,18 +528,20 @@ class Network:
                 found[index] = self._turned(adjoint, rest[0])
         return found
 
-    def _turned(self, adjoint: AdjointConvolution, weights: Any) -> Callable[[Any], Any]:
+    def _turned(self, adjoint: AdjointConvolution, weights: Any) -> MxnetVjp:
         """An adjoint with its weights, which are turned when they are first needed."""
         mx = import_mxnet()
         turned: list[Any] = []
 
-        def apply(gradient: Any) -> Any:
+        def apply(
+            _inputs: Sequence[Any], _outputs: Sequence[Any], gradients: Sequence[Any]
+        ) -> list[Any]:
             if not turned:
                 turned.append(mx.nd.array(adjoint.turn(weights.asnumpy()), ctx=self._context))
-            passed = self._operator(adjoint.node)(gradient, turned[0])
+            passed = self._operator(adjoint.node)(gradients[0], turned[0])
             if passed.shape[1] > adjoint.channels:
                 passed = mx.nd.slice_axis(passed, axis=1, begin=0, end=adjoint.channels)
-            return passed
+            return [passed]
 
         return apply
 

@@ -94,6 +94,11 @@ _TRAINING_OUTPUTS = {
 LOSS = "__loss__"  #: the attribute that keeps the name of such an operator
 
 
+def numbers(node: Node, attribute: str) -> tuple[int, ...]:
+    """A tuple among the attributes, ``(3, 3)`` or ``(3L, 3L)``; empty where it is not given."""
+    return tuple(int(number) for number in re.findall(r"-?\d+", node.attrs.get(attribute, "")))
+
+
 def _is_true(attribute: str | None) -> bool:
     return attribute is not None and attribute.lower() in ("true", "1")
 
