@@ -232,7 +232,7 @@ def _over_a_picture_or_row(y: Float32) -> tuple[int, ...]:
 
 
 def _softmax_activation(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp | None:
-    return None if node.attrs.get("mode") == "channel" else _softmax(_over_a_picture)
+    return None if node.attrs.get("mode") == "channel" else _softmax(_over_a_picture_or_row)
 
 
 def _softmax_output(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
