@@ -321,7 +321,7 @@ class _Tail:
     def undecided(self, head: Entry) -> tuple[Entry, str | None]:
         """The scores that a decision at the end is made from, and what it is."""
         below = head
-        while self._op(below) in _KEEPS:
+        while self._op(below) in _KEEPS | {"one_hot", "_npx_one_hot"}:
             below = self._input(below)
         decision = _DECISIONS.get(self._op(below))
         if decision is None:
@@ -568,9 +568,9 @@ class _Tail:
 
     # Trying
 
-    def _points(self, entry: Entry) -> list[Float32]:
-        """Numbers to try, in the entry's shape; the same for every candidate of a size."""
-        random = np.random.default_rng(0)
+    def _points(self, entry: Entry, seed: int = 0) -> list[Float32]:
+        """Numbers to try, in the entry's shape."""
+        random = np.random.default_rng(seed)
         shape = self._shapes[entry]
         return [random.normal(0, scale, shape).astype(np.float32) for scale in (1, 1, 3, 0.3)]
 
@@ -600,9 +600,10 @@ class _Tail:
         try:
             symbol = mx.sym.load_json(Graph((*variables, *tail), (moved(head),)).to_json())
             run = mx.nd.CachedOp(symbol)
+            order = [int(name[len("atom") :]) for name in symbol.list_inputs()]
             rows = [
-                run(*map(mx.nd.array, values)).asnumpy().reshape(-1)
-                for values in zip(*map(self._points, atoms))
+                run(*(mx.nd.array(values[number]) for number in order)).asnumpy().reshape(-1)
+                for values in zip(*(self._points(atom, seed) for seed, atom in enumerate(atoms)))
             ]
         except mx.base.MXNetError:
             return None

@@ -277,10 +277,32 @@ def test_a_distribution_without_logits_is_explained_by_its_logarithm(name):
     np.testing.assert_allclose(found, leaf.grad.asnumpy(), rtol=1e-4, atol=1e-7)
 
 
+def test_two_networks_may_vote():
+    """A mean of two softmaxes of scores that have parameters of their own."""
+
+    class Votes(mx.gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = ends(5, lambda F, x: x), ends(5, lambda F, x: x)
+            self.third = nn.Dense(5)
+
+        def hybrid_forward(self, F, x):
+            votes = (F.softmax(self.first(x)), F.softmax(self.third(self.second(x))))
+            return (votes[0] + F.flatten(F.expand_dims(votes[1], 2))) * 0.5
+
+    block, x = Votes(), batch()
+    block.third.initialize(mx.init.Normal(1))
+    network = Network.from_block(block, (3, 16, 16))
+    np.testing.assert_allclose(
+        network.architecture.activation.outputs(network.logits(x)), put_out(block, x), rtol=1e-5
+    )
+
+
 NUMBERS = {
     "relu": lambda F, x: F.relu(x),
     "an age": lambda F, x: F.sigmoid(x) * 70,
     "softplus": lambda F, x: F.Activation(x, act_type="softrelu"),
+    "likely": lambda F, x: F.max(F.softmax(F.concat(x, x * 2, dim=1)), axis=1),
     "highest": lambda F, x: F.max(F.concat(x, x * 2, dim=1), axis=1),
     "hard sigmoid": lambda F, x: F.hard_sigmoid(x),
 }
