@@ -97,9 +97,11 @@ def read_masked(data: bytes) -> npt.NDArray[np.uint8]:
         PictureError: it is truncated, or its masks are none.
     """
     bitmap = Bitmap.of(data)
-    height, width = abs(bitmap.height), abs(bitmap.width)
+    height, width = abs(bitmap.height), bitmap.width
+    if height == 0 or width <= 0:
+        raise PictureError("the BMP is damaged: it says that it has no pixels")
     row = -(-width * bitmap.bits // 32) * 4
-    if len(data) - bitmap.offset < row * (height - 1) + width * bitmap.bits // 8 or not row:
+    if len(data) - bitmap.offset < row * (height - 1) + width * bitmap.bits // 8:
         raise PictureError("the BMP is truncated: it ends in the middle of its pixels")
     masks = _masks(data, bitmap)
     lines = np.frombuffer(data, np.uint8, offset=bitmap.offset)[: row * height]

@@ -307,7 +307,7 @@ def _pieces(tags: Directory, layout: Layout) -> Iterator[_Piece]:
     tiled = TILE_WIDTH in tags
     down = tags.first(TILE_HEIGHT, 0) if tiled else min(height, tags.first(ROWS, height))
     across = tags.first(TILE_WIDTH, 0) if tiled else width
-    if not (down and across):
+    if not (down and across and height and width):
         raise _damaged()
     rows, columns = -(-height // down), -(-width // across)
     planes = layout.bands if layout.planes else 1

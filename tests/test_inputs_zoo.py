@@ -264,6 +264,11 @@ def test_a_bmp_that_lacks_pixels_or_masks_is_refused():
         decode_picture(bmp(32, 0, 40, body[:-5]))
     with pytest.raises(PictureError, match="colours have no bits"):
         decode_picture(bmp(32, 3, 40, body, (0xFF, 0, 0xFF)))
+    for place in (18, 22):  # no width, no height
+        data = bytearray(bmp(32, 0, 40, body))
+        data[place : place + 4] = bytes(4)
+        with pytest.raises(PictureError, match="damaged"):
+            decode_picture(bytes(data))
 
 
 # --- PNM -----------------------------------------------------------------------------------------
@@ -508,17 +513,74 @@ def test_every_compression_of_bands_beyond_the_colours():
         ({259: 7}, "JPEG compression"),
         ({259: 999}, "compression 999"),
         ({278: 0}, "damaged"),
+        ({256: 0}, "damaged|no pixels"),
         ({257: 4000}, "damaged"),
     ],
 )
 def test_a_tiff_that_is_not_read_is_called_by_what_it_is(change, message, capfd):
     data = bytearray(tiff(samples_of(8, 2, 5, None), 8, 2, (0, 0)))
     for tag, value in change.items():
-        at = data.index(struct.pack("<HH", tag, 4 if tag in (257, 278) else 3)) + 8
+        at = data.index(struct.pack("<HH", tag, 4 if tag in (256, 257, 278) else 3)) + 8
         data[at : at + 4] = struct.pack("<I", value)
     with pytest.raises(PictureError, match=message):
         decode_picture(bytes(data))
     assert capfd.readouterr().err == ""
+
+
+# --- PNG -----------------------------------------------------------------------------------------
+
+PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
+PASSES += [(0, 1, 1, 2)]  # of an interlaced PNG: where each begins, and its steps
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(samples, depth, colour, extra=b"", *, interlaced=False):
+    height, width, _ = samples.shape
+    passes = [samples]
+    if interlaced:
+        passes = [samples[y::down, x::across] for x, y, across, down in PASSES]
+    rows = b"".join(
+        b"\0" + fill(row[None], depth, ">", 1) for one in passes if one.size for row in one
+    )
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    body = chunk(b"IHDR", head) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("colour", [0, 2, 3, 4, 6])
+def test_every_png(colour, depth, interlaced):
+    """Grey, RGB, palette, grey with alpha, RGBA; of the first three some levels transparent."""
+    if depth not in {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(colour, (8, 16)):
+        return
+    bands = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    samples = RNG.integers(0, 1 << depth, (9, 11, bands))
+    extra, alpha = b"", np.ones((9, 11, 1))
+    values = samples / ((1 << depth) - 1)
+    key = samples[2, 2]
+    if colour == 3:
+        palette = RNG.integers(0, 256, (1 << depth, 3), dtype=np.uint8)
+        opaque = RNG.integers(0, 256, 1 << depth, dtype=np.uint8)
+        extra = chunk(b"PLTE", palette.tobytes())
+        values = (palette / 255)[samples[:, :, 0]]
+    if colour in (4, 6):
+        values, alpha = values[:, :, :-1], values[:, :, -1:]
+    plain = png(samples, depth, colour, extra, interlaced=interlaced)
+    assert difference(plain, np.rint(255 * (values * alpha + 1 - alpha)) + np.zeros(3)) <= (
+        1 if colour in (4, 6) else 0
+    )
+    if colour in (4, 6):
+        return
+    clear = opaque.tobytes() if colour == 3 else struct.pack(f">{bands}H", *key)
+    alpha = (samples != key).any(axis=2)[:, :, None]
+    if colour == 3:
+        alpha = (opaque / 255)[samples]
+    data = png(samples, depth, colour, extra + chunk(b"tRNS", clear), interlaced=interlaced)
+    assert difference(data, np.rint(255 * (values * alpha + 1 - alpha)) + np.zeros(3)) <= 1
 
 
 # --- EXIF ----------------------------------------------------------------------------------------
