@@ -174,6 +174,8 @@ def read_pnm(data: bytes) -> npt.NDArray[np.uint8]:
         raise PictureError("the PNM is damaged: its highest level is not from 1 to 65535")
     most, count = int(found[1]), height * width * shape[2]
     values = (_ascii if number in (2, 3) else _binary)(data, found.end(), count, most)
+    if most == 255:
+        return values.astype(np.uint8).reshape(shape)
     levels = np.rint(np.arange(most + 1) * 255 / most)
     return np.asarray(levels.astype(np.uint8)[values].reshape(shape))
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import TiffImagePlugin
 
 from cnnviz.errors import PictureError
 
@@ -361,6 +360,8 @@ def _values(
 
 def _unpacked(packed: bytes, row: int, rows: int, compression: int, fill_order: int) -> bytes:
     """Have a piece unpacked, as if it were a grey TIFF of its own."""
+    from PIL import TiffImagePlugin
+
     tags = {WIDTH: row, HEIGHT: rows, BITS: 8, COMPRESSION: compression}
     tags.update({PHOTOMETRIC: _BLACK_IS_ZERO, FILL_ORDER: fill_order, SAMPLES: 1, ROWS: rows})
     start = 8 + 2 + 12 * (len(tags) + 2) + 4
