@@ -121,7 +121,11 @@ def find_sources(
     found: list[tuple[str, Source]] = []  # with the real path of each
     for argument in arguments:
         if argument == "-":
-            for line in _lines((sys.stdin.buffer if stdin is None else stdin).read()):
+            try:
+                listed = (sys.stdin.buffer if stdin is None else stdin).read()
+            except OSError as error:
+                raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
+            for line in _lines(listed):
                 found.extend(search.expand(line, listed=True))
         else:
             found.extend(search.expand(argument, listed=False))

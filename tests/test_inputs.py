@@ -785,3 +785,12 @@ def test_opencv_gets_its_log_level_back(picture):
         assert cv2.getLogLevel() == 3
     finally:
         cv2.setLogLevel(before)
+
+
+def test_standard_input_that_cannot_be_read():
+    class Closed(io.BytesIO):
+        def read(self, _size=-1):
+            raise OSError(9, "Bad file descriptor")
+
+    with pytest.raises(UsageError, match="Standard input cannot be read: Bad file descriptor"):
+        inputs.find_sources(["-"], Closed())

@@ -25,7 +25,11 @@ def environment_fault(error: Exception) -> str | None:
 
 def _shortage(error: BaseException) -> str | None:
     """What the machine has run out of."""
-    if isinstance(error, MemoryError) or _says(error, "failed to map segment", "bad_alloc"):
+    if (
+        isinstance(error, MemoryError)
+        or _says(error, "failed to map segment", "bad_alloc")
+        or _has(error, errno.ENOMEM)
+    ):
         return (
             "there is not enough memory. Close other programs, or raise the limit of memory if "
             "there is one (`ulimit -v`, a container's); --batch-size 1 and a smaller --size take "

@@ -58,7 +58,11 @@ def supervise(arguments: Sequence[str], *, piped: bool, quiet: bool) -> int | No
         UsageError: standard input cannot be read.
     """
     with contextlib.ExitStack() as files:
-        notes = [files.enter_context(_scratch()) for _ in Notes.KINDS]
+        try:
+            notes = [files.enter_context(_scratch()) for _ in Notes.KINDS]
+        except OSError as error:
+            _warn(error, quiet=quiet)
+            return None
         seen = Notes([file.fileno() for file in notes])
         stdin = None
         if piped:  # a second worker has to read the same again
@@ -68,24 +72,20 @@ def supervise(arguments: Sequence[str], *, piped: bool, quiet: bool) -> int | No
             except OSError as error:
                 raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
         kind = "usual"
-        crashes = 0
+        started = False
         while True:
             if stdin is not None:
                 stdin.seek(0)
             try:
                 status = _run([*arguments, "--worker", kind, "--notes", str(seen)], notes, stdin)
             except OSError as error:
-                if crashes:
+                if started:  # what crashed one process would crash this one
                     raise
-                if not quiet:
-                    say(
-                        f"No process can be started for the work ({error.strerror}): going on in "
-                        "this one, where a crash of a library ends the run."
-                    )
+                _warn(error, quiet=quiet)
                 if stdin is not None:
                     os.dup2(stdin.fileno(), sys.stdin.fileno())
                 return None
-            crashes += 1
+            started = True
             if status >= 0:
                 return status
             ended = signal.Signals(-status)
@@ -173,6 +173,14 @@ def crash_plainly() -> None:
     """Called by a worker once MXNet is there, which exits with 255 where others crash."""
     for number in _CRASHES:
         signal.signal(number, signal.SIG_DFL)
+
+
+def _warn(error: OSError, *, quiet: bool) -> None:
+    if not quiet:
+        say(
+            f"No process can be started for the work ({error.strerror}): going on in this one, "
+            "where a crash of a library ends the run."
+        )
 
 
 def _ended(by: signal.Signals) -> int:
