@@ -446,7 +446,7 @@ class _Tail:
 
     def _fit(self, candidate: Entry, head: Entry) -> _Fit | None:
         """What function of a candidate is put out, if it is a known one."""
-        put_out = self._trials([candidate], head)
+        put_out = self._trials([candidate], head, clips=False)
         if put_out is None:
             return None
         logits = np.concatenate([points.reshape(1, -1) for points in self._points(candidate)])
@@ -574,10 +574,11 @@ class _Tail:
         shape = self._shapes[entry]
         return [random.normal(0, scale, shape).astype(np.float32) for scale in (1, 1, 3, 0.3)]
 
-    def _trials(self, atoms: Sequence[Entry], head: Entry) -> Float64 | None:
+    def _trials(self, atoms: Sequence[Entry], head: Entry, *, clips: bool = True) -> Float64 | None:
         """What is put out, a row for each trial, when some entries have values at random.
 
-        None if that cannot be told: parameters are needed, or MXNet fails.
+        Without ``clips`` bounds near 0 and 1 are left out. None if it cannot be told: parameters
+        are needed, or MXNet fails.
         """
         between = self._between(head, atoms)
         nodes = [self.graph.nodes[index] for index in between]
@@ -593,7 +594,7 @@ class _Tail:
 
         tail = []
         for node in nodes:
-            if node.op in _CLIPS and _hardly_clips(node):
+            if not clips and node.op in _CLIPS and _hardly_clips(node):
                 node = replace(node, op="_copy", attrs={})
             tail.append(replace(node, inputs=tuple(map(moved, node.inputs))))
         mx = import_mxnet()

@@ -327,6 +327,14 @@ def test_a_decision_is_looked_through(head):
     assert "highest class" in network.architecture.end.remark
 
 
+def test_bounded_outputs_are_numbers():
+    for end in (lambda F, x: F.clip(x, 0, 1), lambda F, x: F.hard_sigmoid(x)):
+        block, x = ends(5, end), batch()
+        network = Network.from_block(block, (3, 16, 16))
+        assert network.architecture.activation.name == "none"
+        np.testing.assert_allclose(network.logits(x), put_out(block, x), rtol=1e-6)
+
+
 def test_usual_ends_need_no_words():
     for end in (lambda F, x: x, lambda F, x: F.softmax(x), lambda F, x: F.log_softmax(x)):
         assert Network.from_block(ends(5, end), (3, 16, 16)).architecture.end.remark is None
