@@ -30,9 +30,16 @@ SIZES = (224, 112, 299, 32, 28, 128, 64, 256, 48)
 SECONDS = 900
 
 
+def input_of(symbol):
+    """The name of a symbol's input."""
+    names = symbol.list_arguments()
+    return "data" if "data" in names else names[0]
+
+
 def parameters(symbol, channels, size):
     """Random values of a symbol's parameters, in which signals neither die nor explode."""
-    shapes, _, states = symbol.infer_shape_partial(data=(1, channels, *size))
+    data = input_of(symbol)
+    shapes, _, states = symbol.infer_shape_partial(**{data: (1, channels, *size)})
     random = np.random.RandomState(0)
     arrays = {}
     for kind, names, found in (
@@ -40,7 +47,7 @@ def parameters(symbol, channels, size):
         ("aux", symbol.list_auxiliary_states(), states),
     ):
         for name, shape in zip(names, found):
-            if name == "data" or name.endswith("label") or not shape or 0 in shape:
+            if name == data or name.endswith("label") or not shape or 0 in shape:
                 continue
             if name.endswith(("gamma", "var")):
                 values = random.uniform(0.5, 1.5, shape)
@@ -50,11 +57,6 @@ def parameters(symbol, channels, size):
                 values = random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
             arrays[f"{kind}:{name}"] = values.astype(np.float32)
     return arrays
-
-
-def first_channels(document):
-    """How many channels the weights of the first convolution have, if they are declared: or 3."""
-    return 1 if any(size in json.dumps(document) for size in ("(1, 1, 28, 28)",)) else 3
 
 
 def examine(path, size, gradients):
@@ -131,7 +133,7 @@ def run_plain(name, head):
     internals = mx.sym.load(name).get_internals()
     symbol = internals[f"{head}_output"]
     saved = mx.nd.load(name.replace("-symbol.json", "-0000.params"))
-    block = mx.gluon.SymbolBlock(symbol, mx.sym.var("data"))
+    block = mx.gluon.SymbolBlock(symbol, mx.sym.var(input_of(symbol)))
     for key, parameter in block.collect_params().items():
         value = saved.get(f"arg:{key}", saved.get(f"aux:{key}"))
         parameter._load_init(value, mx.cpu())
