@@ -67,7 +67,7 @@ def _several(
         try:
             attempt(symbol[place])
         except NetworkError as error:
-            reasons.append(f"{name}: {error}")
+            reasons.append(f"{name}: {str(error).partition('; cnnviz explains')[0].rstrip('.')}")
         except UsageError:  # something else has to be said first, such as the image's size
             return UsageError(
                 f"{whose} has {len(outputs)} outputs: choose one with {option} "
@@ -82,8 +82,8 @@ def _several(
             f"{whose} has {len(outputs)} outputs: choose one with {option} "
             f"({', '.join(usable)}{rest if others else ''})."
         )
+    named = ", ".join(outputs[:_NAMED]) + (", ..." if len(outputs) > _NAMED else "")
     return NetworkError(
-        f"{whose} is not an image classifier: none of its {len(outputs)} outputs "
-        f"({', '.join(outputs[:_NAMED])}{', ...' if len(outputs) > _NAMED else ''}) can be "
-        f"explained. {reasons[0]}"
+        f"{whose} is not an image classifier that can be explained: none of its {len(outputs)} "
+        f"outputs will do ({named}). {reasons[0]}."
     )
