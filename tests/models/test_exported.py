@@ -603,7 +603,7 @@ def test_only_heads_that_can_be_explained_are_offered(tmp_path):
     with pytest.raises(UsageError, match=r"--head \(scores_output; the other is not scores"):
         ExportedModel(card).load("cpu")
     card = exported(mx.sym.Group([maps, mx.sym.relu(maps, name="more")]), tmp_path)
-    with pytest.raises(NetworkError, match="not an image classifier.* none of its 2 outputs"):
+    with pytest.raises(NetworkError, match=r"not an image classifier.* none of its 2 outputs"):
         ExportedModel(card).load("cpu")
 
 

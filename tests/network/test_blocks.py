@@ -127,7 +127,7 @@ def test_a_detector_is_not_told_to_choose_a_head():
             x = self.first(x)
             return x, self.second(x)
 
-    with pytest.raises(NetworkError, match="not an image classifier.* none of its 2 outputs"):
+    with pytest.raises(NetworkError, match=r"not an image classifier.* none of its 2 outputs"):
         Architecture.from_block(ready(Detector()), SHAPE)
 
 
