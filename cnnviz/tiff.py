@@ -1,10 +1,10 @@
 """TIFF: its directory, and the samples of files that decoders read wrongly or not at all.
 
 OpenCV hands 8 bits through an interface of libtiff that takes any fourth band for transparency and
-drops the second; it garbles 16 bits in separate planes, and knows neither 2 bits nor 12. Pillow
-reads more, but shows white for black where zero is white in 16 bits, and garbles planes too. So of
-such files only the compressed pieces are given to a decoder; what the numbers mean is said here
-(TIFF 6.0, sections 3 to 11, 14, 15 and 18).
+drops the second, and whose CIELAB is off; it garbles 16 bits in separate planes, and knows neither
+2 bits nor 12. Pillow reads more, but shows white for black where zero is white in 16 bits, and
+garbles planes too. So of such files only the compressed pieces are given to a decoder; what the
+numbers mean is said here (TIFF 6.0, sections 3 to 11, 14 to 16, 18 and 23).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MOST_TAGS = 4096
 _MOST_PIECES = 1 << 15
 _LAYOUTS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
-_COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _LAB = 0, 1, 2, 3, 5, 8
+_COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _LAB: 3}
 _NONE, _LZW, _DEFLATE, _PACKBITS, _OLD_DEFLATE, _LZMA, _ZSTD = 1, 5, 8, 32773, 32946, 34925, 50000
 _LOSSLESS = (_NONE, _LZW, _DEFLATE, _PACKBITS, _OLD_DEFLATE, _LZMA, _ZSTD)
 _OTHER_COMPRESSIONS = {
@@ -203,13 +203,13 @@ class Layout:
         """
         if self.format != 1:
             return False
-        if self.colours == 0:  # YCbCr, CIELAB, ...: libtiff makes RGB of them
+        if self.colours == 0:  # YCbCr above all: libtiff makes RGB of it
             return self.bits == 8 and self.bands == 3
         usual = self.bands == self.colours or (self.photometric == _RGB and self.bands == 4)
         kinds = {
             1: (_WHITE_IS_ZERO, _BLACK_IS_ZERO),
             4: (_PALETTE,),
-            8: tuple(_COLOURS),
+            8: (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK),
             16: () if self.planes else (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB),
         }
         return usual and self.photometric in kinds.get(self.bits, ())
@@ -233,6 +233,8 @@ class Layout:
             what = _OTHER_COMPRESSIONS.get(self.compression, f"compression {self.compression}")
         elif self.bits == 0:
             what = "bands of different depths"
+        elif self.photometric == _LAB and self.bits != 8:
+            what = "CIELAB colours"
         elif self.bands < self.colours:
             what = f"{self.bands} bands"
         if what is not None:
@@ -396,6 +398,8 @@ def _coloured(samples: npt.NDArray[Any], tags: Directory, layout: Layout) -> npt
     full = (1 << layout.bits) - 1
     if layout.photometric == _PALETTE:
         return _looked_up(samples, tags.values(COLOUR_MAP, 3 << layout.bits), layout.bits)
+    if layout.photometric == _LAB:
+        return _from_lab(samples)
     if layout.bits not in (8, 16):
         samples, full = _to_bytes(samples, full), 255
     if layout.photometric == _WHITE_IS_ZERO:
@@ -419,6 +423,16 @@ def _mixed(samples: npt.NDArray[Any], full: int) -> npt.NDArray[Any]:
         rgb[top : top + block, :, :3] = mixed
     rgb[:, :, 3:] = samples[:, :, 4:]
     return rgb
+
+
+def _from_lab(samples: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """RGB, that is sRGB, from CIELAB of 8 bits."""
+    from PIL import Image
+
+    height, width = samples.shape[:2]
+    colours = samples[:, :, :3].tobytes()
+    rgb = Image.frombytes("LAB", (width, height), colours, "raw", "LAB").convert("RGB")
+    return np.concatenate([np.asarray(rgb), samples[:, :, 3:]], axis=2)
 
 
 def _looked_up(

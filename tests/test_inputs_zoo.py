@@ -82,9 +82,10 @@ OPTIONS = {
     "PPM": [{}],
 }
 MODES = ["1", "L", "LA", "P", "P2", "P4", "P16", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"]
-MODES += ["I;16"]
+MODES += ["I;16", "LAB"]
 REFUSED = [
     ("TIFF", "LA", "jpeg"),  # JPEG compression of two bands ...
+    ("TIFF", "LAB", "jpeg"),
     ("TIFF", "YCbCr", "zstd"),  # ... and colours that only libtiff converts, where OpenCV's cannot
     ("TIFF", "YCbCr", "lzma"),
 ]
