@@ -667,11 +667,6 @@ def _by_opencv(
         flags = _JPEG_FLAGS[reduction]
 
     pixels = _pixels(data, flags, container)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise PictureError(
-            f"its samples are {pixels.dtype}, whose black and white nothing says; convert it to 8 "
-            "or 16 bits a channel"
-        )
     if stored is None or reduction == 1:
         stored = (pixels.shape[0], pixels.shape[1])
     if container.hidden is not None and pixels.ndim == 2:
