@@ -28,8 +28,8 @@ def make_do() -> None:
     """Have all libraries do without threads if few can be started; before they are imported."""
     if not _limited():
         return
-    # The number of processors: two libraries with OpenBLAS, and OpenMP, take one for each.
-    wanted = 3 * (os.cpu_count() or 1) + _BESIDES
+    # Two libraries with OpenBLAS, and OpenMP, take one for each processor.
+    wanted = 3 * len(os.sched_getaffinity(0)) + _BESIDES
     if _startable(wanted) < wanted:
         os.environ.update(_ALONE)
 
