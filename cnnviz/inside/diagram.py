@@ -223,7 +223,7 @@ def _belong(nodes: Sequence[Node], group: Sequence[int], node: Node) -> bool:
 
 
 def _follows(node: Node) -> bool:
-    return node.is_relu or node.op in _NORMS or node.op in _ACTIVATIONS or node.op in _RESHAPES
+    return node.rectifies or node.op in _NORMS or node.op in _ACTIVATIONS or node.op in _RESHAPES
 
 
 def _is_heavy(node: Node) -> bool:

@@ -63,9 +63,6 @@ _DIVISORS = {"block_size", "num_deformable_group", "num_group", "num_groups", "n
 _FROM_NOTHING = {"_arange", "_eye", "_full", "_linspace", "_ones", "_zeros", "_zeros_without_dtype"}
 _QUANTIZED = re.compile(r"_contrib_(quantize|dequantize|requantize)|_sg_mkldnn_")
 
-#: What keeps all numbers. MXNet 1.9.1 takes ``shape: 1`` for anything, and corrupts its memory.
-_RESHAPES = {"Flatten", "Reshape", "flatten", "reshape", "_np_reshape", "_npx_reshape"}
-
 #: From which input on an operator's inputs are parameters.
 _FIRST_PARAMETER = {
     "BatchNorm": 1,
@@ -340,7 +337,7 @@ class ExportedModel:
         assert self.weights is not None  # else an error was raised
         expected = self.architecture.parameter_shapes
         self._check(expected)
-        self._check_shapes(device)
+        self._check_memory(device)
         mx = import_mxnet()
         parameters = {}
         for name in expected:
@@ -354,8 +351,8 @@ class ExportedModel:
         digest = store.digest(self.weights, "sha256")
         return network, WeightsInfo(self.weights, digest, self._source)
 
-    def _check_shapes(self, device: str) -> None:
-        """Refuse what MXNet would take all memory for, or write beyond it."""
+    def _check_memory(self, device: str) -> None:
+        """Refuse what MXNet would take all memory for."""
         graph = self.architecture.graph
         shapes: dict[Entry, Shape] = {
             Entry(index): shape
@@ -375,14 +372,6 @@ class ExportedModel:
         with mxnet_errors():
             _arguments, inferred, _states = symbol.infer_shape_partial(**self._known_shapes)
         shapes.update(zip(computed, inferred or ()))
-        for index, node in enumerate(graph.nodes):
-            if node.op in _RESHAPES:
-                before, after = shapes[node.inputs[0]], shapes.get(Entry(index), ())
-                if after and math.prod(before) != math.prod(after):
-                    raise NetworkError(
-                        f"{self.symbol} is damaged: its node {node.name} ({node.op}) makes "
-                        f"{shape_text(after)} out of {shape_text(before)}."
-                    )
         needed = 4 * sum(math.prod(shape) for shape in shapes.values())
         free = free_memory(parse_device(device))
         if 0 < free < needed:

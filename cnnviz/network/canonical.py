@@ -240,14 +240,18 @@ class _Reader:
         if index not in self._dependent or element_wise(node) is None:
             return frozenset()
         # What stops a gradient is part of a ReLU only where there is none to stop.
-        if (
-            node.op == "BlockGrad"
-            and _plain(self.graph.nodes[node.inputs[0].node].op) not in _STEPS
-        ):
+        if node.op == "BlockGrad" and not self._is_step(node.inputs[0]):
             return frozenset()
         sources = [self.bases(one) | {one} for one in node.inputs if not self._is_given(one)]
         common = frozenset.intersection(*sources) if sources else frozenset()
         return frozenset(sorted(common)[-_LONGEST:])
+
+    def _is_step(self, entry: Entry) -> bool:
+        """Whether a value jumps from one constant to another and has no derivative but 0."""
+        node = self.graph.nodes[entry.node]
+        while node.op == "Cast":
+            node = self.graph.nodes[node.inputs[0].node]
+        return _plain(node.op) in _STEPS
 
     def _is_given(self, entry: Entry) -> bool:
         """Whether a value can be had without the picture: a parameter, or what is filled in."""

@@ -67,10 +67,14 @@ def shaped(
         and len(node.inputs) > 1
         and hints.get(name := graph.nodes[node.inputs[1].node].name) == (1,)
     }
-    inference = _Inference(graph)
     failure = import_mxnet().base.MXNetError
     try:
+        inference = _Inference(graph)
         shapes, parameters = inference.of({data: (1, *input_shape), **slopes}, hints)
+        while other := _without_other_batch(graph, shapes):
+            graph = other
+            inference = _Inference(graph)
+            shapes, parameters = inference.of({data: (1, *input_shape), **slopes}, hints)
     except failure as error:
         raise NetworkError(
             f"The network does not take pictures of shape {shape_text(input_shape)} "
@@ -83,6 +87,7 @@ def shaped(
             f"{shape_text(input_shape)}."
         )
     del parameters[data]
+    _check_reshapes(graph, shapes)
 
     def for_batches(inference: _Inference) -> Shaped | None:
         try:
@@ -224,6 +229,37 @@ def _with_filled_shapes(graph: Graph, shapes: Shapes) -> Graph:
     if not filled:
         return graph
     return Graph(tuple(filled.get(i, node) for i, node in enumerate(graph.nodes)), graph.heads)
+
+
+def _without_other_batch(graph: Graph, shapes: Shapes) -> Graph | None:
+    """The graph without the first reshape that says how many pictures there are, and is wrong.
+
+    MXNet makes eight rows of one picture, if that is what the reshape says, and writes beyond its
+    memory.
+    """
+    for index, node in enumerate(graph.nodes):
+        if node.op not in RESHAPES or node.inputs[0] not in shapes:
+            continue
+        before, after = shapes[node.inputs[0]], shapes[Entry(index)]
+        other = before[:1] == (1,) and len(after) > 1 and after[0] > 1
+        if other and math.prod(before) == math.prod(after[1:]):
+            nodes = [*graph.nodes]
+            nodes[index] = replace(node, op="Reshape", attrs={"shape": str((-1, *after[1:]))})
+            return Graph(tuple(nodes), graph.heads)
+    return None
+
+
+def _check_reshapes(graph: Graph, shapes: Shapes) -> None:
+    """Refuse a reshape that loses numbers, or makes some up: MXNet runs it beyond its memory."""
+    for index, node in enumerate(graph.nodes):
+        if node.op not in RESHAPES or node.inputs[0] not in shapes:
+            continue
+        before, after = shapes[node.inputs[0]], shapes[Entry(index)]
+        if _complete(before) and _complete(after) and math.prod(before) != math.prod(after):
+            raise NetworkError(
+                f"The network is damaged: its node {node.name} ({node.op}) makes "
+                f"{shape_text(after)} out of {shape_text(before)}."
+            )
 
 
 def _without_batch_of_one(graph: Graph, dependent: Collection[int], shapes: Shapes) -> Graph:

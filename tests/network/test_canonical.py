@@ -70,6 +70,7 @@ RELUS = {
     "mask first": lambda x: (x >= 0) * x,
     "cast mask": lambda x: x * sym.cast(sym.cast(x > 0, "int32"), "float32"),
     "stopped mask": lambda x: x * sym.BlockGrad(x > 0),
+    "stopped cast mask": lambda x: x * sym.BlockGrad(sym.cast(x > 0, "float32")),
     "broadcast mask": lambda x: sym.broadcast_mul(x, sym.broadcast_greater(x, zero(x))),
     "mask of the others": lambda x: x * (1 - (x < 0)),
     "mask not": lambda x: x * sym.logical_not(x <= 0),

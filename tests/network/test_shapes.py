@@ -6,6 +6,8 @@ the batch that it was written for.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,15 @@ def lstm():
     return dense(sym.mean(x, axis=0))
 
 
+def renamed(symbol):
+    """With the reshape that mx.np has."""
+    document = json.loads(symbol.tojson())
+    for node in document["nodes"]:
+        if node["op"] == "Reshape":
+            node["op"], node["attrs"] = "_np_reshape", {"newshape": node["attrs"]["shape"]}
+    return mx.sym.load_json(json.dumps(document))
+
+
 #: Networks that take several pictures once they are rewritten.
 REWRITTEN = {
     "(1, 4)": lambda: dense(sym.Reshape(body(), shape=(1, 4))),
@@ -61,6 +72,7 @@ REWRITTEN = {
     "(1, 0, 9)": lambda: dense(sym.Reshape(body((2, 2)), shape=(1, 0, 9))),
     "reversed": lambda: dense(sym.Reshape(body((2, 2)), shape=(1, -1, 0), reverse=True)),
     "(-1, 4)": lambda: dense(sym.Reshape(body(), shape=(-1, 4))),
+    "numpy": lambda: renamed(dense(sym.Reshape(body(), shape=(1, -1)))),
     "two": lambda: dense(sym.Reshape(sym.Reshape(body(), shape=(1, 2, 2)), shape=(1, 4))),
     "shuffle": shuffled,
     "logits": lambda: sym.Reshape(maps(), shape=(1, CLASSES)),
@@ -140,6 +152,19 @@ def test_several_pictures_give_what_each_gives(form, tmp_path):
     np.testing.assert_allclose(
         recorded.input_gradients_from(layer, seeds), walked.input_gradients, rtol=1e-4, atol=1e-5
     )
+
+
+def test_another_batch_that_is_written_in(tmp_path):
+    """With one picture MXNet would make eight rows, and write beyond its memory."""
+    batch = np.random.RandomState(4).normal(0, 1, (3, *SHAPE)).astype(np.float32)
+    logits = []
+    for rows in (8, -1):
+        (tmp_path / str(rows)).mkdir()
+        x = sym.Reshape(sym.Reshape(body(), shape=(rows, 2, 2)), shape=(rows, 4))
+        symbol = dense(x)
+        network, _ = loaded(symbol, tmp_path / str(rows))
+        logits.append(network.logits(batch))
+    np.testing.assert_array_equal(*logits)
 
 
 def test_a_network_for_batches_is_left_as_it_is(tmp_path):
