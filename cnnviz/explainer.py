@@ -51,6 +51,7 @@ from cnnviz.preprocessing import (
     resize_picture,
     to_picture,
 )
+from cnnviz.text import class_name
 
 #: The layer name that stands for a network's natural stages.
 STAGES = "stages"
@@ -78,6 +79,12 @@ class Score:
     name: str | None  #: None where the network's classes have no names
     logit: float
     probability: float | None  #: None of a network that gives numbers of any range
+
+    @property
+    def called(self) -> str:
+        """The class for people; of a network that gives numbers ``output 3``."""
+        kind = "output" if self.probability is None else "class"
+        return class_name(self.index, self.name, kind=kind)
 
     @property
     def said(self) -> str:
@@ -173,7 +180,7 @@ class Explanation:
 
     def __repr__(self) -> str:
         target = self.score(self.target)
-        return f"<Explanation of {self.name}: {_named(target)} {target.said}>"
+        return f"<Explanation of {self.name}: {target.called} {target.said}>"
 
     @property
     def layer(self) -> Layer:
@@ -353,7 +360,7 @@ class Explanation:
         maps that differ from layer to layer have rows of their own.
         """
         target = self.score(self.target)
-        plain = [[Cell(drawn.pictures["original"], answer(_named(target), target.said))]]
+        plain = [[Cell(drawn.pictures["original"], answer(target.called, target.said))]]
         layered = []
         for method in self.methods:
             for key in method.drawings:
@@ -412,7 +419,7 @@ class Explanation:
             part = (placed - low) / np.float32(high - low)
             shown = render.colour(render.normalise_by_max(part, 1.0)[0], style.colormap, seen)
             what = "probability" if self.activation.is_probability else "value"
-            title = f"{what} of {_named(self.score(self.target))}"
+            title = f"{what} of {self.score(self.target).called}"
             return layout.with_scale(
                 shown, render.colour_scale(style.colormap), ticks, title
             ), False
@@ -434,7 +441,7 @@ class Explanation:
         classes = values.astype(np.int64)
         palette = render.class_palette(classes)
         entries = [
-            (colour, f"{_named(self.score(index))}: {np.count_nonzero(classes == index)}")
+            (colour, f"{self.score(index).called}: {np.count_nonzero(classes == index)}")
             for index, colour in palette.items()
         ]
         others = np.count_nonzero(~np.isin(classes, list(palette)))
@@ -471,12 +478,6 @@ def _as_drawn(drawing: Drawing, values: Float32) -> Float32:
     if drawing == "diverging" and values.ndim == 3:
         return np.asarray(values.sum(axis=0), np.float32)
     return values
-
-
-def _named(score: Score) -> str:
-    """``tabby, tabby cat (281)``, ``class 281``; of a network that gives numbers ``output 3``."""
-    kind = "output" if score.probability is None else "class"
-    return f"{kind} {score.index}" if score.name is None else f"{score.name} ({score.index})"
 
 
 @dataclass(frozen=True)
@@ -526,8 +527,8 @@ class Contrast:
         a, b = self.scores
         return figures.contrast(
             base,
-            figures.Ranked(self.cam_a, _named(a), a.said),
-            figures.Ranked(self.cam_b, _named(b), b.said),
+            figures.Ranked(self.cam_a, a.called, a.said),
+            figures.Ranked(self.cam_b, b.called, b.said),
             self.difference,
             style.colormap,
             style.alpha,

@@ -33,10 +33,11 @@ back; files are named below the folder, with ``/``. In version 1
 
 ``summary`` has
     ``pictures``, ``ok``, ``failed``, ``blank``; of pictures with a truth ``right``, ``wrong``,
-    ``accuracy`` (null if there are none) and ``confusions`` (``truth``, ``answer``, ``count``, most
-    first); ``scanned``: the same numbers of all pictures that were looked at, where only some of
-    them were explained, or null; ``own``: how many pictures were left out because cnnviz itself had
-    written them.
+    ``accuracy`` (null if there are none) and ``confusions``, most first (``truth_index`` and
+    ``answer_index``; ``truth`` and ``answer``, the same as people call them, with the index behind
+    a name that several classes have; ``count``); ``scanned``: the same numbers of all pictures that
+    were looked at, where only some of them were explained, or null; ``own``: how many pictures were
+    left out because cnnviz itself had written them.
 
 a picture has
     ``stem``, what the names of its files begin with; ``path`` as the user was shown it, and

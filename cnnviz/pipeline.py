@@ -35,6 +35,7 @@ from cnnviz.preprocessing import Canvas, PictureSize, Prepared
 from cnnviz.report.thumbnails import QUALITY as THUMBNAIL_QUALITY
 from cnnviz.report.thumbnails import thumbnail, thumbnail_path
 from cnnviz.selection import Verdict, judge
+from cnnviz.text import ClassNames
 
 TOP = 5
 #: Pictures of a batch are ready together, so that larger ones let the first wait.
@@ -77,10 +78,6 @@ class Outcome:
         return written_files(self.record)
 
 
-def _called(score: Mapping[str, Any]) -> str:
-    return str(score["index"] if score["name"] is None else score["name"])
-
-
 def written_files(record: Mapping[str, Any]) -> list[str]:
     """The files that a picture's record names, each once, below the output folder."""
     names = [name for one in record.get("explanations", ()) for name in one["files"].values()]
@@ -100,8 +97,8 @@ class RunReport:
         blank: how many have a map with nothing to show.
         right: answers that are the truth.
         wrong: those that are not; of pictures whose truth is known.
-        confusions: how often a class, the first, was taken for another; by their names, or indices
-            where they have none.
+        confusions: how often a class, the first, was taken for another, by their indices.
+        names: what the classes are called.
     """
 
     done: int = 0
@@ -110,7 +107,8 @@ class RunReport:
     blank: int = 0
     right: int = 0
     wrong: int = 0
-    confusions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    confusions: Counter[tuple[int, int]] = field(default_factory=Counter)
+    names: ClassNames = field(default_factory=ClassNames)
 
     def count(self, outcome: Outcome) -> None:
         """Take note of one picture."""
@@ -124,7 +122,7 @@ class RunReport:
         self.right += record["right"] is True
         self.wrong += record["right"] is False
         if record["right"] is False:
-            self.confusions[_called(record["truth"]), _called(record["top5"][0])] += 1
+            self.confusions[record["truth"]["index"], record["top5"][0]["index"]] += 1
 
     @property
     def accuracy(self) -> float | None:
@@ -148,7 +146,13 @@ class RunReport:
             "wrong": self.wrong,
             "accuracy": self.accuracy,
             "confusions": [
-                {"truth": truth, "answer": answer, "count": count}
+                {
+                    "truth": self.names[truth],
+                    "answer": self.names[answer],
+                    "truth_index": truth,
+                    "answer_index": answer,
+                    "count": count,
+                }
                 for (truth, answer), count in self.confusions.most_common()
             ],
         }
@@ -269,7 +273,9 @@ class Run:
             NetworkError: the network cannot be run at all.
             CnnvizError: nothing more can be written (the disk is full, say).
         """
-        report = RunReport()
+        architecture = self.explainer.network.architecture
+        kind = "class" if architecture.activation.is_probability else "output"
+        report = RunReport(names=ClassNames(self.explainer.labels, kind=kind))
         behind: deque[Future[Outcome]] = deque()
 
         def settle(oldest: Future[Outcome]) -> None:

@@ -1,4 +1,6 @@
-"""Text that people write: names as they are compared, files as they are decoded, ``~`` in paths.
+"""Text that people write, and what classes are called for people.
+
+Names as they are compared, files as they are decoded, ``~`` in paths.
 
 Nothing heavy is imported here.
 """
@@ -9,7 +11,9 @@ import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 _BETWEEN_WORDS = re.compile(r"(?<=\S)[ _-]+(?=\S)")
 _COMMA = re.compile(" ?, ?(?=.)")
@@ -63,6 +67,59 @@ def similar(wanted: str, names: Iterable[str], count: int = 3, cutoff: float = 0
     by_key = {folded(name): name for name in reversed(list(names))}
     close = difflib.get_close_matches(folded(wanted), by_key, count, cutoff)
     return [by_key[key] for key in close]
+
+
+def class_name(index: int, name: str | None, *, kind: str = "class") -> str:
+    """A class as people are told of it: ``tabby, tabby cat (281)``; without a name ``class 281``.
+
+    Args:
+        index: the class.
+        name: its name, if it has one.
+        kind: what it is, if it has none: ``output`` of a network that gives numbers.
+    """
+    return f"{kind} {index}" if name is None else f"{name} ({index})"
+
+
+def first_synonym(name: str) -> str:
+    """``tabby`` of ``tabby, tabby cat``."""
+    return name.partition(", ")[0] or name
+
+
+class ClassNames:
+    """What classes are called where nobody needs their indices: in tables, say.
+
+    A name that several classes have is of no use alone: ImageNet has a ``crane (134)`` that flies,
+    and a ``crane (517)`` that lifts. So has one that only compares equal (:func:`folded`).
+    """
+
+    def __init__(
+        self, names: Sequence[str] | Mapping[int, str] = (), *, kind: str = "class"
+    ) -> None:
+        """Of the names by index, or of none; for ``kind`` see :func:`class_name`."""
+        self._names = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
+        self._kind = kind
+
+    def __getitem__(self, index: int) -> str:
+        """The name."""
+        return self._unique(index, self._names.get(index), self._whole)
+
+    def short(self, index: int) -> str:
+        """The first of its synonyms."""
+        name = self._names.get(index)
+        return self._unique(index, None if name is None else first_synonym(name), self._first)
+
+    def _unique(self, index: int, name: str | None, counts: Mapping[str, int]) -> str:
+        if name is not None and counts[folded(name)] == 1:
+            return name
+        return class_name(index, name, kind=self._kind)
+
+    @cached_property
+    def _whole(self) -> Mapping[str, int]:
+        return Counter(map(folded, self._names.values()))
+
+    @cached_property
+    def _first(self) -> Mapping[str, int]:
+        return Counter(folded(first_synonym(name)) for name in self._names.values())
 
 
 def decode(data: bytes, errors: str = "strict") -> str:

@@ -1,4 +1,4 @@
-"""Names as they are compared, files as they are decoded, home folders."""
+"""Names as they are compared and as classes are called, files as they are decoded, home folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnviz.text import caseless, decode, expand_home, folded, is_url, matching, similar
+from cnnviz.models.labels import imagenet_labels
+from cnnviz.text import (
+    ClassNames,
+    caseless,
+    class_name,
+    decode,
+    expand_home,
+    folded,
+    is_url,
+    matching,
+    similar,
+)
 
 
 @given(st.text())
@@ -68,3 +79,38 @@ def test_addresses():
     assert is_url("https://x.org/cat.jpg")
     assert is_url("s3://bucket/cat.jpg")
     assert not any(map(is_url, ("cat.jpg", "/a//b", "C:\\a", "a:b", "://x")))
+
+
+def test_a_class_with_its_index():
+    assert class_name(281, "tabby, tabby cat") == "tabby, tabby cat (281)"
+    assert class_name(281, None) == "class 281"
+    assert class_name(0, None, kind="output") == "output 0"
+    assert class_name(3, "") == " (3)"
+
+
+def test_names_that_several_classes_have_get_their_index():
+    """Of ImageNet's names one is there twice, and of first synonyms three, one in two spellings."""
+    labels = imagenet_labels()
+    names = ClassNames(labels)
+    whole = {index for index in range(1000) if names[index] != labels[index]}
+    assert {index: names[index] for index in whole} == {134: "crane (134)", 517: "crane (517)"}
+    assert names[639] == "maillot, tank suit"
+    short = [names.short(index) for index in range(1000)]
+    assert {index: name for index, name in enumerate(short) if name.endswith(")")} == {
+        **{134: "crane (134)", 517: "crane (517)", 638: "maillot (638)", 639: "maillot (639)"},
+        **{264: "Cardigan (264)", 474: "cardigan (474)"},
+    }
+    assert short[281] == "tabby"
+    assert len(set(short)) == 1000
+
+
+def test_names_that_look_alike_are_not_unique():
+    names = ClassNames(["\xe9t\xe9", "e\u0301te\u0301", "Cat", "cat", "dog"])
+    assert [names[index] for index in range(5)] == [
+        *("\xe9t\xe9 (0)", "e\u0301te\u0301 (1)", "Cat (2)", "cat (3)", "dog"),
+    ]
+
+
+def test_classes_without_names_have_their_index():
+    assert (ClassNames()[7], ClassNames().short(7)) == ("class 7", "class 7")
+    assert ClassNames({1: "a"}, kind="output")[7] == "output 7"

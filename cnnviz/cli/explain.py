@@ -31,6 +31,7 @@ from cnnviz.cli.options import (
     output_option,
 )
 from cnnviz.errors import UsageError
+from cnnviz.text import class_name
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -354,7 +355,7 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
         say(f"{ended.right} right and {ended.wrong} wrong: {100 * ended.accuracy:.1f} % right")
     if ended.accuracy is not None:
         for (truth, answer), count in ended.confusions.most_common(_CONFUSIONS):
-            say(f"    {count} x {truth} taken for {answer}")
+            say(f"    {count} x {ended.names[truth]} taken for {ended.names[answer]}")
     if work.job.report:
         say(f"report: {work.job.output / 'index.html'}")
 
@@ -447,7 +448,8 @@ class _Printer:
             if one["blank"]:
                 self._write(
                     f"{outcome.source.shown}: {', '.join(one['blank'])} blank: nothing in this "
-                    f"layer speaks for {_class(one['target'])}. Try another --layer or --target.",
+                    f"layer speaks for {_kind(one['target'])} {one['target']['index']}. Try "
+                    "another --layer or --target.",
                     sys.stderr,
                 )
         if self._as_json:
@@ -507,9 +509,9 @@ def _facts(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _class(score: Mapping[str, Any]) -> str:
-    """``class 281``; of a network that gives numbers ``output 0``."""
-    return f"{'output' if score['probability'] is None else 'class'} {score['index']}"
+def _kind(score: Mapping[str, Any]) -> str:
+    """What a class is where it has no name."""
+    return "output" if score["probability"] is None else "class"
 
 
 def _named(score: Mapping[str, Any]) -> str:
@@ -519,5 +521,4 @@ def _named(score: Mapping[str, Any]) -> str:
     """
     number = score["probability"] is None
     said = f"{score['logit']:.4g}" if number else f"{score['probability']:.2f}"
-    called = _class(score) if score["name"] is None else f"{score['name']} ({score['index']})"
-    return f"{called} {said}"
+    return f"{class_name(score['index'], score['name'], kind=_kind(score))} {said}"

@@ -22,6 +22,7 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.options import Choice, FilePath, ModelOptions, model_to_run, output_option
 from cnnviz.errors import ExitCode, UsageError
+from cnnviz.text import class_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -273,7 +274,7 @@ def _goals(
 
 def _class_goal(found: Model, index: int) -> _Goal:
     name = found.labels[index] if found.labels else None
-    called = f"class {index}" if name is None else f"{name} ({index})"
+    called = class_name(index, name)
     short = "" if name is None else "_" + name.partition(",")[0].replace(" ", "_")
     record = {"index": index, "name": name}
     return _Goal(called, f"{index}{short}", "logit", record, index)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cnnviz.errors import UsageError
 from cnnviz.models.label_files import Labels
-from cnnviz.text import folded, similar
+from cnnviz.text import ClassNames, class_name, folded, similar
 
 _TOP = re.compile(r"top ?([0-9]{1,6})")
 #: What ``--contrast`` parts two classes with.
@@ -216,7 +216,7 @@ class Classes:
     def listed(self, indices: Iterable[int], most: int = _SHOWN) -> str:
         """``tabby, tabby cat (281), tiger cat (282)``."""
         indices = list(indices)
-        shown = ", ".join(f"{self.labels[index]} ({index})" for index in indices[:most])
+        shown = ", ".join(class_name(index, self.labels[index]) for index in indices[:most])
         return shown + (", ..." if len(indices) > most else "")
 
     def _suggestions(self, wanted: str) -> str:
@@ -227,7 +227,8 @@ class Classes:
         }
         close = similar(wanted, parts, _SHOWN)
         if not close and len(self.labels) <= _FEW:
-            return f"The classes are {', '.join(self.labels)}."
+            names = map(ClassNames(self.labels).__getitem__, range(len(self.labels)))
+            return f"The classes are {', '.join(names)}."
         if not close:
             return "Give a class index, a class name or a part of one, or topN."
         return f"Similar: {self.listed(dict.fromkeys(parts[part] for part in close))}."

@@ -17,8 +17,8 @@ from cnnviz.errors import PictureError, UsageError
 from cnnviz.manifest import MANIFEST
 from cnnviz.outputs import OutputFolder
 from cnnviz.report.page import (
-    Names,
     attention_of,
+    class_names,
     confusion_of,
     drawn_files,
     meanings,
@@ -80,7 +80,7 @@ def render_page(manifest: Mapping[str, Any]) -> str:
         raise UsageError(f"The {MANIFEST} is damaged: {error} Run `cnnviz explain` again.") from (
             error
         )
-    names = Names(manifest)
+    names = class_names(manifest)
     style, program = (
         (_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
     )

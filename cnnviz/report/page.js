@@ -21,10 +21,10 @@
 
   // --- words ----------------------------------------------------------------------------------
 
-  const nameOf = (score) => score.name ?? data.classes[score.index] ??
-    `${score.probability === null ? "output" : "class"} ${score.index}`;
+  /** A class; a name that several have has its index behind it. */
+  const nameOf = (score) => data.classes[score.index];
   const withIndex = (score) =>
-    score.name === null ? nameOf(score) : `${nameOf(score)} (${score.index})`;
+    score.name === null ? nameOf(score) : `${score.name} (${score.index})`;
   const percent = (part) => {
     if (part > 0.9995 && part < 1) return "> 99.9%";
     return `${(100 * part).toFixed(1)}%`;

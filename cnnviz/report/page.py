@@ -16,6 +16,7 @@ from cnnviz import render
 from cnnviz.attribution import METHODS
 from cnnviz.evaluation.attention import BORDER_AREA, CORNER_AREA
 from cnnviz.report.pairs import Confusion, PairAttention, attention, confusion, pair_of
+from cnnviz.text import ClassNames
 
 Record = Mapping[str, Any]
 
@@ -92,34 +93,27 @@ def drawn_files(pictures: Sequence[Record]) -> Iterator[PurePosixPath]:
                     yield PurePosixPath(file)
 
 
-class Names:
-    """What classes are called."""
-
-    def __init__(self, manifest: Record) -> None:
-        """From wherever a manifest names them."""
-        self._names: dict[int, str] = {}
-        for picture in manifest["pictures"]:
-            scores = [*picture.get("top5", ()), picture.get("truth")]
-            scores += [one["target"] for one in picture.get("explanations", ())]
-            for score in scores:
-                if score is not None and score["name"] is not None:
-                    self._names[score["index"]] = score["name"]
-
-    def __getitem__(self, index: int) -> str:
-        """The name, or ``class 7``."""
-        return self._names.get(index, f"class {index}")
-
-    def short(self, index: int) -> str:
-        """The first of several synonyms."""
-        return self[index].partition(", ")[0] or self[index]
+def class_names(manifest: Record) -> ClassNames:
+    """What classes are called, from wherever a manifest names them."""
+    names = dict(enumerate(manifest["run"]["network"].get("labels", ())))
+    kind = "class"
+    for picture in manifest["pictures"]:
+        for score in _scores(picture):
+            if score["name"] is not None:
+                names[score["index"]] = score["name"]
+            if score["probability"] is None:
+                kind = "output"
+    return ClassNames(names, kind=kind)
 
 
-def page_data(manifest: Record, pairs: Sequence[PairAttention], names: Names) -> dict[str, Any]:
+def page_data(
+    manifest: Record, pairs: Sequence[PairAttention], names: ClassNames
+) -> dict[str, Any]:
     """What the page's program works on.
 
     Files become URLs; maps become those of pairs, in base64 of uint8, and nothing else is copied.
     """
-    used = {index for picture in manifest["pictures"] for index in _classes(picture)}
+    used = {score["index"] for picture in manifest["pictures"] for score in _scores(picture)}
     parameters = manifest["run"]["parameters"]
     colours = parameters.get("colormap")
     scale = render.colour_scale(colours if colours in render.COLORMAPS else render.COLORMAPS[0])
@@ -173,7 +167,9 @@ def attention_of(manifest: Record) -> list[PairAttention]:
     return attention(manifest["pictures"])
 
 
-def pair_views(manifest: Record, pairs: Sequence[PairAttention], names: Names) -> list[PairView]:
+def pair_views(
+    manifest: Record, pairs: Sequence[PairAttention], names: ClassNames
+) -> list[PairView]:
     """The pairs in words, in their order."""
     sizes: dict[Any, int] = {}
     for picture in manifest["pictures"]:
@@ -182,7 +178,7 @@ def pair_views(manifest: Record, pairs: Sequence[PairAttention], names: Names) -
     return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
 
 
-def _pair_view(number: int, one: PairAttention, size: int, names: Names) -> PairView:
+def _pair_view(number: int, one: PairAttention, size: int, names: ClassNames) -> PairView:
     truth, predicted = one.pair
     largest = max(range(4), key=lambda corner: one.corners[corner])
     corner, corner_times = one.corners[largest], one.corners[largest] / CORNER_AREA
@@ -286,11 +282,15 @@ def _without_map(attention: Record | None) -> dict[str, Any] | None:
     return {key: attention[key] for key in ("border", "corners", "box")}
 
 
-def _classes(picture: Record) -> Iterator[int]:
-    for score in picture.get("top5", ()):
-        yield score["index"]
+def _scores(picture: Record) -> Iterator[Record]:
+    """All classes that a picture's record names."""
+    yield from picture.get("top5", ())
     if picture.get("truth") is not None:
-        yield picture["truth"]["index"]
+        yield picture["truth"]
+    for one in picture.get("explanations", ()):
+        yield one["target"]
+    for one in picture.get("contrasts") or ():
+        yield from (one["a"], one["b"])
 
 
 def _base64(array: Any) -> str:

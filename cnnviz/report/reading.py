@@ -89,6 +89,7 @@ def _no_constant(name: str) -> None:
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
     _check(manifest, {"run": _RUN, "summary": _SUMMARY, "pictures": [dict]}, "the manifest")
+    _check(manifest["run"]["network"].get("labels", []), [str], "run.network.labels")
     weights = manifest["run"]["network"].get("weights")
     if weights is not None:
         _check(weights, {"sha256": _TEXT}, "run.network.weights")

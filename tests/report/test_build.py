@@ -109,6 +109,31 @@ def test_the_data_leaves_maps_out_and_has_files_as_urls():
     assert [one["key"] for one in page.data["maps"]] == ["gradcam", "guided_gradcam"]
 
 
+def test_names_that_several_classes_have_get_their_index():
+    """Two cranes, told apart by index: also where only one of them is in the run."""
+    names = ("volcano", "maillot", "maillot, tank suit", "crane", "crane")
+    pictures = [
+        picture("a.jpg", 3, truth=4, names=names),
+        picture("b.jpg", 4, truth=3, names=names),
+        picture("c.jpg", 0, truth=3, names=names),
+        picture("d.jpg", 1, truth=2, names=names),
+    ]
+    page = read(render_page(manifest(pictures, labels=list(names))))
+    for told in (
+        "1\u00d7 crane (4) taken for crane (3)",
+        "1\u00d7 crane (3) taken for crane (4)",
+        "1\u00d7 crane (3) taken for volcano",
+        "1\u00d7 maillot (2) taken for maillot (1)",
+    ):
+        assert told in " ".join(page.text.split())
+    assert page.data["classes"] == {
+        **{"0": "volcano", "1": "maillot", "2": "maillot, tank suit"},
+        **{"3": "crane (3)", "4": "crane (4)"},
+    }
+    page = read(render_page(manifest([picture("a.jpg", 3, names=names)], labels=list(names))))
+    assert page.data["classes"]["3"] == "crane (3)"
+
+
 def test_suspicious_pairs_say_why():
     stamp = attended(0.5, (0.0, 0.0, 0.0, 0.71))
     pictures = [picture(f"{n}.jpg", 1, truth=0, attention=stamp) for n in range(4)]

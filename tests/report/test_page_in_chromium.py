@@ -473,7 +473,7 @@ def test_runs_with_little_in_them(browser, tmp_path, pictures):
 def test_classes_without_names(browser, tmp_path):
     record = picture("a.jpg", 2, truth=1, names=None)
     record["top5"][0] = score(2, 0.8, None)
-    browser.open(built(tmp_path, manifest([record])))
+    browser.open(built(tmp_path, manifest([record], labels=[])))
     assert "class 2" in browser.run("document.querySelector('.card').innerText")
     assert "class 1 taken for class 2" in " ".join(
         browser.run("document.getElementById('errors').innerText").split()
