@@ -1,4 +1,4 @@
-"""Derivatives that MXNet 1.9.1 computes wrongly, or in training's interest, computed here instead.
+"""Derivatives that MXNet 1.9.1 computes wrongly, or gives for training's sake, computed here.
 
 MXNet's forward values are kept; only the way back is ours. It is wrong, on a CPU or everywhere, in
 
@@ -32,6 +32,8 @@ Float32 = npt.NDArray[np.float32]
 #: From an operator's inputs, outputs and the gradients at its outputs to those at its inputs.
 Vjp = Callable[[Sequence[Float32], Sequence[Float32], Sequence[Float32]], list[Float32]]
 
+#: Everyday operators that write every number of their gradients: none has to be zero before.
+WRITTEN_WHOLE = frozenset({"BatchNorm", "Convolution", "FullyConnected", "Pooling", "elemwise_add"})
 #: Going back spoils what they keep from the forward pass, so that only the first time is right.
 PASSED_ONCE = frozenset(
     {"SpatialTransformer"}
@@ -42,6 +44,11 @@ PASSED_ONCE = frozenset(
     }
 )
 _SLICES = {"_npi_slice", "_npx_slice", "_sparse_slice", "crop", "slice"}
+#: Over another axis than the channels these write beyond their memory.
+_SOFTMAXES = {
+    *("softmax", "log_softmax", "_npx_softmax", "_npx_log_softmax", "softmin"),
+    *("Softmax", "SoftmaxOutput", "SoftmaxActivation"),
+}
 #: The widest block of channels that oneDNN orders memory by; only at its borders can it cut.
 _BLOCK = 16
 _SELU_ALPHA, _SELU_LAMBDA = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -67,7 +74,7 @@ def needs_plain_order(node: Node) -> bool:
     """Whether an operator fails where what it reads lies in oneDNN's own order."""
     if node.op in ("BatchNorm", "_npx_batch_norm"):
         return int(node.attrs.get("axis", 1)) != 1
-    return node.op in _SLICES
+    return node.op in _SLICES or node.op in _SOFTMAXES
 
 
 def _lrn(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:

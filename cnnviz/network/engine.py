@@ -41,7 +41,12 @@ from cnnviz.network.backward import (
     recorded_anew,
     through_numpy,
 )
-from cnnviz.network.derivatives import PASSED_ONCE, needs_plain_order, own_derivative
+from cnnviz.network.derivatives import (
+    PASSED_ONCE,
+    WRITTEN_WHOLE,
+    needs_plain_order,
+    own_derivative,
+)
 from cnnviz.network.graph import Entry, Graph, Node
 from cnnviz.network.heads import Head
 from cnnviz.network.runtime import (
@@ -450,10 +455,9 @@ class Network:
             copies = _WALKS_TOGETHER
             leaves = [mx.nd.concat(*leaves * copies, dim=0)]
             arguments[0] = leaves[0]
-        # Zeros: not every operator writes all of the gradients that it is asked for.
-        mx.autograd.mark_variables(
-            leaves, [mx.nd.zeros(leaf.shape, ctx=leaf.context) for leaf in leaves]
-        )
+        # Not every operator writes all of the gradients that it is asked for.
+        fresh = mx.nd.empty if node.op in WRITTEN_WHOLE else mx.nd.zeros
+        mx.autograd.mark_variables(leaves, [fresh(leaf.shape, ctx=leaf.context) for leaf in leaves])
         with mx.autograd.record(train_mode=True):
             outputs = _as_list(self._operator(node)(*arguments))
         step = Step(index, sources, leaves, outputs, copies=copies)
