@@ -33,7 +33,10 @@ from cnnviz.text import matching, similar
 
 DATA = "data"  #: name of the input variable of every traced graph
 CHANNELS_LAST = ("NHWC", "NWC", "NDHWC")  #: what MXNet calls such layouts
-_SCALING = {"Cast", "_copy", "_div_scalar", "_minus_scalar", "_mul_scalar", "_plus_scalar"}
+_SCALING = {
+    *("Cast", "_copy", "_div_scalar", "_minus_scalar", "_mul_scalar", "_plus_scalar"),
+    *("broadcast_add", "broadcast_div", "broadcast_mul", "broadcast_sub"),
+}
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,17 @@ def input_of(symbol):
     return "data" if "data" in names else names[0]
 
 
-def parameters(symbol, channels, size):
+def shapes_to_try(size):
+    """What a network may take: colour, grey, channels last, or a video."""
+    for height, width in [size] if size else [(side, side) for side in SIZES]:
+        yield from ((3, height, width), (1, height, width), (height, width, 3))
+        yield (3, 16, height, width)
+
+
+def parameters(symbol, shape):
     """Random values of a symbol's parameters, in which signals neither die nor explode."""
     data = input_of(symbol)
-    shapes, _, states = symbol.infer_shape_partial(**{data: (1, channels, *size)})
+    shapes, _, states = symbol.infer_shape_partial(**{data: (1, *shape)})
     random = np.random.RandomState(0)
     arrays = {}
     for kind, names, found in (
@@ -71,35 +78,28 @@ def examine(path, size, gradients):
     name = folder / "net-symbol.json"
     name.write_text(path.read_text())
     found = {"size": None}
-    symbol = mx.sym.load(str(name))
-    for candidate in [size] if size else [(side, side) for side in SIZES]:
-        for channels in (3, 1):
-            try:
-                arrays = parameters(symbol, channels, candidate)
-            except mx.base.MXNetError as error:
-                found["inference"] = str(error).strip().splitlines()[-1][:200]
-                continue
-            found["size"] = [channels, *candidate]
-            break
-        if found["size"]:
-            break
-    if found["size"]:
+    for shape in shapes_to_try(size):
+        try:
+            arrays = parameters(mx.sym.load(str(name)), shape)
+        except mx.base.MXNetError:
+            continue
+        found["size"] = shape
         mx.nd.save(
             str(name.with_name("net-0000.params")),
             {key: mx.nd.array(value) for key, value in arrays.items()},
         )
+        break
     picture = np.random.RandomState(1).randint(0, 256, (9, 9, 3), np.uint8)
     cv2.imwrite(str(folder / "image.png"), cv2.resize(picture, (160, 160)))
-    side = "x".join(map(str, (found["size"] or [3, 224, 224])[1:]))
+    height, width = size or (found["size"] or (3, 224, 224))[-2:]
     said = io.StringIO()
-    options = ["--model", str(name), "--input-size", side, "-o", str(folder / "out")]
+    options = ["--model", str(name), "--input-size", f"{height}x{width}", "-o", str(folder / "out")]
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         found["exit"] = int(run(["explain", str(folder / "image.png"), *options]))
     lines = [line.replace(f"{folder}/", "") for line in said.getvalue().splitlines() if line]
     found["said"] = [line for line in lines if not line.startswith(("weights ", "["))]
     if found["exit"] or not gradients:
         return found
-    height, width = found["size"][1:]
     model = find_model(Card(str(name), input_size=(height, width)))
     network, _ = model.load("cpu")
     x = np.random.RandomState(2).normal(0, 1, (2, *model.spec.shape)).astype(np.float32)
