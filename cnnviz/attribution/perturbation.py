@@ -316,7 +316,8 @@ def _rounding(activation: Activation, logits: Float32, bounds: Float64, target: 
     towards[target] *= -1
     at_target = activation.outputs(logits)[..., target]
     off = (activation.outputs(logits + way)[..., target] - at_target for way in (towards, -towards))
-    return np.maximum(*map(np.abs, off))
+    # A probability near 1 is known no better than float64 has it.
+    return np.maximum(*map(np.abs, off)) + 4 * np.finfo(np.float64).eps * np.abs(at_target)
 
 
 def _counts(classes: npt.NDArray[np.integer[Any]]) -> dict[str, int]:

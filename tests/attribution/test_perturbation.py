@@ -198,6 +198,18 @@ def test_covering_a_picture_with_what_it_shows_changes_nothing(network, name, op
     )
 
 
+def test_a_probability_of_1_is_known_no_better_than_float64_has_it():
+    """Covering takes 1 to 5 of 36.5 logits: of 1 - p, between 1e-16 and 2e-14, some is rounding."""
+    for height, blank in ((36.5, True), (30.0, False)):
+        weights = np.zeros((1, 8, 8), np.float32)
+        weights[0, :4] = height / 32 - 0.01
+        weights[0, 4:] = 0.01
+        options = {"window": 1, "stride": 1, "fill": "black"}
+        ones = np.ones((1, 1, 8, 8), np.float32)
+        found = explain("occlusion", options, linear_network(weights), ones, [0], grey(8, 8))
+        assert found.maps["occlusion"].any() is np.bool_(not blank)
+
+
 def recorded_masks(network, options, shape):
     """The masks themselves are what a picture of ones becomes where zeros cover it."""
     (method,) = choose_methods(["rise"], options)
