@@ -165,8 +165,11 @@ def with_plain_relus(
         if found is None:
             continue
         inner = reader.between(Entry(index), found.source)
-        mine = {one for one in inner if reader.readers[one] <= inner | {index}}
-        swallowed.update(dict.fromkeys(mine, index))
+        mine = {index}
+        for one in sorted(inner, reverse=True):
+            if reader.readers[one] <= mine:  # nothing else needs it
+                mine.add(one)
+        swallowed.update(dict.fromkeys(mine - {index}, index))
         nodes[index], before[index] = found.written(nodes[index])
     rebuilt = _rebuilt(graph, nodes, before, swallowed) if before else None
     if rebuilt is None:

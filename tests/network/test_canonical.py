@@ -304,3 +304,12 @@ def test_the_formulas_are_mxnet_s():
         np.testing.assert_allclose(
             mine, output.asnumpy().astype(np.float32), rtol=1e-6, atol=1e-6, err_msg=operator
         )
+
+
+def test_a_relu_inside_what_others_read_too_is_found(tmp_path):
+    def shared(x):
+        copied = sym.identity(sym.maximum(x, 0))
+        return sym.concat(copied, sym.minimum(copied, 6), dim=1)
+
+    result, _, _ = guided(shared, tmp_path)
+    assert result.relus_total == 3
