@@ -106,6 +106,24 @@ def _lrn(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
     return vjp
 
 
+def _batch_norm(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp | None:
+    """With running statistics, along another axis than the channels': a factor for each place."""
+    axis = int(node.attrs.get("axis", 1)) % len(shapes[0])
+    if axis == 1:
+        return None
+    epsilon = float(node.attrs.get("eps", 1e-3))
+    along = [-1 if place == axis else 1 for place in range(len(shapes[0]))]
+
+    def vjp(
+        inputs: Sequence[Float32], _outputs: Sequence[Float32], gradients: Sequence[Float32]
+    ) -> list[Float32]:
+        gamma, variance = inputs[1], inputs[4]
+        factor = (gamma / np.sqrt(variance + np.float32(epsilon))).reshape(along)
+        return [gradients[0] * factor]
+
+    return vjp
+
+
 class _Windows:
     """Where the windows of a pooling lie: first and end on each axis, padding included."""
 
@@ -353,6 +371,7 @@ def _is_true(node: Node, attribute: str, default: str = "False") -> bool:
 
 
 DERIVATIVES: Mapping[str, Callable[[Node, Sequence[Sequence[int]]], Vjp | None]] = {
+    "BatchNorm": _batch_norm,
     "LRN": _lrn,
     "Pooling": _pooling,
     "_npx_pooling": _pooling,

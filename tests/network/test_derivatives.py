@@ -38,10 +38,14 @@ def test_a_sample_of_operators() -> None:
     assert wrong(operators.sample()) == []
 
 
-@pytest.mark.skipif("CNNVIZ_SLOW" not in os.environ, reason="half an hour: set CNNVIZ_SLOW=1")
+@pytest.mark.skipif("CNNVIZ_SLOW" not in os.environ, reason="an hour: set CNNVIZ_SLOW=1")
 def test_every_operator_everywhere() -> None:
     every = (trial for case in operators.all_cases() for trial in operators.trials(case))
     assert wrong(every) == []
+
+
+def test_no_operator_is_forgotten() -> None:
+    assert operators.not_accounted_for() == []
 
 
 # -- at their worst -------------------------------------------------------------------------------
