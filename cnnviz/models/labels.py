@@ -100,7 +100,10 @@ def resolve_targets(
     targets: dict[Target, None] = {}
     for spec in specs:
         whole = "," not in spec or bool(classes.called(spec) or classes.partly_called(spec))
-        for part in [spec] if whole else spec.split(","):
+        parts = [spec] if whole else spec.split(",")
+        if len(parts) > 1 and not all(part.strip() for part in parts):
+            raise UsageError(f"An empty target was given in {spec!r}: a comma parts two targets.")
+        for part in parts:
             targets.update(dict.fromkeys(_several(part, classes)))
     return tuple(targets)
 

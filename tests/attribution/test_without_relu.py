@@ -212,7 +212,7 @@ def test_from_python_in_one_call(exported, picture):
     assert set(found.pictures) == {"original", "gradcam", "saliency"}
     (found,) = explain(str(picture), explainer, method="saliency", relu=())
     assert set(found.maps) == {"saliency"}
-    with pytest.raises(UsageError, match="in place of --relu guided"):
+    with pytest.raises(UsageError, match="in place of relu guided give relu standard"):
         explain(str(picture), explainer, relu="guided")
 
 

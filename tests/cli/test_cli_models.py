@@ -53,6 +53,7 @@ def test_json(home, capsys):
     assert vgg["input"] == {
         "height": 224,
         "width": 224,
+        "channels": "rgb",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     }

@@ -194,7 +194,7 @@ def test_targets():
         ("top0", "asks for 0 classes"),
         ("top7", "asks for 7 classes: the network has 6"),
         ("collie,spaniel", "No class is called 'spaniel'"),
-        ("collie,", "An empty target"),
+        ("collie,", "An empty target was given in 'collie,'"),
         ("collie,9", "There is no class 9"),
     ],
 )
