@@ -24,7 +24,7 @@ from cnnviz.errors import CnnvizError, PictureError, UsageError
 from cnnviz.explainer import Explainer, Explanation, Style
 from cnnviz.inputs import find_sources, printable
 from cnnviz.loader import load_explainer
-from cnnviz.models.labels import resolve_targets
+from cnnviz.models.labels import is_usual, resolve_targets
 from cnnviz.outputs.files import written_by_cnnviz
 from cnnviz.pixels import Held, rgb_pixels
 from cnnviz.preprocessing import Canvas, Prepared, canvas
@@ -109,6 +109,7 @@ def explain(
         explainer = load_explainer(model, layer=layer, methods=methods, **network)
     classes = explainer.network.architecture.classes
     targets = resolve_targets(_several("target", target), explainer.labels, classes)
+    numbered = not is_usual(targets)
     waiting = _pictures(inputs)
     explained: list[Explanation] = []
     while True:
@@ -124,7 +125,7 @@ def explain(
                 warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
             else:
                 explained += [
-                    replace(one, name=f"{name}_{one.target}") if len(targets) > 1 else one
+                    replace(one, name=f"{name}_{one.target}") if numbered else one
                     for one in (replace(one, name=name, style=style) for one in result)
                 ]
 

@@ -494,7 +494,6 @@ class Contrast:
         cam_b: (h, w) float32, of b.
         difference: (h, w) float32, see :func:`cnnviz.attribution.cam.grad_cam_difference`; above 0
             what speaks for a.
-        number: of the pair, in the order in which they were asked for, from 0.
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
     """
@@ -507,7 +506,6 @@ class Contrast:
     cam_a: Float32
     cam_b: Float32
     difference: Float32
-    number: int = 0
     labels: tuple[str, ...] = field(default=(), repr=False)
     activation: Activation = SOFTMAX
 
@@ -766,8 +764,8 @@ class Explainer:
                     row.setdefault(result.target, result)
         ends = [column[-1] for column in found[len(columns) :]]
         differences: list[dict[tuple[int, int], Contrast]] = [{} for _ in batch]
-        for number, (a, b) in enumerate(zip(ends[::2], ends[1::2])):
-            for index, contrast in enumerate(self._contrasts(batch, a, b, number)):
+        for a, b in zip(ends[::2], ends[1::2]):
+            for index, contrast in enumerate(self._contrasts(batch, a, b)):
                 if isinstance(contrast, PictureError):
                     rows[index] = contrast
                 elif contrast is not None:
@@ -780,7 +778,7 @@ class Explainer:
         ]
 
     def _contrasts(
-        self, batch: Sequence[Prepared], a: Evidence, b: Evidence, number: int
+        self, batch: Sequence[Prepared], a: Evidence, b: Evidence
     ) -> Iterator[Contrast | PictureError | None]:
         """For each picture of a batch the difference of two classes, None if they are one."""
         cams = [GradCam().settled(evidence).maps[GradCam.name] for evidence in (a, b)]
@@ -799,7 +797,6 @@ class Explainer:
                 cams[0][index],
                 cams[1][index],
                 differences[index],
-                number,
                 self.labels,
                 a.activation,
             )

@@ -6,6 +6,7 @@ come last, and nothing is written before the network is known to run.
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -30,12 +31,19 @@ from cnnviz.manifest import (
     Journal,
     check_manifest,
     digest,
+    encode,
     fingerprint,
     manifest_lines,
 )
 from cnnviz.models import catalog
 from cnnviz.models.card import Card
-from cnnviz.models.labels import Against, Target, resolve_contrasts, resolve_targets
+from cnnviz.models.labels import (
+    Against,
+    Target,
+    is_usual,
+    resolve_contrasts,
+    resolve_targets,
+)
 from cnnviz.network.runtime import import_mxnet, parse_device
 from cnnviz.outputs import OutputFolder, check_output_folder
 from cnnviz.outputs.files import sweep, written_by_cnnviz
@@ -113,11 +121,16 @@ class Work:
         explainer: the network and the methods, once it is loaded.
         crashed: see :class:`cnnviz.pipeline.Run`; nothing if nobody says otherwise.
         touch: likewise. If it is there, one picture is done at a time.
+        left_behind: once it is done, see :meth:`cnnviz.manifest.Journal.left_behind`.
+        displaced: likewise, images that an earlier run explained and whose files gave way to those
+            of others of the same names.
     """
 
     explainer: Explainer
     crashed: Mapping[str, int]
     touch: Callable[[str], None] | None
+    left_behind: Sequence[str]
+    displaced: Sequence[str]
 
     def __init__(self, job: Job, notify: Notify = None) -> None:
         """Check all that can be checked before MXNet is needed.
@@ -152,6 +165,7 @@ class Work:
         self._own = found.own
         self.crashed = {}
         self.touch = None
+        self.left_behind = self.displaced = ()
         self.truth: Truth | None = None
         self._truths: tuple[int | None, ...] = ()
         self._batch_size = 1
@@ -272,6 +286,9 @@ class Work:
         about = self._about()
         mark = fingerprint({**self._decides(about), "reaches": dict(run.reaches)})
         journal = Journal(self.job.output, mark, force=self.job.force, notify=self._notify)
+        stems = [str(stem.path) for stem in run.stems]
+        if journal.before is not None and journal.meets(stems):
+            self._say(_told_before(self.job.output, journal.before, about))
         if journal.interrupted:
             sweep(self.job.output, {stem.path.parent for stem in run.stems})
         done = False
@@ -286,14 +303,19 @@ class Work:
 
         try:
             report = run.execute(told, journal)
-            summary = {**report.record(), "scanned": self._scanned, "own": self._own}
+            self.left_behind, self.displaced = journal.left_behind(stems), run.displaced
+            summary = {
+                **report.record(),
+                "scanned": self._scanned,
+                "own": self._own,
+                "left_behind": self.left_behind,
+            }
             about = {
                 "fingerprint": mark,
                 **about,
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(monotonic() - began, 3),
             }
-            stems = [str(stem.path) for stem in run.stems]
             output = OutputFolder(self.job.output)
             output.write_json(MANIFEST, manifest_lines(about, summary, journal.lines(stems)))
             done = True
@@ -414,7 +436,51 @@ class Work:
             "style": asdict(self.job.style),
             "arrays": self.job.arrays,
             "panel": self.job.panel,
+            # Of files that are called as they always were, runs of earlier versions go on.
+            **({} if is_usual(self._ends[0]) and not self._ends[1] else {"names": 2}),
         }
+
+
+#: What a manifest says of a run that decides on its files: where, and how another one is told.
+_DECISIVE = (
+    (("network", "name"), "another network"),
+    (("network", "weights", "sha256"), "other weights"),
+    (("network", "labels"), "other class names"),
+    (("network", "input"), "another input"),
+    (("network", "layers"), "another layer"),
+    (("methods",), "other methods or options of theirs"),
+    (("parameters", "targets"), "another target"),
+    (("parameters", "contrasts"), "another contrast"),
+    *((("parameters", name), f"another --{name}") for name in ("size", "scale")),
+    *((("parameters", name), "other colours") for name in ("colormap", "alpha", "overlay")),
+    *((("parameters", name), "other kinds of files") for name in ("arrays", "panel")),
+    (("versions",), "another version of cnnviz or its libraries"),
+)
+
+
+def _told_before(folder: Path, before: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """A sentence about an earlier run of other options whose files are in the way.
+
+    Args:
+        folder: where.
+        before: what its manifest says of it, which anybody may have changed; or nothing.
+        about: what is said of this one.
+    """
+    now = json.loads(encode(about))
+    differing = dict.fromkeys(
+        text for path, text in _DECISIVE if before and _at(before, path) != _at(now, path)
+    )
+    return (
+        f"{folder} holds an earlier run with {', '.join(differing) or 'other options'}: files of "
+        "the same names are replaced."
+    )
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """What a manifest has there, or nothing."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _method(method: Method) -> dict[str, Any]:

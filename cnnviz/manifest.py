@@ -37,7 +37,8 @@ back; files are named below the folder, with ``/``. In version 1
     ``answer_index``; ``truth`` and ``answer``, the same as people call them, with the index behind
     a name that several classes have; ``count``); ``scanned``: the same numbers of all pictures that
     were looked at, where only some of them were explained, or null; ``own``: how many pictures were
-    left out because cnnviz itself had written them.
+    left out because cnnviz itself had written them; ``left_behind``: files of earlier runs that lie
+    in the folder, and that no picture of this run names.
 
 a picture has
     ``stem``, what the names of its files begin with; ``path`` as the user was shown it, and
@@ -65,7 +66,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -102,6 +103,14 @@ def digest(path: Path) -> str | None:
     except (OSError, ValueError):  # ValueError: a null character in the name
         return None
     return sha.hexdigest()
+
+
+def written_files(record: Mapping[str, Any]) -> list[str]:
+    """The files that a picture's record names, each once, below the output folder."""
+    names = [name for one in record.get("explanations", ()) for name in one["files"].values()]
+    names += [one["file"] for one in record.get("contrasts", ())]
+    names += [record["panel"]] if record.get("panel") else []
+    return list(dict.fromkeys(names))
 
 
 def fingerprint(decides: Mapping[str, Any]) -> str:
@@ -161,9 +170,12 @@ class Journal:
 
     Attributes:
         interrupted: whether a run was stopped before its end; which one, does not matter.
+        before: what the manifest says of the run before, if that was one of another fingerprint;
+            nothing of a run that was stopped. None if there was none.
     """
 
     interrupted: bool
+    before: Mapping[str, Any] | None
 
     def __init__(
         self,
@@ -186,18 +198,22 @@ class Journal:
         """
         self._path = folder / JOURNAL
         self.interrupted = False
+        self.before = None
         self._known: dict[str, tuple[BinaryIO, int, int]] = {}
         self._manifest: BinaryIO | None = None
+        self._manifested: dict[str, tuple[BinaryIO, int, int]] = {}
+        self._dropped: dict[str, list[str]] = {}  # files of another run that was stopped
+        self._left: list[str] = []  # files that the runs before had left behind
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._locked(notify)
             self.interrupted = self._file.seek(0, os.SEEK_END) > 0
+            self._read_manifest(folder / MANIFEST, fingerprint)
             if force:
                 # Who goes on from here, without force, does not go on from there.
+                self._known.clear()
                 (folder / MANIFEST).unlink(missing_ok=True)
-            else:
-                self._read_manifest(folder / MANIFEST, fingerprint)
-            self._read(b"" if force else _header(fingerprint))
+            self._read(_header(fingerprint), force=force)
             if self._file.tell() == 0:
                 self._file.write(_header(fingerprint))
                 self._file.flush()
@@ -234,6 +250,27 @@ class Journal:
             line = self._line(stem)
             if line is not None:
                 yield line
+
+    def meets(self, stems: Iterable[str]) -> bool:
+        """Whether the runs before wrote for any of these stems."""
+        return any(stem in self._manifested or stem in self._dropped for stem in stems)
+
+    def left_behind(self, stems: Sequence[str]) -> list[str]:
+        """Files that the runs before named, that are there, and that no record of these stems has.
+
+        Below the folder, in the order of those runs.
+        """
+        wanted = set(stems)
+        found = dict.fromkeys(self._left)
+        found.update(dict.fromkeys(name for names in self._dropped.values() for name in names))
+        for stem, place in self._manifested.items():
+            if stem not in wanted or self._known.get(stem) != place:
+                found.update(dict.fromkeys(_files_in(self._text(place))))
+        if found:
+            for line in self.lines(stems):
+                for name in _files_in(line):
+                    found.pop(name, None)
+        return [name for name in found if _is_there(self._path.parent, name)]
 
     def close(self, *, done: bool) -> None:
         """Close it; ``done`` if the manifest holds all that it does."""
@@ -285,41 +322,52 @@ class Journal:
             return
         self._manifest = file
         place = 0
-        ours = False
+        run: Mapping[str, Any] | None = None
         for line in file:
-            if line.startswith(_PICTURE) and ours:
-                self._note(file, place, line)
+            if line.startswith(_PICTURE) and run is not None:
+                _note(self._manifested, file, place, line)
             elif line.startswith(b'"run":'):
-                ours = _fingerprint_of(line) == fingerprint
+                run = _value_of(line)
+            elif line.startswith(b'"summary":') and run is not None:
+                left = (_value_of(line) or {}).get("left_behind")
+                self._left = _texts(left) if isinstance(left, list) else []
             place += len(line)
+        if run is not None and run.get("fingerprint") == fingerprint:
+            self._known.update(self._manifested)
+        else:
+            self.before = run
 
-    def _read(self, header: bytes) -> None:
+    def _read(self, header: bytes, *, force: bool) -> None:
         """Note what is there behind the right header; what cannot be used is cut off."""
         file = self._file
         file.seek(0)
         place = 0
         for line in file:
             if place == 0:
-                if line != header:
+                if line != header or force:
+                    self._drop(line != header)
                     break
-            elif not (line.endswith(b"\n") and self._note(file, place, line)):
+            elif not (line.endswith(b"\n") and _note(self._known, file, place, line)):
                 break  # the line that was being written when the run was stopped
             place += len(line)
         file.truncate(place)
         file.seek(place)
 
-    def _note(self, file: BinaryIO, place: int, line: bytes) -> bool:
-        text = line.rstrip(b",\n")
-        try:
-            self._known[json.loads(text)["stem"]] = (file, place, len(text))
-        except (ValueError, KeyError, TypeError):
-            return False
-        return True
+    def _drop(self, differs: bool) -> None:
+        """Keep in mind what the rest of a journal names that is of no use, and is cut off."""
+        for line in self._file:
+            stems: dict[str, tuple[BinaryIO, int, int]] = {}
+            if line.endswith(b"\n") and _note(stems, self._file, 0, line):
+                self._dropped.update(dict.fromkeys(stems, _files_in(line)))
+        if self._dropped and differs and self.before is None:
+            self.before = {}
 
     def _line(self, stem: str) -> bytes | None:
-        if stem not in self._known:
-            return None
-        file, place, length = self._known[stem]
+        return self._text(self._known[stem]) if stem in self._known else None
+
+    @staticmethod
+    def _text(where: tuple[BinaryIO, int, int]) -> bytes:
+        file, place, length = where
         return os.pread(file.fileno(), length, place)
 
 
@@ -327,10 +375,42 @@ def _header(fingerprint: str) -> bytes:
     return encode({"cnnviz_journal": VERSION, "fingerprint": fingerprint}) + b"\n"
 
 
-def _fingerprint_of(line: bytes) -> str | None:
-    """The fingerprint in a manifest's line about the run."""
+def _value_of(line: bytes) -> Mapping[str, Any] | None:
+    """The object that a line of a manifest gives a name to; nothing if it is none."""
     try:
-        run = json.loads(line.rstrip(b",\n").partition(b":")[2])
-        return str(run["fingerprint"])
-    except (ValueError, KeyError, TypeError):
+        value = json.loads(line.rstrip(b",\n").partition(b":")[2])
+    except (ValueError, RecursionError):
         return None
+    return value if isinstance(value, dict) else None
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]
+
+
+def _note(
+    known: dict[str, tuple[BinaryIO, int, int]], file: BinaryIO, place: int, line: bytes
+) -> bool:
+    """Take note of where a picture's record stands, if the line is one."""
+    text = line.rstrip(b",\n")
+    try:
+        known[json.loads(text)["stem"]] = (file, place, len(text))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _files_in(line: bytes) -> list[str]:
+    """The files that a picture's record names, as far as it can be read."""
+    try:
+        names = written_files(json.loads(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    return _texts(names)
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    try:
+        return os.path.lexists(folder / name)
+    except ValueError:  # a null character in the name
+        return False

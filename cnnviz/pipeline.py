@@ -26,8 +26,8 @@ from cnnviz.errors import ExitCode, PictureError
 from cnnviz.evaluation.attention import measure
 from cnnviz.explainer import Drawn, Explainer, Explanation, Findings, Score, Style, Wanted
 from cnnviz.inputs import MAX_PIXELS, Source, printable
-from cnnviz.manifest import Journal, digest, is_whole
-from cnnviz.models.labels import Against, Target
+from cnnviz.manifest import Journal, digest, is_whole, written_files
+from cnnviz.models.labels import Against, Target, is_usual
 from cnnviz.network.runtime import alone, available_cores, free_memory, helper_threads, threads
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.outputs.files import all_or_none
@@ -76,14 +76,6 @@ class Outcome:
     def files(self) -> list[str]:
         """All that was written, each once, below the output folder."""
         return written_files(self.record)
-
-
-def written_files(record: Mapping[str, Any]) -> list[str]:
-    """The files that a picture's record names, each once, below the output folder."""
-    names = [name for one in record.get("explanations", ()) for name in one["files"].values()]
-    names += [one["file"] for one in record.get("contrasts", ())]
-    names += [record["panel"]] if record.get("panel") else []
-    return list(dict.fromkeys(names))
 
 
 @dataclass
@@ -171,8 +163,8 @@ class Run:
         sources: the pictures, in order.
         folder: where to.
         style: how maps are drawn.
-        targets: what is explained in each picture. If there are several the class index stands in
-            the files' names.
+        targets: what is explained in each picture. Unless it is the network's answer alone the
+            class index stands in the files' names.
         contrasts: pairs of classes whose difference is explained too.
         truths: each picture's true class, or None; nothing if none is known.
         batch_size: pictures that share a pass.
@@ -190,6 +182,8 @@ class Run:
             with the number of the signal.
         touch: told the path of each picture before it is touched, and nothing when it is done; that
             is of use without helpers, and with one picture a batch.
+        displaced: pictures that the journal knows and in whose place there are others of the same
+            names, as the user was shown them.
     """
 
     explainer: Explainer
@@ -209,6 +203,7 @@ class Run:
     max_pixels: int = MAX_PIXELS
     crashed: Mapping[str, int] = field(default_factory=dict)
     touch: Callable[[str], None] | None = None
+    displaced: list[str] = field(default_factory=list, init=False)
 
     def verdicts(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
         """What the network says of each picture; None for those that fail. Nothing is written.
@@ -309,8 +304,9 @@ class Run:
         keys = ["original", *(key for method in self.explainer.methods for key in method.drawings)]
         suffixes = [f"_{key}.png" for key in keys] + [".npz"] * self.arrays
         suffixes += ["_panel.png"] * self.panel
-        suffixes += [self._contrast_suffix(number) for number in range(len(self.contrasts))]
-        return plan(self.sources, suffixes, numbered=self._numbered)
+        suffixes += ["_contrast.png"] * bool(self.contrasts)
+        several = bool(self.contrasts) or (self.panel and len(self.targets) > 1)
+        return plan(self.sources, suffixes, numbered=self._numbered, several=several)
 
     @contextmanager
     def _threads(self) -> Iterator[tuple[Executor, Executor]]:
@@ -360,6 +356,8 @@ class Run:
             known = journal.find(str(stem.path))
             if known is not None and self._is_done(loaded, known):
                 return replace(loaded, known=known)
+            if known is not None and _is_another(loaded, known):
+                self.displaced.append(known["path"])
         return self._read(loaded)
 
     def _let_go(self) -> None:
@@ -409,10 +407,7 @@ class Run:
     @property
     def _numbered(self) -> bool:
         """Whether the class index stands in the files' names."""
-        return len(self.targets) > 1
-
-    def _contrast_suffix(self, number: int) -> str:
-        return "_contrast.png" if len(self.contrasts) == 1 else f"_contrast_{number + 1}.png"
+        return not is_usual(self.targets)
 
     def _results(
         self, batch: Sequence[_Loaded], *, contrasts: bool = True
@@ -509,8 +504,9 @@ class Run:
                     "a": _score(contrast.scores[0]),
                     "b": _score(contrast.scores[1]),
                     "file": output.png(
-                        self._contrast_suffix(contrast.number),
+                        "_contrast.png",
                         contrast.draw(base, self.style),
+                        (contrast.a, contrast.b),
                         figure=True,
                     ),
                 }
@@ -521,7 +517,9 @@ class Run:
             if self.panel:
                 title = printable(str(loaded.source.relative))
                 figure = figures.panel(title, panel, self.style.widest)
-                shown = output.png("_panel.png", figure, figure=True)
+                targets = tuple(one.target for one in findings.explanations)
+                numbers = targets if self._numbered else None
+                shown = output.png("_panel.png", figure, numbers, figure=True)
         verdict = judge(first.logits, loaded.truth, first.activation)
         truth = None if loaded.truth is None else _score(first.score(loaded.truth))
         return {
@@ -606,6 +604,15 @@ class _Loaded:
     crashed: bool = False
 
 
+def _is_another(loaded: _Loaded, known: Mapping[str, Any]) -> bool:
+    """Whether a record is of another picture whose files are in this one's place."""
+    return (
+        known["path"] != loaded.source.shown
+        and known["sha256"] != loaded.sha256
+        and bool(written_files(known))
+    )
+
+
 def _remembered(loaded: _Loaded) -> Outcome:
     assert loaded.known is not None  # who calls has looked
     return Outcome(loaded.source, loaded.known, fresh=False)
@@ -627,7 +634,7 @@ class _Files:
         self,
         suffix: str,
         picture: npt.NDArray[np.uint8],
-        target: int | None = None,
+        target: int | tuple[int, ...] | None = None,
         *,
         figure: bool = False,
     ) -> str:

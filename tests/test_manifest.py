@@ -306,3 +306,65 @@ def test_a_file_system_whose_files_have_no_fixed_numbers(tmp_path, monkeypatch):
     journal.add(RECORDS[0])
     journal.close(done=True)
     assert len(told) == 1
+
+
+def picture(stem, *files, **more):
+    explanations = [{"files": {str(number): name for number, name in enumerate(files)}}]
+    return {"stem": stem, "explanations": explanations, **more}
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_files_that_no_record_names_any_more(tmp_path):
+    """Of a record that has changed, of one that is gone, of another's that took a name over."""
+    touch(tmp_path, "a_1", "a_2", "b", "b_panel", "c", "d_contrast")
+    old = [
+        picture("a", "a_1", "a_2"),
+        picture("b", "b", "gone", panel="b_panel", contrasts=[{"file": "d_contrast"}]),
+        picture("c", "c"),
+    ]
+    journal = fill(tmp_path, records=old)
+    lines = manifest_lines({"fingerprint": "mark"}, {}, journal.lines(["a", "b", "c"]))
+    OutputFolder(tmp_path).write_json(MANIFEST, lines)
+    journal.close(done=True)
+
+    same = Journal(tmp_path, "mark")
+    assert same.before is None
+    assert same.left_behind(["a", "b", "c"]) == []
+    assert same.left_behind(["a"]) == ["b", "d_contrast", "b_panel", "c"]
+    same.add(picture("a", "a_2", "c"))
+    assert same.left_behind(["a", "b"]) == ["a_1"]
+    same.close(done=False)
+
+    other = Journal(tmp_path, "other")
+    assert other.before == {"fingerprint": "mark"}
+    assert other.meets(["x", "c"])
+    assert not other.meets(["x"])
+    other.add(picture("a", "a_1"))
+    # The journal of the run that was stopped is one more that wrote here.
+    assert other.left_behind(["a"]) == ["a_2", "c", "b", "d_contrast", "b_panel"]
+    other.close(done=True)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b'"run": [],\n"summary": {},\n"pictures": [\n',
+        b'"run": {},\n"summary": {"left_behind": 3},\n"pictures": [\n{"stem": []},\n{"stem": {}}\n',
+        b'"run": {},\n"summary": [],\n"pictures": [\n{"stem": "a", "explanations": 3}\n',
+        b'"run": {},\n"summary": {"left_behind": [3, null, "\\u0000", "../x", ""]},\n'
+        b'"pictures": [\n'
+        b'{"stem": "a", "explanations": [{"files": {"a": 3, "b": "\\u0000", "c": "\\udfff/"}}]},\n'
+        b'{"stem":' + b"[" * 100_000,
+    ],
+)
+def test_manifests_that_somebody_has_changed(tmp_path, lines):
+    (tmp_path / MANIFEST).write_bytes(b'{"cnnviz_manifest": 1,\n' + lines)
+    journal = Journal(tmp_path, "mark")
+    journal.meets(["a"])
+    assert set(journal.left_behind(["a"])) <= {""}
+    journal.close(done=True)

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 #: How many kinds of errors are listed in the end; the manifest has all.
 _CONFUSIONS = 5
+#: How many files are named where there are many.
+_NAMED = 3
 
 
 @click.command(name="explain")
@@ -199,7 +201,8 @@ def command(**options: Any) -> int:
 
     INPUT is a picture, a folder (with all below it), or - for paths on standard input. For
     photos/cat.jpg this writes cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and
-    cat_saliency.png.
+    cat_saliency.png; where --target asks for another class than the network's answer its index
+    stands in the names, cat_281_gradcam.png.
     """
     arguments = click.get_current_context().obj
     if options["worker"] is None and arguments is not None:
@@ -356,8 +359,26 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
     if ended.accuracy is not None:
         for (truth, answer), count in ended.confusions.most_common(_CONFUSIONS):
             say(f"    {count} x {ended.names[truth]} taken for {ended.names[answer]}")
+    if work.left_behind:
+        count = len(work.left_behind)
+        say(
+            f"{work.job.output} still has {count} file{'s' * (count > 1)} of earlier runs that its "
+            f"manifest no longer names: {_some(work.left_behind)}"
+        )
+    if work.displaced:
+        say(
+            "replaced were files of other images that an earlier run explained, and that are "
+            f"called alike: {_some(work.displaced)}"
+        )
     if work.job.report:
         say(f"report: {work.job.output / 'index.html'}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of the names."""
+    from cnnviz.inputs import printable
+
+    return ", ".join([*map(printable, names[:_NAMED]), *["..."] * (len(names) > _NAMED)])
 
 
 def _method_options(pairs: Sequence[str], saliency: str | None) -> dict[str, str]:

@@ -66,6 +66,14 @@ class Target:
         return chosen
 
 
+def is_usual(targets: Sequence[Target]) -> bool:
+    """Whether each picture's own answer is explained, and nothing else.
+
+    Otherwise files carry the class in their names, so that runs for other targets have their own.
+    """
+    return tuple(targets) == (Target(),)
+
+
 @dataclass(frozen=True)
 class Against:
     """Two classes of a picture whose difference is explained: why the one and not the other."""

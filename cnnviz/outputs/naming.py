@@ -29,9 +29,12 @@ from cnnviz.inputs import Source
 _LONGEST_NAME = 255
 """Bytes that common file systems allow for a name."""
 
-_NUMBER = re.compile(r"_[0-9]+$")
+_NUMBER = r"_[0-9]+"
+_NUMBERS = r"_[0-9]+(?:-[0-9]+)*-[0-9]+(?:~[0-9a-f]{8})?"
 _FOLDER_ENDS = re.compile(r"(?<=[^/. ])[. ]+/")  # FAT and Windows drop these dots and spaces
 _LONGEST_NUMBER = len("_9999999")
+_LONGEST_NUMBERS = 36
+_HASH = 8  # hexadecimal digits
 _FOLDERS_ABOVE = 3
 
 
@@ -45,21 +48,25 @@ class OutputStem:
 
     path: PurePosixPath
 
-    def file(self, suffix: str, target: int | None = None) -> PurePosixPath:
+    def file(self, suffix: str, target: int | tuple[int, ...] | None = None) -> PurePosixPath:
         """The path of one file below the output folder.
 
         Args:
             suffix: what follows the name, for example ``"_gradcam.png"``; one of those that
                 :func:`plan` was given.
             target: class index to put between (``cat_281_gradcam.png``), if the plan was made with
-                ``numbered``.
+                ``numbered``; or several (``cat_281-282_contrast.png``), if with ``several``.
         """
-        number = "" if target is None else f"_{target}"
-        return PurePosixPath(f"{self.path}{number}{suffix}")
+        targets = target if isinstance(target, tuple) else () if target is None else (target,)
+        return PurePosixPath(f"{self.path}{_joined(targets)}{suffix}")
 
 
 def plan(
-    sources: Sequence[Source], suffixes: Sequence[str], *, numbered: bool = True
+    sources: Sequence[Source],
+    suffixes: Sequence[str],
+    *,
+    numbered: bool = True,
+    several: bool = False,
 ) -> list[OutputStem]:
     """Give every picture the beginning of its files' names, so that no two files are the same.
 
@@ -68,14 +75,15 @@ def plan(
         suffixes: everything that may follow a name, for example ``("_original.png", ".npz")``.
         numbered: whether a class index may stand between name and suffix. Without it
             ``cat_281.jpg`` beside ``cat.jpg`` is no collision.
+        several: whether more than one may stand there.
 
     Returns:
         One stem a source, in their order. Stems lie below the output folder: no part is ``..``,
         none is absolute, and no name is longer than 255 bytes with any suffix.
     """
     room = max((len(os.fsencode(suffix)) for suffix in suffixes), default=0)
-    room += _LONGEST_NUMBER if numbered else 0
-    rules = _Rules(suffixes, numbered)
+    room += _LONGEST_NUMBERS if several else _LONGEST_NUMBER if numbered else 0
+    rules = _Rules(suffixes, numbered=numbered, several=several)
 
     levels = [0] * len(sources)
     stems = [_fitted(_candidates(source)[0], room) for source in sources]
@@ -112,12 +120,13 @@ class _Rules:
 
     Two different stems do so where one is the other and the beginning of a longer suffix (``cat`` +
     ``_guided_gradcam.png``, ``cat_guided`` + ``_gradcam.png``), a class index (``cat`` + ``_281`` +
-    ``_gradcam.png``), or both. Stems are compared by :func:`_key`.
+    ``_gradcam.png``) or several, or both. Stems are compared by :func:`_key`.
     """
 
-    def __init__(self, suffixes: Sequence[str], numbered: bool) -> None:
+    def __init__(self, suffixes: Sequence[str], *, numbered: bool, several: bool) -> None:
         self.suffixes = [_key(suffix) for suffix in suffixes]
-        self.numbered = numbered
+        numbers = [_NUMBER] * numbered + [_NUMBERS] * several
+        self._number = re.compile(f"(?:{'|'.join(numbers)})$") if numbers else None
         self.extras = sorted(
             {
                 longer[: -len(shorter)]
@@ -136,9 +145,7 @@ class _Rules:
             rest = key[: len(key) - len(extra)]
             if extra:
                 found.append(rest)
-            number = _NUMBER.search(rest) if self.numbered else None
-            if number is not None:
-                found.append(rest[: number.start()])
+            found += self._without_number(rest)
         return [other for other in found if other and not other.endswith("/")]
 
     def blocking(self, folder: str) -> list[str]:
@@ -147,11 +154,12 @@ class _Rules:
         for suffix in self.suffixes:
             if folder.endswith(suffix):
                 rest = folder[: len(folder) - len(suffix)]
-                found.append(rest)
-                number = _NUMBER.search(rest) if self.numbered else None
-                if number is not None:
-                    found.append(rest[: number.start()])
+                found += [rest, *self._without_number(rest)]
         return found
+
+    def _without_number(self, rest: str) -> list[str]:
+        number = None if self._number is None else self._number.search(rest)
+        return [] if number is None else [rest[: number.start()]]
 
     def collisions(self, stems: Sequence[str]) -> list[int]:
         keys = [_key(stem) for stem in stems]
@@ -223,6 +231,16 @@ def _candidates(source: Source) -> list[str]:
         for name in (stem, whole):
             result.append("/".join([*front, name]))
     return result
+
+
+def _joined(targets: tuple[int, ...]) -> str:
+    """``_281``, ``_281-282``; of more than there is room for the first, and a hash of all."""
+    text = "-".join(map(str, targets))
+    if len(text) >= _LONGEST_NUMBERS:
+        most = _LONGEST_NUMBERS - len("_~") - _HASH
+        first = text[: text.rindex("-", 0, most + 1)]
+        text = f"{first}~{hashlib.sha256(text.encode('ascii')).hexdigest()[:_HASH]}"
+    return f"_{text}" if targets else ""
 
 
 def _fitted(stem: str, room: int, ending: str = "") -> str:

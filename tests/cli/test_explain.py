@@ -198,7 +198,8 @@ def test_several_targets_have_files_of_their_own(cnnviz, photos, tmp_path):
         # What several targets give together is what each gives alone.
         assert cnnviz(*arguments, "-o", f"alone{index}", "--target", index)[0] == 0
         together, alone = (
-            np.load(path) for path in (one["files"]["arrays"], tmp_path / f"alone{index}/2.npz")
+            np.load(path)
+            for path in (one["files"]["arrays"], tmp_path / f"alone{index}/2_{index}.npz")
         )
         for key in together:
             np.testing.assert_array_equal(together[key], alone[key])
@@ -242,12 +243,13 @@ def test_one_scale_for_a_run(cnnviz, photos, tmp_path):
         assert cnnviz(*arguments, *options, "-o", scale)[0] == 0
     peaks = {}
     for name in ("2", "10", "sub/cat"):
-        peaks[name] = float(np.load(tmp_path / f"run/{name}.npz")["gradcam"].max())
+        peaks[name] = float(np.load(tmp_path / f"run/{name}_0.npz")["gradcam"].max())
     highest = max(peaks, key=peaks.get)
     assert peaks[highest] > 0
     for name, peak in peaks.items():
         image, run = (
-            cv2.imread(str(tmp_path / scale / f"{name}_gradcam.png")) for scale in ("image", "run")
+            cv2.imread(str(tmp_path / scale / f"{name}_0_gradcam.png"))
+            for scale in ("image", "run")
         )
         if name == highest:
             np.testing.assert_array_equal(image, run)

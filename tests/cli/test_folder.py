@@ -87,6 +87,7 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
         ],
         "scanned": None,
         "own": 0,
+        "left_behind": [],
     }
     for picture, (name, kind) in zip(found["pictures"], SCENES):
         truth = picture["truth"]
@@ -293,18 +294,20 @@ def test_contrast_of_the_answer_and_the_truth(cnnviz, folder, tmp_path):
         (contrast,) = picture["contrasts"]
         assert contrast["a"] == picture["top5"][0]
         assert contrast["b"] == picture["truth"]
-        assert contrast["file"] == f"{picture['stem']}_contrast.png"
+        ends = f"{contrast['a']['index']}-{contrast['b']['index']}"
+        assert contrast["file"] == f"{picture['stem']}_{ends}_contrast.png"
         figure = cv2.imread(str(tmp_path / "out" / contrast["file"]))
         assert figure.shape[1] > 3 * figure.shape[0] / 2
 
 
-def test_several_contrasts_have_numbers(cnnviz, folder, tmp_path):
+def test_contrasts_are_called_after_their_classes(cnnviz, folder, tmp_path):
     explain(
-        cnnviz, folder / "fish/0.png", "--contrast", "fish:snail", "--contrast", "predicted:second"
+        cnnviz, folder / "fish/0.png", "--contrast", "fish:snail", "--contrast", "second:predicted"
     )
     (picture,) = manifest(tmp_path)["pictures"]
+    first, second = (score["index"] for score in picture["top5"][:2])
     files = [contrast["file"] for contrast in picture["contrasts"]]
-    assert files == ["0_contrast_1.png", "0_contrast_2.png"]
+    assert files == ["0_1-4_contrast.png", f"0_{second}-{first}_contrast.png"]
     assert all((tmp_path / "out" / file).is_file() for file in files)
 
 
@@ -347,8 +350,10 @@ def test_panels(cnnviz, folder, tmp_path, options, columns, rows):
     status, _, _ = explain(cnnviz, folder / "fish/0.png", "--panel", *options)
     assert status == 0
     (picture,) = manifest(tmp_path)["pictures"]
-    assert picture["panel"] == "0_panel.png"
-    height, width = cv2.imread(str(tmp_path / "out/0_panel.png")).shape[:2]
+    indices = [one["target"]["index"] for one in picture["explanations"]]
+    own = f"_{'-'.join(map(str, indices))}" if "--target" in options else ""
+    assert picture["panel"] == f"0{own}_panel.png"
+    height, width = cv2.imread(str(tmp_path / "out" / picture["panel"])).shape[:2]
     side = cv2.imread(str(tmp_path / "out/0_original.png")).shape[0]
     # Pictures of one size in columns, with gaps; letters above.
     assert columns * side <= width <= columns * side * 1.05

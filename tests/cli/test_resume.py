@@ -205,3 +205,136 @@ def test_leftovers_of_a_kill_are_swept_away(explain, tmp_path):
     explain()
     left = [path.name for path in (tmp_path / "out").rglob("*.tmp")]
     assert left == ["mine.tmp"]
+
+
+def files(tmp_path):
+    return {path.relative_to(tmp_path / "out").as_posix() for path in pngs(tmp_path)}
+
+
+def pngs(tmp_path):
+    return list((tmp_path / "out").rglob("*.png"))
+
+
+def test_runs_for_other_classes_keep_their_files(explain, tmp_path):
+    """All that the first runs wrote is there in the end, and unchanged; so is what they show."""
+    options = (["--panel"], ["--panel", "--contrast", "fish:snail"])
+    targets = (["top1"], ["fish"], ["snail"], ["top2"], ["fish,snail"], ["second"])
+    before = {}
+    for more, target in [(more, target) for more in options for target in targets]:
+        explain("--target", *target, *more)
+        data = {path: path.read_bytes() for path in pngs(tmp_path)}
+        assert before.items() <= data.items()
+        before = data
+    for index in (1, 4):
+        assert {f"2_{index}_gradcam.png", f"2_{index}_panel.png"} <= files(tmp_path)
+    assert {"2_gradcam.png", "2_panel.png", "2_1-4_panel.png", "2_1-4_contrast.png"} <= files(
+        tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--layer", "features.19"], "another layer"),
+        (["--relu", "guided"], "other methods or options of theirs"),
+        (["--method", "occlusion", "-O", "window=128"], "other methods or options of theirs"),
+        (["--target", "fish"], "another target"),
+        (["--contrast", "fish:snail"], "another contrast"),
+        (["--size", "50"], "another --size"),
+        (["--mean", "0.5,0.5,0.5"], "another input"),
+        (["--alpha", "0.5", "--no-overlay", "--arrays"], "other colours, other kinds of files"),
+    ],
+)
+def test_another_run_in_the_folder_is_told(explain, options, told):
+    _, _, err = explain()
+    assert "earlier run" not in err
+    _, _, err = explain(*options)
+    assert f"out holds an earlier run with {told}: files of the same names are replaced." in err
+    _, _, err = explain(*options)
+    assert "holds an earlier run" not in err
+
+
+def test_a_run_of_other_pictures_is_in_nobodys_way(explain, cnnviz, write_picture, tmp_path):
+    explain()
+    write_picture(tmp_path / "dog.png")
+    _, _, err = cnnviz("explain", "dog.png", *OPTIONS, "--layer", "features.19")
+    assert "holds an earlier run" not in err
+    assert "out still has 6 files of earlier runs that its manifest no longer names: " in err
+
+
+def test_pictures_of_the_same_name_are_told(explain, cnnviz, write_picture, tmp_path):
+    explain()
+    _, _, err = cnnviz("explain", write_picture(tmp_path / "2.png", seed=5), *OPTIONS)
+    other = tmp_path / "photos/2.png"
+    assert f"an earlier run explained, and that are called alike: {other}\n" in err
+    (tmp_path / "same").mkdir()
+    (tmp_path / "same/2.png").write_bytes((tmp_path / "2.png").read_bytes())
+    _, _, err = cnnviz("explain", "same/2.png", *OPTIONS)
+    assert "replaced" not in err
+
+
+@pytest.mark.parametrize("ending", [[], ["--force"]])
+def test_files_that_no_manifest_names_any_more_are_named(explain, photos, tmp_path, ending):
+    def told():
+        found = json.loads((tmp_path / "out/manifest.json").read_text())
+        named = {
+            name
+            for one in found["pictures"]
+            for e in one["explanations"]
+            for name in e["files"].values()
+        }
+        assert files(tmp_path) - named == set(found["summary"]["left_behind"])
+        return found["summary"]["left_behind"]
+
+    _, _, err = explain()
+    assert "no longer names" not in err
+    assert told() == []
+    _, _, err = explain("--target", "fish", *ending)
+    gone = ["2_gradcam.png", "10_gradcam.png", "sub/cat_gradcam.png"]
+    assert "out still has 3 files of earlier runs that its manifest no longer names: " in err
+    assert f"no longer names: {', '.join(gone)}\n" in err
+    assert sorted(told()) == sorted(gone)
+    (photos / "10.jpg").unlink()
+    (tmp_path / "out/2_gradcam.png").unlink()
+    _, _, err = explain("--target", "snail", *ending)
+    assert "out still has 6 files of earlier runs" in err
+    assert sorted(told()) == sorted(
+        [
+            *gone[1:],
+            *(f"{stem}_1_gradcam.png" for stem in ("2", "10", "sub/cat")),
+            "10_original.png",
+        ]
+    )
+    explain("--target", "fish", *ending)
+    explain(*ending)
+    assert len(told()) == 7  # two pictures for two classes, and what is left of the third
+    for path in pngs(tmp_path):
+        if "10" in path.name:
+            path.unlink()
+    _, _, err = explain(*ending)
+    assert "out still has 4 files" in err
+
+
+def test_files_of_a_run_that_was_stopped_are_named(cnnviz, explain, photos, tmp_path):
+    (photos / "3.png").write_bytes(b"no picture")
+    cnnviz("explain", photos, *OPTIONS, "--fail-fast", "--batch-size", "1", "--target", "fish")
+    (photos / "3.png").unlink()
+    stopped = files(tmp_path)
+    assert "2_1_gradcam.png" in stopped
+    _, _, err = explain()
+    assert "out holds an earlier run with other options: files of the same names" in err
+    found = json.loads((tmp_path / "out/manifest.json").read_text())["summary"]["left_behind"]
+    assert set(found) == stopped - {"2_original.png", "10_original.png", "sub/cat_original.png"}
+
+
+def test_what_an_earlier_version_did_is_not_done_again(explain, tmp_path):
+    """Its files are called the same unless a class was asked for, and its summary says less."""
+    explain()
+    path = tmp_path / "out/manifest.json"
+    head, run, summary, *pictures = path.read_text().splitlines(keepends=True)
+    summary = json.loads("{" + summary.rstrip(",\n") + "}")["summary"]
+    del summary["left_behind"]
+    path.write_text("".join([head, run, f'"summary": {json.dumps(summary)},\n', *pictures]))
+    done, _, err = explain()
+    assert fresh(done) == set()
+    assert "earlier" not in err

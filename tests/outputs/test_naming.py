@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import unicodedata
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnviz.inputs import Source
-from cnnviz.outputs.naming import plan
+from cnnviz.outputs.naming import OutputStem, plan
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
 
@@ -86,6 +87,30 @@ def test_an_index_in_the_name_counts_only_where_there_may_be_one():
     longer = ["cat.jpg", "cat_281.jpg", "dog_281_guided.jpg", "dog.jpg"]
     assert stems(sources, numbered=False) == plain
     assert stems(sources, numbered=True) == longer
+
+
+def test_several_indices_in_the_name_count_only_where_there_may_be_some():
+    sources = below("p", "cat.jpg", "cat_2-81.jpg", "cat_7.jpg", "dog_1-2~0a1b2c3d.jpg", "dog.jpg")
+
+    plain = ["cat", "cat_2-81", "cat_7", "dog_1-2~0a1b2c3d", "dog"]
+    longer = ["cat.jpg", "cat_2-81.jpg", "cat_7", "dog_1-2~0a1b2c3d.jpg", "dog.jpg"]
+    assert stems(sources, numbered=True) == ["cat.jpg", plain[1], "cat_7.jpg", *plain[3:]]
+    assert stems(sources, numbered=False) == plain
+    assert stems(sources, numbered=False, several=True) == longer
+    assert stems(sources, several=True) == [source.shown.partition("/")[2] for source in sources]
+
+
+def test_several_classes_in_one_name():
+    stem = OutputStem(PurePosixPath("a/cat"))
+    assert str(stem.file("_contrast.png", (281, 282))) == "a/cat_281-282_contrast.png"
+    assert str(stem.file("_panel.png", (281,))) == "a/cat_281_panel.png"
+    assert str(stem.file("_panel.png", ())) == "a/cat_panel.png"
+    files = {str(stem.file("", tuple(range(1, count)))) for count in range(1, 1000)}
+    assert len(files) == 999
+    assert max(map(len, files)) <= len("a/cat") + 36
+    assert str(stem.file("", (9_999_999,) * 4)) == "a/cat_9999999-9999999-9999999-9999999"
+    many = str(stem.file("", (9_999_999,) * 5))
+    assert re.fullmatch(r"a/cat_9999999-9999999-9999999~[0-9a-f]{8}", many)
 
 
 def test_accents_typed_in_two_ways_are_one_name():

@@ -15,7 +15,7 @@ from cnnviz.inputs import Source
 from cnnviz.outputs.naming import plan
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
-TARGETS = (None, 0, 281, 9_999_999)
+TARGETS = (None, 0, 281, 9_999_999, (1, 2), tuple(range(100)), (9_999_999,) * 4)
 
 BOUNDED = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -85,7 +85,10 @@ def written(planned, numbered):
 @given(pictures(), st.booleans())
 @BOUNDED
 def test_never_two_alike(sources, numbered):
-    files = [folded(file) for file in written(plan(sources, SUFFIXES, numbered=numbered), numbered)]
+    files = [
+        folded(file)
+        for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered)
+    ]
 
     assert len(set(files)) == len(files)
     folders = {str(folder) for file in files for folder in PurePath(file).parents}
@@ -95,14 +98,14 @@ def test_never_two_alike(sources, numbered):
 @given(pictures(), st.booleans())
 @BOUNDED
 def test_never_longer_than_file_systems_take(sources, numbered):
-    for file in written(plan(sources, SUFFIXES, numbered=numbered), numbered):
+    for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered):
         assert all(0 < len(os.fsencode(part)) <= 255 for part in file.split("/"))
 
 
 @given(pictures(), st.booleans())
 @BOUNDED
 def test_always_below_the_output_folder(sources, numbered):
-    for file in written(plan(sources, SUFFIXES, numbered=numbered), numbered):
+    for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered):
         assert not file.startswith("/")
         assert ".." not in file.split("/")
         assert "\0" not in file
@@ -114,9 +117,11 @@ def test_the_order_of_the_pictures_is_of_no_account(sources, numbered, random):
     shuffled = list(sources)
     random.shuffle(shuffled)
 
-    stems = dict(zip(shuffled, plan(shuffled, SUFFIXES, numbered=numbered)))
+    stems = dict(zip(shuffled, plan(shuffled, SUFFIXES, numbered=numbered, several=numbered)))
 
-    assert [stems[source] for source in sources] == plan(sources, SUFFIXES, numbered=numbered)
+    assert [stems[source] for source in sources] == plan(
+        sources, SUFFIXES, numbered=numbered, several=numbered
+    )
 
 
 @given(pictures())
@@ -141,7 +146,7 @@ def test_names_that_nothing_else_has_are_kept(sources):
 def test_the_file_system_agrees(tmp_path_factory, found):
     sources = [Source(Path("p", name), name, PurePath(name)) for name in found]
     folder = tmp_path_factory.mktemp("names")
-    files = written(plan(sources, SUFFIXES), numbered=True)
+    files = written(plan(sources, SUFFIXES, several=True), numbered=True)
 
     for file in files:
         with open(folder / file, "xb"):
