@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cnnviz.network import Network as Network
     from cnnviz.network.runtime import import_mxnet as import_mxnet
     from cnnviz.preprocessing import InputSpec as InputSpec
+    from cnnviz.provenance import about as about
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _PUBLIC = {
     "InputSpec": "cnnviz.preprocessing",
     "Network": "cnnviz.network",
     "Style": "cnnviz.explainer",
+    "about": "cnnviz.provenance",
     "choose_methods": "cnnviz.attribution",
     "explain": "cnnviz.api",
     "import_mxnet": "cnnviz.network.runtime",

@@ -24,10 +24,12 @@ from cnnviz.errors import CnnvizError, PictureError, UsageError
 from cnnviz.explainer import Explainer, Explanation, Style
 from cnnviz.inputs import find_sources, printable
 from cnnviz.loader import load_explainer
+from cnnviz.manifest import digest
 from cnnviz.models.labels import is_usual, resolve_targets
 from cnnviz.outputs.files import written_by_cnnviz
 from cnnviz.pixels import Held, rgb_pixels
 from cnnviz.preprocessing import Canvas, Prepared, canvas
+from cnnviz.provenance import Origin
 
 Input = Union[str, "os.PathLike[str]", Held]
 """A picture's path, a folder, or a picture: uint8 (H, W, 3) RGB or (H, W) grey, or Pillow's."""
@@ -117,16 +119,22 @@ def explain(
         if not batch:
             return explained
         results = _explain(explainer, batch, targets, style)
-        for (name, _), result in zip(batch, results):
+        for (name, picture), result in zip(batch, results):
             if isinstance(result, PictureError):
                 problem = PictureError(f"{name}: {result}")
                 if not skip_failed:
                     raise problem
                 warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
             else:
+                origin = _origin(explainer, name, picture)
                 explained += [
-                    replace(one, name=f"{name}_{one.target}") if numbered else one
-                    for one in (replace(one, name=name, style=style) for one in result)
+                    replace(
+                        one,
+                        name=f"{name}_{one.target}" if numbered else name,
+                        style=style,
+                        origin=origin,
+                    )
+                    for one in result
                 ]
 
 
@@ -164,6 +172,14 @@ def _read(explainer: Explainer, picture: Input, style: Style) -> tuple[Prepared,
     pixels = rgb_pixels(picture)
     prepared = explainer.prepare(pixels)
     return prepared, canvas(pixels, prepared, style.size)
+
+
+def _origin(explainer: Explainer, name: str, picture: Input) -> Origin:
+    """What files say of the network and the picture that they come from."""
+    if isinstance(picture, (str, os.PathLike)):
+        image, sha256 = PurePath(picture).name, digest(Path(picture))
+        return replace(explainer.origin, image=image, sha256=sha256)
+    return replace(explainer.origin, image=name)
 
 
 def _pictures(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:

@@ -10,7 +10,7 @@ import operator
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from numbers import Integral
 from pathlib import Path, PurePath
@@ -51,6 +51,7 @@ from cnnviz.preprocessing import (
     resize_picture,
     to_picture,
 )
+from cnnviz.provenance import Origin
 from cnnviz.text import class_name
 
 #: The layer name that stands for a network's natural stages.
@@ -159,6 +160,7 @@ class Explanation:
         relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
+        origin: of which network, and which picture, it is: what its files say of themselves.
         name: of the picture, as :func:`cnnviz.explain` gives it; files are called after it.
         canvas: what it is drawn on, likewise.
         style: how, likewise.
@@ -174,6 +176,7 @@ class Explanation:
     relus: tuple[int, int] | None
     labels: tuple[str, ...] = ()
     activation: Activation = SOFTMAX
+    origin: Origin = field(default_factory=Origin)
     name: str = "picture"
     canvas: Canvas | None = None
     style: Style = field(default_factory=Style)
@@ -340,11 +343,12 @@ class Explanation:
         output = OutputFolder(folder)
         stem = self.name if name is None else name
         files = {
-            key: output.write_png(PurePath(f"{stem}_{key}.png"), picture)
+            key: output.write_png(PurePath(f"{stem}_{key}.png"), picture, about(key, self))
             for key, picture in self.pictures.items()
         }
         if arrays:
-            files["arrays"] = output.write_npz(PurePath(f"{stem}.npz"), self.arrays())
+            told = about("arrays", self)
+            files["arrays"] = output.write_npz(PurePath(f"{stem}.npz"), self.arrays(), told)
         return files
 
     def _repr_png_(self) -> bytes:
@@ -452,6 +456,36 @@ class Explanation:
         return layout.with_legend(picture, entries, title)
 
 
+def about(shows: str, *explanations: Explanation) -> dict[str, Any]:
+    """What a file with explanations of one picture says of itself (:mod:`cnnviz.provenance`).
+
+    Args:
+        shows: the key of one drawing, ``original``, or ``arrays`` or ``panel``, which have all.
+        explanations: for one target each.
+    """
+    first = explanations[0]
+    whole = shows in ("arrays", "panel")
+    methods = [method for method in first.methods if whole or shows in method.drawings]
+    layers = first.layers if any(method.uses_layer for method in methods) else ()
+    targets = [one.score(one.target) for one in explanations] if methods else []
+    return first.origin.describe(
+        shows,
+        layers=[layer.name for layer in layers],
+        methods=map(_method, methods),
+        classes=[(score.index, score.name) for score in targets],
+    )
+
+
+def _method(method: Method) -> dict[str, Any]:
+    return {
+        "name": method.name,
+        "key": method.key,
+        "title": method.title,
+        "options": asdict(method),
+        "relu": list(method.relu_rules),
+    }
+
+
 def _score(logits: Float32, activation: Activation, index: int, labels: Sequence[str]) -> Score:
     name = labels[index] if labels else None
     said = float(activation.outputs(logits)[index]) if activation.is_probability else None
@@ -496,6 +530,7 @@ class Contrast:
             what speaks for a.
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
+        origin: of which network it is, and which picture.
     """
 
     prepared: Prepared
@@ -508,6 +543,17 @@ class Contrast:
     difference: Float32
     labels: tuple[str, ...] = field(default=(), repr=False)
     activation: Activation = SOFTMAX
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a file of it says of itself, see :func:`about`."""
+        return self.origin.describe(
+            "contrast",
+            layers=[self.layer.name],
+            methods=[_method(GradCam())],
+            classes=[(score.index, score.name) for score in self.scores],
+        )
 
     @property
     def scores(self) -> tuple[Score, Score]:
@@ -675,6 +721,11 @@ class Explainer:
         return prepared, canvas(reading.pixels, prepared, size)
 
     @property
+    def origin(self) -> Origin:
+        """What files say of the network that they come from."""
+        return Origin(self.name, None if self.weights is None else self.weights.sha256)
+
+    @property
     def layer(self) -> Layer:
         """The target layer; of several the last."""
         return self.layers[-1]
@@ -799,6 +850,7 @@ class Explainer:
                 differences[index],
                 self.labels,
                 a.activation,
+                self.origin,
             )
 
     def _in_rgb(self, values: Float32) -> Float32:
@@ -848,6 +900,7 @@ class Explainer:
                 relus,
                 self.labels,
                 last.activation,
+                self.origin,
             )
 
 

@@ -24,7 +24,16 @@ import numpy.typing as npt
 from cnnviz import figures
 from cnnviz.errors import ExitCode, PictureError
 from cnnviz.evaluation.attention import measure
-from cnnviz.explainer import Drawn, Explainer, Explanation, Findings, Score, Style, Wanted
+from cnnviz.explainer import (
+    Drawn,
+    Explainer,
+    Explanation,
+    Findings,
+    Score,
+    Style,
+    Wanted,
+    about,
+)
 from cnnviz.inputs import MAX_PIXELS, Source, printable
 from cnnviz.manifest import Journal, digest, is_whole, written_files
 from cnnviz.models.labels import Against, Target, is_usual
@@ -483,19 +492,27 @@ class Run:
         if loaded.inside is None:
             raise ValueError("a picture that was not read cannot be written")
         base = loaded.inside[1]
+        origin = replace(
+            self.explainer.origin,
+            image=loaded.source.relative.as_posix(),
+            sha256=loaded.sha256,
+        )
+        found = [replace(one, origin=origin) for one in findings.explanations]
         with all_or_none() as written:
             output = _Files(self._output, loaded.stem, written, thumbnails=self.thumbnails)
             explanations = []
             panel: list[list[figures.Cell]] = []
-            for explanation in findings.explanations:
+            for explanation in found:
                 drawn = explanation.draw(base, self.style, self.reaches)
                 number = explanation.target if self._numbered else None
                 files = {}
                 for key, pixels in drawn.pictures.items():
                     own = None if key == "original" else number  # the targets share it
-                    files[key] = output.png(f"_{key}.png", pixels, own)
+                    told = about(key, explanation)
+                    files[key] = output.png(f"_{key}.png", pixels, told, own)
                 if self.arrays:
-                    files["arrays"] = output.npz(".npz", explanation.arrays(), number)
+                    told = about("arrays", explanation)
+                    files["arrays"] = output.npz(".npz", explanation.arrays(), told, number)
                 explanations.append(_explanation_record(explanation, drawn, files))
                 if self.panel:
                     panel += explanation.cells(drawn)
@@ -506,20 +523,22 @@ class Run:
                     "file": output.png(
                         "_contrast.png",
                         contrast.draw(base, self.style),
+                        replace(contrast, origin=origin).about,
                         (contrast.a, contrast.b),
                         figure=True,
                     ),
                 }
                 for contrast in findings.contrasts
             ]
-            first = findings.explanations[0]
+            first = found[0]
             shown = None
             if self.panel:
                 title = printable(str(loaded.source.relative))
                 figure = figures.panel(title, panel, self.style.widest)
-                targets = tuple(one.target for one in findings.explanations)
+                targets = tuple(one.target for one in found)
                 numbers = targets if self._numbered else None
-                shown = output.png("_panel.png", figure, numbers, figure=True)
+                told = about("panel", *found)
+                shown = output.png("_panel.png", figure, told, numbers, figure=True)
         verdict = judge(first.logits, loaded.truth, first.activation)
         truth = None if loaded.truth is None else _score(first.score(loaded.truth))
         return {
@@ -634,6 +653,7 @@ class _Files:
         self,
         suffix: str,
         picture: npt.NDArray[np.uint8],
+        about: Mapping[str, Any],
         target: int | tuple[int, ...] | None = None,
         *,
         figure: bool = False,
@@ -642,7 +662,7 @@ class _Files:
         name = self._stem.file(suffix, target)
         if name not in self._done:
             self._done.add(name)
-            self._written.append(self._folder.write_png(name, picture))
+            self._written.append(self._folder.write_png(name, picture, about))
             if self._thumbnails and not figure:
                 small = self._folder.write_jpeg(
                     thumbnail_path(name), thumbnail(picture), THUMBNAIL_QUALITY
@@ -650,10 +670,12 @@ class _Files:
                 self._written.append(small)
         return str(name)
 
-    def npz(self, suffix: str, arrays: Mapping[str, Any], target: int | None) -> str:
+    def npz(
+        self, suffix: str, arrays: Mapping[str, Any], about: Mapping[str, Any], target: int | None
+    ) -> str:
         """Write arrays; their path below the folder."""
         name = self._stem.file(suffix, target)
-        self._written.append(self._folder.write_npz(name, arrays))
+        self._written.append(self._folder.write_npz(name, arrays, about))
         return str(name)
 
 

@@ -111,10 +111,10 @@ def test_whoever_stops_the_run_leaves_whole_pictures_and_is_told_of_them(
 def test_a_full_disk_stops_the_run(tmp_path, explainer, many, monkeypatch):
     write = OutputFolder.write_png
 
-    def full(self, relative, picture):
+    def full(self, relative, picture, about):
         if relative.name == "5_guided_gradcam.png":
             raise CnnvizError("No space left on device")
-        return write(self, relative, picture)
+        return write(self, relative, picture, about)
 
     monkeypatch.setattr(OutputFolder, "write_png", full)
     with pytest.raises(CnnvizError, match="No space left"):

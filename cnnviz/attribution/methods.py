@@ -342,12 +342,15 @@ class Method(ABC):
     @property
     def guided(self) -> bool:
         """Whether it, or a part of it, lets something else pass a ReLU than the derivative."""
-        own = getattr(self, "relu", "standard")  # of passes that it may ask for itself
-        return any(
-            rule != "standard"
-            for part in (self, *self.parts)
-            for rule in (own, *part.input_rules, *part.layer_rules)
-        )
+        return any(rule != "standard" for rule in self.relu_rules)
+
+    @property
+    def relu_rules(self) -> tuple[ReluRule, ...]:
+        """The ReLU rules that it, or a part of it, needs; none if it takes no gradients."""
+        own = (self.relu,) if hasattr(self, "relu") else ()  # of passes that it may ask for itself
+        parts = (self, *self.parts)
+        rules = (rule for part in parts for rule in (*part.layer_rules, *part.input_rules))
+        return tuple(dict.fromkeys((*own, *rules)))
 
     @property
     def uses_layer(self) -> bool:

@@ -26,6 +26,7 @@ from cnnviz.text import matching
 COMMANDS = (
     "explain",
     "report",
+    "about",
     "methods",
     "layers",
     "summary",

@@ -241,18 +241,24 @@ class _Job:
 
     def _shown(self, source: Source, stem: OutputStem) -> _Outcome:
         from cnnviz.inside.activations import arrays, look
+        from cnnviz.manifest import digest
         from cnnviz.outputs.files import all_or_none
 
         remarks: list[str] = []
         prepared, canvas = self.explainer.read(source.path, self.style.size, remark=remarks.append)
         found = look(self.explainer, prepared, top=self.top, by=self.by)
+        origin = replace(
+            self.explainer.origin, image=source.relative.as_posix(), sha256=digest(source.path)
+        )
         raw = None
         with all_or_none() as files:
             for one, suffix in zip(found, self.suffixes):
                 drawn = one.draw(canvas, self.style, self.explainer.name, source.path.name)
-                files.append(self.folder.write_png(stem.file(suffix), drawn))
+                told = origin.describe("activations", layers=[one.layer.name], channels=one.indices)
+                files.append(self.folder.write_png(stem.file(suffix), drawn, told))
             if self.arrays:
-                raw = self.folder.write_npz(stem.file("_activations.npz"), arrays(found))
+                told = origin.describe("arrays", layers=[one.layer.name for one in found])
+                raw = self.folder.write_npz(stem.file("_activations.npz"), arrays(found), told)
         return _Outcome(source, found, tuple(files), raw, remark=" ".join(remarks) or None)
 
 

@@ -9,6 +9,7 @@ import click
 
 from cnnviz.cli.console import check_talk, json_line, name_weights, put, say
 from cnnviz.cli.options import Choice, ModelOptions, model_argument, output_option
+from cnnviz.provenance import Origin
 
 if TYPE_CHECKING:
     from cnnviz.inside.filters import Filters
@@ -87,11 +88,15 @@ def _filters(
     if not quiet:
         name_weights(weights)
     folder = OutputFolder(output)
+    origin = Origin(found.name, weights.sha256)
     (name,) = file_parts([found.name])
     for layer, part in zip(wanted, file_parts([layer.name for layer in wanted])):
         filters = read_filters(network, layer, top=top, slices=slices, channels=found.spec.channels)
+        channels = [one.index for one in filters.shown]
         path = folder.write_png(
-            PurePath(f"{name}_{part}_filters.png"), filters.draw(scale, found.name)
+            PurePath(f"{name}_{part}_filters.png"),
+            filters.draw(scale, found.name),
+            origin.describe("filters", layers=[layer.name], channels=channels),
         )
         if as_json:
             record = {

@@ -22,6 +22,7 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.options import Choice, FilePath, ModelOptions, model_to_run, output_option
 from cnnviz.errors import ExitCode, UsageError
+from cnnviz.provenance import Origin
 from cnnviz.text import class_name
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ def _maximize(
     network, weights = found.load(str(device), progress=not quiet)
     if not quiet:
         name_weights(weights)
-    film = _Film(found.name, [goal.name for goal in named], how.steps, frames, gif, every)
+    origin = Origin(found.name, weights.sha256)
+    film = _Film(origin, named, how, frames, gif, every)
     began = time.monotonic()
     with progress(how.steps, "step", hidden=quiet) as bar, Interrupt() as interrupt:
 
@@ -216,7 +218,7 @@ def _maximize(
 
         results = maximize(network, found.spec, goals, how, observe)
     seconds = time.monotonic() - began
-    written = _write(found, output, named, how, results)
+    written = _write(found, origin, output, named, how, results)
     film.end()
     for goal, path, result in zip(named, written, results):
         if not result.moved and not quiet:
@@ -280,8 +282,27 @@ def _class_goal(found: Model, index: int) -> _Goal:
     return _Goal(called, f"{index}{short}", "logit", record, index)
 
 
+def _about(shows: str, origin: Origin, goals: Sequence[_Goal], how: Ascent) -> dict[str, Any]:
+    """What a file says of itself, see :mod:`cnnviz.provenance`."""
+    method = {
+        "name": "maximize",
+        "key": "maximized",
+        "title": "activation maximisation",
+        "options": asdict(how),
+        "relu": ["standard"],
+    }
+    if goals[0].index is not None:
+        classes = [(goal.record["index"], goal.record["name"]) for goal in goals]
+        return origin.describe(shows, methods=[method], classes=classes)
+    method["options"] = {**asdict(how), "place": goals[0].record["place"]}
+    channels = [goal.record["channel"] for goal in goals]
+    layers = [goals[0].record["layer"]]
+    return origin.describe(shows, methods=[method], layers=layers, channels=channels)
+
+
 def _write(
     found: Model,
+    origin: Origin,
     output: Path,
     goals: Sequence[_Goal],
     how: Ascent,
@@ -292,7 +313,10 @@ def _write(
 
     folder = OutputFolder(output)
     *names, together = _files(found, goals)
-    written = [folder.write_png(name, result.picture) for name, result in zip(names, results)]
+    written = [
+        folder.write_png(name, result.picture, _about("maximized", origin, [goal], how))
+        for name, goal, result in zip(names, goals, results)
+    ]
     of = goals[0].record.get("layer")
     title = (
         f"What excites {found.name}{f', layer {of}' if of else ''} most: pictures made for a high "
@@ -303,7 +327,7 @@ def _write(
         [f"{goal.name}: {_found(found, goal, result)}" for goal, result in zip(goals, results)],
         title,
     )
-    folder.write_png(together, sheet)
+    folder.write_png(together, sheet, _about("maximized", origin, goals, how))
     return written
 
 
@@ -376,21 +400,22 @@ class _Film:
 
     def __init__(
         self,
-        model: str,
-        captions: Sequence[str],
-        steps: int,
+        origin: Origin,
+        goals: Sequence[_Goal],
+        how: Ascent,
         folder: Path | None,
         gif: Path | None,
         every: int | None,
     ) -> None:
         from cnnviz.inside.naming import file_parts
 
-        (self._model,) = file_parts([model])
-        self._captions = captions
-        self._steps = steps
+        (self._model,) = file_parts([origin.network])
+        self._captions = [goal.name for goal in goals]
+        self._steps = how.steps
+        self._about = _about("steps", origin, goals, how)
         self._folder = folder
         self._gif = gif
-        self._every = every or max(1, steps // 16)
+        self._every = every or max(1, how.steps // 16)
         self._frames: list[npt.NDArray[np.uint8]] = []
 
     def take(self, stand: Progress) -> None:
@@ -405,7 +430,7 @@ class _Film:
         frame = _sheet(stand.drawn(), self._captions, f"step {stand.step} of {self._steps}")
         if self._folder is not None:
             name = f"{self._model}_step{stand.step:0{digits}}.png"
-            OutputFolder(self._folder).write_png(PurePath(name), frame)
+            OutputFolder(self._folder).write_png(PurePath(name), frame, self._about)
         if self._gif is not None:
             self._frames.append(frame)
 

@@ -12,6 +12,7 @@ import click
 
 from cnnviz.cli.console import put
 from cnnviz.cli.options import FilePath, ModelOptions, model_argument
+from cnnviz.provenance import Origin
 
 if TYPE_CHECKING:
     from cnnviz.inside.summary import LayerSummary, Summary
@@ -98,7 +99,8 @@ def _write_diagram(
         problem = str(error)
         path, kind, data = path.with_suffix(".dot"), "dot", text.encode()
     try:
-        OutputFolder(path.parent).write_diagram(Path(path.name), data, kind)
+        told = Origin(name).describe("diagram")
+        OutputFolder(path.parent).write_diagram(Path(path.name), data, kind, told)
     except CnnvizError as error:
         raise UsageError(f"{error}" if problem is None else f"{problem} {error}") from error
     return path, problem

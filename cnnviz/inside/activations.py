@@ -70,6 +70,11 @@ class Strongest:
         """Whether no channel is anywhere above zero."""
         return all(channel.highest <= 0 for channel in self.channels)
 
+    @property
+    def indices(self) -> list[int]:
+        """Which channels these are."""
+        return [channel.index for channel in self.channels]
+
     def record(self) -> list[dict[str, Any]]:
         """The channels, as JSON can hold them."""
         return [
@@ -214,6 +219,6 @@ def arrays(found: tuple[Strongest, ...]) -> dict[str, Any]:
     result: dict[str, Any] = {"layer": np.array(names) if several else np.str_(names[0])}
     for one in found:
         at = f"@{one.layer.name}" if several else ""
-        result[f"channels{at}"] = np.array([channel.index for channel in one.channels])
+        result[f"channels{at}"] = np.array(one.indices)
         result[f"activations{at}"] = np.stack([channel.values for channel in one.channels])
     return result

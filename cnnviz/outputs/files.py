@@ -18,15 +18,16 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 from PIL import Image
 
-from cnnviz import __version__
+from cnnviz import __version__, provenance
 from cnnviz.errors import CnnvizError, PictureError, UsageError
+from cnnviz.provenance import LONGEST_COMMENT
 
 _PNG_HEADER = 33  # signature and IHDR chunk
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -69,22 +70,29 @@ _GENERAL = {
 _NPY: Any = np.lib.format  # untyped in NumPy
 
 
-def write_png(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8]) -> None:
+About = Optional[Mapping[str, Any]]
+"""What a file says of itself (:mod:`cnnviz.provenance`), or nothing."""
+
+
+def write_png(
+    path: str | os.PathLike[str], picture: npt.NDArray[np.uint8], about: About = None
+) -> None:
     """Write a picture as PNG, whole or not at all.
 
     Args:
         path: where to; its folder must exist.
         picture: uint8 (H, W, 3) in RGB, or (H, W) in grey.
+        about: what it says of itself.
 
     Raises:
         PictureError: another kind of array, or there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     _check_pixels(picture, "PNG")
-    _write(Path(path), _png(picture))
+    _write(Path(path), _png(picture, about))
 
 
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], about: About = None) -> None:
     """Write arrays as ``numpy.load`` reads them, whole or not at all.
 
     Not compressed: gradients are noise to a compressor. The same arrays give the same bytes.
@@ -92,17 +100,20 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     Args:
         path: where to; its folder must exist.
         arrays: by name; anything that NumPy makes an array of without objects.
+        about: what it says of itself.
 
     Raises:
         PictureError: an array of objects, or there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     buffer = io.BytesIO()
+    told = b"" if about is None else provenance.encode(about)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = _mark()
-        for name, value in arrays.items():
-            # A ZipInfo by hand has a fixed date.
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+        for number, (name, value) in enumerate(arrays.items()):
+            info = zipfile.ZipInfo(f"{name}.npy")  # by hand it has a fixed date
+            info.comment = told[number * LONGEST_COMMENT : (number + 1) * LONGEST_COMMENT]
+            with archive.open(info, "w", force_zip64=True) as entry:
                 try:
                     _NPY.write_array(entry, np.asanyarray(value), allow_pickle=False)
                 except ValueError as error:
@@ -110,20 +121,23 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     _write(Path(path), [buffer.getvalue()])
 
 
-def write_diagram(path: str | os.PathLike[str], data: bytes, kind: str) -> None:
+def write_diagram(
+    path: str | os.PathLike[str], data: bytes, kind: str, about: About = None
+) -> None:
     """Write what Graphviz made, whole or not at all, with our mark in it.
 
     Args:
         path: where to; its folder must exist.
         data: the file's contents.
         kind: ``svg``, ``png``, ``pdf`` or ``dot``.
+        about: what it says of itself, if it is a PNG.
 
     Raises:
         PictureError: there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     if kind == "png":
-        parts = (data[:_PNG_HEADER], _png_mark(), data[_PNG_HEADER:])
+        parts = (data[:_PNG_HEADER], _png_mark(about), data[_PNG_HEADER:])
     else:
         before, after = _LAST_LINES[kind]
         parts = (data.rstrip(b"\n"), b"\n" + before + _mark(), after + b"\n")
@@ -231,22 +245,26 @@ class OutputFolder:
         self._inputs = tuple(inputs)
         self._input_ids: frozenset[tuple[int, int]] | None = None
 
-    def write_png(self, relative: PurePath, picture: npt.NDArray[np.uint8]) -> Path:
+    def write_png(
+        self, relative: PurePath, picture: npt.NDArray[np.uint8], about: About = None
+    ) -> Path:
         """Write a picture below the folder; see :func:`write_png`. Returns the file's path."""
         path = self._place(relative)
-        write_png(path, picture)
+        write_png(path, picture, about)
         return path
 
-    def write_npz(self, relative: PurePath, arrays: Mapping[str, Any]) -> Path:
+    def write_npz(self, relative: PurePath, arrays: Mapping[str, Any], about: About = None) -> Path:
         """Write arrays below the folder; see :func:`write_npz`. Returns the file's path."""
         path = self._place(relative)
-        write_npz(path, arrays)
+        write_npz(path, arrays, about)
         return path
 
-    def write_diagram(self, relative: PurePath, data: bytes, kind: str) -> Path:
+    def write_diagram(
+        self, relative: PurePath, data: bytes, kind: str, about: About = None
+    ) -> Path:
         """Write a diagram below the folder; see :func:`write_diagram`. Returns the file's path."""
         path = self._place(relative)
-        write_diagram(path, data, kind)
+        write_diagram(path, data, kind, about)
         return path
 
     def write_gif(
@@ -447,7 +465,7 @@ def _begun(parts: Iterable[bytes]) -> Iterator[bytes]:
     yield from waiting
 
 
-def _png(picture: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
+def _png(picture: npt.NDArray[np.uint8], about: About) -> tuple[bytes, ...]:
     """Encode a picture as PNG (ISO/IEC 15948), marked as ours, in pieces."""
     height, width = picture.shape[:2]
     rows = picture.reshape(height, -1)
@@ -460,14 +478,16 @@ def _png(picture: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
     return (
         _PNG_SIGNATURE,
         _chunk(b"IHDR", header),
-        _png_mark(),
+        _png_mark(about),
         _chunk(b"IDAT", isal_zlib.compress(filtered, _PNG_LEVEL)),
         _chunk(b"IEND", b""),
     )
 
 
-def _png_mark() -> bytes:
-    return _chunk(b"tEXt", _PNG_SOFTWARE + _mark())
+def _png_mark(about: About) -> bytes:
+    """Our mark, which is looked for right behind the header, and what the file says of itself."""
+    mark = _chunk(b"tEXt", _PNG_SOFTWARE + _mark())
+    return mark if about is None else mark + _chunk(*provenance.png_text(about))
 
 
 def _mark() -> bytes:

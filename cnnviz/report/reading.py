@@ -10,13 +10,11 @@ from typing import Any
 
 from cnnviz.errors import UsageError
 from cnnviz.manifest import MANIFEST, VERSION
+from cnnviz.structure import NUMBER, TEXT, check, no_constant
 
-_NUMBER = (int, float)
-_TEXT = (str, type(None))
-_CLASS = {"index": int, "name": _TEXT, "logit": _NUMBER, "probability": (*_NUMBER, type(None))}
+_CLASS = {"index": int, "name": TEXT, "logit": NUMBER, "probability": (*NUMBER, type(None))}
 _FILES = {str: str}
-# What the report reads, and no more: a manifest may hold other things. A tuple is a choice of
-# types, a list holds things of one kind, {str: x} maps names to x; None first: or null.
+# What the report reads, and no more: a manifest may hold other things.
 _RUN = {
     "parameters": dict,
     "versions": {str: object},
@@ -26,7 +24,7 @@ _RUN = {
         "layers": [{"name": str}],
     },
     "methods": [{"key": str, "title": str, "drawings": {str: str}, "guided": bool}],
-    "seconds": _NUMBER,
+    "seconds": NUMBER,
     "started": str,
 }
 _SUMMARY = {"pictures": int, "ok": int, "failed": int}
@@ -35,9 +33,9 @@ _EXPLANATION = {"target": _CLASS, "files": _FILES, "blank": [str]}
 _PICTURE = {"path": str, "status": str, "top5": [_CLASS], "explanations": [_EXPLANATION]}
 _CONTRAST = {"a": _CLASS, "b": _CLASS, "file": str}
 _ATTENTION = {
-    "border": _NUMBER,
-    "corners": [_NUMBER],
-    "box": [_NUMBER],
+    "border": NUMBER,
+    "corners": [NUMBER],
+    "box": [NUMBER],
     "map": {"shape": [int], "data": str},
 }
 
@@ -61,7 +59,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
     try:
-        manifest = json.loads(text, parse_constant=_no_constant)
+        manifest = json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(manifest, dict) or "cnnviz_manifest" not in manifest:
@@ -83,33 +81,29 @@ def _damaged(path: Path, what: str) -> UsageError:
     return UsageError(f"{path} is damaged: {what}. Run `cnnviz explain` again.")
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"it has {name} for a number")
-
-
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
-    _check(manifest, {"run": _RUN, "summary": _SUMMARY, "pictures": [dict]}, "the manifest")
-    _check(manifest["run"]["network"].get("labels", []), [str], "run.network.labels")
+    check(manifest, {"run": _RUN, "summary": _SUMMARY, "pictures": [dict]}, "the manifest")
+    check(manifest["run"]["network"].get("labels", []), [str], "run.network.labels")
     weights = manifest["run"]["network"].get("weights")
     if weights is not None:
-        _check(weights, {"sha256": _TEXT}, "run.network.weights")
+        check(weights, {"sha256": TEXT}, "run.network.weights")
     for number, picture in enumerate(manifest["pictures"]):
         where = f"pictures[{number}]"
         if picture.get("status") == "failed":
-            _check(picture, _FAILED, where)
+            check(picture, _FAILED, where)
             continue
-        _check(picture, _PICTURE, where)
+        check(picture, _PICTURE, where)
         if picture["status"] != "ok":
             raise ValueError(f"{where} is neither ok nor failed")
         if not picture["top5"] or not picture["explanations"]:
             raise ValueError(f"{where} has no answer or no explanation")
         if picture.get("truth") is not None:
-            _check(picture["truth"], _CLASS, f"{where}.truth")
+            check(picture["truth"], _CLASS, f"{where}.truth")
         for key in ("loss", "margin", "seconds"):
-            _check(picture.get(key), (*_NUMBER, type(None)), f"{where}.{key}")
-        _check(picture.get("size"), (list, type(None)), f"{where}.size")
-        _check(picture.get("contrasts", []), [_CONTRAST], f"{where}.contrasts")
-        _check(picture.get("panel"), _TEXT, f"{where}.panel")
+            check(picture.get(key), (*NUMBER, type(None)), f"{where}.{key}")
+        check(picture.get("size"), (list, type(None)), f"{where}.size")
+        check(picture.get("contrasts", []), [_CONTRAST], f"{where}.contrasts")
+        check(picture.get("panel"), TEXT, f"{where}.panel")
         for contrast in picture.get("contrasts", []):
             _check_inside(contrast["file"], where)
         if picture.get("panel") is not None:
@@ -119,12 +113,12 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
                 _check_inside(file, where)
             if explanation.get("attention") is not None:
                 _check_attention(explanation["attention"], f"{where}.attention")
-            _check(explanation.get("ranges", {}), {str: list}, f"{where}.ranges")
-            _check(explanation.get("facts", {}), {str: dict}, f"{where}.facts")
+            check(explanation.get("ranges", {}), {str: list}, f"{where}.ranges")
+            check(explanation.get("facts", {}), {str: dict}, f"{where}.facts")
 
 
 def _check_attention(attention: Any, where: str) -> None:
-    _check(attention, _ATTENTION, where)
+    check(attention, _ATTENTION, where)
     if len(attention["corners"]) != 4 or len(attention["box"]) != 4:
         raise ValueError(f"{where} has not four corners, or no box")
     if len(attention["map"]["shape"]) != 2:
@@ -139,30 +133,3 @@ def _check_inside(file: str, where: str) -> None:
         os.fsencode(file)
     except UnicodeEncodeError:
         raise ValueError(f"{where} names {file!r}, which no file can have") from None
-
-
-def _check(value: Any, shape: Any, where: str) -> None:
-    """Compare a value with a shape as those above; ValueError says where they differ."""
-    if isinstance(shape, Mapping):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} is {_kind(value)} and not an object")
-        if set(shape) == {str}:
-            for key, inner in value.items():
-                _check(inner, shape[str], f"{where}.{key}")
-            return
-        for key, inner in shape.items():
-            if key not in value:
-                raise ValueError(f"{where} has no {key}")
-            _check(value[key], inner, f"{where}.{key}")
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is {_kind(value)} and not a list")
-        for number, inner in enumerate(value):
-            _check(inner, shape[0], f"{where}[{number}]")
-    elif not isinstance(value, shape):
-        raise ValueError(f"{where} is {_kind(value)}")
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", type(None): "null", bool: "a boolean"}
-    return names.get(type(value), "a number")

@@ -170,10 +170,10 @@ def test_a_full_disk_leaves_what_can_be_continued(cnnviz, explain, photos, tmp_p
 
     write = OutputFolder.write_png
 
-    def full(self, relative, picture):
+    def full(self, relative, picture, about):
         if relative.name == "10_gradcam.png":
             raise CnnvizError("No space left on device.")
-        return write(self, relative, picture)
+        return write(self, relative, picture, about)
 
     with monkeypatch.context() as patch:
         patch.setattr(OutputFolder, "write_png", full)
