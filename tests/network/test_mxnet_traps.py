@@ -338,7 +338,7 @@ def test_relus_that_no_activation_block_stands_for() -> None:
                 self.output = nn.Dense(2, in_units=3)
 
         def hybrid_forward(self, F: Any, x: Any) -> Any:
-            return self.output(self.hidden(F.relu(self.again(self.conv(x)) - 1)))
+            return self.output(self.hidden(F.relu(self.again(self.conv(x) - 0.1) - 0.1)))
 
     block = Four()
     block.initialize()
