@@ -12,6 +12,7 @@ from typing import Any, Optional, Protocol
 
 from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer, Wish, choose_layers, fit_methods
+from cnnviz.graph.ends import bare_end
 from cnnviz.models import catalog, store
 from cnnviz.models.card import Card, find_card
 from cnnviz.models.catalog import WeightsInfo
@@ -110,15 +111,14 @@ class CatalogModel:
         Raises:
             UsageError: it does not take pictures of the size asked for.
         """
-        architecture = Architecture.from_block(self._block, self.spec.shape, self.card.activation)
-        usual = self._entry.input.shape
-        if self.spec.shape != usual:
-            shapes = Architecture.from_block(self._block, usual).parameter_shapes
-            if shapes != architecture.parameter_shapes:
-                raise UsageError(
-                    f"{self._entry.name} takes only pictures of {usual[1]}x{usual[2]}: its dense "
-                    "layers are made for these. Leave out --input-size."
-                )
+        classes, usual = len(self._labels), self._entry.input.shape
+        graph, paths = catalog.build(self._entry, classes, self.spec.shape)
+        architecture = Architecture(graph, paths, bare_end(classes, self.card.activation))
+        if catalog.build(self._entry, classes, usual).graph.parameters != graph.parameters:
+            raise UsageError(
+                f"{self._entry.name} takes only pictures of {usual[1]}x{usual[2]}: its dense "
+                "layers are made for these. Leave out --input-size."
+            )
         return architecture
 
     def digest_ahead(self) -> None:

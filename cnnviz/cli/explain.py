@@ -411,7 +411,7 @@ def _announce(explainer: Explainer, pictures: int, targets: int, *, quiet: bool)
 
 def _introduce(explainer: Explainer) -> None:
     """Say once what holds for the whole run: network, device, layer, weights."""
-    from cnnviz.network.architecture import shape_text
+    from cnnviz.graph.architecture import shape_text
 
     layers = ", ".join(
         f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers

@@ -20,8 +20,8 @@ def command(model: ModelOptions, as_json: bool) -> None:
     has height and width, and `explain --layer stages` the stages and the default. Needs no weights.
     MODEL is what `explain --model` takes.
     """
+    from cnnviz.graph.architecture import shape_text
     from cnnviz.loader import find_model
-    from cnnviz.network.architecture import shape_text
 
     architecture = find_model(model.card(), needs_weights=False).architecture
     stages = architecture.stages()

@@ -312,7 +312,7 @@ _NETWORK = (
     ),
     click.option(
         "--activation",
-        type=Choice("cnnviz.network.ends:ACTIVATIONS", "NAME"),
+        type=Choice("cnnviz.graph.ends:ACTIVATIONS", "NAME"),
         help="What makes probabilities of its logits, where it does not end with that: softmax, "
         "sigmoid (each class by itself; of one output: yes or no), none (they are numbers).",
     ),

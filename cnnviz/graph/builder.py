@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cnnviz.graph.graph import Graph, Node, Value, in_order
 from cnnviz.graph.operators import (
@@ -46,8 +47,7 @@ class _Block:
         return f"{self.path}.{number}" if self.path else str(number)
 
 
-@dataclass(frozen=True)
-class NamedGraph:
+class NamedGraph(NamedTuple):
     """A graph, and the paths that its values go by, first choice first."""
 
     graph: Graph

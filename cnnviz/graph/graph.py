@@ -149,5 +149,10 @@ def ancestors(nodes: Sequence[Node], values: Iterable[Value]) -> set[int]:
     return found
 
 
+def is_spatial(shape: Shape) -> bool:
+    """Whether a shape without the batch, ``(C, h, w)``, still has height and width."""
+    return len(shape) == 3 and shape[1] * shape[2] > 1
+
+
 def _text(shape: Shape) -> str:
     return "×".join(map(str, shape))

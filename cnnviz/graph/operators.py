@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from cnnviz.types import Shape
 
@@ -43,6 +43,26 @@ class Operator:
     def kind(self) -> str:
         """What a person calls such a layer."""
         return type(self).__name__
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution over height and width."""
+        return False
+
+    @property
+    def mixes_channels(self) -> bool:
+        """Whether channels of its output are made of several channels, or of several inputs'."""
+        return False
+
+    @property
+    def keeps_channels(self) -> bool:
+        """Whether its output has the channels of its data in their order, at most scaled."""
+        return False
+
+    @property
+    def rearranges(self) -> bool:
+        """Whether it brings values into another shape or order: axes change their meaning."""
+        return False
 
     def shape(self, *inputs: Shape) -> Shape:
         """The shape of the output, from those of the inputs.
@@ -100,6 +120,7 @@ class Opaque(Operator):
         attributes: as they are written there.
         outputs: the shapes of its outputs, as the importer found them.
         extra: what else belongs to it, in the framework's own form.
+        traits: names of those properties of operators that are true of it: ``convolves``, ...
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("data...",)
@@ -109,11 +130,32 @@ class Opaque(Operator):
     attributes: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[Shape, ...] = ()
     extra: Any = None
+    traits: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> str:
         """Its own name."""
         return self.name
+
+    @property
+    def convolves(self) -> bool:
+        """As the importer says."""
+        return "convolves" in self.traits
+
+    @property
+    def mixes_channels(self) -> bool:
+        """As the importer says."""
+        return "mixes_channels" in self.traits
+
+    @property
+    def keeps_channels(self) -> bool:
+        """As the importer says."""
+        return "keeps_channels" in self.traits
+
+    @property
+    def rearranges(self) -> bool:
+        """As the importer says."""
+        return "rearranges" in self.traits
 
     def shape(self, *inputs: Shape) -> Shape:
         """That of its first output."""
@@ -145,6 +187,16 @@ class Conv2d(Operator):
     def kind(self) -> str:
         """``Convolution``."""
         return "Convolution"
+
+    @property
+    def convolves(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def mixes_channels(self) -> bool:
+        """It does."""
+        return True
 
     def weight_shape(self, data: Shape) -> Shape:
         """(channels, C / groups, kh, kw)."""
@@ -194,6 +246,11 @@ class ConvTranspose2d(Operator):
         """``Deconvolution``."""
         return "Deconvolution"
 
+    @property
+    def mixes_channels(self) -> bool:
+        """It does."""
+        return True
+
     def weight_shape(self, data: Shape) -> Shape:
         """(C, channels / groups, kh, kw)."""
         return (_chw(data)[0], self.channels // self.groups, *self.kernel)
@@ -241,6 +298,11 @@ class Linear(Operator):
         """``Dense``."""
         return "Dense"
 
+    @property
+    def mixes_channels(self) -> bool:
+        """It does."""
+        return True
+
     def weight_shape(self, data: Shape) -> Shape:
         """(features, values)."""
         return (self.features, math.prod(data) if self.flatten else data[-1])
@@ -260,7 +322,12 @@ class Linear(Operator):
 
 
 @dataclass(frozen=True)
-class BatchNorm(Operator):
+class Normalization(Operator):
+    """What brings values to a common scale; it stands behind a layer, or before it."""
+
+
+@dataclass(frozen=True)
+class BatchNorm(Normalization):
     """Batch norm by the stored statistics: (x - mean) / sqrt(var + eps) · scale + shift.
 
     Attributes:
@@ -275,9 +342,18 @@ class BatchNorm(Operator):
     axis: int = 0
     fixed_scale: bool = False
 
+    def learns(self, place: int) -> bool:
+        """Whether training changes the input at this place: the scale, unless fixed, and shift."""
+        return place == 2 or (place == 1 and not self.fixed_scale)
+
+    @property
+    def keeps_channels(self) -> bool:
+        """It does."""
+        return True
+
 
 @dataclass(frozen=True)
-class LocalResponseNorm(Operator):
+class LocalResponseNorm(Normalization):
     """x / (k + alpha / size · Σ x²)^beta over ``size`` neighbouring channels (AlexNet)."""
 
     size: int
@@ -289,6 +365,38 @@ class LocalResponseNorm(Operator):
     def kind(self) -> str:
         """``LRN``."""
         return "LRN"
+
+
+@dataclass(frozen=True)
+class InstanceNorm(Normalization):
+    """Mean 0 and variance 1 over height and width, then scale and shift for each channel."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
+    learned: ClassVar[frozenset[str]] = frozenset({"scale", "shift"})
+
+    eps: float = 1e-5
+
+
+@dataclass(frozen=True)
+class LayerNorm(Normalization):
+    """Mean 0 and variance 1 along an axis of the shape without the batch, then scale and shift."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
+    learned: ClassVar[frozenset[str]] = frozenset({"scale", "shift"})
+
+    axis: int = -1
+    eps: float = 1e-5
+
+
+@dataclass(frozen=True)
+class GroupNorm(Normalization):
+    """Mean 0 and variance 1 over groups of channels, then scale and shift."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
+    learned: ClassVar[frozenset[str]] = frozenset({"scale", "shift"})
+
+    groups: int = 1
+    eps: float = 1e-5
 
 
 # --- pooling -------------------------------------------------------------------------------------
@@ -350,6 +458,22 @@ class GlobalAvgPool2d(Operator):
 
 
 @dataclass(frozen=True)
+class AdaptiveAvgPool2d(Operator):
+    """The means of as many windows as are asked for, as even as whole pixels allow."""
+
+    size: Pair
+
+    @property
+    def kind(self) -> str:
+        """``AdaptiveAvgPool``."""
+        return "AdaptiveAvgPool"
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """(C, *size)."""
+        return (_chw(inputs[0])[0], *self.size)
+
+
+@dataclass(frozen=True)
 class GlobalMaxPool2d(Operator):
     """The highest value over height and width, which stay as 1."""
 
@@ -367,10 +491,22 @@ class GlobalMaxPool2d(Operator):
 
 
 @dataclass(frozen=True)
-class ReLU(Operator):
-    """min(max(x, 0), upper); ReLU6 is the one with 6."""
+class Activation(Operator):
+    """A function of each value by itself, such as stands behind a layer."""
+
+
+@dataclass(frozen=True)
+class ReLU(Activation):
+    """min(max(x, 0), upper); ReLU6 is the one with 6.
+
+    Attributes:
+        upper: what values are cut at.
+        standalone: whether it is an activation of its own, for ReLU rules to act on, and not a part
+            of another that is written down in several operators (the gate of a hard swish).
+    """
 
     upper: float = math.inf
+    standalone: bool = True
 
     @property
     def kind(self) -> str:
@@ -379,39 +515,62 @@ class ReLU(Operator):
 
 
 @dataclass(frozen=True)
-class LeakyReLU(Operator):
+class LeakyReLU(Activation):
     """x above 0, slope · x below."""
 
     slope: float = 0.01
 
 
 @dataclass(frozen=True)
-class ELU(Operator):
+class ELU(Activation):
     """x above 0, alpha · (exp x - 1) below."""
 
     alpha: float = 1.0
 
 
 @dataclass(frozen=True)
-class PReLU(Operator):
-    """x above 0, a learned slope a channel below."""
+class SELU(Activation):
+    """λ x above 0, λ α (exp x - 1) below (Klambauer et al. 2017)."""
+
+
+@dataclass(frozen=True)
+class GELU(Activation):
+    """x · Φ(x), with the normal distribution's Φ (Hendrycks & Gimpel 2016)."""
+
+
+@dataclass(frozen=True)
+class PReLU(Activation):
+    """x above 0, below it a learned slope times x: one for each channel, or one for all."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "slope")
     learned: ClassVar[frozenset[str]] = frozenset({"slope"})
 
 
 @dataclass(frozen=True)
-class Sigmoid(Operator):
+class Sigmoid(Activation):
     """1 / (1 + exp -x)."""
 
 
 @dataclass(frozen=True)
-class Tanh(Operator):
+class HardSigmoid(Activation):
+    """min(max(slope · x + offset, 0), 1)."""
+
+    slope: float = 0.2
+    offset: float = 0.5
+
+
+@dataclass(frozen=True)
+class Tanh(Activation):
     """The hyperbolic tangent."""
 
 
 @dataclass(frozen=True)
-class Softplus(Operator):
+class Softsign(Activation):
+    """x / (1 + |x|)."""
+
+
+@dataclass(frozen=True)
+class Softplus(Activation):
     """log(1 + exp x)."""
 
     @property
@@ -433,6 +592,11 @@ class _Elementwise(Operator):
         """That of both, stretched."""
         return _broadcast(*inputs)
 
+    @property
+    def keeps_channels(self) -> bool:
+        """It does."""
+        return True
+
 
 @dataclass(frozen=True)
 class Add(_Elementwise):
@@ -440,8 +604,119 @@ class Add(_Elementwise):
 
 
 @dataclass(frozen=True)
+class Subtract(_Elementwise):
+    """The left less the right."""
+
+
+@dataclass(frozen=True)
 class Multiply(_Elementwise):
     """The product."""
+
+
+@dataclass(frozen=True)
+class Divide(_Elementwise):
+    """The left by the right."""
+
+
+@dataclass(frozen=True)
+class Affine(Operator):
+    """scale · x + shift, with numbers that are not stored."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def keeps_channels(self) -> bool:
+        """It does."""
+        return True
+
+
+@dataclass(frozen=True)
+class Identity(Operator):
+    """Nothing."""
+
+    @property
+    def keeps_channels(self) -> bool:
+        """It does."""
+        return True
+
+
+@dataclass(frozen=True)
+class Pad2d(Operator):
+    """More rows and columns around: of a number, or of what stands at the edge."""
+
+    pads: Pads
+    mode: Literal["constant", "edge", "reflect"] = "constant"
+    value: float = 0.0
+
+    @property
+    def keeps_channels(self) -> bool:
+        """It does."""
+        return True
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """(C, h', w')."""
+        channels, height, width = _chw(inputs[0])
+        top, left, bottom, right = self.pads
+        return (channels, height + top + bottom, width + left + right)
+
+
+@dataclass(frozen=True)
+class Mean(Operator):
+    """The mean over axes of the shape without the batch."""
+
+    axes: tuple[int, ...]
+    keep_axes: bool = False
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """The input's without these axes, or with 1 in their places."""
+        return _reduced(inputs[0], self.axes, self.keep_axes)
+
+
+@dataclass(frozen=True)
+class Sum(Operator):
+    """The sum over axes of the shape without the batch."""
+
+    axes: tuple[int, ...]
+    keep_axes: bool = False
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """The input's without these axes, or with 1 in their places."""
+        return _reduced(inputs[0], self.axes, self.keep_axes)
+
+
+@dataclass(frozen=True)
+class Reshape(Operator):
+    """The same values in the same order, in another shape; the batch stays."""
+
+    size: Shape
+
+    @property
+    def rearranges(self) -> bool:
+        """It does."""
+        return True
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """As it is given."""
+        if math.prod(inputs[0]) != math.prod(self.size):
+            raise ShapeError(f"{inputs[0]} does not have as many values as {self.size}")
+        return self.size
+
+
+@dataclass(frozen=True)
+class Transpose(Operator):
+    """The axes of the shape without the batch in another order; the batch stays."""
+
+    axes: tuple[int, ...]
+
+    @property
+    def rearranges(self) -> bool:
+        """It does."""
+        return True
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """The input's, in this order."""
+        return tuple(inputs[0][axis] for axis in self.axes)
 
 
 @dataclass(frozen=True)
@@ -451,6 +726,11 @@ class Concat(Operator):
     inputs: ClassVar[tuple[str, ...]] = ("data...",)
 
     axis: int = 0
+
+    @property
+    def mixes_channels(self) -> bool:
+        """It does."""
+        return True
 
     def shape(self, *inputs: Shape) -> Shape:
         """That of the inputs, with the sum of their sizes at the axis."""
@@ -465,8 +745,55 @@ class Concat(Operator):
 
 
 @dataclass(frozen=True)
+class Slice(Operator):
+    """A part of each axis of the shape without the batch: from ``begin`` to before ``end``.
+
+    ``steps`` says how far apart what is taken lies.
+    """
+
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """What is taken of each axis."""
+        found = []
+        for size, begin, end, step in zip(inputs[0], self.begin, self.end, self.steps):
+            if not 0 <= begin < end <= size:
+                raise ShapeError(f"{begin} to {end} is no part of an axis of {size}")
+            found.append(-(-(end - begin) // step))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Split(Operator):
+    """An axis cut into parts, each an output of its own: before each of the places ``cuts``."""
+
+    axis: int
+    cuts: tuple[int, ...]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """That of the first part."""
+        return self.shapes(*inputs)[0]
+
+    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """Those of the parts, in order."""
+        size = inputs[0][self.axis]
+        edges = (0, *self.cuts, size)
+        if list(edges) != sorted(set(edges)):
+            raise ShapeError(f"an axis of {size} cannot be cut at {self.cuts}")
+        before, after = inputs[0][: self.axis], inputs[0][self.axis + 1 :]
+        return tuple((*before, end - begin, *after) for begin, end in zip(edges, edges[1:]))
+
+
+@dataclass(frozen=True)
 class Flatten(Operator):
     """All values of an image in a row."""
+
+    @property
+    def rearranges(self) -> bool:
+        """It does."""
+        return True
 
     def shape(self, *inputs: Shape) -> Shape:
         """(values,)."""
@@ -503,6 +830,12 @@ def _pooled(size: int, kernel: int, stride: int, before: int, after: int, ceil_m
         if rest and places * stride < size + before:
             places += 1
     return places
+
+
+def _reduced(shape: Shape, axes: tuple[int, ...], keep_axes: bool) -> Shape:
+    if keep_axes:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
 
 def _broadcast(left: Shape, right: Shape) -> Shape:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from cnnviz import layout, render
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.explainer import Explainer, Style
+from cnnviz.graph.architecture import shape_text
 from cnnviz.network import Layer
-from cnnviz.network.architecture import shape_text
 from cnnviz.preprocessing import Canvas, Prepared, to_picture
 
 Float32 = npt.NDArray[np.float32]

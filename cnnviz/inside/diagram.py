@@ -14,10 +14,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnviz.errors import PictureError
-from cnnviz.inside.summary import BATCH_NORMS, numbers, summarise, window
+from cnnviz.graph.architecture import shape_text
+from cnnviz.graph.graph import Node
+from cnnviz.graph.operators import (
+    Activation,
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    Linear,
+    MaxPool2d,
+    Mean,
+    Multiply,
+    Normalization,
+    Operator,
+    Reshape,
+)
+from cnnviz.inside.summary import summarise, window
 from cnnviz.network import Architecture, Layer
-from cnnviz.network.architecture import shape_text
-from cnnviz.network.graph import Node
 
 FORMATS = ("svg", "png", "pdf", "dot")  #: endings of the files that a drawing can be written to
 
@@ -43,11 +63,14 @@ _LONGEST_PERIOD = 24  # pieces in a frame
 _LONGEST = 48  # characters of a layer's name
 _WIDEST = 46  # characters of a line in a box
 
-_CONVOLUTIONS = {"Convolution", "Convolution_v1", "Deconvolution"}
-_POOLINGS = {"Pooling", "Pooling_v1", "_contrib_AdaptiveAvgPooling2D", "mean"}
-_NORMS = BATCH_NORMS | {"GroupNorm", "InstanceNorm", "LayerNorm", "LRN"}
-_ACTIVATIONS = {"Activation", "LeakyReLU", "hard_sigmoid", "sigmoid", "softsign", "tanh"}
-_RESHAPES = {"Flatten", "Reshape", "reshape", "squeeze"}
+_POOLINGS = (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    MaxPool2d,
+    Mean,
+)
 
 
 @dataclass(frozen=True)
@@ -166,12 +189,12 @@ def render(text: str, kind: str) -> bytes:
 
 def _boxes(architecture: Architecture) -> list[_Box]:
     """The network in boxes, in order."""
-    nodes = architecture.graph.nodes
+    graph = architecture.graph
+    nodes = graph.nodes
     layers = {layer.index: layer for layer in architecture.layers}
+    dependent = {graph.input.node, *graph.layers}
     sources = {
-        index: tuple(
-            dict.fromkeys(e.node for e in nodes[index].inputs if e.node in architecture.dependent)
-        )
+        index: tuple(dict.fromkeys(v.node for v in nodes[index].inputs if v.node in dependent))
         for index in layers
     }
     readers: dict[int, list[int]] = {}
@@ -212,34 +235,34 @@ def _boxes(architecture: Architecture) -> list[_Box]:
 
 def _belong(nodes: Sequence[Node], group: Sequence[int], node: Node) -> bool:
     """Whether an operator that alone reads a box's output is drawn in that box."""
-    main = [nodes[index] for index in group if not _follows(nodes[index])]
+    main = [nodes[i].operator for i in group if not _follows(nodes[i].operator)]
     if not main:  # normalisation before what it normalises for
-        return _follows(node) or _is_heavy(node)
+        return _follows(node.operator) or _is_heavy(node.operator)
     # Networks that normalise before they convolve go on after a join with what is the next
     # block's.
-    if node.op in _NORMS:
+    if isinstance(node.operator, Normalization):
         return _is_heavy(main[0])
-    return _follows(node)
+    return _follows(node.operator)
 
 
-def _follows(node: Node) -> bool:
-    return node.rectifies or node.op in _NORMS or node.op in _ACTIVATIONS or node.op in _RESHAPES
+def _follows(operator: Operator) -> bool:
+    return isinstance(operator, (Activation, Normalization, Flatten, Reshape))
 
 
-def _is_heavy(node: Node) -> bool:
-    return node.op in _CONVOLUTIONS or node.op == "FullyConnected"
+def _is_heavy(operator: Operator) -> bool:
+    return isinstance(operator, (Conv2d, ConvTranspose2d, Linear))
 
 
 def _kind(nodes: Sequence[Node], group: Sequence[int]) -> str:
     for index in group:
-        node = nodes[index]
-        if node.op in _CONVOLUTIONS:
+        operator = nodes[index].operator
+        if isinstance(operator, (Conv2d, ConvTranspose2d)):
             return "convolution"
-        if node.op == "FullyConnected":
+        if isinstance(operator, Linear):
             return "dense"
-        if node.op in _POOLINGS:
+        if isinstance(operator, _POOLINGS):
             return "pooling"
-        if node.kind in ("Add", "Concat", "Multiply"):
+        if isinstance(operator, (Add, Concat, Multiply)):
             return "join"
     return "other"
 
@@ -252,31 +275,28 @@ def _text(architecture: Architecture, group: Sequence[int]) -> str:
         node = architecture.graph.nodes[index]
         source = layers.get(node.inputs[0].node)
         channels = source.shape[0] if source else architecture.input_shape[0]
-        parts.append(_words(node, channels))
+        parts.append(_words(node.operator, channels))
     return " + ".join(parts)
 
 
-def _words(node: Node, channels: int) -> str:
-    over = window(node)
+def _words(operator: Operator, channels: int) -> str:
+    over = window(operator)
     size = str(over).split(" ")[0]
-    if node.op in _CONVOLUTIONS:
-        name = "transposed conv" if node.op == "Deconvolution" else "conv"
+    if isinstance(operator, (Conv2d, ConvTranspose2d)):
+        name = "transposed conv" if isinstance(operator, ConvTranspose2d) else "conv"
         groups = over.groups
         if 1 < groups == channels:
             name, groups = f"depthwise {name}", 1
-        filters = numbers(node, "num_filter")[0]
         return (
-            f"{name} {size}, {filters}"
+            f"{name} {size}, {operator.channels}"
             + (f", dilated {max(over.dilation)}" if max(over.dilation) > 1 else "")
             + (f", {groups} groups" if groups > 1 else "")
         )
-    if node.op == "FullyConnected":
-        return f"dense {numbers(node, 'num_hidden')[0]}"
-    if node.op in BATCH_NORMS:
+    if isinstance(operator, Linear):
+        return f"dense {operator.features}"
+    if isinstance(operator, BatchNorm):
         return "batch norm"
-    if node.kind in _SHORT:
-        return f"{_SHORT[node.kind]} {size}".strip()
-    return node.kind
+    return f"{_SHORT.get(operator.kind, operator.kind)} {size}".strip()
 
 
 _SHORT = {

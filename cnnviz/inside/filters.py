@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from cnnviz import layout, render
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.graph.architecture import shape_text
+from cnnviz.graph.graph import Graph, Value
+from cnnviz.graph.operators import Conv2d
 from cnnviz.network import Architecture, Layer, Network
-from cnnviz.network.architecture import DATA, shape_text
-from cnnviz.network.graph import Entry, Graph
 from cnnviz.preprocessing import CHANNEL_ORDERS
 
 Float32 = npt.NDArray[np.float32]
@@ -38,27 +39,6 @@ _COLOUR_SIDE = 96  # pixels at least that a filter, or a slice, is enlarged to
 _SLICE_SIDE = 48
 _GAP = 2  # pixels between two slices
 _FRAME = 128  # the grey of a line around each, for white ones would be lost on the paper
-
-# What changes neither the place nor the order of the picture's channels.
-_KEEPS_CHANNELS = {
-    "BatchNorm",
-    "Cast",
-    "Pad",
-    "_copy",
-    "_div_scalar",
-    "_minus_scalar",
-    "_mul_scalar",
-    "_plus_scalar",
-    "_rminus_scalar",
-    "broadcast_add",
-    "broadcast_div",
-    "broadcast_mul",
-    "broadcast_sub",
-    "elemwise_add",
-    "elemwise_div",
-    "elemwise_mul",
-    "elemwise_sub",
-}
 
 
 @dataclass(frozen=True)
@@ -253,7 +233,7 @@ def read_filters(
     weights = network.weights(layer)
     graph = network.architecture.graph
     node = graph.nodes[layer.index]
-    if weights.ndim != 4 or node.attrs.get("layout", "None") not in ("None", "NCHW"):
+    if not isinstance(node.operator, Conv2d):
         raise NetworkError(
             f"Layer {layer.name} is no convolution over height and width with channels first; its "
             "filters cannot be shown."
@@ -267,7 +247,7 @@ def read_filters(
     squares = np.square(weights, dtype=np.float64).sum(axis=(2, 3))
     norms = np.sqrt(squares.sum(axis=1))
     # Filters of a group see that group's channels only.
-    groups = int(node.attrs.get("num_group", "1"))
+    groups = node.operator.groups
     shown = []
     for index in _largest(norms, count):
         chosen = np.arange(3) if channels == "rgb" else np.arange(3)[::-1]
@@ -292,17 +272,16 @@ def _convolves(layer: Layer) -> bool:
     return layer.kind == "Convolution"
 
 
-def _sees_picture(graph: Graph, entry: Entry) -> bool:
+def _sees_picture(graph: Graph, value: Value) -> bool:
     """Whether a value is the network's input, at most normalised or padded."""
-    dependent = graph.dependent_on(DATA)
-    while True:
-        node = graph.nodes[entry.node]
-        if node.is_variable:
-            return node.name == DATA
+    dependent = {graph.input.node, *graph.layers}
+    while value != graph.input:
+        node = graph.nodes[value.node]
         sources = {source for source in node.inputs if source.node in dependent}
-        if node.op not in _KEEPS_CHANNELS or len(sources) != 1:
+        if not node.operator.keeps_channels or len(sources) != 1:
             return False
-        (entry,) = sources
+        (value,) = sources
+    return True
 
 
 def _largest(values: Sequence[float] | npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:

@@ -6,18 +6,22 @@ All of it follows from the architecture; no weights are needed.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cnnviz.errors import NetworkError
+from cnnviz.graph.graph import Graph
+from cnnviz.graph.operators import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    MaxPool2d,
+    Operator,
+    Parameter,
+)
 from cnnviz.network import Architecture
-from cnnviz.network.graph import Graph, Node
 
-#: Operators whose multiply-adds are counted.
-COUNTED = {"Convolution", "Convolution_v1", "Deconvolution", "FullyConnected"}
-BATCH_NORMS = {"BatchNorm", "BatchNorm_v1", "_contrib_SyncBatchNorm"}
-_GAMMA, _FIRST_STATISTIC = 1, 3  # places among batch norm's inputs
 _BYTES = 4  # of a float32, which is what cnnviz computes with
 
 
@@ -114,7 +118,6 @@ def summarise(architecture: Architecture) -> Summary:
         NetworkError: a parameter's shape does not follow from the input's and is not known.
     """
     graph = architecture.graph
-    shapes = {layer.index: layer.shape for layer in architecture.layers}
     counted: set[str] = set()
     layers = []
     for layer in architecture.layers:
@@ -134,39 +137,23 @@ def summarise(architecture: Architecture) -> Summary:
                 layer.name,
                 layer.kind,
                 layer.shape,
-                window(node),
+                window(node.operator),
                 learned,
                 fixed,
-                _multiply_adds(
-                    node,
-                    shapes.get(node.inputs[0].node, architecture.input_shape),
-                    layer.shape,
-                ),
+                node.operator.multiply_adds(layer.shape, *map(graph.shape, node.inputs)),
                 tuple(shared),
             )
         )
     return Summary(architecture.input_shape, tuple(layers))
 
 
-def window(node: Node) -> Window:
+def window(operator: Operator) -> Window:
     """A convolution's or pooling's window; an empty one for everything else."""
-    if node.op not in COUNTED | {"Pooling", "Pooling_v1"} or node.op == "FullyConnected":
-        return Window()
-    if node.attrs.get("global_pool", "").lower() in ("true", "1"):
-        return Window()
-    kernel = numbers(node, "kernel")
-    ones = (1,) * len(kernel)
-    return Window(
-        kernel,
-        numbers(node, "stride") or ones,
-        numbers(node, "dilate") or ones,
-        (numbers(node, "num_group") or (1,))[0],
-    )
-
-
-def numbers(node: Node, attribute: str) -> tuple[int, ...]:
-    """An attribute's whole numbers, ``(3, 3)``; none if it is not given."""
-    return tuple(map(int, re.findall(r"\d+", node.attrs.get(attribute, ""))))
+    if isinstance(operator, (MaxPool2d, AvgPool2d)):
+        return Window(operator.kernel, operator.stride, (1, 1))
+    if isinstance(operator, (Conv2d, ConvTranspose2d)):
+        return Window(operator.kernel, operator.stride, operator.dilation, operator.groups)
+    return Window()
 
 
 def _parameters(architecture: Architecture, index: int) -> Mapping[str, bool]:
@@ -174,24 +161,17 @@ def _parameters(architecture: Architecture, index: int) -> Mapping[str, bool]:
     graph = architecture.graph
     node = graph.nodes[index]
     found: dict[str, bool] = {}
-    for place, entry in enumerate(node.inputs):
-        if entry.node in architecture.dependent:
+    for place, value in enumerate(node.inputs):
+        if value.node in graph.layers or value == graph.input:
             continue
-        held = node.op in BATCH_NORMS and (
-            place >= _FIRST_STATISTIC or (place == _GAMMA and _holds_scale(node))
-        )
-        for name in _variables(graph, entry.node):
+        held = isinstance(node.operator, BatchNorm) and not node.operator.learns(place)
+        for name in _stored(graph, value.node):
             found[name] = found.get(name, False) or not held
     return found
 
 
-def _holds_scale(node: Node) -> bool:
-    """Whether a batch norm takes its scale for 1 whatever is stored; MXNet's own default."""
-    return node.attrs.get("fix_gamma", "True").lower() in ("true", "1")
-
-
-def _variables(graph: Graph, index: int) -> Iterator[str]:
-    """The variables that a value is made of: the value itself, or what a cast or reshape reads."""
+def _stored(graph: Graph, index: int) -> Iterator[str]:
+    """The parameters that a value is made of: the value itself, or what a cast or reshape reads."""
     waiting, seen = [index], set()
     while waiting:
         index = waiting.pop()
@@ -199,9 +179,9 @@ def _variables(graph: Graph, index: int) -> Iterator[str]:
             continue
         seen.add(index)
         node = graph.nodes[index]
-        if node.is_variable:
+        if isinstance(node.operator, Parameter):
             yield node.name
-        waiting.extend(entry.node for entry in node.inputs)
+        waiting.extend(value.node for value in node.inputs)
 
 
 def _size(architecture: Architecture, name: str) -> int:
@@ -212,21 +192,6 @@ def _size(architecture: Architecture, name: str) -> int:
             "weights with --weights."
         )
     return math.prod(shape)
-
-
-def _multiply_adds(node: Node, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Those of a layer that reads the shape ``before`` and puts out ``after``."""
-    if node.op not in COUNTED:
-        return 0
-    if node.op == "FullyConnected":
-        flattens = node.attrs.get("flatten", "True").lower() in ("true", "1")
-        return math.prod(after) * (math.prod(before) if flattens else before[-1])
-    per_place = math.prod(numbers(node, "kernel"))
-    (groups,) = numbers(node, "num_group") or (1,)
-    if node.op == "Deconvolution":
-        return math.prod(before) * numbers(node, "num_filter")[0] // groups * per_place
-    channels = before[-1 if node.attrs.get("layout", "").endswith("C") else 0]
-    return math.prod(after) * channels // groups * per_place
 
 
 def _short(steps: tuple[int, ...]) -> str:

@@ -324,7 +324,7 @@ def _numbers(value: Any, _folder: Path) -> tuple[float, ...]:
 
 
 def _activation(value: Any, _folder: Path) -> str:
-    from cnnviz.network.ends import ACTIVATIONS
+    from cnnviz.graph.ends import ACTIVATIONS
 
     if value not in ACTIVATIONS:
         raise ValueError(", ".join(ACTIVATIONS[:-1]) + f" or {ACTIVATIONS[-1]}")

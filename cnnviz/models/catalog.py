@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from cnnviz.errors import UsageError
 from cnnviz.preprocessing import InputSpec
 from cnnviz.text import matching
+
+if TYPE_CHECKING:
+    from cnnviz.graph.builder import NamedGraph
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -91,16 +94,43 @@ def labels(entry: ModelEntry) -> tuple[str, ...]:
     return imagenet_labels()
 
 
+def build(
+    entry: ModelEntry, classes: int | None = None, size: tuple[int, int, int] | None = None
+) -> NamedGraph:
+    """A network as a graph, without its weights and without MXNet.
+
+    Args:
+        entry: Which network.
+        classes: Number of outputs if not the network's usual one.
+        size: (C, H, W) of the images if not the network's usual one.
+
+    Raises:
+        UsageError: it does not take images of this size.
+    """
+    from cnnviz.graph.operators import ShapeError
+    from cnnviz.models import zoo
+
+    try:
+        return zoo.build(
+            entry.family, entry.name, size or entry.input.shape, classes or len(labels(entry))
+        )
+    except ShapeError as error:
+        _, height, width = size or entry.input.shape
+        raise UsageError(
+            f"{entry.name} does not take pictures of {width}x{height}: {error}."
+        ) from error
+
+
 def parameter_shapes(entry: ModelEntry, classes: int | None = None) -> Shapes:
     """Shape of every parameter of a network, by structural name and in the network's order.
 
-    Running statistics are among them. The network is built for it, which needs MXNet.
+    Running statistics are among them.
 
     Args:
         entry: Which network.
         classes: Number of outputs if not the network's usual one.
     """
-    return _block_shapes(build_block(entry, classes), entry)
+    return dict(build(entry, classes).graph.parameters)
 
 
 def build_block(entry: ModelEntry, classes: int | None = None) -> Any:

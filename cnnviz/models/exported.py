@@ -20,14 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz.errors import NetworkError, UsageError, WeightsError
+from cnnviz.graph.architecture import shape_text
+from cnnviz.importers.mxnet_heads import choose_head
+from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_layout
 from cnnviz.models.card import Card
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.models.input_scale import recognise_scale
 from cnnviz.network import Architecture, Network
-from cnnviz.network.architecture import DATA, check_layout, shape_text
 from cnnviz.network.backward import mxnet_errors
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
-from cnnviz.network.heads import choose_head
 from cnnviz.network.params import check_finite, is_name, shown
 from cnnviz.network.runtime import first_line, free_memory, import_mxnet, parse_device
 from cnnviz.preprocessing import CHANNEL_ORDERS, InputSpec
@@ -232,7 +233,7 @@ class ExportedModel:
                 f"mode=always, node {_few(always)}); that is left out, so that the answer is the "
                 "same every time."
             )
-        architecture = Architecture(
+        architecture = architecture_of(
             ready, spec.shape, paths, shapes, self._arrays.get, self.card.activation
         )
         return architecture, spec, remarks
@@ -353,37 +354,14 @@ class ExportedModel:
 
     def _check_memory(self, device: str) -> None:
         """Refuse what MXNet would take all memory for."""
-        graph = self.architecture.graph
-        shapes: dict[Entry, Shape] = {
-            Entry(index): shape
-            for index, node in enumerate(graph.nodes)
-            if node.is_variable and (shape := self._known_shapes.get(node.name)) is not None
-        }
-        computed = sorted(
-            {
-                entry
-                for entries in ((node.inputs for node in graph.nodes), (graph.heads,))
-                for several in entries
-                for entry in several
-                if entry not in shapes
-            }
-        )
-        symbol = import_mxnet().sym.load_json(Graph(graph.nodes, tuple(computed)).to_json())
-        with mxnet_errors():
-            _arguments, inferred, _states = symbol.infer_shape_partial(**self._known_shapes)
-        shapes.update(zip(computed, inferred or ()))
-        needed = 4 * sum(math.prod(shape) for shape in shapes.values())
+        shapes = self.architecture.graph.shapes
+        needed = 4 * sum(math.prod(shape) for outputs in shapes for shape in outputs)
         free = free_memory(parse_device(device))
         if 0 < free < needed:
             raise NetworkError(
                 f"What {self.symbol} computes for one picture takes {needed / 1e9:,.1f} GB, and "
                 f"{free / 1e9:,.1f} GB are free on {device}. Is it damaged, or --input-size wrong?"
             )
-
-    @property
-    def _known_shapes(self) -> dict[str, Shape]:
-        architecture = self.architecture
-        return {DATA: (1, *architecture.input_shape), **architecture.parameter_shapes}
 
     def _check(self, expected: Mapping[str, Shape]) -> None:
         missing = [name for name in expected if name not in self._arrays]

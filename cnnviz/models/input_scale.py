@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.network.canonical import Lookup, element_wise
+from cnnviz.importers.mxnet_canonical import Lookup, element_wise
 from cnnviz.network.graph import Entry, Graph, Node
 
 _Vector = npt.NDArray[np.float64]

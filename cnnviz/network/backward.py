@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import NetworkError
-from cnnviz.network.architecture import Layer
+from cnnviz.graph.architecture import Layer
 from cnnviz.network.derivatives import Vjp
 from cnnviz.network.graph import Entry
 from cnnviz.network.runtime import arrays_of, first_line, import_mxnet, mxnet_lock

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.graph.architecture import Architecture, Layer, shape_text
 from cnnviz.network.adjoint import AdjointConvolution, adjoint_convolution
-from cnnviz.network.architecture import DATA, Architecture, Layer, shape_text
 from cnnviz.network.backward import (
     RELU_RULES,
     Float32,
@@ -48,7 +48,7 @@ from cnnviz.network.derivatives import (
     own_derivative,
 )
 from cnnviz.network.graph import Entry, Graph, Node
-from cnnviz.network.heads import Head
+from cnnviz.network.lowering import lowered_graph
 from cnnviz.network.runtime import (
     Device,
     arrays_of,
@@ -115,12 +115,11 @@ class Network:
         self.architecture = architecture
         self.device: Device = parse_device(device)
         self._context = context(self.device)
-        self._graph = architecture.graph
+        self._graph = lowered_graph(architecture.graph)
         self.head = self._graph.heads[0]
-        self.entrance = Entry(next(i for i, node in enumerate(self._graph.nodes) if _is_data(node)))
-        self._order = [
-            i for i in sorted(architecture.dependent) if not self._graph.nodes[i].is_variable
-        ]
+        self.entrance = Entry(architecture.graph.input.node)
+        self._order = architecture.graph.layers
+        self._dependent = {self.entrance.node, *self._order}
         self.relus = architecture.relus
         self._operators: dict[Any, Any] = {}
         with mxnet_lock, arrays_of(numpy=False):
@@ -134,12 +133,12 @@ class Network:
         input_shape: tuple[int, int, int] = (3, 224, 224),
         ctx: str = "cpu",
         activation: str | None = None,
-        head: Head = None,
+        head: str | int | None = None,
     ) -> Network:
         """Trace an initialised Gluon HybridBlock and share its parameters.
 
         Args:
-            block: see :meth:`Architecture.from_block`.
+            block: see :func:`cnnviz.importers.gluon.architecture_of_block`.
             input_shape: (C, H, W).
             ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
             activation: likewise.
@@ -149,14 +148,16 @@ class Network:
             NetworkError: it cannot be traced, is not a classifier, or is not initialised.
             UsageError: there is no such head, or there are several.
         """
-        architecture = Architecture.from_block(block, input_shape, activation, head)
+        from cnnviz.importers.gluon import architecture_of_block
+
+        architecture = architecture_of_block(block, input_shape, activation, head)
         return cls.with_parameters_of(block, architecture, ctx)
 
     @classmethod
     def with_parameters_of(cls, block: Any, architecture: Architecture, ctx: str) -> Network:
         """Share the parameters of the initialised block that an architecture was traced from."""
         mx = import_mxnet()
-        owned = dict(block.collect_params().items())
+        owned = {**block.collect_params(), **block._collect_params_with_prefix()}
         parameters = {}
         for name, shape in architecture.parameter_shapes.items():
             parameter = owned.get(name)
@@ -349,7 +350,7 @@ class Network:
         )
 
     def _one_by_one(self, batch: Float32) -> bool:
-        """Whether a batch has to be run one picture at a time; see :mod:`cnnviz.network.shapes`."""
+        """Whether a batch has to be run one picture at a time."""
         return not self.architecture.takes_batches and np.ndim(batch) > 0 and len(batch) > 1
 
     def _between(self, start: Entry) -> list[int]:
@@ -488,7 +489,7 @@ class Network:
         self._last_use: dict[int, list[Entry]] = {}
         self._readers = graph.consumers()
         for entry, readers in self._readers.items():
-            if entry.node in self.architecture.dependent and entry not in graph.heads:
+            if entry.node in self._dependent and entry not in graph.heads:
                 self._last_use.setdefault(readers[-1], []).append(entry)
         constants: dict[Entry, Any] = {}
         bound: dict[int, list[Any]] = {}
@@ -506,7 +507,7 @@ class Network:
             if node.op.startswith("BatchNorm") and _is_fixed_gamma(node):
                 # MXNet writes ones into gamma itself when it runs such a batch norm for training.
                 arguments[1] = mx.nd.ones_like(arguments[1])
-            if index in self.architecture.dependent:
+            if index in self._dependent:
                 bound[index] = arguments
             elif not node.inputs:  # zeros and the like; a cached operator needs an input
                 with self._context:
@@ -574,10 +575,6 @@ class Network:
 
 def _is_fixed_gamma(node: Node) -> bool:
     return node.attrs.get("fix_gamma", "True").lower() in ("true", "1")
-
-
-def _is_data(node: Node) -> bool:
-    return node.is_variable and node.name == DATA
 
 
 def _as_list(outputs: Any) -> list[Any]:

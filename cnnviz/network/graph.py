@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -43,8 +43,8 @@ class Node:
     def rectifies(self) -> bool:
         """Whether this computes max(0, x), or clips it from above as ReLU6 does.
 
-        As ``Activation(relu)`` or ``clip``, which :mod:`cnnviz.network.canonical` makes of every
-        other way to write it.
+        As ``Activation(relu)`` or ``clip``, which :mod:`cnnviz.importers.mxnet_canonical` makes of
+        every other way to write it.
         """
         if self.op == "clip":
             try:
@@ -58,28 +58,6 @@ class Node:
         """Whether this is a ReLU that is an activation of its own, for ReLU rules to act on."""
         return self.rectifies and not self.is_part
 
-    @property
-    def kind(self) -> str:
-        """What a person calls this layer: ``Convolution``, ``ReLU``, ``MaxPool``, ..."""
-        if self.rectifies:
-            return "ReLU" if self.op != "clip" else f"ReLU{float(self.attrs['a_max']):g}"
-        if self.op == "Activation":
-            return self.attrs.get("act_type", "Activation").capitalize()
-        if self.op == "Pooling":
-            reach = "Global" if _is_true(self.attrs.get("global_pool")) else ""
-            return f"{reach}{self.attrs.get('pool_type', 'max').capitalize()}Pool"
-        return _KINDS.get(self.op, self.op)
-
-
-_KINDS = {
-    "FullyConnected": "Dense",
-    "elemwise_add": "Add",
-    "broadcast_add": "Add",
-    "_Plus": "Add",
-    "elemwise_mul": "Multiply",
-    "broadcast_mul": "Multiply",
-    "_contrib_AdaptiveAvgPooling2D": "AdaptiveAvgPool",
-}
 
 #: What a symbol made for training ends with, which reads a label, and what it computes going
 #: forward; going back it gives the gradient of a loss.
@@ -270,13 +248,3 @@ _REWRITES: Mapping[str, Callable[[Mapping[str, str]], Mapping[str, str]]] = {
     "LeakyReLU": _mean_slope,
     "RNN": _without_dropout,
 }
-
-
-def is_spatial(shape: Sequence[int]) -> bool:
-    """Whether a shape without batch, ``(C, h, w)``, still has height and width."""
-    return len(shape) == 3 and shape[1] * shape[2] > 1
-
-
-def normal_layer_name(name: str) -> str:
-    """``features[28]``, as one writes it in Python, as the layer is listed: ``features.28``."""
-    return re.sub(r"\[(\d+)\]", r".\1", name.strip()).lstrip(".")

@@ -36,9 +36,10 @@ import numpy as np
 
 import cnnviz
 from cnnviz.attribution import gather
+from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.inputs import read_reduced
 from cnnviz.models import catalog
-from cnnviz.network import Architecture, ForwardPass, Network, params
+from cnnviz.network import ForwardPass, Network, params
 from cnnviz.network.runtime import keep_freed_memory
 from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import enough, prepare
@@ -53,7 +54,7 @@ def build(name: str) -> tuple[Any, Network]:
     entry = catalog.get(name)
     block = catalog.build_block(entry)
     block.collect_params().setattr("grad_req", "null")
-    architecture = Architecture.from_block(block, (3, entry.input.height, entry.input.width))
+    architecture = architecture_of_block(block, (3, entry.input.height, entry.input.width))
     params.assign(block, common.seeded_parameters(name))
     return block, Network.with_parameters_of(block, architecture, "cpu")
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import cnnviz as package
+from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog
 
 WITHOUT_MXNET = """
@@ -88,10 +89,9 @@ def test_layers_as_json(cnnviz):
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_catalogue_and_graph_agree_on_the_default_layer(name):
-    from cnnviz.network import Architecture
 
     entry = catalog.get(name)
-    architecture = Architecture.from_block(catalog.build_block(entry), entry.input.shape)
+    architecture = architecture_of_block(catalog.build_block(entry), entry.input.shape)
     assert architecture.default_layer.name == entry.default_layer
 
 

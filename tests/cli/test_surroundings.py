@@ -261,7 +261,7 @@ def attempt(module, text):
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    command = ["layers", "demo"] if module == "mxnet" else ["explain", "x.png"]
+    command = ["filters", "demo"] if module == "mxnet" else ["explain", "x.png"]
     print(run(command), file=sys.stderr)
 
 os.environ["MXNET_CPU_WORKER_NTHREADS"] = "abc"

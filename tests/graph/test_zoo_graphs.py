@@ -7,10 +7,23 @@ import sys
 
 import pytest
 
-from cnnviz.graph.graph import Value
+from cnnviz.graph.architecture import Architecture
+from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog
-from cnnviz.models.zoo import build
-from cnnviz.network import Architecture
+
+
+def described(architecture):
+    """Each layer: what it is called, what it does, and which layers it reads."""
+    graph = architecture.graph
+    dependent = {graph.input.node, *graph.layers}
+    rows = []
+    for layer in architecture.layers:
+        node = graph.nodes[layer.index]
+        before = [graph.nodes[v.node].name for v in node.inputs if v.node in dependent]
+        further = len(node.inputs) - len(before)
+        rows.append((layer.name, layer.aliases, layer.node, layer.shape, node.operator))
+        rows.append((before, further))
+    return rows
 
 
 @pytest.mark.parametrize("name", catalog.names())
@@ -18,43 +31,21 @@ def test_a_graph_is_what_gluon_builds(name):
     entry = catalog.get(name)
     classes = len(catalog.labels(entry))
     block = catalog.build_block(entry, classes)
-    traced = Architecture.from_block(block, entry.input.shape)
-    named = build(entry.family, name, entry.input.shape, classes)
+    traced = architecture_of_block(block, entry.input.shape)
+    built = Architecture(*catalog.build(entry))
 
-    graph, taken = named.graph, set()
-    layers = []
-    for index in graph.layers:
-        node = graph.nodes[index]
-        free = [path for path in named.paths.get(Value(index), ()) if path not in taken]
-        own, *others = free or [node.name]
-        taken.add(own)
-        layers.append(
-            (own, tuple(others), node.name, node.operator.kind, graph.shape(Value(index)))
-        )
-
-    assert layers == [
-        (layer.name, layer.aliases, layer.node, layer.kind, layer.shape) for layer in traced.layers
-    ]
-    # Each reads what it reads there, in the same order.
-    old = {layer.node: traced.graph.nodes[layer.index] for layer in traced.layers}
-    for index in graph.layers:
-        node = graph.nodes[index]
-        dependent = {*graph.layers, graph.input.node}
-        mine = [graph.nodes[value.node].name for value in node.inputs if value.node in dependent]
-        theirs = [
-            traced.graph.nodes[entry.node].name
-            for entry in old[node.name].inputs
-            if entry.node in traced.dependent
-        ]
-        assert mine == theirs
-    assert dict(graph.parameters) == catalog.parameter_shapes(entry, classes)
+    assert described(built) == described(traced)
+    assert built.default_layer.name == traced.default_layer.name
+    assert [layer.name for layer in built.stages()] == [layer.name for layer in traced.stages()]
+    assert dict(built.graph.parameters) == catalog._block_shapes(block, entry)
 
 
 def test_a_graph_needs_no_framework():
     code = (
-        "import sys; from cnnviz.models import zoo; "
-        "zoo.build('resnet_v1', 'resnet50_v1', (3, 224, 224), 1000).graph.shapes; "
-        "print(sorted({'mxnet', 'torch', 'cv2'} & set(sys.modules)))"
+        "import sys; from cnnviz.graph.architecture import Architecture; "
+        "from cnnviz.models import catalog; "
+        "print(Architecture(*catalog.build(catalog.get('resnet50_v1'))).default_layer.name); "
+        "print(sorted({'mxnet', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split() == ["features.7.2", "[]"]

@@ -9,20 +9,20 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from cnnviz.errors import PictureError
+from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.mxnet_symbol import DATA, architecture_of
 from cnnviz.inside import diagram
 from cnnviz.inside.diagram import draw, escape, render
 from cnnviz.models import catalog
-from cnnviz.network import Architecture
-from cnnviz.network.architecture import DATA
 from cnnviz.network.graph import Graph, for_inference
 from cnnviz.network.runtime import import_mxnet
 
 needs_dot = pytest.mark.needs("dot")
 
 
-def architecture_of(name):
+def zoo_architecture(name):
     entry = catalog.get(name)
-    return Architecture.from_block(catalog.build_block(entry, 1000), entry.input.shape)
+    return architecture_of_block(catalog.build_block(entry, 1000), entry.input.shape)
 
 
 class Drawing:
@@ -59,7 +59,7 @@ class Drawing:
 
 
 def test_vgg16_is_the_papers_column_d():
-    drawing = Drawing(draw(architecture_of("vgg16"), "vgg16"))
+    drawing = Drawing(draw(zoo_architecture("vgg16"), "vgg16"))
     pool = "max pool 2×2/2"
     assert [lines[0] for lines in drawing.boxes.values()] == [
         "input",
@@ -109,7 +109,7 @@ def test_vgg16_is_the_papers_column_d():
     ],
 )
 def test_residual_networks(name, frames, block):
-    drawing = Drawing(draw(architecture_of(name), name))
+    drawing = Drawing(draw(zoo_architecture(name), name))
     assert [times for times, _ in drawing.frames.values()] == frames
     first = [drawing.words(box) for box in next(iter(drawing.frames.values()))[1]]
     assert first == block
@@ -126,7 +126,7 @@ def test_residual_networks(name, frames, block):
 
 def test_densenet_121_has_6_12_24_and_16_layers_that_grow():
     # Huang et al. 2017, table 1; growth 32 from 64 channels on, halved in between.
-    drawing = Drawing(draw(architecture_of("densenet121"), "densenet121"))
+    drawing = Drawing(draw(zoo_architecture("densenet121"), "densenet121"))
     assert [times for times, _ in drawing.frames.values()] == [6, 12, 24, 16]
     last = [drawing.boxes[boxes[-1]] for _, boxes in drawing.frames.values()]
     assert last == [
@@ -140,7 +140,7 @@ def test_densenet_121_has_6_12_24_and_16_layers_that_grow():
 
 def test_squeezenet_1_1_has_its_fires_in_pairs():
     # Iandola et al. 2016, table 1, with 1.1's pooling after fires 3 and 5.
-    drawing = Drawing(draw(architecture_of("squeezenet1.1"), "squeezenet1.1"))
+    drawing = Drawing(draw(zoo_architecture("squeezenet1.1"), "squeezenet1.1"))
     frames = list(drawing.frames.values())
     assert [times for times, _ in frames] == [2, 2, 2, 2]
     for (_, boxes), squeeze in zip(frames, (16, 32, 48, 64)):
@@ -157,7 +157,7 @@ def test_squeezenet_1_1_has_its_fires_in_pairs():
 
 def test_inception_v3_splits_within_branches():
     # Szegedy et al. 2016, figure 7: the last two blocks' branches of 384 end in 1×3 beside 3×1.
-    drawing = Drawing(draw(architecture_of("inceptionv3"), "inceptionv3"))
+    drawing = Drawing(draw(zoo_architecture("inceptionv3"), "inceptionv3"))
     assert [times for times, _ in drawing.frames.values()] == [2, 2, 2]
     _, boxes = list(drawing.frames.values())[-1]
     assert len(boxes) == 1 + 4 + 5 + 2 + 1  # 320; 384; 448 and 384; pool and 192; join
@@ -168,7 +168,7 @@ def test_inception_v3_splits_within_branches():
 
 @pytest.mark.parametrize("name", ["densenet121", "inceptionv3", "mobilenetv2_1.0", "resnet18_v2"])
 def test_every_layer_is_drawn_once(name):
-    architecture = architecture_of(name)
+    architecture = zoo_architecture(name)
     boxes = diagram._runs(diagram._boxes(architecture))
     rows = diagram._folded(diagram._segments(boxes), boxes)
     places = [index for row in rows for box in row.boxes for index in box]
@@ -186,7 +186,7 @@ def nn():
 def drawing_of(nn, *layers):
     block = nn.HybridSequential()
     block.add(*layers, nn.GlobalAvgPool2D(), nn.Dense(2))
-    return Drawing(draw(Architecture.from_block(block, (3, 32, 32)), "net"))
+    return Drawing(draw(architecture_of_block(block, (3, 32, 32)), "net"))
 
 
 def test_only_what_is_equal_is_folded(nn):
@@ -236,7 +236,7 @@ def test_skips_within_a_long_skip():
     join = sym.Concat(up, first, name="d")
     net = sym.FullyConnected(sym.Pooling(join, global_pool=True, kernel=(1, 1)), num_hidden=2)
     drawing = Drawing(
-        draw(Architecture(for_inference(Graph.from_symbol(net)).graph, (3, 8, 8), {}), "u")
+        draw(architecture_of(for_inference(Graph.from_symbol(net)).graph, (3, 8, 8), {}), "u")
     )
     ((source, target),) = drawing.skips
     assert (drawing.words(source), drawing.words(target)) == ("conv 3×3, 4", "concatenate")
@@ -250,7 +250,7 @@ def evil():
     net = sym.Convolution(sym.var(DATA), num_filter=2, kernel=(3, 3), name=EVIL)
     net = sym.FullyConnected(net, num_hidden=2, name="out")
     graph = for_inference(Graph.from_symbol(net)).graph
-    return draw(Architecture(graph, (3, 8, 8), {}), "</td>" + EVIL)
+    return draw(architecture_of(graph, (3, 8, 8), {}), "</td>" + EVIL)
 
 
 def test_names_from_files_are_escaped():
@@ -278,7 +278,7 @@ def test_graphviz_takes_such_names_for_text():
     ("kind", "beginning"), [("svg", b"<?xml"), ("png", b"\x89PNG\r\n"), ("pdf", b"%PDF-")]
 )
 def test_the_same_network_gives_the_same_file(kind, beginning):
-    texts = [draw(architecture_of("squeezenet1.0"), "squeezenet1.0") for _ in range(2)]
+    texts = [draw(zoo_architecture("squeezenet1.0"), "squeezenet1.0") for _ in range(2)]
     assert texts[0] == texts[1]
     first, second = render(texts[0], kind), render(texts[0], kind)
     assert first == second

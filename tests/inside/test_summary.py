@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cnnviz.errors import NetworkError
+from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.mxnet_symbol import DATA, architecture_of
 from cnnviz.inside.summary import Window, summarise
 from cnnviz.models import catalog
-from cnnviz.network import Architecture
-from cnnviz.network.architecture import DATA
 from cnnviz.network.graph import Graph, for_inference
 from cnnviz.network.runtime import import_mxnet
 
@@ -16,7 +16,7 @@ from cnnviz.network.runtime import import_mxnet
 def summary_of(name):
     entry = catalog.get(name)
     block = catalog.build_block(entry, 1000)
-    return summarise(Architecture.from_block(block, entry.input.shape))
+    return summarise(architecture_of_block(block, entry.input.shape))
 
 
 class Tally:
@@ -186,7 +186,7 @@ def nn():
 def summary_of_layers(nn, *layers, shape=(3, 12, 10)):
     block = nn.HybridSequential()
     block.add(*layers)
-    return summarise(Architecture.from_block(block, shape))
+    return summarise(architecture_of_block(block, shape))
 
 
 def test_layers_by_hand(nn):
@@ -259,11 +259,11 @@ def scaled_weights():
 
 def test_weights_that_are_made_of_parameters():
     hints = {"direction": (5, 3, 3, 3), "length": (5, 1, 1, 1)}
-    summary = summarise(Architecture(scaled_weights(), (3, 8, 8), {}, hints))
+    summary = summarise(architecture_of(scaled_weights(), (3, 8, 8), {}, hints))
     assert summary.layers[0].parameters == 5 * 27 + 5
     assert summary.multiply_adds == 6 * 6 * 5 * 27
 
 
 def test_an_unknown_shape_is_said():
     with pytest.raises(NetworkError, match=r"parameter (direction|length) .* --weights"):
-        summarise(Architecture(scaled_weights(), (3, 8, 8), {}))
+        summarise(architecture_of(scaled_weights(), (3, 8, 8), {}))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError, WeightsError
+from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog, store
-from cnnviz.network import Architecture
 from cnnviz.network.params import write_params
 from cnnviz.network.runtime import import_mxnet
 from cnnviz.preprocessing import InputSpec
@@ -101,7 +101,7 @@ def test_the_table_is_what_the_network_is(name):
     """Built and counted, traced, and given more classes."""
     entry = catalog.get(name)
     block = catalog.build_block(entry)
-    architecture = Architecture.from_block(block, entry.input.shape)
+    architecture = architecture_of_block(block, entry.input.shape)
     assert architecture.default_layer.name == entry.default_layer
     shapes = catalog.parameter_shapes(entry)
     assert sum(map(math.prod, shapes.values())) == STORED[name]

@@ -11,8 +11,8 @@ import pytest
 
 import cnnviz
 from cnnviz.errors import WeightsError
+from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog, converters
-from cnnviz.network import Architecture
 from cnnviz.network.params import assign, write_params
 from cnnviz.network.runtime import import_mxnet
 
@@ -84,7 +84,7 @@ DEFAULT_LAYERS = {
 
 def trace(name, classes=None):
     entry = catalog.get(name)
-    return Architecture.from_block(catalog.build_block(entry, classes), entry.input.shape)
+    return architecture_of_block(catalog.build_block(entry, classes), entry.input.shape)
 
 
 def test_the_table_has_every_network():

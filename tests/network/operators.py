@@ -28,9 +28,11 @@ from typing import Any, Union
 import numpy as np
 
 from cnnviz.errors import NetworkError
+from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.network import Architecture, Network, Walk
 from cnnviz.network.derivatives import DERIVATIVES, PASSED_ONCE
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
+from cnnviz.network.lowering import lowered_graph
 from cnnviz.network.runtime import import_mxnet
 
 #: Relative L2. Seen: 1e-5 and less, but where an operator with kinks computes in float32 only: the
@@ -877,13 +879,13 @@ def _error(
 ) -> float:
     mx = import_mxnet()
     hints = {name: value.shape for name, value in values.items()}
-    architecture = Architecture(for_inference(graph).graph, data.shape[1:], {}, hints)
+    architecture = architecture_of(for_inference(graph).graph, data.shape[1:], {}, hints)
     network = Network(architecture, {name: mx.nd.array(value) for name, value in values.items()})
     _poison(len(data), architecture)
     recorded = network.forward(data)
     walked = recorded.backward(targets, [Walk(), Walk()])
     found = [walk.input_gradients for walk in walked]
-    score = _score(architecture.graph, values, targets, data)
+    score = _score(lowered_graph(architecture.graph), values, targets, data)
     logits = recorded.logits[range(len(data)), targets].astype(np.float64).sum()
     if not abs(score(data) - logits) <= 1e-3 * (1 + abs(logits)):
         return np.inf

@@ -7,9 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.graph.operators import GlobalAvgPool2d, LeakyReLU, MaxPool2d, ReLU, Sigmoid
+from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.mxnet_operators import Attributes, Place, typed
 from cnnviz.models.demo.architecture import build as demo
-from cnnviz.network import Architecture, Network
+from cnnviz.network import Network
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
+from cnnviz.network.lowering import lower
 from cnnviz.network.runtime import import_mxnet
 
 mx = import_mxnet()
@@ -32,7 +36,7 @@ VGG_LAYERS = {
 
 @pytest.mark.parametrize("name", VGG_LAYERS)
 def test_default_layer_of_the_vggs_is_the_tutorials(name):
-    layer = Architecture.from_block(getattr(vision, name)()).default_layer
+    layer = architecture_of_block(getattr(vision, name)()).default_layer
     assert (layer.name, layer.kind) == VGG_LAYERS[name]
     assert layer.shape == (512, 14, 14)
 
@@ -51,7 +55,7 @@ def test_default_layer_of_the_vggs_is_the_tutorials(name):
 )
 def test_default_layer_of_other_families(name, kind, shape):
     """The last block's output where branches join; SqueezeNet's is what feeds its classifier."""
-    layer = Architecture.from_block(getattr(vision, name)()).default_layer
+    layer = architecture_of_block(getattr(vision, name)()).default_layer
     assert (layer.kind, layer.shape) == (kind, shape)
 
 
@@ -80,7 +84,7 @@ STAGES = {
 @pytest.mark.parametrize("name", STAGES)
 def test_stages(name):
     side = 299 if name == "inception_v3" else 224
-    architecture = Architecture.from_block(getattr(vision, name)(), (3, side, side))
+    architecture = architecture_of_block(getattr(vision, name)(), (3, side, side))
     stages = architecture.stages()
     assert [layer.shape for layer in stages] == [(c, s, s) for c, s in STAGES[name]]
     assert stages[-1] is architecture.default_layer
@@ -91,7 +95,7 @@ def test_stages_are_what_each_block_of_layers_ends_with(vgg16):
     assert [layer.name for layer in vgg16.stages()] == [
         f"features.{index}" for index in (2, 7, 14, 21, 28)
     ]
-    resnet = Architecture.from_block(vision.resnet34_v1())  # 3, 4, 6 and 3 blocks
+    resnet = architecture_of_block(vision.resnet34_v1())  # 3, 4, 6 and 3 blocks
     assert [layer.name for layer in resnet.stages()] == [
         *("features.4.2", "features.5.3", "features.6.5", "features.7.2")
     ]
@@ -101,7 +105,7 @@ def test_network_of_one_resolution_has_one_stage():
     net = nn.HybridSequential()
     net.add(nn.Conv2D(4, 3, padding=1), nn.Conv2D(5, 3, padding=1), nn.GlobalAvgPool2D())
     net.add(nn.Flatten(), nn.Dense(3))
-    architecture = Architecture.from_block(net, (3, 8, 8))
+    architecture = architecture_of_block(net, (3, 8, 8))
     assert architecture.stages() == (architecture.default_layer,)
     assert architecture.default_layer.name == "1"
 
@@ -110,7 +114,7 @@ def test_shapes_of_parameters_follow_from_the_input():
     net = nn.HybridSequential(prefix="")
     net.add(nn.Conv2D(4, 3, prefix="conv0_"), nn.BatchNorm(prefix="batchnorm0_"))
     net.add(nn.Dense(5, prefix="dense0_"))
-    architecture = Architecture.from_block(net, (3, 10, 9))
+    architecture = architecture_of_block(net, (3, 10, 9))
     assert architecture.parameter_shapes == {
         "conv0_weight": (4, 3, 3, 3),
         "conv0_bias": (4,),
@@ -123,7 +127,7 @@ def test_shapes_of_parameters_follow_from_the_input():
 
 @pytest.fixture(scope="module")
 def vgg16():
-    return Architecture.from_block(vision.vgg16())
+    return architecture_of_block(vision.vgg16())
 
 
 def test_layers_are_named_after_blocks_wherever_one_stands_for_them(vgg16):
@@ -137,7 +141,7 @@ def test_layers_are_named_after_blocks_wherever_one_stands_for_them(vgg16):
 
 def test_names_do_not_depend_on_what_was_traced_before():
     def names():
-        return [(x.name, x.kind, x.shape) for x in Architecture.from_block(resnet).layers]
+        return [(x.name, x.kind, x.shape) for x in architecture_of_block(resnet).layers]
 
     resnet = vision.resnet18_v1(prefix="")
     assert names() == names()
@@ -162,7 +166,7 @@ def test_layer_without_height_and_width_is_refused(vgg16):
 
 def test_dropout_is_not_a_layer_but_its_name_still_leads_to_its_input():
     net = vision.squeezenet1_1()
-    architecture = Architecture.from_block(net)
+    architecture = architecture_of_block(net)
     assert architecture.layer("features.13") is architecture.default_layer
     assert all(layer.kind != "Dropout" for layer in architecture.layers)
 
@@ -170,7 +174,7 @@ def test_dropout_is_not_a_layer_but_its_name_still_leads_to_its_input():
 def test_tracing_leaves_the_block_as_it_was():
     net = vision.squeezenet1_1()
     before = {name: len(child._forward_hooks) for name, child in _descendants(net)}
-    Architecture.from_block(net)
+    architecture_of_block(net)
     assert {name: len(child._forward_hooks) for name, child in _descendants(net)} == before
 
 
@@ -186,21 +190,21 @@ def test_block_that_cannot_be_traced_says_why():
             return x if x.sum().asscalar() > 0 else -x
 
     with pytest.raises(NetworkError, match="hybridisable"):
-        Architecture.from_block(Branching())
+        architecture_of_block(Branching())
     with pytest.raises(NetworkError, match="HybridBlock is needed"):
-        Architecture.from_block(SimpleNamespace())
+        architecture_of_block(SimpleNamespace())
 
 
 def test_network_without_height_and_width_is_refused():
     net = nn.HybridSequential()
     net.add(nn.Flatten(), nn.Dense(3))
     with pytest.raises(NetworkError, match="nowhere to look"):
-        Architecture.from_block(net, (3, 8, 8))
+        architecture_of_block(net, (3, 8, 8))
 
 
 def test_wrong_input_shape_is_said():
     with pytest.raises(NetworkError, match=r"does not take pictures of shape 3×2×2"):
-        Architecture.from_block(vision.alexnet(), (3, 2, 2))
+        architecture_of_block(vision.alexnet(), (3, 2, 2))
 
 
 def test_uninitialised_network_is_refused():
@@ -270,31 +274,46 @@ def test_graph_survives_mxnets_format():
 
 
 @pytest.mark.parametrize(
-    ("node", "is_relu", "kind"),
+    ("name", "attributes", "operator", "kind"),
     [
-        (Node("Activation", "a", {"act_type": "relu"}, ()), True, "ReLU"),
-        (Node("Activation", "a", {"act_type": "sigmoid"}, ()), False, "Sigmoid"),
-        (Node("clip", "a", {"a_min": "0.0", "a_max": "6.0"}, ()), True, "ReLU6"),
-        (Node("clip", "a", {"a_min": "-1", "a_max": "1"}, ()), False, "clip"),
-        (Node("clip", "a", {"a_min": "0", "a_max": "6"}, (), is_part=True), False, "ReLU6"),
-        (Node("clip", "a", {"a_min": "0", "a_max": "None"}, ()), False, "clip"),
-        (Node("_maximum_scalar", "a", {"scalar": "0"}, ()), False, "_maximum_scalar"),
-        (Node("_maximum_scalar", "a", {"scalar": "0.1"}, ()), False, "_maximum_scalar"),
-        (Node("LeakyReLU", "a", {"act_type": "leaky"}, ()), False, "LeakyReLU"),
-        (Node("Pooling", "p", {"pool_type": "max"}, ()), False, "MaxPool"),
+        ("Activation", {"act_type": "relu"}, ReLU(), "ReLU"),
+        ("Activation", {"act_type": "sigmoid"}, Sigmoid(), "Sigmoid"),
+        ("clip", {"a_min": "0.0", "a_max": "6.0"}, ReLU(6), "ReLU6"),
+        ("clip", {"a_min": "-1", "a_max": "1"}, None, None),
+        ("_maximum_scalar", {"scalar": "0.1"}, None, None),
+        ("LeakyReLU", {"act_type": "leaky"}, LeakyReLU(0.25), "LeakyReLU"),
+        ("Pooling", {"pool_type": "max", "kernel": "(2, 2)"}, MaxPool2d((2, 2)), "MaxPool"),
         (
-            Node("Pooling", "p", {"global_pool": "True", "pool_type": "avg"}, ()),
-            False,
+            "Pooling",
+            {"global_pool": "True", "pool_type": "avg"},
+            GlobalAvgPool2d(),
             "GlobalAvgPool",
         ),
+        # 3 windows each way in MXNet, of which the last ones would start in the padding.
+        (
+            "Pooling",
+            {"kernel": "(2,2)", "stride": "(2,2)", "pad": "(1,1)", "pooling_convention": "full"},
+            None,
+            None,
+        ),
+        ("Convolution", {"kernel": "(1, 1)", "num_filter": "2", "layout": "NHWC"}, None, None),
     ],
 )
-def test_relus_are_known_in_their_canonical_form(node, is_relu, kind):
-    assert (node.is_relu, node.kind) == (is_relu, kind)
+def test_mxnets_operators_become_typed_ones(name, attributes, operator, kind):
+    output = (2, 3, 3)
+    if "layout" not in attributes:  # which MXNet would not take with these shapes
+        nodes = (Node("null", "x", {}, ()), Node(name, "y", attributes, (Entry(0),)))
+        symbol = mx.sym.load_json(Graph(nodes, (Entry(1),)).to_json())
+        output = symbol.infer_shape(x=(1, 2, 3, 3))[1][0][1:]
+    found = typed(name, Place(Attributes(attributes), [(2, 3, 3)], output, [False]))
+    assert found == operator
+    if found is not None:
+        assert found.kind == kind
+        assert lower(found, [(2, 3, 3)]).name == name
 
 
 def test_layers_in_another_case_and_several_of_a_name():
-    architecture = Architecture.from_block(demo(), (3, 224, 224))
+    architecture = architecture_of_block(demo(), (3, 224, 224))
     assert architecture.find("Features.26") is architecture.find("features.26")
     first, second = architecture.layers[:2]
     architecture.__dict__["_by_name"] = {"Conv_1": first, "conv-1": second, "a,b": second}

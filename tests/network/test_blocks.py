@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.network import Architecture, Network
+from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.network import Network
 from cnnviz.network.runtime import import_mxnet
 
 mx = import_mxnet()
@@ -110,11 +111,11 @@ def test_a_head_is_chosen(head, place):
 def test_heads_that_can_be_chosen_are_told():
     net = two_headed()
     with pytest.raises(UsageError, match=r"3 outputs.*head \(main_fwd_output, other_fwd_output; "):
-        Architecture.from_block(net, SHAPE)
+        architecture_of_block(net, SHAPE)
     with pytest.raises(UsageError, match="no output 3"):
-        Architecture.from_block(net, SHAPE, head=3)
+        architecture_of_block(net, SHAPE, head=3)
     with pytest.raises(UsageError, match="did you mean main_fwd_output"):
-        Architecture.from_block(net, SHAPE, head="mian_fwd_output")
+        architecture_of_block(net, SHAPE, head="mian_fwd_output")
 
 
 def test_a_detector_is_not_told_to_choose_a_head():
@@ -128,7 +129,7 @@ def test_a_detector_is_not_told_to_choose_a_head():
             return x, self.second(x)
 
     with pytest.raises(NetworkError, match=r"not an image classifier.* none of its 2 outputs"):
-        Architecture.from_block(ready(Detector()), SHAPE)
+        architecture_of_block(ready(Detector()), SHAPE)
 
 
 def test_doubles_inside():
@@ -147,7 +148,7 @@ def test_channels_last_are_refused(what):
     net.add(nn.Conv2D(4, 3, layout="NHWC") if what == "Conv2D" else nn.MaxPool2D(layout="NHWC"))
     net.add(nn.Conv2D(4, 3), nn.Dense(3))
     with pytest.raises(NetworkError, match=r"channels last \(layout NHWC in "):
-        Architecture.from_block(net, SHAPE)
+        architecture_of_block(net, SHAPE)
 
 
 def test_a_transposed_input_is_refused():
@@ -156,7 +157,7 @@ def test_a_transposed_input_is_refused():
             return super().hybrid_forward(F, F.transpose(x / 255, (0, 3, 1, 2)))
 
     with pytest.raises(NetworkError, match="takes images as height × width × channels"):
-        Architecture.from_block(Transposed(), SHAPE)
+        architecture_of_block(Transposed(), SHAPE)
 
 
 NUMPY = """

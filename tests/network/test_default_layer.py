@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cnnviz import Explainer, InputSpec, Network
-from cnnviz.network import Architecture
-from cnnviz.network.regions import Region
+from cnnviz.graph.regions import Region
+from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.network.runtime import import_mxnet
 
 mx = import_mxnet()
@@ -47,7 +48,7 @@ class Net(mx.gluon.HybridBlock):
 def default(way, shape=(3, 64, 64), **blocks):
     """The default layer's name, shape and whether it sees the whole image."""
     net = Net(way, **blocks)
-    architecture = Architecture.from_block(net, shape)
+    architecture = architecture_of_block(net, shape)
     layer = architecture.default_layer
     assert architecture.stages()[-1] is layer
     return layer.name, layer.shape, architecture.region(layer)
@@ -130,7 +131,7 @@ def test_gates_and_attention_over_places_are_joins(kind):
 
     blocks = {"up": nn.Conv2D(64, 1), "down": nn.Conv2D(8, 1), "look": nn.Conv2D(1, 1)}
     net = Net(way, **blocks)
-    layer = Architecture.from_block(net, (3, 64, 64)).default_layer
+    layer = architecture_of_block(net, (3, 64, 64)).default_layer
     assert (layer.kind, layer.shape) == ("Multiply", (64, 4, 4))
 
 
@@ -232,7 +233,7 @@ def test_residual_block_that_makes_the_logits_is_no_class_map():
         return F.mean(x + net.branch(x), axis=(2, 3))
 
     net = Net(way, narrow=nn.Conv2D(10, 1), branch=nn.Conv2D(10, 3, 1, 1))
-    layer = Architecture.from_block(net, (3, 64, 64)).default_layer
+    layer = architecture_of_block(net, (3, 64, 64)).default_layer
     assert (layer.kind, layer.shape) == ("Add", (10, 4, 4))
 
 
@@ -255,7 +256,7 @@ def test_class_maps_in_numpy_operators():
     from cnnviz.network.graph import Graph, for_inference
 
     graph = for_inference(Graph.from_symbol(symbol)).graph
-    architecture = Architecture(graph, (3, 16, 16), {})
+    architecture = architecture_of(graph, (3, 16, 16), {})
     assert architecture.default_layer.shape == (6, 14, 14)
 
 

@@ -8,7 +8,9 @@ from cnnviz.attribution import gather_all
 from cnnviz.attribution.cam import GradCam
 from cnnviz.attribution.perturbation import Occlusion, Rise
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.network import Activation, Architecture
+from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.mxnet_symbol import architecture_of
+from cnnviz.network import Activation
 from cnnviz.network.graph import Graph, for_inference
 from cnnviz.network.runtime import import_mxnet
 from cnnviz.selection import judge
@@ -378,7 +380,7 @@ def trained(loss, classes, **attributes):
 )
 def test_losses(loss, classes, activation, count):
     graph = for_inference(Graph.from_symbol(trained(loss, classes))).graph
-    architecture = Architecture(graph, (3, 8, 8), {})
+    architecture = architecture_of(graph, (3, 8, 8), {})
     assert (architecture.activation.name, architecture.classes) == (activation, count)
     assert architecture.layers[-1].name == "fc"
     assert "loss_label" not in architecture.parameter_shapes
@@ -399,7 +401,7 @@ def test_numpy_networks_end_likewise():
     ):
         graph = for_inference(Graph.from_symbol(end)).graph
         hints = {"w": (4, 3, 3, 3), "b": (4,)}
-        architecture = Architecture(graph, (3, 8, 8), {}, hints)
+        architecture = architecture_of(graph, (3, 8, 8), {}, hints)
         assert architecture.activation.name == name
         assert architecture.layers[-1].kind in ("_npi_mean", "_npi_multiply_scalar")  # -x
 
@@ -430,7 +432,7 @@ class Segmenter(mx.gluon.HybridBlock):
 )
 def test_what_is_no_classifier_is_refused(end, said):
     with pytest.raises(NetworkError, match=said):
-        Architecture.from_block(Segmenter(end), (3, 16, 16))
+        architecture_of_block(Segmenter(end), (3, 16, 16))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnnviz.errors import NetworkError
+from cnnviz.graph.architecture import shape_text
 from cnnviz.network.graph import Entry, Graph, Node
 from cnnviz.network.runtime import arrays_of, first_line, import_mxnet
+from cnnviz.types import Shape
 
-Shape = tuple[int, ...]
 Shapes = Mapping[Entry, Shape]
 
 #: What MXNet calls operators that keep all numbers, in order.
@@ -36,12 +37,14 @@ class Shaped:
         shapes: with a batch of one, of all entries that are read or are an operator's first output.
         parameters: the shapes of its variables but the input, by name.
         takes_batches: whether it may be run with several pictures at a time.
+        batch_first: the entries whose first axis is the batch.
     """
 
     graph: Graph
     shapes: Shapes
     parameters: Mapping[str, Shape]
     takes_batches: bool
+    batch_first: frozenset[Entry]
 
 
 def shaped(
@@ -97,14 +100,17 @@ def shaped(
             )
         except failure:
             return None
-        follows = _follow_the_batch(inference.graph, data, one, two)
-        return Shaped(inference.graph, one, parameters, True) if follows else None
+        first = _batch_first(inference.graph, data, one, two)
+        return None if first is None else Shaped(inference.graph, one, parameters, True, first)
 
     filled = _with_filled_shapes(graph, shapes)
     found = for_batches(inference if filled is graph else _Inference(filled))
     if found is None:
         found = for_batches(_Inference(_without_batch_of_one(filled, dependent, shapes)))
-    return found or _for_one(Shaped(filled, shapes, parameters, False))
+    if found is not None:
+        return found
+    alone = frozenset(e for e, shape in shapes.items() if shape[:1] == (1,))
+    return _for_one(Shaped(filled, shapes, parameters, False, alone))
 
 
 def _for_one(shaped: Shaped) -> Shaped:
@@ -118,12 +124,8 @@ def _for_one(shaped: Shaped) -> Shaped:
         shaped,
         graph=Graph((*graph.nodes, row), (last,)),
         shapes={**shaped.shapes, last: (1, *shaped.shapes[head])},
+        batch_first=shaped.batch_first | {last},
     )
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """A shape as people write it: ``512×14×14``."""
-    return "×".join(str(size) for size in shape) or "a single number"
 
 
 class _Inference:
@@ -179,25 +181,30 @@ def _complete(shape: Sequence[int]) -> bool:
     return bool(shape) and 0 not in shape
 
 
-def _follow_the_batch(graph: Graph, data: str, one: Shapes, two: Shapes) -> bool:
-    """Whether a graph keeps several pictures apart, by its shapes for one and for two."""
+def _batch_first(graph: Graph, data: str, one: Shapes, two: Shapes) -> frozenset[Entry] | None:
+    """Where the batch is the first axis, by the shapes for one picture and for two.
+
+    None if the graph does not keep several pictures apart.
+    """
     numbers = _without_shape_readers(graph).dependent_on(data)
     axes = {entry: _batch_axis(one[entry], two[entry]) for entry in one if entry.node in numbers}
     if None in axes.values():
-        return False
+        return None
     for index in numbers:
         node = graph.nodes[index]
         if node.op not in RESHAPES or node.inputs[0] not in axes:
             continue
         source, output = node.inputs[0], Entry(index)
         if math.prod(two[source]) != math.prod(two[output]):
-            return False
+            return None
         # A row of pictures stays one, whatever axes of length 1 stand before it.
         stands_first = one[source][0] == one[output][0] == 1
         alone = math.prod(one[source][: axes[source]]) == 1
         if stands_first and not (alone and axes[output] == 0):
-            return False
-    return all(two[head] == (2, *one[head][1:]) for head in graph.heads)
+            return None
+    if any(two[head] != (2, *one[head][1:]) for head in graph.heads):
+        return None
+    return frozenset(entry for entry, axis in axes.items() if axis == 0)
 
 
 def _batch_axis(one: Shape, two: Shape) -> int | None:

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from functools import cached_property
 
 from cnnviz.errors import NetworkError
-from cnnviz.network.graph import Entry, Graph, is_spatial
-from cnnviz.network.regions import Region
+from cnnviz.graph.graph import Graph, Value, is_spatial
+from cnnviz.graph.operators import (
+    Activation,
+    Add,
+    BatchNorm,
+    Divide,
+    Multiply,
+    Operator,
+    Subtract,
+)
+from cnnviz.graph.regions import Region
+from cnnviz.types import Shape
 
-#: Operators whose output channels are each made of several input channels. None of these follows a
-#: convolution that makes one map a class.
-_MIXES = re.compile(r"conv|fully_?connected|dot|gemm|matmul|einsum|corr|rnn|concat|stack", re.I)
-_BATCH_NORMS = {"BatchNorm", "BatchNorm_v1", "_contrib_SyncBatchNorm"}
 #: What adds a bias apart from the convolution, or scales its channels, if the rest is constant.
-_AFFINE = re.compile(r"(broadcast|elemwise|_npi)_(add|sub|mul|div|subtract|multiply|true_divide)")
-_RESHAPES = re.compile(r"reshape|transpose|swapaxis|expand_dims|squeeze|flatten", re.I)
-_ACTIVATIONS = {"Activation", "LeakyReLU"}
+_AFFINE = (Add, Subtract, Multiply, Divide)
 #: Grids whose sides differ by less are one level of a network: convolutions may cut the border off.
 _ONE_LEVEL = 1.5
 
 
-def default_target(
-    graph: Graph,
-    data: str,
-    shapes: Mapping[int, tuple[int, ...]],
-    regions: Mapping[Entry, Region],
-) -> int:
+def default_target(graph: Graph, regions: Mapping[Value, Region]) -> int:
     """The layer to explain when nobody names one: index of a node of an inference graph.
 
     The last convolution that every path from the input to the logits passes and that still has
@@ -45,24 +43,16 @@ def default_target(
     of these paths (towers) it is that of the deepest; among equals of the coarsest, then the last.
 
     Args:
-        graph: in inference form, with one head.
-        data: name of the input variable.
-        shapes: for the input and each node that depends on it its first output's shape without
-            batch.
-        regions: what :func:`cnnviz.network.regions.find_regions` returned.
+        graph: in inference form.
+        regions: what :func:`cnnviz.graph.regions.find_regions` returned.
 
     Raises:
         NetworkError: nothing that depends on the input has height and width.
     """
-    return _Search(graph, data, shapes, regions).default
+    return _Search(graph, regions).default
 
 
-def stage_targets(
-    graph: Graph,
-    data: str,
-    shapes: Mapping[int, tuple[int, ...]],
-    regions: Mapping[Entry, Region],
-) -> tuple[int, ...]:
+def stage_targets(graph: Graph, regions: Mapping[Value, Region]) -> tuple[int, ...]:
     """What a network has made of the picture at each of its resolutions: node indices, in order.
 
     For each height and width the last layer at it that every path to the last stage passes: in
@@ -72,37 +62,28 @@ def stage_targets(
 
     Args and errors are those of :func:`default_target`.
     """
-    search = _Search(graph, data, shapes, regions)
+    search = _Search(graph, regions)
     last = search.default
     before = search.on_every_path(last)
     candidates = [index for index in before if search.joins(index)] or [
-        index for index in before if graph.nodes[index].op == "Convolution"
+        index for index in before if graph.nodes[index].operator.convolves
     ]
-    stages = {shapes[index][1:]: search.completed(index) for index in candidates}
-    stages[shapes[last][1:]] = last
+    stages = {graph.shape(Value(i))[1:]: search.completed(i) for i in candidates}
+    stages[graph.shape(Value(last))[1:]] = last
     return tuple(sorted(stages.values()))
 
 
 class _Search:
     """A graph with what has to be known of it to choose layers."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        data: str,
-        shapes: Mapping[int, tuple[int, ...]],
-        regions: Mapping[Entry, Region],
-    ) -> None:
+    def __init__(self, graph: Graph, regions: Mapping[Value, Region]) -> None:
         self._graph = graph
-        self._shapes = shapes
         self._regions = regions
-        self._consumers = graph.consumers()
-        self._dependent = graph.dependent_on(data)
-        self._order = [i for i in sorted(self._dependent) if not graph.nodes[i].is_variable]
+        self._dependent = frozenset({graph.input.node, *graph.layers})
         self._readers: dict[int, set[int]] = {index: set() for index in self._dependent}
-        for entry, indices in self._consumers.items():
-            if entry.node in self._dependent:
-                self._readers[entry.node].update(indices)
+        for value, indices in graph.consumers.items():
+            if value.node in self._dependent:
+                self._readers[value.node].update(indices)
 
     @cached_property
     def default(self) -> int:
@@ -123,20 +104,20 @@ class _Search:
             for index in candidates[deepest]
             if self._one_level(index, last) and all(index in found for found in level)
         ]
-        whole = [index for index in common if self._regions[Entry(index)].is_whole]
+        whole = [index for index in common if self._regions[Value(index)].is_whole]
         return self.completed((whole or common or [last])[-1])
 
     def on_every_path(self, end: int) -> list[int]:
         """The operators with height and width that every path from input to ``end`` passes."""
         before = {end}
-        for index in reversed(self._order):
+        for index in reversed(self._graph.layers):
             if not before.isdisjoint(self._readers[index]):
                 before.add(index)
         # In topological order a node is on every path if and only if no edge jumps over it.
         found: list[int] = []
         reach = -1
         for index in (index for index in sorted(self._dependent) if index <= end):
-            if index not in before and not self._graph.nodes[index].is_variable:
+            if index not in before and index != self._graph.input.node:
                 continue
             if reach <= index and index in before and self._is_spatial(index):
                 found.append(index)
@@ -152,23 +133,29 @@ class _Search:
 
         That is a convolution's bias, if it stands apart, and batch norm; a join's activation, too.
         """
-        convolves = self._graph.nodes[chosen].op == "Convolution"
+        convolves = self._operator(chosen).convolves
         while True:
-            after = self._consumers.get(Entry(chosen), ())
-            if len(after) != 1 or self._shapes[after[0]] != self._shapes[chosen]:
+            after = self._graph.consumers.get(Value(chosen), ())
+            if len(after) != 1 or self._shape(after[0]) != self._shape(chosen):
                 return chosen
-            node = self._graph.nodes[after[0]]
+            operator = self._operator(after[0])
             if not (
-                node.op in _BATCH_NORMS
-                or (_AFFINE.fullmatch(node.op) and not self.joins(after[0]))
-                or (not convolves and (node.op in _ACTIVATIONS or node.is_relu))
+                isinstance(operator, BatchNorm)
+                or (isinstance(operator, _AFFINE) and not self.joins(after[0]))
+                or (not convolves and isinstance(operator, Activation))
             ):
                 return chosen
             chosen = after[0]
 
+    def _operator(self, index: int) -> Operator:
+        return self._graph.nodes[index].operator
+
+    def _shape(self, index: int) -> Shape:
+        return self._graph.shape(Value(index))
+
     def _is_spatial(self, index: int) -> bool:
         """Whether it has height and width, which are the image's."""
-        return is_spatial(self._shapes[index]) and index in self._placed
+        return is_spatial(self._shape(index)) and index in self._placed
 
     @cached_property
     def _placed(self) -> frozenset[int]:
@@ -177,34 +164,33 @@ class _Search:
         They come from those of an operator's input; behind a reshape that changes them, where a
         capsule's numbers would look like a map of its own, they have to be as long as the image's.
         """
-        (entrance,) = self._dependent.difference(self._order)
-        height, width = self._shapes[entrance][1:]
-        found = {entrance}
-        for index in self._order:
-            sides = self._shapes[index][-2:]
+        height, width = self._graph.input_size[1:]
+        found = {self._graph.input.node}
+        for index in self._graph.layers:
+            sides = self._shape(index)[-2:]
             if len(sides) < 2 or math.prod(sides) == 1:
                 continue
-            before = [entry.node for entry in self._sources(index) if entry.node in found]
-            if _RESHAPES.search(self._graph.nodes[index].op):
-                before = [source for source in before if self._shapes[source][-2:] == sides]
+            before = [value.node for value in self._sources(index) if value.node in found]
+            if self._operator(index).rearranges:
+                before = [source for source in before if self._shape(source)[-2:] == sides]
             ratio = sides[0] * width / (sides[1] * height)
             if before or 1 / _ONE_LEVEL < ratio < _ONE_LEVEL:
                 found.add(index)
         return frozenset(found)
 
-    def _sources(self, index: int) -> set[Entry]:
+    def _sources(self, index: int) -> set[Value]:
         """What an operator reads of what depends on the input."""
-        return {entry for entry in self._graph.nodes[index].inputs if entry.node in self._dependent}
+        return {value for value in self._graph.nodes[index].inputs if value.node in self._dependent}
 
     def _ends(self) -> list[int]:
         """Where height and width are lost for good: the last operators that have them."""
         lost: set[int] = set()
-        for index in reversed(self._order):
+        for index in reversed(self._graph.layers):
             if not self._is_spatial(index) and self._readers[index] <= lost:
                 lost.add(index)
         return [
             index
-            for index in self._order
+            for index in self._graph.layers
             if self._is_spatial(index) and (self._readers[index] & lost or not self._readers[index])
         ]
 
@@ -213,43 +199,46 @@ class _Search:
         return [
             index
             for index in self.on_every_path(end)
-            if (self._graph.nodes[index].op == "Convolution" or self.joins(index))
+            if (self._operator(index).convolves or self.joins(index))
             and not self._makes_class_maps(index)
         ]
 
     def _makes_class_maps(self, index: int) -> bool:
         """Whether it makes one map a class: a convolution, or several put together."""
-        classes = self._shapes[self._graph.heads[0].node][:1]
-        return self._shapes[index][:1] == classes and self._classifies(index)
+        return self._shape(index)[:1] == self._classes and index in self._classifiers
 
-    def _classifies(self, index: int) -> bool:
-        """Whether it is in the classifier: channels stay apart after it and, up to a convolution,
-        before it.
-        """
-        if index not in self._unmixed:
-            return False
-        return self._graph.nodes[index].op == "Convolution" or all(
-            self._classifies(entry.node) for entry in self._sources(index)
-        )
+    @cached_property
+    def _classes(self) -> Shape:
+        return self._graph.shape(self._graph.output)[:1]
+
+    @cached_property
+    def _classifiers(self) -> frozenset[int]:
+        """The classifier: where channels stay apart afterwards and, up to convolutions, before."""
+        found: set[int] = set()
+        for index in self._graph.layers:
+            if index in self._unmixed and (
+                self._operator(index).convolves
+                or all(value.node in found for value in self._sources(index))
+            ):
+                found.add(index)
+        return frozenset(found)
 
     @cached_property
     def _unmixed(self) -> frozenset[int]:
         """Operators after which channels stay apart up to the logits."""
         found: set[int] = set()
-        for index in reversed(self._order):
-            if all(reader in found and not self._mixes(reader) for reader in self._readers[index]):
+        for index in reversed(self._graph.layers):
+            readers = self._readers[index]
+            if all(one in found and not self._operator(one).mixes_channels for one in readers):
                 found.add(index)
         return frozenset(found)
-
-    def _mixes(self, index: int) -> bool:
-        return _MIXES.search(self._graph.nodes[index].op) is not None
 
     def _depths(self) -> dict[int, int]:
         """For each operator the number of convolutions on the longest way to it."""
         depths: dict[int, int] = {}
-        for index in self._order:
-            before = [depths.get(entry.node, 0) for entry in self._sources(index)]
-            depths[index] = max(before) + (self._graph.nodes[index].op == "Convolution")
+        for index in self._graph.layers:
+            before = [depths.get(value.node, 0) for value in self._sources(index)]
+            depths[index] = max(before) + self._operator(index).convolves
         return depths
 
     def _one_level(self, a: int, b: int) -> bool:
@@ -261,17 +250,17 @@ class _Search:
 
     def _grid(self, index: int) -> tuple[float, float]:
         """How many places the whole image would have, down and across."""
-        region = self._regions[Entry(index)]
-        height, width = self._shapes[index][1:]
+        region = self._regions[Value(index)]
+        height, width = self._shape(index)[1:]
         return height / region.height, width / region.width
 
     def _last_resort(self) -> int:
         """The last layer with height and width, a convolution if there is one."""
-        spatial = [index for index in self._order if self._is_spatial(index)]
+        spatial = [index for index in self._graph.layers if self._is_spatial(index)]
         if not spatial:
             raise NetworkError(
                 "No layer of this network has height and width, so there is nowhere to look: "
                 "cnnviz explains convolutional networks on pictures."
             )
-        convolutions = [i for i in spatial if self._graph.nodes[i].op == "Convolution"]
+        convolutions = [i for i in spatial if self._operator(i).convolves]
         return (convolutions or spatial)[-1]

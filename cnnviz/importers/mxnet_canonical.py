@@ -355,6 +355,8 @@ def _find_relu(
         found = _as_relu(base, output, numbers)
         # A multiple of a multiple of a ReLU is left to the one that it is a multiple of.
         plain = own and found is not None and found.sign == found.scale == 1
+        if found and chosen and found.limit == chosen.limit:
+            continue  # the ReLU of a ReLU: each is one
         if found and (found.scale == 1 or not scaled) and (chosen is None or plain):
             chosen = found
     if chosen and node.rectifies and node.inputs[0] == chosen.source:

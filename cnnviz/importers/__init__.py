@@ -1,0 +1,1 @@
+"""Networks from elsewhere as graphs: one file a format."""

@@ -1,0 +1,490 @@
+"""MXNet's operators as typed ones: what each of its attributes means, and what it is when missing.
+
+What has no typed form, or means something else there (a layout with the channels last, a pooling
+window that starts in the padding), stays :class:`~cnnviz.graph.operators.Opaque`, which only
+MXNet's own engine runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from cnnviz.graph.operators import (
+    ELU,
+    GELU,
+    SELU,
+    AdaptiveAvgPool2d,
+    Add,
+    Affine,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Divide,
+    Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    GroupNorm,
+    HardSigmoid,
+    Identity,
+    InstanceNorm,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    Mean,
+    Multiply,
+    Operator,
+    Pad2d,
+    Pads,
+    Pair,
+    PReLU,
+    ReLU,
+    Reshape,
+    ShapeError,
+    Sigmoid,
+    Slice,
+    Softplus,
+    Softsign,
+    Split,
+    Subtract,
+    Sum,
+    Tanh,
+    Transpose,
+)
+from cnnviz.types import Shape
+
+
+class _NotTyped(Exception):
+    """An operator has no typed form with these attributes."""
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The attributes of one node, which MXNet writes as text."""
+
+    text: Mapping[str, str]
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """``True`` and ``1`` are."""
+        return self.text.get(name, str(default)).lower() in ("true", "1")
+
+    def number(self, name: str, default: float) -> float:
+        """A number; None is none."""
+        text = self.text.get(name)
+        return default if text in (None, "None") else float(str(text))
+
+    def whole(self, name: str, default: int = 1) -> int:
+        """A whole number."""
+        return int(self.text.get(name, default))
+
+    def several(self, name: str) -> tuple[int, ...] | None:
+        """Whole numbers, ``(3, 3)`` or ``3``; None if they are not given."""
+        text = self.text.get(name)
+        if text in (None, "None", "()"):
+            return None
+        value = ast.literal_eval(str(text).replace("L", ""))
+        return (int(value),) if isinstance(value, (int, float)) else tuple(map(int, value))
+
+    def limits(self, name: str) -> tuple[int | None, ...]:
+        """Whole numbers of which some may be missing, ``(0, None)``."""
+        value = ast.literal_eval(self.text.get(name, "()"))
+        return tuple(value) if isinstance(value, tuple) else (value,)
+
+    def pair(self, name: str, default: int) -> Pair:
+        """Two whole numbers: of what goes over height and width."""
+        values = self.several(name) or (default, default)
+        if len(values) != 2:
+            raise _NotTyped
+        return values[0], values[1]
+
+    def pads(self) -> Pads:
+        """Of both sides, as MXNet pads."""
+        pair = self.pair("pad", 0)
+        return (*pair, *pair)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node where it stands: its attributes, and the shapes around it, without the batch.
+
+    A parameter's shape is whole. ``constant`` says which inputs are parameters, or made of some.
+    """
+
+    attributes: Attributes
+    inputs: Sequence[Shape]
+    output: Shape
+    constant: Sequence[bool]
+
+    def check_image(self) -> None:
+        """Make sure that this goes over (C, h, w)."""
+        plain = self.attributes.text.get("layout", "None") in ("None", "NCHW")
+        if not plain or len(self.inputs[0]) != 3:
+            raise _NotTyped
+
+
+_Reader = Callable[[Place], Optional[Operator]]
+
+
+def typed(name: str, place: Place) -> Operator | None:
+    """MXNet's operator as a typed one, or None where it has no such form.
+
+    Args:
+        name: the operator's, in MXNet.
+        place: where it stands.
+    """
+    try:
+        found = _READERS[name](place)
+        shapes = () if found is None else found.shapes(*place.inputs)[:1]
+    except (KeyError, _NotTyped, ShapeError):
+        return None
+    # What MXNet does with it counts: a form that gives another shape is not its form.
+    return found if shapes == (place.output,) else None
+
+
+#: Operators whose output channels are each made of several input channels, by their names.
+_MIXES = re.compile(r"conv|fully_?connected|dot|gemm|matmul|einsum|corr|rnn|concat|stack", re.I)
+_REARRANGES = re.compile(r"reshape|transpose|swapaxis|expand_dims|squeeze|flatten", re.I)
+
+_KEEPS_CHANNELS = {"Cast", "amp_cast", "_div_scalar"}
+
+
+def traits(name: str) -> frozenset[str]:
+    """What is true of an operator that stays opaque; see :class:`Opaque`."""
+    found = {
+        "convolves": name == "Convolution",
+        "mixes_channels": _MIXES.search(name) is not None,
+        "keeps_channels": name in _KEEPS_CHANNELS,
+        "rearranges": _REARRANGES.search(name) is not None,
+    }
+    return frozenset(trait for trait, holds in found.items() if holds)
+
+
+def _convolution(place: Place) -> Operator:
+    place.check_image()
+    a = place.attributes
+    return Conv2d(
+        a.whole("num_filter"),
+        a.pair("kernel", 1),
+        a.pair("stride", 1),
+        a.pads(),
+        a.pair("dilate", 1),
+        a.whole("num_group"),
+    )
+
+
+def _transposed(place: Place) -> Operator:
+    place.check_image()
+    a = place.attributes
+    if a.several("target_shape"):
+        raise _NotTyped
+    return ConvTranspose2d(
+        a.whole("num_filter"),
+        a.pair("kernel", 1),
+        a.pair("stride", 1),
+        a.pads(),
+        a.pair("adj", 0),
+        a.pair("dilate", 1),
+        a.whole("num_group"),
+    )
+
+
+def _dense(place: Place) -> Operator | None:
+    return Linear(place.attributes.whole("num_hidden"), place.attributes.flag("flatten", True))
+
+
+def _batch_norm(default_eps: float) -> _Reader:
+    def read(place: Place) -> Operator | None:
+        a = place.attributes
+        axis = a.whole("axis", 1)
+        if axis < 1 or not all(place.constant[1:]):
+            return None
+        return BatchNorm(a.number("eps", default_eps), axis - 1, a.flag("fix_gamma", True))
+
+    return read
+
+
+def _pooling(place: Place) -> Operator | None:
+    place.check_image()
+    a = place.attributes
+    kind = a.text.get("pool_type", "max")
+    if a.flag("global_pool"):
+        return {"avg": GlobalAvgPool2d(), "max": GlobalMaxPool2d()}.get(kind)
+    convention = a.text.get("pooling_convention", "valid")
+    if kind not in ("max", "avg") or convention not in ("valid", "full"):
+        return None
+    window = (a.pair("kernel", 1), a.pair("stride", 1), a.pads(), convention == "full")
+    if kind == "max":
+        return MaxPool2d(*window)
+    return AvgPool2d(*window, a.flag("count_include_pad", True))
+
+
+def _adaptive(place: Place) -> Operator | None:
+    size = place.attributes.several("output_size") or (1,)
+    return AdaptiveAvgPool2d((size[0], size[-1])) if len(size) <= 2 else None
+
+
+def _activation(place: Place) -> Operator | None:
+    kinds: Mapping[str, Operator] = {
+        "relu": ReLU(),
+        "sigmoid": Sigmoid(),
+        "tanh": Tanh(),
+        "softrelu": Softplus(),
+        "softsign": Softsign(),
+    }
+    return kinds.get(place.attributes.text.get("act_type", ""))
+
+
+def _leaky(place: Place) -> Operator | None:
+    kind = place.attributes.text.get("act_type", "leaky")
+    slope = place.attributes.number("slope", 0.25)
+    if kind == "leaky":
+        return LeakyReLU(slope)
+    if kind == "elu":
+        return ELU(slope)
+    if kind == "prelu" and place.constant[1]:
+        return PReLU()
+    return {"selu": SELU(), "gelu": GELU()}.get(kind)
+
+
+def _clip(place: Place) -> Operator | None:
+    a = place.attributes
+    upper = a.number("a_max", math.inf)
+    return ReLU(upper) if a.number("a_min", math.nan) == 0 and upper > 0 else None
+
+
+def _response_norm(place: Place) -> Operator | None:
+    a = place.attributes
+    return LocalResponseNorm(
+        a.whole("nsize"), a.number("alpha", 1e-4), a.number("beta", 0.75), a.number("knorm", 2.0)
+    )
+
+
+def _instance_norm(place: Place) -> Operator | None:
+    return InstanceNorm(place.attributes.number("eps", 1e-3))
+
+
+def _layer_norm(place: Place) -> Operator | None:
+    a = place.attributes
+    axis = a.whole("axis", -1)
+    if axis == 0 or a.flag("output_mean_var"):
+        return None
+    return LayerNorm(axis - 1 if axis > 0 else axis, a.number("eps", 1e-5))
+
+
+def _group_norm(place: Place) -> Operator | None:
+    a = place.attributes
+    if a.flag("output_mean_var"):
+        return None
+    return GroupNorm(a.whole("num_groups"), a.number("eps", 1e-5))
+
+
+def _hard_sigmoid(place: Place) -> Operator | None:
+    return HardSigmoid(place.attributes.number("alpha", 0.2), place.attributes.number("beta", 0.5))
+
+
+def _concat(place: Place) -> Operator | None:
+    axis = place.attributes.whole("dim", 1)
+    return Concat(axis - 1) if axis > 0 and not any(place.constant) else None
+
+
+def _affine(scale: bool, sign: int = 1) -> _Reader:
+    def read(place: Place) -> Operator | None:
+        number = place.attributes.number("scalar", 0.0)
+        return Affine(scale=number**sign) if scale else Affine(shift=sign * number)
+
+    return read
+
+
+def _less(place: Place) -> Operator | None:
+    return Affine(-1.0, place.attributes.number("scalar", 0.0))
+
+
+def _pad(place: Place) -> Operator | None:
+    a = place.attributes
+    widths = a.several("pad_width") or ()
+    if len(widths) != 8 or any(widths[:4]):
+        return None
+    top, bottom, left, right = widths[4:]
+    pads = (top, left, bottom, right)
+    kinds: Mapping[str, Operator] = {
+        "constant": Pad2d(pads, "constant", a.number("constant_value", 0.0)),
+        "edge": Pad2d(pads, "edge"),
+        "reflect": Pad2d(pads, "reflect"),
+    }
+    return kinds.get(a.text.get("mode", ""))
+
+
+def _reduction(operator: type[Mean] | type[Sum]) -> _Reader:
+    def read(place: Place) -> Operator | None:
+        a = place.attributes
+        axes = a.several("axis")
+        if axes is None or a.flag("exclude"):
+            return None
+        whole = len(place.inputs[0]) + 1
+        places = tuple(sorted(axis % whole - 1 for axis in axes))
+        return operator(places, a.flag("keepdims")) if places[0] >= 0 else None
+
+    return read
+
+
+def _reshape(place: Place) -> Operator | None:
+    """Whatever keeps the batch and the values' order: what it gives says all."""
+    return Reshape(place.output) if math.prod(place.inputs[0]) == math.prod(place.output) else None
+
+
+def _slice(place: Place) -> Operator | None:
+    a = place.attributes
+    limits = [(a.limits(key), usual) for key, usual in (("begin", 0), ("end", None), ("step", 1))]
+    sizes = place.inputs[0]
+    begins, ends, steps = (
+        (*values, *(usual,) * (len(sizes) + 1 - len(values))) for values, usual in limits
+    )
+    if begins[0] not in (None, 0) or ends[0] is not None or steps[0] not in (None, 1):
+        return None  # a part of the batch
+    return _taken(sizes, begins[1:], ends[1:], steps[1:])
+
+
+def _slice_axis(place: Place) -> Operator | None:
+    a = place.attributes
+    sizes = place.inputs[0]
+    axis = a.whole("axis", 0) % (len(sizes) + 1) - 1
+    end = a.text.get("end", "None")
+    if axis < 0:
+        return None
+    begins, ends = [0] * len(sizes), [None] * len(sizes)
+    return _taken(
+        sizes,
+        [a.whole("begin", 0) if i == axis else one for i, one in enumerate(begins)],
+        [int(end) if i == axis and end != "None" else one for i, one in enumerate(ends)],
+        [1] * len(sizes),
+    )
+
+
+def _taken(
+    sizes: Shape,
+    begins: Sequence[int | None],
+    ends: Sequence[int | None],
+    steps: Sequence[int | None],
+) -> Operator | None:
+    """A slice with limits as Python writes them, negative ones from the end."""
+    if any((step or 1) < 0 for step in steps):
+        return None
+    spans = [
+        slice(begin, end, step).indices(size)
+        for size, begin, end, step in zip(sizes, begins, ends, steps)
+    ]
+    begin, end, step = zip(*spans)
+    return Slice(begin, end, step)
+
+
+def _slice_like(place: Place) -> Operator | None:
+    """A part from the beginning, as large as another value or, of some axes only, smaller."""
+    sizes = place.inputs[0]
+    return Slice((0,) * len(sizes), place.output, (1,) * len(sizes))
+
+
+def _crop(place: Place) -> Operator | None:
+    a = place.attributes
+    channels, *sizes = place.inputs[0]
+    kept = place.output[1:]
+    first = a.pair("offset", 0)
+    if a.flag("center_crop"):
+        first = ((sizes[0] - kept[0]) // 2, (sizes[1] - kept[1]) // 2)
+    end = (channels, first[0] + kept[0], first[1] + kept[1])
+    return Slice((0, *first), end, (1, 1, 1))
+
+
+def _split(place: Place) -> Operator | None:
+    a = place.attributes
+    axis = a.whole("axis", 1) % (len(place.inputs[0]) + 1) - 1
+    parts = a.whole("num_outputs", 1)
+    if axis < 0 or a.flag("squeeze_axis") or place.inputs[0][axis] % parts:
+        return None
+    size = place.inputs[0][axis] // parts
+    return Split(axis, tuple(size * part for part in range(1, parts)))
+
+
+def _split_v2(place: Place) -> Operator | None:
+    a = place.attributes
+    axis = a.whole("axis", 0) % (len(place.inputs[0]) + 1) - 1
+    sections, indices = a.whole("sections", 0), a.several("indices") or ()
+    if axis < 0 or a.flag("squeeze_axis"):
+        return None
+    if sections:
+        size = place.inputs[0][axis] // sections
+        indices = tuple(size * part for part in range(sections))
+    return Split(axis, tuple(indices[1:]))
+
+
+def _transpose(place: Place) -> Operator | None:
+    axes = place.attributes.several("axes")
+    if axes is None or axes[0] != 0:
+        return None
+    return Transpose(tuple(axis - 1 for axis in axes[1:]))
+
+
+def _plain(operator: Operator) -> _Reader:
+    return lambda place: operator
+
+
+_READERS: Mapping[str, _Reader] = {
+    "Activation": _activation,
+    "BatchNorm": _batch_norm(1e-3),
+    "BatchNorm_v1": _batch_norm(1e-3),
+    "Concat": _concat,
+    "Convolution": _convolution,
+    "Convolution_v1": _convolution,
+    "Deconvolution": _transposed,
+    "Flatten": _plain(Flatten()),
+    "FullyConnected": _dense,
+    "GroupNorm": _group_norm,
+    "InstanceNorm": _instance_norm,
+    "LRN": _response_norm,
+    "LayerNorm": _layer_norm,
+    "LeakyReLU": _leaky,
+    "Pooling": _pooling,
+    "Pooling_v1": _pooling,
+    "Crop": _crop,
+    "Pad": _pad,
+    "Reshape": _reshape,
+    "SliceChannel": _split,
+    "_Plus": _plain(Add()),
+    "_contrib_AdaptiveAvgPooling2D": _adaptive,
+    "_contrib_SyncBatchNorm": _batch_norm(1e-3),
+    "_copy": _plain(Identity()),
+    "_minus_scalar": _affine(scale=False, sign=-1),
+    "_mul_scalar": _affine(scale=True),
+    "_plus_scalar": _affine(scale=False),
+    "_rminus_scalar": _less,
+    "_split_v2": _split_v2,
+    "broadcast_add": _plain(Add()),
+    "broadcast_div": _plain(Divide()),
+    "broadcast_mul": _plain(Multiply()),
+    "broadcast_sub": _plain(Subtract()),
+    "clip": _clip,
+    "elemwise_add": _plain(Add()),
+    "elemwise_div": _plain(Divide()),
+    "elemwise_mul": _plain(Multiply()),
+    "elemwise_sub": _plain(Subtract()),
+    "expand_dims": _reshape,
+    "hard_sigmoid": _hard_sigmoid,
+    "mean": _reduction(Mean),
+    "relu": _plain(ReLU()),
+    "sigmoid": _plain(Sigmoid()),
+    "slice": _slice,
+    "slice_axis": _slice_axis,
+    "slice_like": _slice_like,
+    "squeeze": _reshape,
+    "softsign": _plain(Softsign()),
+    "sum": _reduction(Sum),
+    "tanh": _plain(Tanh()),
+    "transpose": _transpose,
+}
