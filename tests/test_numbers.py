@@ -24,7 +24,7 @@ SPEC = InputSpec(16, 20)
 PICTURE = np.random.RandomState(0).randint(0, 256, (30, 40, 3), np.uint8)
 
 
-def network(channels=4, classes=3, weight=None):
+def network(channels=4, classes=3, weight=None, activation=None):
     """A convolution with its ReLU, then a dense layer with one bias."""
     block = nn.HybridSequential()
     block.add(
@@ -37,7 +37,7 @@ def network(channels=4, classes=3, weight=None):
     block.initialize(mx.init.Normal(0.1))
     if weight is not None:
         block[3].weight.set_data(mx.nd.full(block[3].weight.shape, weight))
-    return Network.from_block(block, (3, 16, 20))
+    return Network.from_block(block, (3, 16, 20), activation=activation)
 
 
 def explain(net, **options):
@@ -51,11 +51,18 @@ def method(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_one_class(name):
-    """Its probability is 1 whatever the picture: methods that look at logits still say where."""
-    found = explain(network(classes=1), methods=method(name))
-    assert found.target == 0
-    assert [score.probability for score in found.top()] == [1.0]
+@pytest.mark.parametrize("activation", [None, "none"])
+def test_one_output(name, activation):
+    """A yes or no, or a number, which has no probability: methods say where all the same."""
+    found = explain(network(classes=1, activation=activation), methods=method(name))
+    logit = found.logits[-1]
+    if activation == "none":
+        assert found.target == 0
+        assert [score.probability for score in found.top()] == [None]
+    else:
+        assert found.target == (logit > 0)
+        yes = 1 / (1 + np.exp(-float(logit)))
+        assert found.probabilities.tolist() == pytest.approx([1 - yes, yes], rel=1e-6)
     drawn = found.draw(PICTURE, found.style)
     assert all(np.isfinite(values).all() for values in found.maps.values())
     assert "original" in drawn.pictures
@@ -103,8 +110,8 @@ def test_huge_logits_have_probabilities():
     assert found.probabilities.sum() == pytest.approx(1)
 
 
-def test_contrasts_and_ranks_of_one_class():
-    explainer = Explainer(network(classes=1), SPEC)
+def test_contrasts_and_ranks_of_one_number():
+    explainer = Explainer(network(classes=1, activation="none"), SPEC)
     (found,) = explainer.explain_targets(
         [explainer.prepare(PICTURE)], [None], contrasts=[(0, Target())]
     )
