@@ -78,6 +78,9 @@ VERSION = 1
 MANIFEST = PurePosixPath("manifest.json")
 JOURNAL = ".cnnviz-journal.jsonl"
 
+_Place = tuple[BinaryIO, int, int]
+"""Of a record: the file, where it begins there, and its length."""
+
 _BLOCK = 1 << 20
 _MOST_TRIES = 100  # to open a journal that other runs end with and delete
 
@@ -199,9 +202,9 @@ class Journal:
         self._path = folder / JOURNAL
         self.interrupted = False
         self.before = None
-        self._known: dict[str, tuple[BinaryIO, int, int]] = {}
+        self._known: dict[str, _Place] = {}
         self._manifest: BinaryIO | None = None
-        self._manifested: dict[str, tuple[BinaryIO, int, int]] = {}
+        self._manifested: dict[str, _Place] = {}
         self._dropped: dict[str, list[str]] = {}  # files of another run that was stopped
         self._left: list[str] = []  # files that the runs before had left behind
         try:
@@ -325,7 +328,10 @@ class Journal:
         run: Mapping[str, Any] | None = None
         for line in file:
             if line.startswith(_PICTURE) and run is not None:
-                _note(self._manifested, file, place, line)
+                text = line.rstrip(b",\n")
+                stem = _stem_in(text)
+                if stem is not None:
+                    self._manifested[stem] = (file, place, len(text))
             elif line.startswith(b'"run":'):
                 run = _value_of(line)
             elif line.startswith(b'"summary":') and run is not None:
@@ -345,20 +351,23 @@ class Journal:
         for line in file:
             if place == 0:
                 if line != header or force:
-                    self._drop(line != header)
+                    self._drop(differs=line != header)
                     break
-            elif not (line.endswith(b"\n") and _note(self._known, file, place, line)):
-                break  # the line that was being written when the run was stopped
+            else:
+                stem = _stem_in(line) if line.endswith(b"\n") else None
+                if stem is None:
+                    break  # the line that was being written when the run was stopped
+                self._known[stem] = (file, place, len(line) - 1)
             place += len(line)
         file.truncate(place)
         file.seek(place)
 
-    def _drop(self, differs: bool) -> None:
+    def _drop(self, *, differs: bool) -> None:
         """Keep in mind what the rest of a journal names that is of no use, and is cut off."""
         for line in self._file:
-            stems: dict[str, tuple[BinaryIO, int, int]] = {}
-            if line.endswith(b"\n") and _note(stems, self._file, 0, line):
-                self._dropped.update(dict.fromkeys(stems, _files_in(line)))
+            stem = _stem_in(line)
+            if stem is not None:
+                self._dropped[stem] = _files_in(line)
         if self._dropped and differs and self.before is None:
             self.before = {}
 
@@ -366,7 +375,7 @@ class Journal:
         return self._text(self._known[stem]) if stem in self._known else None
 
     @staticmethod
-    def _text(where: tuple[BinaryIO, int, int]) -> bytes:
+    def _text(where: _Place) -> bytes:
         file, place, length = where
         return os.pread(file.fileno(), length, place)
 
@@ -388,16 +397,13 @@ def _texts(values: Iterable[Any]) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
-def _note(
-    known: dict[str, tuple[BinaryIO, int, int]], file: BinaryIO, place: int, line: bytes
-) -> bool:
-    """Take note of where a picture's record stands, if the line is one."""
-    text = line.rstrip(b",\n")
+def _stem_in(line: bytes) -> str | None:
+    """The stem in a line, if it is a picture's record."""
     try:
-        known[json.loads(text)["stem"]] = (file, place, len(text))
+        stem = json.loads(line)["stem"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return True
+        return None
+    return stem if isinstance(stem, str) else None
 
 
 def _files_in(line: bytes) -> list[str]:
