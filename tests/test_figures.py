@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnnviz import figures, layout, render
@@ -110,6 +110,7 @@ def test_the_title_stands_above_all_in_larger_letters():
 
 
 @settings(max_examples=100, deadline=None)
+@example(8, 319, 6, 1000, "00000000")
 @given(
     st.integers(8, 700),
     st.integers(8, 700),
@@ -126,11 +127,11 @@ def test_words_fit_and_can_be_read_at_all_sizes(height, width, columns, widest, 
 
     if widest is not None:
         assert max(short.shape[1], long.shape[1]) <= max(widest, 14 * layout.SMALLEST_TEXT)
-    plan = figures._Plan.of(
-        [[fitted((height, width), columns, widest)] * columns]
-        if widest
-        else [[(height, width)] * columns]
-    )
+    shapes = [(height, width)] * columns
+    if widest:  # a long row is broken
+        (shapes, *_) = figures._parts(shapes, figures._most_columns(widest))
+        shapes = [fitted((height, width), len(shapes), widest)] * len(shapes)
+    plan = figures._Plan.of([shapes])
     first = short[: 3 * plan.size, : plan.columns[0]]
     top, bottom, *_ = ink(first)
     assert bottom - top >= 9
