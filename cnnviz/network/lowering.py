@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnnviz.errors import NetworkError
-from cnnviz.graph.graph import Graph
+from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import (
     ELU,
     GELU,
@@ -74,7 +74,7 @@ def lower(operator: Operator, inputs: Sequence[Shape]) -> Lowered:
 
     Args:
         operator: any but inputs and parameters.
-        inputs: the shapes of its inputs, without the batch; a parameter's is whole.
+        inputs: the shapes of its inputs, with 0 for the batch, which parameters lack.
 
     Raises:
         NetworkError: MXNet has none that does the same.
@@ -99,13 +99,19 @@ def lowered_graph(graph: Graph) -> SymbolGraph:
         NetworkError: MXNet has nothing that does the same.
     """
     nodes = []
+    batched = {graph.input.node, *graph.layers}
+
+    def whole(value: Value) -> Shape:
+        shape = graph.shape(value)
+        return (0, *shape) if value.node in batched else shape
+
     for node in graph.nodes:
         operator = node.operator
         inputs = tuple(Entry(value.node, value.output) for value in node.inputs)
         if isinstance(operator, (Input, Parameter)):
             nodes.append(SymbolNode(VARIABLE, node.name, {}, ()))
             continue
-        found = lower(operator, [graph.shape(value) for value in node.inputs])
+        found = lower(operator, [whole(value) for value in node.inputs])
         part = isinstance(operator, ReLU) and not operator.standalone
         nodes.append(
             SymbolNode(
@@ -231,7 +237,7 @@ def _slice(o: Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _split(o: Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    edges = (0, *o.cuts, inputs[0][o.axis])
+    edges = (0, *o.cuts, inputs[0][o.axis + 1])
     sizes = {end - begin for begin, end in zip(edges, edges[1:])}
     if len(sizes) > 1:
         return "_split_v2", {"axis": o.axis + 1, "indices": edges[:-1]}

@@ -10,10 +10,11 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.operators import GlobalAvgPool2d, LeakyReLU, MaxPool2d, ReLU, Sigmoid
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_operators import Attributes, Place, typed
+from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.models.demo.architecture import build as demo
 from cnnviz.network import Network
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
-from cnnviz.network.lowering import lower
+from cnnviz.network.lowering import lower, lowered_graph
 from cnnviz.network.runtime import import_mxnet
 
 mx = import_mxnet()
@@ -309,7 +310,7 @@ def test_mxnets_operators_become_typed_ones(name, attributes, operator, kind):
     assert found == operator
     if found is not None:
         assert found.kind == kind
-        assert lower(found, [(2, 3, 3)]).name == name
+        assert lower(found, [(0, 2, 3, 3)]).name == name
 
 
 def test_layers_in_another_case_and_several_of_a_name():
@@ -322,3 +323,18 @@ def test_layers_in_another_case_and_several_of_a_name():
         architecture.find("conv 1")
     assert architecture.parted("a,b") == ["a,b"]
     assert architecture.parted("Conv_1, conv-1") == ["Conv_1", "conv-1"]
+
+
+def test_a_parameter_as_large_as_what_it_is_added_to_has_no_batch():
+    """Keras adds biases apart: (N, 3) + (3,) is no sum of equal shapes."""
+    sym = mx.sym
+    x = sym.Convolution(sym.var("data"), kernel=(3, 3), num_filter=2, name="convolution")
+    x = sym.broadcast_add(x, sym.var("map"), name="shifted")
+    x = sym.FullyConnected(x, num_hidden=3, no_bias=True, name="dense")
+    x = sym.broadcast_add(x, sym.var("bias"), name="sum")
+    hints = {"map": (1, 2, 4, 4), "bias": (3,)}
+    graph = for_inference(Graph.from_symbol(x)).graph
+    architecture = architecture_of(graph, (3, 6, 6), {}, hints)
+    names = [node.op for node in lowered_graph(architecture.graph).nodes]
+    assert names.count("broadcast_add") == 2
+    assert "elemwise_add" not in names
