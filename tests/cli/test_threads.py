@@ -74,15 +74,17 @@ def test_the_users_variable_counts_where_the_option_is_not_given(picture):
     assert "--threads" not in said
 
 
-@pytest.mark.parametrize("more", [1, available_cores() + 2])
-def test_the_option_wins(picture, more):
-    counts, said = counted(
-        picture, "--threads", str(more), OMP_NUM_THREADS=str(available_cores() + 1)
-    )
-    assert counts["OPENMP"] == more
-    assert counts.get("BLAS", min(more, os.cpu_count())) == min(more, os.cpu_count())
+def check_option(threads, counts, said):
+    assert counts["OPENMP"] == threads
+    assert counts.get("BLAS", min(threads, os.cpu_count())) == min(threads, os.cpu_count())
     # More threads than cores is allowed, and told.
-    assert (f"--threads {more} is more than the {available_cores()} cores" in said) == (more > 1)
+    told = f"--threads {threads} is more than the {available_cores()} cores" in said
+    assert told == (threads > 1)
+
+
+def test_the_option_wins(picture):
+    variable = str(available_cores() + 1)
+    check_option(1, *counted(picture, "--threads", "1", OMP_NUM_THREADS=variable))
 
 
 def test_the_option_wins_over_a_look_at_an_exported_network(picture):
@@ -96,11 +98,13 @@ def test_the_option_wins_over_a_look_at_an_exported_network(picture):
     net.export(str(picture.with_name("net")))
     picture.with_name("names.txt").write_text("cat\ndog\n")
     more = available_cores() + 2
-    counts, _ = counted(
-        picture, "--threads", str(more), "--input-size", "16", "--labels", "names.txt", "--target",
-        "dog", model="net-symbol.json"
-    )  # fmt: skip
-    assert counts["OPENMP"] == more
+    options = ("--input-size", "16", "--labels", "names.txt", "--target", "dog")
+    counts, said = counted(
+        *(picture, "--threads", str(more), *options),
+        model="net-symbol.json",
+        OMP_NUM_THREADS=str(available_cores() + 1),
+    )
+    check_option(more, counts, said)
 
 
 @pytest.mark.parametrize(
