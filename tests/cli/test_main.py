@@ -10,7 +10,6 @@ import sys
 import pytest
 
 import cnnviz as package
-from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog
 
 WITHOUT_MXNET = """
@@ -85,14 +84,6 @@ def test_layers_as_json(cnnviz):
     assert default["spatial"]
     assert layers[-1]["shape"] == [8]
     assert not layers[-1]["spatial"]
-
-
-@pytest.mark.parametrize("name", catalog.names())
-def test_catalogue_and_graph_agree_on_the_default_layer(name):
-
-    entry = catalog.get(name)
-    architecture = architecture_of_block(catalog.build_block(entry), entry.input.shape)
-    assert architecture.default_layer.name == entry.default_layer
 
 
 LEAVING = """

@@ -16,6 +16,8 @@ from cnnviz.errors import ExitCode
 from cnnviz.manifest import JOURNAL
 from tests.support.capabilities import SLOW
 
+by_hand = pytest.mark.skipif(not SLOW, reason="another way to the same: set CNNVIZ_SLOW=1")
+
 #: Makes the process die of a segmentation fault, as a library would, over some pictures.
 CRASHING = """
 import os, signal
@@ -126,7 +128,9 @@ def test_a_crash_costs_only_its_picture(start, many, poison, tmp_path):
     assert "6 explained (7 of them before), 1 failed" in err
 
 
-@pytest.mark.parametrize("options", [["--sort", "margin"], ["--scale", "run"]])
+@pytest.mark.parametrize(
+    "options", [["--scale", "run"], pytest.param(["--sort", "margin"], marks=by_hand)]
+)
 def test_a_crash_before_anything_is_written(start, many, poison, tmp_path, options):
     """All pictures are looked at, or measured, before the first one is explained."""
     poison(many / "2.png")

@@ -22,6 +22,9 @@ from cnnviz.models.demo.architecture import build
 from cnnviz.models.demo.scenes import Object, Scene
 from cnnviz.network import Network
 from cnnviz.network.runtime import import_mxnet
+from tests.support.capabilities import SLOW
+
+SCENES = 200 if SLOW else 80  # of each kind
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +34,21 @@ def network() -> Network:
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Scene]:
-    return two_object_scenes(200)
+    return two_object_scenes(SCENES)
 
 
 def test_the_map_of_either_class_peaks_on_its_own_object(
     network: Network, pairs: list[Scene]
 ) -> None:
     found = localise(network, pairs)
-    assert found.maps == 400
+    assert found.maps == 2 * SCENES
     assert found.right >= 0.90
     assert found.wrong < 0.05
     assert found.right + found.wrong + found.neither == pytest.approx(1)
 
 
 def test_single_objects_are_named_rightly_and_surely(network: Network) -> None:
-    named = classify(network, one_object_scenes(200))
+    named = classify(network, one_object_scenes(SCENES))
     assert named.accuracy >= 0.97
     assert named.confidence >= 0.93
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from cnnviz.graph.architecture import Architecture
-from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog
+from tests.support.zoo import traced
 
 
 def described(architecture):
@@ -29,14 +29,13 @@ def described(architecture):
 @pytest.mark.parametrize("name", catalog.names())
 def test_a_graph_is_what_gluon_builds(name):
     entry = catalog.get(name)
-    classes = len(catalog.labels(entry))
-    block = catalog.build_block(entry, classes)
-    traced = architecture_of_block(block, entry.input.shape)
+    block, architecture = traced(name)
     built = Architecture(*catalog.build(entry))
 
-    assert described(built) == described(traced)
-    assert built.default_layer.name == traced.default_layer.name
-    assert [layer.name for layer in built.stages()] == [layer.name for layer in traced.stages()]
+    assert described(built) == described(architecture)
+    assert built.default_layer.name == architecture.default_layer.name == entry.default_layer
+    stages = [layer.name for layer in architecture.stages()]
+    assert [layer.name for layer in built.stages()] == stages
     assert dict(built.graph.parameters) == catalog._block_shapes(block, entry)
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError, WeightsError
-from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog, store
 from cnnviz.network.params import write_params
 from cnnviz.network.runtime import import_mxnet
 from cnnviz.preprocessing import InputSpec
+from tests.support.zoo import traced
 
 # Values in the weights file, as the documentation of Gluon's model zoo gives them ("number of
 # parameters", which has the running statistics and the two fixed parameters of ResNet v2).
@@ -100,8 +100,7 @@ def test_parameter_counts(name):
 def test_the_table_is_what_the_network_is(name):
     """Built and counted, traced, and given more classes."""
     entry = catalog.get(name)
-    block = catalog.build_block(entry)
-    architecture = architecture_of_block(block, entry.input.shape)
+    block, architecture = traced(name)
     assert architecture.default_layer.name == entry.default_layer
     shapes = catalog.parameter_shapes(entry)
     assert sum(map(math.prod, shapes.values())) == STORED[name]

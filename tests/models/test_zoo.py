@@ -15,6 +15,7 @@ from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog, converters
 from cnnviz.network.params import assign, write_params
 from cnnviz.network.runtime import import_mxnet
+from tests.support.zoo import traced
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 
@@ -82,18 +83,13 @@ DEFAULT_LAYERS = {
 }
 
 
-def trace(name, classes=None):
-    entry = catalog.get(name)
-    return architecture_of_block(catalog.build_block(entry, classes), entry.input.shape)
-
-
 def test_the_table_has_every_network():
     assert set(DEFAULT_LAYERS) == set(catalog.names()) - {"demo"}
 
 
 @pytest.mark.parametrize("name", DEFAULT_LAYERS)
 def test_default_layers(name):
-    architecture = trace(name)
+    _, architecture = traced(name)
     layer = architecture.default_layer
     assert (layer.name, layer.kind, layer.shape) == DEFAULT_LAYERS[name]
     assert architecture.classes == 1000
@@ -116,7 +112,9 @@ def test_default_layers(name):
     ],
 )
 def test_other_numbers_of_classes_have_the_same_layer(name, classes):
-    architecture = trace(name, classes)
+    entry = catalog.get(name)
+    block = catalog.build_block(entry, classes)
+    architecture = architecture_of_block(block, entry.input.shape)
     layer = architecture.default_layer
     assert (layer.name, layer.kind, layer.shape) == DEFAULT_LAYERS[name]
     assert architecture.classes == classes

@@ -130,11 +130,6 @@ def test_mxnet_takes_half_of_the_cores() -> None:
     assert int(ours.stdout) == available_cores(), ours.stderr
 
 
-def test_the_users_number_of_threads_is_kept() -> None:
-    ours = python(COUNT_OUR_THREADS, OMP_NUM_THREADS="3")
-    assert int(ours.stdout) == 3, ours.stderr
-
-
 # -- gradients ------------------------------------------------------------------------------------
 
 POOL_FOR_INFERENCE = """
