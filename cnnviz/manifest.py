@@ -15,7 +15,7 @@ The manifest is JSON in ASCII with one picture a line, so that it can be read li
     ]}
 
 Bytes of names that are not UTF-8 stand as ``\\udc80`` to ``\\udcff``, which ``os.fsencode`` brings
-back; files are named below the folder, with ``/``. In version 1
+back; files are named below the folder, with ``/``. In version 1:
 
 ``run`` has
     ``fingerprint``, the same for runs that write the same for a picture; ``parameters``, all that
@@ -45,13 +45,18 @@ a picture has
     ``relative`` to the folder that was given; ``sha256`` of the file, null if it cannot be read;
     ``size`` [height, width], null likewise; ``status``, ``ok`` or ``failed``; ``error``, null or a
     sentence; ``crashed``, true if a library crashed on it; ``remark``, what the decoder said of it,
-    if anything; ``seconds``. If it is ok also
+    if anything; ``seconds``.
+
+a picture that is ok has also
     ``top5``: scores (``index``, ``name`` or null, ``logit``, ``probability``, null of a network
     that gives numbers), the highest first;
     ``truth``: its score, or null; ``right``, ``loss`` (cross entropy in nats), both null without a
     truth; ``margin`` between the two highest probabilities; ``relus_guided`` [N, of M], or null;
-    ``panel``, its file or null; ``contrasts`` (``a`` and ``b``, scores, and ``file``); and
-    ``explanations``, one a target: ``target``, its score; ``files`` by key; ``blank``, keys of
+    ``panel``, its file or null; ``contrasts`` (``a`` and ``b``, scores, and ``file``);
+    ``explanations``, one a target.
+
+an explanation has
+    ``target``, its score; ``files`` by key; ``blank``, keys of
     pictures with nothing to show; ``facts`` by method; ``ranges``, [lowest, highest] of each raw
     map; ``attention``, see :meth:`cnnviz.evaluation.attention.Attention.record`, or null.
 

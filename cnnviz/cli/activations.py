@@ -106,7 +106,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 def command(**options: Any) -> int:
     """Show the strongest channels of a layer: what the network found in a picture, and where.
 
-    INPUT is a picture, a folder (with all below it), or - for paths on standard input. For
+    INPUT is a picture, a folder (searched recursively), or - for paths on standard input. For
     photos/cat.jpg and vgg16's default layer this writes cat_features.28_activations.png. All
     channels of a layer have one scale of colours, from 0 to the highest of them.
     """

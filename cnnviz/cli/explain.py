@@ -152,8 +152,8 @@ _NAMED = 3
     "--truth",
     type=FilePath(path_type=str),
     metavar="folders|FILE",
-    help="Where the pictures' true classes stand: folders, if each lies in a folder that is called "
-    "after its class; or a .csv (path,label) or .json file.",
+    help="The ground truth: folders, if each image lies in a folder named after its class; or a "
+    ".csv (path,label) or .json file.",
 )
 @click.option(
     "--only",
@@ -175,7 +175,9 @@ _NAMED = 3
     "at.",
 )
 @click.option(
-    "--force", is_flag=True, help="Do all pictures again, also those that an earlier run did."
+    "--force",
+    is_flag=True,
+    help="Explain every image again, including those finished by an earlier run.",
 )
 @click.option(
     "--batch-size",
@@ -199,7 +201,7 @@ _NAMED = 3
 def command(**options: Any) -> int:
     """Explain pictures: what the network sees in each, and where it looked.
 
-    INPUT is a picture, a folder (with all below it), or - for paths on standard input. For
+    INPUT is a picture, a folder (searched recursively), or - for paths on standard input. For
     photos/cat.jpg this writes cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and
     cat_saliency.png; where --target asks for another class than the network's answer its index
     stands in the names, cat_281_gradcam.png.

@@ -80,7 +80,7 @@ _FLASH = 0.12
 )
 @output_option("maximized")
 @click.option("--steps", type=int, metavar="N", help="Steps along the gradient; 96 by default.")
-@click.option("--rate", type=float, metavar="R", help="Length of a step; 0.07 by default.")
+@click.option("--rate", type=float, metavar="R", help="Step size; 0.07 by default.")
 @click.option(
     "--jitter",
     type=float,
@@ -113,7 +113,7 @@ _FLASH = 0.12
     "--blur",
     type=float,
     metavar="B",
-    help="How much fine detail is held back: frequency f moves as 1/f^B; 1.15 by default, 0 for "
+    help="Damping of fine detail: steps at frequency f are scaled by 1/f^B; 1.15 by default, 0 for "
     "none.",
 )
 @click.option("--tv", type=float, metavar="W", help="Weight of total variation; 0.9 by default.")
@@ -123,9 +123,7 @@ _FLASH = 0.12
     metavar="W",
     help="Weight of the squared distance from the mean colour; 0.25 by default.",
 )
-@click.option(
-    "--seed", type=int, metavar="N", help="Of the first noise and all chance; 0 by default."
-)
+@click.option("--seed", type=int, metavar="N", help="Random seed; 0 by default.")
 @click.option(
     "--frames",
     type=FilePath(path_type=Path),

@@ -41,7 +41,7 @@ def command(name: str | None, as_json: bool) -> None:
 
     methods = choose_methods(list(METHODS) if name is None else [name])
     if as_json:
-        records = [_record(method) for method in methods]
+        records = [record(method) for method in methods]
         put(json_line(records, indent=2))
     elif name is None:
         put("\n".join(_overview(methods)))
@@ -70,7 +70,8 @@ def _options(method: Method) -> dict[str, dataclasses.Field[Any]]:
     return options_of(type(method))
 
 
-def _record(method: Method) -> dict[str, Any]:
+def record(method: Method) -> dict[str, Any]:
+    """All that is known of a method, as JSON holds it."""
     return {
         "name": method.name,
         "title": method.title,
@@ -84,7 +85,7 @@ def _record(method: Method) -> dict[str, Any]:
             {"name": name, "default": own.default, **own.metadata}
             for name, own in _options(method).items()
         ],
-        "description": _description(method),
+        "description": description_of(method),
     }
 
 
@@ -128,7 +129,7 @@ def _in_full(method: Method) -> Iterator[str]:
         yield "Options (explain --option NAME=VALUE):"
         yield from _option_lines(method, in_full=True)
     yield ""
-    yield _description(method)
+    yield description_of(method)
 
 
 def _row(cells: Sequence[str]) -> Iterator[str]:
@@ -157,7 +158,7 @@ def _option_lines(method: Method, *, in_full: bool = False) -> Iterator[str]:
         )
 
 
-def _description(method: Method) -> str:
+def description_of(method: Method) -> str:
     """What its docstring says, and what those functions say that it refers to for the formula."""
     text = inspect.getdoc(type(method)) or ""
     parts = [re.sub(r"see :func:`\w+`", "see below", text)]

@@ -297,7 +297,9 @@ _NETWORK = (
         "--channels; one number if it takes grey pictures.",
     ),
     click.option(
-        "--std", type=Numbers(), help="Their standard deviation, in the order of --channels."
+        "--std",
+        type=Numbers(),
+        help="Standard deviation of those pixels, in the order of --channels.",
     ),
     click.option(
         "--channels",
@@ -308,7 +310,7 @@ _NETWORK = (
     click.option(
         "--head",
         metavar="NAME",
-        help="Which output, or inner node, of an exported network gives its logits.",
+        help="The output, or inner node, of an exported network that gives its logits.",
     ),
     click.option(
         "--activation",
@@ -333,8 +335,8 @@ _MACHINE = (
         metavar="N",
         is_eager=True,
         callback=_use_threads,
-        help="Processor threads for the network; 1 has reading and writing wait for it too. "
-        "Without it what OMP_NUM_THREADS says, else all cores that this process may use.",
+        help="Threads for the network; with 1, reading and writing happen in that thread, too. "
+        "By default OMP_NUM_THREADS, or else every core that this process may use.",
     ),
 )
 

@@ -1,0 +1,264 @@
+"""Reference pages in Markdown, made from the code.
+
+What they say depends on nothing but the code: neither on the terminal, nor on the machine, nor on
+which weights it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import click
+
+from cnnviz import manifest
+from cnnviz.attribution import DEFAULT_METHODS, METHODS, choose_methods
+from cnnviz.cli import COMMANDS, group
+from cnnviz.cli.methods import description_of
+from cnnviz.cli.methods import record as record_of_method
+from cnnviz.cli.options import ModelOptions
+from cnnviz.graph.architecture import shape_text
+from cnnviz.loader import find_model
+from cnnviz.models import catalog
+from cnnviz.models.card import Card
+
+_WIDTH = 100
+
+#: Where the papers can be read that :attr:`cnnviz.attribution.Method.paper` begins with.
+_PAPERS = {
+    "Selvaraju et al. 2017": "https://arxiv.org/abs/1610.02391",
+    "Chattopadhay et al. 2018": "https://arxiv.org/abs/1710.11063",
+    "Fu et al. 2020": "https://arxiv.org/abs/2008.02312",
+    "Draelos & Carin 2020": "https://arxiv.org/abs/2011.08891",
+    "Muhammad & Yeasin 2020": "https://arxiv.org/abs/2008.00299",
+    "Wang et al. 2020": "https://arxiv.org/abs/1910.01279",
+    "Springenberg et al. 2015": "https://arxiv.org/abs/1412.6806",
+    "Simonyan et al. 2014": "https://arxiv.org/abs/1312.6034",
+    "Zeiler & Fergus 2014": "https://arxiv.org/abs/1311.2901",
+    "Shrikumar et al. 2016": "https://arxiv.org/abs/1605.01713",
+    "Smilkov et al. 2017": "https://arxiv.org/abs/1706.03825",
+    "Sundararajan et al. 2017": "https://arxiv.org/abs/1703.01365",
+    "Petsiuk et al. 2018": "https://arxiv.org/abs/1806.07421",
+}
+
+#: What families of networks are called, and which layer of them is explained by default.
+_FAMILIES = {
+    "alexnet": ("AlexNet", "the last convolution"),
+    "vgg": ("VGG", "the last convolution, or its batch norm"),
+    "resnet_v1": ("ResNet v1", "the output of the last block"),
+    "resnet_v2": ("ResNet v2", "the layer that the final pooling reads"),
+    "densenet": ("DenseNet", "the layer that the final pooling reads"),
+    "squeezenet": ("SqueezeNet", "the layer that feeds the classifier's convolution"),
+    "inception": ("Inception", "the last concatenation"),
+    "mobilenet_v1": ("MobileNet v1", "the batch norm of the last convolution"),
+    "mobilenet_v2": ("MobileNet v2", "the batch norm of the last convolution"),
+    "demo": ("Embedded in cnnviz", "the batch norm of the last convolution"),
+}
+
+
+def commands_page() -> str:
+    """``cli.md``: every command with its options."""
+    shared = {field.name for field in dataclasses.fields(ModelOptions)} - {"model"}
+    about_networks: dict[str, None] = {}
+    sections: list[str] = []
+    for name in COMMANDS:
+        with click.Context(group, info_name="cnnviz") as parent:
+            command = group.get_command(parent, name)
+            assert command is not None
+            with click.Context(command, info_name=name, parent=parent) as ctx:
+                usage = [ctx.command_path, *command.collect_usage_pieces(ctx)]
+                lines = {option: _option_line(option, ctx) for option in _options(command)}
+        own = [line for option, line in lines.items() if option.name not in shared]
+        sections += [f"## cnnviz {name}", f"```\n{' '.join(usage)}\n```"]
+        sections += [inspect.cleandoc(command.help or ""), "\n".join(own)]
+        others = [option for option in lines if option.name in shared]
+        if others:
+            about_networks.update(dict.fromkeys(lines[option] for option in others))
+            names = ", ".join(f"`{max(option.opts, key=len)}`" for option in others)
+            sections.append(_wrapped(f"[About the network](#about-the-network): {names}."))
+    return _page(
+        "Command reference",
+        "`cnnviz COMMAND --help` (or `-h`) prints the same; `cnnviz --version` prints the version.",
+        "\n".join(f"- [{name}](#cnnviz-{name})" for name in COMMANDS),
+        _exit_statuses(),
+        *sections,
+        "## About the network",
+        "What the network is, and where it runs: the same options wherever they are taken.",
+        "\n".join(about_networks),
+    )
+
+
+def methods_page() -> str:
+    """``methods.md``: every method, with its formula, paper, options and description."""
+    rows = []
+    sections = []
+    for method in choose_methods(list(METHODS)):
+        about = record_of_method(method)
+        needs = ", ".join(about["needs"])
+        rows.append((f"`{method.name}`", method.formula, _cited(method.paper), needs))
+        sections.append(f"## {method.name}")
+        facts = [f"Paper: {method.paper}", f"Formula: {method.formula}"]
+        facts += [f"Needs: {needs}", f"Cost: {method.cost}"]
+        facts += [] if method.class_specific else ["The same maps for every target"]
+        facts.append(
+            "Maps: " + ", ".join(f"`{key}` ({how})" for key, how in method.drawings.items())
+        )
+        sections.append("\n".join(_bullet(fact) for fact in facts))
+        if about["options"]:
+            sections.append("Options:")
+            sections.append("\n".join(_bullet(_method_option(own)) for own in about["options"]))
+        sections.append(description_of(method).replace("::\n", ":\n"))
+    usual = ", ".join(f"`{name}`" for name in DEFAULT_METHODS)
+    return _page(
+        "Methods",
+        _wrapped(
+            f"`--method NAME` takes any of these; by default {usual}. "
+            "[How to read the maps](reading-maps.md) says what they show and what they do not."
+        ),
+        _table(("method", "formula", "paper", "needs"), rows),
+        _wrapped(
+            "y is the logit, A a channel of the target layer's output, x the input. *Layer* is "
+            "the output of the target layer (`--layer`); *gradient* is the gradient there or at "
+            "the input; *scores* are the network's predictions for changed inputs. The cost is "
+            "what a method needs beyond the one forward and backward pass that all chosen "
+            "methods, layers and targets share."
+        ),
+        "Options are given as `-O NAME=VALUE`, or as `-O METHOD.NAME=VALUE` for one method only.",
+        *sections,
+    )
+
+
+def networks_page() -> str:
+    """``networks.md``: every named network."""
+    sections = []
+    for family, members in groupby(catalog.entries(), key=lambda entry: entry.family):
+        title, explained = _FAMILIES[family]
+        rows = []
+        for entry in members:
+            layer = find_model(Card(entry.name), needs_weights=False).architecture.default_layer
+            assert layer is not None  # each of the catalogue has one
+            size = entry.download_bytes
+            rows.append(
+                (
+                    f"`{entry.name}`",
+                    f"{entry.parameters:,}",
+                    "none" if size is None else f"{size / 1e6:.0f} MB",
+                    f"{entry.input.width}×{entry.input.height}",
+                    f"`{layer.name}`, {shape_text(layer.shape)}",
+                    "" if entry.hub is None else f"`{entry.hub}`",
+                )
+            )
+        columns = ("network", "parameters", "download", "input", "default layer", "Hugging Face")
+        sections += [f"## {title}", f"Explained by default: {explained}.", _table(columns, rows)]
+    return _page(
+        "Networks",
+        _wrapped(
+            "`--model NAME` takes any of these: the classifiers of MXNet's Gluon model zoo, and "
+            "`demo`, whose weights are part of cnnviz. [Your own network](own-networks.md) says "
+            "where weights are looked for and how to explain other networks. `cnnviz models` also "
+            "shows which weights this machine has."
+        ),
+        *sections,
+    )
+
+
+def manifest_page() -> str:
+    """``manifest.md``: what :mod:`cnnviz.manifest` says of the file."""
+    paragraphs = (manifest.__doc__ or "").strip().split("\n\n")
+    return _page("The manifest", *map(_as_markdown, paragraphs))
+
+
+#: What makes each page.
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": commands_page,
+    "methods.md": methods_page,
+    "networks.md": networks_page,
+    "manifest.md": manifest_page,
+}
+
+
+def _page(title: str, *parts: str) -> str:
+    mark = "<!-- Made from the code: change that, then run `python -m cnnviz.docs`. -->"
+    text = "\n\n".join([mark, f"# {title}", *parts])
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def _exit_statuses() -> str:
+    """What stands at the end of ``cnnviz --help``, as a list."""
+    title, _, statuses = (group.epilog or "").partition(": ")
+    return f"{title}:\n\n" + "\n".join(map(_bullet, statuses.rstrip(".").split("; ")))
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    """Those that its help lists, but for ``--help`` itself."""
+    return [own for own in command.params if isinstance(own, click.Option) and not own.hidden]
+
+
+def _option_line(option: click.Option, ctx: click.Context) -> str:
+    """An option as its help has it, whatever the width of the terminal."""
+    told = option.get_help_record(ctx)
+    assert told is not None  # hidden ones have none
+    return _bullet(f"`{told[0]}`: {told[1]}")
+
+
+def _method_option(option: dict[str, Any]) -> str:
+    text = f"`{option['name']}={option['default']}`: {option['help']}"
+    if not all(choice in option["help"] for choice in option["choices"]):
+        text += f" ({', '.join(option['choices'])})"
+    return text
+
+
+def _cited(paper: str) -> str:
+    """A paper with a link, and the place in it."""
+    name, comma, place = paper.partition(",")
+    address = _PAPERS.get(name)
+    return f"{name if address is None else f'[{name}]({address})'}{comma}{place}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [columns, ["---"] * len(columns), *rows]
+    lines = (" | ".join(cell.replace("|", r"\|") for cell in row) for row in cells)
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _bullet(text: str) -> str:
+    lines = textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    return "- " + "\n  ".join(lines)
+
+
+def _as_markdown(paragraph: str) -> str:
+    """A paragraph of a docstring in reStructuredText.
+
+    A term with an indented definition becomes a heading with one bullet for each of the parts that
+    semicolons separate.
+    """
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", paragraph.replace("``", "`"))
+    lines = text.splitlines()
+    if all(line.startswith("    ") for line in lines):
+        return f"```\n{textwrap.dedent(text)}\n```"
+    if len(lines) > 1 and lines[1].startswith("    ") and not lines[0].startswith(" "):
+        parts = _parts(" ".join(line.strip() for line in lines[1:]))
+        return f"## {lines[0].strip()}\n\n" + "\n".join(map(_bullet, parts))
+    return text.replace("::", ":") if text.endswith("::") else text
+
+
+def _parts(text: str) -> list[str]:
+    """What semicolons separate that stand in no parentheses."""
+    parts = [""]
+    depth = 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == ";" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip().rstrip(".") for part in parts]

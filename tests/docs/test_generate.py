@@ -1,0 +1,70 @@
+"""The reference pages say what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnnviz import docs
+from cnnviz.attribution import METHODS
+from cnnviz.cli import COMMANDS, group
+from cnnviz.docs import __main__ as writer
+from cnnviz.docs.generate import PAGES, _as_markdown
+from cnnviz.models import catalog
+
+FOLDER = Path(docs.__file__).parent
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_up_to_date(name):
+    assert PAGES[name]() == (FOLDER / name).read_text(encoding="utf-8"), (
+        f"cnnviz/docs/{name} is stale: run `python -m cnnviz.docs` and commit what it writes"
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_depends_on_nothing_but_the_code(name, monkeypatch, tmp_path):
+    page = (FOLDER / name).read_text(encoding="utf-8")
+    for variable, value in {
+        "COLUMNS": "40",
+        "HOME": str(tmp_path),
+        "MXNET_HOME": str(tmp_path),
+        "LANG": "C",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(tmp_path)
+    assert PAGES[name]() == page
+
+
+def test_commands_and_their_options_are_there():
+    page = PAGES["cli.md"]()
+    for name in COMMANDS:
+        section = page.split(f"## cnnviz {name}\n")[1].split("\n## ")[0]
+        for option in group.get_command(None, name).params:
+            if not getattr(option, "hidden", False) and option.opts[0].startswith("-"):
+                assert max(option.opts, key=len) in section, (name, option.opts)
+            elif getattr(option, "hidden", False):
+                assert option.opts[0] not in page
+    for option in ("`--weights FILE`: Its weights", "`--threads N`: "):
+        assert page.count(option) == 1
+
+
+def test_methods_and_networks_are_there():
+    methods, networks = PAGES["methods.md"](), (FOLDER / "networks.md").read_text(encoding="utf-8")
+    assert all(f"\n## {name}\n" in methods for name in METHODS)
+    assert all(f"\n| `{name}` | " in networks for name in catalog.names())
+
+
+def test_definitions_become_lists():
+    text = "``a`` has\n    ``b`` (one; two);\n    ``c``, see :meth:`x.y`."
+    assert _as_markdown(text) == "## `a` has\n\n- `b` (one; two)\n- `c`, see `x.y`"
+    assert _as_markdown("so::") == "so:"
+    assert _as_markdown('    {"a":\n      1}') == '```\n{"a":\n  1}\n```'
+
+
+def test_writing_names_what_was_written(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(writer, "__file__", str(tmp_path / "__main__.py"))
+    writer.main()
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in PAGES]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PAGES)
