@@ -101,10 +101,6 @@ class CatalogModel:
         return len(self.labels)
 
     @cached_property
-    def _block(self) -> Any:
-        return catalog.build_block(self._entry, len(self._labels))
-
-    @cached_property
     def architecture(self) -> Architecture:
         """The network without its weights.
 
@@ -133,16 +129,15 @@ class CatalogModel:
             DeviceError: there is no such device.
         """
         architecture = self.architecture
-        found = catalog.load_weights(
-            self._block,
+        parameters, found = catalog.load_weights(
             self._entry,
+            architecture.graph,
             self.card.weights,
-            classes=len(self._labels),
             as_given=self.card.mean is not None or self.card.std is not None,
             progress=progress,
             notify=self._notify,
         )
-        return Network.with_parameters_of(self._block, architecture, device), found
+        return Network(architecture, parameters, device), found
 
 
 def find_model(card: Card, *, needs_weights: bool = True, notify: Notify = None) -> Model:

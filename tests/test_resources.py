@@ -8,7 +8,8 @@ import pytest
 
 from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer
-from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.graph.architecture import Architecture
+from cnnviz.models import catalog
 from cnnviz.network import Network, runtime
 from cnnviz.network.runtime import Device, free_memory, import_mxnet, set_threads, threads
 from cnnviz.pipeline import Run, automatic_batch_size
@@ -154,10 +155,9 @@ def test_full_pictures_go_one_by_one(explainer):
 
 def test_the_estimate_covers_what_a_batch_takes():
     """VGG-16's outputs are 28.7 million numbers; a batch of 8 was seen to take 1.05 GB."""
-    from cnnviz.models import catalog
 
     class Like:
-        network = architecture_of_block(catalog.build_block(catalog.get("vgg16")))
+        network = Architecture(*catalog.build(catalog.get("vgg16")))
 
     assert automatic_batch_size(Like, 100, free=2 * 1050 * 2**20) < 8
     assert automatic_batch_size(Like, 100, free=10 * 2**30) == 8

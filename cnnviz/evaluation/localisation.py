@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from cnnviz.attribution.cam import grad_cam
 from cnnviz.errors import CnnvizError, UsageError
-from cnnviz.models.demo import CLASSES, weights_path
-from cnnviz.models.demo.architecture import build
+from cnnviz.loader import find_model
+from cnnviz.models.card import Card
+from cnnviz.models.demo import CLASSES
 from cnnviz.models.demo.scenes import Scene, scene
 from cnnviz.network import Network, Walk
 from cnnviz.preprocessing import prepare, to_picture
@@ -57,9 +58,8 @@ class Localisation:
 
 def demo_network() -> Network:
     """The demo network with the weights that ship, on the processor."""
-    block = build()
-    block.load_parameters(str(weights_path()))
-    return Network.from_block(block)
+    network, _ = find_model(Card("demo")).load("cpu")
+    return network
 
 
 def one_object_scenes(number: int, first_seed: int = ONE_OBJECT_SEED) -> list[Scene]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from cnnviz.importers.mxnet_heads import Head, choose_head
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
 from cnnviz.network.graph import Entry, Graph, for_inference
 from cnnviz.network.runtime import arrays_of, first_line, import_mxnet
+from cnnviz.types import Shape
 
 
 def architecture_of_block(
@@ -42,6 +43,35 @@ def architecture_of_block(
         return _of_trace(block, chosen, outputs, input_shape, activation)
 
     return read(choose_head(symbol, head, whose="The network", option="head", attempt=read))
+
+
+def parameters_of(block: Any, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """The MXNet arrays of an initialised block, shared with it.
+
+    Args:
+        block: what :func:`architecture_of_block` traced.
+        shapes: of the parameters that are wanted, by name.
+
+    Raises:
+        NetworkError: one has no value.
+    """
+    mx = import_mxnet()
+    owned = dict(block.collect_params())
+    parameters = {}
+    for name, shape in shapes.items():
+        parameter = owned.get(name)
+        if parameter is None:  # what binds them says so
+            continue
+        try:
+            if parameter._deferred_init:
+                parameter.shape = shape
+                parameter._finish_deferred_init()
+            parameters[name] = parameter.data(parameter.list_ctx()[0]).as_nd_ndarray()
+        except (RuntimeError, mx.base.MXNetError) as error:
+            raise NetworkError(
+                f"Parameter {name} has no value: load weights, or call initialize() first."
+            ) from error
+    return parameters
 
 
 def _of_trace(

@@ -1,10 +1,11 @@
-"""Every network that ``--model`` takes by name, and how to get it ready for use.
+"""Every network that ``--model`` takes by name, as a graph, and its weights.
 
-Listing, looking up and shapes need no MXNet; building and loading import it.
+Only loading weights imports MXNet.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from cnnviz.text import matching
 
 if TYPE_CHECKING:
     from cnnviz.graph.builder import NamedGraph
+    from cnnviz.graph.graph import Graph
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -41,7 +43,6 @@ class ModelEntry:
 
     name: str  #: what ``--model`` takes
     family: str  #: ``alexnet``, ``vgg``, ``resnet_v1``, ..., or ``demo``
-    builder: str  #: what ``mxnet.gluon.model_zoo.vision.get_model`` takes, or ``demo``
     parameters: int  #: learned numbers; a batch norm's running statistics do not count
     download_bytes: int | None  #: size of its weights to within 0.1 %; ``None``: they are embedded
     input: InputSpec
@@ -133,51 +134,30 @@ def parameter_shapes(entry: ModelEntry, classes: int | None = None) -> Shapes:
     return dict(build(entry, classes).graph.parameters)
 
 
-def build_block(entry: ModelEntry, classes: int | None = None) -> Any:
-    """The network without its weights: an uninitialised Gluon ``HybridBlock``.
-
-    Args:
-        entry: Which network.
-        classes: Number of outputs if not the network's usual one; a demo network has no other.
-    """
-    if entry.family == "demo":
-        from cnnviz.models.demo import architecture
-
-        return architecture.build()
-    from cnnviz.network.runtime import import_mxnet
-
-    mx = import_mxnet()
-    # A fresh name manager: layers are numbered from 0, whatever was built before.
-    with mx.name.NameManager():
-        return mx.gluon.model_zoo.vision.get_model(
-            entry.builder, prefix="", classes=classes or _IMAGENET_CLASSES
-        )
-
-
 def load_weights(
-    block: Any,
     entry: ModelEntry,
+    graph: Graph,
     weights: Path | None = None,
     *,
-    classes: int | None = None,
     as_given: bool = False,
     progress: bool = True,
     notify: Callable[[str], None] | None = None,
-) -> WeightsInfo:
-    """Set the weights of a network that was built without.
+) -> tuple[dict[str, Any], WeightsInfo]:
+    """The weights of a network.
 
     Args:
-        block: What :func:`build_block` returned for the entry. Afterwards it is on the CPU, with
-            ``grad_req="null"`` on every parameter.
         entry: Which network.
+        graph: What :func:`build` returned for the entry, for as many classes as the weights have.
         weights: A file of any kind that :func:`cnnviz.models.converters.read_weights` takes;
             ``None`` finds or downloads the network's own.
-        classes: Number of outputs if not the network's usual one, for weights trained on other
-            classes.
         as_given: Whether the user has said how pictures are normalised, so that the weights are
             not adapted to the network's usual pictures (of which some of Inception v3's know none).
         progress: Whether a download may show a bar.
         notify: Called with a sentence when there is something to wait for, or something is assumed.
+
+    Returns:
+        MXNet arrays on the CPU, float32, by the names of the graph's parameters, and where they
+        come from.
 
     Raises:
         WeightsError: The weights cannot be had or read, or belong to another network.
@@ -196,18 +176,17 @@ def load_weights(
         digest = pool.submit(store.digest, located.path, "sha256")
         matched = converters.match(
             arrays,
-            _block_shapes(block, entry),
+            graph.parameters,
             network=entry.name,
             source=str(located.path),
             family=entry.family,
-            old_names=_old_names(block),
+            old_names=_old_names(graph),
             as_given=as_given,
-            lookalike=lambda: _lookalike(arrays, entry, classes),
+            lookalike=lambda: _lookalike(arrays, entry, graph),
             notify=notify,
         )
-        block.collect_params().setattr("grad_req", "null")
-        params.assign(block, matched, source=str(located.path))
-        return WeightsInfo(located.path, digest.result(), located.source)
+        values = params.to_mxnet(matched, source=str(located.path))
+        return values, WeightsInfo(located.path, digest.result(), located.source)
 
 
 def recognise(path: Path) -> str | None:
@@ -221,26 +200,22 @@ def recognise(path: Path) -> str | None:
     return _fitting(converters.read_weights(path), None)
 
 
-def _block_shapes(block: Any, entry: ModelEntry) -> Shapes:
-    from cnnviz.network.runtime import import_mxnet
-
-    block.infer_shape(import_mxnet().nd.zeros((1, *entry.input.shape)))
-    return {name: tuple(p.shape) for name, p in block._collect_params_with_prefix().items()}
-
-
-def _old_names(block: Any) -> dict[str, str]:
+def _old_names(graph: Graph) -> dict[str, str]:
     """For each layer's name in Gluon's prefix style its structural name."""
     return {
-        parameter.name.rpartition("_")[0]
-        if not parameter.name.endswith(("_running_mean", "_running_var"))
-        else parameter.name.rpartition("_running_")[0]: name.rpartition(".")[0]
-        for name, parameter in block._collect_params_with_prefix().items()
+        node.name.removesuffix("_fwd"): parameter.name.rpartition(".")[0]
+        for node in graph.nodes
+        for parameter in (graph.nodes[value.node] for value in node.inputs)
+        if parameter.name in graph.parameters
     }
 
 
-def _lookalike(arrays: Mapping[str, Any], entry: ModelEntry, classes: int | None) -> str | None:
-    """The name of another network of the zoo that a file's arrays fit, if there is one."""
-    return _fitting(arrays, classes or _IMAGENET_CLASSES, but=entry.name)
+def _lookalike(arrays: Mapping[str, Any], entry: ModelEntry, graph: Graph) -> str | None:
+    """The name of another network of the zoo that a file's arrays fit, if there is one.
+
+    With as many classes as the graph of the network that they do not fit.
+    """
+    return _fitting(arrays, math.prod(graph.shape(graph.output)), but=entry.name)
 
 
 def _fitting(arrays: Mapping[str, Any], classes: int | None, but: str | None = None) -> str | None:
@@ -257,12 +232,9 @@ def _fitting(arrays: Mapping[str, Any], classes: int | None, but: str | None = N
         count = _IMAGENET_CLASSES + more
         if name != but and rest == 0 and count > 0 and classes in (None, count):
             other = get(name)
-            block = build_block(other, count)
+            graph = build(other, count).graph
             if converters.fits_network(
-                arrays,
-                _block_shapes(block, other),
-                family=other.family,
-                old_names=_old_names(block),
+                arrays, graph.parameters, family=other.family, old_names=_old_names(graph)
             ):
                 return name
     return None
@@ -331,7 +303,6 @@ def _zoo_entry(name: str, zoo: _Zoo) -> ModelEntry:
     return ModelEntry(
         name=name,
         family=zoo.family,
-        builder=name,
         parameters=zoo.learned,
         download_bytes=_BYTES_PER_VALUE * zoo.stored,
         input=InputSpec(height=zoo.size, width=zoo.size),
@@ -346,7 +317,6 @@ _ENTRIES: dict[str, ModelEntry] = {
     "demo": ModelEntry(
         name="demo",
         family="demo",
-        builder="demo",
         parameters=458_904,
         download_bytes=None,
         input=InputSpec(),

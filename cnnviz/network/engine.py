@@ -148,31 +148,10 @@ class Network:
             NetworkError: it cannot be traced, is not a classifier, or is not initialised.
             UsageError: there is no such head, or there are several.
         """
-        from cnnviz.importers.gluon import architecture_of_block
+        from cnnviz.importers.gluon import architecture_of_block, parameters_of
 
         architecture = architecture_of_block(block, input_shape, activation, head)
-        return cls.with_parameters_of(block, architecture, ctx)
-
-    @classmethod
-    def with_parameters_of(cls, block: Any, architecture: Architecture, ctx: str) -> Network:
-        """Share the parameters of the initialised block that an architecture was traced from."""
-        mx = import_mxnet()
-        owned = {**block.collect_params(), **block._collect_params_with_prefix()}
-        parameters = {}
-        for name, shape in architecture.parameter_shapes.items():
-            parameter = owned.get(name)
-            if parameter is None:  # what binds them says so
-                continue
-            try:
-                if parameter._deferred_init:
-                    parameter.shape = shape
-                    parameter._finish_deferred_init()
-                parameters[name] = parameter.data(parameter.list_ctx()[0]).as_nd_ndarray()
-            except (RuntimeError, mx.base.MXNetError) as error:
-                raise NetworkError(
-                    f"Parameter {name} has no value: load weights, or call initialize() first."
-                ) from error
-        return cls(architecture, parameters, ctx)
+        return cls(architecture, parameters_of(block, architecture.parameter_shapes), ctx)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

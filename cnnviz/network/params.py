@@ -1,8 +1,8 @@
-"""MXNet's ``.params`` files, read and written in NumPy, and parameters set into a Gluon block.
+"""MXNet's ``.params`` files, read and written in NumPy, and made into MXNet's arrays.
 
 MXNet's own reader trusts what a file says about itself: random bytes can make it allocate without
 bound or take the process down. The format is small, so it is read here, every size checked against
-the bytes that are there, and without importing MXNet. Only :func:`assign` needs MXNet.
+the bytes that are there, and without importing MXNet. Only :func:`to_mxnet` needs MXNet.
 
 A file is, all numbers little-endian::
 
@@ -140,45 +140,31 @@ def publish(temporary: str | os.PathLike[str], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def assign(block: Any, arrays: Mapping[str, Array], *, source: str = "The weights") -> None:
-    """Set all parameters of a Gluon block, initialised or not, from float arrays on the CPU.
+def to_mxnet(arrays: Mapping[str, Array], *, source: str = "The weights") -> dict[str, Any]:
+    """Weights as MXNet arrays on the CPU, float32, that share no memory with the given ones.
 
-    ``arrays`` has the block's structural names (``features.0.weight``), all of them and no others;
-    sizes that the block leaves open are taken from the arrays. Values are cast to the parameter's
-    type and copied once, straight from the arrays' memory into the parameters'. Where that memory
-    is a mapped file, its pages are given back on the way, so that the process never holds the
-    weights twice.
+    Values are copied once, straight from the arrays' memory into MXNet's. Where that memory is
+    a mapped file, its pages are given back on the way, so that the process never holds the weights
+    twice.
 
     Args:
-        block: The network.
-        arrays: Its parameters.
+        arrays: Floating point, by name.
         source: Where they come from, for an error's text.
 
     Raises:
-        WeightsError: Names or shapes are not the block's, or a value is not finite.
+        WeightsError: A value is not finite.
     """
-    parameters = block._collect_params_with_prefix()
-    if parameters.keys() != arrays.keys():
-        different = sorted(parameters.keys() ^ arrays.keys())
-        raise WeightsError(
-            f"{len(different)} parameters are only in the network or only among the weights: "
-            f"{', '.join(different[:3])}."
-        )
-    for name, parameter in parameters.items():
-        if not fits(arrays[name].shape, parameter.shape):
-            raise WeightsError(
-                f"{name} has shape {arrays[name].shape}; the network wants {parameter.shape}."
-            )
-    mxnet = import_mxnet()
-    for name, parameter in parameters.items():
+    mx = import_mxnet()
+    copies = {}
+    for name, array in arrays.items():
         # A view, because from_numpy() makes the array it is given read-only.
-        values = np.require(arrays[name], dtype=parameter.dtype, requirements=["C", "A"]).view()
+        values = np.require(array, dtype=np.float32, requirements=["C", "A"]).view()
         check_finite(name, values, source)
-        wrapped = mxnet.nd.from_numpy(values)
-        parameter._load_init(wrapped, None)
+        copies[name] = mx.nd.from_numpy(values).copyto(mx.cpu())
         # MXNet copies in the background; the source must outlive that.
-        parameter.data().wait_to_read()
-        _give_back_pages(arrays[name])
+        copies[name].wait_to_read()
+        _give_back_pages(array)
+    return copies
 
 
 def check_finite(name: str, array: Array, source: str) -> None:

@@ -23,6 +23,7 @@ import gc
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -36,10 +37,9 @@ import numpy as np
 
 import cnnviz
 from cnnviz.attribution import gather
-from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.inputs import read_reduced
 from cnnviz.models import catalog
-from cnnviz.network import ForwardPass, Network, params
+from cnnviz.network import ForwardPass, Network
 from cnnviz.network.runtime import keep_freed_memory
 from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import enough, prepare
@@ -51,12 +51,15 @@ GOAL = 2.1
 
 def build(name: str) -> tuple[Any, Network]:
     """A network with seeded weights: Gluon's block, and the engine's view of it."""
+    sys.path.insert(0, str(common.ROOT))
+    try:
+        from tests.support.zoo import assign, build_block
+    finally:
+        del sys.path[0]
     entry = catalog.get(name)
-    block = catalog.build_block(entry)
-    block.collect_params().setattr("grad_req", "null")
-    architecture = architecture_of_block(block, (3, entry.input.height, entry.input.width))
-    params.assign(block, common.seeded_parameters(name))
-    return block, Network.with_parameters_of(block, architecture, "cpu")
+    block = build_block(name)
+    assign(block, common.seeded_parameters(name))
+    return block, Network.from_block(block, entry.input.shape)
 
 
 def against_forward(block: Any, network: Network, batch: Any, rounds: int) -> None:

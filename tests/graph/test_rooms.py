@@ -20,10 +20,15 @@ FRAMEWORKS = {"mxnet", "torch", "tensorflow", "onnx"}
 def imported(path: Path) -> Iterator[str]:
     """The names of all modules that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        yield from imported_by(node)
+
+
+def imported_by(node: ast.AST) -> Iterator[str]:
+    """The names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield node.module
 
 
 @pytest.mark.parametrize("room", ALLOWED)
@@ -37,3 +42,14 @@ def test_a_room_imports_only_what_stands_above_it(room):
             if top == "cnnviz":
                 own = "/".join(rest).startswith(room)
                 assert own or rest[0] in ALLOWED[room], f"{path.name} imports {name}"
+
+
+def test_gluon_is_for_reading_blocks_and_for_training():
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr == "gluon")
+        or any(name.startswith("mxnet.gluon") for name in imported_by(node))
+    }
+    assert users == {"importers/gluon.py", "models/demo/architecture.py", "models/demo/train.py"}

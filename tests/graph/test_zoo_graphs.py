@@ -9,7 +9,7 @@ import pytest
 
 from cnnviz.graph.architecture import Architecture
 from cnnviz.models import catalog
-from tests.support.zoo import traced
+from tests.support.zoo import block_shapes, traced
 
 
 def described(architecture):
@@ -36,7 +36,7 @@ def test_a_graph_is_what_gluon_builds(name):
     assert built.default_layer.name == architecture.default_layer.name == entry.default_layer
     stages = [layer.name for layer in architecture.stages()]
     assert [layer.name for layer in built.stages()] == stages
-    assert dict(built.graph.parameters) == catalog._block_shapes(block, entry)
+    assert dict(built.graph.parameters) == block_shapes(block, entry.input.shape)
 
 
 def test_a_graph_needs_no_framework():

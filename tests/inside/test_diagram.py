@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from cnnviz.errors import PictureError
+from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
 from cnnviz.inside import diagram
@@ -22,7 +23,7 @@ needs_dot = pytest.mark.needs("dot")
 
 def zoo_architecture(name):
     entry = catalog.get(name)
-    return architecture_of_block(catalog.build_block(entry, 1000), entry.input.shape)
+    return Architecture(*catalog.build(entry, 1000))
 
 
 class Drawing:

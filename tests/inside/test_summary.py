@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnnviz.errors import NetworkError
+from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
 from cnnviz.inside.summary import Window, summarise
@@ -15,8 +16,7 @@ from cnnviz.network.runtime import import_mxnet
 
 def summary_of(name):
     entry = catalog.get(name)
-    block = catalog.build_block(entry, 1000)
-    return summarise(architecture_of_block(block, entry.input.shape))
+    return summarise(Architecture(*catalog.build(entry, 1000)))
 
 
 class Tally:

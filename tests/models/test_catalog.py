@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError, WeightsError
-from cnnviz.models import catalog, store
+from cnnviz.graph.architecture import Architecture
+from cnnviz.graph.builder import Builder
+from cnnviz.models import catalog, store, zoo
+from cnnviz.network import Network
 from cnnviz.network.params import write_params
-from cnnviz.network.runtime import import_mxnet
 from cnnviz.preprocessing import InputSpec
 from tests.support.zoo import traced
 
@@ -124,9 +126,11 @@ def test_the_tutorials_layer():
 
 
 def test_layers_are_numbered_from_zero_whatever_was_built_before():
-    first, second = (catalog.build_block(catalog.get("resnet18_v1")) for _ in range(2))
-    assert list(first.collect_params()) == list(second.collect_params())
-    assert next(iter(first.collect_params())) == "conv0_weight"
+    first, second = (catalog.build(catalog.get("resnet18_v1")) for _ in range(2))
+    assert first == second
+    old = catalog._old_names(first.graph)
+    assert old["conv0"] == "features.0"
+    assert old["stage1_conv0"] == "features.4.0.body.0"
 
 
 @pytest.mark.parametrize(
@@ -174,29 +178,27 @@ SMALL = {
 
 
 def load(entry, path=None, classes=None, **options):
-    block = catalog.build_block(entry, classes)
-    return block, catalog.load_weights(block, entry, path, classes=classes, **options)
+    """The weights as they come, the network with them, and what is told of them."""
+    graph, paths = catalog.build(entry, classes)
+    arrays, info = catalog.load_weights(entry, graph, path, **options)
+    return arrays, Network(Architecture(graph, paths), arrays), info
 
 
 @pytest.fixture
 def small(monkeypatch):
     """vgg16, but small: two dense layers on a 3x3 grid."""
-    nn = import_mxnet().gluon.nn
 
-    class Small(import_mxnet().gluon.HybridBlock):
-        def __init__(self, classes):
-            super().__init__(prefix="")
-            self.features = nn.HybridSequential(prefix="")
-            self.features.add(nn.Conv2D(4, 3), nn.Dense(6))
-            self.output = nn.Dense(classes)
-
-        def hybrid_forward(self, F, x):
-            return self.output(self.features(x))
+    def build(family, name, size, classes):
+        b = Builder(size)
+        with b.block("features"):
+            x = b.ends(b.linear(b.conv(b.input, 4, 3, bias=True), 6))
+        return b.finish(b.linear(x, classes, name="output"))
 
     entry = dataclasses.replace(catalog.get("vgg16"), input=InputSpec(5, 5))
     monkeypatch.setitem(catalog._ENTRIES, "vgg16", entry)
     monkeypatch.setitem(catalog._ENTRIES, "vgg13", dataclasses.replace(entry, name="vgg13"))
-    monkeypatch.setattr(catalog, "build_block", lambda entry, classes=None: Small(classes or 5))
+    monkeypatch.setattr(catalog, "labels", lambda entry: tuple("abcde"))
+    monkeypatch.setattr(zoo, "build", build)
     rng = np.random.default_rng(0)
     return {key: rng.standard_normal(shape).astype(np.float32) for key, shape in SMALL.items()}
 
@@ -204,11 +206,10 @@ def small(monkeypatch):
 def test_loads_a_file(tmp_path, small):
     path = tmp_path / "w.params"
     write_params(path, small)
-    block, info = load(catalog.get("vgg16"), path)
-    parameters = block._collect_params_with_prefix()
-    assert {p.grad_req for p in parameters.values()} == {"null"}
+    arrays, network, info = load(catalog.get("vgg16"), path)
+    assert {array.grad for array in arrays.values()} == {None}
     for name, array in small.items():
-        np.testing.assert_array_equal(parameters[name].data().asnumpy(), array)
+        np.testing.assert_array_equal(arrays[name].asnumpy(), array)
     assert info.path == path
     assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     # The same network in NumPy: one convolution on a 3x3 input, then two dense layers.
@@ -218,8 +219,7 @@ def test_loads_a_file(tmp_path, small):
     conv += small["features.0.bias"][:, None, None]
     hidden = small["features.1.weight"] @ conv.ravel() + small["features.1.bias"]
     logits = small["output.weight"] @ hidden + small["output.bias"]
-    ours = block(import_mxnet().nd.array(x)).asnumpy()[0]
-    np.testing.assert_allclose(ours, logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(network.logits(x)[0], logits, rtol=1e-4, atol=1e-4)
 
 
 def test_without_a_file_asks_the_store(tmp_path, small, monkeypatch):
@@ -232,7 +232,7 @@ def test_without_a_file_asks_the_store(tmp_path, small, monkeypatch):
         return store.LocatedWeights(path, "somewhere")
 
     monkeypatch.setattr(store, "ensure_weights", ensure)
-    _, info = load(catalog.get("vgg13"), progress=False)
+    *_, info = load(catalog.get("vgg13"), progress=False)
     assert asked == [("vgg13", False)]
     assert (info.path, info.source) == (path, "somewhere")
 
@@ -245,8 +245,8 @@ def test_weights_for_other_classes_need_their_number(tmp_path, small):
         WeightsError, match=r"output\.weight \(2, 6\) instead of \(5, 6\).*--labels"
     ):
         load(catalog.get("vgg16"), path)
-    block, _ = load(catalog.get("vgg16"), path, classes=2)
-    assert block(import_mxnet().nd.zeros((1, 3, 5, 5))).shape == (1, 2)
+    _, network, _ = load(catalog.get("vgg16"), path, classes=2)
+    assert network.logits(np.zeros((1, 3, 5, 5), "f4")).shape == (1, 2)
 
 
 def test_a_wrong_file_is_told(tmp_path, small):
@@ -260,17 +260,15 @@ def test_the_demo():
     from cnnviz.models import demo
 
     entry = catalog.get("demo")
-    block, info = load(entry)
-    parameters = block._collect_params_with_prefix()
-    learned = sum(p.data().size for name, p in parameters.items() if ".running_" not in name)
+    arrays, network, info = load(entry)
+    learned = sum(array.size for name, array in arrays.items() if ".running_" not in name)
     assert entry.parameters == learned
     assert info.path == demo.weights_path() == store.cached("demo")
-    nn = import_mxnet().gluon.nn
-    layers = list(block.features)
-    index = int(entry.default_layer.split(".")[1])
-    assert isinstance(layers[index], nn.BatchNorm)
-    assert not any(isinstance(layer, (nn.Conv2D, nn.BatchNorm)) for layer in layers[index + 1 :])
-    assert block(import_mxnet().nd.zeros((1, 3, 224, 224))).shape == (1, len(demo.CLASSES))
+    kinds = {layer.name: layer.kind for layer in network.layers}
+    *_, last = (name for name, kind in kinds.items() if kind in ("Convolution", "BatchNorm"))
+    assert last == entry.default_layer
+    assert kinds[last] == "BatchNorm"
+    assert network.logits(np.zeros((1, 3, 224, 224), "f4")).shape == (1, len(demo.CLASSES))
 
 
 def test_one_name_is_that_of_yes():

@@ -216,7 +216,7 @@ def test_gluons_own_prefix_style_names(name):
 
 
 def old_names(name):
-    return catalog._old_names(catalog.build_block(catalog.get(name)))
+    return catalog._old_names(catalog.build(catalog.get(name)).graph)
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -44,7 +44,6 @@ SHAPES = {
 ENTRY = catalog.ModelEntry(
     name=NAME,
     family="vgg",
-    builder=NAME,
     parameters=253,
     download_bytes=4 * 253,
     input=InputSpec(),

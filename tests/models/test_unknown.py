@@ -9,6 +9,7 @@ from cnnviz.errors import UsageError
 from cnnviz.models import catalog
 from cnnviz.models.card import find_card
 from cnnviz.network.runtime import import_mxnet
+from tests.support.zoo import build_block
 
 
 def told(model):
@@ -76,7 +77,7 @@ def test_no_name_at_all():
 @pytest.mark.parametrize("classes", [1000, 7])
 def test_weights_are_recognised(tmp_path, classes):
     mx = import_mxnet()
-    block = catalog.build_block(catalog.get("mobilenetv2_0.25"), classes)
+    block = build_block("mobilenetv2_0.25", classes)
     block.initialize(mx.init.Zero())
     block(mx.nd.zeros((1, 3, 224, 224)))
     path = tmp_path / "weights.params"

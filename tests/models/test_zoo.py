@@ -13,9 +13,9 @@ import cnnviz
 from cnnviz.errors import WeightsError
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog, converters
-from cnnviz.network.params import assign, write_params
+from cnnviz.network.params import write_params
 from cnnviz.network.runtime import import_mxnet
-from tests.support.zoo import traced
+from tests.support.zoo import assign, build_block, traced
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 
@@ -113,7 +113,7 @@ def test_default_layers(name):
 )
 def test_other_numbers_of_classes_have_the_same_layer(name, classes):
     entry = catalog.get(name)
-    block = catalog.build_block(entry, classes)
+    block = build_block(name, classes)
     architecture = architecture_of_block(block, entry.input.shape)
     layer = architecture.default_layer
     assert (layer.name, layer.kind, layer.shape) == DEFAULT_LAYERS[name]
@@ -146,7 +146,7 @@ def foreign():
 def fill(name, state, notify=None):
     """The zoo's network with ten classes and a state dict's weights; what a picture gives."""
     entry = catalog.get(name)
-    block = catalog.build_block(entry, seeds.CLASSES)
+    block = build_block(name, seeds.CLASSES)
     shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
     assign(block, converters.match(state, shapes, family=entry.family, notify=notify))
     mx = import_mxnet()
@@ -272,8 +272,7 @@ def load(tmp_path, name, arrays, classes=seeds.CLASSES):
     path = tmp_path / "theirs.params"
     write_params(path, {key: np.ascontiguousarray(array) for key, array in arrays.items()})
     entry = catalog.get(name)
-    block = catalog.build_block(entry, classes)
-    return catalog.load_weights(block, entry, path, classes=classes)
+    return catalog.load_weights(entry, catalog.build(entry, classes).graph, path)
 
 
 @pytest.mark.parametrize(
@@ -345,4 +344,4 @@ def test_other_classes_are_told_and_taken(name):
     arrays = empty(catalog.parameter_shapes(entry, 7))
     with pytest.raises(WeightsError, match="these weights are for 7, whose names --labels takes"):
         converters.match(arrays, catalog.parameter_shapes(entry), family=entry.family)
-    assert catalog.build_block(entry, 7)._collect_params_with_prefix().keys() == arrays.keys()
+    assert build_block(name, 7)._collect_params_with_prefix().keys() == arrays.keys()

@@ -16,8 +16,7 @@ import pytest
 
 from cnnviz.models import catalog, converters
 from cnnviz.network import Gradients, Network
-from cnnviz.network.params import assign
-from cnnviz.network.runtime import import_mxnet
+from tests.support.zoo import assign, block_shapes, build_block
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 RULES = ("standard", "guided", "deconvnet")
@@ -79,11 +78,9 @@ class Case(NamedTuple):
 
 def build(name: str, truth: dict[str, np.ndarray]) -> Any:
     """The zoo's network with the seeded weights, converted where they are torchvision's."""
-    mx = import_mxnet()
     entry = catalog.get(name)
-    block = catalog.build_block(entry, seeds.CLASSES)
-    block.infer_shape(mx.nd.zeros((1, *seeds.PICTURES[name])))
-    shapes = {key: p.shape for key, p in block._collect_params_with_prefix().items()}
+    block = build_block(name, seeds.CLASSES)
+    shapes = block_shapes(block, seeds.PICTURES[name])
     if "parameters" in truth:
         state = seeds.torch_state(seeds.unpack(truth["parameters"]))
         state = {key: value for key, value in state.items() if not key.startswith("AuxLogits.")}

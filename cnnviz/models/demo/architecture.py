@@ -1,4 +1,4 @@
-"""The demo network: a small VGG with batch norm, for pictures of 224 by 224 pixels.
+"""The demo network as it is trained: a small VGG with batch norm, for images of 224 by 224 pixels.
 
 Laid out like the VGGs of Gluon's model zoo (``features`` and ``output``): blocks of 3x3
 convolution, batch norm and ReLU with a max pool between blocks. The last block ends in a plain
@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from cnnviz.models.demo import CLASSES
+from cnnviz.models.zoo.demo import CHANNELS
 from cnnviz.network.runtime import import_mxnet
-
-#: Output channels of the convolutions, block by block; a 2x2 max pool stands between blocks.
-CHANNELS: tuple[tuple[int, ...], ...] = ((16,), (32,), (64, 64), (96, 96), (128, 128))
 
 
 def build() -> Any:
