@@ -33,7 +33,12 @@ Float32 = npt.NDArray[np.float32]
 Vjp = Callable[[Sequence[Float32], Sequence[Float32], Sequence[Float32]], list[Float32]]
 
 #: Everyday operators that write every number of their gradients: none has to be zero before.
-WRITTEN_WHOLE = frozenset({"BatchNorm", "Convolution", "FullyConnected", "Pooling", "elemwise_add"})
+WRITTEN_WHOLE = frozenset(
+    {
+        *("Activation", "BatchNorm", "Concat", "Convolution", "Flatten", "FullyConnected"),
+        *("LeakyReLU", "Pooling", "clip", "elemwise_add"),
+    }
+)
 #: Going back spoils what they keep from the forward pass, so that only the first time is right.
 PASSED_ONCE = frozenset(
     {"SpatialTransformer"}
