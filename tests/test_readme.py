@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What the README and the pages of cnnviz/docs say is so."""
 
 from __future__ import annotations
 
@@ -21,16 +21,31 @@ from cnnviz.models.card import find_card
 from cnnviz.network.runtime import import_mxnet
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "cnnviz/docs"
+PATHS = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+PAGES = {path: path.read_text(encoding="utf-8") for path in PATHS}
+README = PAGES[PATHS[0]]
+#: All that is said anywhere; two commands and the Python versions have to be in the README itself.
+TEXT = "\n".join(PAGES.values())
 
 
 def python_blocks():
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def anchors(page):
+    """What a link may lead to on a page, as GitHub names headings."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page, flags=re.S | re.M), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_readme_is_short():
+    assert len(README.split()) <= 1000
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_explained(name):
-    (row,) = re.findall(rf"^\| `{name}` \|.*$", README, re.MULTILINE)
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", PAGES[DOCS / "methods.md"], re.MULTILINE)
     assert METHODS[name].paper.split(",")[0] in row
     assert METHODS[name].formula.replace("|", r"\|") in row
 
@@ -38,23 +53,37 @@ def test_every_method_is_explained(name):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_mentioned(command):
     assert f"cnnviz {command}" in README
+    assert f"\n## cnnviz {command}\n" in PAGES[DOCS / "cli.md"]
 
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_network_is_mentioned(name):
-    assert f"`{name.removesuffix('_bn')}`" in README
+    assert f"\n| `{name}` | " in PAGES[DOCS / "networks.md"]
 
 
 @pytest.mark.parametrize("code", ExitCode)
 def test_every_exit_status_is_explained(code):
-    assert re.search(rf"^\| {int(code)} \|", README, re.MULTILINE)
+    assert re.search(rf"^\| {int(code)} \|", PAGES[DOCS / "folders.md"], re.MULTILINE)
+    assert re.search(rf"^- {int(code)} ", PAGES[DOCS / "cli.md"], re.MULTILINE)
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
-    assert len(links) > 8
-    for link in links:
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", PAGES[path]):
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(PAGES[target]), link
+
+
+def test_readme_leads_to_every_page():
+    links = set(re.findall(r"\]\(cnnviz/docs/([^)#]+)\)", README))
+    assert links == {path.name for path in PATHS[1:]}
+
+
+def test_every_image_is_shown_somewhere():
+    for image in (ROOT / "sample_images/.readme").iterdir():
+        assert f"sample_images/.readme/{image.name})" in TEXT, image
 
 
 def test_commands_are_in_the_marked_blocks():
@@ -114,7 +143,7 @@ def test_method_example_is_a_method():
 
 
 def test_card_example_is_a_card(tmp_path):
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     for name in ("net-symbol.json", "net-0007.params"):
         (tmp_path / name).write_text("")
