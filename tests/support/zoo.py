@@ -18,11 +18,11 @@ from cnnviz.network.runtime import import_mxnet
 
 def build_block(name: str, classes: int | None = None) -> Any:
     """A network without its weights: an uninitialised ``HybridBlock``; demo has its own classes."""
-    if name == "demo":
-        return demo.build()
     mx = import_mxnet()
     # A fresh name manager: layers are numbered from 0, whatever was built before.
     with mx.name.NameManager():
+        if name == "demo":
+            return demo.build()
         return mx.gluon.model_zoo.vision.get_model(name, prefix="", classes=classes or 1000)
 
 
