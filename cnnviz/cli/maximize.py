@@ -1,4 +1,4 @@
-"""``cnnviz maximize``: pictures that a class or a channel would like most."""
+"""``cnnviz maximize``: images that maximise the score of a class or a channel."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ _FLASH = 0.12
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def command(**options: Any) -> int:
-    """Make the picture that a class or a channel would like most.
+    """Synthesise an image that maximises the score of a class or a channel.
 
     From noise, along the gradient of the class's logit (activation maximisation). For `maximize
     demo --target fish --target snail` this writes demo_1_fish_maximized.png and
