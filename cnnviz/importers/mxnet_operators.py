@@ -183,16 +183,18 @@ def _convolution(place: Place) -> Operator:
 def _transposed(place: Place) -> Operator:
     place.check_image()
     a = place.attributes
-    if a.several("target_shape"):
-        raise _NotTyped
+    kernel, stride, dilation = a.pair("kernel", 1), a.pair("stride", 1), a.pair("dilate", 1)
+    pads, adjusted = a.pads(), a.pair("adj", 0)
+    target = a.pair("target_shape", 0)
+    if any(target):  # instead of padding; oneDNN does not know of it
+        over = [
+            (size - 1) * s + d * (k - 1) + 1 - wanted
+            for size, s, d, k, wanted in zip(place.inputs[0][1:], stride, dilation, kernel, target)
+        ]
+        top, left = ((each + 1) // 2 for each in over)
+        pads, adjusted = (top, left, top, left), (over[0] % 2, over[1] % 2)
     return ConvTranspose2d(
-        a.whole("num_filter"),
-        a.pair("kernel", 1),
-        a.pair("stride", 1),
-        a.pads(),
-        a.pair("adj", 0),
-        a.pair("dilate", 1),
-        a.whole("num_group"),
+        a.whole("num_filter"), kernel, stride, pads, adjusted, dilation, a.whole("num_group")
     )
 
 
@@ -203,8 +205,8 @@ def _dense(place: Place) -> Operator | None:
 def _batch_norm(default_eps: float) -> _Reader:
     def read(place: Place) -> Operator | None:
         a = place.attributes
-        axis = a.whole("axis", 1)
-        if axis < 1 or not all(place.constant[1:]):
+        axis = a.whole("axis", 1) % (len(place.inputs[0]) + 1)
+        if axis == 0 or not all(place.constant[1:]):
             return None
         return BatchNorm(a.number("eps", default_eps), axis - 1, a.flag("fix_gamma", True))
 
@@ -291,7 +293,7 @@ def _hard_sigmoid(place: Place) -> Operator | None:
 
 
 def _concat(place: Place) -> Operator | None:
-    axis = place.attributes.whole("dim", 1)
+    axis = place.attributes.whole("dim", 1) % (len(place.inputs[0]) + 1)
     return Concat(axis - 1) if axis > 0 and not any(place.constant) else None
 
 

@@ -63,7 +63,7 @@ def architecture_of(
         )
     if graph.heads[0].node not in graph.dependent_on(DATA):
         raise NetworkError(f"The network's output does not depend on its input '{DATA}'.")
-    check_layout(graph)
+    check_operators(graph)
     known = shaped(graph, DATA, input_shape, hints or {})
     head, end = read_end(known.graph, known.shapes, DATA, activation)
     kept, shapes, first, named = _cut(known, head, paths)
@@ -183,8 +183,8 @@ def _cut(
 _OF_BYTES = re.compile(r"_(npx__)?image_(crop|resize|to_tensor|random_.*|flip_.*)")
 
 
-def check_layout(graph: SymbolGraph) -> None:
-    """Refuse a network that has its channels last.
+def check_operators(graph: SymbolGraph) -> None:
+    """Refuse a network that has its channels last, or pooling that MXNet does not run.
 
     Raises:
         NetworkError: it, or a layer of it, does.
@@ -196,6 +196,12 @@ def check_layout(graph: SymbolGraph) -> None:
             raise NetworkError(
                 f"The network keeps channels last (layout {node.attrs['layout']} in {node.name}); "
                 "cnnviz explains networks that keep them first (NCHW)."
+            )
+        if node.op == "Pooling" and node.attrs.get("pooling_convention") == "same":
+            raise NetworkError(
+                f"{node.name} is a Pooling with pooling_convention=same, which MXNet 1.9.1 cannot "
+                "run on images. Replace it by an explicit Pad before a Pooling with "
+                "pooling_convention=valid, and export the network again."
             )
         if _OF_BYTES.fullmatch(node.op):
             raise NetworkError(

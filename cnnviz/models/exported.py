@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.graph.architecture import shape_text
 from cnnviz.importers.mxnet_heads import choose_head
-from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_layout
+from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_operators
 from cnnviz.models.card import Card
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.models.input_scale import recognise_scale
@@ -220,7 +220,7 @@ class ExportedModel:
         declared = shapes.pop(data, None)
         shapes.update((name, array.shape) for name, array in self._arrays.items())
         ready = _with_input(inference.graph, data)
-        check_layout(ready)
+        check_operators(ready)
         spec, remarks = self._input_spec(declared, _channels(ready, shapes), ready)
         always = [
             node.name

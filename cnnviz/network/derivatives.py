@@ -112,10 +112,14 @@ def _lrn(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
 
 
 def _batch_norm(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp | None:
-    """With running statistics, along another axis than the channels': a factor for each place."""
-    axis = int(node.attrs.get("axis", 1)) % len(shapes[0])
+    """With running statistics, along another axis than the channels': a factor for each place.
+
+    MXNet's own is right along axis 1 alone: that written as -3 is another one to it.
+    """
+    axis = int(node.attrs.get("axis", 1))
     if axis == 1:
         return None
+    axis %= len(shapes[0])
     epsilon = float(node.attrs.get("eps", 1e-3))
     along = [-1 if place == axis else 1 for place in range(len(shapes[0]))]
 

@@ -48,6 +48,17 @@ def sigma(logit):
     return 1 / (1 + np.exp(-logit))
 
 
+def test_pooling_that_mxnet_cannot_run(cnnviz, network):
+    def same(x):
+        x = mx.sym.reshape(x, shape=(0, 1, 1, -1))
+        x = mx.sym.Pooling(x, kernel=(1, 1), pooling_convention="same", name="shrink")
+        return mx.sym.flatten(x)
+
+    status, out, err = cnnviz("explain", "bright.png", *network("net", 2, same))
+    assert (status, out) == (3, "")
+    assert "shrink is a Pooling with pooling_convention=same, which MXNet 1.9.1 cannot run" in err
+
+
 def test_yes_or_no(cnnviz, network, tmp_path):
     options = network("net", 1, mx.sym.sigmoid)
     arguments = ("explain", "bright.png", *options, "-o", "out", "--method", "gradcam")

@@ -151,6 +151,17 @@ def test_channels_last_are_refused(what):
         architecture_of_block(net, SHAPE)
 
 
+@pytest.mark.parametrize("how", [{}, {"global_pool": True}, {"stride": (2, 2)}])
+def test_pooling_that_mxnet_cannot_run_is_refused(how):
+    class Same(Spare):
+        def hybrid_forward(self, F, x):
+            x = F.Pooling(x, kernel=(2, 2), pooling_convention="same", name="shrink", **how)
+            return super().hybrid_forward(F, x)
+
+    with pytest.raises(NetworkError, match="shrink is a Pooling with pooling_convention=same"):
+        architecture_of_block(Same(), SHAPE)
+
+
 def test_a_transposed_input_is_refused():
     class Transposed(Spare):
         def hybrid_forward(self, F, x):

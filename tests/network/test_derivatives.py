@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnviz.errors import NetworkError
 from cnnviz.network import Network
 from cnnviz.network.derivatives import own_derivative
 from cnnviz.network.graph import Entry, Node
@@ -22,16 +21,8 @@ import operators
 
 def wrong(trials: Any) -> list[str]:
     """The trials whose gradient is off, or that fail, and how."""
-    found = []
-    for trial in trials:
-        try:
-            error = trial.run()
-        except NetworkError as problem:
-            found.append(f"{trial}: {problem}")
-            continue
-        if not error <= operators.TOLERANCE:
-            found.append(f"{error:.1e} {trial}")
-    return found
+    found = map(operators.outcome, trials)
+    return [str(outcome) for outcome in found if not outcome.is_right]
 
 
 def test_a_sample_of_operators() -> None:
@@ -40,8 +31,8 @@ def test_a_sample_of_operators() -> None:
 
 @pytest.mark.skipif("CNNVIZ_SLOW" not in os.environ, reason="an hour: set CNNVIZ_SLOW=1")
 def test_every_operator_everywhere() -> None:
-    every = (trial for case in operators.all_cases() for trial in operators.trials(case))
-    assert wrong(every) == []
+    every = [trial for case in operators.all_cases() for trial in operators.trials(case)]
+    assert [str(outcome) for outcome in operators.outcomes(every) if not outcome.is_right] == []
 
 
 def test_no_operator_is_forgotten() -> None:
@@ -128,9 +119,45 @@ def test_averages_of_cut_windows(
     np.testing.assert_allclose(vjp([x], [gradient], [gradient])[0][0, 0], truth, atol=1e-6)
 
 
+@pytest.mark.parametrize("target", [(14, 12), (15, 13), (13, 12), (16, 14)])
+def test_deconvolution_to_a_size(target: tuple[int, int]) -> None:
+    """MXNet on oneDNN cannot run most of these; in float64, without it, it can."""
+    mx = import_mxnet()
+    random = np.random.RandomState(0)
+    weights = random.normal(size=(3, 6, 4, 4))
+    image = random.normal(size=(2, 3, 7, 6)).astype(np.float32)
+    how = {"kernel": (4, 4), "stride": (2, 2), "num_filter": 6, "target_shape": target}
+
+    class Enlarged(mx.gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            with self.name_scope():
+                self.weight = self.params.get("weight", shape=weights.shape)
+
+        def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
+            return F.sum(F.Deconvolution(x, weight, **how) ** 2, axis=(2, 3))
+
+    block = Enlarged()
+    block.initialize()
+    block.weight.set_data(mx.nd.array(weights))
+    found = Network.from_block(block, (3, 7, 6)).logits(image)
+    wide = [mx.nd.array(array, dtype="float64") for array in (image, weights.astype(np.float32))]
+    truth = (mx.nd.Deconvolution(*wide, **how) ** 2).sum(axis=(2, 3)).asnumpy()
+    np.testing.assert_allclose(found, truth, rtol=1e-5)
+
+
 def test_gradients_that_an_operator_does_not_write_are_zero() -> None:
     """Resizing "like" something of the same size says nothing of what it is like."""
     case = operators.Case("_contrib_BilinearResize2D", {"mode": "like"}, ("x", "y"))
     for channels in (8, 16):
         trial = operators.Trial(case, channels, 2, ("conv", "conv"))
-        assert trial.run() < operators.TOLERANCE
+        assert wrong([trial]) == []
+
+
+def test_channels_counted_from_the_end() -> None:
+    """To MXNet axis -3 of four is another one than 1: oneDNN does not run it."""
+    four = ("x", *[operators.PER_CHANNEL] * 3, operators.POSITIVE)
+    batch_norm = operators.Case("BatchNorm", {"axis": -3, "fix_gamma": False}, four)
+    joined = operators.Case("Concat", {"dim": -3, "num_args": 2}, ("x", "y"))
+    around = ("conv", "conv")
+    assert wrong(operators.Trial(case, 32, 2, around) for case in (batch_norm, joined)) == []
