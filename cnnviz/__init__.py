@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explainer import Explanation as Explanation
     from cnnviz.explainer import Style as Style
+    from cnnviz.input_spec import InputSpec as InputSpec
     from cnnviz.inputs import read_picture as read_picture
     from cnnviz.loader import load_explainer as load_explainer
     from cnnviz.network import Network as Network
     from cnnviz.network.runtime import import_mxnet as import_mxnet
-    from cnnviz.preprocessing import InputSpec as InputSpec
     from cnnviz.provenance import about as about
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Explainer": "cnnviz.explainer",
     "Explanation": "cnnviz.explainer",
-    "InputSpec": "cnnviz.preprocessing",
+    "InputSpec": "cnnviz.input_spec",
     "Network": "cnnviz.network",
     "Style": "cnnviz.explainer",
     "about": "cnnviz.provenance",

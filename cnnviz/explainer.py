@@ -35,13 +35,13 @@ from cnnviz.attribution.cam import GradCam, settled_difference
 from cnnviz.errors import PictureError, UsageError
 from cnnviz.figures import Cell, answer, share
 from cnnviz.graph.architecture import shape_text
+from cnnviz.input_spec import InputSpec
 from cnnviz.inputs import MAX_PIXELS, printable, read_reduced
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.network import SOFTMAX, Activation, Architecture, Layer, Network
 from cnnviz.outputs import OutputFolder
 from cnnviz.preprocessing import (
     Canvas,
-    InputSpec,
     PictureSize,
     Prepared,
     canvas,

@@ -1,4 +1,8 @@
-"""From a name or files to an explainer that is ready: the network built, its weights loaded."""
+"""From a name or files to an explainer that is ready: the network built, its weights loaded.
+
+What a network of the catalogue is, its layers among it, is known without MXNet and without what is
+needed to explain it: these are imported when weights are loaded.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,21 @@ from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 from cnnviz.errors import UsageError
-from cnnviz.explainer import Explainer, Wish, choose_layers, fit_methods
+from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.ends import bare_end
-from cnnviz.models import catalog, store
+from cnnviz.input_spec import InputSpec, check_scale
+from cnnviz.models import catalog
 from cnnviz.models.card import Card, find_card
 from cnnviz.models.catalog import WeightsInfo
-from cnnviz.models.exported import ExportedModel, check_scale
 from cnnviz.models.label_files import Labels, read_labels
-from cnnviz.network import Architecture, Network
-from cnnviz.network.runtime import context, parse_device
-from cnnviz.preprocessing import InputSpec
 from cnnviz.text import expand_home
+
+if TYPE_CHECKING:
+    from cnnviz.explainer import Explainer, Wish
+    from cnnviz.network import Network
 
 Notify = Optional[Callable[[str], None]]
 
@@ -110,7 +115,11 @@ class CatalogModel:
         classes, usual = len(self._labels), self._entry.input.shape
         graph, paths = catalog.build(self._entry, classes, self.spec.shape)
         architecture = Architecture(graph, paths, bare_end(classes, self.card.activation))
-        if catalog.build(self._entry, classes, usual).graph.parameters != graph.parameters:
+        fits = (
+            self.spec.shape == usual
+            or catalog.build(self._entry, classes, usual).graph.parameters == graph.parameters
+        )
+        if not fits:
             raise UsageError(
                 f"{self._entry.name} takes only pictures of {usual[1]}x{usual[2]}: its dense "
                 "layers are made for these. Leave out --input-size."
@@ -119,6 +128,8 @@ class CatalogModel:
 
     def digest_ahead(self) -> None:
         """See :func:`cnnviz.models.store.digest_ahead`."""
+        from cnnviz.models import store
+
         store.digest_ahead(self._entry.name, self.card.weights)
 
     def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
@@ -128,6 +139,8 @@ class CatalogModel:
             WeightsError: the weights cannot be had or read, or belong to another network.
             DeviceError: there is no such device.
         """
+        from cnnviz.network import Network
+
         architecture = self.architecture
         parameters, found = catalog.load_weights(
             self._entry,
@@ -157,6 +170,8 @@ def find_model(card: Card, *, needs_weights: bool = True, notify: Notify = None)
         notify(card.labels.note)
     if card.model in catalog.names():
         return CatalogModel(card, notify=notify)
+    from cnnviz.models.exported import ExportedModel
+
     return ExportedModel(card, needs_weights=needs_weights, notify=notify)
 
 
@@ -174,6 +189,9 @@ def load_model(
     Whatever can be known to be wrong without weights is told before they are looked for. The
     arguments are those of :func:`load_explainer`.
     """
+    from cnnviz.explainer import Explainer, choose_layers, fit_methods
+    from cnnviz.network.runtime import context, parse_device
+
     device = parse_device(ctx)
     context(device)
     layer = layer or model.card.layer

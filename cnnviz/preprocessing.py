@@ -16,15 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import PictureError, UsageError
-
-RESIZE_MODES = ("stretch", "crop")
-
-CHANNEL_ORDERS = ("rgb", "bgr")
-"""The order in which networks take colours: ``bgr``, blue first, is OpenCV's, and Caffe's."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of red, green and blue from 0 to 1."""
+from cnnviz.input_spec import RESIZE_MODES, InputSpec
 
 DEFAULT_LONG_SIDE = 1024
 """Long side, in pixels, of the pictures written when no size is asked for."""
@@ -40,66 +32,6 @@ LARGEST_SIDE = 32768
 
 PictureSize = Union[str, int]
 """``"default"``, ``"full"``, ``"model"``, or the long side in pixels."""
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What a network expects of its input.
-
-    Attributes:
-        height: in pixels.
-        width: in pixels.
-        mean: of pixels in [0, 1]; three values, or one for a grey network, in the order in which
-            the network takes its channels; ImageNet's by default.
-        std: their standard deviation, likewise.
-        channels: the order of a colour network's channels, ``rgb`` or ``bgr``.
-    """
-
-    height: int = 224
-    width: int = 224
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    channels: str = CHANNEL_ORDERS[0]
-
-    def __post_init__(self) -> None:
-        if self.channels not in CHANNEL_ORDERS:
-            raise UsageError(
-                f"A network takes its channels as {' or '.join(CHANNEL_ORDERS)}; got "
-                f"'{self.channels}'."
-            )
-        for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            if not getattr(self, name):
-                object.__setattr__(self, name, self.ordered(usual))
-        if self.height < 1 or self.width < 1:
-            raise UsageError(
-                f"A network's input has at least one pixel each way; got height {self.height}, "
-                f"width {self.width}."
-            )
-        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
-            raise UsageError(
-                "mean and std need the same number of values, three (RGB) or one (grey); got "
-                f"mean {self.mean} and std {self.std}."
-            )
-        if not all(value > 0 for value in self.std):
-            raise UsageError(f"Every value of std must be above zero; got {self.std}.")
-        if len(self.mean) == 1 and self.channels != CHANNEL_ORDERS[0]:
-            raise UsageError(
-                f"A grey network has one channel, and no order of channels: leave out channels "
-                f"{self.channels} (--channels)."
-            )
-
-    def ordered(self, rgb: tuple[float, ...]) -> tuple[float, ...]:
-        """Values of red, green and blue in the order of the network's channels."""
-        return rgb[::-1] if self.channels == "bgr" else rgb
-
-    def swapped(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """An array (..., C, H, W) from RGB to the order of the network's channels, or back."""
-        return values[..., ::-1, :, :] if self.channels == "bgr" else values
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one network input."""
-        return len(self.mean), self.height, self.width
 
 
 @dataclass(frozen=True)

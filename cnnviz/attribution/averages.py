@@ -21,8 +21,8 @@ from cnnviz.attribution.methods import (
     Passes,
     option,
 )
+from cnnviz.input_spec import InputSpec
 from cnnviz.network import RELU_RULES, Layer, ReluRule
-from cnnviz.preprocessing import InputSpec
 
 #: The pixel value of each baseline, in [0, 1]; None is the mean that normalisation subtracts.
 BASELINES: dict[str, float | None] = {"black": 0.0, "mean": None, "white": 1.0}

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from cnnviz.attribution import rounding
 from cnnviz.errors import UsageError
+from cnnviz.input_spec import InputSpec
 from cnnviz.network import (
     SOFTMAX,
     Activation,
@@ -35,7 +36,6 @@ from cnnviz.network import (
 )
 from cnnviz.network.backward import Backward, Observation
 from cnnviz.network.engine import Targets
-from cnnviz.preprocessing import InputSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

@@ -27,8 +27,8 @@ from cnnviz.attribution.methods import (
     option,
 )
 from cnnviz.errors import UsageError
+from cnnviz.input_spec import InputSpec
 from cnnviz.network import Activation, Layer
-from cnnviz.preprocessing import InputSpec
 
 #: What covers a place: a pixel value in [0, 1], or None for the mean that normalisation subtracts.
 FILLS: dict[str, float | None] = {"grey": 0.5, "mean": None, "black": 0.0, "white": 1.0}

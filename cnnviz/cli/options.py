@@ -240,7 +240,7 @@ class ModelOptions:
 
 RESIZE = click.option(
     "--resize",
-    type=Choice("cnnviz.preprocessing:RESIZE_MODES", "MODE"),
+    type=Choice("cnnviz.input_spec:RESIZE_MODES", "MODE"),
     help="How a picture is brought to the network's size: stretch (by default, if a card says "
     "nothing else), or crop (its short side is resized and the centre cut out).",
 )
@@ -303,7 +303,7 @@ _NETWORK = (
     ),
     click.option(
         "--channels",
-        type=Choice("cnnviz.preprocessing:CHANNEL_ORDERS", "rgb|bgr"),
+        type=Choice("cnnviz.input_spec:CHANNEL_ORDERS", "rgb|bgr"),
         help="In which order it takes red, green and blue: rgb (by default), or bgr, as OpenCV "
         "reads pictures, and Caffe; then --mean and --std, too, begin with blue.",
     ),

@@ -1,18 +1,22 @@
-"""How a network's logits follow from what it puts out, and what makes probabilities of them."""
+"""How a network's logits follow from what it puts out, and what makes probabilities of them.
+
+NumPy is imported by what computes: a network is described without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import UsageError
 
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Float32 = npt.NDArray[np.float32]
+    Float64 = npt.NDArray[np.float64]
 
 #: What ``--activation`` takes.
 ACTIVATIONS = ("softmax", "sigmoid", "none")
@@ -60,6 +64,8 @@ class Activation:
         Returns:
             Of the same shape, float64.
         """
+        import numpy as np
+
         values = logits.astype(np.float64)
         for step in self.steps:
             values = _softmax(values) if step == "softmax" else _sigmoid(values)
@@ -71,6 +77,8 @@ class Activation:
         Args:
             logits: (..., K).
         """
+        import numpy as np
+
         values = logits.astype(np.float64)
         if self.steps == ("softmax",):
             # log Σ exp, with the highest taken out so that nothing overflows.
@@ -90,16 +98,20 @@ class Activation:
 
 SOFTMAX = Activation()
 
-_LEAST = np.float32(1e-37)  # of which the logarithm is still finite
+_LEAST = 1e-37  # of which the logarithm is still finite, in float32
 
 
 def _softmax(values: Float64) -> Float64:
+    import numpy as np
+
     powers = np.exp(values - values.max(axis=-1, keepdims=True))
     probabilities: Float64 = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
 
 
 def _sigmoid(values: Float64) -> Float64:
+    import numpy as np
+
     small = np.exp(-np.abs(values))  # which cannot overflow
     probabilities: Float64 = np.where(values >= 0, 1, small) / (1 + small)
     return probabilities
@@ -154,12 +166,16 @@ class End:
 
     def logits(self, rows: Float32) -> Float32:
         """(N, K), of the (N, outputs) that the graph puts out."""
+        import numpy as np
+
         if self.logarithm:
             rows = np.log(np.maximum(rows, _LEAST))
         return rows if self.factors == (1.0,) else rows * np.array(self.factors, np.float32)
 
     def seed(self, targets: npt.NDArray[np.int64], rows: Float32) -> Float32:
         """The derivative of each target's logit by what the graph puts out, (N, outputs)."""
+        import numpy as np
+
         seed = np.zeros_like(rows)
         places = np.arange(len(rows)), targets if len(self.factors) == 1 else 0
         seed[places] = np.array(self.factors, np.float32)[targets if len(self.factors) > 1 else 0]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnviz.errors import PictureError
-from cnnviz.graph.architecture import shape_text
+from cnnviz.graph.architecture import Architecture, Layer, shape_text
 from cnnviz.graph.graph import Node
 from cnnviz.graph.operators import (
     Activation,
@@ -37,7 +37,6 @@ from cnnviz.graph.operators import (
     Reshape,
 )
 from cnnviz.inside.summary import summarise, window
-from cnnviz.network import Architecture, Layer
 
 FORMATS = ("svg", "png", "pdf", "dot")  #: endings of the files that a drawing can be written to
 

@@ -19,8 +19,8 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import shape_text
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import Conv2d
+from cnnviz.input_spec import CHANNEL_ORDERS
 from cnnviz.network import Architecture, Layer, Network
-from cnnviz.preprocessing import CHANNEL_ORDERS
 
 Float32 = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]

@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.input_spec import InputSpec
 from cnnviz.network import SOFTMAX, Activation, Layer, Network, Observation, Walk
-from cnnviz.preprocessing import InputSpec
 
 Float32 = npt.NDArray[np.float32]
 

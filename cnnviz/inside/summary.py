@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cnnviz.errors import NetworkError
+from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import Graph
 from cnnviz.graph.operators import (
     AvgPool2d,
@@ -20,7 +21,6 @@ from cnnviz.graph.operators import (
     Operator,
     Parameter,
 )
-from cnnviz.network import Architecture
 
 _BYTES = 4  # of a float32, which is what cnnviz computes with
 

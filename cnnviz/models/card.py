@@ -332,7 +332,7 @@ def _activation(value: Any, _folder: Path) -> str:
 
 
 def _channels(value: Any, _folder: Path) -> str:
-    from cnnviz.preprocessing import CHANNEL_ORDERS
+    from cnnviz.input_spec import CHANNEL_ORDERS
 
     if value not in CHANNEL_ORDERS:
         raise ValueError(" or ".join(CHANNEL_ORDERS))
@@ -340,7 +340,7 @@ def _channels(value: Any, _folder: Path) -> str:
 
 
 def _resize(value: Any, _folder: Path) -> str:
-    from cnnviz.preprocessing import RESIZE_MODES
+    from cnnviz.input_spec import RESIZE_MODES
 
     if value not in RESIZE_MODES:
         raise ValueError(" or ".join(RESIZE_MODES))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from cnnviz.errors import UsageError
-from cnnviz.preprocessing import InputSpec
+from cnnviz.input_spec import InputSpec
 from cnnviz.text import matching
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.graph.architecture import shape_text
 from cnnviz.importers.mxnet_heads import choose_head
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_operators
+from cnnviz.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, listed
 from cnnviz.models.card import Card
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.models.input_scale import recognise_scale
@@ -31,7 +32,6 @@ from cnnviz.network.backward import mxnet_errors
 from cnnviz.network.graph import Entry, Graph, Node, for_inference
 from cnnviz.network.params import check_finite, is_name, shown
 from cnnviz.network.runtime import first_line, free_memory, import_mxnet, parse_device
-from cnnviz.preprocessing import CHANNEL_ORDERS, InputSpec
 
 Notify = Optional[Callable[[str], None]]
 Shape = tuple[int, ...]
@@ -297,7 +297,7 @@ class ExportedModel:
             spec = InputSpec(*size, mean, std, order)
             remark = (
                 f"No mean and std were given for {self.name}; {reason}: "
-                f"--mean {_listed(spec.mean)} --std {_listed(spec.std)}"
+                f"--mean {listed(spec.mean)} --std {listed(spec.std)}"
                 f"{'' if order == CHANNEL_ORDERS[0] else f' --channels {order}'}."
             )
             return spec, [remark]
@@ -469,24 +469,6 @@ def weights_beside(symbol: Path) -> tuple[Path, ...]:
     return tuple(path for _number, path in sorted(found))
 
 
-def check_scale(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
-    """Refuse a mean and std of pixels that run to 255, and a std that is not above zero.
-
-    Raises:
-        UsageError: with the numbers to give instead.
-    """
-    if std is not None and min(std) <= 0:
-        raise UsageError(f"Every value of std has to be above zero; {_listed(std)} was given.")
-    if mean is not None and max(map(abs, mean)) > 1:
-        instead = f"--mean {_listed(value / 255 for value in mean)}"
-        if std is not None:
-            instead += f" --std {_listed(value / 255 for value in std)}"
-        raise UsageError(
-            f"The mean {_listed(mean)} belongs to pixels from 0 to 255; here they run from 0 to 1. "
-            f"Divide mean and std by 255: {instead}."
-        )
-
-
 def _prefix(symbol: Path) -> str:
     name = symbol.name[: -len(symbol.suffix)] if symbol.suffix else symbol.name
     return name[: -len("-symbol")] if name.endswith("-symbol") else name
@@ -647,10 +629,6 @@ def _channels(graph: Graph, shapes: Mapping[str, Shape]) -> int | None:
             return None
         return shape[1] * int(node.attrs.get("num_group", "1"))
     return None
-
-
-def _listed(values: Iterable[float]) -> str:
-    return ",".join(f"{value:.4g}" for value in values)
 
 
 def _count(values: tuple[float, ...]) -> str:

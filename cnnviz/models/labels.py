@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from cnnviz.errors import UsageError
 from cnnviz.models.label_files import Labels
 from cnnviz.text import ClassNames, class_name, folded, similar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _TOP = re.compile(r"top ?([0-9]{1,6})")
 #: What ``--contrast`` parts two classes with.
@@ -57,6 +59,8 @@ class Target:
             logits: (N, K).
             truths: the pictures' true classes; for :attr:`truth` only.
         """
+        import numpy as np
+
         if self.index is not None:
             return np.full(len(logits), self.index, np.int64)
         chosen = np.argsort(-logits, axis=1, kind="stable")[:, self.rank].astype(np.int64)

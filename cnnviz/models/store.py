@@ -33,15 +33,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Callable
-
-from tqdm import tqdm
+from typing import IO, TYPE_CHECKING, Any, Callable
 
 from cnnviz.errors import WeightsError
 from cnnviz.models import catalog, converters, foreign
 from cnnviz.models.catalog import ModelEntry
 from cnnviz.network.params import publish, write_params
 from cnnviz.network.runtime import alone
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Notify = Callable[[str], None]
 
@@ -631,6 +632,8 @@ def _download(url: str, file: IO[bytes], label: str, progress: bool) -> None:
 
 def _bar(label: str, progress: bool) -> tqdm[Any]:
     """A bar for bytes on stderr; ``disable=None`` is tqdm's word for "on a terminal only"."""
+    from tqdm import tqdm
+
     return tqdm(
         desc=label,
         unit="B",

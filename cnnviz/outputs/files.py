@@ -23,7 +23,6 @@ from typing import Any, Optional
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
-from PIL import Image
 
 from cnnviz import __version__, provenance
 from cnnviz.errors import CnnvizError, PictureError, UsageError
@@ -53,7 +52,6 @@ _JPEG_LONGEST = 65500  # libjpeg's limit; the format's is 65535
 _JPEG_COMMENT = b"\xff\xfe"  # introduces a comment: its length in two bytes, its bytes
 _GIF_COMMENT = b"!\xfe"  # introduces a comment: its length, its bytes, and 0
 _GIF_END = b";"
-_UNDITHERED = Image.Dither.NONE  # dots of noise would dance from frame to frame
 _ZIP_END = 22  # end of central directory, without its comment
 _TEMPORARY = ".cnnviz-"
 #: What the next file would meet as well, whatever its name.
@@ -160,7 +158,10 @@ def write_gif(
         PictureError: there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
-    first, *others = (Image.fromarray(frame).quantize(256, dither=_UNDITHERED) for frame in frames)
+    from PIL import Image
+
+    undithered = Image.Dither.NONE  # dots of noise would dance from frame to frame
+    first, *others = (Image.fromarray(frame).quantize(256, dither=undithered) for frame in frames)
     buffer = io.BytesIO()
     first.save(
         buffer,
@@ -199,6 +200,8 @@ def write_jpeg(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8], qua
             f"{picture.shape}."
         )
     buffer = io.BytesIO()
+    from PIL import Image
+
     Image.fromarray(picture).save(buffer, "JPEG", quality=quality, comment=_mark())
     _write(Path(path), [buffer.getvalue()])
 

@@ -23,8 +23,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
+from typing import TYPE_CHECKING
 
-from cnnviz.inputs import Source
+if TYPE_CHECKING:
+    from cnnviz.inputs import Source
 
 _LONGEST_NAME = 255
 """Bytes that common file systems allow for a name."""

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from cnnviz.cli import run
+from cnnviz.errors import DeviceError
 from cnnviz.models.demo import weights_path
 
 
@@ -90,8 +91,13 @@ def test_devices(cnnviz, picture, spec, option, monkeypatch):
     from cnnviz.network import runtime
 
     asked = []
-    monkeypatch.setattr("cnnviz.loader.context", asked.append)
-    assert cnnviz("explain", picture, "-m", "demo", option, spec, "--method", "gradcam")[0] != 2
+
+    def context(device):
+        asked.append(device)
+        raise DeviceError("It is not here.")
+
+    monkeypatch.setattr(runtime, "context", context)
+    assert cnnviz("explain", picture, "-m", "demo", option, spec, "--method", "gradcam")[0] == 3
     assert asked == [runtime.Device("gpu", 1 if "1" in spec else 0)]
 
 

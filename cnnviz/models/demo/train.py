@@ -33,11 +33,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import CnnvizError, UsageError
+from cnnviz.input_spec import InputSpec
 from cnnviz.models.demo import CLASSES
 from cnnviz.models.demo.architecture import build
 from cnnviz.models.demo.scenes import SIZE, scene
 from cnnviz.network.runtime import available_cores, import_mxnet
-from cnnviz.preprocessing import InputSpec
 
 CELLS = 14  #: positions of the last layer, each way
 TRAINING_SEED = 1_000_000  #: seed of the first scene trained on
