@@ -6,10 +6,8 @@ import difflib
 import inspect
 import operator
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -20,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from cnnviz.attribution import choose_methods
-from cnnviz.errors import CnnvizError, PictureError, UsageError
+from cnnviz.errors import OTHER_NAMES, PictureError, UsageError, in_keywords
 from cnnviz.explainer import Explainer, Explanation, Style
 from cnnviz.inputs import find_sources, printable
 from cnnviz.loader import load_explainer
@@ -34,27 +32,8 @@ from cnnviz.provenance import Origin
 Input = Union[str, "os.PathLike[str]", Held]
 """A picture's path, a folder, or a picture: uint8 (H, W, 3) RGB or (H, W) grey, or Pillow's."""
 
-#: Other names for keywords: what the command's options, or other libraries, call them.
-_OTHER_NAMES = {"device": "ctx", "images": "inputs", "topk": "target"}
 
-
-@contextmanager
-def _in_keywords() -> Iterator[None]:
-    """Have errors speak of keywords where they speak of the command's options."""
-    try:
-        yield
-    except CnnvizError as error:
-        text = re.sub(
-            r"(?<![^\s`'(])--([a-z][a-z-]*[a-z])",
-            lambda found: _OTHER_NAMES.get(found[1], found[1].replace("-", "_")),
-            str(error),
-        )
-        if text == str(error):
-            raise
-        raise type(error)(text) from error
-
-
-@_in_keywords()
+@in_keywords()
 def explain(
     inputs: Input | Iterable[Input],
     model: str | Explainer = "vgg16",
@@ -233,7 +212,7 @@ def _check_keywords(given: Iterable[str], explainer: Any) -> None:
     taken = [name for name in dict.fromkeys(known) if name not in ("network", "methods")]
     for keyword in given:
         if keyword not in taken:
-            close = difflib.get_close_matches(_OTHER_NAMES.get(keyword, keyword), taken, n=1)
+            close = difflib.get_close_matches(OTHER_NAMES.get(keyword, keyword), taken, n=1)
             advice = f"did you mean {close[0]}?" if close else f"it takes {', '.join(taken)}."
             raise UsageError(f"explain() takes no {keyword}: {advice}")
         if isinstance(explainer, Explainer):

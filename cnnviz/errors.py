@@ -8,6 +8,9 @@ its traceback.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -55,3 +58,23 @@ class DeviceError(CnnvizError):
     """The device asked for is not there, or this build of MXNet cannot use it."""
 
     exit_code = ExitCode.UNUSABLE
+
+
+#: Other names for keywords: what the command's options, or other libraries, call them.
+OTHER_NAMES = {"device": "ctx", "images": "inputs", "topk": "target"}
+
+
+@contextmanager
+def in_keywords() -> Iterator[None]:
+    """Have errors speak of keywords where they speak of the command's options: from Python."""
+    try:
+        yield
+    except CnnvizError as error:
+        text = re.sub(
+            r"(?<![^\s`'(])--([a-z][a-z-]*[a-z])",
+            lambda found: OTHER_NAMES.get(found[1], found[1].replace("-", "_")),
+            str(error),
+        )
+        if text == str(error):
+            raise
+        raise type(error)(text) from error

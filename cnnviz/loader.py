@@ -14,7 +14,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Protocol
 
-from cnnviz.errors import UsageError
+from cnnviz.errors import UsageError, in_keywords
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.ends import bare_end
 from cnnviz.input_spec import InputSpec, check_scale
@@ -210,6 +210,7 @@ def load_model(
     )
 
 
+@in_keywords()
 def load_explainer(
     model: str = "vgg16",
     *,

@@ -183,6 +183,11 @@ def test_errors_speak_of_keywords(photos, keywords, told):
         cnnviz.explain(photos / "2.png", "demo", **keywords)
 
 
+def test_so_do_those_of_loading():
+    with pytest.raises(UsageError, match="; head is for exported networks"):
+        cnnviz.load_explainer("demo", head="x")
+
+
 def test_a_folder_is_searched_as_by_the_command(photos, explainer, tmp_path):
     """What cnnviz has written there is no input."""
     cnnviz.explain(photos / "2.png", explainer)[0].save(photos / "explanations")
