@@ -2,14 +2,15 @@
 
 Run by hand for the table of all of them, or of some::
 
-    python tests/network/operators.py [OPERATOR ...] [--fast]
+    python tests/network/operators.py [OPERATOR ...] [--every N] [--fast]
 
 Each operator stands in a small network: a convolution before it or something else, so that its
 input lies in oneDNN's order or in the plain one, and a convolution, a concatenation, a pooling or
 a dense layer behind it, so that its gradient does. The engine's gradient (float32) is held against
 central differences of the same network, run by MXNet in float64, where oneDNN has no part, along
-random directions. Before each trial memory of the sizes in question is filled with NaN and given
-back, so that what is not written shows; each gradient is asked for twice.
+random directions; what MXNet computes in float32 even then is computed in NumPy. Before each trial
+memory of the sizes in question is filled with NaN and given back, so that what is not written
+shows; each gradient is asked for twice.
 """
 
 from __future__ import annotations
@@ -57,6 +58,13 @@ LOOSE: Mapping[str, str] = {
         "matrices near to singular ones",
     ),
 }
+#: What compares a thousand values, or holds them against a bound: now and then two are so near to
+#: each other (5e-7 was seen) that float32, or a step, puts them in another order. What is wrong
+#: here has to be so twice.
+COMPARE = {
+    *("Activation", "LeakyReLU", "Pooling", "Pooling_v1", "RNN", "_np_max", "_np_min", "clip"),
+    *("max", "min", "relu", "sort", "topk"),
+}
 CLASSES = 3
 #: Operators through which the engine does not let MXNet lead back as it would.
 OURS = {*DERIVATIVES, *PASSED_ONCE}
@@ -71,7 +79,7 @@ AROUND = (
     ("plain", "conv"),
 )
 #: What differences are taken over: in float64 so little that no kink lies between.
-STEP = 1e-6
+STEP = 1e-7
 #: In float32 short steps drown in rounding, and long ones cross kinks: the best of several.
 LOOSE_STEPS = (1e-5, 1e-3, 2e-2)
 RANDOM = np.random.RandomState(0)
@@ -535,6 +543,7 @@ def layers() -> Iterator[Case]:
             domain=(0.4, 2.5),
             size=(8, 7),
         )
+    for p in (1, 2, 3):
         yield Case(
             "Pooling",
             {"pool_type": "lp", "p_value": p, "global_pool": True, "kernel": (1, 1)},
@@ -1068,13 +1077,9 @@ class Trial:
         return f"{self.case}, {self.channels} channels, batch of {self.batch}, {before} → {behind}"
 
     def run(self) -> float:
-        """The relative error of the engine's gradient; infinite if it is no number.
-
-        Where differences are taken over long steps, what is wrong has to be so twice: of thousands
-        of trials some hit a kink.
-        """
+        """The relative error of the engine's gradient; infinite if it is no number."""
         error = self._run(0)
-        if error > self.tolerance and self.case.op in LOOSE:
+        if error > self.tolerance and (self.case.op in COMPARE or self.case.op in LOOSE):
             return min(error, self._run(1))
         return error
 
@@ -1354,7 +1359,9 @@ def what_is_done(op: str) -> str:
     if needs_plain_order(Node(op, op, {"axis": "2"}, ())):
         found.append("reads plain memory")
     if op in LOOSE:
-        found.append(f"to {LOOSE_TOLERANCE}: {LOOSE[op]}")
+        found.append(f"to {LOOSE_TOLERANCE}, twice: {LOOSE[op]}")
+    if op in COMPARE:
+        found.append("wrong only if twice so: near ties")
     return "; ".join(found) or "MXNet's"
 
 
