@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 
 import cv2
@@ -51,6 +52,9 @@ def cnnviz(capfd, monkeypatch, tmp_path):
 
 def pytest_configure(config):
     """Register the marks, and make sure that what has to be there is."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script's background job is told to ignore Ctrl-C, and so would all that tests start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(name): needs something of tests.support.capabilities")
     lacking = required() & set(missing())
     if lacking:
