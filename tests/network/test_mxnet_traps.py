@@ -95,14 +95,7 @@ def test_plain_import_fails_with_numpy_1_24() -> None:
     plain = python("import mxnet")
     assert plain.returncode == 1
     assert "module 'numpy' has no attribute 'bool'" in plain.stderr
-
-    ours = python(
-        """
-        from cnnviz.network.runtime import import_mxnet
-        print(import_mxnet().__version__)
-        """
-    )
-    assert (ours.returncode, ours.stdout) == (0, "1.9.1\n"), ours.stderr
+    assert import_mxnet().__version__ == "1.9.1"
 
 
 # -- threads --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cnnviz.inputs import Source
 from cnnviz.outputs.naming import OutputStem, plan
+from tests.support.capabilities import SLOW
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
 
@@ -203,7 +204,7 @@ def folded(name):
     ),
     st.booleans(),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=2000 if SLOW else 150, deadline=None)
 def test_no_two_files_are_ever_the_same(entries, numbered):
     sources = [
         source("/".join(["/root", *above, *inner, name]), "/".join([*inner, name]))
