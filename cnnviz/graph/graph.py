@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -135,18 +135,6 @@ def in_order(nodes: Sequence[Node], output: Value) -> tuple[Graph, Mapping[int, 
             inputs_moved = tuple(Value(moved[v.node], v.output) for v in node.inputs)
             ordered.append(Node(node.operator, node.name, inputs_moved))
     return Graph(tuple(ordered), Value(moved[output.node], output.output)), moved
-
-
-def ancestors(nodes: Sequence[Node], values: Iterable[Value]) -> set[int]:
-    """Indices of all nodes that some values are computed from, their own among them."""
-    found: set[int] = set()
-    waiting = [value.node for value in values]
-    while waiting:
-        index = waiting.pop()
-        if index not in found:
-            found.add(index)
-            waiting.extend(value.node for value in nodes[index].inputs)
-    return found
 
 
 def is_spatial(shape: Shape) -> bool:

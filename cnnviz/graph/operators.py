@@ -33,11 +33,9 @@ class Operator:
     Attributes:
         inputs: what an operator's inputs are called, the data first. The last name stands for all
             further ones where it ends in ``...``.
-        learned: which of the inputs training changes.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("data",)
-    learned: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def kind(self) -> str:
@@ -174,7 +172,6 @@ class Conv2d(Operator):
     """A convolution: weight (channels, C / groups, kh, kw), perhaps a bias (channels,)."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "weight", "bias")
-    learned: ClassVar[frozenset[str]] = frozenset({"weight", "bias"})
 
     channels: int
     kernel: Pair
@@ -231,7 +228,6 @@ class ConvTranspose2d(Operator):
     """A transposed convolution: weight (C, channels / groups, kh, kw), perhaps a bias."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "weight", "bias")
-    learned: ClassVar[frozenset[str]] = frozenset({"weight", "bias"})
 
     channels: int
     kernel: Pair
@@ -288,7 +284,6 @@ class Linear(Operator):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "weight", "bias")
-    learned: ClassVar[frozenset[str]] = frozenset({"weight", "bias"})
 
     features: int
     flatten: bool = True
@@ -372,7 +367,6 @@ class InstanceNorm(Normalization):
     """Mean 0 and variance 1 over height and width, then scale and shift for each channel."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
-    learned: ClassVar[frozenset[str]] = frozenset({"scale", "shift"})
 
     eps: float = 1e-5
 
@@ -382,7 +376,6 @@ class LayerNorm(Normalization):
     """Mean 0 and variance 1 along an axis of the shape without the batch, then scale and shift."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
-    learned: ClassVar[frozenset[str]] = frozenset({"scale", "shift"})
 
     axis: int = -1
     eps: float = 1e-5
@@ -393,7 +386,6 @@ class GroupNorm(Normalization):
     """Mean 0 and variance 1 over groups of channels, then scale and shift."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
-    learned: ClassVar[frozenset[str]] = frozenset({"scale", "shift"})
 
     groups: int = 1
     eps: float = 1e-5
@@ -543,7 +535,6 @@ class PReLU(Activation):
     """x above 0, below it a learned slope times x: one for each channel, or one for all."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "slope")
-    learned: ClassVar[frozenset[str]] = frozenset({"slope"})
 
 
 @dataclass(frozen=True)
