@@ -4,7 +4,7 @@
     (explanation,) = cnnviz.explain("photo.jpg", model="demo")
     explanation.top()            # classes with their probabilities
     explanation.maps["gradcam"]  # raw, at the layer's own resolution
-    explanation.pictures         # as they are written
+    explanation.images         # as they are written
     explanation.save("maps")
 
 Importing this package is cheap: the names below are looked up when they are first used, and MXNet,
@@ -19,30 +19,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cnnviz.api import explain as explain
     from cnnviz.attribution import choose_methods as choose_methods
+    from cnnviz.engines.mxnet.engine import Network as Network
+    from cnnviz.engines.mxnet.runtime import import_mxnet as import_mxnet
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explainer import Explanation as Explanation
     from cnnviz.explainer import Style as Style
-    from cnnviz.input_spec import InputSpec as InputSpec
-    from cnnviz.inputs import read_picture as read_picture
-    from cnnviz.loader import load_explainer as load_explainer
-    from cnnviz.network import Network as Network
-    from cnnviz.network.runtime import import_mxnet as import_mxnet
-    from cnnviz.provenance import about as about
+    from cnnviz.images.input_spec import InputSpec as InputSpec
+    from cnnviz.images.inputs import read_image as read_image
+    from cnnviz.models.resolve import load_explainer as load_explainer
+    from cnnviz.outputs.provenance import about as about
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Explainer": "cnnviz.explainer",
     "Explanation": "cnnviz.explainer",
-    "InputSpec": "cnnviz.input_spec",
-    "Network": "cnnviz.network",
+    "InputSpec": "cnnviz.images.input_spec",
+    "Network": "cnnviz.engines.mxnet.engine",
     "Style": "cnnviz.explainer",
-    "about": "cnnviz.provenance",
+    "about": "cnnviz.outputs.provenance",
     "choose_methods": "cnnviz.attribution",
     "explain": "cnnviz.api",
-    "import_mxnet": "cnnviz.network.runtime",
-    "load_explainer": "cnnviz.loader",
-    "read_picture": "cnnviz.inputs",
+    "import_mxnet": "cnnviz.engines.mxnet.runtime",
+    "load_explainer": "cnnviz.models.resolve",
+    "read_image": "cnnviz.images.inputs",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

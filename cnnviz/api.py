@@ -18,19 +18,19 @@ import numpy as np
 from PIL import Image
 
 from cnnviz.attribution import choose_methods
-from cnnviz.errors import OTHER_NAMES, PictureError, UsageError, in_keywords
+from cnnviz.errors import OTHER_NAMES, ImageError, UsageError, in_keywords
 from cnnviz.explainer import Explainer, Explanation, Style
-from cnnviz.inputs import find_sources, printable
-from cnnviz.loader import load_explainer
-from cnnviz.manifest import digest
-from cnnviz.models.labels import is_usual, resolve_targets
+from cnnviz.images.inputs import find_sources, printable
+from cnnviz.images.pixels import Held, rgb_pixels
+from cnnviz.images.preprocessing import Canvas, Prepared, canvas
+from cnnviz.labels.targets import is_usual, resolve_targets
+from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.files import written_by_cnnviz
-from cnnviz.pixels import Held, rgb_pixels
-from cnnviz.preprocessing import Canvas, Prepared, canvas
-from cnnviz.provenance import Origin
+from cnnviz.outputs.provenance import Origin
+from cnnviz.runs.manifest import digest
 
 Input = Union[str, "os.PathLike[str]", Held]
-"""A picture's path, a folder, or a picture: uint8 (H, W, 3) RGB or (H, W) grey, or Pillow's."""
+"""An image's path, a folder, or an image: uint8 (H, W, 3) RGB or (H, W) gray, or Pillow's."""
 
 
 @in_keywords()
@@ -48,14 +48,14 @@ def explain(
     skip_failed: bool = False,
     **network: Any,
 ) -> list[Explanation]:
-    """Explain pictures: what a network sees in each, and where it looked.
+    """Explain images: what a network sees in each, and where it looked.
 
     Args:
-        inputs: a picture or several. A path may be a folder: all pictures below it are taken, in
+        inputs: an image or several. A path may be a folder: all images below it are taken, in
             natural order, but for those that cnnviz has written.
         model: what :func:`cnnviz.load_explainer` takes, or what it returned, which saves loading
             the network again.
-        target: what to explain in each picture: a class index or name, ``top1``, ``top5``, ... or
+        target: what to explain in each image: a class index or name, ``top1``, ``top5``, ... or
             several of them.
         layer: the target layer's name, or several, or ``stages``; the network's own by default.
         method: names of methods, as ``cnnviz methods`` lists them; by default Grad-CAM, guided
@@ -63,20 +63,20 @@ def explain(
         options: of the methods, see :func:`cnnviz.choose_methods`.
         relu: ReLU rules, see there.
         style: how maps are drawn.
-        batch_size: pictures that share a pass.
-        skip_failed: whether a picture that cannot be explained is left out, with a warning.
+        batch_size: images that share a pass.
+        skip_failed: whether an image that cannot be explained is left out, with a warning.
         network: more for :func:`cnnviz.load_explainer`: ``weights``, ``ctx``, ``resize``, ...
 
     Returns:
-        For each picture an :class:`cnnviz.Explanation` for each target, all in one list.
+        For each image an :class:`cnnviz.Explanation` for each target, all in one list.
 
     Raises:
-        PictureError: a picture cannot be read or explained.
-        UsageError: there is no such picture, class, method, layer or network.
+        ImageError: an image cannot be read or explained.
+        UsageError: there is no such image, class, method, layer or network.
         CnnvizError: as :func:`cnnviz.load_explainer`.
     """
     if not _is_number(batch_size) or batch_size < 1:
-        raise UsageError(f"At least one picture shares a pass; got a batch size of {batch_size}.")
+        raise UsageError(f"At least one image shares a pass; got a batch size of {batch_size}.")
     style = Style() if style is None else style
     methods = None
     if method is not None or options or relu:
@@ -91,21 +91,21 @@ def explain(
     classes = explainer.network.architecture.classes
     targets = resolve_targets(_several("target", target), explainer.labels, classes)
     numbered = not is_usual(targets)
-    waiting = _pictures(inputs)
+    waiting = _images(inputs)
     explained: list[Explanation] = []
     while True:
         batch = list(islice(waiting, batch_size))
         if not batch:
             return explained
         results = _explain(explainer, batch, targets, style)
-        for (name, picture), result in zip(batch, results):
-            if isinstance(result, PictureError):
-                problem = PictureError(f"{name}: {result}")
+        for (name, image), result in zip(batch, results):
+            if isinstance(result, ImageError):
+                problem = ImageError(f"{name}: {result}")
                 if not skip_failed:
                     raise problem
                 warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
             else:
-                origin = _origin(explainer, name, picture)
+                origin = _origin(explainer, name, image)
                 explained += [
                     replace(
                         one,
@@ -122,47 +122,47 @@ def _explain(
     batch: Sequence[tuple[str, Input]],
     targets: Sequence[Any],
     style: Style,
-) -> Iterator[list[Explanation] | PictureError]:
-    """For each picture of a batch its explanations, or the error."""
-    read: list[tuple[Prepared, Canvas] | PictureError] = []
-    for _, picture in batch:
+) -> Iterator[list[Explanation] | ImageError]:
+    """For each image of a batch its explanations, or the error."""
+    read: list[tuple[Prepared, Canvas] | ImageError] = []
+    for _, image in batch:
         try:
-            read.append(_read(explainer, picture, style))
-        except PictureError as problem:
+            read.append(_read(explainer, image, style))
+        except ImageError as problem:
             read.append(problem)
-    ready = [one for one in read if not isinstance(one, PictureError)]
+    ready = [one for one in read if not isinstance(one, ImageError)]
     found = iter(
         explainer.explain_targets([prepared for prepared, _ in ready], targets) if ready else ()
     )
     for one in read:
-        if isinstance(one, PictureError):
+        if isinstance(one, ImageError):
             yield one
             continue
         result = next(found)
-        if isinstance(result, PictureError):
+        if isinstance(result, ImageError):
             yield result
         else:
             yield [replace(each, canvas=one[1]) for each in result.explanations]
 
 
-def _read(explainer: Explainer, picture: Input, style: Style) -> tuple[Prepared, Canvas]:
-    if isinstance(picture, (str, os.PathLike)):
-        return explainer.read(picture, style.size)
-    pixels = rgb_pixels(picture)
+def _read(explainer: Explainer, image: Input, style: Style) -> tuple[Prepared, Canvas]:
+    if isinstance(image, (str, os.PathLike)):
+        return explainer.read(image, style.size)
+    pixels = rgb_pixels(image)
     prepared = explainer.prepare(pixels)
     return prepared, canvas(pixels, prepared, style.size)
 
 
-def _origin(explainer: Explainer, name: str, picture: Input) -> Origin:
-    """What files say of the network and the picture that they come from."""
-    if isinstance(picture, (str, os.PathLike)):
-        image, sha256 = PurePath(picture).name, digest(Path(picture))
-        return replace(explainer.origin, image=image, sha256=sha256)
+def _origin(explainer: Explainer, name: str, image: Input) -> Origin:
+    """What files say of the network and the image that they come from."""
+    if isinstance(image, (str, os.PathLike)):
+        file, sha256 = PurePath(image).name, digest(Path(image))
+        return replace(explainer.origin, image=file, sha256=sha256)
     return replace(explainer.origin, image=name)
 
 
-def _pictures(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
-    """Each picture with its name: that of its file, without the ending."""
+def _images(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
+    """Each image with its name: that of its file, without the ending."""
     several: Iterable[Any] = (
         [inputs]
         if isinstance(inputs, (str, bytes, os.PathLike, np.ndarray, Image.Image))
@@ -172,7 +172,7 @@ def _pictures(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
     for number, one in enumerate(several):
         if isinstance(one, (np.ndarray, Image.Image)):
             file = getattr(one, "filename", "")  # of an image that was opened
-            yield printable(PurePath(file).stem) if file else f"picture{number}", one
+            yield printable(PurePath(file).stem) if file else f"image{number}", one
         elif isinstance(one, (str, os.PathLike)):
             found = find_sources([os.fspath(one)], is_own=written_by_cnnviz)
             for note in found.notes:
@@ -181,7 +181,7 @@ def _pictures(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
                 yield printable(source.relative.stem), Path(source.path)
         else:
             raise UsageError(
-                "A picture is a path, an array of pixels or an image of Pillow's; got "
+                "An image is a path, an array of pixels or an image of Pillow's; got "
                 f"{type(one).__name__}."
             )
 

@@ -18,10 +18,10 @@ class ExitCode(IntEnum):
     """The exit statuses of the ``cnnviz`` command."""
 
     OK = 0  #: all done
-    SOME_FAILED = 1  #: some pictures failed, each named with its reason; the rest are written
+    SOME_FAILED = 1  #: some images failed, each named with its reason; the rest are written
     USAGE = 2  #: wrong usage: no such option, layer, model, input, or an output not writable
     UNUSABLE = 3  #: network, weights or device cannot be used
-    INTERRUPTED = 130  #: Ctrl-C; finished pictures are complete
+    INTERRUPTED = 130  #: Ctrl-C; finished images are complete
 
 
 class CnnvizError(Exception):
@@ -36,8 +36,8 @@ class UsageError(CnnvizError):
     exit_code = ExitCode.USAGE
 
 
-class PictureError(CnnvizError):
-    """One picture cannot be read, explained or written; the run goes on without it."""
+class ImageError(CnnvizError):
+    """One image cannot be read, explained or written; the run goes on without it."""
 
     exit_code = ExitCode.SOME_FAILED
 

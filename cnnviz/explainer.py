@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cnnviz import figures, layout, render
 from cnnviz.attribution import (
     Drawing,
     Evidence,
@@ -32,40 +31,42 @@ from cnnviz.attribution import (
     missing_relus,
 )
 from cnnviz.attribution.cam import GradCam, settled_difference
-from cnnviz.errors import PictureError, UsageError
-from cnnviz.figures import Cell, answer, share
-from cnnviz.graph.architecture import shape_text
-from cnnviz.input_spec import InputSpec
-from cnnviz.inputs import MAX_PIXELS, printable, read_reduced
-from cnnviz.models.catalog import WeightsInfo
-from cnnviz.network import SOFTMAX, Activation, Architecture, Layer, Network
-from cnnviz.outputs import OutputFolder
-from cnnviz.preprocessing import (
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.errors import ImageError, UsageError
+from cnnviz.graph.architecture import Architecture, Layer, shape_text
+from cnnviz.graph.ends import SOFTMAX, Activation
+from cnnviz.images.input_spec import InputSpec
+from cnnviz.images.inputs import MAX_PIXELS, printable, read_reduced
+from cnnviz.images.preprocessing import (
     Canvas,
-    PictureSize,
+    ImageSize,
     Prepared,
     canvas,
     enough,
     output_shape,
     prepare,
-    resize_picture,
-    to_picture,
+    resize_image,
+    to_image,
 )
-from cnnviz.provenance import Origin
+from cnnviz.models.catalog import WeightsInfo
+from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.provenance import Origin
+from cnnviz.rendering import figures, layout, render
+from cnnviz.rendering.figures import Cell, answer, share
 from cnnviz.text import class_name
 
 #: The layer name that stands for a network's natural stages.
 STAGES = "stages"
 
-#: Pictures beside each other in a figure.
+#: Images beside each other in a figure.
 _MOST_IN_ROW = 4
 
 Float32 = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
+RgbImage = npt.NDArray[np.uint8]
 
 Wanted = Union[SupportsIndex, None, Callable[[Float32], Any]]
-"""A target: a class index for all pictures, a function from their logits (N, K) to N indices, or
-None for each picture's highest class."""
+"""A target: a class index for all images, a function from their logits (N, K) to N indices, or
+None for each image's highest class."""
 
 Wish = Union[Sequence[Method], Callable[..., Sequence[Method]], None]
 """Methods; or what chooses them when it is told ``has_relu``, whether the network has ReLUs, as
@@ -74,7 +75,7 @@ Wish = Union[Sequence[Method], Callable[..., Sequence[Method]], None]
 
 @dataclass(frozen=True)
 class Score:
-    """One class of one picture."""
+    """One class of one image."""
 
     index: int
     name: str | None  #: None where the network's classes have no names
@@ -95,22 +96,22 @@ class Score:
 
 @dataclass(frozen=True)
 class Style:
-    """How maps become pictures.
+    """How maps become images.
 
     Attributes:
-        size: of the pictures, see :func:`cnnviz.preprocessing.output_shape`.
-        colormap: of the overlays, one of :data:`cnnviz.render.COLORMAPS`.
-        alpha: strength of the overlays, from 0 (picture) to 1 (colours).
-        overlay: whether heat maps lie over the picture; else their colours stand alone.
+        size: of the images, see :func:`cnnviz.images.preprocessing.output_shape`.
+        colormap: of the overlays, one of :data:`cnnviz.rendering.render.COLORMAPS`.
+        alpha: strength of the overlays, from 0 (image) to 1 (colors).
+        overlay: whether heatmaps lie over the image; else their colors stand alone.
     """
 
-    size: PictureSize = "default"
+    size: ImageSize = "default"
     colormap: str = render.COLORMAPS[0]
     alpha: float = render.DEFAULT_ALPHA
     overlay: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what could only fail later, at every picture."""
+        """Refuse what could only fail later, at every image."""
         output_shape((1, 1), self.size)
         render.check_overlay(self.colormap, self.alpha)
 
@@ -120,48 +121,46 @@ class Style:
         return figures.WIDEST if self.size == "default" else None
 
     def paint(
-        self, picture: Picture, heat: Float32, seen: npt.NDArray[np.bool_] | None = None
-    ) -> Picture:
-        """A heat map, from 0 to 1, over its picture or alone; see :func:`render.heat_colour`."""
-        return render.heat_colour(
-            picture, heat, self.colormap, self.alpha, seen, overlay=self.overlay
-        )
+        self, image: RgbImage, heat: Float32, seen: npt.NDArray[np.bool_] | None = None
+    ) -> RgbImage:
+        """A heatmap, from 0 to 1, over its image or alone; see :func:`render.heat_color`."""
+        return render.heat_color(image, heat, self.colormap, self.alpha, seen, overlay=self.overlay)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The pictures of one explanation.
+    """The images of one explanation.
 
     Attributes:
-        pictures: uint8 (H, W, 3) or (H, W) by the name's ending: ``original``, ``gradcam``, ...
+        images: uint8 (H, W, 3) or (H, W) by the name's ending: ``original``, ``gradcam``, ...
         blank: which of them have nothing to show (their map is zero, or the same everywhere).
         cells: what those consist of that have a column for each layer.
     """
 
-    pictures: Mapping[str, Picture]
+    images: Mapping[str, RgbImage]
     blank: tuple[str, ...]
-    cells: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
+    cells: Mapping[str, tuple[RgbImage, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """What a network saw in one picture, for one target. A notebook shows it as a picture.
+    """What a network saw in one image, for one target. A notebook shows it as an image.
 
     Attributes:
-        prepared: what the network was fed, and where that lies in the picture.
+        prepared: what the network was fed, and where that lies in the image.
         logits: (K,) float32, before any softmax.
         target: the class explained.
         layers: the target layers, in the network's order.
         methods: the methods asked for, in order.
         found: for each of the layers the maps by key (``guided_gradcam``), those of the parts that
-            a method is composed of among them: unnormalised float32, see the method. Those of
-            colours, (3, H, W), are in the order RGB, whatever the network's is.
+            a method is composed of among them: unnormalized float32, see the method. Those of
+            colors, (3, H, W), are in the order RGB, whatever the network's is.
         facts: by method's key what else it found out, in values that JSON can hold.
         relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
-        origin: of which network, and which picture, it is: what its files say of themselves.
-        name: of the picture, as :func:`cnnviz.explain` gives it; files are called after it.
+        origin: of which network, and which image, it is: what its files say of themselves.
+        name: of the image, as :func:`cnnviz.explain` gives it; files are called after it.
         canvas: what it is drawn on, likewise.
         style: how, likewise.
     """
@@ -177,7 +176,7 @@ class Explanation:
     labels: tuple[str, ...] = ()
     activation: Activation = SOFTMAX
     origin: Origin = field(default_factory=Origin)
-    name: str = "picture"
+    name: str = "image"
     canvas: Canvas | None = None
     style: Style = field(default_factory=Style)
 
@@ -253,7 +252,7 @@ class Explanation:
     def reaches(self) -> dict[str, float]:
         """For each map that is drawn on a scale of its own how far that reaches, by key.
 
-        Of several layers the farthest. See :func:`cnnviz.render.reach`.
+        Of several layers the farthest. See :func:`cnnviz.rendering.render.reach`.
         """
         return {
             key: max(render.reach(drawing, _as_drawn(drawing, maps[key])) for maps in self.found)
@@ -264,27 +263,27 @@ class Explanation:
 
     def draw(
         self,
-        picture: Picture | Canvas,
+        image: RgbImage | Canvas,
         style: Style,
         reaches: Mapping[str, float] | None = None,
     ) -> Drawn:
         """Draw the original and every method's maps.
 
         Args:
-            picture: uint8 (H, W, 3) RGB, the picture that was explained; or the canvas made of it
+            image: uint8 (H, W, 3) RGB, the image that was explained; or the canvas made of it
                 for this style, which is all that a long run has to keep.
-            style: size, colour map and strength of the overlay.
+            style: size, color map and strength of the overlay.
             reaches: by key, for scales that are common to several explanations
                 (:meth:`reaches`); a map that is not among them is drawn on its own.
 
         Raises:
-            PictureError: a map is not finite.
+            ImageError: a map is not finite.
         """
-        base = picture
+        base = image
         if not isinstance(base, Canvas):
             base = canvas(base, self.prepared, style.size)
-        pictures = {"original": base.picture}
-        cells: dict[str, tuple[Picture, ...]] = {}
+        images = {"original": base.image}
+        cells: dict[str, tuple[RgbImage, ...]] = {}
         blank = []
         for method in self.methods:
             for key, drawing in method.drawings.items():
@@ -292,46 +291,46 @@ class Explanation:
                 draw = partial(self._draw, key, drawing, base, style, full)
                 if method.uses_layer and len(self.layers) > 1:
                     cells[key], blanks = zip(*map(draw, self.found))
-                    pictures[key] = self._strip(cells[key], style.size)
+                    images[key] = self._strip(cells[key], style.size)
                     empty = all(blanks)  # a column for each layer is blank if all are
                 else:
-                    pictures[key], empty = draw(self.maps)
+                    images[key], empty = draw(self.maps)
                 if empty:
                     blank.append(key)
-        return Drawn(pictures, tuple(blank), cells)
+        return Drawn(images, tuple(blank), cells)
 
     @cached_property
     def drawn(self) -> Drawn:
-        """The pictures, as :func:`cnnviz.explain` was asked to draw them.
+        """The images, as :func:`cnnviz.explain` was asked to draw them.
 
         Raises:
             UsageError: it is not from there, and does not know what to draw on.
         """
         if self.canvas is None:
             raise UsageError(
-                "This explanation does not know its picture: use draw(picture, style), or "
+                "This explanation does not know its image: use draw(image, style), or "
                 "cnnviz.explain()."
             )
         return self.draw(self.canvas, self.style)
 
     @property
-    def pictures(self) -> Mapping[str, Picture]:
+    def images(self) -> Mapping[str, RgbImage]:
         """The original and the maps: uint8 (H, W, 3) or (H, W), by their keys; see :meth:`draw`."""
-        return self.drawn.pictures
+        return self.drawn.images
 
     @property
-    def panel(self) -> Picture:
+    def panel(self) -> RgbImage:
         """All of them in one figure, uint8 (H, W, 3)."""
         return figures.panel("", self.cells(self.drawn), figures.WIDEST)
 
     def save(
         self, folder: str | os.PathLike[str], name: str | None = None, *, arrays: bool = False
     ) -> dict[str, Path]:
-        """Write the pictures as PNG, as the command does: ``cat_gradcam.png`` and so on.
+        """Write the images as PNG, as the command does: ``cat_gradcam.png`` and so on.
 
         Args:
             folder: where to; it is made.
-            name: what the files' names begin with; the picture's own by default.
+            name: what the files' names begin with; the image's own by default.
             arrays: whether to write the raw arrays beside them.
 
         Returns:
@@ -343,8 +342,8 @@ class Explanation:
         output = OutputFolder(folder)
         stem = self.name if name is None else name
         files = {
-            key: output.write_png(PurePath(f"{stem}_{key}.png"), picture, about(key, self))
-            for key, picture in self.pictures.items()
+            key: output.write_png(PurePath(f"{stem}_{key}.png"), image, about(key, self))
+            for key, image in self.images.items()
         }
         if arrays:
             told = about("arrays", self)
@@ -358,13 +357,13 @@ class Explanation:
         return buffer.getvalue()
 
     def cells(self, drawn: Drawn) -> list[list[Cell]]:
-        """What a figure of it shows, in rows: see :func:`cnnviz.figures.panel`.
+        """What a figure of it shows, in rows: see :func:`cnnviz.rendering.figures.panel`.
 
         The original, called after the target, and the maps stand in one row; with several layers,
         maps that differ from layer to layer have rows of their own.
         """
         target = self.score(self.target)
-        plain = [[Cell(drawn.pictures["original"], answer(target.called, target.said))]]
+        plain = [[Cell(drawn.images["original"], answer(target.called, target.said))]]
         layered = []
         for method in self.methods:
             for key in method.drawings:
@@ -377,10 +376,10 @@ class Explanation:
                     continue
                 if len(plain[-1]) == _MOST_IN_ROW:
                     plain.append([])
-                plain[-1].append(Cell(drawn.pictures[key], title))
+                plain[-1].append(Cell(drawn.images[key], title))
         return plain + layered
 
-    def _strip(self, cells: tuple[Picture, ...], size: PictureSize) -> Picture:
+    def _strip(self, cells: tuple[RgbImage, ...], size: ImageSize) -> RgbImage:
         """One column for each layer.
 
         Where no size was asked for, the columns are made narrower until the whole fits a screen.
@@ -389,7 +388,7 @@ class Explanation:
         wanted = figures.WIDEST // len(cells)
         if size == "default" and width > wanted:
             shape = (max(1, round(height * wanted / width)), wanted)
-            cells = tuple(resize_picture(cell, shape) for cell in cells)
+            cells = tuple(resize_image(cell, shape) for cell in cells)
         captions = [f"{layer.name}  {shape_text(layer.shape)}" for layer in self.layers]
         return layout.strip(cells, captions)
 
@@ -401,34 +400,32 @@ class Explanation:
         style: Style,
         full: float | None,
         maps: Mapping[str, Float32],
-    ) -> tuple[Picture, bool]:
-        """One map's picture, and whether it is blank."""
+    ) -> tuple[RgbImage, bool]:
+        """One map's image, and whether it is blank."""
 
         def place(values: Float32) -> Float32:
-            return to_picture(values, base.geometry, base.shape)[0]
+            return to_image(values, base.geometry, base.shape)[0]
 
         values = _as_drawn(drawing, maps[key])
         if drawing == "magnitude":
             return render.monochrome(values, place, full)
         if drawing == "signed":
-            return render.signed_colour(values, place, full)
-        placed, seen = to_picture(values, base.geometry, base.shape)
+            return render.signed_color(values, place, full)
+        placed, seen = to_image(values, base.geometry, base.shape)
         if drawing == "diverging":
             return render.diverging(values, place, full, seen)
         if drawing == "classes":
             return self._classes(values, place, seen), False
         if drawing == "probability":
-            # Mixed with a picture its colours would not be those of the scale.
+            # Mixed with an image its colors would not be those of the scale.
             low, high, ticks = self._scale(values)
             part = (placed - low) / np.float32(high - low)
-            shown = render.colour(render.normalise_by_max(part, 1.0)[0], style.colormap, seen)
+            shown = render.color(render.normalize_by_max(part, 1.0)[0], style.colormap, seen)
             what = "probability" if self.activation.is_probability else "value"
             title = f"{what} of {self.score(self.target).called}"
-            return layout.with_scale(
-                shown, render.colour_scale(style.colormap), ticks, title
-            ), False
-        heat, empty = render.normalise_by_max(placed, full)
-        return style.paint(base.picture, heat, seen), empty
+            return layout.with_scale(shown, render.color_scale(style.colormap), ticks, title), False
+        heat, empty = render.normalize_by_max(placed, full)
+        return style.paint(base.image, heat, seen), empty
 
     def _scale(self, values: Float32) -> tuple[float, float, list[str]]:
         """The ends of the scale for what the network says, and its labels."""
@@ -440,24 +437,24 @@ class Explanation:
 
     def _classes(
         self, values: Float32, place: render.Place, seen: npt.NDArray[np.bool_]
-    ) -> Picture:
-        """A map of classes, and below it which colour is which, and how many cells each has."""
+    ) -> RgbImage:
+        """A map of classes, and below it which color is which, and how many cells each has."""
         classes = values.astype(np.int64)
         palette = render.class_palette(classes)
         entries = [
-            (colour, f"{self.score(index).called}: {np.count_nonzero(classes == index)}")
-            for index, colour in palette.items()
+            (color, f"{self.score(index).called}: {np.count_nonzero(classes == index)}")
+            for index, color in palette.items()
         ]
         others = np.count_nonzero(~np.isin(classes, list(palette)))
         if others:
             entries.append((render.OTHER, f"other classes: {others}"))
-        picture = render.class_map(classes, palette, place, seen)
+        image = render.class_map(classes, palette, place, seen)
         title = "the highest class, and the number of its cells"
-        return layout.with_legend(picture, entries, title)
+        return layout.with_legend(image, entries, title)
 
 
 def about(shows: str, *explanations: Explanation) -> dict[str, Any]:
-    """What a file with explanations of one picture says of itself (:mod:`cnnviz.provenance`).
+    """What a file with explanations of one image says of itself (:mod:`cnnviz.outputs.provenance`).
 
     Args:
         shows: the key of one drawing, ``original``, or ``arrays`` or ``panel``, which have all.
@@ -492,14 +489,14 @@ def _score(logits: Float32, activation: Activation, index: int, labels: Sequence
     return Score(index, name, float(logits[index]), said)
 
 
-def _broken(*parts: Mapping[str, Float32]) -> PictureError | None:
+def _broken(*parts: Mapping[str, Float32]) -> ImageError | None:
     """The error if a number is not finite."""
     names = [
         name for part in parts for name, values in part.items() if not np.isfinite(values).all()
     ]
     if not names:
         return None
-    return PictureError(
+    return ImageError(
         f"the network gave NaN or infinity ({', '.join(dict.fromkeys(names))}); its weights are "
         "damaged, or do not belong to this preprocessing"
     )
@@ -507,7 +504,7 @@ def _broken(*parts: Mapping[str, Float32]) -> PictureError | None:
 
 def _as_drawn(drawing: Drawing, values: Float32) -> Float32:
     """A map in the shape in which it is drawn."""
-    if drawing == "signed":  # (C, H, W) to (H, W, C), or (H, W) of a grey input
+    if drawing == "signed":  # (C, H, W) to (H, W, C), or (H, W) of a gray input
         return values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
     if drawing == "diverging" and values.ndim == 3:
         return np.asarray(values.sum(axis=0), np.float32)
@@ -516,7 +513,7 @@ def _as_drawn(drawing: Drawing, values: Float32) -> Float32:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Where a network saw more of one class than of another in one picture, by Grad-CAM.
+    """Where a network saw more of one class than of another in one image, by Grad-CAM.
 
     Attributes:
         prepared: what the network was fed.
@@ -524,13 +521,13 @@ class Contrast:
         a: the one class.
         b: the other.
         layer: the layer looked at.
-        cam_a: (h, w) float32, Grad-CAM of a, unnormalised.
+        cam_a: (h, w) float32, Grad-CAM of a, unnormalized.
         cam_b: (h, w) float32, of b.
         difference: (h, w) float32, see :func:`cnnviz.attribution.cam.grad_cam_difference`; above 0
             what speaks for a.
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
-        origin: of which network it is, and which picture.
+        origin: of which network it is, and which image.
     """
 
     prepared: Prepared
@@ -563,9 +560,9 @@ class Contrast:
         )
         return a, b
 
-    def draw(self, picture: Picture | Canvas, style: Style) -> Picture:
+    def draw(self, image: RgbImage | Canvas, style: Style) -> RgbImage:
         """Both classes' maps on one scale, and their difference; see :func:`figures.contrast`."""
-        base = picture
+        base = image
         if not isinstance(base, Canvas):
             base = canvas(base, self.prepared, style.size)
         a, b = self.scores
@@ -583,7 +580,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was found out about one picture.
+    """All that was found out about one image.
 
     Attributes:
         explanations: one for each target.
@@ -595,7 +592,7 @@ class Findings:
 
 
 class Explainer:
-    """A network with all that is needed to explain pictures with it.
+    """A network with all that is needed to explain images with it.
 
     Attributes:
         methods: what it attributes with.
@@ -622,10 +619,11 @@ class Explainer:
             labels: the names of its classes, all or none; of a network with one output, which says
                 yes or no, also one, that of yes.
             layer: the target layer's name, or several, or ``"stages"`` for the network's natural
-                stages (:meth:`cnnviz.network.Architecture.stages`); None for its default layer.
+                stages (:meth:`cnnviz.graph.architecture.Architecture.stages`); None for its
+                default layer.
             methods: what to attribute with; Grad-CAM, guided Grad-CAM and saliency by default, or
                 what is left of these for a network without ReLU (:func:`choose_methods`).
-            resize: ``stretch`` or ``crop``, see :func:`cnnviz.preprocessing.prepare`.
+            resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
             name: for the record, what the network is called.
             weights: for the record, which weights.
 
@@ -685,28 +683,28 @@ class Explainer:
             weights=self.weights,
         )
 
-    def prepare(self, picture: Picture, source: tuple[int, int] | None = None) -> Prepared:
-        """What the network is fed for a uint8 (H, W, 3) RGB picture.
+    def prepare(self, image: RgbImage, source: tuple[int, int] | None = None) -> Prepared:
+        """What the network is fed for a uint8 (H, W, 3) RGB image.
 
-        ``source`` is the original's (H, W) where the picture was read at a reduced size.
+        ``source`` is the original's (H, W) where the image was read at a reduced size.
         """
-        return prepare(picture, self.spec, self.resize, source)
+        return prepare(image, self.spec, self.resize, source)
 
     def read(
         self,
         path: str | os.PathLike[str],
-        size: PictureSize,
+        size: ImageSize,
         max_pixels: int = MAX_PIXELS,
         remark: Callable[[str], None] | None = None,
     ) -> tuple[Prepared, Canvas]:
         """Read a file: what the network is fed, and what is drawn on at the given size.
 
-        Nothing larger is kept, and a JPEG is decoded no larger than these two need. A picture of
-        more than ``max_pixels`` is refused before it is decoded. What the decoder says of a picture
+        Nothing larger is kept, and a JPEG is decoded no larger than these two need. An image of
+        more than ``max_pixels`` is refused before it is decoded. What the decoder says of an image
         that it reads all the same is given to ``remark``, or is a warning.
 
         Raises:
-            PictureError: with the reason, see :func:`cnnviz.inputs.read_picture`.
+            ImageError: with the reason, see :func:`cnnviz.images.inputs.read_image`.
         """
         reading = read_reduced(
             path,
@@ -731,7 +729,7 @@ class Explainer:
         return self.layers[-1]
 
     def passes(self) -> dict[str, Passes]:
-        """For each method that asks for passes of its own, by key: for one picture."""
+        """For each method that asks for passes of its own, by key: for one image."""
         shape = self.network.architecture.input_shape
         counts = {
             method.key: sum(
@@ -747,24 +745,24 @@ class Explainer:
 
     def explain(
         self, batch: Sequence[Prepared], target: Wanted = None
-    ) -> list[Explanation | PictureError]:
-        """Explain a batch of prepared pictures with one forward pass, for one target each.
+    ) -> list[Explanation | ImageError]:
+        """Explain a batch of prepared images with one forward pass, for one target each.
 
         Args:
             batch: what :meth:`prepare` returned.
             target: a class index for all, a function from the logits (N, K) to N indices, or None
-                for each picture's highest class.
+                for each image's highest class.
 
         Returns:
-            For each picture its explanation or, where the network's numbers overflowed on it, the
-            error; one picture's failure leaves the others alone.
+            For each image its explanation or, where the network's numbers overflowed on it, the
+            error; one image's failure leaves the others alone.
 
         Raises:
             UsageError: the target is out of range.
             NetworkError: MXNet fails.
         """
         return [
-            result if isinstance(result, PictureError) else result.explanations[0]
+            result if isinstance(result, ImageError) else result.explanations[0]
             for result in self.explain_targets(batch, [target])
         ]
 
@@ -774,8 +772,8 @@ class Explainer:
         targets: Sequence[Wanted],
         tick: Callable[[int], None] | None = None,
         contrasts: Sequence[tuple[Wanted, Wanted]] = (),
-    ) -> list[Findings | PictureError]:
-        """Explain a batch of prepared pictures for several targets, with one forward pass for all.
+    ) -> list[Findings | ImageError]:
+        """Explain a batch of prepared images for several targets, with one forward pass for all.
 
         Args:
             batch: what :meth:`prepare` returned.
@@ -785,7 +783,7 @@ class Explainer:
             contrasts: pairs of targets whose difference is explained too.
 
         Returns:
-            For each picture what was found out, or the error. A class that several targets come
+            For each image what was found out, or the error. A class that several targets come
             down to is explained once; a pair that comes down to one class is left out.
 
         Raises:
@@ -803,13 +801,13 @@ class Explainer:
         found = gather_all(
             self.network, inputs, columns, self.layers, self.methods, self.spec, tick, beside
         )
-        rows: list[dict[int, Explanation] | PictureError] = [{} for _ in batch]
+        rows: list[dict[int, Explanation] | ImageError] = [{} for _ in batch]
         for column in found[: len(columns)]:
             for index, result in enumerate(self._explanations(batch, column)):
                 row = rows[index]
-                if isinstance(row, PictureError):
+                if isinstance(row, ImageError):
                     continue
-                if isinstance(result, PictureError):
+                if isinstance(result, ImageError):
                     rows[index] = result
                 else:
                     row.setdefault(result.target, result)
@@ -817,21 +815,21 @@ class Explainer:
         differences: list[dict[tuple[int, int], Contrast]] = [{} for _ in batch]
         for a, b in zip(ends[::2], ends[1::2]):
             for index, contrast in enumerate(self._contrasts(batch, a, b)):
-                if isinstance(contrast, PictureError):
+                if isinstance(contrast, ImageError):
                     rows[index] = contrast
                 elif contrast is not None:
                     differences[index].setdefault((contrast.a, contrast.b), contrast)
         return [
             row
-            if isinstance(row, PictureError)
+            if isinstance(row, ImageError)
             else Findings(tuple(row.values()), tuple(differences[index].values()))
             for index, row in enumerate(rows)
         ]
 
     def _contrasts(
         self, batch: Sequence[Prepared], a: Evidence, b: Evidence
-    ) -> Iterator[Contrast | PictureError | None]:
-        """For each picture of a batch the difference of two classes, None if they are one."""
+    ) -> Iterator[Contrast | ImageError | None]:
+        """For each image of a batch the difference of two classes, None if they are one."""
         cams = [GradCam().settled(evidence).maps[GradCam.name] for evidence in (a, b)]
         differences = settled_difference(a, b)
         for index, prepared in enumerate(batch):
@@ -854,13 +852,13 @@ class Explainer:
             )
 
     def _in_rgb(self, values: Float32) -> Float32:
-        """A map, if it has a value for each colour, (C, H, W), with red first."""
+        """A map, if it has a value for each color, (C, H, W), with red first."""
         return self.spec.swapped(values) if values.ndim == 3 else values
 
     def _explanations(
         self, batch: Sequence[Prepared], column: Sequence[Evidence]
-    ) -> Iterator[Explanation | PictureError]:
-        """For each picture of a batch what all methods found at all layers, for one target."""
+    ) -> Iterator[Explanation | ImageError]:
+        """For each image of a batch what all methods found at all layers, for one target."""
         found: list[dict[str, Float32]] = []
         facts: dict[str, Mapping[str, Sequence[Any]]] = {}
         for evidence in column:

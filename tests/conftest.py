@@ -1,4 +1,4 @@
-"""Pictures, a way to call the command in this process, and what tests may find missing."""
+"""Images, a way to call the command in this process, and what tests may find missing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.capabilities import CAPABILITIES, missing, required
 
 
 @pytest.fixture
-def write_picture():
-    """A function that writes smooth colour noise: a picture that no codec finds hard."""
+def write_image():
+    """A function that writes smooth color noise: an image that no codec finds hard."""
 
     def write(path, seed=0, shape=(60, 80)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,10 +27,10 @@ def write_picture():
 
 
 @pytest.fixture
-def photos(tmp_path, write_picture):
-    """Three pictures in a folder, one in a sub-folder."""
+def photos(tmp_path, write_image):
+    """Three images in a folder, one in a sub-folder."""
     for seed, name in enumerate(("2.png", "10.jpg", "sub/cat.png")):
-        write_picture(tmp_path / "photos" / name, seed)
+        write_image(tmp_path / "photos" / name, seed)
     return tmp_path / "photos"
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 import cnnviz
 from cnnviz.attribution.cam import GradCam
-from cnnviz.errors import PictureError, UsageError
-from cnnviz.inputs import read_picture
-from cnnviz.models.demo import CLASSES
+from cnnviz.demo import CLASSES
+from cnnviz.errors import ImageError, UsageError
+from cnnviz.images.inputs import read_image
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def explainer():
     return cnnviz.load_explainer("demo")
 
 
-def test_one_picture_as_the_command_explains_it(photos, tmp_path, request):
+def test_one_image_as_the_command_explains_it(photos, tmp_path, request):
     (explanation,) = cnnviz.explain(photos / "2.png", "demo")
     saved = explanation.save(tmp_path / "saved", arrays=True)
     request.getfixturevalue("cnnviz")(
@@ -32,7 +32,7 @@ def test_one_picture_as_the_command_explains_it(photos, tmp_path, request):
     assert sorted(saved) == ["arrays", "gradcam", "guided_gradcam", "original", "saliency"]
     for path in saved.values():
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
-    record = json.loads((tmp_path / "out/manifest.json").read_text())["pictures"][0]
+    record = json.loads((tmp_path / "out/manifest.json").read_text())["images"][0]
     assert [score.logit for score in explanation.top()] == [s["logit"] for s in record["top5"]]
     best = explanation.top()[0]
     assert repr(explanation) == (
@@ -41,16 +41,16 @@ def test_one_picture_as_the_command_explains_it(photos, tmp_path, request):
 
 
 def test_paths_folders_and_arrays_in_one_list(photos, explainer):
-    pixels = read_picture(photos / "2.png")
+    pixels = read_image(photos / "2.png")
     found = cnnviz.explain([pixels, str(photos), photos / "sub/cat.png"], explainer)
-    assert [one.name for one in found] == ["picture0", "2", "10", "cat", "cat"]
+    assert [one.name for one in found] == ["image0", "2", "10", "cat", "cat"]
     np.testing.assert_allclose(found[0].maps["gradcam"], found[1].maps["gradcam"], atol=1e-6)
-    np.testing.assert_array_equal(found[0].pictures["original"], pixels)
+    np.testing.assert_array_equal(found[0].images["original"], pixels)
 
 
-def test_grey_arrays_are_as_their_colours(explainer):
-    grey = np.random.RandomState(0).randint(0, 256, (40, 60), np.uint8)
-    one, other = cnnviz.explain([grey, np.dstack([grey] * 3)], explainer)
+def test_gray_arrays_are_as_their_colors(explainer):
+    gray = np.random.RandomState(0).randint(0, 256, (40, 60), np.uint8)
+    one, other = cnnviz.explain([gray, np.dstack([gray] * 3)], explainer)
     np.testing.assert_allclose(one.logits, other.logits, atol=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_an_explainer_is_used_again_with_other_methods_and_layers(photos, explai
         layer=["features.5", "features.26"],
         method="layercam",
     )
-    assert sorted(found.pictures) == ["layercam", "original"]
+    assert sorted(found.images) == ["layercam", "original"]
     assert [layer.name for layer in found.layers] == ["features.5", "features.26"]
     assert [method.name for method in explainer.methods] == [
         "gradcam",
@@ -82,14 +82,14 @@ def test_a_notebook_shows_the_figure(photos, explainer):
     (found,) = cnnviz.explain(photos / "2.png", explainer)
     shown = cv2.imdecode(np.frombuffer(found._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(cv2.cvtColor(shown, cv2.COLOR_BGR2RGB), found.panel)
-    height, width = found.pictures["original"].shape[:2]
+    height, width = found.images["original"].shape[:2]
     assert shown.shape[1] > 4 * width
     assert shown.shape[0] > height
 
 
-def test_a_picture_that_fails(photos, explainer):
-    (photos / "3.png").write_bytes(b"no picture")
-    with pytest.raises(PictureError, match=r"^3: "):
+def test_a_image_that_fails(photos, explainer):
+    (photos / "3.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"^3: "):
         cnnviz.explain(photos, explainer)
     with pytest.warns(UserWarning, match=r"^3: "):
         found = cnnviz.explain(photos, explainer, skip_failed=True)
@@ -97,16 +97,16 @@ def test_a_picture_that_fails(photos, explainer):
 
 
 @pytest.mark.parametrize(
-    ("picture", "told"),
+    ("image", "told"),
     [
         (np.zeros((4, 5, 3), np.float32), "got float32 of shape"),
         (np.zeros((4, 5, 4), np.uint8), r"got uint8 of shape \(4, 5, 4\)"),
-        (np.zeros((0, 5, 3), np.uint8), "a picture has pixels"),
+        (np.zeros((0, 5, 3), np.uint8), "an image has pixels"),
     ],
 )
-def test_refuses_what_is_no_picture(explainer, picture, told):
-    with pytest.raises(PictureError, match=told):
-        cnnviz.explain(picture, explainer)
+def test_refuses_what_is_no_image(explainer, image, told):
+    with pytest.raises(ImageError, match=told):
+        cnnviz.explain(image, explainer)
 
 
 def test_refuses_what_it_cannot_do(explainer, photos):
@@ -118,27 +118,27 @@ def test_refuses_what_it_cannot_do(explainer, photos):
         cnnviz.explain(photos, explainer, weights="x.params")
     with pytest.raises(UsageError, match="No class is called 'dog'"):
         cnnviz.explain(photos, explainer, target="dog")
-    with pytest.raises(UsageError, match="There is no picture or folder none"):
+    with pytest.raises(UsageError, match="There is no image or folder none"):
         cnnviz.explain("none.jpg", explainer)
     with pytest.raises(UsageError, match="is a URL, which cnnviz does not read"):
         cnnviz.explain("https://example.org/cat.jpg", explainer)
     with pytest.raises(UsageError, match="batch size of 0"):
         cnnviz.explain(photos, explainer, batch_size=0)
     (bare, *_) = explainer.explain([explainer.prepare(np.zeros((30, 30, 3), np.uint8))])
-    with pytest.raises(UsageError, match="does not know its picture"):
-        _ = bare.pictures
+    with pytest.raises(UsageError, match="does not know its image"):
+        _ = bare.images
 
 
 def test_images_arrays_and_paths_in_one_list(photos, explainer):
     image = Image.open(photos / "2.png")
-    given = [read_picture(photos / "2.png"), image, photos / "2.png", image.copy()]
+    given = [read_image(photos / "2.png"), image, photos / "2.png", image.copy()]
     found = cnnviz.explain(given, explainer)
-    assert [one.name for one in found] == ["picture0", "2", "2", "picture3"]
+    assert [one.name for one in found] == ["image0", "2", "2", "image3"]
     for one in found[1:]:
-        np.testing.assert_array_equal(one.pictures["original"], given[0])
+        np.testing.assert_array_equal(one.images["original"], given[0])
         np.testing.assert_allclose(one.maps["gradcam"], found[0].maps["gradcam"], atol=1e-6)
     (alone,) = cnnviz.explain(image, explainer)
-    np.testing.assert_array_equal(alone.pictures["original"], given[0])
+    np.testing.assert_array_equal(alone.images["original"], given[0])
 
 
 @pytest.mark.parametrize("number", [3, np.int64(3), np.uint8(3), np.array(3)])
@@ -150,8 +150,8 @@ def test_whole_numbers_of_any_kind(photos, number):
             photos / "2.png", explainer, target=target, style=style, batch_size=np.int16(1)
         )
         assert found.target == 3
-        assert max(found.pictures["original"].shape) == 100
-    (found,) = explainer.explain([explainer.prepare(read_picture(photos / "2.png"))], np.int64(3))
+        assert max(found.images["original"].shape) == 100
+    (found,) = explainer.explain([explainer.prepare(read_image(photos / "2.png"))], np.int64(3))
     assert found.target == 3
 
 
@@ -191,7 +191,7 @@ def test_so_do_those_of_loading():
 def test_a_folder_is_searched_as_by_the_command(photos, explainer, tmp_path):
     """What cnnviz has written there is no input."""
     cnnviz.explain(photos / "2.png", explainer)[0].save(photos / "explanations")
-    with pytest.warns(UserWarning, match="4 pictures that cnnviz wrote are left out"):
+    with pytest.warns(UserWarning, match="4 images that cnnviz wrote are left out"):
         names = [one.name for one in cnnviz.explain(photos, explainer, method="gradcam")]
     assert names == ["2", "10", "cat"]
 

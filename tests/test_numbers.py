@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import METHODS, choose_methods
-from cnnviz.errors import PictureError, UsageError
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.errors import ImageError, UsageError
 from cnnviz.explainer import Explainer
-from cnnviz.inputs import find_pictures
-from cnnviz.models.labels import Target
-from cnnviz.network import Network
-from cnnviz.network.runtime import import_mxnet
-from cnnviz.pipeline import Run
-from cnnviz.preprocessing import InputSpec
+from cnnviz.images.inputs import find_images
+from cnnviz.images.preprocessing import InputSpec
+from cnnviz.labels.targets import Target
+from cnnviz.runs.stream import Run
 
 mx = import_mxnet()
 nn = mx.gluon.nn
 SPEC = InputSpec(16, 20)
-PICTURE = np.random.RandomState(0).randint(0, 256, (30, 40, 3), np.uint8)
+IMAGE = np.random.RandomState(0).randint(0, 256, (30, 40, 3), np.uint8)
 
 
 def network(channels=4, classes=3, weight=None, activation=None):
@@ -42,7 +42,7 @@ def network(channels=4, classes=3, weight=None, activation=None):
 
 def explain(net, **options):
     explainer = Explainer(net, SPEC, **options)
-    (result,) = explainer.explain([explainer.prepare(PICTURE)])
+    (result,) = explainer.explain([explainer.prepare(IMAGE)])
     return result
 
 
@@ -63,9 +63,9 @@ def test_one_output(name, activation):
         assert found.target == (logit > 0)
         yes = 1 / (1 + np.exp(-float(logit)))
         assert found.probabilities.tolist() == pytest.approx([1 - yes, yes], rel=1e-6)
-    drawn = found.draw(PICTURE, found.style)
+    drawn = found.draw(IMAGE, found.style)
     assert all(np.isfinite(values).all() for values in found.maps.values())
-    assert "original" in drawn.pictures
+    assert "original" in drawn.images
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -77,11 +77,11 @@ def test_a_layer_of_one_channel(name):
 
 def test_all_zero_maps_are_told_to_be_blank(tmp_path):
     """No weight, no gradient: every map is zero, and none is passed off as black evidence."""
-    assert cv2.imwrite(str(tmp_path / "cat.png"), PICTURE)
+    assert cv2.imwrite(str(tmp_path / "cat.png"), IMAGE)
     names = ("gradcam", "guided-gradcam", "saliency", "gradient", "input-x-gradient")
     explainer = Explainer(network(weight=0.0), SPEC, methods=choose_methods(names))
     outcomes = []
-    run = Run(explainer, find_pictures([str(tmp_path / "cat.png")]), tmp_path / "out")
+    run = Run(explainer, find_images([str(tmp_path / "cat.png")]), tmp_path / "out")
     report = run.execute(outcomes.append)
     assert (report.done, report.blank) == (1, 1)
     (explanation,) = outcomes[0].record["explanations"]
@@ -94,7 +94,7 @@ def test_all_zero_maps_are_told_to_be_blank(tmp_path):
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf"), 3e38])
 def test_logits_that_are_no_numbers_are_a_failure(weight):
     result = explain(network(weight=weight))
-    assert isinstance(result, PictureError)
+    assert isinstance(result, ImageError)
     assert "NaN or infinity" in str(result)
 
 
@@ -113,8 +113,8 @@ def test_huge_logits_have_probabilities():
 def test_contrasts_and_ranks_of_one_number():
     explainer = Explainer(network(classes=1, activation="none"), SPEC)
     (found,) = explainer.explain_targets(
-        [explainer.prepare(PICTURE)], [None], contrasts=[(0, Target())]
+        [explainer.prepare(IMAGE)], [None], contrasts=[(0, Target())]
     )
     assert found.contrasts == ()
     with pytest.raises(UsageError):
-        explainer.explain([explainer.prepare(PICTURE)], 1)
+        explainer.explain([explainer.prepare(IMAGE)], 1)

@@ -15,10 +15,10 @@ from cnnviz import network
 from cnnviz.attribution import METHODS
 from cnnviz.attribution import methods as base
 from cnnviz.cli import COMMANDS
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode
 from cnnviz.models import catalog
-from cnnviz.models.card import find_card
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.models.config import find_card
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "cnnviz/docs"
@@ -133,9 +133,9 @@ def test_method_example_is_a_method():
     net.initialize()
     known = network.Network.from_block(net, (3, 6, 6))
     batch = np.random.RandomState(0).randn(2, 3, 6, 6).astype(np.float32)
-    colours = net[0].weight.data().asnumpy()[:, :, 0, 0]  # (filters, colours)
+    colors = net[0].weight.data().asnumpy()[:, :, 0, 0]  # (filters, colors)
     places = net[2].weight.data().asnumpy().reshape(4, 3, 6, 6)  # (classes, filters, ...)
-    expected = np.abs(np.einsum("fc,kfij->kcij", colours, places)).max(axis=1)[[0, 2]]
+    expected = np.abs(np.einsum("fc,kfij->kcij", colors, places)).max(axis=1)[[0, 2]]
     method = scope["Sensitivity"]()
     evidence = base.gather(known, batch, [0, 2], known.default_layer, [method])
     np.testing.assert_allclose(method.attribute(evidence), expected, rtol=1e-5, atol=1e-7)

@@ -6,14 +6,15 @@ import sys
 
 import pytest
 
+from cnnviz.engines.mxnet import runtime
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import Device, free_memory, import_mxnet, set_threads, threads
 from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Architecture
+from cnnviz.images.preprocessing import InputSpec
 from cnnviz.models import catalog
-from cnnviz.network import Network, runtime
-from cnnviz.network.runtime import Device, free_memory, import_mxnet, set_threads, threads
-from cnnviz.pipeline import Run, automatic_batch_size
-from cnnviz.preprocessing import InputSpec
+from cnnviz.runs.stream import Run, automatic_batch_size
 
 nn = import_mxnet().gluon.nn
 KIB = 1024
@@ -48,7 +49,7 @@ def test_threads_cannot_be_set_after_the_import(monkeypatch):
     [(1, 1, 1), (1, 8, 0), (2, 2, 1), (2, 8, 1), (8, 8, 2), (16, 16, 4)],
 )
 def test_helpers_follow_the_threads(monkeypatch, tmp_path, explainer, number, cores, helpers):
-    monkeypatch.setattr("cnnviz.pipeline.available_cores", lambda: cores)
+    monkeypatch.setattr("cnnviz.runs.stream.available_cores", lambda: cores)
     monkeypatch.setenv("OMP_NUM_THREADS", str(number))
     assert Run(explainer, [], tmp_path).helpers == helpers
 
@@ -131,7 +132,7 @@ ONE = 770 * 4 * 4
 
 
 @pytest.mark.parametrize(
-    ("pictures", "free", "wanted"),
+    ("images", "free", "wanted"),
     [
         (100, 2**40, 8),
         (8, 2**40, 8),
@@ -145,11 +146,11 @@ ONE = 770 * 4 * 4
         (100, 0, 1),
     ],
 )
-def test_automatic_batch_size(explainer, pictures, free, wanted):
-    assert automatic_batch_size(explainer, pictures, free=free) == wanted
+def test_automatic_batch_size(explainer, images, free, wanted):
+    assert automatic_batch_size(explainer, images, free=free) == wanted
 
 
-def test_full_pictures_go_one_by_one(explainer):
+def test_full_images_go_one_by_one(explainer):
     assert automatic_batch_size(explainer, 100, "full", free=2**40) == 1
 
 

@@ -1,4 +1,4 @@
-"""Methods that average the gradient over several inputs: around a picture, or on a way to it."""
+"""Methods that average the gradient over several inputs: around an image, or on a way to it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from cnnviz.attribution.methods import (
     Passes,
     option,
 )
-from cnnviz.input_spec import InputSpec
-from cnnviz.network import RELU_RULES, Layer, ReluRule
+from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
+from cnnviz.graph.architecture import Layer
+from cnnviz.images.input_spec import InputSpec
 
-#: The pixel value of each baseline, in [0, 1]; None is the mean that normalisation subtracts.
+#: The pixel value of each baseline, in [0, 1]; None is the mean that normalization subtracts.
 BASELINES: dict[str, float | None] = {"black": 0.0, "mean": None, "white": 1.0}
 
 
@@ -57,16 +58,16 @@ class SmoothGrad(Method):
     """SmoothGrad (Smilkov et al. 2017): (N, channels, H, W), signed.
 
     The mean gradient of n noisy copies of the input, 1/n Σ ∂y/∂x (x + ε) with ε ~ N(0, σ²)
-    (section 2.2). σ is ``noise`` times this picture's range, max - min of its pixels in the colour
+    (section 2.2). σ is ``noise`` times this image's range, max - min of its pixels in the color
     channel where that is largest: the same in all channels, and so divided by each one's ``std``
-    to the network. (Between channels there are differences in a picture of one colour, too.)
+    to the network. (Between channels there are differences in an image of one color, too.)
     The paper finds 0.1 to 0.2 good, and little gained beyond 50 samples (section 3.2).
-    Nothing keeps the noisy copies within the colours that a picture can have. The noise comes from
-    a generator made anew for each picture: the same picture has the same map in any company. A
-    picture of one colour has no range and gets the plain gradient.
+    Nothing keeps the noisy copies within the colors that an image can have. The noise comes from
+    a generator made anew for each image: the same image has the same map in any company. An
+    image of one color has no range and gets the plain gradient.
 
-    The map speaks of the noisy copies. Where the network does not recognise the object in them it
-    shows something else: the facts tell for each picture the ``logit`` and, beside it,
+    The map speaks of the noisy copies. Where the network does not recognize the object in them it
+    shows something else: the facts tell for each image the ``logit`` and, beside it,
     ``noisy_logit``, the mean over the copies. If that is far lower, take less noise.
 
     The paper shows magnitudes for photos and signs for digits (section 3.1), so both are there:
@@ -81,7 +82,7 @@ class SmoothGrad(Method):
     drawing = "signed"
     cost = "a forward and a backward pass a sample"
 
-    samples: int = option(25, "how many noisy copies of the picture", least=1)
+    samples: int = option(25, "how many noisy copies of the image", least=1)
     noise: float = option(
         0.15, "their standard deviation, as a part of the input's range", least=0.0
     )
@@ -112,8 +113,8 @@ class SmoothGrad(Method):
         signed = np.empty_like(evidence.inputs)
         logits = []
         terms = np.empty(len(signed))
-        for index, (picture, target) in enumerate(zip(evidence.inputs, evidence.targets)):
-            noisy = self._noisy(picture, evidence.spec)
+        for index, (image, target) in enumerate(zip(evidence.inputs, evidence.targets)):
+            noisy = self._noisy(image, evidence.spec)
             signed[index], logit, terms[index] = _weighted(
                 evidence, noisy, weights, int(target), self.relu
             )
@@ -127,15 +128,15 @@ class SmoothGrad(Method):
             {self.key: terms, self.magnitude_key: terms},
         )
 
-    def _noisy(self, picture: Float32, spec: InputSpec) -> Iterator[Float32]:
+    def _noisy(self, image: Float32, spec: InputSpec) -> Iterator[Float32]:
         """The samples, one at a time: there is never memory for all of them."""
         random = np.random.RandomState(self.seed)
         std = np.array(spec.std)
-        spans = picture.max(axis=(1, 2)).astype(np.float64) - picture.min(axis=(1, 2))
+        spans = image.max(axis=(1, 2)).astype(np.float64) - image.min(axis=(1, 2))
         deviation = (self.noise * (spans * std).max() / std)[:, None, None]
         for _ in range(self.samples):
-            noise = spec.swapped(random.standard_normal(picture.shape))
-            yield (picture + deviation * noise).astype(np.float32)
+            noise = spec.swapped(random.standard_normal(image.shape))
+            yield (image + deviation * noise).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -145,12 +146,12 @@ class IntegratedGradients(Method):
     (x - x') · ∫ ∂y/∂x (x' + α (x - x')) dα from 0 to 1, with x' the baseline: black by default,
     as in the paper; to the network that is (0 - mean) / std. What equals the baseline gets 0, so
     a black object on a black baseline is never seen; try another. The map does not depend on how
-    the input is normalised.
+    the input is normalized.
 
     y is the logit here, where the paper's examples take the probability after the softmax. The
     integral is a sum over ``steps`` points (:func:`gauss_legendre`; the paper: 20 to 300). The
     attributions sum to y(x) - y(x') (proposition 1, completeness) as far as that sum is right. The
-    facts say how far, for each picture:
+    facts say how far, for each image:
 
     - ``logit``, ``baseline_logit``: y(x) and y(x');
     - ``attribution_sum``: Σ over the map;
@@ -167,7 +168,7 @@ class IntegratedGradients(Method):
 
     steps: int = option(50, "at how many points of the way the gradient is taken", least=1)
     baseline: str = option(
-        "black", "where the way begins: a black, mean or white picture", choices=tuple(BASELINES)
+        "black", "where the way begins: a black, mean or white image", choices=tuple(BASELINES)
     )
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
@@ -192,7 +193,7 @@ class IntegratedGradients(Method):
             gradient, _, terms[index] = _weighted(evidence, inputs, weights, int(target))
             attributions = way * gradient
             maps[index] = attributions
-            # Where the picture is the baseline the way is rounding, of numbers as large as these.
+            # Where the image is the baseline the way is rounding, of numbers as large as these.
             by_size = (np.abs(gradient) * highest).sum(axis=0).mean()
             terms[index] = max(terms[index], by_size)
             (at_start,) = evidence.ask.logits([start.astype(np.float32)], once=(self, index))
@@ -229,7 +230,7 @@ def gauss_legendre(steps: int) -> tuple[Float64, Float64]:
 
 
 def _completeness(logit: float, baseline_logit: float, total: float) -> dict[str, float | None]:
-    """The facts about one picture."""
+    """The facts about one image."""
     difference = logit - baseline_logit
     gap = total - difference
     return {

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from cnnviz.attribution import rounding
 from cnnviz.attribution.methods import RELU_HELP, Drawing, Evidence, Float32, Method, Passes, option
-from cnnviz.network import RELU_RULES, Layer, ReluRule
+from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
+from cnnviz.graph.architecture import Layer
 
 Float64 = npt.NDArray[np.float64]
 
@@ -41,7 +42,7 @@ def grad_cam(activations: Float32, layer_gradients: Float32) -> Float32:
         layer_gradients: dy/dA, the same shape, under the standard ReLU rule.
 
     Returns:
-        (N, h, w) float32, at least 0, at the layer's own resolution and not normalised.
+        (N, h, w) float32, at least 0, at the layer's own resolution and not normalized.
     """
     cam: Float32 = np.maximum(_by_mean(layer_gradients, activations), 0).astype(np.float32)
     return cam
@@ -80,7 +81,7 @@ def grad_cam_plus_plus(activations: Float32, layer_gradients: Float32) -> Float3
         L = ReLU(Σ_k w_k A+_k)
 
     Only g > 0 counts, where alpha is 1 / (2 + g Σ A+): there is no division by zero. The common
-    factor exp(S) of dY/dA = exp(S) g is left out: it changes nothing in the picture, and overflows
+    factor exp(S) of dY/dA = exp(S) g is left out: it changes nothing in the image, and overflows
     for high logits. After the layer's ReLU, places that are off count too where g > 0 there; before
     it, g is 0 at them: the two maps differ.
 
@@ -93,7 +94,7 @@ def grad_cam_plus_plus(activations: Float32, layer_gradients: Float32) -> Float3
         layer_gradients: g, the same shape, under the standard ReLU rule.
 
     Returns:
-        (N, h, w) float32, at least 0, at the layer's own resolution and not normalised.
+        (N, h, w) float32, at least 0, at the layer's own resolution and not normalized.
     """
     passed = _positive(activations)
     rising = _positive(layer_gradients)
@@ -117,7 +118,7 @@ def xgrad_cam(activations: Float32, layer_gradients: Float32) -> Float32:
         layer_gradients: dy/dA, the same shape, under the standard ReLU rule.
 
     Returns:
-        (N, h, w) float32, at least 0, at the layer's own resolution and not normalised.
+        (N, h, w) float32, at least 0, at the layer's own resolution and not normalized.
     """
     passed = _positive(activations)
     sums = passed.sum(axis=(2, 3))
@@ -137,7 +138,7 @@ def layer_cam(activations: Float32, layer_gradients: Float32) -> Float32:
         layer_gradients: dy/dA, the same shape, under the standard ReLU rule.
 
     Returns:
-        (N, h, w) float32, at least 0, at the layer's own resolution and not normalised.
+        (N, h, w) float32, at least 0, at the layer's own resolution and not normalized.
     """
     summed = _placewise(_positive(layer_gradients), activations)
     heat: Float32 = np.maximum(summed, 0).astype(np.float32)
@@ -178,14 +179,14 @@ def eigen_cam(activations: Float32) -> Float32:
         activations: A, (N, C, h, w) float32.
 
     Returns:
-        (N, h, w) float32, at least 0, at the layer's own resolution and not normalised; NaN for a
-        picture with activations that are not finite.
+        (N, h, w) float32, at least 0, at the layer's own resolution and not normalized; NaN for an
+        image with activations that are not finite.
     """
     count, channels, height, width = activations.shape
     maps = np.full((count, height, width), np.nan, np.float32)
     for index, passed in enumerate(_positive(activations)):
         if not np.isfinite(passed).all():
-            continue  # the decomposition would raise, and stop the pictures beside it
+            continue  # the decomposition would raise, and stop the images beside it
         places = passed.reshape(channels, height * width).T
         left, singular, _ = np.linalg.svd(places, full_matrices=False)
         projected = left[:, 0] * singular[0]  # = O V_1
@@ -268,11 +269,11 @@ class GradCam(LayerMethod):
 
 
 def settled_difference(a: Evidence, b: Evidence) -> Float32:
-    """:func:`grad_cam_difference`, zero for pictures in which it is nothing but rounding.
+    """:func:`grad_cam_difference`, zero for images in which it is nothing but rounding.
 
     Args:
-        a: for each picture its target is the one class, at a layer under the standard rule.
-        b: of the same pictures at the same layer, for the other class.
+        a: for each image its target is the one class, at a layer under the standard rule.
+        b: of the same images at the same layer, for the other class.
     """
     found = _difference(a, b)
     again_a, again_b = a.again, b.again
@@ -389,8 +390,8 @@ class EigenCam(LayerMethod):
 class ScoreCam(LayerMethod):
     """Score-CAM (Wang et al. 2020): (N, h, w), at least 0, without any gradient.
 
-    Each channel of the layer, enlarged to the input (bilinear between pixel centres) and brought to
-    0..1, masks the picture; what the masked picture scores, above a baseline, is the channel's
+    Each channel of the layer, enlarged to the input (bilinear between pixel centers) and brought to
+    0..1, masks the image; what the masked image scores, above a baseline, is the channel's
     weight::
 
         H_k = s(Up(A+_k)), s(x) = (x - min x) / (max x - min x)
@@ -402,7 +403,7 @@ class ScoreCam(LayerMethod):
     ``increase`` is that of definition 3, S_k itself, which may be negative.
 
     X is the input as the network is fed, with its mean subtracted. Mask 0 therefore leaves the mean
-    colour, not black, and the baseline X_b is the input of zeros, which is what a mask of zeros
+    color, not black, and the baseline X_b is the input of zeros, which is what a mask of zeros
     leaves. A flat channel, which s does not define, masks all. Where no mask makes a difference
     (all S_k = 0, but for rounding) there is nothing to explain and the map is zero; algorithm 1
     would give the mean of all channels.
@@ -432,10 +433,10 @@ class ScoreCam(LayerMethod):
         """The weighted sum."""
         passed = np.maximum(self.at_layer(evidence), 0)
         weights = []
-        pictures = zip(evidence.inputs, passed, evidence.targets)
-        for index, (picture, channels, target) in enumerate(pictures):
+        images = zip(evidence.inputs, passed, evidence.targets)
+        for index, (image, channels, target) in enumerate(images):
             once = (self, evidence.layer.name, index)
-            logits = evidence.ask.logits(_masked(picture, channels), once)
+            logits = evidence.ask.logits(_masked(image, channels), once)
             scores = logits[:, target].astype(np.float64)
             bound = evidence.rounding_of_logits(index, (*once, "again"))[target]
             weights.append(self._weights(_beyond(scores[1:] - scores[0], bound)))
@@ -450,15 +451,15 @@ class ScoreCam(LayerMethod):
         return softmax
 
 
-def _masked(picture: Float32, channels: Float32) -> Iterator[Float32]:
-    """The baseline, then the picture under each channel as a mask, all (C, H, W)."""
-    yield np.zeros_like(picture)
-    height, width = picture.shape[1:]
+def _masked(image: Float32, channels: Float32) -> Iterator[Float32]:
+    """The baseline, then the image under each channel as a mask, all (C, H, W)."""
+    yield np.zeros_like(image)
+    height, width = image.shape[1:]
     for channel in channels:
         mask = cv2.resize(channel, (width, height), interpolation=cv2.INTER_LINEAR)
         low, high = mask.min(), mask.max()
         span = high - low if high != low else np.float32(1)
-        yield picture * ((mask - low) / span)
+        yield image * ((mask - low) / span)
 
 
 @dataclass(frozen=True)
@@ -472,7 +473,7 @@ class AblationCam(LayerMethod):
 
     y is the logit, y_k the logit with all of A_k set to 0 and everything behind the layer computed
     anew. The paper divides by y. For a negative logit that would turn the map around, hence |y|;
-    and for a logit near zero the map's values explode, though not the picture, whose scale is its
+    and for a logit near zero the map's values explode, though not the image, whose scale is its
     own: so |y| counts as at least 1e-6.
 
     pytorch-grad-cam divides by y. It ablates with 0 only where the lowest activation is exactly 0,
@@ -494,17 +495,17 @@ class AblationCam(LayerMethod):
         """The weighted sum."""
         activations = self.at_layer(evidence)
         weights = []
-        pictures = zip(evidence.inputs, activations, evidence.targets)
-        for index, (picture, channels, target) in enumerate(pictures):
+        images = zip(evidence.inputs, activations, evidence.targets)
+        for index, (image, channels, target) in enumerate(images):
             once = (self, evidence.layer.name, index)
             # The whole score is asked for in the same way as the ablated ones: what rounds
             # differently in another batch would show in their small differences.
-            logits = evidence.ask.logits_from(evidence.layer, _ablated(channels), picture, once)
+            logits = evidence.ask.logits_from(evidence.layer, _ablated(channels), image, once)
             scores = logits[:, target].astype(np.float64)
             again = evidence.ask.logits_from(
                 evidence.layer,
                 rounding.jittered(channels, np.abs(channels).max()),
-                picture,
+                image,
                 (*once, "again"),
             )
             lost = _beyond(scores[0] - scores[1:], rounding.of_logits(logits[0], again)[target])

@@ -20,7 +20,7 @@ from cnnviz.attribution.methods import (
     Method,
     option,
 )
-from cnnviz.network import RELU_RULES, ReluRule
+from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Gradient(InputGradientMethod):
     """The gradient (Simonyan et al. 2014, section 3): (N, channels, H, W), signed.
 
     G = ∂y/∂x, with y the target's logit, before any softmax, and x the network's input, after
-    normalisation: how much y changes for a small change of each pixel and channel, in logits for
-    one unit of normalised input. The paper shows max_c |G_c|; here the signs are kept, and
+    normalization: how much y changes for a small change of each pixel and channel, in logits for
+    one unit of normalized input. The paper shows max_c |G_c|; here the signs are kept, and
     ``saliency`` with ``source=gradient`` is the magnitude.
 
     Under the guided rule it is ``guided-backprop``, under the deconvnet's it is ``deconvnet``.
@@ -116,8 +116,8 @@ class InputXGradient(InputGradientMethod):
     """Input × gradient (Shrikumar et al. 2016): (N, channels, H, W), signed.
 
     Pixel by pixel and channel by channel x · ∂y/∂x, with x the network's input after
-    normalisation. So a pixel of the mean colour gets 0 whatever it means to the network, and the
-    map is that of the first-order change from the mean picture. Of a network of convolutions,
+    normalization. So a pixel of the mean color gets 0 whatever it means to the network, and the
+    map is that of the first-order change from the mean image. Of a network of convolutions,
     ReLUs, pooling and dense layers without any bias or batch norm it sums to y (Euler's theorem:
     such a y is homogeneous of degree 1); with them the sum says nothing, see
     ``integrated-gradients``.
@@ -137,7 +137,7 @@ class InputXGradient(InputGradientMethod):
         return self.relu
 
     def terms(self, evidence: Evidence) -> Float64:
-        """The gradient times what the input may be: pixels of the mean colour are rounded zeros."""
+        """The gradient times what the input may be: pixels of the mean color are rounded zeros."""
         return evidence.input_terms(self.rule)
 
     def attribute(self, evidence: Evidence) -> Float32:
@@ -187,9 +187,9 @@ class GuidedGradCam(Method):
 
 @dataclass(frozen=True)
 class Saliency(Method):
-    """How strongly each pixel counts, whatever the colour: (N, H, W), at least 0.
+    """How strongly each pixel counts, whatever the color: (N, H, W), at least 0.
 
-    Σ_c |G_c| over the colour channels of G, which is guided Grad-CAM unless another source is
+    Σ_c |G_c| over the color channels of G, which is guided Grad-CAM unless another source is
     chosen: the plain gradient (Simonyan et al. 2014 take max_c where we take the sum, which does
     not jump between channels), guided backpropagation, or the deconvnet's (Zeiler & Fergus 2014).
     Of a network without ReLU, where nothing can be guided, it is the plain gradient's by default.

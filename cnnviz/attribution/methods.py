@@ -1,7 +1,7 @@
 """What a method is, and what it is given: the evidence of one batch.
 
 A method is one class: its name, paper, formula, how its map is drawn, what it needs from the
-network, its options as fields, and :meth:`Method.attribute`. It touches no picture. The evidence
+network, its options as fields, and :meth:`Method.attribute`. It touches no image. The evidence
 that all chosen methods need together is gathered once (:func:`gather_all`), so that Grad-CAM,
 guided Grad-CAM and saliency share one forward pass and one backward pass through the trunk, and
 several targets and layers share the forward pass. Who needs more passes than these asks for them
@@ -23,27 +23,20 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.attribution import rounding
+from cnnviz.engines.mxnet.backward import Backward, Observation, ReluRule, Walk
+from cnnviz.engines.mxnet.engine import Network, Targets, choose_targets
 from cnnviz.errors import UsageError
-from cnnviz.input_spec import InputSpec
-from cnnviz.network import (
-    SOFTMAX,
-    Activation,
-    Layer,
-    Network,
-    ReluRule,
-    Walk,
-    choose_targets,
-)
-from cnnviz.network.backward import Backward, Observation
-from cnnviz.network.engine import Targets
+from cnnviz.graph.architecture import Layer
+from cnnviz.graph.ends import SOFTMAX, Activation
+from cnnviz.images.input_spec import InputSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-#: How a map is drawn: ``heat``, at least 0, as a colour overlay; ``signed``, three channels around
-#: 0, in colour on mid-grey; ``diverging``, around 0, (h, w) or the sum over (C, h, w), from blue
-#: over white to red; ``magnitude``, at least 0, in grey; ``probability``, from 0 to 1, as an
-#: overlay whose colours mean the same in all pictures; ``classes``, indices of classes, with a
+#: How a map is drawn: ``heat``, at least 0, as a color overlay; ``signed``, three channels around
+#: 0, in color on mid-gray; ``diverging``, around 0, (h, w) or the sum over (C, h, w), from blue
+#: over white to red; ``magnitude``, at least 0, in gray; ``probability``, from 0 to 1, as an
+#: overlay whose colors mean the same in all images; ``classes``, indices of classes, with a
 #: legend.
 Drawing = Literal["heat", "signed", "diverging", "magnitude", "probability", "classes"]
 
@@ -55,7 +48,7 @@ _MOST_TOGETHER = 64
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes through the network for one picture, beyond the one that all methods share.
+    """Passes through the network for one image, beyond the one that all methods share.
 
     Forward passes answer for all targets; backward passes are each for one.
     """
@@ -80,7 +73,7 @@ class Ask:
     """A network, for methods that need passes of their own.
 
     What is asked goes through the network in batches that fit into a bounded memory, never together
-    with what another picture asks: so a picture's answers do not depend on its neighbours.
+    with what another image asks: so an image's answers do not depend on its neighbors.
     """
 
     def __init__(
@@ -149,11 +142,11 @@ class Ask:
         Args:
             inputs: each (C, H, W) float32.
             target: the class whose logit is differentiated.
-            relu_rule: see :class:`cnnviz.network.Walk`.
+            relu_rule: see :class:`cnnviz.engines.mxnet.backward.Walk`.
 
         Yields:
             (m, K) logits, (m, C, H, W) gradients and (m,) terms (see
-            :class:`cnnviz.network.Backward`), float32, in the order of the inputs.
+            :class:`cnnviz.engines.mxnet.backward.Backward`), float32, in the order of the inputs.
         """
         for chunk in self._chunks(inputs, self.network.layers):
             recorded = self.network.forward(chunk)
@@ -195,7 +188,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the network said about a batch of N pictures, for one target each and one layer.
+    """What the network said about a batch of N images, for one target each and one layer.
 
     Attributes:
         inputs: (N, channels, H, W) float32, as fed to the network.
@@ -211,8 +204,8 @@ class Evidence:
         spec: what the network's input is made of, for methods that make inputs of their own.
         ask: the network, for methods that need more passes.
         terms: for each ReLU rule that was asked for, (N,) float32, how large the terms are that
-            cancelled on the way back, see :class:`cnnviz.network.Backward`.
-        again: asks for a picture's evidence again, rounded differently: that of ``TIMES`` pictures
+            canceled on the way back, see :class:`cnnviz.engines.mxnet.backward.Backward`.
+        again: asks for an image's evidence again, rounded differently: that of ``TIMES`` images
             (:mod:`cnnviz.attribution.rounding`); None in what it gives.
         activation: what makes probabilities of the logits.
     """
@@ -242,22 +235,22 @@ class Evidence:
         return _sizes(self.input_gradients[rule], rounding.largest(self.spec)[:, None, None])
 
     def rounding_of_logits(self, index: int, once: Hashable) -> Float64:
-        """What a picture's logits may differ by through rounding, (K,).
+        """What an image's logits may differ by through rounding, (K,).
 
         That takes ``rounding.TIMES`` forward passes; for ``once`` see :meth:`Ask.logits`.
         """
-        picture = self.inputs[index]
-        again = self.ask.logits(rounding.jittered(picture, rounding.largest(self.spec)), once)
+        image = self.inputs[index]
+        again = self.ask.logits(rounding.jittered(image, rounding.largest(self.spec)), once)
         return rounding.of_logits(self.logits[index], again)
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What a method found out about a batch of N pictures.
+    """What a method found out about a batch of N images.
 
     Attributes:
-        maps: by key, (N, ...) float32, finite, with no normalisation.
-        facts: by name, for each picture a value that JSON can hold.
+        maps: by key, (N, ...) float32, finite, with no normalization.
+        facts: by name, for each image a value that JSON can hold.
         terms: for maps that are sums in which terms may cancel, by key, (N,): how large these are.
     """
 
@@ -359,7 +352,7 @@ class Method(ABC):
 
     @abstractmethod
     def attribute(self, evidence: Evidence) -> Float32:
-        """The maps of a batch: (N, ...) float32, finite, with no normalisation."""
+        """The maps of a batch: (N, ...) float32, finite, with no normalization."""
 
     def terms(self, evidence: Evidence) -> Float64 | None:
         """How large the terms are that its map is a sum of, (N,); None if they cannot cancel."""
@@ -391,7 +384,7 @@ class Method(ABC):
         return dataclasses.replace(found, maps=maps)
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """The passes that it asks for itself, for one picture."""
+        """The passes that it asks for itself, for one image."""
         return Passes()
 
     @property
@@ -423,8 +416,8 @@ def gather_all(
     Args:
         network: the network.
         batch: (N, C, H, W) float32, preprocessed.
-        targets: each as in :meth:`cnnviz.network.Network.gradients`: one target a picture.
-        layers: the target layers.
+        targets: each as in :meth:`cnnviz.engines.mxnet.engine.Network.gradients`: one target an
+        image. layers: the target layers.
         methods: the methods that will be asked.
         spec: what the network's input is made of; the default suits ImageNet networks.
         tick: see :class:`Ask`.
@@ -487,7 +480,7 @@ def _evidence(
     activations: Float32 | None,
     walked: Mapping[Walk, Backward],
 ) -> Evidence:
-    """What walks for one target a picture found at one layer and at the input."""
+    """What walks for one target an image found at one layer and at the input."""
     by_rule = {walk.relu_rule: found for walk, found in walked.items()}
     return Evidence(
         inputs=inputs,
@@ -517,7 +510,7 @@ def _evidence(
 
 
 def _again(evidence: Evidence, index: int) -> Evidence:
-    """One picture's evidence, asked for again; see :mod:`cnnviz.attribution.rounding`."""
+    """One image's evidence, asked for again; see :mod:`cnnviz.attribution.rounding`."""
     network = evidence.ask.network
     inputs = rounding.jittered(evidence.inputs[index], rounding.largest(evidence.spec))
     targets = np.full(len(inputs), evidence.targets[index])
@@ -567,7 +560,7 @@ def _settled(evidence: Evidence) -> Evidence:
     activations = evidence.activations
     if activations is not None:
         # Gradients would not do here: a max pooling of equal values hands them to any of these.
-        flat = [rounding.flat(picture, evidence.spec) for picture in evidence.inputs]
+        flat = [rounding.flat(image, evidence.spec) for image in evidence.inputs]
         for index in map(int, np.flatnonzero(flat)):
             if rounding.unsettled(activations[index], again(index).activations):
                 activations = _zeroed(activations, index)
@@ -581,7 +574,7 @@ def _settled(evidence: Evidence) -> Evidence:
 
 
 def _peaks(maps: Float32) -> Float32:
-    """The largest magnitude of each picture's map, (N,)."""
+    """The largest magnitude of each image's map, (N,)."""
     peaks: Float32 = np.abs(maps).reshape(len(maps), -1).max(axis=1)
     return peaks
 
@@ -614,7 +607,7 @@ def gather(
     methods: Sequence[Method],
     spec: InputSpec | None = None,
 ) -> Evidence:
-    """The evidence for one target a picture at one layer; see :func:`gather_all`."""
+    """The evidence for one target an image at one layer; see :func:`gather_all`."""
     ((evidence,),) = gather_all(network, batch, [targets], [layer], methods, spec)
     return evidence
 

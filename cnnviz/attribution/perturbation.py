@@ -1,4 +1,4 @@
-"""Methods that cover parts of the picture and watch the target's probability.
+"""Methods that cover parts of the image and watch the target's probability.
 
 They need no gradient, only what the network answers, and so see what it does, not what it would do
 for an infinitely small change. What is covered is what the network sees: its input.
@@ -27,12 +27,13 @@ from cnnviz.attribution.methods import (
     option,
 )
 from cnnviz.errors import UsageError
-from cnnviz.input_spec import InputSpec
-from cnnviz.network import Activation, Layer
+from cnnviz.graph.architecture import Layer
+from cnnviz.graph.ends import Activation
+from cnnviz.images.input_spec import InputSpec
 
-#: What covers a place: a pixel value in [0, 1], or None for the mean that normalisation subtracts.
-FILLS: dict[str, float | None] = {"grey": 0.5, "mean": None, "black": 0.0, "white": 1.0}
-_FILL_HELP = "what covers the picture: grey (0.5), the network's mean, black or white"
+#: What covers a place: a pixel value in [0, 1], or None for the mean that normalization subtracts.
+FILLS: dict[str, float | None] = {"gray": 0.5, "mean": None, "black": 0.0, "white": 1.0}
+_FILL_HELP = "what covers the image: gray (0.5), the network's mean, black or white"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Occlusion(Method):
 
     A map has a value for each place of the window. The places are ⌈side / stride⌉ each way, as far
     from one another as evenly covers the side; a window lies with its middle on its value's, to
-    half a pixel, and ends where the picture ends. So a window on the border covers less than one
+    half a pixel, and ends where the image ends. So a window on the border covers less than one
     in the middle: at the default stride three quarters each way.
 
     A place that is covered alone says nothing about evidence that is there twice: with one of two
-    cats covered, the other is still a cat. A window is an edge that was not in the picture, and no
-    network was trained on such pictures. Several targets share the passes.
+    cats covered, the other is still a cat. A window is an edge that was not in the image, and no
+    network was trained on such images. Several targets share the passes.
 
-    The facts, for each picture: ``probability``, p(x); ``largest_drop``, the highest value of
+    The facts, for each image: ``probability``, p(x); ``largest_drop``, the highest value of
     ``occlusion``; ``window`` and ``stride``, in pixels of the network's input; ``grid``, [gh, gw];
     ``counts``, at how many places each class was the highest, {index: places}, most first, the
     index as text.
@@ -75,7 +76,7 @@ class Occlusion(Method):
         0, "its side in pixels of the network's input; 0: a seventh of the shorter side", least=0
     )
     stride: int = option(0, "pixels from one place to the next; 0: half the window", least=0)
-    fill: str = option("grey", _FILL_HELP, choices=tuple(FILLS))
+    fill: str = option("gray", _FILL_HELP, choices=tuple(FILLS))
 
     @property
     def probability_key(self) -> str:
@@ -158,13 +159,13 @@ class Occlusion(Method):
             {name: [own[name] for own in facts] for name in facts[0]} if facts else {},
         )
 
-    def _covered(self, picture: Float32, spec: InputSpec) -> Iterator[Float32]:
-        """The picture with the window at each place, row by row."""
-        rows, columns = self.grid(*picture.shape[1:])
+    def _covered(self, image: Float32, spec: InputSpec) -> Iterator[Float32]:
+        """The image with the window at each place, row by row."""
+        rows, columns = self.grid(*image.shape[1:])
         fill = _filling(self.fill, spec)
         for top, bottom in rows:
             for left, right in columns:
-                covered = picture.copy()
+                covered = image.copy()
                 covered[:, top:bottom, left:right] = fill
                 yield covered
 
@@ -173,9 +174,9 @@ class Occlusion(Method):
 class Rise(Method):
     """RISE (Petsiuk et al. 2018): (N, H, W), at least 0, at the size of the network's input.
 
-    The picture is seen through many random masks, each a coarse grid of open and closed cells,
+    The image is seen through many random masks, each a coarse grid of open and closed cells,
     enlarged, softened and shifted (section 3.2): M, from 0 to 1. What shows the target often lies
-    where it is recognised. Eq. 6 estimates the target's expected probability f where a pixel λ is
+    where it is recognized. Eq. 6 estimates the target's expected probability f where a pixel λ is
     seen, S(λ) = 1 / (p · N) Σ_i f(x ⊙ M_i) M_i(λ), with p the part of the cells that is open.
 
     - ``rise``: what seeing the pixel adds to the expected probability, max(0, S(λ) - E[f]),
@@ -185,12 +186,12 @@ class Rise(Method):
     Where we differ: the paper draws S. The two order pixels alike, but for chance; S is E[f] where
     a pixel does not matter, and carries the masks' own unevenness, some per cent of E[f], and both
     go with the mean. S may come out above 1. The cells are ⌈H / cells⌉ × ⌈W / cells⌉ pixels (the
-    paper rounds down, and then masks may end before the picture does). The masks lie on the
-    normalised input, as in the authors' code, so that closed cells show the mean; choose another
+    paper rounds down, and then masks may end before the image does). The masks lie on the
+    normalized input, as in the authors' code, so that closed cells show the mean; choose another
     ``fill`` otherwise.
 
-    The masks come from a generator made anew for each picture: the same picture has the same map
-    in any company. The facts, for each picture: ``mean_probability``, the mean f; ``highest``, of
+    The masks come from a generator made anew for each image: the same image has the same map
+    in any company. The facts, for each image: ``mean_probability``, the mean f; ``highest``, of
     ``rise``; ``standard_error``, of its values, the root of the mean square over the pixels. Where
     ``highest`` is not many times that, the map shows chance: take more masks. (A quarter of the
     error takes sixteen times as many.) Several targets share the passes.
@@ -234,13 +235,13 @@ class Rise(Method):
     def _of_one(
         self, evidence: Evidence, index: int, target: int
     ) -> tuple[dict[str, Float32], dict[str, float]]:
-        """One picture's maps and facts."""
-        picture = evidence.inputs[index]
-        shape = (picture.shape[1], picture.shape[2])
+        """One image's maps and facts."""
+        image = evidence.inputs[index]
+        shape = (image.shape[1], image.shape[2])
         fill = _filling(self.fill, evidence.spec)
         # The masks are made twice rather than kept: a thousand would take 200 MB.
         masked = (
-            (mask * picture + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
+            (mask * image + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
         )
         logits = evidence.ask.logits(masked, once=(self, index, "masked"))
         activation = evidence.activation
@@ -312,10 +313,10 @@ def _filling(fill: str, spec: InputSpec) -> Float32:
 
 def _rounding(activation: Activation, logits: Float32, bounds: Float64, target: int) -> Any:
     """How far a target's output may be off because logits (..., K) are by ``bounds`` (K,)."""
-    towards = bounds.copy()
-    towards[target] *= -1
+    toward = bounds.copy()
+    toward[target] *= -1
     at_target = activation.outputs(logits)[..., target]
-    off = (activation.outputs(logits + way)[..., target] - at_target for way in (towards, -towards))
+    off = (activation.outputs(logits + way)[..., target] - at_target for way in (toward, -toward))
     # A probability near 1 is known no better than float64 has it.
     return np.maximum(*map(np.abs, off)) + 4 * np.finfo(np.float64).eps * np.abs(at_target)
 

@@ -11,7 +11,7 @@ the first and float32 rounds differently everywhere: the input changed in its la
 out the same is rounding (:func:`unsettled`); one that does is real, however small it is.
 
 Nothing here has a unit: a network whose logits are a million times as large gets the same verdict.
-The changes are the same for every picture of a shape, whatever its neighbours are.
+The changes are the same for every image of a shape, whatever its neighbors are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.input_spec import InputSpec
+from cnnviz.images.input_spec import InputSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ TIMES = 3
 SEED = 0.7
 
 #: Maps are suspected below so much of their terms. Rounding is 1e-7 of them, 1e-5 where a
-#: normalisation makes it 100 times as large; maps of photos are 1e-2 and more.
+#: normalization makes it 100 times as large; maps of photos are 1e-2 and more.
 _SUSPECTED = 1e-4
 
 #: What a change of the map by more than this part of its highest value shows to be rounding.
@@ -47,7 +47,7 @@ _JITTER = 2 * _EPSILON
 
 #: What two logits may differ by through rounding, over the most that any was seen to change by
 #: when asked again. In 216 networks whose logits are constant, but for rounding (instance norm,
-#: softmax or a subtracted mean, then averaged; 1, 2 and 5 classes), those of masked pictures
+#: softmax or a subtracted mean, then averaged; 1, 2 and 5 classes), those of masked images
 #: differed by up to 24 times that, for what is left of these is flatter.
 _LOGIT_FACTOR = 64.0
 
@@ -71,12 +71,12 @@ def jittered(values: Float32, size: npt.ArrayLike) -> Float32:
     return changed
 
 
-def flat(picture: Float32, spec: InputSpec) -> bool:
-    """Whether an input (C, H, W) has one colour: then differences of activations may be rounding.
+def flat(image: Float32, spec: InputSpec) -> bool:
+    """Whether an input (C, H, W) has one color: then differences of activations may be rounding.
 
     Up to rounding: it may have been resized.
     """
-    span = picture.max(axis=(1, 2)) - picture.min(axis=(1, 2))
+    span = image.max(axis=(1, 2)) - image.min(axis=(1, 2))
     return bool((span <= 4 * _EPSILON * largest(spec)).all())
 
 

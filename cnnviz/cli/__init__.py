@@ -65,7 +65,7 @@ class _LazyGroup(click.Group):
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
-        "Exit status: 0 all done; 1 some pictures failed, the others are written; 2 wrong usage; "
+        "Exit status: 0 all done; 1 some images failed, the others are written; 2 wrong usage; "
         "3 network, weights or device cannot be used; 130 interrupted."
     ),
 )
@@ -73,8 +73,8 @@ class _LazyGroup(click.Group):
 def group() -> None:
     """Show where a convolutional network looked.
 
-    `cnnviz explain PICTURE` writes a Grad-CAM overlay, guided Grad-CAM and a saliency map for a
-    picture or a folder of them.
+    `cnnviz explain IMAGE` writes a Grad-CAM overlay, guided Grad-CAM and a saliency map for an
+    image or a folder of them.
     """
 
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     Once MXNet was used the process ends at once, without Python's and MXNet's clearing up, which
     takes 0.3 s after VGG-16 for what the system takes back anyway. Whoever wants to do something
-    afterwards (a profiler, say) calls :func:`run`.
+    afterward (a profiler, say) calls :func:`run`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     streams.steady()
@@ -119,7 +119,7 @@ def run(arguments: Sequence[str] | None = None, *, supervised: bool = False) -> 
         usage.show(sys.stderr)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        say("Interrupted; finished pictures are complete, and the same command goes on from there.")
+        say("Interrupted; finished images are complete, and the same command goes on from there.")
         return ExitCode.INTERRUPTED
     except CnnvizError as error:
         say(f"Error: {error}")

@@ -10,7 +10,7 @@ import click
 
 from cnnviz.cli.console import json_line, put, say
 from cnnviz.cli.options import FilePath
-from cnnviz.errors import ExitCode, PictureError
+from cnnviz.errors import ExitCode, ImageError
 from cnnviz.text import class_name, legible
 
 _MOST_NAMED = 16  # of channels
@@ -25,13 +25,13 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
     Each carries that in itself: the image and its SHA-256, the network and that of its weights,
     layer, method with its options and its ReLU rule, class.
     """
-    from cnnviz.provenance import about
+    from cnnviz.outputs.provenance import about
 
     failed = False
     for path in files:
         try:
             found = about(path)
-        except PictureError as error:
+        except ImageError as error:
             failed = True
             say(f"Error: {error}")
             if as_json:

@@ -1,4 +1,4 @@
-"""``cnnviz activations``: what a network's layers find in a picture, channel by channel."""
+"""``cnnviz activations``: what a network's layers find in an image, channel by channel."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from cnnviz.cli.console import (
 from cnnviz.cli.options import (
     RESIZE,
     Choice,
+    ImageSize,
     Input,
     ModelOptions,
-    PictureSize,
     model_options,
     output_option,
 )
-from cnnviz.errors import ExitCode, PictureError
+from cnnviz.errors import ExitCode, ImageError
 
 if TYPE_CHECKING:
     from cnnviz.explainer import Explainer, Style
-    from cnnviz.inputs import Source
-    from cnnviz.inside.activations import Strongest
+    from cnnviz.images.inputs import Source
+    from cnnviz.inspection.activations import Strongest
     from cnnviz.outputs import OutputFolder, OutputStem
 
 _NAMED = 5  # channels named in the line that is printed for a layer
@@ -49,7 +49,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     "layers",
     multiple=True,
     metavar="NAME",
-    help="The layer to look at; `cnnviz layers` lists them. Repeatable: a picture for each. "
+    help="The layer to look at; `cnnviz layers` lists them. Repeatable: an image for each. "
     "`stages` is one layer for each size that the network goes through.",
 )
 @click.option(
@@ -62,27 +62,27 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 )
 @click.option(
     "--by",
-    type=Choice("cnnviz.inside.activations:BY", "HOW"),
+    type=Choice("cnnviz.inspection.activations:BY", "HOW"),
     default="mean",
     show_default=True,
-    help="What makes a channel strong: the mean over the picture, with 0 for what is below 0; or "
+    help="What makes a channel strong: the mean over the image, with 0 for what is below 0; or "
     "max, its highest value.",
 )
 @RESIZE
 @click.option(
     "--size",
-    type=PictureSize(),
+    type=ImageSize(),
     default="320",
     show_default=True,
-    help="Long side of each picture in the grid, in pixels; full: the original's size; model: the "
+    help="Long side of each image in the grid, in pixels; full: the original's size; model: the "
     "network's.",
 )
 @click.option(
     "--colormap",
-    type=Choice("cnnviz.render:COLORMAPS", "NAME"),
+    type=Choice("cnnviz.rendering.render:COLORMAPS", "NAME"),
     default="viridis",
     show_default=True,
-    help="Colours of the activations: jet, turbo, viridis, inferno, ...",
+    help="Colors of the activations: jet, turbo, viridis, inferno, ...",
 )
 @click.option(
     "--alpha",
@@ -90,25 +90,25 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     default=0.6,
     show_default=True,
     metavar="PART",
-    help="Strength of an overlay, from 0 (picture) to 1 (colours).",
+    help="Strength of an overlay, from 0 (image) to 1 (colors).",
 )
 @click.option(
     "--overlay/--no-overlay",
     default=False,
-    help="Whether the activations lie over the picture, or stand alone in the colours of the "
+    help="Whether the activations lie over the image, or stand alone in the colors of the "
     "scale, as they do by default.",
 )
 @click.option(
-    "--arrays", is_flag=True, help="Also write the raw activations shown, one .npz a picture."
+    "--arrays", is_flag=True, help="Also write the raw activations shown, one .npz an image."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def command(**options: Any) -> int:
-    """Show the strongest channels of a layer: what the network found in a picture, and where.
+    """Show the strongest channels of a layer: what the network found in an image, and where.
 
-    INPUT is a picture, a folder (searched recursively), or - for paths on standard input. For
+    INPUT is an image, a folder (searched recursively), or - for paths on standard input. For
     photos/cat.jpg and vgg16's default layer this writes cat_features.28_activations.png. All
-    channels of a layer have one scale of colours, from 0 to the highest of them.
+    channels of a layer have one scale of colors, from 0 to the highest of them.
     """
     return _activations(**options)
 
@@ -132,11 +132,11 @@ def _activations(
 ) -> int:
     check_talk(as_json=as_json, quiet=quiet)
     # What can be known to be wrong is told first, cheapest first, and weights come last.
+    from cnnviz.engines.mxnet.runtime import keep_freed_memory, parse_device
     from cnnviz.explainer import Style
-    from cnnviz.inputs import find_sources
-    from cnnviz.inside.naming import file_parts
-    from cnnviz.loader import find_model, load_model
-    from cnnviz.network.runtime import keep_freed_memory, parse_device
+    from cnnviz.images.inputs import find_sources
+    from cnnviz.inspection.naming import file_parts
+    from cnnviz.models.resolve import find_model, load_model
     from cnnviz.outputs import OutputFolder, check_output_folder, plan
     from cnnviz.outputs.files import written_by_cnnviz
 
@@ -160,7 +160,7 @@ def _activations(
     folder = OutputFolder(output, inputs=[source.path for source in sources])
     job = _Job(explainer, style, folder, suffixes, top, by, arrays)
     began, failed = time.monotonic(), 0
-    with progress(len(sources), "picture", hidden=quiet) as bar, Interrupt() as interrupt:
+    with progress(len(sources), "image", hidden=quiet) as bar, Interrupt() as interrupt:
         for source, stem in zip(sources, stems):
             outcome = job.do(source, stem)
             failed += outcome.error is not None
@@ -179,7 +179,7 @@ def _activations(
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of one picture."""
+    """What became of one image."""
 
     source: Source
     found: tuple[Strongest, ...] = ()
@@ -216,7 +216,7 @@ class _Outcome:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is done with each picture."""
+    """What is done with each image."""
 
     explainer: Explainer
     style: Style
@@ -227,22 +227,22 @@ class _Job:
     arrays: bool
 
     def do(self, source: Source, stem: OutputStem) -> _Outcome:
-        """Read a picture, look at it, draw and write; one that fails stops nothing."""
+        """Read an image, look at it, draw and write; one that fails stops nothing."""
         began = time.perf_counter()
         try:
             outcome = self._shown(source, stem)
-        except PictureError as problem:
+        except ImageError as problem:
             outcome = _Outcome(source, error=str(problem))
         except MemoryError:
             outcome = _Outcome(
-                source, error="there is not enough memory for this picture; choose a smaller --size"
+                source, error="there is not enough memory for this image; choose a smaller --size"
             )
         return replace(outcome, seconds=time.perf_counter() - began)
 
     def _shown(self, source: Source, stem: OutputStem) -> _Outcome:
-        from cnnviz.inside.activations import arrays, look
-        from cnnviz.manifest import digest
+        from cnnviz.inspection.activations import arrays, look
         from cnnviz.outputs.files import all_or_none
+        from cnnviz.runs.manifest import digest
 
         remarks: list[str] = []
         prepared, canvas = self.explainer.read(source.path, self.style.size, remark=remarks.append)

@@ -69,7 +69,7 @@ def name_weights(weights: WeightsInfo | None) -> None:
 def doubt_threads(threads: int | None, *, quiet: bool) -> None:
     """Say if ``--threads`` asks for more than there are cores, or than can be started."""
     from cnnviz.cli.limits import few_threads
-    from cnnviz.network.runtime import available_cores
+    from cnnviz.engines.mxnet.runtime import available_cores
 
     if quiet:
         return
@@ -89,12 +89,12 @@ def progress(total: int, unit: str, *, hidden: bool) -> tqdm[Any]:
     """A bar on stderr that vanishes when it is full."""
     from tqdm import tqdm
 
-    # One picture needs no bar; disable=None hides it where stderr is no terminal.
+    # One image needs no bar; disable=None hides it where stderr is no terminal.
     return tqdm(total=total, unit=unit, leave=False, disable=True if hidden or total < 2 else None)
 
 
 class Interrupt:
-    """Takes note of Ctrl-C, which is heeded after the picture in hand; a second one is at once.
+    """Takes note of Ctrl-C, which is heeded after the image in hand; a second one is at once.
 
     Python raises KeyboardInterrupt wherever the program happens to be, and drops it if that is a
     destructor. Those of MXNet's arrays run all the time: one Ctrl-C in fifteen was lost.

@@ -17,9 +17,10 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
     They go to MXNet's cache folder ($MXNET_HOME/models, by default ~/.mxnet/models), which can be
     copied to a machine without network. Weights that are there already are not fetched again.
     """
-    from cnnviz.models import catalog, store
+    from cnnviz.models import catalog
+    from cnnviz.weights import store
 
-    # A misspelt name is told before the first half gigabyte is fetched.
+    # A misspelled name is told before the first half gigabyte is fetched.
     entries = [catalog.get(name) for name in dict.fromkeys(names)]
     failed: list[tuple[str, WeightsError]] = []
     for entry in entries:

@@ -24,9 +24,9 @@ from cnnviz.cli.options import (
     BatchSize,
     Choice,
     FilePath,
+    ImageSize,
     Input,
     ModelOptions,
-    PictureSize,
     model_options,
     output_option,
 )
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from cnnviz.cli.supervision import Notes
     from cnnviz.explainer import Explainer
-    from cnnviz.inputs import Source
-    from cnnviz.job import Work
-    from cnnviz.pipeline import Outcome, RunReport
+    from cnnviz.images.inputs import Source
+    from cnnviz.runs.session import Work
+    from cnnviz.runs.stream import Outcome, RunReport
 
 
 #: How many kinds of errors are listed in the end; the manifest has all.
@@ -59,7 +59,7 @@ _NAMED = 3
     multiple=True,
     metavar="NAME",
     help="The layer to look at; `cnnviz layers` lists them. Several (A,B, or repeated) stand side "
-    "by side in one picture. `stages` is one layer for each size that the network goes through.",
+    "by side in one image. `stages` is one layer for each size that the network goes through.",
 )
 @click.option(
     "--target",
@@ -99,9 +99,9 @@ _NAMED = 3
 @click.option(
     "--relu",
     multiple=True,
-    type=Choice("cnnviz.network:RELU_RULES", "RULE"),
+    type=Choice("cnnviz.engines.mxnet.backward:RELU_RULES", "RULE"),
     help="What passes a ReLU on the way back, in methods where that is a choice: standard, guided "
-    "or deconvnet. Repeatable: one picture for each.",
+    "or deconvnet. Repeatable: one image for each.",
 )
 @click.option(
     "--saliency",
@@ -112,17 +112,17 @@ _NAMED = 3
 @RESIZE
 @click.option(
     "--size",
-    type=PictureSize(),
+    type=ImageSize(),
     default="default",
-    help="Long side of the pictures written, in pixels; full: the original's size; model: the "
+    help="Long side of the images written, in pixels; full: the original's size; model: the "
     "network's. By default the original's, at most 1024.",
 )
 @click.option(
     "--colormap",
-    type=Choice("cnnviz.render:COLORMAPS", "NAME"),
+    type=Choice("cnnviz.rendering.render:COLORMAPS", "NAME"),
     default="jet",
     show_default=True,
-    help="Colours of the Grad-CAM overlay: jet, turbo, viridis, inferno, ...",
+    help="Colors of the Grad-CAM overlay: jet, turbo, viridis, inferno, ...",
 )
 @click.option(
     "--alpha",
@@ -130,24 +130,24 @@ _NAMED = 3
     default=0.4,
     show_default=True,
     metavar="PART",
-    help="Strength of the overlay, from 0 (picture) to 1 (colours).",
+    help="Strength of the overlay, from 0 (image) to 1 (colors).",
 )
 @click.option(
     "--overlay/--no-overlay",
     default=True,
-    help="Whether heat maps lie over the picture, or stand alone in their colours.",
+    help="Whether heatmaps lie over the image, or stand alone in their colors.",
 )
 @click.option(
     "--scale",
     type=click.Choice(["image", "run"], case_sensitive=False),
     default="image",
     show_default=True,
-    help="Whether each map is drawn up to its own highest value, or all pictures' maps of a "
-    "method up to a common one, so that colours can be compared; that goes over them twice.",
+    help="Whether each map is drawn up to its own highest value, or all images' maps of a "
+    "method up to a common one, so that colors can be compared; that goes over them twice.",
 )
-@click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz a picture.")
-@click.option("--panel", is_flag=True, help="Also write one figure a picture with all its maps.")
-@click.option("--report", is_flag=True, help="Also write index.html, a page about all pictures.")
+@click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz an image.")
+@click.option("--panel", is_flag=True, help="Also write one figure an image with all its maps.")
+@click.option("--report", is_flag=True, help="Also write index.html, a page about all images.")
 @click.option(
     "--truth",
     type=FilePath(path_type=str),
@@ -157,13 +157,13 @@ _NAMED = 3
 )
 @click.option(
     "--only",
-    type=Choice("cnnviz.selection:ONLY", "WHICH"),
+    type=Choice("cnnviz.labels.predictions:ONLY", "WHICH"),
     help="Explain only wrong or right answers, or uncertain ones: the highest probability below "
-    "0.5. All pictures are looked at for it first.",
+    "0.5. All images are looked at for it first.",
 )
 @click.option(
     "--sort",
-    type=Choice("cnnviz.selection:SORTS", "BY"),
+    type=Choice("cnnviz.labels.predictions:SORTS", "BY"),
     help="In which order: loss (of the truth, highest first), confidence (highest first), margin "
     "(between the two highest, smallest first).",
 )
@@ -171,7 +171,7 @@ _NAMED = 3
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Explain the first N of these only; without --only and --sort no other picture is looked "
+    help="Explain the first N of these only; without --only and --sort no other image is looked "
     "at.",
 )
 @click.option(
@@ -184,24 +184,24 @@ _NAMED = 3
     type=BatchSize(),
     default="2",
     show_default=True,
-    help="Pictures that go through the network together; auto: up to 8, as memory allows.",
+    help="Images that go through the network together; auto: up to 8, as memory allows.",
 )
 @click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Refuse larger pictures, before they are decoded; 200 million by default.",
+    help="Refuse larger images, before they are decoded; 200 million by default.",
 )
-@click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
 @click.option("--worker", type=Choice("cnnviz.cli.supervision:WORKERS", "KIND"), hidden=True)
 @click.option("--notes", hidden=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
-@click.option("--verbose", "-v", is_flag=True, help="Print each picture's five highest classes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
+@click.option("--verbose", "-v", is_flag=True, help="Print each image's five highest classes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def command(**options: Any) -> int:
-    """Explain pictures: what the network sees in each, and where it looked.
+    """Explain images: what the network sees in each, and where it looked.
 
-    INPUT is a picture, a folder (searched recursively), or - for paths on standard input. For
+    INPUT is an image, a folder (searched recursively), or - for paths on standard input. For
     photos/cat.jpg this writes cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and
     cat_saliency.png; where --target asks for another class than the network's answer its index
     stands in the names, cat_281_gradcam.png.
@@ -260,9 +260,9 @@ def _explain(
     if worker is not None:
         supervision.serve()
     # What can be known to be wrong is told first, cheapest first, and weights come last.
+    from cnnviz.engines.mxnet.runtime import keep_freed_memory
     from cnnviz.explainer import Style
-    from cnnviz.job import Job, Work
-    from cnnviz.network.runtime import keep_freed_memory
+    from cnnviz.runs.session import Job, Work
 
     seen = supervision.Notes.parse(notes) if notes is not None else None
     # What this run itself has done before a crash is not done again.
@@ -307,9 +307,9 @@ def _explain(
     began = time.monotonic()
     if work.chooses:
         _choose(work, quiet=quiet)
-    pictures = len(work.sources)
-    passes = work.rounds * _announce(work.explainer, pictures, len(work.targets), quiet=quiet)
-    total, unit = (passes, "pass") if passes else (work.rounds * pictures, "picture")
+    images = len(work.sources)
+    passes = work.rounds * _announce(work.explainer, images, len(work.targets), quiet=quiet)
+    total, unit = (passes, "pass") if passes else (work.rounds * images, "image")
     with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
         printer = _Printer(
             bar, output, work.explainer, seen, as_json=as_json, verbose=verbose, quiet=quiet
@@ -317,7 +317,7 @@ def _explain(
         done = 0 if passes else 1
 
         def advance(count: int) -> None:
-            """One picture more or, where methods ask for many passes, so many of these."""
+            """One image more or, where methods ask for many passes, so many of these."""
             bar.update(count)
             interrupt.heed()
 
@@ -332,9 +332,9 @@ def _explain(
 
 
 def _choose(work: Work, *, quiet: bool) -> None:
-    """Look at all pictures, to find those that are asked for."""
+    """Look at all images, to find those that are asked for."""
     everything = len(work.sources)
-    with progress(everything, "picture looked at", hidden=quiet) as bar, Interrupt() as interrupt:
+    with progress(everything, "image looked at", hidden=quiet) as bar, Interrupt() as interrupt:
 
         def observe(_source: Source) -> None:
             bar.update(1)
@@ -342,7 +342,7 @@ def _choose(work: Work, *, quiet: bool) -> None:
 
         work.choose(observe)
     if not quiet:
-        say(f"{len(work.sources)} of {everything} pictures chosen")
+        say(f"{len(work.sources)} of {everything} images chosen")
 
 
 def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
@@ -352,7 +352,7 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
     looked = work.scanned
     if looked is not None and looked["accuracy"] is not None:
         say(
-            f"of {looked['pictures']} looked at {looked['right']} right and {looked['wrong']} "
+            f"of {looked['images']} looked at {looked['right']} right and {looked['wrong']} "
             f"wrong: {100 * looked['accuracy']:.1f} % right; of those explained {ended.right} and "
             f"{ended.wrong}"
         )
@@ -378,7 +378,7 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
 
 def _some(names: Sequence[str]) -> str:
     """The first of the names."""
-    from cnnviz.inputs import printable
+    from cnnviz.images.inputs import printable
 
     return ", ".join([*map(printable, names[:_NAMED]), *["..."] * (len(names) > _NAMED)])
 
@@ -396,7 +396,7 @@ def _method_options(pairs: Sequence[str], saliency: str | None) -> dict[str, str
     return options
 
 
-def _announce(explainer: Explainer, pictures: int, targets: int, *, quiet: bool) -> int:
+def _announce(explainer: Explainer, images: int, targets: int, *, quiet: bool) -> int:
     """Say what passes methods ask for beyond the one that all share; how many there will be."""
     passes = explainer.passes()
     for key, each in passes.items():
@@ -407,8 +407,8 @@ def _announce(explainer: Explainer, pictures: int, targets: int, *, quiet: bool)
         )
         said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
         if not quiet:
-            say(f"{key}: passes for each picture: {said}")
-    return sum(each.total(targets) for each in passes.values()) * pictures
+            say(f"{key}: passes for each image: {said}")
+    return sum(each.total(targets) for each in passes.values()) * images
 
 
 def _introduce(explainer: Explainer) -> None:
@@ -481,7 +481,7 @@ class _Printer:
             self._write(self._line(outcome), sys.stdout)
 
     def _record(self, outcome: Outcome) -> dict[str, Any]:
-        """The picture's record, with its files where they are seen from here."""
+        """The image's record, with its files where they are seen from here."""
 
         def seen(name: str) -> str:
             return str(self._output / name)

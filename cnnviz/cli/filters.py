@@ -9,10 +9,10 @@ import click
 
 from cnnviz.cli.console import check_talk, json_line, name_weights, put, say
 from cnnviz.cli.options import Choice, ModelOptions, model_argument, output_option
-from cnnviz.provenance import Origin
+from cnnviz.outputs.provenance import Origin
 
 if TYPE_CHECKING:
-    from cnnviz.inside.filters import Filters
+    from cnnviz.inspection.filters import Filters
 
 
 @click.command(name="filters")
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "layers",
     multiple=True,
     metavar="NAME",
-    help="A convolution, or its batch norm; `cnnviz layers` lists them. Repeatable: a picture for "
+    help="A convolution, or its batch norm; `cnnviz layers` lists them. Repeatable: an image for "
     "each. The first convolution by default.",
 )
 @click.option(
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     metavar="N",
     help="How many filters, those with the largest norm. By default all of a layer that sees the "
-    "picture itself, 16 of others.",
+    "image itself, 16 of others.",
 )
 @click.option(
     "--slices",
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="N",
     help="Of how many input channels a filter's weights are shown, those with the largest norm. "
-    "Filters that see colours are shown whole.",
+    "Filters that see colors are shown whole.",
 )
 @click.option(
     "--scale",
-    type=Choice("cnnviz.inside.filters:SCALES", "SCALE"),
+    type=Choice("cnnviz.inspection.filters:SCALES", "SCALE"),
     default="layer",
     show_default=True,
-    help="layer: all filters of a picture on one scale; filter: each up to its own largest weight, "
+    help="layer: all filters of an image on one scale; filter: each up to its own largest weight, "
     "so that faint ones are seen.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a layer.")
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 def command(**options: Any) -> None:
     """Show a network's filters: the weights that its convolutions look with.
 
-    Filters that see the picture itself are small pictures in its colours; of deeper ones the
-    heaviest slices are shown in grey. For the first convolution of vgg16 this writes
+    Filters that see the image itself are small images in its colors; of deeper ones the
+    heaviest slices are shown in gray. For the first convolution of vgg16 this writes
     vgg16_features.0_filters.png. MODEL is what `explain --model` takes.
     """
     _filters(**options)
@@ -74,9 +74,9 @@ def _filters(
     quiet: bool,
 ) -> None:
     check_talk(as_json=as_json, quiet=quiet)
-    from cnnviz.inside.filters import find_convolution, read_filters
-    from cnnviz.inside.naming import file_parts
-    from cnnviz.loader import find_model
+    from cnnviz.inspection.filters import find_convolution, read_filters
+    from cnnviz.inspection.naming import file_parts
+    from cnnviz.models.resolve import find_model
     from cnnviz.outputs import OutputFolder, check_output_folder
 
     found = find_model(model.card(), notify=None if quiet else say)

@@ -21,7 +21,7 @@ def command(model: ModelOptions, as_json: bool) -> None:
     MODEL is what `explain --model` takes.
     """
     from cnnviz.graph.architecture import shape_text
-    from cnnviz.loader import find_model
+    from cnnviz.models.resolve import find_model
 
     architecture = find_model(model.card(), needs_weights=False).architecture
     stages = architecture.stages()

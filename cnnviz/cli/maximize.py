@@ -1,4 +1,4 @@
-"""``cnnviz maximize``: images that maximise the score of a class or a channel."""
+"""``cnnviz maximize``: images that maximize the score of a class or a channel."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.options import Choice, FilePath, ModelOptions, model_to_run, output_option
 from cnnviz.errors import ExitCode, UsageError
-from cnnviz.provenance import Origin
+from cnnviz.outputs.provenance import Origin
 from cnnviz.text import class_name
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from cnnviz.inside.maximize import Ascent, Goals, Maximized, Progress
-    from cnnviz.loader import Model
+    from cnnviz.inspection.maximize import Ascent, Goals, Maximized, Progress
+    from cnnviz.models.resolve import Model
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class _Goal:
 
     name: str
     file: str
-    what: str  # of it is maximised
+    what: str  # of it is maximized
     record: dict[str, Any]
     index: int | None = None  #: of the class
 
 
-_LEAST_SIDE = 224  # of a picture in the grid; smaller ones are enlarged so many whole times
+_LEAST_SIDE = 224  # of an image in the grid; smaller ones are enlarged so many whole times
 _HOLD = 1.5  # seconds that a GIF stays at its end; before that it shows every frame for
 _FLASH = 0.12
 
@@ -56,24 +56,24 @@ _FLASH = 0.12
     "targets",
     multiple=True,
     metavar="CLASS",
-    help="A class to maximise the logit of: an index, several parted by commas, or a name (a "
+    help="A class to maximize the logit of: an index, several parted by commas, or a name (a "
     "unique part will do). Repeatable.",
 )
 @click.option(
     "--layer",
     metavar="NAME",
-    help="Maximise channels of this layer, in place of classes; `cnnviz layers` lists them.",
+    help="Maximize channels of this layer, in place of classes; `cnnviz layers` lists them.",
 )
 @click.option(
     "--channel",
-    "maximised",
+    "maximized",
     multiple=True,
     metavar="K",
     help="Which channel of the layer, from 0 on, or several parted by commas. Repeatable.",
 )
 @click.option(
     "--place",
-    type=Choice("cnnviz.inside.maximize:PLACES", "PLACE"),
+    type=Choice("cnnviz.inspection.maximize:PLACES", "PLACE"),
     default="mean",
     show_default=True,
     help="Of a channel: its mean over all places, or the one in the middle.",
@@ -85,7 +85,7 @@ _FLASH = 0.12
     "--jitter",
     type=float,
     metavar="PART",
-    help="How far the picture is shifted by chance in each step, in parts of its side; 0.07 by "
+    help="How far the image is shifted by chance in each step, in parts of its side; 0.07 by "
     "default.",
 )
 @click.option(
@@ -106,7 +106,7 @@ _FLASH = 0.12
     "--window",
     type=float,
     metavar="PART",
-    help="How far from its middle the picture begins to fade into the mean colour, in parts of "
+    help="How far from its middle the image begins to fade into the mean color, in parts of "
     "its side, so that one object is drawn and not a pattern; 0.42 by default, 0 for none.",
 )
 @click.option(
@@ -121,14 +121,14 @@ _FLASH = 0.12
     "--l2",
     type=float,
     metavar="W",
-    help="Weight of the squared distance from the mean colour; 0.25 by default.",
+    help="Weight of the squared distance from the mean color; 0.25 by default.",
 )
 @click.option("--seed", type=int, metavar="N", help="Random seed; 0 by default.")
 @click.option(
     "--frames",
     type=FilePath(path_type=Path),
     metavar="DIR",
-    help="Also write the picture on the way, every few steps, into this folder.",
+    help="Also write the image on the way, every few steps, into this folder.",
 )
 @click.option(
     "--gif",
@@ -142,12 +142,12 @@ _FLASH = 0.12
     metavar="N",
     help="Steps from frame to frame; a sixteenth of all by default.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def command(**options: Any) -> int:
-    """Synthesise an image that maximises the score of a class or a channel.
+    """Synthesize an image that maximizes the score of a class or a channel.
 
-    From noise, along the gradient of the class's logit (activation maximisation). For `maximize
+    From noise, along the gradient of the class's logit (activation maximization). For `maximize
     demo --target fish --target snail` this writes demo_1_fish_maximized.png and
     demo_4_snail_maximized.png, as the network would take them, and demo_maximized.png with both
     and what the network says of them. MODEL is what `explain --model` takes.
@@ -160,7 +160,7 @@ def _maximize(
     model: ModelOptions,
     targets: tuple[str, ...],
     layer: str | None,
-    maximised: tuple[str, ...],
+    maximized: tuple[str, ...],
     place: str,
     output: Path,
     frames: Path | None,
@@ -172,15 +172,15 @@ def _maximize(
 ) -> int:
     check_talk(as_json=as_json, quiet=quiet)
     if every is not None and frames is None and gif is None:
-        raise UsageError("--every says how often --frames or --gif take a picture: give one.")
+        raise UsageError("--every says how often --frames or --gif take an image: give one.")
     if bool(targets) == (layer is not None):
-        raise UsageError("Say what to maximise: --target CLASS, or --layer NAME --channel K.")
-    if bool(maximised) != (layer is not None):
+        raise UsageError("Say what to maximize: --target CLASS, or --layer NAME --channel K.")
+    if bool(maximized) != (layer is not None):
         raise UsageError("--layer and --channel belong together: give both.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
-    from cnnviz.inside.maximize import Ascent, maximize
-    from cnnviz.loader import find_model
-    from cnnviz.network.runtime import context, keep_freed_memory, parse_device
+    from cnnviz.engines.mxnet.runtime import context, keep_freed_memory, parse_device
+    from cnnviz.inspection.maximize import Ascent, maximize
+    from cnnviz.models.resolve import find_model
     from cnnviz.outputs import check_output_folder
     from cnnviz.outputs.files import check_replaceable
 
@@ -195,7 +195,7 @@ def _maximize(
     doubt_threads(model.threads, quiet=quiet)
     keep_freed_memory()
     found.digest_ahead()
-    goals, named = _goals(found, targets, layer, maximised, place)
+    goals, named = _goals(found, targets, layer, maximized, place)
     if found.architecture.end.remark is not None and not quiet:
         say(found.architecture.end.remark)
     for path in [*(output / name for name in _files(found, named)), *([gif] if gif else [])]:
@@ -221,7 +221,7 @@ def _maximize(
     for goal, path, result in zip(named, written, results):
         if not result.moved and not quiet:
             say(
-                f"{goal.name}: it never answered to any change, so its picture says nothing. Try "
+                f"{goal.name}: it never answered to any change, so its image says nothing. Try "
                 "another --seed."
             )
         if as_json:
@@ -229,7 +229,7 @@ def _maximize(
         elif not quiet:
             put(f"{path}: {goal.name}, {_found(found, goal, result)}")
     if not quiet:
-        say(f"{len(results)} maximised, in {seconds:.1f} s; written to {output}")
+        say(f"{len(results)} maximized, in {seconds:.1f} s; written to {output}")
     return ExitCode.OK
 
 
@@ -237,24 +237,24 @@ def _goals(
     found: Model,
     targets: tuple[str, ...],
     layer: str | None,
-    maximised: tuple[str, ...],
+    maximized: tuple[str, ...],
     place: str,
 ) -> tuple[Goals, list[_Goal]]:
-    """What is maximised, and how each is called."""
-    from cnnviz.inside.maximize import ChannelGoals, ClassGoals
-    from cnnviz.models.labels import resolve_targets
+    """What is maximized, and how each is called."""
+    from cnnviz.inspection.maximize import ChannelGoals, ClassGoals
+    from cnnviz.labels.targets import resolve_targets
 
     if layer is None:
         wanted = resolve_targets(targets, found.labels, found.classes)
         indices = tuple(target.index for target in wanted if target.index is not None)
         if len(indices) < len(wanted):
             raise UsageError(
-                "predicted, second, truth and topN are classes of a picture, and there is none "
+                "predicted, second, truth and topN are classes of an image, and there is none "
                 "yet: give an index or a name."
             )
         return ClassGoals(indices), [_class_goal(found, index) for index in indices]
     chosen = found.architecture.find(layer)
-    parts = [part.strip() for given in maximised for part in given.split(",")]
+    parts = [part.strip() for given in maximized for part in given.split(",")]
     for part in parts:
         if not part.isdecimal():
             raise UsageError(f"A channel is a number from 0 on; got '{part}'.")
@@ -281,11 +281,11 @@ def _class_goal(found: Model, index: int) -> _Goal:
 
 
 def _about(shows: str, origin: Origin, goals: Sequence[_Goal], how: Ascent) -> dict[str, Any]:
-    """What a file says of itself, see :mod:`cnnviz.provenance`."""
+    """What a file says of itself, see :mod:`cnnviz.outputs.provenance`."""
     method = {
         "name": "maximize",
         "key": "maximized",
-        "title": "activation maximisation",
+        "title": "activation maximization",
         "options": asdict(how),
         "relu": ["standard"],
     }
@@ -306,22 +306,22 @@ def _write(
     how: Ascent,
     results: Sequence[Maximized],
 ) -> list[Path]:
-    """Write each picture, and all together; the paths of the former."""
+    """Write each image, and all together; the paths of the former."""
     from cnnviz.outputs import OutputFolder
 
     folder = OutputFolder(output)
     *names, together = _files(found, goals)
     written = [
-        folder.write_png(name, result.picture, _about("maximized", origin, [goal], how))
+        folder.write_png(name, result.image, _about("maximized", origin, [goal], how))
         for name, goal, result in zip(names, goals, results)
     ]
     of = goals[0].record.get("layer")
     title = (
-        f"What excites {found.name}{f', layer {of}' if of else ''} most: pictures made for a high "
+        f"What excites {found.name}{f', layer {of}' if of else ''} most: images made for a high "
         f"{goals[0].what}, {how.steps} steps from noise, seed {how.seed}"
     )
     sheet = _sheet(
-        [result.picture for result in results],
+        [result.image for result in results],
         [f"{goal.name}: {_found(found, goal, result)}" for goal, result in zip(goals, results)],
         title,
     )
@@ -330,21 +330,21 @@ def _write(
 
 
 def _files(found: Model, goals: Sequence[_Goal]) -> list[PurePath]:
-    """The file of each picture, and of all together."""
-    from cnnviz.inside.naming import file_parts
+    """The file of each image, and of all together."""
+    from cnnviz.inspection.naming import file_parts
 
     model, *parts = file_parts([found.name, *(goal.file for goal in goals)])
     return [PurePath(f"{model}_{part}maximized.png") for part in [*(f"{p}_" for p in parts), ""]]
 
 
 def _sheet(
-    pictures: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], title: str
+    images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], title: str
 ) -> npt.NDArray[np.uint8]:
-    """Pictures in a grid; small ones enlarged, every pixel a square."""
-    from cnnviz.layout import grid
+    """Images in a grid; small ones enlarged, every pixel a square."""
+    from cnnviz.rendering.layout import grid
 
-    times = max(1, -(-_LEAST_SIDE // min(pictures[0].shape[:2])))
-    return grid([one.repeat(times, 0).repeat(times, 1) for one in pictures], captions, title)
+    times = max(1, -(-_LEAST_SIDE // min(images[0].shape[:2])))
+    return grid([one.repeat(times, 0).repeat(times, 1) for one in images], captions, title)
 
 
 def _found(found: Model, goal: _Goal, result: Maximized) -> str:
@@ -366,7 +366,7 @@ def _found(found: Model, goal: _Goal, result: Maximized) -> str:
 def _record(
     found: Model, goal: _Goal, how: Ascent, path: Path, result: Maximized
 ) -> dict[str, Any]:
-    """One picture as ``--json`` prints it."""
+    """One image as ``--json`` prints it."""
     probabilities = result.probabilities
 
     def score(index: int) -> dict[str, Any]:
@@ -394,7 +394,7 @@ def _record(
 
 
 class _Film:
-    """The way there, as pictures and as a GIF, of what was asked for."""
+    """The way there, as images and as a GIF, of what was asked for."""
 
     def __init__(
         self,
@@ -405,7 +405,7 @@ class _Film:
         gif: Path | None,
         every: int | None,
     ) -> None:
-        from cnnviz.inside.naming import file_parts
+        from cnnviz.inspection.naming import file_parts
 
         (self._model,) = file_parts([origin.network])
         self._captions = [goal.name for goal in goals]

@@ -51,7 +51,7 @@ def command(name: str | None, as_json: bool) -> None:
 
 def _needs(method: Method) -> tuple[str, ...]:
     """What it looks at, in words; with its options as they are by default."""
-    from cnnviz.network import Layer
+    from cnnviz.graph.architecture import Layer
 
     asked = method.passes((3, 224, 224), Layer("", "", "", (512, 14, 14)))  # as of VGG-16
     needs = {

@@ -41,7 +41,7 @@ def command(as_json: bool) -> None:
 
 
 def _cached(entry: ModelEntry) -> Path | None:
-    from cnnviz.models import store
+    from cnnviz.weights import store
 
     return store.cached(entry.name)
 

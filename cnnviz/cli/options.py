@@ -16,7 +16,7 @@ from cnnviz.cli.limits import few_threads
 from cnnviz.text import expand_home, is_url, matching, similar
 
 if TYPE_CHECKING:
-    from cnnviz.models.card import Card
+    from cnnviz.models.config import Card
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -62,7 +62,7 @@ class FilePath(click.Path):
 
 
 class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A picture, a folder, or ``-``."""
+    """An image, a folder, or ``-``."""
 
     name = "input"
 
@@ -74,7 +74,7 @@ class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
             if matching(path, catalog.names()):
                 self.fail(
-                    f"There is no picture or folder '{path}'; for the network give --model {path}.",
+                    f"There is no image or folder '{path}'; for the network give --model {path}.",
                     param,
                     ctx,
                 )
@@ -101,7 +101,7 @@ def _path(
     return path
 
 
-class PictureSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class ImageSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """``default``, ``full``, ``model`` or a number of pixels."""
 
     name = "size"
@@ -113,7 +113,7 @@ class PictureSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | int:
-        """A word or a number; its range is checked by :func:`cnnviz.preprocessing.check_size`."""
+        """A word or a number; ``preprocessing.check_size`` checks its range."""
         text = str(value)
         if text not in ("default", "full", "model") and not text.isdecimal():
             self.fail(
@@ -123,7 +123,7 @@ class PictureSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 class BatchSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """``auto`` or a number of pictures, at least 1."""
+    """``auto`` or a number of images, at least 1."""
 
     name = "batch"
 
@@ -144,7 +144,7 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 class InputSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Height and width of a network's pictures."""
+    """Height and width of a network's images."""
 
     name = "size"
 
@@ -156,7 +156,7 @@ class InputSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
         """(height, width)."""
-        from cnnviz.models.card import parse_size
+        from cnnviz.models.config import parse_size
 
         try:
             return parse_size(str(value))
@@ -177,7 +177,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
         """One number or three."""
-        from cnnviz.models.card import parse_numbers
+        from cnnviz.models.config import parse_numbers
 
         try:
             return parse_numbers(str(value))
@@ -195,7 +195,7 @@ def _use_threads(
     """
     if threads is not None and not few_threads():
         os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
-        from cnnviz.network.runtime import set_threads
+        from cnnviz.engines.mxnet.runtime import set_threads
 
         set_threads(threads)
     return threads
@@ -223,8 +223,8 @@ class ModelOptions:
         Raises:
             UsageError: there is no such network, or a card or the class names cannot be read.
         """
-        from cnnviz.models.card import find_card
-        from cnnviz.models.label_files import read_labels
+        from cnnviz.labels.label_files import read_labels
+        from cnnviz.models.config import find_card
 
         return find_card(self.model).updated(
             weights=self.weights,
@@ -240,11 +240,11 @@ class ModelOptions:
 
 RESIZE = click.option(
     "--resize",
-    type=Choice("cnnviz.input_spec:RESIZE_MODES", "MODE"),
-    help="How a picture is brought to the network's size: stretch (by default, if a card says "
-    "nothing else), or crop (its short side is resized and the centre cut out).",
+    type=Choice("cnnviz.images.input_spec:RESIZE_MODES", "MODE"),
+    help="How an image is brought to the network's size: stretch (by default, if a card says "
+    "nothing else), or crop (its short side is resized and the center cut out).",
 )
-"""``--resize``, of commands that look at pictures."""
+"""``--resize``, of commands that look at images."""
 
 
 def output_option(default: str) -> Callable[..., Any]:
@@ -288,13 +288,13 @@ _NETWORK = (
     click.option(
         "--input-size",
         type=InputSize(),
-        help="Pixels of its pictures, height by width, if not its own.",
+        help="Pixels of its images, height by width, if not its own.",
     ),
     click.option(
         "--mean",
         type=Numbers(),
         help="Mean of pixels from 0 to 1 in its training: of red, green and blue, in the order of "
-        "--channels; one number if it takes grey pictures.",
+        "--channels; one number if it takes gray images.",
     ),
     click.option(
         "--std",
@@ -303,9 +303,9 @@ _NETWORK = (
     ),
     click.option(
         "--channels",
-        type=Choice("cnnviz.input_spec:CHANNEL_ORDERS", "rgb|bgr"),
+        type=Choice("cnnviz.images.input_spec:CHANNEL_ORDERS", "rgb|bgr"),
         help="In which order it takes red, green and blue: rgb (by default), or bgr, as OpenCV "
-        "reads pictures, and Caffe; then --mean and --std, too, begin with blue.",
+        "reads images, and Caffe; then --mean and --std, too, begin with blue.",
     ),
     click.option(
         "--head",

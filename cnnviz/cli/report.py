@@ -21,7 +21,7 @@ def command(folder: Path, quiet: bool) -> None:
     """Write a page that shows what `cnnviz explain` did: DIR/index.html.
 
     DIR is the folder that the run wrote to, with its manifest.json. The page opens in any browser
-    of the last years, from the disk and without a network: the pictures with their maps, filters,
+    of the last years, from the disk and without a network: the images with their maps, filters,
     what was taken for what, and where the network looked when it did. Move it together with its
     folder. Thumbnails that are missing are made.
     """

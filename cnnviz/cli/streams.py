@@ -1,7 +1,7 @@
 """Standard streams that cannot end a run: closed, full, deaf, or short of letters.
 
 What a run writes lies in its folder; what it prints only tells of it. So a line that cannot be
-printed is dropped, the pictures are done all the same, and the exit status says what was lost.
+printed is dropped, the images are done all the same, and the exit status says what was lost.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def steady() -> None:
     for descriptor in (_STDIN, _STDOUT, _STDERR):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file opened, a picture say, would be taken for it
+        except OSError:  # closed: the next file opened, an image say, would be taken for it
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdin is None:
         sys.stdin = open(_STDIN, closefd=False)  # noqa: SIM115 - as long as the process lives

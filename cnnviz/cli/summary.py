@@ -12,11 +12,11 @@ import click
 
 from cnnviz.cli.console import put
 from cnnviz.cli.options import FilePath, ModelOptions, model_argument
-from cnnviz.provenance import Origin
+from cnnviz.outputs.provenance import Origin
 
 if TYPE_CHECKING:
-    from cnnviz.inside.summary import LayerSummary, Summary
-    from cnnviz.network import Architecture
+    from cnnviz.graph.architecture import Architecture
+    from cnnviz.inspection.summary import LayerSummary, Summary
 
 _WIDTH = 100
 _COLUMNS = ("LAYER", "KIND", "WINDOW", "OUTPUT", "PARAMETERS", "FIXED", "MULTIPLY-ADDS")
@@ -41,14 +41,14 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
     For each the kind, window, output shape, parameters and multiply-adds, and what they add up to.
     Needs no weights. MODEL is what `explain --model` takes.
     """
-    from cnnviz.errors import PictureError
-    from cnnviz.inside.summary import summarise
-    from cnnviz.loader import find_model
+    from cnnviz.errors import ImageError
+    from cnnviz.inspection.summary import summarize
+    from cnnviz.models.resolve import find_model
 
     kind = None if diagram is None else _check_diagram(diagram)
     found = find_model(model.card(), needs_weights=False)
     architecture = found.architecture
-    summary = summarise(architecture)
+    summary = summarize(architecture)
     written, problem = None, None
     if diagram is not None and kind is not None:
         written, problem = _write_diagram(architecture, found.name, diagram, kind)
@@ -59,13 +59,13 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
     else:
         put("\n".join(_table(summary)))
     if problem is not None:
-        raise PictureError(f"{problem} The drawing is in {written} as text, for `dot` to draw.")
+        raise ImageError(f"{problem} The drawing is in {written} as text, for `dot` to draw.")
 
 
 def _check_diagram(path: Path) -> str:
     """What kind of file a drawing is to be; said before any work if it cannot be written."""
-    from cnnviz.errors import PictureError, UsageError
-    from cnnviz.inside.diagram import FORMATS
+    from cnnviz.errors import ImageError, UsageError
+    from cnnviz.inspection.diagram import FORMATS
     from cnnviz.outputs import check_output_folder
     from cnnviz.outputs.files import check_replaceable
 
@@ -78,7 +78,7 @@ def _check_diagram(path: Path) -> str:
     check_output_folder(path.parent)
     try:
         check_replaceable(path)
-    except PictureError as error:
+    except ImageError as error:
         raise UsageError(str(error)) from error
     return kind
 
@@ -87,15 +87,15 @@ def _write_diagram(
     architecture: Architecture, name: str, path: Path, kind: str
 ) -> tuple[Path, str | None]:
     """Draw a network; which file was written, and what went wrong if that is only its text."""
-    from cnnviz.errors import CnnvizError, PictureError, UsageError
-    from cnnviz.inside.diagram import draw, render
+    from cnnviz.errors import CnnvizError, ImageError, UsageError
+    from cnnviz.inspection.diagram import draw, render
     from cnnviz.outputs import OutputFolder
 
     text = draw(architecture, name)
     problem = None
     try:
         data = render(text, kind)
-    except PictureError as error:
+    except ImageError as error:
         problem = str(error)
         path, kind, data = path.with_suffix(".dot"), "dot", text.encode()
     try:
@@ -187,7 +187,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     yield f"Input: {shape_text(summary.input_shape)} (channels, height, width)."
     yield f"Weights: {summary.weight_bytes / 1e6:,.1f} MB as float32."
     yield (
-        "Multiply-adds: for one picture, of convolutions and dense layers without their biases. "
+        "Multiply-adds: for one image, of convolutions and dense layers without their biases. "
         f"Counted as none: {', '.join(map(_printable, summary.uncounted)) or 'nothing else'}."
     )
     signs = ["kernel/stride, without stride 1"]

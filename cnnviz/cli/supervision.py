@@ -1,9 +1,9 @@
 """A run in a process of its own, so that a crash in a library does not end it.
 
 A segmentation fault in MXNet or OpenCV cannot be caught within the process. So ``cnnviz explain``
-on more than one picture starts the same command again as a worker, and waits. If the worker is
-ended by a crash, another one goes on from the journal, one picture at a time and noting beforehand
-which, so that the next crash has a name: that picture fails, and a usual worker does the others.
+on more than one image starts the same command again as a worker, and waits. If the worker is
+ended by a crash, another one goes on from the journal, one image at a time and noting beforehand
+which, so that the next crash has a name: that image fails, and a usual worker does the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONGEST_PATH = 1 << 16  # bytes; Linux has 4096
 
 
 def worth_it(inputs: Sequence[str]) -> bool:
-    """Whether a crash would cost more than one picture, or is likely enough to need words."""
+    """Whether a crash would cost more than one image, or is likely enough to need words."""
     return len(inputs) > 1 or inputs[0] == "-" or os.path.isdir(inputs[0]) or is_tight()
 
 
@@ -94,7 +94,7 @@ def supervise(arguments: Sequence[str], *, piped: bool, quiet: bool) -> int | No
             if kind == "usual":
                 say(
                     f"One of the libraries that cnnviz uses crashed ({ended.name}); going on, one "
-                    "picture at a time, to find out which one it was."
+                    "image at a time, to find out which one it was."
                 )
                 kind = "careful"
             elif seen.blame(ended):
@@ -102,7 +102,7 @@ def supervise(arguments: Sequence[str], *, piped: bool, quiet: bool) -> int | No
             else:
                 say(
                     f"Error: one of the libraries that cnnviz uses crashed ({ended.name}), and not "
-                    "over a picture. What is done is complete; --batch-size 1 or --threads 1 may "
+                    "over an image. What is done is complete; --batch-size 1 or --threads 1 may "
                     "help."
                 )
                 return ExitCode.UNUSABLE
@@ -112,7 +112,7 @@ class Notes:
     """What workers and their supervisor know of a run, in files that outlive a worker.
 
     How many outcomes were printed: the next worker meets them again, in the same order, and does
-    not print them twice. Which picture is in hand, if the worker is a careful one. Which pictures
+    not print them twice. Which image is in hand, if the worker is a careful one. Which images
     were in hand when a worker crashed.
     """
 
@@ -143,13 +143,13 @@ class Notes:
             os.pwrite(self._printed, b"%020d" % self._count, 0)
 
     def touch(self, path: str) -> None:
-        """Take note of the picture in hand; of none, if it is empty."""
+        """Take note of the image in hand; of none, if it is empty."""
         data = os.fsencode(path)
         os.ftruncate(self._in_hand, 0)
         os.pwrite(self._in_hand, data, 0)
 
     def blame(self, by: signal.Signals) -> bool:
-        """Take note that the picture in hand crashed; whether there was one."""
+        """Take note that the image in hand crashed; whether there was one."""
         path = os.pread(self._in_hand, _LONGEST_PATH, 0)
         if not path:
             return False
@@ -159,7 +159,7 @@ class Notes:
         return True
 
     def crashed(self) -> dict[str, int]:
-        """The pictures that crashed, each with the signal's number."""
+        """The images that crashed, each with the signal's number."""
         data = os.pread(self._crashed, os.fstat(self._crashed).st_size, 0)
         return dict(json.loads(line) for line in data.splitlines())
 
@@ -192,7 +192,7 @@ def _ended(by: signal.Signals) -> int:
     else:
         told = "Error: the run was killed, perhaps for want of memory."
         cure = "; --batch-size 1 or a smaller --size take less"
-    say(f"{told} Finished pictures are complete, and the same command goes on from there{cure}.")
+    say(f"{told} Finished images are complete, and the same command goes on from there{cure}.")
     return ExitCode.UNUSABLE
 
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import click
 
-from cnnviz import manifest
 from cnnviz.attribution import DEFAULT_METHODS, METHODS, choose_methods
 from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.methods import description_of
 from cnnviz.cli.methods import record as record_of_method
 from cnnviz.cli.options import ModelOptions
 from cnnviz.graph.architecture import shape_text
-from cnnviz.loader import find_model
 from cnnviz.models import catalog
-from cnnviz.models.card import Card
+from cnnviz.models.config import Card
+from cnnviz.models.resolve import find_model
+from cnnviz.runs import manifest
 
 _WIDTH = 100
 
@@ -141,7 +141,7 @@ def networks_page() -> str:
         rows = []
         for entry in members:
             layer = find_model(Card(entry.name), needs_weights=False).architecture.default_layer
-            assert layer is not None  # each of the catalogue has one
+            assert layer is not None  # each of the catalog has one
             size = entry.download_bytes
             rows.append(
                 (
@@ -168,7 +168,7 @@ def networks_page() -> str:
 
 
 def manifest_page() -> str:
-    """``manifest.md``: what :mod:`cnnviz.manifest` says of the file."""
+    """``manifest.md``: what :mod:`cnnviz.runs.manifest` says of the file."""
     paragraphs = (manifest.__doc__ or "").strip().split("\n\n")
     return _page("The manifest", *map(_as_markdown, paragraphs))
 

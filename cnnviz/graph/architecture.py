@@ -168,7 +168,7 @@ class Architecture:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """What the logits are read from, for one picture: (K,) or (K, 1, 1) for a classifier."""
+        """What the logits are read from, for one image: (K,) or (K, 1, 1) for a classifier."""
         return self._by_index[self.graph.output.node].shape
 
     @property

@@ -53,7 +53,7 @@ def default_target(graph: Graph, regions: Mapping[Value, Region]) -> int:
 
 
 def stage_targets(graph: Graph, regions: Mapping[Value, Region]) -> tuple[int, ...]:
-    """What a network has made of the picture at each of its resolutions: node indices, in order.
+    """What a network has made of the image at each of its resolutions: node indices, in order.
 
     For each height and width the last layer at it that every path to the last stage passes: in
     networks whose branches join such a join, elsewhere a convolution, each with the batch norm (and
@@ -213,7 +213,7 @@ class _Search:
 
     @cached_property
     def _classifiers(self) -> frozenset[int]:
-        """The classifier: where channels stay apart afterwards and, up to convolutions, before."""
+        """The classifier: where channels stay apart afterward and, up to convolutions, before."""
         found: set[int] = set()
         for index in self._graph.layers:
             if index in self._unmixed and (
@@ -260,7 +260,7 @@ class _Search:
         if not spatial:
             raise NetworkError(
                 "No layer of this network has height and width, so there is nowhere to look: "
-                "cnnviz explains convolutional networks on pictures."
+                "cnnviz explains convolutional networks on images."
             )
         convolutions = [i for i in spatial if self._operator(i).convolves]
         return (convolutions or spatial)[-1]

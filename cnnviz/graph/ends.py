@@ -128,7 +128,7 @@ class End:
             one class is minus that of the other.
         logarithm: whether the graph's output is a distribution, whose logarithm is taken.
         binary: whether the network itself has one output only, a yes or no. Class 0 is no.
-        remark: a sentence about what was recognised, or assumed, where that is worth saying.
+        remark: a sentence about what was recognized, or assumed, where that is worth saying.
     """
 
     activation: Activation = SOFTMAX

@@ -313,7 +313,7 @@ class Linear(Operator):
         return math.prod(output) * values
 
 
-# --- normalisation -------------------------------------------------------------------------------
+# --- normalization -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -349,7 +349,7 @@ class BatchNorm(Normalization):
 
 @dataclass(frozen=True)
 class LocalResponseNorm(Normalization):
-    """x / (k + alpha / size · Σ x²)^beta over ``size`` neighbouring channels (AlexNet)."""
+    """x / (k + alpha / size · Σ x²)^beta over ``size`` neighboring channels (AlexNet)."""
 
     size: int
     alpha: float = 1e-4

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.engines.mxnet.runtime import arrays_of, first_line, import_mxnet
+from cnnviz.engines.mxnet.symbol import Entry, Graph, for_inference
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.mxnet_heads import Head, choose_head
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
-from cnnviz.network.graph import Entry, Graph, for_inference
-from cnnviz.network.runtime import arrays_of, first_line, import_mxnet
 from cnnviz.types import Shape
 
 
@@ -23,7 +23,7 @@ def architecture_of_block(
     activation: str | None = None,
     head: Head = None,
 ) -> Architecture:
-    """Trace a Gluon HybridBlock, which need not be initialised.
+    """Trace a Gluon HybridBlock, which need not be initialized.
 
     Args:
         block: takes one (N, C, H, W) array and returns (N, K) scores; a softmax at its end, or
@@ -34,7 +34,7 @@ def architecture_of_block(
         head: which of several outputs gives the scores: its number, or the name of its node.
 
     Raises:
-        NetworkError: the block cannot be traced, or is not a classifier of pictures.
+        NetworkError: the block cannot be traced, or is not a classifier of images.
         UsageError: there is no such head, or there are several.
     """
     symbol, outputs = _trace(block)
@@ -46,7 +46,7 @@ def architecture_of_block(
 
 
 def parameters_of(block: Any, shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    """The MXNet arrays of an initialised block, shared with it.
+    """The MXNet arrays of an initialized block, shared with it.
 
     Args:
         block: what :func:`architecture_of_block` traced.

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.network.graph import Entry, Graph, Node
+from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 
 Float32 = npt.NDArray[np.float32]
 _Function = Callable[..., Any]
@@ -257,7 +257,7 @@ class _Reader:
         return _plain(node.op) in _STEPS
 
     def _is_given(self, entry: Entry) -> bool:
-        """Whether a value can be had without the picture: a parameter, or what is filled in."""
+        """Whether a value can be had without the image: a parameter, or what is filled in."""
         filled = _plain(self.graph.nodes[entry.node].op) in {*_FILLED, *_FULL}
         return filled or entry.node not in self._dependent
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.mxnet.symbol import LOSS, Entry, Graph, Node
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import shape_text
 from cnnviz.graph.ends import ONE_OUTPUT, SOFTMAX, Activation, End
-from cnnviz.network.graph import LOSS, Entry, Graph, Node
-from cnnviz.network.runtime import import_mxnet
 from cnnviz.types import Shape
 
 Float32 = npt.NDArray[np.float32]
@@ -114,11 +114,11 @@ def read_end(
 
 
 def _check_sizes(shape: Shape) -> None:
-    """Refuse what is put out for one picture, if it is not one number a class."""
+    """Refuse what is put out for one image, if it is not one number a class."""
     if shape[0] != 1:
-        what = f"an array of shape {shape} for one picture, whose first axis is not the batch"
+        what = f"an array of shape {shape} for one image, whose first axis is not the batch"
     elif len([size for size in shape if size > 1]) > 1:
-        what = f"{shape_text(shape[1:])} for a picture, not one number a class"
+        what = f"{shape_text(shape[1:])} for an image, not one number a class"
     else:
         return
     raise NetworkError(
@@ -259,7 +259,7 @@ class _Tail:
             head = self._input(head)
         return head if self._op(head) in _SOFTMAXES else None
 
-    # Recognising
+    # Recognizing
 
     def _is_better(self, fit: _Fit, best: _Fit) -> bool:
         """Whether a candidate further down is the logits rather than the one that was found.
@@ -317,7 +317,7 @@ class _Tail:
             yield -size
 
     def _remark(self, head: Entry, fit: _Fit, outputs: int) -> str | None:
-        """What to say of what was recognised; nothing of what everybody expects."""
+        """What to say of what was recognized; nothing of what everybody expects."""
         activation = fit.activation
         behind = {self.graph.nodes[index].op for index in self._between(head, [fit.head])}
         if outputs == 1:

@@ -1,8 +1,8 @@
-"""The shapes inside a network, for one picture and for several.
+"""The shapes inside a network, for one image and for several.
 
 A network that was exported, or converted, with a batch of one often has that one written into its
-reshapes. MXNet does not mind: run with two pictures, it writes beyond its memory. So shapes are
-worked out for two pictures as well, and such operators rewritten, or the network is run one picture
+reshapes. MXNet does not mind: run with two images, it writes beyond its memory. So shapes are
+worked out for two images as well, and such operators rewritten, or the network is run one image
 at a time.
 """
 
@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cnnviz.engines.mxnet.runtime import arrays_of, first_line, import_mxnet
+from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import shape_text
-from cnnviz.network.graph import Entry, Graph, Node
-from cnnviz.network.runtime import arrays_of, first_line, import_mxnet
 from cnnviz.types import Shape
 
 Shapes = Mapping[Entry, Shape]
@@ -36,7 +36,7 @@ class Shaped:
         graph: the one asked about; where a batch of one was written into it, for any batch.
         shapes: with a batch of one, of all entries that are read or are an operator's first output.
         parameters: the shapes of its variables but the input, by name.
-        takes_batches: whether it may be run with several pictures at a time.
+        takes_batches: whether it may be run with several images at a time.
         batch_first: the entries whose first axis is the batch.
     """
 
@@ -60,7 +60,7 @@ def shaped(
             that parameters of another shape can be told from these.
 
     Raises:
-        NetworkError: the network does not take such pictures, or MXNet cannot tell.
+        NetworkError: the network does not take such images, or MXNet cannot tell.
     """
     # PReLU has a slope for each channel, which follows from the input, or one for all.
     slopes = {
@@ -80,7 +80,7 @@ def shaped(
             shapes, parameters = inference.of({data: (1, *input_shape), **slopes}, hints)
     except failure as error:
         raise NetworkError(
-            f"The network does not take pictures of shape {shape_text(input_shape)} "
+            f"The network does not take images of shape {shape_text(input_shape)} "
             f"({first_line(error)})."
         ) from error
     dependent = graph.dependent_on(data)
@@ -95,8 +95,8 @@ def shaped(
     def for_batches(inference: _Inference) -> Shaped | None:
         try:
             one, two = (
-                inference.of({data: (pictures, *input_shape), **parameters}, {})[0]
-                for pictures in (1, 2)
+                inference.of({data: (images, *input_shape), **parameters}, {})[0]
+                for images in (1, 2)
             )
         except failure:
             return None
@@ -114,7 +114,7 @@ def shaped(
 
 
 def _for_one(shaped: Shaped) -> Shaped:
-    """With an axis for the picture before the logits, where they lack it."""
+    """With an axis for the image before the logits, where they lack it."""
     graph, (head,) = shaped.graph, shaped.graph.heads
     if len(shaped.shapes[head]) != 1:
         return shaped
@@ -182,9 +182,9 @@ def _complete(shape: Sequence[int]) -> bool:
 
 
 def _batch_first(graph: Graph, data: str, one: Shapes, two: Shapes) -> frozenset[Entry] | None:
-    """Where the batch is the first axis, by the shapes for one picture and for two.
+    """Where the batch is the first axis, by the shapes for one image and for two.
 
-    None if the graph does not keep several pictures apart.
+    None if the graph does not keep several images apart.
     """
     numbers = _without_shape_readers(graph).dependent_on(data)
     axes = {entry: _batch_axis(one[entry], two[entry]) for entry in one if entry.node in numbers}
@@ -197,7 +197,7 @@ def _batch_first(graph: Graph, data: str, one: Shapes, two: Shapes) -> frozenset
         source, output = node.inputs[0], Entry(index)
         if math.prod(two[source]) != math.prod(two[output]):
             return None
-        # A row of pictures stays one, whatever axes of length 1 stand before it.
+        # A row of images stays one, whatever axes of length 1 stand before it.
         stands_first = one[source][0] == one[output][0] == 1
         alone = math.prod(one[source][: axes[source]]) == 1
         if stands_first and not (alone and axes[output] == 0):
@@ -208,7 +208,7 @@ def _batch_first(graph: Graph, data: str, one: Shapes, two: Shapes) -> frozenset
 
 
 def _batch_axis(one: Shape, two: Shape) -> int | None:
-    """The axis that is twice as long for two pictures, if that is all that changes."""
+    """The axis that is twice as long for two images, if that is all that changes."""
     if len(one) != len(two):
         return None
     longer = [axis for axis, (before, after) in enumerate(zip(one, two)) if before != after]
@@ -226,7 +226,7 @@ def _without_shape_readers(graph: Graph) -> Graph:
 def _with_filled_shapes(graph: Graph, shapes: Shapes) -> Graph:
     """The graph with what is filled in (an LSTM's first state) as large as it is used.
 
-    A 0 in its shape means as many as there are pictures; run alone, MXNet cannot know them.
+    A 0 in its shape means as many as there are images; run alone, MXNet cannot know them.
     """
     filled: dict[int, Node] = {}
     for index, node in enumerate(graph.nodes):
@@ -239,9 +239,9 @@ def _with_filled_shapes(graph: Graph, shapes: Shapes) -> Graph:
 
 
 def _without_other_batch(graph: Graph, shapes: Shapes) -> Graph | None:
-    """The graph without the first reshape that says how many pictures there are, and is wrong.
+    """The graph without the first reshape that says how many images there are, and is wrong.
 
-    MXNet makes eight rows of one picture, if that is what the reshape says, and writes beyond its
+    MXNet makes eight rows of one image, if that is what the reshape says, and writes beyond its
     memory.
     """
     for index, node in enumerate(graph.nodes):
@@ -270,9 +270,9 @@ def _check_reshapes(graph: Graph, shapes: Shapes) -> None:
 
 
 def _without_batch_of_one(graph: Graph, dependent: Collection[int], shapes: Shapes) -> Graph:
-    """The graph with what was written for one picture written for any number of them.
+    """The graph with what was written for one image written for any number of them.
 
-    Only where the picture's own axis is the first one, before and after. Where it is lost (a
+    Only where the image's own axis is the first one, before and after. Where it is lost (a
     reshape to the K classes), it is brought back if nothing but the logits follow.
     """
     readers = graph.consumers()
@@ -298,7 +298,7 @@ def _without_batch_of_one(graph: Graph, dependent: Collection[int], shapes: Shap
                 limits = {"begin": str((None, *starts[1:])), "end": str((None, *stops[1:]))}
                 nodes[index] = replace(node, attrs={**node.attrs, **limits})
         elif kept and node.op == "slice_axis" and node.attrs.get("axis") == "0":
-            # One picture's axis is 0 to 1; any other part of it would be empty.
+            # One image's axis is 0 to 1; any other part of it would be empty.
             nodes[index] = replace(node, attrs={**node.attrs, "begin": "0", "end": "None"})
     return Graph(tuple(nodes), graph.heads)
 

@@ -1,6 +1,6 @@
 """MXNet's symbols as graphs of typed operators.
 
-A symbol is read into its own form (:mod:`cnnviz.network.graph`), where it is brought into
+A symbol is read into its own form (:mod:`cnnviz.engines.mxnet.symbol`), where it is brought into
 inference form, its shapes are worked out, its end is found, and every ReLU is written as one. Last
 each operator becomes a typed one, or stays opaque.
 """
@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from cnnviz.engines.mxnet.symbol import Entry, pruned
+from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
+from cnnviz.engines.mxnet.symbol import Node as SymbolNode
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import Graph, Node, Value
@@ -18,9 +21,6 @@ from cnnviz.importers.mxnet_canonical import Lookup, with_plain_relus
 from cnnviz.importers.mxnet_ends import read_end
 from cnnviz.importers.mxnet_operators import Attributes, Place, traits, typed
 from cnnviz.importers.mxnet_shapes import Shaped, shaped
-from cnnviz.network.graph import Entry, pruned
-from cnnviz.network.graph import Graph as SymbolGraph
-from cnnviz.network.graph import Node as SymbolNode
 from cnnviz.types import Shape
 
 DATA = "data"  #: name of the input variable of every traced graph
@@ -42,7 +42,7 @@ def architecture_of(
     """A network as it can be explained, of its symbol.
 
     Args:
-        graph: what :func:`cnnviz.network.graph.for_inference` returned; its input is the
+        graph: what :func:`cnnviz.engines.mxnet.symbol.for_inference` returned; its input is the
             variable ``data``.
         input_shape: (C, H, W).
         paths: names of nodes' outputs, first choice first; nodes without have their own.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from cnnviz.errors import UsageError
-from cnnviz.input_spec import InputSpec
+from cnnviz.images.input_spec import InputSpec
 from cnnviz.text import matching
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ class _Zoo(NamedTuple):
     stored: int  #: values in its weights file: with running statistics and fixed scales
     per_class: int  #: of these, how many belong to one class
     default_layer: str
-    hub: str | None = None  #: Hugging Face repository of the same network for the same pictures
+    hub: str | None = None  #: Hugging Face repository of the same network for the same images
     size: int = 224
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One network of the catalogue."""
+    """One network of the catalog."""
 
     name: str  #: what ``--model`` takes
     family: str  #: ``alexnet``, ``vgg``, ``resnet_v1``, ..., or ``demo``
@@ -87,10 +87,10 @@ def get(name: str) -> ModelEntry:
 def labels(entry: ModelEntry) -> tuple[str, ...]:
     """The class names of a network in the order of its logits."""
     if entry.labels == "demo":
-        from cnnviz.models import demo
+        from cnnviz import demo
 
         return demo.CLASSES
-    from cnnviz.models.labels import imagenet_labels
+    from cnnviz.labels.targets import imagenet_labels
 
     return imagenet_labels()
 
@@ -118,7 +118,7 @@ def build(
     except ShapeError as error:
         _, height, width = size or entry.input.shape
         raise UsageError(
-            f"{entry.name} does not take pictures of {width}x{height}: {error}."
+            f"{entry.name} does not take images of {width}x{height}: {error}."
         ) from error
 
 
@@ -148,10 +148,10 @@ def load_weights(
     Args:
         entry: Which network.
         graph: What :func:`build` returned for the entry, for as many classes as the weights have.
-        weights: A file of any kind that :func:`cnnviz.models.converters.read_weights` takes;
+        weights: A file of any kind that :func:`cnnviz.weights.converters.read_weights` takes;
             ``None`` finds or downloads the network's own.
-        as_given: Whether the user has said how pictures are normalised, so that the weights are
-            not adapted to the network's usual pictures (of which some of Inception v3's know none).
+        as_given: Whether the user has said how images are normalized, so that the weights are
+            not adapted to the network's usual images (of which some of Inception v3's know none).
         progress: Whether a download may show a bar.
         notify: Called with a sentence when there is something to wait for, or something is assumed.
 
@@ -162,9 +162,9 @@ def load_weights(
     Raises:
         WeightsError: The weights cannot be had or read, or belong to another network.
     """
-    from cnnviz.models import converters, store
-    from cnnviz.network import params
-    from cnnviz.network.runtime import helper_threads
+    from cnnviz.engines.mxnet.runtime import helper_threads
+    from cnnviz.weights import converters, store
+    from cnnviz.weights import params_file as params
 
     if weights is None:
         located = store.ensure_weights(entry.name, progress=progress, notify=notify)
@@ -189,13 +189,13 @@ def load_weights(
         return values, WeightsInfo(located.path, digest.result(), located.source)
 
 
-def recognise(path: Path) -> str | None:
+def recognize(path: Path) -> str | None:
     """The name of the network of the zoo that a file's weights fit, for any number of classes.
 
     Raises:
         WeightsError: the weights cannot be read.
     """
-    from cnnviz.models import converters
+    from cnnviz.weights import converters
 
     return _fitting(converters.read_weights(path), None)
 
@@ -224,7 +224,7 @@ def _fitting(arrays: Mapping[str, Any], classes: int | None, but: str | None = N
     With so many classes, or any number of them for None. The number of values leaves one or two to
     be built and tried.
     """
-    from cnnviz.models import converters
+    from cnnviz.weights import converters
 
     values = converters.value_count(arrays)
     for name, zoo in _ZOO.items():

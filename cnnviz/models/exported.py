@@ -19,19 +19,19 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnviz.engines.mxnet.backward import mxnet_errors
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import first_line, free_memory, import_mxnet, parse_device
+from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
 from cnnviz.errors import NetworkError, UsageError, WeightsError
-from cnnviz.graph.architecture import shape_text
+from cnnviz.graph.architecture import Architecture, shape_text
+from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, listed
 from cnnviz.importers.mxnet_heads import choose_head
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_operators
-from cnnviz.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, listed
-from cnnviz.models.card import Card
 from cnnviz.models.catalog import WeightsInfo
-from cnnviz.models.input_scale import recognise_scale
-from cnnviz.network import Architecture, Network
-from cnnviz.network.backward import mxnet_errors
-from cnnviz.network.graph import Entry, Graph, Node, for_inference
-from cnnviz.network.params import check_finite, is_name, shown
-from cnnviz.network.runtime import first_line, free_memory, import_mxnet, parse_device
+from cnnviz.models.config import Card
+from cnnviz.models.input_scale import recognize_scale
+from cnnviz.weights.params_file import check_finite, is_name, shown
 
 Notify = Optional[Callable[[str], None]]
 Shape = tuple[int, ...]
@@ -163,7 +163,7 @@ class ExportedModel:
 
         Raises:
             UsageError: the size is not known, there is no such head, or there are several.
-            NetworkError: MXNet does not take the symbol, or it is no classifier of pictures.
+            NetworkError: MXNet does not take the symbol, or it is no classifier of images.
             WeightsError: the parameter file cannot be read.
         """
         return self._traced[0]
@@ -183,7 +183,7 @@ class ExportedModel:
         """The parameter file's arrays, ``arg:`` and ``aux:`` taken off; still in the file."""
         if self.weights is None:
             return {}
-        from cnnviz.models.converters import read_weights
+        from cnnviz.weights.converters import read_weights
 
         return {
             re.sub(r"^(arg|aux):", "", name): array
@@ -256,7 +256,7 @@ class ExportedModel:
             return DATA
         raise NetworkError(
             f"{self.symbol} has {len(names)} inputs ({', '.join(names)}); cnnviz explains networks "
-            f"with one, the picture. Parameters among them are not in {self.weights}."
+            f"with one, the image. Parameters among them are not in {self.weights}."
         )
 
     def _input_spec(
@@ -276,7 +276,7 @@ class ExportedModel:
         if size is None:
             if declared is None or not known or min(declared[2:]) < 1:
                 raise UsageError(
-                    f"{self.symbol} does not say how large its pictures are: give --input-size, "
+                    f"{self.symbol} does not say how large its images are: give --input-size, "
                     "such as 224 or 480x640."
                 )
             size = declared[2], declared[3]
@@ -284,10 +284,10 @@ class ExportedModel:
             channels = declared[1]
         if channels not in (None, 1, 3):
             raise NetworkError(
-                f"{self.symbol} takes {channels} channels; cnnviz feeds it colour (3) or grey (1)."
+                f"{self.symbol} takes {channels} channels; cnnviz feeds it color (3) or gray (1)."
             )
         if card.mean is None or card.std is None:
-            known_scale = recognise_scale(graph, DATA, channels or 3, self._arrays.get)
+            known_scale = recognize_scale(graph, DATA, channels or 3, self._arrays.get)
             if known_scale is not None:
                 mean, std, reason = known_scale
             elif channels == 1:
@@ -306,7 +306,7 @@ class ExportedModel:
                 f"Mean has {_count(card.mean)} and std {_count(card.std)}: give as many for each."
             )
         if channels is not None and channels != len(card.mean):
-            kind = "a grey picture (1 channel)" if channels == 1 else "colour (3 channels)"
+            kind = "a gray image (1 channel)" if channels == 1 else "color (3 channels)"
             raise UsageError(
                 f"{self.name} takes {kind}, and mean and std have {_count(card.mean)}: "
                 f"give {channels} each."
@@ -315,7 +315,7 @@ class ExportedModel:
 
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of the parameters."""
-        from cnnviz.models import store
+        from cnnviz.weights import store
 
         if self.weights is not None:
             store.digest_ahead(self.name, self.weights)
@@ -331,7 +331,7 @@ class ExportedModel:
             WeightsError: parameters are missing or of another shape.
             DeviceError: there is no such device.
         """
-        from cnnviz.models import store
+        from cnnviz.weights import store
 
         if self.weights is None:
             self._find_weights(needed=True)
@@ -359,7 +359,7 @@ class ExportedModel:
         free = free_memory(parse_device(device))
         if 0 < free < needed:
             raise NetworkError(
-                f"What {self.symbol} computes for one picture takes {needed / 1e9:,.1f} GB, and "
+                f"What {self.symbol} computes for one image takes {needed / 1e9:,.1f} GB, and "
                 f"{free / 1e9:,.1f} GB are free on {device}. Is it damaged, or --input-size wrong?"
             )
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.importers.mxnet_canonical import Lookup, element_wise
-from cnnviz.network.graph import Entry, Graph, Node
 
 _Vector = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ _SAME = {"BlockGrad", "Cast", "Crop", "_copy", "amp_cast", "slice", "slice_axis"
 _NORMALIZE = {"_image_normalize", "_npx__image_normalize"}
 
 
-class Recognised(NamedTuple):
+class Recognized(NamedTuple):
     """The pixels that a network takes, and by what they are known.
 
     A pixel p from 0 to 1 is fed as (p - mean) / std; an empty mean is the usual one.
@@ -50,7 +50,7 @@ class _Line(NamedTuple):
     offset: _Vector
 
 
-def recognise_scale(graph: Graph, data: str, channels: int, values: Lookup) -> Recognised | None:
+def recognize_scale(graph: Graph, data: str, channels: int, values: Lookup) -> Recognized | None:
     """What a network's first operators say about its pixels; None if they say nothing.
 
     Args:
@@ -119,7 +119,7 @@ def _after(
     return _Line(one - zero, zero)
 
 
-def _by_line(line: _Line, channels: int) -> Recognised | None:
+def _by_line(line: _Line, channels: int) -> Recognized | None:
     scale, offset = (np.broadcast_to(one, channels) for one in line)
     if (scale == 0).any():
         return None
@@ -129,13 +129,13 @@ def _by_line(line: _Line, channels: int) -> Recognised | None:
     if _within(subtracted, 1.5, 255) or (nothing and _within(abs(scale), 0, 1 / 50)):
         return _fed(channels, 1 / 255, f"{said}, so it takes pixels from 0 to 255")
     # Less than 1 is how torchvision's Inception turns what ImageNet's mean and std made.
-    centred = _within(subtracted, 0.25, 0.75) and _within(scale, 0.99, np.inf)
-    if centred or (nothing and _within(scale, 50, np.inf)):
+    centerd = _within(subtracted, 0.25, 0.75) and _within(scale, 0.99, np.inf)
+    if centerd or (nothing and _within(scale, 50, np.inf)):
         return _fed(channels, 1, f"{said}, so it takes pixels from 0 to 1")
     return None
 
 
-def _by_statistics(graph: Graph, norm: Node, channels: int, values: Lookup) -> Recognised | None:
+def _by_statistics(graph: Graph, norm: Node, channels: int, values: Lookup) -> Recognized | None:
     """What the batch norm that a network begins with saw in training."""
     kept = [values(graph.nodes[entry.node].name) for entry in norm.inputs[3:5]]
     if len(kept) != 2 or any(array is None or array.size != channels for array in kept):
@@ -150,7 +150,7 @@ def _by_statistics(graph: Graph, norm: Node, channels: int, values: Lookup) -> R
         return _fed(channels, 1 / 255, f"{said}, so it takes pixels from 0 to 255")
     if _within(deviation, 20, 128) and _within(mean, -30, 30) and channels == 3:
         less = f"{said}, so it takes pixels from 0 to 255 less their mean"
-        return Recognised((), (1 / 255,) * 3, less)
+        return Recognized((), (1 / 255,) * 3, less)
     if _within(deviation, 0.1, 0.5) and _within(mean, 0.15, 0.85):
         return _fed(channels, 1, f"{said}, so it takes pixels from 0 to 1")
     return None
@@ -160,8 +160,8 @@ def _within(numbers: _Vector, low: float, high: float) -> bool:
     return bool(((numbers > low) & (numbers < high)).all())
 
 
-def _fed(channels: int, std: float, reason: str) -> Recognised:
-    return Recognised((0.0,) * channels, (float(std),) * channels, reason)
+def _fed(channels: int, std: float, reason: str) -> Recognized:
+    return Recognized((0.0,) * channels, (float(std),) * channels, reason)
 
 
 def _equal(one: _Line, other: _Line) -> bool:

@@ -106,17 +106,17 @@ def _weights(path: Path) -> str:
     symbol = path.with_name(re.sub(r"(-\d{4})?\.params$", "-symbol.json", path.name))
     if symbol != path and symbol.is_file():
         return f"{shown} is a file of weights; the network is beside it: --model {symbol}."
-    name = _same(path.stem) or _recognised(path)
+    name = _same(path.stem) or _recognized(path)
     return (
         f"{shown} looks like a file of weights: give the network too, --model {name or 'NAME'} "
         f"--weights {shown}" + ("." if name else "; `cnnviz models` lists names.")
     )
 
 
-def _recognised(path: Path) -> str | None:
+def _recognized(path: Path) -> str | None:
     """The network that a file's weights fit."""
     try:
-        return catalog.recognise(path)
+        return catalog.recognize(path)
     except CnnvizError:  # damaged, or no weights: said once the network is known
         return None
 

@@ -24,9 +24,10 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from cnnviz import __version__, provenance
-from cnnviz.errors import CnnvizError, PictureError, UsageError
-from cnnviz.provenance import LONGEST_COMMENT
+from cnnviz import __version__
+from cnnviz.errors import CnnvizError, ImageError, UsageError
+from cnnviz.outputs import provenance
+from cnnviz.outputs.provenance import LONGEST_COMMENT
 
 _PNG_HEADER = 33  # signature and IHDR chunk
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -69,25 +70,25 @@ _NPY: Any = np.lib.format  # untyped in NumPy
 
 
 About = Optional[Mapping[str, Any]]
-"""What a file says of itself (:mod:`cnnviz.provenance`), or nothing."""
+"""What a file says of itself (:mod:`cnnviz.outputs.provenance`), or nothing."""
 
 
 def write_png(
-    path: str | os.PathLike[str], picture: npt.NDArray[np.uint8], about: About = None
+    path: str | os.PathLike[str], image: npt.NDArray[np.uint8], about: About = None
 ) -> None:
-    """Write a picture as PNG, whole or not at all.
+    """Write an image as PNG, whole or not at all.
 
     Args:
         path: where to; its folder must exist.
-        picture: uint8 (H, W, 3) in RGB, or (H, W) in grey.
+        image: uint8 (H, W, 3) in RGB, or (H, W) in gray.
         about: what it says of itself.
 
     Raises:
-        PictureError: another kind of array, or there is a file that cnnviz did not write.
+        ImageError: another kind of array, or there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
-    _check_pixels(picture, "PNG")
-    _write(Path(path), _png(picture, about))
+    _check_pixels(image, "PNG")
+    _write(Path(path), _png(image, about))
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], about: About = None) -> None:
@@ -101,7 +102,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], about: Ab
         about: what it says of itself.
 
     Raises:
-        PictureError: an array of objects, or there is a file that cnnviz did not write.
+        ImageError: an array of objects, or there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     buffer = io.BytesIO()
@@ -115,7 +116,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], about: Ab
                 try:
                     _NPY.write_array(entry, np.asanyarray(value), allow_pickle=False)
                 except ValueError as error:
-                    raise PictureError(f"The array {name!r} cannot be written: {error}.") from error
+                    raise ImageError(f"The array {name!r} cannot be written: {error}.") from error
     _write(Path(path), [buffer.getvalue()])
 
 
@@ -131,7 +132,7 @@ def write_diagram(
         about: what it says of itself, if it is a PNG.
 
     Raises:
-        PictureError: there is a file that cnnviz did not write.
+        ImageError: there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     if kind == "png":
@@ -145,9 +146,9 @@ def write_diagram(
 def write_gif(
     path: str | os.PathLike[str], frames: Sequence[npt.NDArray[np.uint8]], seconds: Sequence[float]
 ) -> None:
-    """Write pictures as an animated GIF that goes round, whole or not at all.
+    """Write images as an animated GIF that goes round, whole or not at all.
 
-    A GIF has 256 colours a picture: near ones are chosen.
+    A GIF has 256 colors an image: near ones are chosen.
 
     Args:
         path: where to; its folder must exist.
@@ -155,7 +156,7 @@ def write_gif(
         seconds: for how long each is shown.
 
     Raises:
-        PictureError: there is a file that cnnviz did not write.
+        ImageError: there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     from PIL import Image
@@ -181,28 +182,28 @@ def write_gif(
     )
 
 
-def write_jpeg(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8], quality: int) -> None:
-    """Write a picture as JPEG, whole or not at all.
+def write_jpeg(path: str | os.PathLike[str], image: npt.NDArray[np.uint8], quality: int) -> None:
+    """Write an image as JPEG, whole or not at all.
 
     Args:
         path: where to; its folder must exist.
-        picture: uint8 (H, W, 3) in RGB, or (H, W) in grey, no side longer than 65,500 pixels.
+        image: uint8 (H, W, 3) in RGB, or (H, W) in gray, no side longer than 65,500 pixels.
         quality: from 1 to 95.
 
     Raises:
-        PictureError: another kind of array, or there is a file that cnnviz did not write.
+        ImageError: another kind of array, or there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
-    _check_pixels(picture, "JPEG")
-    if max(picture.shape[:2]) > _JPEG_LONGEST:
-        raise PictureError(
-            f"A JPEG has at most {_JPEG_LONGEST} pixels a side; got a picture of shape "
-            f"{picture.shape}."
+    _check_pixels(image, "JPEG")
+    if max(image.shape[:2]) > _JPEG_LONGEST:
+        raise ImageError(
+            f"A JPEG has at most {_JPEG_LONGEST} pixels a side; got an image of shape "
+            f"{image.shape}."
         )
     buffer = io.BytesIO()
     from PIL import Image
 
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, comment=_mark())
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, comment=_mark())
     _write(Path(path), [buffer.getvalue()])
 
 
@@ -216,7 +217,7 @@ def write_json(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
 
     Raises:
         ValueError: the first piece begins otherwise, so that nobody would know the file for ours.
-        PictureError: there is a file that cnnviz did not write.
+        ImageError: there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     _write(Path(path), _begun(parts))
@@ -231,7 +232,7 @@ def write_html(path: str | os.PathLike[str], text: str) -> None:
             not UTF-8, have no place in a page: they become question marks.
 
     Raises:
-        PictureError: there is a file that cnnviz did not write.
+        ImageError: there is a file that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     before, after = _LAST_LINES["html"]
@@ -249,11 +250,11 @@ class OutputFolder:
         self._input_ids: frozenset[tuple[int, int]] | None = None
 
     def write_png(
-        self, relative: PurePath, picture: npt.NDArray[np.uint8], about: About = None
+        self, relative: PurePath, image: npt.NDArray[np.uint8], about: About = None
     ) -> Path:
-        """Write a picture below the folder; see :func:`write_png`. Returns the file's path."""
+        """Write an image below the folder; see :func:`write_png`. Returns the file's path."""
         path = self._place(relative)
-        write_png(path, picture, about)
+        write_png(path, image, about)
         return path
 
     def write_npz(self, relative: PurePath, arrays: Mapping[str, Any], about: About = None) -> Path:
@@ -281,10 +282,10 @@ class OutputFolder:
         write_gif(path, frames, seconds)
         return path
 
-    def write_jpeg(self, relative: PurePath, picture: npt.NDArray[np.uint8], quality: int) -> Path:
+    def write_jpeg(self, relative: PurePath, image: npt.NDArray[np.uint8], quality: int) -> Path:
         """Write a JPEG below the folder; see :func:`write_jpeg`. Returns the file's path."""
         path = self._place(relative)
-        write_jpeg(path, picture, quality)
+        write_jpeg(path, image, quality)
         return path
 
     def write_json(self, relative: PurePath, parts: Iterable[bytes]) -> Path:
@@ -301,12 +302,12 @@ class OutputFolder:
 
     def _place(self, relative: PurePath) -> Path:
         if relative.is_absolute() or ".." in relative.parts:
-            raise PictureError(f"{relative} does not lie inside the output folder {self.path}.")
+            raise ImageError(f"{relative} does not lie inside the output folder {self.path}.")
         path = self.path / relative
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise PictureError(
+            raise ImageError(
                 f"The folder {path.parent} cannot be made: a file has that name or stands in the "
                 "way. Choose another output folder."
             ) from error
@@ -316,7 +317,7 @@ class OutputFolder:
             )
         identity = _identity(path)
         if identity is not None and identity in self._identities():
-            raise PictureError(
+            raise ImageError(
                 f"{path} is an input of this run and is not overwritten. Choose another output "
                 "folder."
             )
@@ -391,7 +392,7 @@ def check_replaceable(path: Path) -> None:
     """Refuse a path where there is something that cnnviz did not write.
 
     Raises:
-        PictureError: there is, or that cannot be found out.
+        ImageError: there is, or that cannot be found out.
         CnnvizError: the file system fails.
     """
     try:
@@ -399,7 +400,7 @@ def check_replaceable(path: Path) -> None:
     except OSError as error:
         raise _refused(path, error, "replaced", named=True) from error
     if not ours:
-        raise PictureError(
+        raise ImageError(
             f"{path} exists and was not written by cnnviz; it is left as it is. Move it away "
             "or choose another output folder."
         )
@@ -445,16 +446,16 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
         return end >= 0 and tail[end + _ZIP_END :].startswith(_MARK)
 
 
-def _check_pixels(picture: npt.NDArray[np.uint8], kind: str) -> None:
+def _check_pixels(image: npt.NDArray[np.uint8], kind: str) -> None:
     if (
-        picture.dtype != np.uint8
-        or picture.ndim not in (2, 3)
-        or picture.shape[2:] not in ((), (3,))
-        or 0 in picture.shape
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or image.shape[2:] not in ((), (3,))
+        or 0 in image.shape
     ):
-        raise PictureError(
+        raise ImageError(
             f"A {kind} is written from uint8 pixels of shape (H, W, 3) or (H, W); got "
-            f"{picture.dtype} with shape {picture.shape}."
+            f"{image.dtype} with shape {image.shape}."
         )
 
 
@@ -468,16 +469,16 @@ def _begun(parts: Iterable[bytes]) -> Iterator[bytes]:
     yield from waiting
 
 
-def _png(picture: npt.NDArray[np.uint8], about: About) -> tuple[bytes, ...]:
-    """Encode a picture as PNG (ISO/IEC 15948), marked as ours, in pieces."""
-    height, width = picture.shape[:2]
-    rows = picture.reshape(height, -1)
+def _png(image: npt.NDArray[np.uint8], about: About) -> tuple[bytes, ...]:
+    """Encode an image as PNG (ISO/IEC 15948), marked as ours, in pieces."""
+    height, width = image.shape[:2]
+    rows = image.reshape(height, -1)
     filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _PNG_UP
     filtered[0, 1:] = rows[0]  # above the first row are zeros
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])  # modulo 256, as the standard has it
-    colour = 2 if picture.ndim == 3 else 0
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    color = 2 if image.ndim == 3 else 0
+    header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
     return (
         _PNG_SIGNATURE,
         _chunk(b"IHDR", header),
@@ -542,7 +543,7 @@ def _remove(path: Path) -> None:
 
 
 def _refused(path: Path, error: OSError, done: str, *, named: bool) -> CnnvizError:
-    """The error for what the file system refused: a picture's own, or one that ends a run.
+    """The error for what the file system refused: an image's own, or one that ends a run.
 
     Args:
         path: what could not be written.
@@ -552,7 +553,7 @@ def _refused(path: Path, error: OSError, done: str, *, named: bool) -> CnnvizErr
     """
     text = f"{path} cannot be {done}: {error.strerror}."
     if error.errno == errno.ENAMETOOLONG or (named and error.errno not in _GENERAL):
-        return PictureError(
+        return ImageError(
             f"{text} If the output folder's file system has no such names, choose "
             "a folder on another."
         )

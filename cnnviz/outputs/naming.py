@@ -1,6 +1,6 @@
-"""Names of the files written for each picture, no two alike.
+"""Names of the files written for each image, no two alike.
 
-``photos/a/cat.jpg`` out of the folder ``photos`` becomes ``a/cat_gradcam.png`` and so on. Pictures
+``photos/a/cat.jpg`` out of the folder ``photos`` becomes ``a/cat_gradcam.png`` and so on. Images
 that would write the same file fall back together, step by step, to longer names:
 
 1. ``a/cat.jpg_gradcam.png``, with the extension,
@@ -8,7 +8,7 @@ that would write the same file fall back together, step by step, to longer names
 3. ``photos/a/cat.jpg_gradcam.png``, and the same below one or two more folders,
 4. ``a/cat.jpg-2_gradcam.png``, numbered in the order of their paths.
 
-The first three steps depend on which pictures there are, not on their order. Names count as alike
+The first three steps depend on which images there are, not on their order. Names count as alike
 if a file system that ignores case, invisible letters, or dots and spaces at the end of a folder's
 name, or stores accents apart from letters, would not keep both.
 """
@@ -26,7 +26,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cnnviz.inputs import Source
+    from cnnviz.images.inputs import Source
 
 _LONGEST_NAME = 255
 """Bytes that common file systems allow for a name."""
@@ -42,7 +42,7 @@ _FOLDERS_ABOVE = 3
 
 @dataclass(frozen=True)
 class OutputStem:
-    """What the names of one picture's files begin with.
+    """What the names of one image's files begin with.
 
     Attributes:
         path: sub-folder and beginning of the name, below the output folder (``a/cat``).
@@ -70,10 +70,10 @@ def plan(
     numbered: bool = True,
     several: bool = False,
 ) -> list[OutputStem]:
-    """Give every picture the beginning of its files' names, so that no two files are the same.
+    """Give every image the beginning of its files' names, so that no two files are the same.
 
     Args:
-        sources: the pictures, each file once (as ``find_pictures`` returns them).
+        sources: the images, each file once (as ``find_images`` returns them).
         suffixes: everything that may follow a name, for example ``("_original.png", ".npz")``.
         numbered: whether a class index may stand between name and suffix. Without it
             ``cat_281.jpg`` beside ``cat.jpg`` is no collision.
@@ -216,12 +216,12 @@ class _Taken:
 
 
 def _candidates(source: Source) -> list[str]:
-    """Stems for a picture, from short to long; see the module's text."""
+    """Stems for an image, from short to long; see the module's text."""
     relative = [
         part for part in source.relative.parts if part not in ("..", source.relative.anchor)
     ]
     path = PurePath(os.path.abspath(source.path))
-    relative = relative or [path.name or "picture"]
+    relative = relative or [path.name or "image"]
     above = [part for part in path.parts if part != path.anchor][: -len(relative)]
     whole = relative[-1]
     stem = os.path.splitext(whole)[0]  # unlike pathlib's stem, never "."

@@ -13,9 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from cnnviz.errors import PictureError, UsageError
-from cnnviz.manifest import MANIFEST
+from cnnviz.errors import ImageError, UsageError
 from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.thumbnails import make_missing
 from cnnviz.report.page import (
     attention_of,
     class_names,
@@ -26,7 +26,7 @@ from cnnviz.report.page import (
     pair_views,
 )
 from cnnviz.report.reading import read_manifest
-from cnnviz.report.thumbnails import make_missing
+from cnnviz.runs.manifest import MANIFEST
 
 PAGE = PurePosixPath("index.html")
 
@@ -43,26 +43,26 @@ def build_report(
 ) -> Path:
     """Write ``index.html`` for the run that wrote to a folder, and the thumbnails that it lacks.
 
-    The page holds all that it needs but the pictures, which lie beside it, and needs no network.
+    The page holds all that it needs but the images, which lie beside it, and needs no network.
 
     Args:
         folder: the run's output folder, with its ``manifest.json``.
         progress: called with the number of thumbnails made and of those to be made.
         notify: called with each sentence about a thumbnail that could not be made; the page shows
-            the picture itself in its place.
+            the image itself in its place.
 
     Returns:
         The page's path.
 
     Raises:
         UsageError: there is no manifest, it is damaged, or another version's.
-        PictureError: there is an ``index.html`` that cnnviz did not write.
+        ImageError: there is an ``index.html`` that cnnviz did not write.
         CnnvizError: the file system refused (disk full, no permission).
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     page = render_page(manifest)
-    for problem in make_missing(folder, drawn_files(manifest["pictures"]), progress):
+    for problem in make_missing(folder, drawn_files(manifest["images"]), progress):
         if notify is not None:
             notify(problem)
     return OutputFolder(folder).write_html(PAGE, page)
@@ -76,7 +76,7 @@ def render_page(manifest: Mapping[str, Any]) -> str:
     """
     try:
         pairs = attention_of(manifest)
-    except PictureError as error:
+    except ImageError as error:
         raise UsageError(f"The {MANIFEST} is damaged: {error} Run `cnnviz explain` again.") from (
             error
         )
@@ -97,7 +97,7 @@ def render_page(manifest: Mapping[str, Any]) -> str:
     return environment.get_template("template.html.j2").render(
         run=manifest["run"],
         summary=manifest["summary"],
-        pictures=len(manifest["pictures"]),
+        images=len(manifest["images"]),
         confusion=confusion_of(manifest),
         names=names,
         meanings=meanings(manifest),
@@ -107,7 +107,7 @@ def render_page(manifest: Mapping[str, Any]) -> str:
         style=Markup(style),
         program=Markup(program),
         policy=(
-            # Pictures are not named: browsers differ in what a page on the disk calls its own.
+            # Images are not named: browsers differ in what a page on the disk calls its own.
             f"script-src '{_hash(program)}'; style-src '{_hash(style)}'; connect-src 'none'; "
             "object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
         ),

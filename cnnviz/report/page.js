@@ -2,7 +2,7 @@
 (() => {
   // Names of files and classes are somebody else's text: it gets into the page by textContent only.
   const data = JSON.parse(document.getElementById("data").textContent);
-  const pictures = data.pictures;
+  const images = data.images;
   const byId = (id) => document.getElementById(id);
   document.documentElement.className = "js";
 
@@ -43,9 +43,9 @@
     const [map, layer] = key.split("@");
     return (titles[map] ?? map.replaceAll("_", " ")) + (layer === undefined ? "" : ` at ${layer}`);
   };
-  const broadness = (picture) => picture.naturalWidth / picture.naturalHeight;
+  const broadness = (image) => image.naturalWidth / image.naturalHeight;
 
-  // --- pictures -------------------------------------------------------------------------------
+  // --- images -------------------------------------------------------------------------------
 
   const KINDS = [
     ["right", "✓ right"],
@@ -54,51 +54,51 @@
     ["blank", "○ blank map"],
     ["failed", "! failed"],
   ];
-  const truthKnown = pictures.some((picture) => picture.truth);
-  for (const [place, picture] of pictures.entries()) {
-    picture.place = place;
-    picture.kinds = new Set();
-    if (picture.status !== "ok") {
-      picture.kinds.add("failed");
+  const truthKnown = images.some((image) => image.truth);
+  for (const [place, image] of images.entries()) {
+    image.place = place;
+    image.kinds = new Set();
+    if (image.status !== "ok") {
+      image.kinds.add("failed");
       continue;
     }
-    picture.answer = picture.top5[0];
+    image.answer = image.top5[0];
     // The explanation of what the network answered, if that was asked for; else the first.
-    picture.main =
-      picture.explanations.find((one) => one.target.index === picture.answer.index) ??
-      picture.explanations[0];
-    if (picture.truth) picture.kinds.add(picture.answer.index === picture.truth.index ? "right" : "wrong");
-    else if (truthKnown) picture.kinds.add("unknown");
-    if (picture.explanations.some((one) => one.blank.length)) picture.kinds.add("blank");
+    image.main =
+      image.explanations.find((one) => one.target.index === image.answer.index) ??
+      image.explanations[0];
+    if (image.truth) image.kinds.add(image.answer.index === image.truth.index ? "right" : "wrong");
+    else if (truthKnown) image.kinds.add("unknown");
+    if (image.explanations.some((one) => one.blank.length)) image.kinds.add("blank");
   }
 
   const SORTS = {
-    run: { title: "order of the run", value: (picture) => picture.place, first: "up" },
-    confidence: { title: "confidence of the answer", value: (picture) => picture.answer?.probability ?? picture.answer?.logit },
-    margin: { title: "margin to the second answer", value: (picture) => picture.margin },
-    loss: { title: "loss of the true class", value: (picture) => picture.loss },
+    run: { title: "order of the run", value: (image) => image.place, first: "up" },
+    confidence: { title: "confidence of the answer", value: (image) => image.answer?.probability ?? image.answer?.logit },
+    margin: { title: "margin to the second answer", value: (image) => image.margin },
+    loss: { title: "loss of the true class", value: (image) => image.loss },
   };
-  if (!pictures.some((picture) => typeof picture.loss === "number")) delete SORTS.loss;
-  if (!pictures.some((picture) => typeof picture.margin === "number")) delete SORTS.margin;
+  if (!images.some((image) => typeof image.loss === "number")) delete SORTS.loss;
+  if (!images.some((image) => typeof image.margin === "number")) delete SORTS.margin;
 
   const thumbnailOf = (url) => `thumbnails/${url.replace(/\.png$/, ".jpg")}`;
 
-  /** A small picture; the whole one if there is no thumbnail; words if neither is there. */
+  /** A small image; the whole one if there is no thumbnail; words if neither is there. */
   function image(url, alt, more) {
     const element = h("img", { alt, loading: "lazy", decoding: "async", ...more });
     element.src = thumbnailOf(url); // last: what is not yet known to be lazy is fetched
     element.addEventListener("error", function whole() {
       element.removeEventListener("error", whole);
       element.addEventListener("error", () => element.replaceWith(
-        h("span", { class: "note" }, "The picture is not there."),
+        h("span", { class: "note" }, "The image is not there."),
       ), { once: true });
       element.src = url;
     });
     return element;
   }
 
-  function badges(picture) {
-    return KINDS.filter(([kind]) => picture.kinds.has(kind)).map(([kind, title]) =>
+  function badges(image) {
+    return KINDS.filter(([kind]) => image.kinds.has(kind)).map(([kind, title]) =>
       h("span", { class: `badge ${kind}` }, title),
     );
   }
@@ -107,52 +107,52 @@
   const line = (kind, name, rest) =>
     h("span", { class: `line ${kind}`, title: name }, h("span", {}, name), h("span", {}, ` ${rest}`));
 
-  const cards = new Array(pictures.length);
+  const cards = new Array(images.length);
 
-  function cardOf(picture) {
-    if (cards[picture.place]) {
-      draw(picture);
-      return cards[picture.place];
+  function cardOf(image) {
+    if (cards[image.place]) {
+      draw(image);
+      return cards[image.place];
     }
     const frame = h("span", { class: "frame" });
-    const button = h("button", { type: "button", "data-place": picture.place }, frame);
-    button.append(h("span", { class: "line path", title: picture.path }, picture.relative ?? picture.path));
-    if (picture.status === "ok") {
+    const button = h("button", { type: "button", "data-place": image.place }, frame);
+    button.append(h("span", { class: "line path", title: image.path }, image.relative ?? image.path));
+    if (image.status === "ok") {
       button.append(
-        line("answer", nameOf(picture.answer), said(picture.answer)),
+        line("answer", nameOf(image.answer), said(image.answer)),
       );
-      if (picture.truth && !picture.kinds.has("right")) {
-        button.append(line("truth", `truly ${nameOf(picture.truth)}`, said(picture.truth)));
+      if (image.truth && !image.kinds.has("right")) {
+        button.append(line("truth", `truly ${nameOf(image.truth)}`, said(image.truth)));
       }
-      if (picture.main.target.index !== picture.answer.index) {
-        button.append(h("span", { class: "line quiet" }, `explained: ${nameOf(picture.main.target)}`));
+      if (image.main.target.index !== image.answer.index) {
+        button.append(h("span", { class: "line quiet" }, `explained: ${nameOf(image.main.target)}`));
       }
     } else {
-      frame.append(h("span", { class: "note" }, picture.error));
+      frame.append(h("span", { class: "note" }, image.error));
     }
-    button.append(h("span", { class: "badges" }, badges(picture)));
+    button.append(h("span", { class: "badges" }, badges(image)));
     const card = h("li", { class: "card" }, button);
-    cards[picture.place] = card;
-    draw(picture);
+    cards[image.place] = card;
+    draw(image);
     return card;
   }
 
   /** Put the chosen map into a card that is there. */
-  function draw(picture) {
-    const card = cards[picture.place];
-    if (!card || picture.status !== "ok" || card.dataset.map === state.map) return;
+  function draw(image) {
+    const card = cards[image.place];
+    if (!card || image.status !== "ok" || card.dataset.map === state.map) return;
     card.dataset.map = state.map;
-    const { original } = picture.main.files;
-    const url = picture.main.files[state.map];
+    const { original } = image.main.files;
+    const url = image.main.files[state.map];
     const title = titles[state.map] ?? "";
     const frame = card.querySelector(".frame");
-    const blank = picture.main.blank.includes(state.map);
+    const blank = image.main.blank.includes(state.map);
     const below = original && image(original, "");
     const over = url && image(url, blank ? `${title}, blank` : title, { class: original ? "over" : "" });
     frame.classList.remove("apart");
     frame.replaceChildren(
       ...[below, over].filter((one) => one),
-      ...(url || original ? [] : [h("span", { class: "note" }, "The run wrote no picture of this kind.")]),
+      ...(url || original ? [] : [h("span", { class: "note" }, "The run wrote no image of this kind.")]),
     );
     if (!below || !over) return;
     for (const one of [below, over]) {
@@ -187,7 +187,7 @@
       if (!options(key).includes(state[key])) state[key] = INITIAL[key];
     }
     if (!/^\d{1,3}$/.test(state.mix) || Number(state.mix) > 100) state.mix = INITIAL.mix;
-    if (!/^\d+$/.test(state.open) || !pictures[state.open]) state.open = "";
+    if (!/^\d+$/.test(state.open) || !images[state.open]) state.open = "";
     const kinds = new Set(state.show.split(","));
     state.show = KINDS.map(([kind]) => kind).filter((kind) => kinds.has(kind)).join(",");
   }
@@ -208,23 +208,23 @@
 
   let order = [];
 
-  function fits(picture) {
-    if (state.predicted && String(picture.answer?.index) !== state.predicted) return false;
+  function fits(image) {
+    if (state.predicted && String(image.answer?.index) !== state.predicted) return false;
     if (state.truth) {
-      const truth = picture.truth ? String(picture.truth.index) : "none";
-      if (truth !== state.truth || picture.status !== "ok") return false;
+      const truth = image.truth ? String(image.truth.index) : "none";
+      if (truth !== state.truth || image.status !== "ok") return false;
     }
-    return !state.q || picture.path.toLowerCase().includes(state.q.toLowerCase());
+    return !state.q || image.path.toLowerCase().includes(state.q.toLowerCase());
   }
 
   function sorted(found) {
     const { value, first } = SORTS[state.sort];
     const down = (first === "up") === (state.down === "1");
-    const known = (picture) => typeof value(picture) === "number";
+    const known = (image) => typeof value(image) === "number";
     const sign = down ? -1 : 1;
     return [
       ...found.filter(known).sort((a, b) => sign * (value(a) - value(b)) || a.place - b.place),
-      ...found.filter((picture) => !known(picture)),
+      ...found.filter((image) => !known(image)),
     ];
   }
 
@@ -252,8 +252,8 @@
   /** Another map into the cards that are there, those in sight first, and all where they are. */
   function redraw() {
     const sight = innerHeight + 200;
-    const inSight = (picture) => {
-      const place = cards[picture.place]?.getBoundingClientRect();
+    const inSight = (image) => {
+      const place = cards[image.place]?.getBoundingClientRect();
       return place && place.bottom > -200 && place.top < sight;
     };
     clearTimeout(drawing);
@@ -268,23 +268,23 @@
   }
 
   function update() {
-    const inside = pictures.filter(fits);
+    const inside = images.filter(fits);
     const kinds = state.show ? state.show.split(",") : [];
     for (const button of byId("chips").children) {
       const kind = button.dataset.kind;
-      const count = inside.filter((picture) => picture.kinds.has(kind)).length;
+      const count = inside.filter((image) => image.kinds.has(kind)).length;
       button.setAttribute("aria-pressed", kinds.includes(kind));
       button.textContent = `${KINDS.find(([one]) => one === kind)[1]} ${count}`;
     }
     const found = kinds.length
-      ? inside.filter((picture) => kinds.some((kind) => picture.kinds.has(kind)))
+      ? inside.filter((image) => kinds.some((kind) => image.kinds.has(kind)))
       : inside;
     order = sorted(found);
     fill();
-    if (byId("pictures").getBoundingClientRect().top < 0) byId("pictures").scrollIntoView();
-    byId("count").textContent = order.length === pictures.length
-      ? `All ${plural(pictures.length, "picture")}`
-      : `${order.length} of ${plural(pictures.length, "picture")}`;
+    if (byId("images").getBoundingClientRect().top < 0) byId("images").scrollIntoView();
+    byId("count").textContent = order.length === images.length
+      ? `All ${plural(images.length, "image")}`
+      : `${order.length} of ${plural(images.length, "image")}`;
     byId("clear").hidden = !(state.predicted || state.truth || state.show || state.q);
     byId("nothing").hidden = order.length > 0;
     for (const key of ["predicted", "truth", "sort", "map"]) byId(key).value = state[key];
@@ -317,14 +317,14 @@
     update();
   }
 
-  /** Show the pictures of a pair, and nothing else that was filtered before. */
+  /** Show the images of a pair, and nothing else that was filtered before. */
   function showPair(button) {
     const same = button.getAttribute("aria-pressed") === "true";
     set(same
       ? { truth: "", predicted: "" }
       : { truth: truthKnown ? button.dataset.truth : "", predicted: button.dataset.predicted, show: "", q: "" });
     if (same) return;
-    goTo("pictures-title");
+    goTo("images-title");
   }
 
   function goTo(id) {
@@ -336,8 +336,8 @@
   function fillTools() {
     const counted = (of) => {
       const counts = new Map();
-      for (const picture of pictures) {
-        const key = of(picture);
+      for (const image of images) {
+        const key = of(image);
         if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + 1);
       }
       return counts;
@@ -350,15 +350,15 @@
         ...keys.map((key) => h("option", { value: key }, `${name(key)} (${counts.get(key)})`)),
       );
     };
-    choices("predicted", counted((picture) => picture.answer && String(picture.answer.index)), "all answers");
-    choices("truth", counted((picture) =>
-      picture.status === "ok" ? (picture.truth ? String(picture.truth.index) : "none") : undefined), "all true classes");
+    choices("predicted", counted((image) => image.answer && String(image.answer.index)), "all answers");
+    choices("truth", counted((image) =>
+      image.status === "ok" ? (image.truth ? String(image.truth.index) : "none") : undefined), "all true classes");
     byId("truth-label").hidden = !truthKnown;
     byId("sort").append(...Object.entries(SORTS).map(([key, { title }]) => h("option", { value: key }, title)));
     byId("map").append(...data.maps.map(({ key, title }) => h("option", { value: key }, title)));
     byId("map-label").hidden = data.maps.length < 2;
     byId("chips").append(
-      ...KINDS.filter(([kind]) => pictures.some((picture) => picture.kinds.has(kind))).map(([kind]) =>
+      ...KINDS.filter(([kind]) => images.some((image) => image.kinds.has(kind))).map(([kind]) =>
         h("button", { type: "button", "data-kind": kind })),
     );
   }
@@ -380,7 +380,7 @@
     context.putImageData(pixels, 0, 0);
   }
 
-  /** Bilinear between the centres of the cells, in numbers and not in colours. */
+  /** Bilinear between the centers of the cells, in numbers and not in colors. */
   function enlarge(values, [height, width], side) {
     const result = new Uint8Array(side * side);
     const along = (length) => Array.from({ length: side }, (_, i) => {
@@ -434,7 +434,7 @@
     });
   }
 
-  // --- one picture, large ---------------------------------------------------------------------
+  // --- one image, large ---------------------------------------------------------------------
 
   const dialog = byId("large");
   let shown = null;
@@ -443,7 +443,7 @@
     const stack = h("span", { class: "stack" });
     const top = h("img", { src: url, alt });
     const gone = (element) => element.addEventListener("error", () =>
-      element.replaceWith(h("span", { class: "note" }, "The picture is not there.")));
+      element.replaceWith(h("span", { class: "note" }, "The image is not there.")));
     gone(top);
     const widen = (element) => element.naturalWidth < 300 && element.classList.add("small");
     if (under && under !== url) {
@@ -471,9 +471,9 @@
       h("figcaption", {}, caption));
   }
 
-  function boxOf(picture, explanation) {
-    if (!explanation.attention || !picture.size) return null;
-    const [height, width] = picture.size;
+  function boxOf(image, explanation) {
+    if (!explanation.attention || !image.size) return null;
+    const [height, width] = image.size;
     const [x0, y0, x1, y1] = explanation.attention.box;
     const element = h("span", { class: "box", title: "Around the highest peak of the map, down to half of it" });
     Object.assign(element.style, {
@@ -491,18 +491,18 @@
     return table;
   }
 
-  function figures(picture) {
+  function figures(image) {
     const parts = [];
-    for (const [place, one] of picture.explanations.entries()) {
-      const role = one.target.index === picture.answer.index
+    for (const [place, one] of image.explanations.entries()) {
+      const role = one.target.index === image.answer.index
         ? "the answer"
-        : picture.truth && one.target.index === picture.truth.index ? "the true class" : "";
+        : image.truth && one.target.index === image.truth.index ? "the true class" : "";
       parts.push(h("h3", {}, `Explained: ${withIndex(one.target)}, ${said(one.target)}${role ? `, ${role}` : ""}`));
       const list = h("div", { class: "figures" });
       const { original } = one.files;
       if (original && place === 0) {
         list.append(figure(original, one.attention ? "Original; the frame: the map's peak" : "Original",
-          { alt: "Original", box: boxOf(picture, one) }));
+          { alt: "Original", box: boxOf(image, one) }));
       }
       for (const [key, url] of Object.entries(one.files)) {
         if (key === "original" || !url.endsWith(".png")) continue;
@@ -512,32 +512,32 @@
       }
       parts.push(list);
     }
-    for (const one of picture.contrasts ?? []) {
+    for (const one of image.contrasts ?? []) {
       parts.push(h("h3", {}, `Why ${withIndex(one.a)} rather than ${withIndex(one.b)}`),
         h("div", { class: "figures wide" }, figure(one.file, "Red speaks for the first, blue for the second", { alt: "Contrast" })));
     }
-    if (picture.panel) {
-      parts.push(h("h3", {}, "Panel"), h("div", { class: "figures wide" }, figure(picture.panel, "", { alt: "Panel" })));
+    if (image.panel) {
+      parts.push(h("h3", {}, "Panel"), h("div", { class: "figures wide" }, figure(image.panel, "", { alt: "Panel" })));
     }
     return parts;
   }
 
-  function numbers(picture) {
+  function numbers(image) {
     const parts = [];
-    if (picture.status === "ok") {
-      const bars = picture.top5.map((score) => {
+    if (image.status === "ok") {
+      const bars = image.top5.map((score) => {
         const fill = h("i");
         fill.style.width = `${100 * (score.probability ?? 0)}%`;
-        const truth = picture.truth && score.index === picture.truth.index ? " ← true class" : "";
+        const truth = image.truth && score.index === image.truth.index ? " ← true class" : "";
         return h("li", {}, h("span", { class: "label" }, h("span", {}, withIndex(score) + truth),
           h("span", {}, said(score))), h("span", { class: "meter", "aria-hidden": "true" }, fill));
       });
       parts.push(h("section", {}, h("h3", {}, "Answers"), h("ol", { class: "top5" }, bars), rows([
-        ["true class", picture.truth && `${withIndex(picture.truth)}, ${said(picture.truth)}`],
-        ["loss", typeof picture.loss === "number" ? number(picture.loss) : null],
-        ["margin", typeof picture.margin === "number" ? number(picture.margin) : null],
+        ["true class", image.truth && `${withIndex(image.truth)}, ${said(image.truth)}`],
+        ["loss", typeof image.loss === "number" ? number(image.loss) : null],
+        ["margin", typeof image.margin === "number" ? number(image.margin) : null],
       ])));
-      for (const one of picture.explanations) {
+      for (const one of image.explanations) {
         const entries = [["logit", number(one.target.logit)]];
         for (const [key, range] of Object.entries(one.ranges)) {
           entries.push([titleOf(key), `${range.map(number).join(" to ")}${one.blank.includes(key) ? ", blank" : ""}`]);
@@ -557,34 +557,34 @@
       }
     }
     parts.push(h("section", {}, h("h3", {}, "File"), rows([
-      ["path", picture.path],
-      ["size", picture.size && `${picture.size[1]} × ${picture.size[0]} pixels`],
-      ["SHA\u2011256", picture.sha256 && h("code", {}, picture.sha256)],
-      ["time", typeof picture.seconds === "number" ? `${number(picture.seconds)} s` : null],
+      ["path", image.path],
+      ["size", image.size && `${image.size[1]} × ${image.size[0]} pixels`],
+      ["SHA\u2011256", image.sha256 && h("code", {}, image.sha256)],
+      ["time", typeof image.seconds === "number" ? `${number(image.seconds)} s` : null],
     ])));
     return parts;
   }
 
-  function show(picture) {
-    shown = picture;
-    const place = order.indexOf(picture);
-    byId("large-title").replaceChildren(picture.relative ?? picture.path, " ", ...badges(picture));
+  function show(image) {
+    shown = image;
+    const place = order.indexOf(image);
+    byId("large-title").replaceChildren(image.relative ?? image.path, " ", ...badges(image));
     byId("large-place").textContent = place < 0 ? "" : `${place + 1} of ${order.length}`;
     byId("previous").disabled = place <= 0;
     byId("next").disabled = place < 0 || place >= order.length - 1;
     const body = byId("large-body");
     const inside = body.contains(document.activeElement);
-    if (picture.status === "ok") {
+    if (image.status === "ok") {
       const slider = h("input", { type: "range", min: 0, max: 100, step: 5, "aria-label": "How much of the maps lies over the original, in percent" });
       slider.addEventListener("input", () => { state.mix = slider.value; mixed(); writeAddress(); });
       body.replaceChildren(
-        h("div", { class: "shown" }, h("div", { class: "mixing" }, "original", slider, "maps"), ...figures(picture)),
-        h("aside", {}, ...numbers(picture)),
+        h("div", { class: "shown" }, h("div", { class: "mixing" }, "original", slider, "maps"), ...figures(image)),
+        h("aside", {}, ...numbers(image)),
       );
     } else {
       body.replaceChildren(
-        h("p", { class: "failure" }, h("strong", {}, "It failed: "), picture.error),
-        h("aside", {}, ...numbers(picture)),
+        h("p", { class: "failure" }, h("strong", {}, "It failed: "), image.error),
+        h("aside", {}, ...numbers(image)),
       );
     }
     body.scrollTop = 0;
@@ -595,7 +595,7 @@
     } else if (inside || document.activeElement === document.body || document.activeElement?.disabled) {
       byId("large-title").focus();
     }
-    state.open = String(picture.place);
+    state.open = String(image.place);
     writeAddress();
   }
 
@@ -614,7 +614,7 @@
     if (card?.isConnected) {
       card.scrollIntoView({ block: "nearest" });
       card.querySelector("button").focus();
-    } else byId("pictures-title").focus();
+    } else byId("images-title").focus();
   });
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
@@ -634,7 +634,7 @@
 
   byId("gallery").addEventListener("click", (event) => {
     const button = event.target.closest("button[data-place]");
-    if (button) show(pictures[button.dataset.place]);
+    if (button) show(images[button.dataset.place]);
   });
   byId("gallery").addEventListener("keydown", (event) => {
     const card = event.target.closest(".card");
@@ -692,7 +692,7 @@
   });
 
   function openAsked() {
-    if (state.open !== "") show(pictures[state.open]);
+    if (state.open !== "") show(images[state.open]);
     else if (dialog.open) dialog.close();
   }
 

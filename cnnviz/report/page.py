@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cnnviz import render
 from cnnviz.attribution import METHODS
-from cnnviz.evaluation.attention import BORDER_AREA, CORNER_AREA
+from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA
+from cnnviz.rendering import render
 from cnnviz.report.pairs import Confusion, PairAttention, attention, confusion, pair_of
 from cnnviz.text import ClassNames
 
@@ -26,7 +26,7 @@ CORNERS = ("top left", "top right", "bottom left", "bottom right")
 _MEANINGS = {
     "heat": "Where the network found evidence for the class, from none (the scale's left end) to "
     "most (its right end). Coarse: it says hereabouts, not exactly this edge.",
-    "signed": "Which details it reacted to: grey is nothing, colours are the sign and the channel "
+    "signed": "Which details it reacted to: gray is nothing, colors are the sign and the channel "
     "of the gradient.",
     "magnitude": "How strongly each pixel counts: white is strong, black is nothing.",
     "diverging": "What speaks for the class in red, what speaks against it in blue; white is "
@@ -43,19 +43,19 @@ _UNSPECIFIC = " It is the same whatever the class."
 
 @dataclass(frozen=True)
 class Meaning:
-    """A line that says what one kind of picture shows.
+    """A line that says what one kind of image shows.
 
     Attributes:
         title: the method's name.
         text: the line.
         guided: whether the method fails sanity checks.
-        colours: whether the run's colour scale belongs to it.
+        colors: whether the run's color scale belongs to it.
     """
 
     title: str
     text: str
     guided: bool = False
-    colours: bool = False
+    colors: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class PairView:
     predicted: int
     title: str
     wrong: bool
-    pictures: int  #: that belong to it
+    images: int  #: that belong to it
     maps: int  #: of which so many have a map
     border: str
     border_times: str
@@ -82,11 +82,11 @@ def url_of(file: str) -> str:
     return quote(os.fsencode(file))
 
 
-def drawn_files(pictures: Sequence[Record]) -> Iterator[PurePosixPath]:
+def drawn_files(images: Sequence[Record]) -> Iterator[PurePosixPath]:
     """The PNGs that the cards of the page show, each once: those of explanations."""
     seen = set()
-    for picture in pictures:
-        for explanation in picture.get("explanations", ()):
+    for image in images:
+        for explanation in image.get("explanations", ()):
             for file in explanation["files"].values():
                 if file not in seen and PurePosixPath(file).suffix == ".png":
                     seen.add(file)
@@ -97,8 +97,8 @@ def class_names(manifest: Record) -> ClassNames:
     """What classes are called, from wherever a manifest names them."""
     names = dict(enumerate(manifest["run"]["network"].get("labels", ())))
     kind = "class"
-    for picture in manifest["pictures"]:
-        for score in _scores(picture):
+    for image in manifest["images"]:
+        for score in _scores(image):
             if score["name"] is not None:
                 names[score["index"]] = score["name"]
             if score["probability"] is None:
@@ -113,10 +113,10 @@ def page_data(
 
     Files become URLs; maps become those of pairs, in base64 of uint8, and nothing else is copied.
     """
-    used = {score["index"] for picture in manifest["pictures"] for score in _scores(picture)}
+    used = {score["index"] for image in manifest["images"] for score in _scores(image)}
     parameters = manifest["run"]["parameters"]
-    colours = parameters.get("colormap")
-    scale = render.colour_scale(colours if colours in render.COLORMAPS else render.COLORMAPS[0])
+    colors = parameters.get("colormap")
+    scale = render.color_scale(colors if colors in render.COLORMAPS else render.COLORMAPS[0])
     return {
         "scale": _base64(scale),
         "classes": {str(index): names[index] for index in sorted(used)},
@@ -125,13 +125,13 @@ def page_data(
             {"shape": list(pair.mean.shape), "map": _base64(np.rint(pair.mean * 255))}
             for pair in pairs
         ],
-        "pictures": [_picture(picture) for picture in manifest["pictures"]],
+        "images": [_image(image) for image in manifest["images"]],
     }
 
 
 def meanings(manifest: Record) -> list[Meaning]:
-    """A line for each kind of picture in the run."""
-    lines = [Meaning("Original", "The picture, upright, at the size of the others.")]
+    """A line for each kind of image in the run."""
+    lines = [Meaning("Original", "The image, upright, at the size of the others.")]
     for method in manifest["run"]["methods"]:
         for key, drawing in method["drawings"].items():
             text = _SPECIAL.get(key) or _MEANINGS.get(drawing, "")
@@ -143,10 +143,10 @@ def meanings(manifest: Record) -> list[Meaning]:
                     title=_title(method, key),
                     text=text,
                     guided=method["guided"],
-                    colours=drawing in ("heat", "probability"),
+                    colors=drawing in ("heat", "probability"),
                 )
             )
-    if any(picture.get("contrasts") for picture in manifest["pictures"]):
+    if any(image.get("contrasts") for image in manifest["images"]):
         lines.append(
             Meaning(
                 "Contrast",
@@ -159,12 +159,12 @@ def meanings(manifest: Record) -> list[Meaning]:
 
 def confusion_of(manifest: Record) -> Confusion | None:
     """See :func:`cnnviz.report.pairs.confusion`."""
-    return confusion(manifest["pictures"])
+    return confusion(manifest["images"])
 
 
 def attention_of(manifest: Record) -> list[PairAttention]:
     """See :func:`cnnviz.report.pairs.attention`."""
-    return attention(manifest["pictures"])
+    return attention(manifest["images"])
 
 
 def pair_views(
@@ -172,8 +172,8 @@ def pair_views(
 ) -> list[PairView]:
     """The pairs in words, in their order."""
     sizes: dict[Any, int] = {}
-    for picture in manifest["pictures"]:
-        pair = pair_of(picture)
+    for image in manifest["images"]:
+        pair = pair_of(image)
         sizes[pair] = sizes.get(pair, 0) + 1
     return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
 
@@ -211,8 +211,8 @@ def _pair_view(number: int, one: PairAttention, size: int, names: ClassNames) ->
         predicted=predicted,
         title=title,
         wrong=truth is not None and truth != predicted,
-        pictures=size,
-        maps=one.pictures,
+        images=size,
+        maps=one.images,
         border=f"{one.border:.0%}",
         border_times=f"{border_times:.1f}",
         corner=f"{corner:.0%}",
@@ -226,8 +226,8 @@ def _map_titles(manifest: Record) -> list[dict[str, str]]:
     """The drawn maps that cards can show: key and title, in the order of the methods."""
     there = {
         key
-        for picture in manifest["pictures"]
-        for explanation in picture.get("explanations", ())
+        for image in manifest["images"]
+        for explanation in image.get("explanations", ())
         for key in explanation["files"]
     }
     titles = []
@@ -245,16 +245,16 @@ def _title(method: Record, key: str) -> str:
     return f"{title}: {rest.replace('_', ' ').strip()}" if rest else title
 
 
-def _picture(picture: Record) -> dict[str, Any]:
+def _image(image: Record) -> dict[str, Any]:
     kept = {
-        key: picture[key]
+        key: image[key]
         for key in (
             *("path", "relative", "status", "error", "sha256", "size", "top5", "truth", "right"),
             *("loss", "margin", "seconds"),
         )
-        if picture.get(key) is not None
+        if image.get(key) is not None
     }
-    if picture["status"] != "ok":
+    if image["status"] != "ok":
         return kept
     kept["explanations"] = [
         {
@@ -265,14 +265,14 @@ def _picture(picture: Record) -> dict[str, Any]:
             "ranges": one.get("ranges") or {},
             "attention": _without_map(one.get("attention")),
         }
-        for one in picture["explanations"]
+        for one in image["explanations"]
     ]
     kept["contrasts"] = [
         {"a": one["a"], "b": one["b"], "file": url_of(one["file"])}
-        for one in picture.get("contrasts") or ()
+        for one in image.get("contrasts") or ()
     ]
-    if picture.get("panel") is not None:
-        kept["panel"] = url_of(picture["panel"])
+    if image.get("panel") is not None:
+        kept["panel"] = url_of(image["panel"])
     return kept
 
 
@@ -282,14 +282,14 @@ def _without_map(attention: Record | None) -> dict[str, Any] | None:
     return {key: attention[key] for key in ("border", "corners", "box")}
 
 
-def _scores(picture: Record) -> Iterator[Record]:
-    """All classes that a picture's record names."""
-    yield from picture.get("top5", ())
-    if picture.get("truth") is not None:
-        yield picture["truth"]
-    for one in picture.get("explanations", ()):
+def _scores(image: Record) -> Iterator[Record]:
+    """All classes that an image's record names."""
+    yield from image.get("top5", ())
+    if image.get("truth") is not None:
+        yield image["truth"]
+    for one in image.get("explanations", ()):
         yield one["target"]
-    for one in picture.get("contrasts") or ():
+    for one in image.get("contrasts") or ():
         yield from (one["a"], one["b"])
 
 

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.evaluation.attention import BORDER_AREA, CORNER_AREA, mean_map
+from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
 
 Pair = tuple[Optional[int], int]
 Record = Mapping[str, Any]
@@ -27,11 +27,11 @@ MATRIX_PART = 12
 
 SUSPICIOUS_BORDER = 0.68
 SUSPICIOUS_CORNER = 0.28
-"""Mean shares, drawn towards what is even by one picture, from which a pair is called suspicious:
+"""Mean shares, drawn toward what is even by one image, from which a pair is called suspicious:
 a border that holds half of what it could beyond its area, a corner that holds a quarter."""
 
-SUSPICIOUS_PICTURES = 3
-"""How many pictures a pair has at least that is called suspicious: one or two prove nothing."""
+SUSPICIOUS_IMAGES = 3
+"""How many images a pair has at least that is called suspicious: one or two prove nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Confusion:
 
     Attributes:
         classes: indices of the rows (truth) and columns (answers).
-        counts: of the pictures, one row for each true class.
+        counts: of the images, one row for each true class.
         whole: whether these are all classes; else those that most errors belong to.
         errors: (truth, predicted, count) of all confused pairs, the most frequent first.
     """
@@ -53,21 +53,21 @@ class Confusion:
 
 @dataclass(frozen=True)
 class PairAttention:
-    """Where the network looked, on average over the pictures of one pair.
+    """Where the network looked, on average over the images of one pair.
 
     Attributes:
         pair: true and answered class.
-        pictures: how many have a map: of the answered class, and not blank.
+        images: how many have a map: of the answered class, and not blank.
         border: mean share of the map in the border ring.
         corners: mean shares in the corners: top left, top right, bottom left, bottom right.
         mean: float32 (h, w), mean of the maps, each of which has its maximum at 1.
         score: by how much border or corners exceed their areas, from below 0 to 1; what exceeds
-            by chance in few pictures counts less.
+            by chance in few images counts less.
         suspicious: whether that is far.
     """
 
     pair: Pair
-    pictures: int
+    images: int
     border: float
     corners: tuple[float, float, float, float]
     mean: npt.NDArray[np.float32]
@@ -75,19 +75,19 @@ class PairAttention:
     suspicious: bool
 
 
-def pair_of(picture: Record) -> Pair | None:
-    """The pair that a picture belongs to; None if it failed."""
-    if picture["status"] != "ok":
+def pair_of(image: Record) -> Pair | None:
+    """The pair that an image belongs to; None if it failed."""
+    if image["status"] != "ok":
         return None
-    truth = picture.get("truth")
-    return (None if truth is None else truth["index"], picture["top5"][0]["index"])
+    truth = image.get("truth")
+    return (None if truth is None else truth["index"], image["top5"][0]["index"])
 
 
-def confusion(pictures: Iterable[Record]) -> Confusion | None:
-    """Count the pairs of the pictures whose truth is known; None if there is none."""
+def confusion(images: Iterable[Record]) -> Confusion | None:
+    """Count the pairs of the images whose truth is known; None if there is none."""
     counts: Counter[tuple[int, int]] = Counter()
-    for picture in pictures:
-        pair = pair_of(picture)
+    for image in images:
+        pair = pair_of(image)
         if pair is not None and pair[0] is not None:
             counts[pair[0], pair[1]] += 1
     if not counts:
@@ -107,17 +107,17 @@ def confusion(pictures: Iterable[Record]) -> Confusion | None:
     return Confusion(tuple(classes), table, whole, tuple(wrong))
 
 
-def attention(pictures: Iterable[Record]) -> list[PairAttention]:
+def attention(images: Iterable[Record]) -> list[PairAttention]:
     """Where the network looked for each pair, those first that look most like a shortcut.
 
-    Of each picture the map of the class that was answered counts, if that was explained.
+    Of each image the map of the class that was answered counts, if that was explained.
     """
     found: defaultdict[Pair, list[Record]] = defaultdict(list)
-    for picture in pictures:
-        pair = pair_of(picture)
+    for image in images:
+        pair = pair_of(image)
         if pair is None:
             continue
-        for explanation in picture["explanations"]:
+        for explanation in image["explanations"]:
             if explanation["target"]["index"] == pair[1]:
                 if explanation.get("attention") is not None:
                     found[pair].append(explanation["attention"])
@@ -136,18 +136,18 @@ def attention(pictures: Iterable[Record]) -> list[PairAttention]:
 
 
 def _mean(pair: Pair, records: Sequence[Record]) -> PairAttention:
-    pictures = len(records)
+    images = len(records)
     borders = [float(record["border"]) for record in records]
     corners = [[float(share) for share in record["corners"]] for record in records]
-    border = sum(borders) / pictures
-    top_left, top_right, bottom_left, bottom_right = (sum(one) / pictures for one in zip(*corners))
+    border = sum(borders) / images
+    top_left, top_right, bottom_left, bottom_right = (sum(one) / images for one in zip(*corners))
     each = (top_left, top_right, bottom_left, bottom_right)
-    # One even picture more: what a single picture shows may be chance.
-    drawn_border = (border * pictures + BORDER_AREA) / (pictures + 1)
-    drawn_corner = (max(each) * pictures + CORNER_AREA) / (pictures + 1)
+    # One even image more: what a single image shows may be chance.
+    drawn_border = (border * images + BORDER_AREA) / (images + 1)
+    drawn_corner = (max(each) * images + CORNER_AREA) / (images + 1)
     return PairAttention(
         pair=pair,
-        pictures=pictures,
+        images=images,
         border=border,
         corners=each,
         mean=mean_map(records),
@@ -155,6 +155,6 @@ def _mean(pair: Pair, records: Sequence[Record]) -> PairAttention:
             (drawn_border - BORDER_AREA) / (1 - BORDER_AREA),
             (drawn_corner - CORNER_AREA) / (1 - CORNER_AREA),
         ),
-        suspicious=pictures >= SUSPICIOUS_PICTURES
+        suspicious=images >= SUSPICIOUS_IMAGES
         and (drawn_border >= SUSPICIOUS_BORDER or drawn_corner >= SUSPICIOUS_CORNER),
     )

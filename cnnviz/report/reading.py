@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.manifest import MANIFEST, VERSION
+from cnnviz.runs.manifest import MANIFEST, VERSION
 from cnnviz.structure import NUMBER, TEXT, check, no_constant
 
 _CLASS = {"index": int, "name": TEXT, "logit": NUMBER, "probability": (*NUMBER, type(None))}
@@ -27,10 +27,10 @@ _RUN = {
     "seconds": NUMBER,
     "started": str,
 }
-_SUMMARY = {"pictures": int, "ok": int, "failed": int}
+_SUMMARY = {"images": int, "ok": int, "failed": int}
 _FAILED = {"path": str, "status": str, "error": str}
 _EXPLANATION = {"target": _CLASS, "files": _FILES, "blank": [str]}
-_PICTURE = {"path": str, "status": str, "top5": [_CLASS], "explanations": [_EXPLANATION]}
+_IMAGE = {"path": str, "status": str, "top5": [_CLASS], "explanations": [_EXPLANATION]}
 _CONTRAST = {"a": _CLASS, "b": _CLASS, "file": str}
 _ATTENTION = {
     "border": NUMBER,
@@ -54,7 +54,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageError(
             f"There is no {MANIFEST} in {folder}. A run of `cnnviz explain` writes it when all "
-            "pictures are done; give the folder that was its --output."
+            "images are done; give the folder that was its --output."
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
@@ -82,33 +82,33 @@ def _damaged(path: Path, what: str) -> UsageError:
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
-    check(manifest, {"run": _RUN, "summary": _SUMMARY, "pictures": [dict]}, "the manifest")
+    check(manifest, {"run": _RUN, "summary": _SUMMARY, "images": [dict]}, "the manifest")
     check(manifest["run"]["network"].get("labels", []), [str], "run.network.labels")
     weights = manifest["run"]["network"].get("weights")
     if weights is not None:
         check(weights, {"sha256": TEXT}, "run.network.weights")
-    for number, picture in enumerate(manifest["pictures"]):
-        where = f"pictures[{number}]"
-        if picture.get("status") == "failed":
-            check(picture, _FAILED, where)
+    for number, image in enumerate(manifest["images"]):
+        where = f"images[{number}]"
+        if image.get("status") == "failed":
+            check(image, _FAILED, where)
             continue
-        check(picture, _PICTURE, where)
-        if picture["status"] != "ok":
+        check(image, _IMAGE, where)
+        if image["status"] != "ok":
             raise ValueError(f"{where} is neither ok nor failed")
-        if not picture["top5"] or not picture["explanations"]:
+        if not image["top5"] or not image["explanations"]:
             raise ValueError(f"{where} has no answer or no explanation")
-        if picture.get("truth") is not None:
-            check(picture["truth"], _CLASS, f"{where}.truth")
+        if image.get("truth") is not None:
+            check(image["truth"], _CLASS, f"{where}.truth")
         for key in ("loss", "margin", "seconds"):
-            check(picture.get(key), (*NUMBER, type(None)), f"{where}.{key}")
-        check(picture.get("size"), (list, type(None)), f"{where}.size")
-        check(picture.get("contrasts", []), [_CONTRAST], f"{where}.contrasts")
-        check(picture.get("panel"), TEXT, f"{where}.panel")
-        for contrast in picture.get("contrasts", []):
+            check(image.get(key), (*NUMBER, type(None)), f"{where}.{key}")
+        check(image.get("size"), (list, type(None)), f"{where}.size")
+        check(image.get("contrasts", []), [_CONTRAST], f"{where}.contrasts")
+        check(image.get("panel"), TEXT, f"{where}.panel")
+        for contrast in image.get("contrasts", []):
             _check_inside(contrast["file"], where)
-        if picture.get("panel") is not None:
-            _check_inside(picture["panel"], where)
-        for explanation in picture["explanations"]:
+        if image.get("panel") is not None:
+            _check_inside(image["panel"], where)
+        for explanation in image["explanations"]:
             for file in explanation["files"].values():
                 _check_inside(file, where)
             if explanation.get("attention") is not None:

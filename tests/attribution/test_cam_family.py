@@ -19,8 +19,8 @@ from cnnviz.attribution.cam import (
     layer_cam,
     xgrad_cam,
 )
-from cnnviz.network import Network
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -410,7 +410,7 @@ def test_eigen_cam_of_nothing_is_nothing():
     assert not eigen_cam(np.full((1, 3, 2, 2), -1, np.float32)).any()
 
 
-def test_eigen_cam_of_a_broken_picture_leaves_the_next_alone(arrays):
+def test_eigen_cam_of_a_broken_image_leaves_the_next_alone(arrays):
     activations, _ = arrays
     broken = activations.copy()
     broken[0, 1, 2, 2] = np.nan
@@ -423,7 +423,7 @@ def test_eigen_cam_of_a_broken_picture_leaves_the_next_alone(arrays):
 
 
 def enlarged(channel, height, width):
-    """Bilinear between pixel centres, constant beyond them, with loops."""
+    """Bilinear between pixel centers, constant beyond them, with loops."""
     rows, columns = channel.shape
     result = np.zeros((height, width))
     for y in range(height):
@@ -603,7 +603,7 @@ def test_ablated_channel_is_a_network_without_that_filter(layer):
     np.testing.assert_allclose(found, np.maximum(expected, 0), **PASSES)
 
 
-def test_ablation_cam_of_a_score_near_zero_is_the_same_picture(truth):
+def test_ablation_cam_of_a_score_near_zero_is_the_same_image(truth):
     """The last bias moves y and no difference: only the scale of the map may change."""
     batch, targets = truth["batch"][:1], truth["targets"][:1]
     net = build()

@@ -11,10 +11,11 @@ import pytest
 import cnnviz
 from cnnviz.attribution import choose_methods, gather
 from cnnviz.attribution.averages import gauss_legendre
+from cnnviz.engines.mxnet.backward import Walk
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.network import Network, Walk
-from cnnviz.network.runtime import import_mxnet
-from cnnviz.preprocessing import InputSpec
+from cnnviz.images.preprocessing import InputSpec
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -23,7 +24,7 @@ REFERENCE = Path(__file__).parent.parent / "reference"
 RULES = ("standard", "guided", "deconvnet")
 
 
-def initialised(net, shape=SHAPE, bias=True):
+def initialized(net, shape=SHAPE, bias=True):
     """Seeded weights of either sign, and biases large enough to matter."""
     net.initialize()
     net(mx.nd.zeros((1, *shape)))  # deferred shapes
@@ -48,14 +49,14 @@ def relu_network(bias=True, channels=3):
         nn.Dense(4),
     )
     shape = (channels, *SHAPE[1:])
-    return Network.from_block(initialised(net, shape, bias), shape)
+    return Network.from_block(initialized(net, shape, bias), shape)
 
 
 def linear_network():
     """A network without ReLUs, and G (4, C, H, W): its logits are Σ G x + constant."""
     net = nn.HybridSequential()
     net.add(nn.Conv2D(5, 1), nn.Flatten(), nn.Dense(4))
-    initialised(net)
+    initialized(net)
     mixing = net[0].weight.data().asnumpy()[:, :, 0, 0]
     dense = net[2].weight.data().asnumpy().reshape(4, 5, *SHAPE[1:])
     slopes = np.einsum("tkij,kc->tcij", dense.astype(np.float64), mixing.astype(np.float64))
@@ -126,14 +127,14 @@ def test_named_methods_are_the_gradient_under_their_rule(network, batch, name, r
     assert named.tobytes() == general.tobytes()
 
 
-@pytest.mark.parametrize("pictures", [1, 3])
-def test_walks_do_not_overwrite_each_others_input_gradients(network, batch, pictures):
+@pytest.mark.parametrize("images", [1, 3])
+def test_walks_do_not_overwrite_each_others_input_gradients(network, batch, images):
     """The recorded gradient array of the first operator is one for all walks."""
-    targets = np.arange(pictures)
+    targets = np.arange(images)
     walks = [Walk(rule) for rule in RULES]
-    together = network.forward(batch[:pictures]).backward(targets, walks, final=True)
+    together = network.forward(batch[:images]).backward(targets, walks, final=True)
     for walk, found in zip(walks, together):
-        (alone,) = network.forward(batch[:pictures]).backward(targets, [walk], final=True)
+        (alone,) = network.forward(batch[:images]).backward(targets, [walk], final=True)
         np.testing.assert_array_equal(found.input_gradients, alone.input_gradients)
 
 
@@ -154,10 +155,10 @@ def test_gradient_and_deconvnet_by_hand():
     net[0].bias.set_data(mx.nd.array([0, 0, 1]))
     net[2].weight.set_data(mx.nd.array([[2, -3, 5], [-2, 3, -5]]).reshape(2, 3, 1, 1))
     network = Network.from_block(net, (1, 1, 4))
-    picture = np.array([[[[2, -0.5, -2, 0.25]]]], np.float32)
+    image = np.array([[[[2, -0.5, -2, 0.25]]]], np.float32)
 
     def quarters(name, target):  # the mean over four pixels divides all by four
-        return (4 * attribute(network, picture, [target], name)).ravel().tolist()
+        return (4 * attribute(network, image, [target], name)).ravel().tolist()
 
     # On at 2 and 0.25: first and third; at -0.5: second and third; at -2: second.
     assert quarters("gradient", 0) == [2 + 5, 3 + 5, 3, 2 + 5]
@@ -191,10 +192,10 @@ def test_input_x_gradient_is_the_product(network, batch, rule):
 # --- SmoothGrad ---------------------------------------------------------------------------------
 
 
-def noise_of(picture, part):
+def noise_of(image, part):
     """σ for each channel as the network sees it: alike in pixels, a part of the widest range."""
     std = InputSpec().std
-    ranges = [(own.max() - own.min()) * scale for own, scale in zip(picture, std)]
+    ranges = [(own.max() - own.min()) * scale for own, scale in zip(image, std)]
     return part * max(ranges) / np.array(std)[:, None, None]
 
 
@@ -205,12 +206,12 @@ def test_smoothgrad_is_the_papers_formula(network, batch, rule):
     found = attribute(
         network, batch, [2, 0, 1], "smoothgrad", samples=7, noise=0.2, seed=5, **options
     )
-    for picture, target, map_ in zip(batch, [2, 0, 1], found):
+    for image, target, map_ in zip(batch, [2, 0, 1], found):
         random = np.random.RandomState(5)
-        deviation = noise_of(picture, 0.2)
+        deviation = noise_of(image, 0.2)
         total = np.zeros(SHAPE)
         for _ in range(7):
-            noisy = picture + random.normal(0, deviation, SHAPE)
+            noisy = image + random.normal(0, deviation, SHAPE)
             (gradient,) = one_by_one(network, [noisy], target, rule)
             total += gradient
         # The mean of float32 gradients, each computed alone here and by sevens there.
@@ -244,22 +245,22 @@ def test_smoothgrad_shows_signs_and_magnitudes(network, batch):
 def test_smoothgrad_says_how_the_logit_fares(network, batch):
     found = explain(network, batch, [0, 1, 2], "smoothgrad", samples=5, noise=0.5)
     logits = network.logits(batch)
-    for index, picture in enumerate(batch):
+    for index, image in enumerate(batch):
         random = np.random.RandomState(0)
-        deviation = noise_of(picture, 0.5)
-        noisy = [picture + random.normal(0, deviation, SHAPE) for _ in range(5)]
+        deviation = noise_of(image, 0.5)
+        noisy = [image + random.normal(0, deviation, SHAPE) for _ in range(5)]
         under_noise = network.logits(np.array(noisy, np.float32))[:, index].mean()
         assert found.facts["logit"][index] == pytest.approx(logits[index, index], rel=1e-5)
         assert found.facts["noisy_logit"][index] == pytest.approx(under_noise, rel=1e-5)
         assert abs(under_noise - logits[index, index]) > 0.01
 
 
-def test_smoothgrad_of_a_picture_of_one_colour_is_the_gradient(network):
-    """Whatever colour: normalised channels differ even in a grey picture, by mean and std."""
+def test_smoothgrad_of_a_image_of_one_color_is_the_gradient(network):
+    """Whatever color: normalized channels differ even in a gray image, by mean and std."""
     spec = InputSpec()
-    for colour in ((0.5, 0.5, 0.5), (1.0, 0.0, 0.25)):
-        normalised = (np.array(colour) - spec.mean) / spec.std
-        flat = np.broadcast_to(normalised[:, None, None], SHAPE)[None].astype(np.float32)
+    for color in ((0.5, 0.5, 0.5), (1.0, 0.0, 0.25)):
+        normalized = (np.array(color) - spec.mean) / spec.std
+        flat = np.broadcast_to(normalized[:, None, None], SHAPE)[None].astype(np.float32)
         found = attribute(network, flat, [1], "smoothgrad", samples=2)
         expected = attribute(network, flat, [1], "gradient")
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
@@ -284,7 +285,7 @@ def test_smoothgrad_follows_no_rule_where_there_is_no_relu(batch):
 
 
 def seeded():
-    """The reference's weights and pictures, from the file that its script reads."""
+    """The reference's weights and images, from the file that its script reads."""
     spec = importlib.util.spec_from_file_location("seeded", REFERENCE / "seeded.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -293,7 +294,7 @@ def seeded():
 
 @pytest.fixture(scope="module")
 def captum():
-    """The network of ``make_gradient_fixtures.py``, its picture (1, 3, 16, 12), the numbers."""
+    """The network of ``make_gradient_fixtures.py``, its image (1, 3, 16, 12), the numbers."""
     net = nn.HybridSequential()
     net.add(
         nn.Conv2D(8, 3, strides=2, padding=1, activation="relu", in_channels=3),
@@ -312,17 +313,17 @@ def captum():
             parameter.set_data(mx.nd.array(values))
     with np.load(REFERENCE / "gradient_family.npz") as file:
         numbers = {name: file[name] for name in file.files}
-    picture = seeded().picture(int(numbers["picture_seed"]))[None, :, :16, :12]
-    return Network.from_block(net, (3, 16, 12)), picture, numbers
+    image = seeded().image(int(numbers["picture_seed"]))[None, :, :16, :12]
+    return Network.from_block(net, (3, 16, 12)), image, numbers
 
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "white"])
 def test_integrated_gradients_are_captums(captum, baseline):
-    network, picture, numbers = captum
+    network, image, numbers = captum
     target = int(numbers["target"])
     found = explain(
         network,
-        picture,
+        image,
         [target],
         "integrated-gradients",
         steps=int(numbers["steps"]),
@@ -336,8 +337,8 @@ def test_integrated_gradients_are_captums(captum, baseline):
 
 
 def test_input_x_gradient_is_captums(captum):
-    network, picture, numbers = captum
-    found = attribute(network, picture, [int(numbers["target"])], "input-x-gradient")
+    network, image, numbers = captum
+    found = attribute(network, image, [int(numbers["target"])], "input-x-gradient")
     assert distance(found[0], numbers["input_x_gradient"]) < 1e-6
 
 
@@ -345,11 +346,11 @@ def test_integrated_gradients_are_the_papers_formula(network, batch):
     """Eq. 1 in a loop, with the three points and weights that tables give for [-1, 1]."""
     found = attribute(network, batch, [2, 0, 1], "integrated-gradients", steps=3, baseline="mean")
     root = np.sqrt(3 / 5)
-    for picture, target, map_ in zip(batch, [2, 0, 1], found):
+    for image, target, map_ in zip(batch, [2, 0, 1], found):
         total = np.zeros(SHAPE)
         for point, weight in ((-root, 5 / 9), (0, 8 / 9), (root, 5 / 9)):
-            (gradient,) = one_by_one(network, [picture * (point + 1) / 2], target)
-            total += picture * gradient * weight / 2
+            (gradient,) = one_by_one(network, [image * (point + 1) / 2], target)
+            total += image * gradient * weight / 2
         np.testing.assert_allclose(map_, total, rtol=1e-5, atol=1e-7)
 
 
@@ -409,7 +410,7 @@ def test_gap_is_what_is_missing_and_closes(network, batch):
         relative = np.abs(found.facts["completeness_gap"]) / np.abs(change)
         np.testing.assert_allclose(found.facts["relative_gap"], relative, rtol=1e-3, atol=1e-6)
         gaps.append(np.abs(sums - change))
-    # Kinks make the error fall with 1 / steps, but not steadily: over the pictures together.
+    # Kinks make the error fall with 1 / steps, but not steadily: over the images together.
     assert (gaps[0] > 0.01).all()
     assert np.sum(gaps[1]) < np.sum(gaps[0]) / 30
 
@@ -434,17 +435,17 @@ FAMILY = ("gradient", "deconvnet", "input-x-gradient", "smoothgrad", "integrated
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_grey_networks(name):
+def test_gray_networks(name):
     network = relu_network(channels=1)
     spec = InputSpec(12, 10, mean=(0.4,), std=(0.2,))
-    picture = np.random.RandomState(2).randint(0, 256, (30, 20, 3), np.uint8)
+    image = np.random.RandomState(2).randint(0, 256, (30, 20, 3), np.uint8)
     options = (
         {}
         if name not in ("smoothgrad", "integrated-gradients")
         else {{"smoothgrad": "samples"}.get(name, "steps"): 3}
     )
     explainer = cnnviz.Explainer(network, spec, methods=choose_methods([name], options))
-    (explanation,) = explainer.explain([explainer.prepare(picture)], 2)
+    (explanation,) = explainer.explain([explainer.prepare(image)], 2)
     for key in explainer.methods[0].drawings:
         assert np.abs(explanation.maps[key]).max() > 0
         assert explanation.maps[key].shape in ((1, 12, 10), (12, 10))
@@ -461,7 +462,7 @@ def test_grey_networks(name):
         ("smoothgrad", {"noise": -0.1}, "noise of smoothgrad is at least 0; got -0.1"),
         ("smoothgrad", {"seed": 2**32}, "seed of smoothgrad is at most"),
         ("integrated-gradients", {"steps": 0}, "steps of integrated-gradients is at least 1"),
-        ("integrated-gradients", {"baseline": "grey"}, "one of black, mean, white; got 'grey'"),
+        ("integrated-gradients", {"baseline": "gray"}, "one of black, mean, white; got 'gray'"),
     ],
 )
 def test_impossible_options_are_refused(name, options, told):

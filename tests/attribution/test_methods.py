@@ -20,9 +20,9 @@ from cnnviz.attribution import (
     options_of,
 )
 from cnnviz.attribution.cam import grad_cam
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
-from cnnviz.network import Network
-from cnnviz.network.runtime import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -56,7 +56,7 @@ def batch():
     return np.random.RandomState(1).randn(3, *SHAPE).astype(np.float32)
 
 
-#: Enough for a picture of 16×20.
+#: Enough for an image of 16×20.
 FEW = {"occlusion": {"window": 6, "stride": 3}, "rise": {"masks": 40, "cells": 4}}
 
 
@@ -191,7 +191,7 @@ def test_explains_with_parts_and_facts(method, network, batch):
         assert json.loads(json.dumps(values[0])) == values[0]
 
 
-def test_flat_picture_gives_a_finite_map(method, network):
+def test_flat_image_gives_a_finite_map(method, network):
     maps = attribute(method, network, np.zeros((1, *SHAPE), np.float32), [0])
     assert np.isfinite(maps).all()
 
@@ -230,11 +230,11 @@ def test_grad_cam_is_the_papers_formula():
 
 
 def test_guided_grad_cam_is_the_product_with_the_enlarged_map(network, batch):
-    """Bilinear between pixel centres, constant beyond them, by hand for one pixel a picture."""
+    """Bilinear between pixel centers, constant beyond them, by hand for one pixel an image."""
     methods = choose_methods(["gradcam", "guided-backprop", "guided-gradcam"])
     evidence = gather(network, batch, [0, 1, 2], network.default_layer, methods)
     cam, guided, product = (method.attribute(evidence) for method in methods)
-    # Output row 5 (centre 5.5) lies at 5.5 / 2 - 0.5 = 2.25 on the map's rows, column 8 (8.5) at
+    # Output row 5 (center 5.5) lies at 5.5 / 2 - 0.5 = 2.25 on the map's rows, column 8 (8.5) at
     # 3.75: weights 3/4, 1/4 and 1/4, 3/4.
     enlarged = (
         0.75 * 0.25 * cam[:, 2, 3]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import choose_methods, gather, gather_all
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
-from cnnviz.network import Network
-from cnnviz.network.runtime import import_mxnet
-from cnnviz.preprocessing import Geometry, InputSpec, to_picture
+from cnnviz.images.preprocessing import Geometry, InputSpec, to_image
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -50,7 +50,7 @@ def linear_network(weights):
     return Network.from_block(net, weights.shape)
 
 
-def grey(height, width):
+def gray(height, width):
     """The specification of one channel that is fed as it is."""
     return InputSpec(height, width, (0.0,), (1.0,))
 
@@ -69,13 +69,13 @@ def fill_of(word):
     """By hand from SPEC: (value - mean) / std for each channel."""
     return {
         "mean": [0, 0, 0],
-        "grey": [0.1 / 0.2, 0 / 0.25, -0.1 / 0.3],
+        "gray": [0.1 / 0.2, 0 / 0.25, -0.1 / 0.3],
         "black": [-0.4 / 0.2, -0.5 / 0.25, -0.6 / 0.3],
         "white": [0.6 / 0.2, 0.5 / 0.25, 0.4 / 0.3],
     }[word]
 
 
-@pytest.mark.parametrize("fill", ["mean", "grey", "black", "white"])
+@pytest.mark.parametrize("fill", ["mean", "gray", "black", "white"])
 def test_occlusion_covers_one_window_after_another(network, batch, fill):
     """14 × 17 pixels in steps of at most 5: rows of 14/3 pixels, columns of 17/4.
 
@@ -130,14 +130,14 @@ def test_occlusion_finds_a_planted_patch(shape, window, stride, place):
     weights = np.zeros((1, *shape), np.float32)
     weights[0, y : y + 2, x : x + 2] = 1
     network = linear_network(weights)
-    picture = np.ones((1, 1, *shape), np.float32)
+    image = np.ones((1, 1, *shape), np.float32)
     options = {"window": window, "stride": stride, "fill": "black"}
-    found = explain("occlusion", options, network, picture, [0], grey(*shape))
+    found = explain("occlusion", options, network, image, [0], gray(*shape))
     (drop,) = found.maps["occlusion"]
     # p falls from sigmoid(4) to sigmoid(0) when all of the patch is covered.
     assert drop.max() == pytest.approx(1 / (1 + math.exp(-4)) - 0.5, rel=1e-6)
     assert (drop == 0).mean() > 0.7
-    enlarged, _ = to_picture(drop, Geometry(shape, (0, 0, height, width), shape), shape)
+    enlarged, _ = to_image(drop, Geometry(shape, (0, 0, height, width), shape), shape)
     half_stride = found.facts["stride"][0] / 2
     peak = np.argwhere(enlarged > 0.999 * enlarged.max()).mean(axis=0) + 0.5
     middle = np.array([y + 1, x + 1])
@@ -168,9 +168,9 @@ def test_covering_something_else_is_no_evidence():
     weights = np.zeros((1, 8, 8), np.float32)
     weights[0, :4] = 1
     weights[0, 4:] = -1
-    picture = np.full((1, 1, 8, 8), 0.1, np.float32)
+    image = np.full((1, 1, 8, 8), 0.1, np.float32)
     options = {"window": 4, "stride": 4, "fill": "black"}
-    found = explain("occlusion", options, linear_network(weights), picture, [0], grey(8, 8))
+    found = explain("occlusion", options, linear_network(weights), image, [0], gray(8, 8))
     # 16 pixels of 0.1 for and against, in each of two windows: p = sigmoid(∓1.6).
     low, high = 1 / (1 + math.exp(1.6)), 1 / (1 + math.exp(-1.6))
     np.testing.assert_allclose(
@@ -183,13 +183,13 @@ def test_covering_something_else_is_no_evidence():
 
 
 @pytest.mark.parametrize(("name", "options"), [("occlusion", {}), ("rise", {"masks": 70})])
-def test_covering_a_picture_with_what_it_shows_changes_nothing(network, name, options):
+def test_covering_a_image_with_what_it_shows_changes_nothing(network, name, options):
     """However float32 rounds in batches of other sizes."""
-    picture = np.empty((1, *SHAPE), np.float32)
-    picture[0] = np.array(fill_of("grey"), np.float32)[:, None, None]
-    found = explain(name, {**options, "fill": "grey"}, network, picture, [2])
+    image = np.empty((1, *SHAPE), np.float32)
+    image[0] = np.array(fill_of("gray"), np.float32)[:, None, None]
+    found = explain(name, {**options, "fill": "gray"}, network, image, [2])
     assert not found.maps[name].any()
-    expected = softmax(network.logits(picture)[0])[2]
+    expected = softmax(network.logits(image)[0])[2]
     # Of RISE's the masks' mean is known only as well as 70 masks can tell.
     np.testing.assert_allclose(
         found.maps[f"{name}_probability"].mean(),
@@ -206,15 +206,15 @@ def test_a_probability_of_1_is_known_no_better_than_float64_has_it():
         weights[0, 4:] = 0.01
         options = {"window": 1, "stride": 1, "fill": "black"}
         ones = np.ones((1, 1, 8, 8), np.float32)
-        found = explain("occlusion", options, linear_network(weights), ones, [0], grey(8, 8))
+        found = explain("occlusion", options, linear_network(weights), ones, [0], gray(8, 8))
         assert found.maps["occlusion"].any() is np.bool_(not blank)
 
 
 def recorded_masks(network, options, shape):
-    """The masks themselves are what a picture of ones becomes where zeros cover it."""
+    """The masks themselves are what an image of ones becomes where zeros cover it."""
     (method,) = choose_methods(["rise"], options)
     ones = np.ones((1, *shape), np.float32)
-    evidence = gather(network, ones, [0], network.default_layer, [method], grey(*shape[1:]))
+    evidence = gather(network, ones, [0], network.default_layer, [method], gray(*shape[1:]))
     asked = []
     own = evidence.ask.logits
 
@@ -287,12 +287,12 @@ def test_rise_comes_to_the_exact_expectation():
     np.testing.assert_allclose(exact["m"], p, rtol=1e-12)  # eq. 6 divides by E[M] = p
     added = exact["fm"] / p - exact["f"]
     options = {"masks": 3000, "cells": 2, "open": p}
-    picture = np.ones((1, 1, height, width), np.float32)
-    found = explain("rise", options, linear_network(weights), picture, [0], grey(height, width))
+    image = np.ones((1, 1, height, width), np.float32)
+    found = explain("rise", options, linear_network(weights), image, [0], gray(height, width))
     (error,) = found.facts["standard_error"]
     off = found.maps["rise"][0] - np.maximum(added, 0)
     assert 0 < error < 0.1 * added.max()
-    # Errors of neighbouring pixels go together, so their mean square scatters: a factor of 2.
+    # Errors of neighboring pixels go together, so their mean square scatters: a factor of 2.
     assert np.sqrt((off**2).mean()) < 2 * error
     assert added[0, 1] > 0 > added[3, 4]
     assert found.maps["rise"][0, 3, 4] == 0
@@ -301,13 +301,13 @@ def test_rise_comes_to_the_exact_expectation():
 def test_rise_error_is_the_scatter_of_other_seeds():
     weights = np.random.RandomState(3).randn(1, 8, 8).astype(np.float32) / 2
     network = linear_network(weights)
-    picture = np.ones((1, 1, 8, 8), np.float32)
+    image = np.ones((1, 1, 8, 8), np.float32)
     heats, errors = [], []
     for seed in range(30):
         options = {"masks": 100, "cells": 3, "seed": seed}
         # Both classes: what is clipped of the one's map is there in the other's.
         for_it, against = (
-            explain("rise", options, network, picture, [target], grey(8, 8)) for target in (0, 1)
+            explain("rise", options, network, image, [target], gray(8, 8)) for target in (0, 1)
         )
         heats.append(for_it.maps["rise"][0] - against.maps["rise"][0])
         errors.append(for_it.facts["standard_error"][0])
@@ -333,9 +333,9 @@ def test_rise_masks_are_soft_shifted_and_open_as_often_as_asked():
 def test_rise_of_one_cell_sees_all_or_nothing():
     """Then every pixel tells the same: Cov(f, M) / p = (1 - p) (f(x) - f(nothing))."""
     weights = np.full((1, 3, 3), 0.5, np.float32)
-    picture = np.ones((1, 1, 3, 3), np.float32)
+    image = np.ones((1, 1, 3, 3), np.float32)
     options = {"masks": 2000, "cells": 1, "open": 0.5}
-    found = explain("rise", options, linear_network(weights), picture, [0], grey(3, 3))
+    found = explain("rise", options, linear_network(weights), image, [0], gray(3, 3))
     (heat,) = found.maps["rise"]
     assert heat.min() == heat.max()
     # p (1 - p) is estimated from 2000 masks, and hardly varies near p = 1/2.
@@ -345,12 +345,12 @@ def test_rise_of_one_cell_sees_all_or_nothing():
 @pytest.mark.parametrize(
     ("name", "options"), [("occlusion", {"window": 4}), ("rise", {"masks": 9})]
 )
-def test_one_grey_channel(name, options):
+def test_one_gray_channel(name, options):
     network = linear_network(np.ones((1, 12, 10), np.float32) / 50)
-    picture = np.random.RandomState(0).rand(2, 1, 12, 10).astype(np.float32)
-    for fill in ("grey", "mean"):
+    image = np.random.RandomState(0).rand(2, 1, 12, 10).astype(np.float32)
+    for fill in ("gray", "mean"):
         spec = InputSpec(12, 10, (0.4,), (0.5,))
-        found = explain(name, {**options, "fill": fill}, network, picture, [0, 1], spec)
+        found = explain(name, {**options, "fill": fill}, network, image, [0, 1], spec)
         assert np.isfinite(found.maps[name]).all()
         assert found.maps[name].max() > 0
 
@@ -360,7 +360,7 @@ def test_one_grey_channel(name, options):
     [
         ("occlusion", {"window": 15}, "window of 15 pixels covers all .* 14×17"),
         ("occlusion", {"window": -1}, "window of occlusion is at least 0"),
-        ("occlusion", {"fill": "pink"}, "fill of occlusion is one of grey"),
+        ("occlusion", {"fill": "pink"}, "fill of occlusion is one of gray"),
         ("rise", {"cells": 15}, "15×15 cells is finer than the 14×17"),
         ("rise", {"masks": 1}, "masks of rise is at least 2"),
         ("rise", {"open": 1}, "open of rise is at most 0.99"),

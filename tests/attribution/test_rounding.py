@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import METHODS, choose_methods, gather, options_of, rounding
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
-from cnnviz.network import Network
-from cnnviz.network.runtime import import_mxnet
-from cnnviz.preprocessing import InputSpec
+from cnnviz.images.preprocessing import InputSpec
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -31,12 +31,12 @@ class Function(mx.gluon.HybridBlock):
         return self.function(F, x)
 
 
-def centred(F, x):
+def centerd(F, x):
     return F.broadcast_sub(x, F.mean(x, axis=(2, 3), keepdims=True))
 
 
-def standardised(F, x):
-    own = centred(F, x)
+def standardized(F, x):
+    own = centerd(F, x)
     variance = F.mean(own * own, axis=(2, 3), keepdims=True)
     return F.broadcast_mul(own, F.rsqrt(variance + 1e-5))
 
@@ -45,12 +45,12 @@ def shares(F, x):
     return F.softmax(x.reshape((0, 0, -1)), axis=2).reshape((0, 6, SIDE // 2, SIDE // 2))
 
 
-#: What is behind the layer explained; its mean over the places does not depend on the picture.
+#: What is behind the layer explained; its mean over the places does not depend on the image.
 LEVEL = {
     "instance norm": nn.InstanceNorm,
     "group norm": lambda: nn.GroupNorm(6),
-    "centred": lambda: Function(centred),
-    "standardised by hand": lambda: Function(standardised),
+    "centerd": lambda: Function(centerd),
+    "standardized by hand": lambda: Function(standardized),
     "softmax over places": lambda: Function(shares),
 }
 
@@ -92,10 +92,10 @@ def layer_of(net):
     return [layer.name for layer in net.layers if layer.kind == "ReLU"][1]
 
 
-def explained(net, names, picture=None, target=1, layer=None):
-    """One picture's explanation."""
+def explained(net, names, image=None, target=1, layer=None):
+    """One image's explanation."""
     explainer = Explainer(net, SPEC, layer=layer or layer_of(net), methods=choose(names))
-    prepared = explainer.prepare(photo() if picture is None else picture)
+    prepared = explainer.prepare(photo() if image is None else image)
     (found,) = explainer.explain([prepared], target)
     return found
 
@@ -118,7 +118,7 @@ def test_every_map_of_a_constant_network_is_blank(kind, bias, scale):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("kind", ["instance norm", "group norm", "centred", "standardised by hand"])
+@pytest.mark.parametrize("kind", ["instance norm", "group norm", "centerd", "standardized by hand"])
 def test_grad_cam_before_a_norm_is_blank_and_the_gradient_is_not(kind, scale):
     """A gradient through an instance norm sums to zero over the places of each channel.
 
@@ -133,7 +133,7 @@ def test_grad_cam_before_a_norm_is_blank_and_the_gradient_is_not(kind, scale):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("mode", "blank"), [("channel", "hirescam"), ("spatial", "xgradcam")])
 def test_gradient_times_activation_before_an_l2_norm_is_blank(mode, blank, scale):
-    """Longer vectors have the same norm: Σ A ∂y/∂A is 0 over what is normalised together."""
+    """Longer vectors have the same norm: Σ A ∂y/∂A is 0 over what is normalized together."""
     net = network(Function(lambda F, x: F.L2Normalization(x, mode=mode)), scale=scale)
     names = ["gradcam", "xgradcam", "layercam", "hirescam", "gradient", "saliency"]
     assert shown(explained(net, names), names) == set(names) - {blank}
@@ -146,9 +146,9 @@ def test_real_maps_are_as_they_were_at_every_scale(scale):
     gradients = {name for name in EVERY if name not in ("occlusion", "rise")}
     assert shown(found, gradients) == gradients
     for index in range(2):  # and bit for bit what the methods make of the evidence
-        picture = Explainer(net, SPEC).prepare(photo(index)).input[None]
+        image = Explainer(net, SPEC).prepare(photo(index)).input[None]
         for method in choose(gradients):
-            evidence = gather(net, picture, [2], net.layer(layer_of(net)), [method], SPEC)
+            evidence = gather(net, image, [2], net.layer(layer_of(net)), [method], SPEC)
             settled, plain = method.settled(evidence), method.explain(evidence)
             for key, values in plain.maps.items():
                 np.testing.assert_array_equal(settled.maps[key], values)
@@ -169,13 +169,13 @@ def test_a_real_map_far_below_its_terms_is_drawn():
 
 
 def test_integrated_gradients_of_the_baseline_are_blank():
-    """In float32 a normalised black pixel is 1e-8 beside (0 - mean) / std."""
+    """In float32 a normalized black pixel is 1e-8 beside (0 - mean) / std."""
     black, white = (np.full((SIDE, SIDE, 3), value, np.uint8) for value in (0, 255))
     net = network()
     (method,) = choose_methods(["integrated-gradients"], {"baseline": "white", "steps": 5})
     explainer = Explainer(net, SPEC, methods=[method])
-    for picture, own in ((black, False), (white, True)):
-        (found,) = explainer.explain([explainer.prepare(picture)], 1)
+    for image, own in ((black, False), (white, True)):
+        (found,) = explainer.explain([explainer.prepare(image)], 1)
         assert found.maps["integrated_gradients"].any() is np.bool_(not own)
     names = ["integrated-gradients"]
     assert shown(explained(net, names, black), names) == set()
@@ -188,14 +188,14 @@ def test_integrated_gradients_of_the_baseline_are_blank():
 def test_input_times_gradient_of_a_rounded_zero_is_blank(value, real):
     """What a mean leaves that is a pixel's value but for its last digits: 0.498039217 of 127."""
     (method,) = choose(["input-x-gradient"])
-    picture = np.full((1, 3, SIDE, SIDE), value, np.float32)
+    image = np.full((1, 3, SIDE, SIDE), value, np.float32)
     net = network()
-    found = method.settled(gather(net, picture, [1], net.default_layer, [method], SPEC))
+    found = method.settled(gather(net, image, [1], net.default_layer, [method], SPEC))
     assert found.maps["input_x_gradient"].any() is np.bool_(real)
 
 
 def test_activations_that_are_rounding_are_blank():
-    """A norm of a picture of one colour: nothing is left but what rounding makes of it."""
+    """A norm of an image of one color: nothing is left but what rounding makes of it."""
     mx.random.seed(4)
     net = nn.HybridSequential()
     net.add(nn.Conv2D(6, 1, activation="relu"), nn.InstanceNorm(epsilon=1e-12))
@@ -205,8 +205,8 @@ def test_activations_that_are_rounding_are_blank():
     traced = Network.from_block(net, (3, SIDE, SIDE))
     names = ["eigencam", "gradcam", "layercam", "scorecam", "ablationcam"]
     layer = layer_of(traced)
-    grey = np.full((SIDE, SIDE, 3), 77, np.uint8)
-    found = explained(traced, names, grey, layer=layer)
+    gray = np.full((SIDE, SIDE, 3), 77, np.uint8)
+    found = explained(traced, names, gray, layer=layer)
     assert shown(found, names) == set()
     real = explained(traced, ["eigencam"], layer=layer)
     assert shown(real, ["eigencam"]) == {"eigencam"}
@@ -243,7 +243,7 @@ def test_contrast_of_classes_that_differ_is_drawn():
     assert contrast_of(network()).difference.any()
 
 
-def test_the_verdict_does_not_depend_on_neighbours_and_comes_again():
+def test_the_verdict_does_not_depend_on_neighbors_and_comes_again():
     net = network(LEVEL["instance norm"](), nn.Activation("relu"))
     explainer = Explainer(net, SPEC, layer=layer_of(net), methods=choose(["gradcam", "layercam"]))
     batch = [explainer.prepare(photo(seed)) for seed in range(3)]
@@ -257,7 +257,7 @@ def test_the_verdict_does_not_depend_on_neighbours_and_comes_again():
 
 
 def test_nothing_is_asked_twice_where_nothing_is_suspected(monkeypatch):
-    """The usual picture costs no pass more, whatever the logits' scale is."""
+    """The usual image costs no pass more, whatever the logits' scale is."""
     asked = []
     monkeypatch.setattr(rounding, "jittered", lambda *arguments: asked.append(arguments))
     names = [name for name in EVERY if name not in SCORES]

@@ -9,8 +9,8 @@ import pytest
 
 from cnnviz import Explainer, InputSpec, Network, explain, load_explainer
 from cnnviz.attribution import METHODS, choose_methods
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
-from cnnviz.network.runtime import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -60,8 +60,8 @@ def exported(tmp_path):
 
 
 @pytest.fixture
-def picture(tmp_path, write_picture):
-    return write_picture(tmp_path / "cat.png")
+def image(tmp_path, write_image):
+    return write_image(tmp_path / "cat.png")
 
 
 def prepared(explainer):
@@ -76,11 +76,11 @@ def test_explainer_attributes_with_what_needs_no_relu(activation):
     explainer = Explainer(Network.from_block(net, SPEC.shape), SPEC)
     assert [method.name for method in explainer.methods] == ["gradcam", "saliency"]
     assert explainer.notes == (NOTE,)
-    picture = prepared(explainer)
-    (found,) = explainer.explain([picture])
+    image = prepared(explainer)
+    (found,) = explainer.explain([image])
     assert (set(found.maps), found.relus) == ({"gradcam", "saliency"}, None)
 
-    data = mx.nd.array(picture.input[None])
+    data = mx.nd.array(image.input[None])
     data.attach_grad()
     with mx.autograd.record(train_mode=True):
         out = net(data)[0, found.target]
@@ -90,25 +90,23 @@ def test_explainer_attributes_with_what_needs_no_relu(activation):
     np.testing.assert_allclose(found.maps["saliency"], magnitude, rtol=1e-4, atol=1e-6)
 
 
-def test_plain_command_writes_what_there_is_and_says_what_is_left_out(cnnviz, exported, picture):
-    status, out, err = cnnviz(
-        "explain", picture, *exported("tanh"), "--panel", "--arrays", "--json"
-    )
+def test_plain_command_writes_what_there_is_and_says_what_is_left_out(cnnviz, exported, image):
+    status, out, err = cnnviz("explain", image, *exported("tanh"), "--panel", "--arrays", "--json")
     assert status == 0
     assert err.count(NOTE) == 1
     (record,) = map(json.loads, out.splitlines())
     assert record["relus_guided"] is None
     (one,) = record["explanations"]
     assert sorted(one["files"]) == ["arrays", "gradcam", "original", "saliency"]
-    assert not list(picture.parent.glob("out/*guided*"))
-    run = json.loads((picture.parent / "out/manifest.json").read_text())["run"]
+    assert not list(image.parent.glob("out/*guided*"))
+    run = json.loads((image.parent / "out/manifest.json").read_text())["run"]
     assert run["notes"] == [NOTE]
     assert [method["key"] for method in run["methods"]] == ["gradcam", "saliency"]
     assert run["methods"][1]["options"] == {"source": "gradient"}
 
 
-def test_run_goes_on_and_is_reported(cnnviz, exported, picture, write_picture):
-    write_picture(picture.with_name("dog.png"), seed=1)
+def test_run_goes_on_and_is_reported(cnnviz, exported, image, write_image):
+    write_image(image.with_name("dog.png"), seed=1)
     options = exported("prelu")
     command = ("explain", "cat.png", "dog.png", *options, "--report")
     assert cnnviz(*command)[0] == 0
@@ -129,8 +127,8 @@ def test_run_goes_on_and_is_reported(cnnviz, exported, picture, write_picture):
         (("--method", "gradient", "--relu", "standard"), "gradient", None),
     ],
 )
-def test_what_is_asked_for_and_can_be_done_is_done(cnnviz, exported, picture, options, keys, said):
-    status, out, err = cnnviz("explain", picture, *exported("elu"), *options, "--json")
+def test_what_is_asked_for_and_can_be_done_is_done(cnnviz, exported, image, options, keys, said):
+    status, out, err = cnnviz("explain", image, *exported("elu"), *options, "--json")
     assert status == 0
     (one,) = json.loads(out)["explanations"]
     assert sorted(one["files"]) == sorted([*keys.split(), "original"])
@@ -171,15 +169,15 @@ def test_what_is_asked_for_and_can_be_done_is_done(cnnviz, exported, picture, op
     ],
 )
 def test_what_cannot_be_done_is_refused_with_advice_that_works(
-    cnnviz, exported, picture, wrong, advice, right
+    cnnviz, exported, image, wrong, advice, right
 ):
     options = exported("swish")
-    status, out, err = cnnviz("explain", picture, *options, *wrong)
+    status, out, err = cnnviz("explain", image, *options, *wrong)
     assert (status, out) == (2, "")
     sentence = f"This network has no ReLU, so that nothing can be guided: {advice}."
     assert err.splitlines()[-1] == f"Error: {sentence}"
-    assert not (picture.parent / "out").exists()
-    assert cnnviz("explain", picture, *options, *right)[0] == 0
+    assert not (image.parent / "out").exists()
+    assert cnnviz("explain", image, *options, *right)[0] == 0
 
 
 def test_every_method_but_the_guided_ones_needs_no_relu():
@@ -197,27 +195,27 @@ def test_every_method_but_the_guided_ones_needs_no_relu():
             explainer.using(methods=choose_methods([name]))
 
 
-def test_from_python_in_one_call(exported, picture):
+def test_from_python_in_one_call(exported, image):
     exported("leaky")
     said = []
     explainer = load_explainer(
-        str(picture.with_name("small-symbol.json")),
+        str(image.with_name("small-symbol.json")),
         input_size=SIDE,
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
         notify=said.append,
     )
     assert said == [NOTE]
-    (found,) = explain(str(picture), explainer)
-    assert set(found.pictures) == {"original", "gradcam", "saliency"}
-    (found,) = explain(str(picture), explainer, method="saliency", relu=())
+    (found,) = explain(str(image), explainer)
+    assert set(found.images) == {"original", "gradcam", "saliency"}
+    (found,) = explain(str(image), explainer, method="saliency", relu=())
     assert set(found.maps) == {"saliency"}
     with pytest.raises(UsageError, match="in place of relu guided give relu standard"):
-        explain(str(picture), explainer, relu="guided")
+        explain(str(image), explainer, relu="guided")
 
 
-def test_network_with_some_relus_is_guided_at_these(cnnviz, exported, picture):
-    status, out, err = cnnviz("explain", picture, *exported("swish", "relu", "tanh"), "--json")
+def test_network_with_some_relus_is_guided_at_these(cnnviz, exported, image):
+    status, out, err = cnnviz("explain", image, *exported("swish", "relu", "tanh"), "--json")
     assert status == 0
     assert "has no ReLU" not in err
     record = json.loads(out)

@@ -1,4 +1,4 @@
-"""One picture from the shell: seconds and memory, against import, weights and compute apart.
+"""One image from the shell: seconds and memory, against import, weights and compute apart.
 
 Run by hand, on a machine that does nothing else::
 
@@ -6,9 +6,9 @@ Run by hand, on a machine that does nothing else::
 
 It makes a VGG-16's weights from a seed (553 MB, in a temporary folder), and then, in turn, starts
 
-- ``cnnviz explain PICTURE --weights FILE``, the whole command;
+- ``cnnviz explain IMAGE --weights FILE``, the whole command;
 - a process that does the same in steps and times each: the imports, loading the network, the first
-  picture, the second picture (compute: reading, explaining, drawing and writing, all warm);
+  image, the second image (compute: reading, explaining, drawing and writing, all warm);
 - ``cnnviz --help``;
 - Python alone, which is in all of them.
 
@@ -55,21 +55,21 @@ STEPS = """
 import json, sys, time
 began = time.perf_counter()
 from pathlib import Path
-import cnnviz.cli, cnnviz.loader, cnnviz.pipeline
-from cnnviz.inputs import find_pictures
+import cnnviz.cli, cnnviz.models.resolve, cnnviz.runs.stream
+from cnnviz.images.inputs import find_images
 cnnviz.import_mxnet()
 imported = time.perf_counter()
-model, weights, picture, output = sys.argv[1:]
+model, weights, image, output = sys.argv[1:]
 explainer = cnnviz.load_explainer(model, weights=weights, progress=False)
 loaded = time.perf_counter()
-run = cnnviz.pipeline.Run(explainer, find_pictures([picture]), Path(output))
+run = cnnviz.runs.stream.Run(explainer, find_images([image]), Path(output))
 run.execute(lambda outcome: None)
 first = time.perf_counter()
 run.execute(lambda outcome: None)
 second = time.perf_counter()
 print(json.dumps({
     "import": imported - began, "weights": loaded - imported,
-    "first picture": first - loaded, "second picture": second - first,
+    "first image": first - loaded, "second image": second - first,
 }))
 """
 
@@ -104,12 +104,12 @@ def start(command: list[str]) -> Ended:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="one picture from the shell")
+    parser = argparse.ArgumentParser(description="one image from the shell")
     parser.add_argument("--model", default="vgg16", help="vgg16 or another VGG")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     print(common.machine())
-    neighbours = common.Neighbours()
+    neighbors = common.Neighbors()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = folder / "weights.params"
@@ -135,7 +135,7 @@ def main() -> None:
     rows = [json.loads(ended.output) for ended in found["steps"]]
     parts = {key: [row[key] for row in rows] for key in rows[0]}
     print(f"{options.model}, {options.rounds} rounds, seconds, median [quartiles]\n")
-    print(f"  cnnviz explain PICTURE        {common.spread(took['explain'])}")
+    print(f"  cnnviz explain IMAGE        {common.spread(took['explain'])}")
     print(f"  python -c pass                {common.spread(took['python'])}")
     for key, own in parts.items():
         print(f"  {key:28}  {common.spread(own)}")
@@ -144,15 +144,15 @@ def main() -> None:
     print(f"  cnnviz --help                 {common.spread(took['help'])}  (goal {GOAL_HELP})")
     middle = {key: statistics.median(own) for key, own in parts.items()}
     fixed = statistics.median(took["python"]) + middle["import"] + middle["weights"]
-    compute = middle["second picture"]
+    compute = middle["second image"]
     left = statistics.median(took["explain"]) - fixed
     print(
         f"\nexplain is import (with Python's own start) + weights + {left / compute:.2f} x compute "
-        f"(goal {GOAL_COMPUTE}); compute is the second picture."
+        f"(goal {GOAL_COMPUTE}); compute is the second image."
     )
     peak = statistics.median(ended.peak_mib for ended in found["explain"])
     print(f"Peak resident size of explain: {peak:.0f} MiB (goal {GOAL_MIB:.0f}: 1.1 GB)")
-    print(neighbours.share())
+    print(neighbors.share())
 
 
 if __name__ == "__main__":

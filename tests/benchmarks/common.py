@@ -38,7 +38,7 @@ def seeded_parameters(model: str) -> dict[str, Any]:
 
 def write_weights(path: Path, model: str = "vgg16") -> Path:
     """Write such parameters as a ``.params`` file, which ``--weights`` takes."""
-    from cnnviz.network.params import write_params
+    from cnnviz.weights.params_file import write_params
 
     write_params(path, seeded_parameters(model))
     return path
@@ -59,7 +59,7 @@ def photo_like(size: tuple[int, int], seed: int) -> Any:
 
 def machine() -> str:
     """Processor, cores, system and how busy it was, as a benchmark has to state them."""
-    from cnnviz.network.runtime import available_cores
+    from cnnviz.engines.mxnet.runtime import available_cores
 
     names = [
         line.partition(":")[2].strip()
@@ -74,7 +74,7 @@ def machine() -> str:
     )
 
 
-class Neighbours:
+class Neighbors:
     """How much of the processors others took, from making this to :meth:`share`."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ def interleaved(
     """Seconds of each function in each round, after rounds to warm up.
 
     Each round calls all of them, one after the other, and starts one further on than the round
-    before: what disturbs the machine for a while, and what a neighbour leaves in the caches, then
+    before: what disturbs the machine for a while, and what a neighbor leaves in the caches, then
     falls on all alike.
     """
     for _ in range(warm):

@@ -1,4 +1,4 @@
-"""cnnviz against pytorch-grad-cam and captum: the same VGG-16, picture, maps and threads.
+"""cnnviz against pytorch-grad-cam and captum: the same VGG-16, image, maps and threads.
 
 Run by hand, on a machine that does nothing else::
 
@@ -36,7 +36,7 @@ import numpy as np
 
 MODEL = "vgg16"
 TOLERANCE = 1e-3
-#: What each contender makes of one picture, as NumPy arrays.
+#: What each contender makes of one image, as NumPy arrays.
 MAPS = ("gradcam", "guided_backprop", "guided_gradcam", "saliency")
 CONTENDERS = (
     "cnnviz",
@@ -58,13 +58,13 @@ Pass = Callable[[], Maps]
 def cnnviz_pass(folder: Path, threads: int) -> tuple[Pass, str]:
     """One call of :meth:`cnnviz.Explainer.explain`, from prepared pixels to maps."""
     import cnnviz
-    from cnnviz.preprocessing import prepare
+    from cnnviz.images.preprocessing import prepare
 
     methods = cnnviz.choose_methods(("gradcam", "guided-backprop", "guided-gradcam", "saliency"))
     explainer = cnnviz.load_explainer(
         MODEL, weights=folder / "weights.safetensors", methods=methods, progress=False
     )
-    prepared = prepare(np.load(folder / "picture.npy"), explainer.spec, "stretch")
+    prepared = prepare(np.load(folder / "image.npy"), explainer.spec, "stretch")
 
     def explain() -> Maps:
         (explanation,) = explainer.explain([prepared])
@@ -198,7 +198,7 @@ def torch_with(threads: int) -> Any:
 def stand_in_for_torchvision() -> None:
     """Let pytorch-grad-cam be imported where torchvision is not installed.
 
-    It imports four names from it, for test-time augmentation and pictures' transforms; none is
+    It imports four names from it, for test-time augmentation and images' transforms; none is
     used by what is measured here. Whatever does use one fails.
     """
     try:
@@ -231,7 +231,7 @@ def make_pass(contender: str, folder: Path, threads: int) -> tuple[Pass, str]:
 
 
 def keep_freed_memory() -> None:
-    """What ``cnnviz explain`` does for its process (:mod:`cnnviz.network.runtime`), for any."""
+    """What ``cnnviz explain`` does for its process, for any contender."""
     mallopt = ctypes.CDLL(None).mallopt
     for parameter, value in ((-4, 0), (-1, -1), (-8, 1)):  # no mmap, no trimming, one arena
         if not mallopt(parameter, value):
@@ -303,15 +303,15 @@ def stretched(cam: Any) -> Any:
     """What pytorch-grad-cam does with a Grad-CAM: from 0 to 1, enlarged, and from 0 to 1 again."""
     import cv2
 
-    def normalised(values: Any) -> Any:
+    def normalized(values: Any) -> Any:
         values = values - values.min()
         return values / (1e-7 + values.max())
 
-    return normalised(cv2.resize(normalised(cam), (224, 224)))
+    return normalized(cv2.resize(normalized(cam), (224, 224)))
 
 
 def expected_of(contender: str, ours: Maps) -> Maps:
-    """cnnviz's maps in the contender's own normalisation."""
+    """cnnviz's maps in the contender's own normalization."""
     if not contender.startswith("pytorch-grad-cam"):
         return ours
     cam = stretched(ours["gradcam"])
@@ -351,12 +351,12 @@ def compare(workers: list[Worker], folder: Path) -> None:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Weights, picture and network input, for all contenders."""
+    """Weights, image and network input, for all contenders."""
     import common
     from safetensors.numpy import save_file
 
-    from cnnviz.inputs import read_picture
-    from cnnviz.preprocessing import InputSpec, prepare
+    from cnnviz.images.inputs import read_image
+    from cnnviz.images.preprocessing import InputSpec, prepare
 
     dense = {"features.31": "classifier.0", "features.33": "classifier.3", "output": "classifier.6"}
     arrays = {}
@@ -364,9 +364,9 @@ def prepare_folder(folder: Path) -> None:
         module, _, kind = name.rpartition(".")
         arrays[f"{dense.get(module, module)}.{kind}"] = array
     save_file(arrays, str(folder / "weights.safetensors"))
-    picture = read_picture(common.PHOTO)
-    np.save(folder / "picture.npy", picture)
-    np.save(folder / "input.npy", prepare(picture, InputSpec(), "stretch").input[np.newaxis])
+    image = read_image(common.PHOTO)
+    np.save(folder / "image.npy", image)
+    np.save(folder / "input.npy", prepare(image, InputSpec(), "stretch").input[np.newaxis])
 
 
 def main() -> None:
@@ -390,12 +390,12 @@ def main() -> None:
 
     import common
 
-    from cnnviz.network.runtime import available_cores
+    from cnnviz.engines.mxnet.runtime import available_cores
 
     threads = options.threads or available_cores()
     print(common.machine())
-    neighbours = common.Neighbours()
-    print(f"{MODEL}, one picture of 224x224, {threads} threads, {options.rounds} rounds")
+    neighbors = common.Neighbors()
+    print(f"{MODEL}, one image of 224x224, {threads} threads, {options.rounds} rounds")
     print(f"freed memory {'kept' if options.keep_memory else 'given back'}\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -430,7 +430,7 @@ def main() -> None:
             for worker in workers:
                 worker.close()
 
-    print("\nSeconds a picture, median [quartiles], lowest; and by cnnviz's in the same round:")
+    print("\nSeconds an image, median [quartiles], lowest; and by cnnviz's in the same round:")
     for worker, own in zip(workers, times):
         ratio = common.spread(common.ratios(own, times[0]), 2)
         print(
@@ -443,7 +443,7 @@ def main() -> None:
     print(f"\ncnnviz is {best[0] / medians['cnnviz']:.2f} times as fast as the best, {best[1]};")
     print(f"and {shipped / medians['cnnviz']:.2f} times as fast as pytorch-grad-cam as shipped.")
     print("Goals: 2.3 and 6.")
-    print(neighbours.share())
+    print(neighbors.share())
 
 
 if __name__ == "__main__":

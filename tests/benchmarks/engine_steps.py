@@ -1,4 +1,4 @@
-"""The engine against the network's own forward pass, and where one picture's time goes.
+"""The engine against the network's own forward pass, and where one image's time goes.
 
 Run by hand, on a machine that does nothing else::
 
@@ -8,7 +8,7 @@ Run by hand, on a machine that does nothing else::
 For each network and batch it times, in turn, Gluon's own forward pass (hybridised with
 ``static_alloc=True, static_shape=True``) and all that the default methods need
 (:func:`cnnviz.attribution.gather`), and prints the second by the first. For VGG-16 it then prints
-what the time of both is made of, operator by operator, and the steps of one picture, from the file
+what the time of both is made of, operator by operator, and the steps of one image, from the file
 on the disk to the four files written.
 
 Like the command, it lets the process keep the memory that it frees, for both.
@@ -37,12 +37,13 @@ import numpy as np
 
 import cnnviz
 from cnnviz.attribution import gather
-from cnnviz.inputs import read_reduced
+from cnnviz.engines.mxnet.backward import ForwardPass
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.runtime import keep_freed_memory
+from cnnviz.images.inputs import read_reduced
+from cnnviz.images.preprocessing import enough, prepare
 from cnnviz.models import catalog
-from cnnviz.network import ForwardPass, Network
-from cnnviz.network.runtime import keep_freed_memory
 from cnnviz.outputs import OutputFolder
-from cnnviz.preprocessing import enough, prepare
 
 VGGS = tuple(name for name in catalog.names() if catalog.get(name).family == "vgg")
 STEPS_OF = "vgg16"
@@ -154,7 +155,7 @@ def operators(network: Network, batch: Any, rounds: int) -> None:
 
 
 def steps(network: Network, path: Path, rounds: int) -> None:
-    """Print where the time of one picture goes, as the command would explain it alone."""
+    """Print where the time of one image goes, as the command would explain it alone."""
     explainer = cnnviz.Explainer(network)
     spec = explainer.spec
     style = cnnviz.Style()
@@ -178,7 +179,7 @@ def steps(network: Network, path: Path, rounds: int) -> None:
                 raise explanation
             drawn = explanation.draw(reading.pixels, style)
             painted = clock()
-            for key, pixels in drawn.pictures.items():
+            for key, pixels in drawn.images.items():
                 output.write_png(PurePath(f"{key}.png"), pixels)
             row["draw"] = painted - explained
             row["encode and write"] = clock() - painted
@@ -187,12 +188,12 @@ def steps(network: Network, path: Path, rounds: int) -> None:
                 table.append(row)
     medians = {key: statistics.median(row.get(key, 0.0) for row in table) for key in table[0]}
     height, width = reading.source
-    print(f"\nOne picture of {width}x{height}, {STEPS_OF}, step by step:")
+    print(f"\nOne image of {width}x{height}, {STEPS_OF}, step by step:")
     for key, value in medians.items():
         print(f"  {key:50} {value:8.4f} s  {100 * value / medians['together']:5.1f} %")
 
-    height, width = drawn.pictures["original"].shape[:2]
-    print(f"  ({len(drawn.pictures)} files of {width}x{height})")
+    height, width = drawn.images["original"].shape[:2]
+    print(f"  ({len(drawn.images)} files of {width}x{height})")
 
 
 def main() -> None:
@@ -200,23 +201,23 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=VGGS, default=VGGS, metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], metavar="N")
     parser.add_argument(
-        "--picture", type=Path, help="for the steps; by default a JPEG of 12 megapixels"
+        "--image", type=Path, help="for the steps; by default a JPEG of 12 megapixels"
     )
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
     keep_freed_memory()
     print(common.machine())
-    neighbours = common.Neighbours()
-    print(f"{options.rounds} rounds; seconds a picture, median [quartiles]; goal {GOAL}\n")
+    neighbors = common.Neighbors()
+    print(f"{options.rounds} rounds; seconds an image, median [quartiles]; goal {GOAL}\n")
     print(f"{'':18}  {'own forward':22}  {'engine':22}  engine / forward")
-    picture = cnnviz.read_picture(common.PHOTO)
+    image = cnnviz.read_image(common.PHOTO)
     for name in options.models:
         block, network = build(name)
         batches: dict[int, Any] = {}
         for size in options.batches:
-            # Each picture its own: turned by a few columns.
+            # Each image its own: turned by a few columns.
             prepared = [
-                cnnviz.Explainer(network).prepare(np.roll(picture, 7 * place, axis=1)).input
+                cnnviz.Explainer(network).prepare(np.roll(image, 7 * place, axis=1)).input
                 for place in range(size)
             ]
             print(f"{name:9} batch {size:<2}  ", end="", flush=True)
@@ -226,15 +227,15 @@ def main() -> None:
             for batch in batches.values():
                 operators(network, batch, options.rounds)
             with tempfile.TemporaryDirectory() as folder:
-                path = options.picture
+                path = options.image
                 if path is None:
-                    path = Path(folder) / "picture.jpg"
+                    path = Path(folder) / "image.jpg"
                     pixels = common.photo_like(common.TWELVE_MEGAPIXELS, 0)
                     cv2.imwrite(str(path), pixels, common.JPEG)
                 steps(network, path, options.rounds)
         del block, network
         gc.collect()
-    print(neighbours.share())
+    print(neighbors.share())
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 Run by hand, on a machine that does nothing else::
 
     python tests/benchmarks/folder_rate.py                               # the rate
-    python tests/benchmarks/folder_rate.py --model demo --mixed --pictures 1000   # the memory
+    python tests/benchmarks/folder_rate.py --model demo --mixed --images 1000   # the memory
 
 In one process it measures the engine alone (:meth:`cnnviz.Explainer.explain` on batches that are
 ready in memory), then a run over the folder as ``cnnviz explain`` makes it, then the engine again,
-and prints the run's rate by the engine's. The clock of the run starts before the first picture is
-read and stops when the last file is written; loading the network is not in it. The pictures written
+and prints the run's rate by the engine's. The clock of the run starts before the first image is
+read and stops when the last file is written; loading the network is not in it. The images written
 are deleted as soon as they are there, so that a long run fills no disk.
 
-Every picture file has bytes of its own kind (``--kinds`` different ones); the others are links to
+Every image file has bytes of its own kind (``--kinds`` different ones); the others are links to
 these, which costs disk, not decoding.
 """
 
@@ -30,10 +30,10 @@ import common
 import cv2
 
 import cnnviz
-from cnnviz.inputs import Source
-from cnnviz.manifest import Journal
-from cnnviz.network.runtime import keep_freed_memory
-from cnnviz.pipeline import Outcome, Run, automatic_batch_size
+from cnnviz.engines.mxnet.runtime import keep_freed_memory
+from cnnviz.images.inputs import Source
+from cnnviz.runs.manifest import Journal
+from cnnviz.runs.stream import Outcome, Run, automatic_batch_size
 
 #: (width, height); ``--mixed`` goes through MIXED again and again.
 SMALL = ((500, 375), (640, 480), (64, 48), (333, 500))
@@ -43,12 +43,12 @@ GOAL = 0.85
 EVERY = 100
 
 
-def make_pictures(folder: Path, sizes: list[tuple[int, int]], kinds: int) -> list[Source]:
+def make_images(folder: Path, sizes: list[tuple[int, int]], kinds: int) -> list[Source]:
     """Write as many JPEGs as there are sizes; ``kinds`` of each size, the others being links."""
     made: dict[tuple[tuple[int, int], int], Path] = {}
     sources = []
     for number, size in enumerate(sizes):
-        path = folder / f"picture{number:05}.jpg"
+        path = folder / f"image{number:05}.jpg"
         kind = (size, number % (1 if size == HUGE else kinds))
         if kind in made:
             os.link(made[kind], path)
@@ -62,9 +62,9 @@ def make_pictures(folder: Path, sizes: list[tuple[int, int]], kinds: int) -> lis
 
 
 def engine_seconds(explainer: Any, sources: list[Source], batch: int, rounds: int) -> float:
-    """Seconds a picture of the engine alone, on batches that are ready in memory."""
+    """Seconds an image of the engine alone, on batches that are ready in memory."""
     prepared = [
-        explainer.prepare(cnnviz.read_picture(sources[place % len(sources)].path))
+        explainer.prepare(cnnviz.read_image(sources[place % len(sources)].path))
         for place in range(batch)
     ]
     times = [common.seconds(lambda: explainer.explain(prepared)) for _ in range(rounds + 1)]
@@ -94,13 +94,13 @@ class Watch:
         self.done += 1
         if self.done % EVERY == 0:
             self.resident[self.done] = common.resident_mib()
-            print(f"  {self.done:5} pictures, {self.resident[self.done]:.0f} MiB resident")
+            print(f"  {self.done:5} images, {self.resident[self.done]:.0f} MiB resident")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="a folder's rate by the engine's; memory")
     parser.add_argument("--model", default="vgg16", help="vgg16, another VGG, or demo")
-    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--mixed", action="store_true", help="from 64x48 to 96 megapixels")
     parser.add_argument("--kinds", type=int, default=8)
     parser.add_argument("--batch-size", default="2", help="a number, or auto")
@@ -108,15 +108,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of the engine, before and after")
     options = parser.parse_args()
     print(common.machine())
-    neighbours = common.Neighbours()
+    neighbors = common.Neighbors()
     sizes = MIXED if options.mixed else (common.TWELVE_MEGAPIXELS,)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = folder / "pictures"
-        pictures.mkdir()
-        sources = make_pictures(
-            pictures,
-            [sizes[number % len(sizes)] for number in range(options.pictures)],
+        images = folder / "images"
+        images.mkdir()
+        sources = make_images(
+            images,
+            [sizes[number % len(sizes)] for number in range(options.images)],
             options.kinds,
         )
         weights = None
@@ -129,7 +129,7 @@ def main() -> None:
         else:
             batch = int(options.batch_size)
         before = engine_seconds(explainer, sources, batch, options.rounds)
-        print(f"{options.model}, {options.pictures} pictures, batches of {batch}")
+        print(f"{options.model}, {options.images} images, batches of {batch}")
         print(f"  resident before the run: {common.resident_mib():.0f} MiB")
         watch = Watch(folder / "out")
         run = Run(explainer, sources, folder / "out", batch_size=batch)
@@ -139,23 +139,21 @@ def main() -> None:
         journal = Journal(folder / "out", "benchmark")
         run.execute(watch, journal)
         journal.close(done=True)
-        took = (time.perf_counter() - began) / options.pictures
-        used = (cpu_seconds() - used) / options.pictures
+        took = (time.perf_counter() - began) / options.images
+        used = (cpu_seconds() - used) / options.images
         after = engine_seconds(explainer, sources, batch, options.rounds)
 
     engine = (before + after) / 2
-    print(f"engine alone: {before:.3f} s a picture before, {after:.3f} s after the run")
-    print(f"the run: {took:.3f} s a picture, {1 / took:.2f} pictures/s, {used:.3f} core-seconds")
-    print(f"  {watch.written / options.pictures / 1e6:.2f} MB written a picture")
+    print(f"engine alone: {before:.3f} s an image before, {after:.3f} s after the run")
+    print(f"the run: {took:.3f} s an image, {1 / took:.2f} images/s, {used:.3f} core-seconds")
+    print(f"  {watch.written / options.images / 1e6:.2f} MB written an image")
     print(f"the run's rate by the engine's: {engine / took:.1%} (goal {GOAL:.0%})")
     print(f"resident size at its peak: {common.resident_mib('VmHWM'):.0f} MiB")
     if len(watch.resident) > 1:
         first, *_, last = watch.resident.items()
         grown = last[1] / first[1] - 1
-        print(
-            f"resident after {last[0]} pictures by that after {first[0]}: {grown:+.1%} (goal 5 %)"
-        )
-    print(neighbours.share())
+        print(f"resident after {last[0]} images by that after {first[0]}: {grown:+.1%} (goal 5 %)")
+    print(neighbors.share())
 
 
 if __name__ == "__main__":

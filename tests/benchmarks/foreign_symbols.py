@@ -37,7 +37,7 @@ def input_of(symbol):
 
 
 def shapes_to_try(size):
-    """What a network may take: colour, grey, channels last, or a video."""
+    """What a network may take: color, gray, channels last, or a video."""
     for height, width in [size] if size else [(side, side) for side in SIZES]:
         yield from ((3, height, width), (1, height, width), (height, width, 3))
         yield (3, 16, height, width)
@@ -70,8 +70,8 @@ def examine(path, size, gradients):
     """All about one symbol, in a process of its own."""
     import cnnviz
     from cnnviz.cli import run
-    from cnnviz.loader import find_model
-    from cnnviz.models.card import Card
+    from cnnviz.models.config import Card
+    from cnnviz.models.resolve import find_model
 
     mx = cnnviz.import_mxnet()
     folder = Path(tempfile.mkdtemp())
@@ -89,8 +89,8 @@ def examine(path, size, gradients):
             {key: mx.nd.array(value) for key, value in arrays.items()},
         )
         break
-    picture = np.random.RandomState(1).randint(0, 256, (9, 9, 3), np.uint8)
-    cv2.imwrite(str(folder / "image.png"), cv2.resize(picture, (160, 160)))
+    image = np.random.RandomState(1).randint(0, 256, (9, 9, 3), np.uint8)
+    cv2.imwrite(str(folder / "image.png"), cv2.resize(image, (160, 160)))
     height, width = size or (found["size"] or (3, 224, 224))[-2:]
     said = io.StringIO()
     options = ["--model", str(name), "--input-size", f"{height}x{width}", "-o", str(folder / "out")]

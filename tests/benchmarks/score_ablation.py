@@ -1,13 +1,13 @@
-"""Score-CAM and Ablation-CAM beside pytorch-grad-cam's: hundreds of passes for one picture.
+"""Score-CAM and Ablation-CAM beside pytorch-grad-cam's: hundreds of passes for one image.
 
 Run by hand, where ``compare_peers.py`` runs (it says how)::
 
     python tests/benchmarks/score_ablation.py --peers peers/bin/python
 
-The same VGG-16, picture and class for both, and the same layer: ``features.29``, the ReLU behind
+The same VGG-16, image and class for both, and the same layer: ``features.29``, the ReLU behind
 the last convolution, where both mean the same by it. Each turn is a process of its own that loads
 the network, makes one forward pass and times one map. pytorch-grad-cam works as shipped, with its
-own batches (16 masked pictures, 32 ablated ones).
+own batches (16 masked images, 32 ablated ones).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PEER_ENLARGING = "pytorch-grad-cam, masks enlarged as cnnviz does"
 def cnnviz_map(method: str, folder: Path) -> Callable[[], Any]:
     """One call of :meth:`cnnviz.Explainer.explain`, after one forward pass."""
     import cnnviz
-    from cnnviz.preprocessing import prepare
+    from cnnviz.images.preprocessing import prepare
 
     explainer = cnnviz.load_explainer(
         compare_peers.MODEL,
@@ -51,7 +51,7 @@ def cnnviz_map(method: str, folder: Path) -> Callable[[], Any]:
         layer=f"features.{LAYER}",
         progress=False,
     )
-    prepared = prepare(np.load(folder / "picture.npy"), explainer.spec, "stretch")
+    prepared = prepare(np.load(folder / "image.npy"), explainer.spec, "stretch")
     target = int(explainer.network.logits(prepared.input[np.newaxis])[0].argmax())
     np.save(folder / "target.npy", target)
 
@@ -147,13 +147,13 @@ def main() -> None:
 
     import common
 
-    from cnnviz.network.runtime import available_cores
+    from cnnviz.engines.mxnet.runtime import available_cores
 
     options.threads = options.threads or available_cores()
     print(common.machine())
-    neighbours = common.Neighbours()
+    neighbors = common.Neighbors()
     print(
-        f"{compare_peers.MODEL}, features.{LAYER}, one picture of 224x224, {options.threads} "
+        f"{compare_peers.MODEL}, features.{LAYER}, one image of 224x224, {options.threads} "
         f"threads, {options.rounds} rounds, freed memory "
         f"{'kept' if options.keep_memory else 'given back'}\n"
     )
@@ -184,7 +184,7 @@ def main() -> None:
             if not apart <= TOLERANCE:
                 far.append(method)
             print(flush=True)
-    print(neighbours.share())
+    print(neighbors.share())
     if far:
         raise SystemExit(f"The maps of {', '.join(far)} are not the same.")
 

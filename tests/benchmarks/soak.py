@@ -1,25 +1,25 @@
-"""Ten thousand small pictures in one run: do memory, handles and threads stay flat?
+"""Ten thousand small images in one run: do memory, handles and threads stay flat?
 
 Run by hand::
 
     python tests/benchmarks/soak.py
 
-The command is run as a user runs it, on a folder of small pictures of all kinds, some of them
+The command is run as a user runs it, on a folder of small images of all kinds, some of them
 broken, with the embedded network. Its worker process is watched from outside (``/proc``). What was
 found, on 2 cores (AMD EPYC), Linux 6.18, Python 3.11.7::
 
-       100 pictures: 436 MiB resident, 5 open files, 13 threads
-      1000 pictures: 455 MiB resident, 5 open files, 13 threads
-      2000 pictures: 467 MiB resident, 5 open files, 13 threads
-      5000 pictures: 498 MiB resident, 6 open files, 13 threads
-      8000 pictures: 498 MiB resident, 5 open files, 13 threads
-     10000 pictures: 499 MiB resident, 5 open files, 11 threads
+       100 images: 436 MiB resident, 5 open files, 13 threads
+      1000 images: 455 MiB resident, 5 open files, 13 threads
+      2000 images: 467 MiB resident, 5 open files, 13 threads
+      5000 images: 498 MiB resident, 6 open files, 13 threads
+      8000 images: 498 MiB resident, 5 open files, 13 threads
+     10000 images: 499 MiB resident, 5 open files, 11 threads
     exit status 1; 9800 explained, 200 failed
-      of 10000 pictures, 200 of them broken
+      of 10000 images, 200 of them broken
       in the manifest: 9800 explained, 200 failed
       left behind: 0 temporary files
 
-Memory grows by 14 % within the first 5,000 pictures, and then stays where it is.
+Memory grows by 14 % within the first 5,000 images, and then stays where it is.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ import numpy as np
 
 SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif")
 SIZES = ((60, 80), (33, 21), (120, 90), (64, 64))
-BROKEN = 50  # one picture in so many
+BROKEN = 50  # one image in so many
 EVERY = 1000
 
 
-def make_pictures(folder: Path, number: int) -> int:
+def make_images(folder: Path, number: int) -> int:
     """Write them, in folders of a hundred; how many are broken."""
     broken = 0
     for place in range(number):
@@ -87,15 +87,15 @@ def state(process: int) -> tuple[float, int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="memory and handles over a long run")
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     options = parser.parse_args()
-    if options.pictures < EVERY:
-        parser.error(f"give at least {EVERY} pictures: nothing is seen with fewer")
+    if options.images < EVERY:
+        parser.error(f"give at least {EVERY} images: nothing is seen with fewer")
     print(common.machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        broken = make_pictures(folder / "pictures", options.pictures)
-        command = [sys.executable, "-m", "cnnviz", "explain", "pictures", "--model", "demo"]
+        broken = make_images(folder / "images", options.images)
+        command = [sys.executable, "-m", "cnnviz", "explain", "images", "--model", "demo"]
         began = time.perf_counter()
         with open(folder / "errors", "wb") as errors:
             process = subprocess.Popen(
@@ -110,7 +110,7 @@ def main() -> None:
                     seen[done] = state(worker_of(process.pid))
                     resident, files, threads = seen[done]
                     print(
-                        f"  {done:6} pictures: {resident:.0f} MiB resident, {files} open files, "
+                        f"  {done:6} images: {resident:.0f} MiB resident, {files} open files, "
                         f"{threads} threads"
                     )
             status = process.wait()
@@ -119,12 +119,12 @@ def main() -> None:
         left = sum(path.name.startswith(".cnnviz-") for path in folder.rglob("*"))
     summary = manifest["summary"]
     print(f"exit status {status}; {counts['ok']} explained, {counts['failed']} failed")
-    print(f"  of {options.pictures} pictures, {broken} of them broken, in {took:.0f} s")
+    print(f"  of {options.images} images, {broken} of them broken, in {took:.0f} s")
     print(f"  in the manifest: {summary['ok']} explained, {summary['failed']} failed")
     print(f"  left behind: {left} temporary files")
     first, *_, last = seen.values()
     print(
-        f"after all by after {next(iter(seen))} pictures: {last[0] / first[0] - 1:+.1%} resident, "
+        f"after all by after {next(iter(seen))} images: {last[0] / first[0] - 1:+.1%} resident, "
         f"{last[1] - first[1]:+d} open files, {last[2] - first[2]:+d} threads"
     )
 

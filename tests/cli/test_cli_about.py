@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import cnnviz as package
-from cnnviz.models.demo import CLASSES
+from cnnviz.demo import CLASSES
 from cnnviz.outputs import write_png
-from cnnviz.provenance import Origin
+from cnnviz.outputs.provenance import Origin
 
-WEIGHTS = Path(package.__file__).parent / "models/demo/demo.params"
+WEIGHTS = Path(package.__file__).parent / "demo/demo.params"
 
 
 def sha256(path):
@@ -22,7 +22,7 @@ def sha256(path):
 
 
 def manifest_files(record):
-    """(shown key, file, target) of all that a picture's record names."""
+    """(shown key, file, target) of all that an image's record names."""
     for one in record["explanations"]:
         for key, name in one["files"].items():
             yield key, name, [] if key == "original" else [one["target"]["index"]]
@@ -49,7 +49,7 @@ def test_all_that_explain_writes(cnnviz, photos, tmp_path):
     }
     known = {key: one["name"] for one in manifest["run"]["methods"] for key in one["drawings"]}
     seen = set()
-    for record in manifest["pictures"]:
+    for record in manifest["images"]:
         for key, name, targets in manifest_files(record):
             found = package.about(tmp_path / "out" / name)
             seen.add(name)
@@ -183,7 +183,7 @@ def test_what_python_writes(photos, tmp_path):
         assert about["network"] == {"name": "demo", "weights": sha256(WEIGHTS)}
         assert about["classes"] == ([] if key == "original" else [{"index": 1, "name": "fish"}])
     assert files["gradcam"].name == "2_1_gradcam.png"
-    pixels = package.read_picture(photos / "2.png")
+    pixels = package.read_image(photos / "2.png")
     (found,) = package.explain(pixels, "demo", method="gradcam")
     about = package.about(found.save(tmp_path / "maps")["gradcam"])
-    assert about["image"] == {"name": "picture0", "sha256": None}
+    assert about["image"] == {"name": "image0", "sha256": None}

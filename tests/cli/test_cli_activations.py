@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.engines.mxnet.runtime import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -22,7 +22,7 @@ def files_below(folder):
 
 @pytest.fixture
 def planted(tmp_path):
-    """A grey network of 8 x 8, whose three channels are the brightness times 1, 3 and -1."""
+    """A gray network of 8 x 8, whose three channels are the brightness times 1, 3 and -1."""
     net = nn.HybridSequential(prefix="p_")
     with net.name_scope():
         net.add(nn.Conv2D(3, 1, in_channels=1), nn.Activation("relu"), nn.Dense(2, in_units=192))
@@ -31,13 +31,13 @@ def planted(tmp_path):
     net.hybridize()
     net(mx.nd.zeros((1, 1, 8, 8)))
     net.export(str(tmp_path / "p"))
-    picture = np.zeros((8, 8), np.uint8)
-    picture[:2, :4] = 255
-    cv2.imwrite(str(tmp_path / "corner.png"), picture)
+    image = np.zeros((8, 8), np.uint8)
+    image[:2, :4] = 255
+    cv2.imwrite(str(tmp_path / "corner.png"), image)
     return ("-m", "p-symbol.json", "--input-size", "8", "--mean", "0", "--std", "1")
 
 
-def test_one_picture(cnnviz, photos, tmp_path):
+def test_one_image(cnnviz, photos, tmp_path):
     status, out, err = cnnviz("activations", photos / "10.jpg", "-m", "demo")
 
     assert status == 0
@@ -77,7 +77,7 @@ def test_numbers_are_those_of_the_planted_network(cnnviz, planted, tmp_path):
         assert arrays["channels@p_relu0_fwd"].tolist() == [1, 0]
 
 
-def test_folders_with_bad_pictures(cnnviz, photos, tmp_path):
+def test_folders_with_bad_images(cnnviz, photos, tmp_path):
     (photos / "1_broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     status, out, err = cnnviz(
         *("activations", photos, "-m", "demo", "--top", "2", "--size", "40", "--json"),
@@ -92,8 +92,8 @@ def test_folders_with_bad_pictures(cnnviz, photos, tmp_path):
     assert files_below(tmp_path / "activations") == [f"10_{name}", f"2_{name}", f"sub/cat_{name}"]
 
 
-def test_stages_and_pictures_of_one_name(cnnviz, photos, tmp_path, write_picture):
-    write_picture(photos / "10.png", 7)
+def test_stages_and_images_of_one_name(cnnviz, photos, tmp_path, write_image):
+    write_image(photos / "10.png", 7)
     status, out, _ = cnnviz(
         *("activations", photos / "10.jpg", photos / "10.png", "-m", "demo", "-o", "out"),
         *("--layer", "stages", "--top", "1", "--size", "32", "--overlay", "--by", "max"),
@@ -116,7 +116,7 @@ def test_blank_layers_are_told(cnnviz, planted, tmp_path):
     assert json.loads(out)["layers"][0]["blank"] is True
 
 
-def test_files_of_a_picture_are_all_there_or_none(cnnviz, planted, tmp_path):
+def test_files_of_a_image_are_all_there_or_none(cnnviz, planted, tmp_path):
     (tmp_path / "activations").mkdir()
     foreign = tmp_path / "activations/corner_p_relu0_fwd_activations.png"
     foreign.write_text("mine")
@@ -132,16 +132,16 @@ def test_files_of_a_picture_are_all_there_or_none(cnnviz, planted, tmp_path):
 
 
 def test_mistakes_are_told_before_anything_is_written(cnnviz, photos, tmp_path):
-    picture = photos / "2.png"
+    image = photos / "2.png"
     for arguments, words in (
-        (("nowhere.png",), "no picture or folder nowhere.png"),
-        ((picture, "--layer", "nowhere"), "no layer 'nowhere'"),
-        ((picture, "--layer", "output"), "without height and width"),
-        ((picture, "--by", "median"), "mean, max"),
-        ((picture, "--top", "0"), "--top"),
-        ((picture, "--colormap", "pink"), "pink"),
-        ((picture, "--json", "--quiet"), "choose one"),
-        ((picture, "--ctx", "tpu"), "tpu"),
+        (("nowhere.png",), "no image or folder nowhere.png"),
+        ((image, "--layer", "nowhere"), "no layer 'nowhere'"),
+        ((image, "--layer", "output"), "without height and width"),
+        ((image, "--by", "median"), "mean, max"),
+        ((image, "--top", "0"), "--top"),
+        ((image, "--colormap", "pink"), "pink"),
+        ((image, "--json", "--quiet"), "choose one"),
+        ((image, "--ctx", "tpu"), "tpu"),
     ):
         status, out, err = cnnviz("activations", *arguments, "-m", "demo")
         assert (status, out) == (2, "")

@@ -8,7 +8,7 @@ import pytest
 
 from cnnviz import cli
 from cnnviz.errors import WeightsError
-from cnnviz.models import store
+from cnnviz.weights import store
 
 
 @pytest.fixture

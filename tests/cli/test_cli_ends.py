@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.engines.mxnet.runtime import import_mxnet
 
 mx = import_mxnet()
 SCALE = ("--input-size", "8", "--mean", "0", "--std", "1")
@@ -18,10 +18,10 @@ def network(tmp_path):
 
     One convolution passes the brightness on; score k is what is bright in column k, less 1.
     """
-    picture = np.zeros((8, 8), np.uint8)
-    picture[2:6, 0] = 255  # four bright places in column 0, two in column 1
-    picture[2:4, 1] = 255
-    cv2.imwrite(str(tmp_path / "bright.png"), picture)
+    image = np.zeros((8, 8), np.uint8)
+    image[2:6, 0] = 255  # four bright places in column 0, two in column 1
+    image[2:4, 1] = 255
+    cv2.imwrite(str(tmp_path / "bright.png"), image)
 
     def write(name, classes, end):
         x = mx.sym.Convolution(mx.sym.var("data"), kernel=(1, 1), num_filter=1, name="conv")
@@ -139,17 +139,17 @@ def test_a_number_is_shown_as_one(cnnviz, network, tmp_path):
     status, out, err = cnnviz(*arguments, *more)
     assert (status, out) == (0, "bright.png: output 0 38.25\n")
     assert "trained for regression" in err
-    (picture,) = json.loads((tmp_path / "out/manifest.json").read_text())["pictures"]
-    assert picture["top5"] == [{"index": 0, "name": None, "logit": 38.25, "probability": None}]
-    facts = picture["explanations"][0]["facts"]["occlusion"]
+    (image,) = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
+    assert image["top5"] == [{"index": 0, "name": None, "logit": 38.25, "probability": None}]
+    facts = image["explanations"][0]["facts"]["occlusion"]
     assert facts["probability"] == 38.25
-    assert facts["largest_drop"] == 5  # a bright place becomes grey
+    assert facts["largest_drop"] == 5  # a bright place becomes gray
     status, _, err = cnnviz(*arguments, "--only", "uncertain")
     assert status == 2
     assert "needs probabilities, and net gives numbers" in err
 
 
-def test_maximised(cnnviz, network, tmp_path):
+def test_maximized(cnnviz, network, tmp_path):
     options = network("net", 1, mx.sym.sigmoid)[1:]
     status, out, err = cnnviz(
         "maximize", *options, "--target", "positive", "--steps", "2", "--json"
@@ -164,7 +164,7 @@ def test_maximised(cnnviz, network, tmp_path):
 
 
 def test_what_is_no_classifier_is_refused_by_every_command(cnnviz, network, tmp_path):
-    """A line of text: a row for each column of the picture, where the batch should be."""
+    """A line of text: a row for each column of the image, where the batch should be."""
 
     def rows(x):
         return mx.sym.transpose(x)
@@ -180,7 +180,7 @@ def test_what_is_no_classifier_is_refused_by_every_command(cnnviz, network, tmp_
     ):
         status, out, err = cnnviz(*command)
         assert (status, out) == (3, "")
-        assert "an array of shape (5, 1) for one picture, whose first axis is not the batch" in err
+        assert "an array of shape (5, 1) for one image, whose first axis is not the batch" in err
 
 
 @pytest.mark.parametrize("output", [0, 1])

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.inside.naming import file_parts
-from cnnviz.models import demo
-from cnnviz.network.runtime import import_mxnet
+from cnnviz import demo
+from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.inspection.naming import file_parts
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -41,12 +41,12 @@ def test_the_first_layer_by_default(cnnviz, tmp_path, weights):
         own = first[one["index"]]
         assert one["norm"] == pytest.approx(norms[one["index"]])
         assert (one["min"], one["max"]) == (pytest.approx(own.min()), pytest.approx(own.max()))
-    picture = cv2.imread(record["file"])[:, :, ::-1]
-    # In the first cell, framed, the largest filter: grey 128 and 127 up or down to the largest.
+    image = cv2.imread(record["file"])[:, :, ::-1]
+    # In the first cell, framed, the largest filter: gray 128 and 127 up or down to the largest.
     largest = np.moveaxis(first[order[0]], 0, 2)
     expected = np.rint(128 + 127 * largest / np.abs(first).max())
-    top = next(row for row in range(100) if (picture[row, :98] == 128).all())
-    shown = picture[top + 17 : top + 97 : 32, 17:97:32]
+    top = next(row for row in range(100) if (image[row, :98] == 128).all())
+    shown = image[top + 17 : top + 97 : 32, 17:97:32]
     assert np.abs(shown - expected).max() <= 1  # rounding of float32
     assert "SHA-256" in err
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.engines.mxnet.runtime import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -25,9 +25,9 @@ def files_below(folder):
 
 @pytest.fixture
 def halves(tmp_path):
-    """A grey network of 8 x 8: a class likes light at the right, one on top, one nothing at all.
+    """A gray network of 8 x 8: a class likes light at the right, one on top, one nothing at all.
 
-    Its ReLU's channels are the normalised brightness and its negative.
+    Its ReLU's channels are the normalized brightness and its negative.
     """
     net = nn.HybridSequential(prefix="h_")
     with net.name_scope():
@@ -54,7 +54,7 @@ def weights():
 
 
 def seen(path):
-    """What the network sees in a written picture."""
+    """What the network sees in a written image."""
     return (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) / 255 - MEAN) / STD
 
 
@@ -75,10 +75,10 @@ def test_classes(cnnviz, halves, tmp_path):
     assert (top["steps"], top["jitter"], top["zoom"], top["seed"]) == (90, 0, 1, 3)
     assert right["file"] == "out/halves_0_right_maximized.png"
     for record, index in ((top, 1), (right, 0)):
-        picture = seen(tmp_path / record["file"])
-        assert picture.shape == (8, 8)
+        image = seen(tmp_path / record["file"])
+        assert image.shape == (8, 8)
         # The numbers are the file's: worked out here from its pixels.
-        logits = (weights()[:, 0] * picture).sum(axis=(1, 2))
+        logits = (weights()[:, 0] * image).sum(axis=(1, 2))
         assert record["value"] == pytest.approx(logits[index], rel=1e-4)
         assert record["value"] > record["value_of_noise"]
         assert record["value"] > 0.6 * 64 * 2  # were all black or white as it likes best: 64 * 2
@@ -94,7 +94,7 @@ def test_classes(cnnviz, halves, tmp_path):
     sheet = cv2.imread(str(tmp_path / "out/halves_maximized.png"))
     assert sheet.shape[0] > 224
     assert sheet.shape[1] > 2 * 224
-    assert "2 maximised" in err
+    assert "2 maximized" in err
     assert "SHA-256" in err
 
 
@@ -172,8 +172,8 @@ def test_the_way_there(cnnviz, halves, tmp_path):
         assert film.size == first.shape[1::-1]
     # The first is noise, and the last what is written, in the first cell: 8 times 28 pixels.
     last = cv2.imread(str(tmp_path / "way/halves_step10.png"), 0)
-    picture = cv2.imread(str(tmp_path / "maximized/halves_0_right_maximized.png"), 0)
-    shown = picture.repeat(28, 0).repeat(28, 1)
+    image = cv2.imread(str(tmp_path / "maximized/halves_0_right_maximized.png"), 0)
+    shown = image.repeat(28, 0).repeat(28, 1)
     cells = [slice(top, top + 224) for top in range(len(last) - 223)]
     assert any((last[cell, :224] == shown).all() for cell in cells)
     assert not any((first[cell, :224, 0] == shown).all() for cell in cells)
@@ -194,9 +194,9 @@ def test_mistakes_are_told_before_anything_is_written(cnnviz, halves, tmp_path):
     before = files_below(tmp_path)
     layer = ("--layer", "h_relu0_fwd")
     for arguments, words in (
-        ((), "Say what to maximise"),
-        (("--target", "0", *layer, "--channel", "0"), "Say what to maximise"),
-        (("--channel", "0"), "Say what to maximise"),
+        ((), "Say what to maximize"),
+        (("--target", "0", *layer, "--channel", "0"), "Say what to maximize"),
+        (("--channel", "0"), "Say what to maximize"),
         (("--target", "0", "--channel", "0"), "belong together"),
         (layer, "belong together"),
         (("--target", "bottom"), "bottom"),

@@ -36,7 +36,7 @@ def test_options_stand_below_their_method(cnnviz):
     _, out, _ = cnnviz("methods")
     blocks = {block.splitlines()[0]: block.splitlines() for block in out.split("\n\n")}
     assert [line.split()[0] for line in blocks["occlusion"][1:]] == [
-        "window=0", "stride=0", "fill=grey"
+        "window=0", "stride=0", "fill=gray"
     ]  # fmt: skip
     for name, method in METHODS.items():
         assert (name in blocks) == bool(options_of(method))
@@ -86,9 +86,9 @@ def test_json(cnnviz):
     }
     assert occlusion["options"][2] == {
         "name": "fill",
-        "default": "grey",
+        "default": "gray",
         "help": options_of(METHODS["occlusion"])["fill"].metadata["help"],
-        "choices": ["grey", "mean", "black", "white"],
+        "choices": ["gray", "mean", "black", "white"],
         "least": None,
         "most": None,
     }

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from cnnviz import cli
-from cnnviz.models import catalog, store
-from cnnviz.network.params import write_params
+from cnnviz.models import catalog
+from cnnviz.weights import store
+from cnnviz.weights.params_file import write_params
 
 
 @pytest.fixture(autouse=True)

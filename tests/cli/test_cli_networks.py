@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.models import demo
-from cnnviz.network.runtime import import_mxnet
+from cnnviz import demo
+from cnnviz.engines.mxnet.runtime import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -37,7 +37,7 @@ CIFAR_CLASSES = [
 
 @pytest.fixture
 def spots(tmp_path):
-    """A grey network, made by hand, that tells a bright left side from a bright right one.
+    """A gray network, made by hand, that tells a bright left side from a bright right one.
 
     One convolution passes the brightness on, and each class sums the brightness of its half.
     """
@@ -53,13 +53,13 @@ def spots(tmp_path):
     net(mx.nd.zeros((1, 1, 8, 8)))
     (tmp_path / "spots").mkdir()
     net.export(str(tmp_path / "spots/spots"))
-    picture = np.zeros((8, 8), np.uint8)
-    picture[2:6, 5:8] = 255
-    cv2.imwrite(str(tmp_path / "right.png"), picture)
+    image = np.zeros((8, 8), np.uint8)
+    image[2:6, 5:8] = 255
+    cv2.imwrite(str(tmp_path / "right.png"), image)
     return tmp_path / "spots/spots-symbol.json"
 
 
-def test_grey_network_looks_where_the_light_is(cnnviz, spots, tmp_path):
+def test_gray_network_looks_where_the_light_is(cnnviz, spots, tmp_path):
     status, out, err = cnnviz(
         *("explain", "right.png", "--model", spots, "--input-size", "8", "-o", "out"),
         *("--mean", "0", "--std", "1", "--method", "gradcam", "--arrays", "--quiet"),
@@ -69,7 +69,7 @@ def test_grey_network_looks_where_the_light_is(cnnviz, spots, tmp_path):
         # 12 pixels of brightness 1, a quarter each, all of them on the right.
         np.testing.assert_allclose(arrays["logits"], [0, 3], atol=1e-6)
         assert arrays["target"] == 1
-        # The layer's one map is the picture. The gradient of class 1 is a quarter where the ReLU
+        # The layer's one map is the image. The gradient of class 1 is a quarter where the ReLU
         # lets it through, which is where there is light: 12 * 0.25 / 64 in the mean.
         expected = np.zeros((8, 8))
         expected[2:6, 5:8] = 0.046875
@@ -122,7 +122,7 @@ def test_card_says_it_all_and_the_command_line_wins(cnnviz, spots):
     assert "layer spots_conv0_fwd" in err
 
 
-def test_card_of_a_catalogue_network_with_classes_of_its_own(cnnviz, photos, tmp_path):
+def test_card_of_a_catalog_network_with_classes_of_its_own(cnnviz, photos, tmp_path):
     names = [f"kind {name}" for name in demo.CLASSES]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/cnnviz.json").write_text(json.dumps({"model": "demo", "labels": names}))
@@ -150,20 +150,20 @@ def test_layers_takes_what_explain_takes(cnnviz, spots):
     ]
     assert [layer["name"] for layer in layers if layer["default"]] == ["features.28"]
     status, out, _ = cnnviz("layers", "resnet18_v1", "--input-size", "320x256")
-    # A 32nd of the picture each way.
+    # A 32nd of the image each way.
     assert ["features.7.1", "ReLU", "512×10×8", "<-", "default"] in map(str.split, out.splitlines())
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        ((), 2, "spots-symbol.json does not say how large its pictures are: give --input-size"),
+        ((), 2, "spots-symbol.json does not say how large its images are: give --input-size"),
         (("--input-size", "0"), 2, "'0' is no size: wanted is a number of pixels from 1 on"),
         (("--input-size", "8", "--mean", "1,2"), 2, "'1,2' does not do: wanted are three numbers"),
         (
             ("--input-size", "8", "--mean", ".5,.5,.5", "--std", "1,1,1"),
             2,
-            "spots takes a grey picture (1 channel), and mean and std have 3 numbers: give 1 each.",
+            "spots takes a gray image (1 channel), and mean and std have 3 numbers: give 1 each.",
         ),
         (("--input-size", "8", "--target", "2"), 2, "the network's classes are 0 to 1"),
         (("--input-size", "8", "--target", "left"), 2, "the network's classes have none"),
@@ -185,12 +185,12 @@ def test_what_goes_wrong_with_an_exported_network(cnnviz, spots, arguments, stat
     ("model", "arguments", "said"),
     [
         ("demo", ("--head", "x"), "demo has one output; --head is for exported networks"),
-        ("demo", ("--mean", "0", "--std", "1"), "demo takes colour pictures"),
+        ("demo", ("--mean", "0", "--std", "1"), "demo takes color images"),
         ("demo", ("--mean", "124,117,104"), "Divide mean and std by 255: --mean 0.4863,0.4588,"),
-        ("vgg16", ("--input-size", "448"), "vgg16 takes only pictures of 224x224"),
+        ("vgg16", ("--input-size", "448"), "vgg16 takes only images of 224x224"),
     ],
 )
-def test_what_does_not_suit_a_catalogue_network(cnnviz, spots, model, arguments, said):
+def test_what_does_not_suit_a_catalog_network(cnnviz, spots, model, arguments, said):
     status, _, err = cnnviz("explain", "right.png", "-m", model, *arguments)
     assert status == 2
     assert said in err
@@ -239,12 +239,12 @@ def test_real_exported_network(cnnviz):
     assert ": cat (3) " in said["snow_leopard"]
 
 
-def test_card_decides_how_pictures_are_resized_until_the_command_line_does(cnnviz, spots, tmp_path):
+def test_card_decides_how_images_are_resized_until_the_command_line_does(cnnviz, spots, tmp_path):
     spots.with_name("cnnviz.yaml").write_text(
         "model: spots-symbol.json\ninput_size: 8\nmean: 0\nstd: 1\nresize: crop\n"
     )
     sides = np.zeros((16, 64), np.uint8)
-    sides[:, :20] = sides[:, 44:] = 255  # the centre, which is what a crop keeps, is dark
+    sides[:, :20] = sides[:, 44:] = 255  # the center, which is what a crop keeps, is dark
     cv2.imwrite("sides.png", sides)
     light = {}
     for name, options in (("card", ()), ("stretch", ("--resize", "stretch"))):
@@ -264,7 +264,7 @@ def test_exported_network_from_python(spots, tmp_path):
     explainer = cnnviz.load_explainer(
         str(spots), input_size=8, labels=tmp_path / "names.txt", notify=notes.append
     )
-    picture = cnnviz.read_picture(tmp_path / "right.png")
-    (explanation,) = explainer.explain([explainer.prepare(picture)])
+    image = cnnviz.read_image(tmp_path / "right.png")
+    (explanation,) = explainer.explain([explainer.prepare(image)])
     assert (explainer.name, explanation.top()[0].name) == ("spots", "right")
     assert len(notes) == 1

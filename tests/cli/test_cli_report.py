@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report.runs import failed, manifest, picture, write_run
+from tests.report.runs import failed, image, manifest, write_run
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return write_run(tmp_path / "run", manifest([picture("a.jpg", 1, truth=0), failed("b.jpg")]))
+    return write_run(tmp_path / "run", manifest([image("a.jpg", 1, truth=0), failed("b.jpg")]))
 
 
 def test_it_says_where_the_page_is(cnnviz, folder):
@@ -24,7 +24,7 @@ def test_quietly_and_again(cnnviz, folder):
         assert cnnviz("report", folder, "--quiet") == (0, "", "")
 
 
-def test_a_picture_that_is_gone(cnnviz, folder):
+def test_a_image_that_is_gone(cnnviz, folder):
     (folder / "a_gradcam.png").unlink()
     status, out, err = cnnviz("report", "run")
     assert (status, out) == (0, "run/index.html\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.outputs.files import written_by_cnnviz
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -90,7 +90,7 @@ def test_json(cnnviz):
 
 @pytest.fixture
 def exported(tmp_path):
-    """A network of a user: grey pictures, shared weights, a name that steers nothing."""
+    """A network of a user: gray images, shared weights, a name that steers nothing."""
     mx = import_mxnet()
     weight = mx.sym.var("w", shape=(4, 4, 3, 3))
     net = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="a" * 120)
@@ -114,7 +114,7 @@ def test_exported_without_weights(cnnviz, exported):
     assert rows[3].split() == ["two", "Convolution", "3×3", "4×6×6", "(shared)", "5,184"]
     assert rows[-1].split()[2] == f"{(3 * 4 * 9 + 4) + 144 + (4 * 36 * 3 + 3):,}"
     assert "Shared parameters count once" in notes
-    assert cnnviz("summary", exported)[0] == 2  # how large its pictures are is not known
+    assert cnnviz("summary", exported)[0] == 2  # how large its images are is not known
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="shared/real is not here")
@@ -228,10 +228,10 @@ def test_marked_files_are_still_what_they_were(cnnviz, tmp_path):
         assert cnnviz("summary", "demo", "--diagram", f"demo.{kind}")[0] == 0
     root = ElementTree.parse(tmp_path / "demo.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    picture = cv2.imread(str(tmp_path / "demo.png"))
+    image = cv2.imread(str(tmp_path / "demo.png"))
     again = subprocess.run(
         ["dot", "-Tpng", tmp_path / "demo.dot"], check=True, capture_output=True
     ).stdout
     (tmp_path / "again.png").write_bytes(again)
-    assert (picture == cv2.imread(str(tmp_path / "again.png"))).all()
+    assert (image == cv2.imread(str(tmp_path / "again.png"))).all()
     assert not written_by_cnnviz(tmp_path / "again.png")

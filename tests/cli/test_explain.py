@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
+from cnnviz import demo
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
-from cnnviz.manifest import JOURNAL
-from cnnviz.models import demo
 from cnnviz.models.catalog import get
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.runs.manifest import JOURNAL
 
 KINDS = ("original", "gradcam", "guided_gradcam", "saliency")
 
@@ -33,7 +33,7 @@ def four(*stems):
     return sorted(f"{stem}_{kind}.png" for stem in stems for kind in KINDS)
 
 
-def test_one_picture(cnnviz, photos, tmp_path):
+def test_one_image(cnnviz, photos, tmp_path):
     status, out, err = cnnviz("explain", photos / "10.jpg", "--model", "demo", "-o", "out")
     assert status == 0
     assert files_below(tmp_path / "out") == four("10")
@@ -59,7 +59,7 @@ def test_folder_is_taken_in_natural_order_with_its_sub_folders(cnnviz, photos, t
     ]
 
 
-def test_bad_pictures_are_named_and_the_others_done(cnnviz, photos, tmp_path):
+def test_bad_images_are_named_and_the_others_done(cnnviz, photos, tmp_path):
     (photos / "1_broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     (photos / "empty.jpg").write_bytes(b"")
     status, out, err = cnnviz("explain", photos, "--model", "demo", "-o", "out", "--json")
@@ -115,9 +115,9 @@ def test_arrays_are_raw_and_complete(cnnviz, photos, tmp_path):
         "guided_gradcam": ((3, 224, 224), "f"),
         "saliency": ((224, 224), "f"),
     }
-    # The input is what the network is fed: the picture, resized, as (x / 255 - mean) / std.
-    picture = cv2.cvtColor(cv2.imread(str(photos / "2.png")), cv2.COLOR_BGR2RGB)
-    resized = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_LINEAR)
+    # The input is what the network is fed: the image, resized, as (x / 255 - mean) / std.
+    image = cv2.cvtColor(cv2.imread(str(photos / "2.png")), cv2.COLOR_BGR2RGB)
+    resized = cv2.resize(image, (224, 224), interpolation=cv2.INTER_LINEAR)
     expected = (resized / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(arrays["input"], expected.transpose(2, 0, 1), atol=1e-6)
     saliency = np.abs(arrays["guided_gradcam"]).sum(axis=0)
@@ -150,7 +150,7 @@ def test_verbose_prints_the_five_highest(cnnviz, photos):
 
 def test_quiet_prints_only_errors(cnnviz, photos):
     assert cnnviz("explain", photos, "--model", "demo", "-q") == (0, "", "")
-    (photos / "x.png").write_bytes(b"no picture")
+    (photos / "x.png").write_bytes(b"no image")
     status, out, err = cnnviz("explain", photos, "--model", "demo", "-q")
     assert (status, out) == (1, "")
     assert err.startswith(f"Error: {photos / 'x.png'}: ")
@@ -236,7 +236,7 @@ def test_stages_are_layers_of_every_size(cnnviz, photos, tmp_path):
 
 
 def test_one_scale_for_a_run(cnnviz, photos, tmp_path):
-    """The picture with the highest map keeps its colours; the others' maps are divided by that."""
+    """The image with the highest map keeps its colors; the others' maps are divided by that."""
     arguments = ("explain", photos, "--model", "demo", "--method", "gradcam", "--no-overlay")
     for scale in ("image", "run"):
         options = ("--scale", scale, "--target", "0", "--arrays", "--colormap", "bone")
@@ -259,7 +259,7 @@ def test_one_scale_for_a_run(cnnviz, photos, tmp_path):
             assert run.max() < image.max()
 
 
-def test_heat_map_without_the_picture(cnnviz, photos, tmp_path):
+def test_heat_map_without_the_image(cnnviz, photos, tmp_path):
     arguments = ("explain", photos / "2.png", "--model", "demo", "--method", "gradcam")
     assert cnnviz(*arguments, "-o", "out", "--no-overlay")[0] == 0
     assert cnnviz(*arguments, "-o", "opaque", "--alpha", "1")[0] == 0
@@ -273,18 +273,18 @@ def test_full_size_overlay_is_jet_at_two_fifths(cnnviz, photos, tmp_path):
     """The usual recipe, by hand: the map enlarged, divided by its maximum, jet, 0.4 of it."""
     arguments = ("explain", photos / "2.png", "--model", "demo", "--method", "gradcam", "--arrays")
     assert cnnviz(*arguments, "--size", "full", "-o", "out")[0] == 0
-    picture = cv2.imread(str(photos / "2.png"))
-    cam = cv2.resize(np.load(tmp_path / "out/2.npz")["gradcam"], picture.shape[1::-1])
+    image = cv2.imread(str(photos / "2.png"))
+    cam = cv2.resize(np.load(tmp_path / "out/2.npz")["gradcam"], image.shape[1::-1])
     jet = cv2.applyColorMap(np.rint(255 * cam / cam.max()).astype(np.uint8), cv2.COLORMAP_JET)
-    expected = 0.6 * picture.astype(float) + 0.4 * jet
+    expected = 0.6 * image.astype(float) + 0.4 * jet
     written = cv2.imread(str(tmp_path / "out/2_gradcam.png"))
-    assert written.shape == picture.shape
-    # Ours interpolates between the table's 256 colours: up to half a step of jet (2) times 0.4,
+    assert written.shape == image.shape
+    # Ours interpolates between the table's 256 colors: up to half a step of jet (2) times 0.4,
     # and rounding.
     assert np.abs(written - expected).max() <= 1.5
 
 
-def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterwards(
+def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterward(
     cnnviz, photos, tmp_path
 ):
     arguments = ("explain", photos / "2.png", photos / "10.jpg", "--model", "demo", "-o", "out")
@@ -292,7 +292,7 @@ def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterwards(
     status, out, err = cnnviz(*arguments, *options, "--json", "--arrays", "--target", "top2")
     assert status == 0
     # 224 / 56 places each way, and three passes that measure what is rounding.
-    assert "occlusion: passes for each picture: 19 (forward)" in err
+    assert "occlusion: passes for each image: 19 (forward)" in err
     for line in out.splitlines():
         for explained in json.loads(line)["explanations"]:
             facts = explained["facts"]["occlusion"]
@@ -306,7 +306,7 @@ def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterwards(
             assert {str(int(i)): n for i, n in zip(classes, counts)} == facts["counts"]
 
 
-def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path, monkeypatch):
+def test_batches_give_what_single_images_give(cnnviz, photos, tmp_path, monkeypatch):
     together = []
     explain = Explainer.explain_targets
 
@@ -318,7 +318,7 @@ def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path, monkey
     for size in (1, 3, "auto"):
         arguments = ("explain", photos, "--model", "demo", "--arrays", "-o", f"out{size}")
         assert cnnviz(*arguments, "--batch-size", size)[0] == 0
-    # Three pictures: each alone, all together, and the two and one that auto makes of them.
+    # Three images: each alone, all together, and the two and one that auto makes of them.
     assert together == [1, 1, 1, 3, 2, 1]
     for name in ("2.npz", "10.npz", "sub/cat.npz"):
         one, *others = (np.load(tmp_path / f"out{size}" / name) for size in (1, 3, "auto"))
@@ -328,7 +328,7 @@ def test_batches_give_what_single_pictures_give(cnnviz, photos, tmp_path, monkey
                 assert difference <= 1e-5 * np.linalg.norm(one[key]), key
 
 
-def test_one_bad_picture_in_a_batch(cnnviz, photos, tmp_path):
+def test_one_bad_image_in_a_batch(cnnviz, photos, tmp_path):
     (photos / "3.png").write_bytes(b"")
     status, out, _ = cnnviz("explain", photos, "--model", "demo", "-o", "out", "--batch-size", "4")
     assert status == 1
@@ -347,8 +347,8 @@ def test_sizes(cnnviz, photos, tmp_path, size, shape):
         assert cv2.imread(str(tmp_path / f"out/2_{kind}.png")).shape[:2] == shape
 
 
-def test_large_pictures_are_written_with_a_long_side_of_1024(cnnviz, tmp_path, write_picture):
-    write_picture(tmp_path / "large.jpg", shape=(1500, 2000))
+def test_large_images_are_written_with_a_long_side_of_1024(cnnviz, tmp_path, write_image):
+    write_image(tmp_path / "large.jpg", shape=(1500, 2000))
     assert cnnviz("explain", "large.jpg", "--model", "demo", "-o", "out")[0] == 0
     assert cv2.imread(str(tmp_path / "out/large_saliency.png")).shape == (768, 1024, 3)
 
@@ -361,13 +361,13 @@ def test_overlay_follows_alpha_and_colormap(cnnviz, photos, tmp_path):
         "turbo": ("--colormap", "turbo"),
     }.items():
         assert cnnviz(*arguments, "-o", name, *options)[0] == 0
-    pictures = {
+    images = {
         name: cv2.imread(str(tmp_path / name / "2_gradcam.png"))
         for name in ("none", "jet", "turbo")
     }
     original = cv2.imread(str(tmp_path / "none/2_original.png"))
-    np.testing.assert_array_equal(pictures["none"], original)
-    assert (pictures["jet"] != pictures["turbo"]).any()
+    np.testing.assert_array_equal(images["none"], original)
+    assert (images["jet"] != images["turbo"]).any()
 
 
 def test_paths_on_standard_input(photos, tmp_path):
@@ -392,15 +392,15 @@ def test_again_into_the_same_folder(cnnviz, photos, tmp_path):
     assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
 
 
-def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_picture):
+def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_image):
     mine = tmp_path / "out/2_gradcam.png"
-    write_picture(mine, 9)
+    write_image(mine, 9)
     before = mine.read_bytes()
     status, _, err = cnnviz("explain", photos, "--model", "demo", "-o", "out")
     assert status == 1
     assert str(mine.relative_to(tmp_path)) in err
     assert mine.read_bytes() == before
-    # The picture failed as a whole: no other file of it is left.
+    # The image failed as a whole: no other file of it is left.
     assert files_below(tmp_path / "out") == sorted(["2_gradcam.png", *four("10", "sub/cat")])
 
 
@@ -408,35 +408,35 @@ def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_pictu
     ("arguments", "message"),
     [
         (("nosuch.jpg",), "nosuch.jpg"),
-        (("{picture}", "--model", "vgg61"), "vgg16"),
-        (("{picture}", "--layer", "features.82"), "features.28"),
-        (("{picture}", "--layer", "output"), "without height and width"),
-        (("{picture}", "--target", "taby cat"), "tabby"),
-        (("{picture}", "--target", "1000"), "0 to 999"),
-        (("{picture}", "--target", "-1"), "0 to 999"),
-        (("{picture}", "--target", "281,1000"), "0 to 999"),
-        (("{picture}", "--target", "top0"), "top0"),
-        (("{picture}", "--target", "top1001"), "1001"),
-        (("{picture}", "--option", "samples"), "NAME=VALUE"),
-        (("{picture}", "-O", "sampels=3"), "sampels"),
-        (("{picture}", "--relu", "leaky"), "deconvnet"),
-        (("{picture}", "--method", "saliency", "--relu", "guided"), "gradcam"),
-        (("{picture}", "--method", "gradcam", "--saliency", "gradient"), "saliency.source"),
-        (("{picture}", "--scale", "folder"), "run"),
-        (("{picture}", "--ctx", "tpu"), "tpu"),
-        (("{picture}", "--method", "gradcm"), "gradcam"),
-        (("{picture}", "--saliency", "noise"), "deconvnet"),
-        (("{picture}", "--colormap", "rainbowish"), "jet"),
-        (("{picture}", "--alpha", "2"), "alpha"),
-        (("{picture}", "--size", "0"), "size"),
-        (("{picture}", "--size", "big"), "size"),
-        (("{picture}", "--batch-size", "0"), "batch-size"),
-        (("{picture}", "--batch-size", "all"), "auto"),
-        (("{picture}", "--labels", "nosuch.txt"), "nosuch.txt"),
-        (("{picture}", "--json", "--quiet"), "--quiet"),
-        (("{picture}", "-o", "{picture}"), "is no folder"),
-        (("{picture}", "-o", "{picture}/below"), "is no folder"),
-        (("{picture}", "--nosuch"), "--nosuch"),
+        (("{image}", "--model", "vgg61"), "vgg16"),
+        (("{image}", "--layer", "features.82"), "features.28"),
+        (("{image}", "--layer", "output"), "without height and width"),
+        (("{image}", "--target", "taby cat"), "tabby"),
+        (("{image}", "--target", "1000"), "0 to 999"),
+        (("{image}", "--target", "-1"), "0 to 999"),
+        (("{image}", "--target", "281,1000"), "0 to 999"),
+        (("{image}", "--target", "top0"), "top0"),
+        (("{image}", "--target", "top1001"), "1001"),
+        (("{image}", "--option", "samples"), "NAME=VALUE"),
+        (("{image}", "-O", "sampels=3"), "sampels"),
+        (("{image}", "--relu", "leaky"), "deconvnet"),
+        (("{image}", "--method", "saliency", "--relu", "guided"), "gradcam"),
+        (("{image}", "--method", "gradcam", "--saliency", "gradient"), "saliency.source"),
+        (("{image}", "--scale", "folder"), "run"),
+        (("{image}", "--ctx", "tpu"), "tpu"),
+        (("{image}", "--method", "gradcm"), "gradcam"),
+        (("{image}", "--saliency", "noise"), "deconvnet"),
+        (("{image}", "--colormap", "rainbowish"), "jet"),
+        (("{image}", "--alpha", "2"), "alpha"),
+        (("{image}", "--size", "0"), "size"),
+        (("{image}", "--size", "big"), "size"),
+        (("{image}", "--batch-size", "0"), "batch-size"),
+        (("{image}", "--batch-size", "all"), "auto"),
+        (("{image}", "--labels", "nosuch.txt"), "nosuch.txt"),
+        (("{image}", "--json", "--quiet"), "--quiet"),
+        (("{image}", "-o", "{image}"), "is no folder"),
+        (("{image}", "-o", "{image}/below"), "is no folder"),
+        (("{image}", "--nosuch"), "--nosuch"),
         ((), "INPUT"),
     ],
 )
@@ -447,7 +447,7 @@ def test_wrong_usage_is_told_before_weights_are_looked_for(
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    filled = [argument.format(picture=photos / "2.png") for argument in arguments]
+    filled = [argument.format(image=photos / "2.png") for argument in arguments]
     status, out, err = cnnviz("explain", *filled)
     assert status == 2
     assert out == ""
@@ -485,10 +485,10 @@ def test_missing_gpu_is_told_before_any_work(cnnviz, photos, tmp_path, spec):
     assert not (tmp_path / "explanations").exists()
 
 
-def test_interrupt_leaves_finished_pictures_whole(tmp_path, write_picture):
-    """Stopped by Ctrl-C somewhere in a long run: exit 130, every picture has four files or none."""
+def test_interrupt_leaves_finished_images_whole(tmp_path, write_image):
+    """Stopped by Ctrl-C somewhere in a long run: exit 130, every image has four files or none."""
     for number in range(400):
-        write_picture(tmp_path / f"photos/{number}.png", number)
+        write_image(tmp_path / f"photos/{number}.png", number)
     process = subprocess.Popen(
         [sys.executable, "-m", "cnnviz", "explain", "photos", "--model", "demo", "-o", "out"],
         cwd=tmp_path,
@@ -552,7 +552,7 @@ def test_reader_of_the_output_that_leaves_early(photos, tmp_path):
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
     assert done.returncode == 0
-    assert len(json.loads((tmp_path / "out/manifest.json").read_text())["pictures"]) == 3
+    assert len(json.loads((tmp_path / "out/manifest.json").read_text())["images"]) == 3
 
 
 def test_a_name_that_the_output_cannot_hold_fails_alone(cnnviz, photos, tmp_path, monkeypatch):

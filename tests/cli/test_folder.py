@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import cnnviz as package
-from cnnviz.evaluation.localisation import one_object_scenes
+from cnnviz.demo import CLASSES
 from cnnviz.explainer import Explainer
-from cnnviz.models.demo import CLASSES
+from cnnviz.metrics.localization import one_object_scenes
 
-#: (folder, what is drawn): two pictures lie in the wrong folder, so that the network is "wrong".
+#: (folder, what is drawn): two images lie in the wrong folder, so that the network is "wrong".
 SCENES = (
     ("fish", "fish"),
     ("fish", "snail"),
@@ -40,10 +40,10 @@ def scenes():
 @pytest.fixture
 def folder(tmp_path, scenes):
     """Scenes in folders that are called after classes."""
-    for number, (name, picture) in enumerate(scenes):
+    for number, (name, image) in enumerate(scenes):
         path = tmp_path / "scenes" / name / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        assert cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return tmp_path / "scenes"
 
 
@@ -68,7 +68,7 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
     found = manifest(tmp_path)
     assert found["run"]["truth"] == {"source": "folders", "known": 6}
     assert found["summary"] == {
-        "pictures": 6,
+        "images": 6,
         "ok": 6,
         "failed": 0,
         "blank": 0,
@@ -89,15 +89,15 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
         "own": 0,
         "left_behind": [],
     }
-    for picture, (name, kind) in zip(found["pictures"], SCENES):
-        truth = picture["truth"]
+    for image, (name, kind) in zip(found["images"], SCENES):
+        truth = image["truth"]
         assert truth["name"] == name
-        assert picture["top5"][0]["name"] == kind
-        assert picture["right"] is (name == kind)
-        assert picture["loss"] == pytest.approx(-math.log(truth["probability"]), rel=1e-9)
-        first, second = picture["top5"][:2]
+        assert image["top5"][0]["name"] == kind
+        assert image["right"] is (name == kind)
+        assert image["loss"] == pytest.approx(-math.log(truth["probability"]), rel=1e-9)
+        first, second = image["top5"][:2]
         margin = first["probability"] - second["probability"]
-        assert picture["margin"] == pytest.approx(margin, rel=1e-9)
+        assert image["margin"] == pytest.approx(margin, rel=1e-9)
 
 
 def test_classes_of_one_name_are_told_apart(cnnviz, folder, tmp_path):
@@ -122,7 +122,7 @@ def test_classes_of_one_name_are_told_apart(cnnviz, folder, tmp_path):
     }
 
 
-def test_the_manifest_says_all_of_a_picture(cnnviz, folder, tmp_path):
+def test_the_manifest_says_all_of_a_image(cnnviz, folder, tmp_path):
     path = folder / "fish/0.png"
     status, _, _ = explain(cnnviz, path, "--arrays")
     assert status == 0
@@ -139,12 +139,12 @@ def test_the_manifest_says_all_of_a_picture(cnnviz, folder, tmp_path):
         "saliency",
     ]
     assert [method["guided"] for method in run["methods"]] == [False, True, True]
-    (picture,) = found["pictures"]
-    assert picture["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert picture["size"] == list(cv2.imread(str(path)).shape[:2])
-    assert (picture["relative"], picture["status"], picture["error"]) == ("0.png", "ok", None)
-    assert picture["truth"] is picture["right"] is picture["loss"] is None
-    (explanation,) = picture["explanations"]
+    (image,) = found["images"]
+    assert image["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert image["size"] == list(cv2.imread(str(path)).shape[:2])
+    assert (image["relative"], image["status"], image["error"]) == ("0.png", "ok", None)
+    assert image["truth"] is image["right"] is image["loss"] is None
+    (explanation,) = image["explanations"]
     with np.load(tmp_path / "out" / explanation["files"]["arrays"]) as arrays:
         for name in ("gradcam", "guided_backprop", "guided_gradcam", "saliency"):
             assert explanation["ranges"][name] == [arrays[name].min(), arrays[name].max()]
@@ -156,24 +156,24 @@ def test_the_manifest_says_all_of_a_picture(cnnviz, folder, tmp_path):
         assert (tmp_path / "out" / file).is_file()
 
 
-def test_pictures_that_cnnviz_wrote_are_left_out(cnnviz, folder, tmp_path):
+def test_images_that_cnnviz_wrote_are_left_out(cnnviz, folder, tmp_path):
     cnnviz("explain", folder / "fish", "--model", "demo", "-o", folder / "earlier")
     status, out, err = explain(cnnviz, folder, "--method", "gradcam")
     assert status == 0
-    assert "8 pictures that cnnviz wrote are left out" in err
+    assert "8 images that cnnviz wrote are left out" in err
     assert len(out.splitlines()) == 6
     assert manifest(tmp_path)["summary"]["own"] == 8
 
 
 def test_failures_are_in_the_manifest(cnnviz, folder, tmp_path):
-    (folder / "fish/2.png").write_bytes(b"no picture")
+    (folder / "fish/2.png").write_bytes(b"no image")
     status, _, _ = explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam")
     assert status == 1
     found = manifest(tmp_path)
     assert (found["summary"]["ok"], found["summary"]["failed"]) == (6, 1)
-    (failed,) = [picture for picture in found["pictures"] if picture["status"] == "failed"]
+    (failed,) = [image for image in found["images"] if image["status"] == "failed"]
     assert failed["relative"] == "fish/2.png"
-    assert failed["sha256"] == hashlib.sha256(b"no picture").hexdigest()
+    assert failed["sha256"] == hashlib.sha256(b"no image").hexdigest()
     assert failed["error"]
     assert "explanations" not in failed
 
@@ -192,14 +192,14 @@ def test_choosing(cnnviz, folder, tmp_path, options, stems):
     )
     assert status == 0
     assert len(out.splitlines()) == len(stems)
-    assert f"{len(stems)} of 6 pictures chosen" in err
+    assert f"{len(stems)} of 6 images chosen" in err
     found = manifest(tmp_path)
-    assert {picture["stem"] for picture in found["pictures"]} == stems
+    assert {image["stem"] for image in found["images"]} == stems
     scanned = found["summary"]["scanned"]
-    assert (scanned["pictures"], scanned["right"], scanned["wrong"]) == (6, 4, 2)
+    assert (scanned["images"], scanned["right"], scanned["wrong"]) == (6, 4, 2)
 
 
-def test_a_limit_alone_looks_at_no_other_picture(cnnviz, folder, tmp_path, monkeypatch):
+def test_a_limit_alone_looks_at_no_other_image(cnnviz, folder, tmp_path, monkeypatch):
     read = []
     before = Explainer.read
     monkeypatch.setattr(
@@ -209,17 +209,17 @@ def test_a_limit_alone_looks_at_no_other_picture(cnnviz, folder, tmp_path, monke
         cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--limit", "2"
     )
     assert status == 0
-    assert "the first 2 of 6 pictures" in err
+    assert "the first 2 of 6 images" in err
     assert "1 right and 1 wrong: 50.0 % right" in err
     assert [path.name for path in sorted(read)] == ["0.png", "1.png"]
     found = manifest(tmp_path)
-    assert [picture["stem"] for picture in found["pictures"]] == ["fish/0", "fish/1"]
+    assert [image["stem"] for image in found["images"]] == ["fish/0", "fish/1"]
     assert found["summary"]["scanned"] is None
     assert found["run"]["truth"]["known"] == 2
     assert len(out.splitlines()) == 2
 
 
-def test_of_some_pictures_the_accuracy_is_that_of_all(cnnviz, folder):
+def test_of_some_images_the_accuracy_is_that_of_all(cnnviz, folder):
     _, _, err = explain(
         cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--only", "wrong"
     )
@@ -229,10 +229,8 @@ def test_of_some_pictures_the_accuracy_is_that_of_all(cnnviz, folder):
 def test_sorting(cnnviz, folder, tmp_path):
     def losses(order):
         explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--sort", order)
-        pictures = manifest(tmp_path)["pictures"]
-        return [picture["loss"] for picture in pictures], [
-            picture["margin"] for picture in pictures
-        ]
+        images = manifest(tmp_path)["images"]
+        return [image["loss"] for image in images], [image["margin"] for image in images]
 
     by_loss, _ = losses("loss")
     assert by_loss == sorted(by_loss, reverse=True)
@@ -245,17 +243,17 @@ def test_nothing_chosen_is_no_error(cnnviz, folder, tmp_path):
         cnnviz, folder / "snail", "--truth", "folders", "--only", "wrong", "--method", "gradcam"
     )
     assert (status, out) == (0, "")
-    assert "0 of 1 pictures chosen" in err
-    assert manifest(tmp_path)["pictures"] == []
+    assert "0 of 1 images chosen" in err
+    assert manifest(tmp_path)["images"] == []
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--only", "wrong"], "--only wrong needs the pictures' true classes: give --truth"),
-        (["--sort", "loss"], "--sort loss needs the pictures' true classes: give --truth"),
-        (["--target", "truth"], "`truth` needs the pictures' true classes: give --truth"),
-        (["--contrast", "predicted:truth"], "`truth` needs the pictures' true classes"),
+        (["--only", "wrong"], "--only wrong needs the images' true classes: give --truth"),
+        (["--sort", "loss"], "--sort loss needs the images' true classes: give --truth"),
+        (["--target", "truth"], "`truth` needs the images' true classes: give --truth"),
+        (["--contrast", "predicted:truth"], "`truth` needs the images' true classes"),
         (["--contrast", "fish"], "A contrast is two classes"),
         (["--contrast", "fish:fich"], "Similar: fish (1)"),
         (["--only", "blank"], "'blank' is none of wrong, right, uncertain"),
@@ -286,16 +284,16 @@ def test_contrast_of_the_answer_and_the_truth(cnnviz, folder, tmp_path):
         cnnviz, folder, "--truth", "folders", "--contrast", "predicted:truth", "--method", "gradcam"
     )
     assert status == 0
-    pictures = manifest(tmp_path)["pictures"]
-    for picture in pictures:
-        if picture["right"]:  # there is nothing to tell apart
-            assert picture["contrasts"] == []
+    images = manifest(tmp_path)["images"]
+    for image in images:
+        if image["right"]:  # there is nothing to tell apart
+            assert image["contrasts"] == []
             continue
-        (contrast,) = picture["contrasts"]
-        assert contrast["a"] == picture["top5"][0]
-        assert contrast["b"] == picture["truth"]
+        (contrast,) = image["contrasts"]
+        assert contrast["a"] == image["top5"][0]
+        assert contrast["b"] == image["truth"]
         ends = f"{contrast['a']['index']}-{contrast['b']['index']}"
-        assert contrast["file"] == f"{picture['stem']}_{ends}_contrast.png"
+        assert contrast["file"] == f"{image['stem']}_{ends}_contrast.png"
         figure = cv2.imread(str(tmp_path / "out" / contrast["file"]))
         assert figure.shape[1] > 3 * figure.shape[0] / 2
 
@@ -304,9 +302,9 @@ def test_contrasts_are_called_after_their_classes(cnnviz, folder, tmp_path):
     explain(
         cnnviz, folder / "fish/0.png", "--contrast", "fish:snail", "--contrast", "second:predicted"
     )
-    (picture,) = manifest(tmp_path)["pictures"]
-    first, second = (score["index"] for score in picture["top5"][:2])
-    files = [contrast["file"] for contrast in picture["contrasts"]]
+    (image,) = manifest(tmp_path)["images"]
+    first, second = (score["index"] for score in image["top5"][:2])
+    files = [contrast["file"] for contrast in image["contrasts"]]
     assert files == ["0_1-4_contrast.png", f"0_{second}-{first}_contrast.png"]
     assert all((tmp_path / "out" / file).is_file() for file in files)
 
@@ -331,11 +329,11 @@ def test_contrast_shares_the_forward_pass(cnnviz, folder, tmp_path, monkeypatch)
     assert passes == [1]
 
 
-def test_target_truth_is_each_pictures_own(cnnviz, folder, tmp_path):
+def test_target_truth_is_each_images_own(cnnviz, folder, tmp_path):
     explain(cnnviz, folder, "--truth", "folders", "--target", "truth", "--method", "gradcam")
-    for picture in manifest(tmp_path)["pictures"]:
-        (explanation,) = picture["explanations"]
-        assert explanation["target"] == picture["truth"]
+    for image in manifest(tmp_path)["images"]:
+        (explanation,) = image["explanations"]
+        assert explanation["target"] == image["truth"]
 
 
 @pytest.mark.parametrize(
@@ -349,13 +347,13 @@ def test_target_truth_is_each_pictures_own(cnnviz, folder, tmp_path):
 def test_panels(cnnviz, folder, tmp_path, options, columns, rows):
     status, _, _ = explain(cnnviz, folder / "fish/0.png", "--panel", *options)
     assert status == 0
-    (picture,) = manifest(tmp_path)["pictures"]
-    indices = [one["target"]["index"] for one in picture["explanations"]]
+    (image,) = manifest(tmp_path)["images"]
+    indices = [one["target"]["index"] for one in image["explanations"]]
     own = f"_{'-'.join(map(str, indices))}" if "--target" in options else ""
-    assert picture["panel"] == f"0{own}_panel.png"
-    height, width = cv2.imread(str(tmp_path / "out" / picture["panel"])).shape[:2]
+    assert image["panel"] == f"0{own}_panel.png"
+    height, width = cv2.imread(str(tmp_path / "out" / image["panel"])).shape[:2]
     side = cv2.imread(str(tmp_path / "out/0_original.png")).shape[0]
-    # Pictures of one size in columns, with gaps; letters above.
+    # Images of one size in columns, with gaps; letters above.
     assert columns * side <= width <= columns * side * 1.05
     assert rows * side < height < rows * side * 1.5
 

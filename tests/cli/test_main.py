@@ -100,7 +100,7 @@ main(sys.argv[1:])
 )
 def test_nothing_printed_is_lost_in_leaving(photos, tmp_path, arguments, status, lines):
     """What goes to a file waits in a buffer; without MXNet Python's own end follows."""
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     with open(tmp_path / "printed", "w+") as printed, open(tmp_path / "said", "w+") as said:
         done = subprocess.run(
             [sys.executable, "-c", LEAVING, *arguments],

@@ -10,15 +10,15 @@ import pytest
 
 from cnnviz.cli.explain import _Printer
 from cnnviz.errors import ExitCode
-from cnnviz.manifest import JOURNAL
 from cnnviz.outputs import OutputFolder
+from cnnviz.runs.manifest import JOURNAL
 
 OPTIONS = ("--model", "demo", "-o", "out", "--method", "gradcam")
 
 
 @pytest.fixture
 def explain(cnnviz, photos, monkeypatch):
-    """Run the command; which pictures were done now, and which were known."""
+    """Run the command; which images were done now, and which were known."""
 
     def call(*options):
         done = {}
@@ -61,35 +61,33 @@ def test_force_does_all_again(explain):
     assert fresh(done) == ALL
 
 
-def test_a_changed_picture_is_done_again(explain, photos, write_picture, tmp_path):
+def test_a_changed_image_is_done_again(explain, photos, write_image, tmp_path):
     explain()
-    before = json.loads((tmp_path / "out/manifest.json").read_text())["pictures"]
-    write_picture(photos / "10.jpg", 99)
+    before = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
+    write_image(photos / "10.jpg", 99)
     done, _, _ = explain()
     assert fresh(done) == {"10.jpg"}
-    after = json.loads((tmp_path / "out/manifest.json").read_text())["pictures"]
+    after = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
     changed = [old["stem"] for old, new in zip(before, after) if old != new]
     assert changed == ["10"]
 
 
-def test_a_picture_that_was_only_touched_is_not(explain, photos):
+def test_a_image_that_was_only_touched_is_not(explain, photos):
     explain()
     (photos / "2.png").touch()
     done, _, _ = explain()
     assert fresh(done) == set()
 
 
-def test_a_new_picture_is_done_and_a_removed_one_forgotten(
-    explain, photos, write_picture, tmp_path
-):
+def test_a_new_image_is_done_and_a_removed_one_forgotten(explain, photos, write_image, tmp_path):
     explain()
-    write_picture(photos / "3.png", 5)
+    write_image(photos / "3.png", 5)
     (photos / "10.jpg").unlink()
     done, _, err = explain()
     assert fresh(done) == {"3.png"}
     assert "3 explained (2 of them before)" in err
-    pictures = json.loads((tmp_path / "out/manifest.json").read_text())["pictures"]
-    assert [picture["stem"] for picture in pictures] == ["2", "3", "sub/cat"]
+    images = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
+    assert [image["stem"] for image in images] == ["2", "3", "sub/cat"]
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "zeros"])
@@ -133,7 +131,7 @@ def test_another_parameter_does_all_again(explain, options):
 @pytest.mark.parametrize(
     "options", [["--sort", "margin"], ["--limit", "2"], ["--batch-size", "1"], ["--json"]]
 )
-def test_what_changes_no_picture_does_nothing_again(explain, options):
+def test_what_changes_no_image_does_nothing_again(explain, options):
     explain()
     done, _, _ = explain(*options)
     assert fresh(done) == set()
@@ -148,14 +146,14 @@ def test_another_truth_does_again_what_it_is_about(explain, photos, tmp_path):
 
 
 def test_failures_are_tried_again(explain, photos):
-    (photos / "3.png").write_bytes(b"no picture")
+    (photos / "3.png").write_bytes(b"no image")
     explain()
     done, _, err = explain()
     assert fresh(done) == {"3.png"}
     assert "3 explained (3 of them before), 1 failed" in err
 
 
-def test_a_common_scale_is_that_of_all_pictures(explain, photos, write_picture):
+def test_a_common_scale_is_that_of_all_images(explain, photos, write_image):
     explain("--scale", "run")
     done, _, _ = explain("--scale", "run")
     assert fresh(done) == set()
@@ -170,10 +168,10 @@ def test_a_full_disk_leaves_what_can_be_continued(cnnviz, explain, photos, tmp_p
 
     write = OutputFolder.write_png
 
-    def full(self, relative, picture, about):
+    def full(self, relative, image, about):
         if relative.name == "10_gradcam.png":
             raise CnnvizError("No space left on device.")
-        return write(self, relative, picture, about)
+        return write(self, relative, image, about)
 
     with monkeypatch.context() as patch:
         patch.setattr(OutputFolder, "write_png", full)
@@ -188,10 +186,10 @@ def test_a_full_disk_leaves_what_can_be_continued(cnnviz, explain, photos, tmp_p
 
 
 def test_fail_fast_stops_and_can_be_continued(cnnviz, explain, photos):
-    (photos / "3.png").write_bytes(b"no picture")
+    (photos / "3.png").write_bytes(b"no image")
     status, _, err = cnnviz("explain", photos, *OPTIONS, "--fail-fast", "--batch-size", "1")
     assert status == ExitCode.SOME_FAILED
-    assert f"Stopped at {photos / '3.png'}, the first picture that failed" in err
+    assert f"Stopped at {photos / '3.png'}, the first image that failed" in err
     done, _, _ = explain()
     assert done["2.png"] is False
 
@@ -200,7 +198,7 @@ def test_leftovers_of_a_kill_are_swept_away(explain, tmp_path):
     explain()
     (tmp_path / "out" / JOURNAL).write_bytes(b"{}\n")
     for name in ("out/.cnnviz-0123.tmp", "out/sub/.cnnviz-4567.tmp"):
-        (tmp_path / name).write_bytes(b"half a picture")
+        (tmp_path / name).write_bytes(b"half an image")
     (tmp_path / "out/sub/mine.tmp").write_bytes(b"mine")
     explain()
     left = [path.name for path in (tmp_path / "out").rglob("*.tmp")]
@@ -242,7 +240,7 @@ def test_runs_for_other_classes_keep_their_files(explain, tmp_path):
         (["--contrast", "fish:snail"], "another contrast"),
         (["--size", "50"], "another --size"),
         (["--mean", "0.5,0.5,0.5"], "another input"),
-        (["--alpha", "0.5", "--no-overlay", "--arrays"], "other colours, other kinds of files"),
+        (["--alpha", "0.5", "--no-overlay", "--arrays"], "other colors, other kinds of files"),
     ],
 )
 def test_another_run_in_the_folder_is_told(explain, options, told):
@@ -254,17 +252,17 @@ def test_another_run_in_the_folder_is_told(explain, options, told):
     assert "holds an earlier run" not in err
 
 
-def test_a_run_of_other_pictures_is_in_nobodys_way(explain, cnnviz, write_picture, tmp_path):
+def test_a_run_of_other_images_is_in_nobodys_way(explain, cnnviz, write_image, tmp_path):
     explain()
-    write_picture(tmp_path / "dog.png")
+    write_image(tmp_path / "dog.png")
     _, _, err = cnnviz("explain", "dog.png", *OPTIONS, "--layer", "features.19")
     assert "holds an earlier run" not in err
     assert "out still has 6 files of earlier runs that its manifest no longer names: " in err
 
 
-def test_pictures_of_the_same_name_are_told(explain, cnnviz, write_picture, tmp_path):
+def test_images_of_the_same_name_are_told(explain, cnnviz, write_image, tmp_path):
     explain()
-    _, _, err = cnnviz("explain", write_picture(tmp_path / "2.png", seed=5), *OPTIONS)
+    _, _, err = cnnviz("explain", write_image(tmp_path / "2.png", seed=5), *OPTIONS)
     other = tmp_path / "photos/2.png"
     assert f"an earlier run explained, and that are called alike: {other}\n" in err
     (tmp_path / "same").mkdir()
@@ -279,7 +277,7 @@ def test_files_that_no_manifest_names_any_more_are_named(explain, photos, tmp_pa
         found = json.loads((tmp_path / "out/manifest.json").read_text())
         named = {
             name
-            for one in found["pictures"]
+            for one in found["images"]
             for e in one["explanations"]
             for name in e["files"].values()
         }
@@ -307,7 +305,7 @@ def test_files_that_no_manifest_names_any_more_are_named(explain, photos, tmp_pa
     )
     explain("--target", "fish", *ending)
     explain(*ending)
-    assert len(told()) == 7  # two pictures for two classes, and what is left of the third
+    assert len(told()) == 7  # two images for two classes, and what is left of the third
     for path in pngs(tmp_path):
         if "10" in path.name:
             path.unlink()
@@ -316,7 +314,7 @@ def test_files_that_no_manifest_names_any_more_are_named(explain, photos, tmp_pa
 
 
 def test_files_of_a_run_that_was_stopped_are_named(cnnviz, explain, photos, tmp_path):
-    (photos / "3.png").write_bytes(b"no picture")
+    (photos / "3.png").write_bytes(b"no image")
     cnnviz("explain", photos, *OPTIONS, "--fail-fast", "--batch-size", "1", "--target", "fish")
     (photos / "3.png").unlink()
     stopped = files(tmp_path)
@@ -331,10 +329,10 @@ def test_what_an_earlier_version_did_is_not_done_again(explain, tmp_path):
     """Its files are called the same unless a class was asked for, and its summary says less."""
     explain()
     path = tmp_path / "out/manifest.json"
-    head, run, summary, *pictures = path.read_text().splitlines(keepends=True)
+    head, run, summary, *images = path.read_text().splitlines(keepends=True)
     summary = json.loads("{" + summary.rstrip(",\n") + "}")["summary"]
     del summary["left_behind"]
-    path.write_text("".join([head, run, f'"summary": {json.dumps(summary)},\n', *pictures]))
+    path.write_text("".join([head, run, f'"summary": {json.dumps(summary)},\n', *images]))
     done, _, err = explain()
     assert fresh(done) == set()
     assert "earlier" not in err

@@ -13,12 +13,12 @@ import time
 import pytest
 
 from cnnviz.errors import ExitCode
-from cnnviz.manifest import JOURNAL
+from cnnviz.runs.manifest import JOURNAL
 from tests.support.capabilities import SLOW
 
 by_hand = pytest.mark.skipif(not SLOW, reason="another way to the same: set CNNVIZ_SLOW=1")
 
-#: Makes the process die of a segmentation fault, as a library would, over some pictures.
+#: Makes the process die of a segmentation fault, as a library would, over some images.
 CRASHING = """
 import os, signal
 import cv2
@@ -26,20 +26,20 @@ import cv2
 imdecode = cv2.imdecode
 
 def crash(*arguments):
-    picture = imdecode(*arguments)
-    if picture.shape[:2] == (61, 83):
+    image = imdecode(*arguments)
+    if image.shape[:2] == (61, 83):
         os.kill(os.getpid(), signal.SIGSEGV)
-    return picture
+    return image
 
 cv2.imdecode = crash
 
 if os.path.exists("crash"):
-    import cnnviz.loader
+    import cnnviz.models.resolve
 
     def load(*arguments, **options):
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    cnnviz.loader.load_model = load
+    cnnviz.models.resolve.load_model = load
 """
 
 
@@ -65,15 +65,15 @@ def start(tmp_path):
 
 
 @pytest.fixture
-def many(tmp_path, write_picture):
+def many(tmp_path, write_image):
     for number in range(8):
-        write_picture(tmp_path / f"photos/{number}.png", number)
+        write_image(tmp_path / f"photos/{number}.png", number)
     return tmp_path / "photos"
 
 
 @pytest.fixture
-def poison(write_picture):
-    return lambda path: write_picture(path, 1, (61, 83))
+def poison(write_image):
+    return lambda path: write_image(path, 1, (61, 83))
 
 
 def contents(folder):
@@ -85,12 +85,12 @@ def contents(folder):
     manifest = json.loads(found["manifest.json"])
     for key in ("started", "seconds"):
         del manifest["run"][key]
-    for picture in manifest["pictures"]:
-        del picture["seconds"]
+    for image in manifest["images"]:
+        del image["seconds"]
     return {**found, "manifest.json": manifest}
 
 
-def test_a_crash_costs_only_its_picture(start, many, poison, tmp_path):
+def test_a_crash_costs_only_its_image(start, many, poison, tmp_path):
     """Nor are paths lost that were read from standard input before it."""
     poison(many / "2.png")
     poison(many / "6.png")
@@ -106,12 +106,12 @@ def test_a_crash_costs_only_its_picture(start, many, poison, tmp_path):
         assert (
             f"Error: photos/{name}: the libraries that cnnviz uses crashed on it (signal 11)" in err
         )
-    assert err.count("crashed (SIGSEGV); going on, one picture at a time") == 2
+    assert err.count("crashed (SIGSEGV); going on, one image at a time") == 2
     assert "6 explained (" in err
     assert "2 failed" in err
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["summary"]["failed"] == 2
-    assert len(manifest["pictures"]) == 8
+    assert len(manifest["images"]) == 8
 
     # All again: what was done before the crash is not done twice.
     (many / "2.png").unlink()
@@ -134,7 +134,7 @@ def test_a_crash_costs_only_its_picture(start, many, poison, tmp_path):
     "options", [["--scale", "run"], pytest.param(["--sort", "margin"], marks=by_hand)]
 )
 def test_a_crash_before_anything_is_written(start, many, poison, tmp_path, options):
-    """All pictures are looked at, or measured, before the first one is explained."""
+    """All images are looked at, or measured, before the first one is explained."""
     poison(many / "2.png")
     process = start("photos", "-o", "out", "--method", "gradcam", *options)
     out, err = process.communicate(timeout=120)
@@ -144,13 +144,13 @@ def test_a_crash_before_anything_is_written(start, many, poison, tmp_path, optio
     assert len(out.splitlines()) == 7
 
 
-def test_a_crash_that_is_no_pictures(start, many, tmp_path):
+def test_a_crash_that_is_no_images(start, many, tmp_path):
     """Over the network itself: there is no way around it."""
     (tmp_path / "crash").touch()
     process = start("photos", "-o", "out", "--method", "gradcam")
     _, err = process.communicate(timeout=120)
     assert process.returncode == ExitCode.UNUSABLE
-    assert "crashed (SIGSEGV), and not over a picture" in err
+    assert "crashed (SIGSEGV), and not over an image" in err
 
 
 def test_code_in_the_current_folder_is_not_run(many, tmp_path):
@@ -170,7 +170,7 @@ def test_code_in_the_current_folder_is_not_run(many, tmp_path):
     assert (done.returncode, "not this one" in done.stderr) == (0, False), done.stderr
 
 
-def test_one_picture_has_no_other_process(start, many, poison):
+def test_one_image_has_no_other_process(start, many, poison):
     poison(many / "1.png")
     process = start("photos/1.png", "-o", "out", "--method", "gradcam")
     process.communicate(timeout=120)
@@ -187,9 +187,9 @@ def wait_for(path, process):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_whoever_stops_the_command_stops_its_worker(start, tmp_path, write_picture, number):
+def test_whoever_stops_the_command_stops_its_worker(start, tmp_path, write_image, number):
     for name in range(300):
-        write_picture(tmp_path / f"photos/{name}.png", name)
+        write_image(tmp_path / f"photos/{name}.png", name)
     process = start("photos", "-o", "out")
     wait_for(tmp_path / "out" / JOURNAL, process)
     process.send_signal(number)
@@ -201,9 +201,9 @@ def test_whoever_stops_the_command_stops_its_worker(start, tmp_path, write_pictu
     assert (tmp_path / "out" / JOURNAL).stat().st_size == size
 
 
-def test_two_runs_in_one_folder(start, tmp_path, write_picture):
+def test_two_runs_in_one_folder(start, tmp_path, write_image):
     for name in range(300):
-        write_picture(tmp_path / f"photos/{name}.png", name)
+        write_image(tmp_path / f"photos/{name}.png", name)
     first = start("photos", "-o", "out")
     wait_for(tmp_path / "out" / JOURNAL, first)
     second = start("photos", "-o", "out")
@@ -214,11 +214,11 @@ def test_two_runs_in_one_folder(start, tmp_path, write_picture):
     first.communicate(timeout=60)
 
 
-def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, write_picture):
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, write_image):
     """Killed three times, or fifty with CNNVIZ_SLOW, and then left alone."""
     for name in range(24):
-        write_picture(tmp_path / f"photos/{name % 3}/{name}.png", name)
-    (tmp_path / "photos/1/bad.png").write_bytes(b"no picture")
+        write_image(tmp_path / f"photos/{name % 3}/{name}.png", name)
+    (tmp_path / "photos/1/bad.png").write_bytes(b"no image")
     command = ["photos", "--arrays", "--panel", "--contrast", "predicted:second"]
     whole = start(*command, "-o", "whole")
     whole.communicate(timeout=120)
@@ -229,7 +229,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, 
     for _ in range(50 if SLOW else 3):
         process = start(*command, "-o", "whole_", start_new_session=True)
         began = time.monotonic()
-        # Loading takes about a second; all pictures about two more.
+        # Loading takes about a second; all images about two more.
         while time.monotonic() - began < moments.uniform(0.8, 2.5):
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
@@ -248,7 +248,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, 
     assert sorted(found) == sorted(expected)
     one, other = (part.pop("manifest.json") for part in (expected, found))
     assert found == expected
-    assert one["pictures"] == other["pictures"]
+    assert one["images"] == other["images"]
     assert one["summary"] == other["summary"]
     one["run"]["parameters"].pop("output")
     other["run"]["parameters"].pop("output")

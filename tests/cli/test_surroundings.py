@@ -122,7 +122,7 @@ if "NO_THREADS" in os.environ:
 
 @pytest.fixture
 def explain(photos, tmp_path):
-    """Explain three pictures in a process with peculiar surroundings; everything must be done."""
+    """Explain three images in a process with peculiar surroundings; everything must be done."""
     (photos / "猫.png").write_bytes((photos / "2.png").read_bytes())
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(HOSTILE)
@@ -174,11 +174,11 @@ def test_without_any_thread_of_its_own(explain, tmp_path):
     done = explain("-o", "alone", "--threads", "7", env={"NO_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert b"Only few threads can be started here" in done.stderr
-    pictures = sorted(
+    images = sorted(
         path.relative_to(tmp_path / "usual") for path in tmp_path.glob("usual/**/*.png")
     )
-    assert len(pictures) == 8
-    for path in pictures:
+    assert len(images) == 8
+    for path in images:
         assert (tmp_path / "alone" / path).read_bytes() == (tmp_path / "usual" / path).read_bytes()
 
 

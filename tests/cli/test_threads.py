@@ -8,21 +8,21 @@ import sys
 
 import pytest
 
-from cnnviz.errors import UsageError
-from cnnviz.network.runtime import (
+from cnnviz.engines.mxnet.runtime import (
     MOST_THREADS,
     available_cores,
     import_mxnet,
     set_threads,
     threads,
 )
+from cnnviz.errors import UsageError
 
 COUNT = """
 import ctypes, gc, sys
 from cnnviz.cli import run
 status = run(sys.argv[1:])
 import mxnet
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.engines.mxnet.runtime import import_mxnet
 print("OPENMP", ctypes.CDLL(mxnet.libinfo.find_lib_path()[0]).omp_get_max_threads())
 print("COLLECTING", int(gc.isenabled()))
 with open("/proc/self/maps") as maps:
@@ -33,19 +33,19 @@ sys.exit(status)
 """
 
 
-def counted(picture, *options, model="demo", **environment):
-    """The numbers of threads in a process that explained a picture, and what it said on stderr."""
+def counted(image, *options, model="demo", **environment):
+    """The numbers of threads in a process that explained an image, and what it said on stderr."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if name not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MXNET_OMP_MAX_THREADS")
     }
     # --method makes the command import NumPy while it still reads its options.
-    arguments = ["explain", str(picture), "--model", model, "--method", "gradcam", *options]
+    arguments = ["explain", str(image), "--model", model, "--method", "gradcam", *options]
     done = subprocess.run(
         [sys.executable, "-c", COUNT, *arguments],
         env={**inherited, **environment},
-        cwd=picture.parent,
+        cwd=image.parent,
         capture_output=True,
         text=True,
         timeout=120,
@@ -57,19 +57,19 @@ def counted(picture, *options, model="demo", **environment):
 
 
 @pytest.fixture
-def picture(tmp_path, write_picture):
-    return write_picture(tmp_path / "picture.png")
+def image(tmp_path, write_image):
+    return write_image(tmp_path / "image.png")
 
 
-def test_all_cores_by_default(picture):
-    counts, _ = counted(picture)
+def test_all_cores_by_default(image):
+    counts, _ = counted(image)
     assert counts["OPENMP"] == available_cores()
-    assert counts["COLLECTING"] == 1  # what the import of MXNet puts off goes on afterwards
+    assert counts["COLLECTING"] == 1  # what the import of MXNet puts off goes on afterward
 
 
-def test_the_users_variable_counts_where_the_option_is_not_given(picture):
+def test_the_users_variable_counts_where_the_option_is_not_given(image):
     other = available_cores() + 1
-    counts, said = counted(picture, OMP_NUM_THREADS=str(other))
+    counts, said = counted(image, OMP_NUM_THREADS=str(other))
     assert counts["OPENMP"] == other
     assert "--threads" not in said
 
@@ -82,12 +82,12 @@ def check_option(threads, counts, said):
     assert told == (threads > 1)
 
 
-def test_the_option_wins(picture):
+def test_the_option_wins(image):
     variable = str(available_cores() + 1)
-    check_option(1, *counted(picture, "--threads", "1", OMP_NUM_THREADS=variable))
+    check_option(1, *counted(image, "--threads", "1", OMP_NUM_THREADS=variable))
 
 
-def test_the_option_wins_over_a_look_at_an_exported_network(picture):
+def test_the_option_wins_over_a_look_at_an_exported_network(image):
     # To count its classes, for their names, MXNet reads the network before anything is run.
     mx = import_mxnet()
     net = mx.gluon.nn.HybridSequential()
@@ -95,12 +95,12 @@ def test_the_option_wins_over_a_look_at_an_exported_network(picture):
     net.initialize()
     net.hybridize()
     net(mx.nd.zeros((1, 3, 16, 16)))
-    net.export(str(picture.with_name("net")))
-    picture.with_name("names.txt").write_text("cat\ndog\n")
+    net.export(str(image.with_name("net")))
+    image.with_name("names.txt").write_text("cat\ndog\n")
     more = available_cores() + 2
     options = ("--input-size", "16", "--labels", "names.txt", "--target", "dog")
     counts, said = counted(
-        *(picture, "--threads", str(more), *options),
+        *(image, "--threads", str(more), *options),
         model="net-symbol.json",
         OMP_NUM_THREADS=str(available_cores() + 1),
     )
@@ -129,7 +129,7 @@ def test_more_threads_than_anybody_has(monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many"])
-def test_what_is_no_number_of_threads(cnnviz, picture, wrong):
-    status, _, err = cnnviz("explain", picture, "--threads", wrong)
+def test_what_is_no_number_of_threads(cnnviz, image, wrong):
+    status, _, err = cnnviz("explain", image, "--threads", wrong)
     assert status == 2
     assert "--threads" in err

@@ -8,12 +8,12 @@ import shutil
 import pytest
 
 from cnnviz.cli import run
+from cnnviz.demo import weights_path
 from cnnviz.errors import DeviceError
-from cnnviz.models.demo import weights_path
 
 
 @pytest.fixture
-def picture(photos):
+def image(photos):
     return photos / "2.png"
 
 
@@ -57,9 +57,9 @@ def test_a_name_that_would_work_on_the_terminal(cnnviz):
     assert "\x1b" not in err
 
 
-def test_several_of_a_kind_parted_by_commas(cnnviz, picture, tmp_path):
+def test_several_of_a_kind_parted_by_commas(cnnviz, image, tmp_path):
     status, _, _ = cnnviz(
-        *("explain", picture, "-m", "Demo", "--method", "Grad-CAM,layer_cam"),
+        *("explain", image, "-m", "Demo", "--method", "Grad-CAM,layer_cam"),
         *("--layer", "Features.19,features[26]", "--target", "fish,Butterfly", "-o", "out"),
     )
     assert status == 0
@@ -69,7 +69,7 @@ def test_several_of_a_kind_parted_by_commas(cnnviz, picture, tmp_path):
         "features.19",
         "features.26",
     ]
-    (found,) = run_["pictures"]
+    (found,) = run_["images"]
     assert [one["target"]["name"] for one in found["explanations"]] == ["fish", "butterfly"]
 
 
@@ -87,8 +87,8 @@ def test_commands_in_any_case(cnnviz):
 
 @pytest.mark.parametrize("spec", ["cuda", "cuda:0", "gpu0", "CUDA(1)"])
 @pytest.mark.parametrize("option", ["--device", "--ctx"])
-def test_devices(cnnviz, picture, spec, option, monkeypatch):
-    from cnnviz.network import runtime
+def test_devices(cnnviz, image, spec, option, monkeypatch):
+    from cnnviz.engines.mxnet import runtime
 
     asked = []
 
@@ -97,12 +97,12 @@ def test_devices(cnnviz, picture, spec, option, monkeypatch):
         raise DeviceError("It is not here.")
 
     monkeypatch.setattr(runtime, "context", context)
-    assert cnnviz("explain", picture, "-m", "demo", option, spec, "--method", "gradcam")[0] == 3
+    assert cnnviz("explain", image, "-m", "demo", option, spec, "--method", "gradcam")[0] == 3
     assert asked == [runtime.Device("gpu", 1 if "1" in spec else 0)]
 
 
-def test_quiet_in_short(cnnviz, picture, tmp_path):
-    given = ("explain", picture, "-m", "demo", "--method", "gradcam", "-o", "out", "-q")
+def test_quiet_in_short(cnnviz, image, tmp_path):
+    given = ("explain", image, "-m", "demo", "--method", "gradcam", "-o", "out", "-q")
     assert cnnviz(*given) == (0, "", "")
     assert cnnviz("report", "-q", "out") == (0, "", "")
     assert cnnviz("download", "-q", "demo") == (0, "", "")
@@ -135,7 +135,7 @@ def test_home_folders_in_every_option(photos, tmp_path, monkeypatch, literal):
     assert status == 0
     record = json.loads((place / "out/manifest.json").read_text())
     assert record["run"]["network"]["name"] == "mine"
-    assert record["pictures"][0]["truth"]["name"] == "c1"
+    assert record["images"][0]["truth"]["name"] == "c1"
     assert run(["report", "-q", "~/out"]) == 0
     assert run(["summary", "demo", "--diagram=~/d.dot"]) == 0
     assert (place / "d.dot").is_file()

@@ -43,7 +43,7 @@ COMMANDS = """
 import sys
 from cnnviz.cli import run
 
-heavy = {"mxnet", "torch", "cv2", "PIL", "cnnviz.network.engine", "cnnviz.explainer"}
+heavy = {"mxnet", "torch", "cv2", "PIL", "cnnviz.engines.mxnet.engine", "cnnviz.explainer"}
 for command in (
     ["layers", "resnet50_v1"],
     ["layers", "demo", "--json"],

@@ -1,4 +1,4 @@
-"""The catalogue against the real networks of Gluon's zoo."""
+"""The catalog against the real networks of Gluon's zoo."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import sys
 import numpy as np
 import pytest
 
+from cnnviz.engines.mxnet.engine import Network
 from cnnviz.errors import UsageError, WeightsError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.builder import Builder
-from cnnviz.models import catalog, store, zoo
-from cnnviz.network import Network
-from cnnviz.network.params import write_params
-from cnnviz.preprocessing import InputSpec
+from cnnviz.images.preprocessing import InputSpec
+from cnnviz.models import catalog, zoo
+from cnnviz.weights import store
+from cnnviz.weights.params_file import write_params
 from tests.support.zoo import traced
 
 # Values in the weights file, as the documentation of Gluon's model zoo gives them ("number of
@@ -257,7 +258,7 @@ def test_a_wrong_file_is_told(tmp_path, small):
 
 
 def test_the_demo():
-    from cnnviz.models import demo
+    from cnnviz import demo
 
     entry = catalog.get("demo")
     arrays, network, info = load(entry)
@@ -273,8 +274,8 @@ def test_the_demo():
 
 def test_one_name_is_that_of_yes():
     """Weights trained for one output say yes or no, unless they are said to give a number."""
-    from cnnviz.loader import find_model
-    from cnnviz.models.card import Card
+    from cnnviz.models.config import Card
+    from cnnviz.models.resolve import find_model
 
     model = find_model(Card("mobilenetv2_0.25", labels=("cat",)))
     assert (model.labels, model.classes) == (("not cat", "cat"), 2)

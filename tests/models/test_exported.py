@@ -11,17 +11,17 @@ import re
 import numpy as np
 import pytest
 
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError, WeightsError
-from cnnviz.models.card import Card
+from cnnviz.models.config import Card
 from cnnviz.models.exported import ExportedModel, check_scale, read_symbol, weights_beside
-from cnnviz.network.params import read_params, write_params
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.weights.params_file import read_params, write_params
 
 mx = import_mxnet()
 nn = mx.gluon.nn
 
-GREY = {"input_size": (16, 12), "mean": (0.0,), "std": (1.0,)}
-COLOUR = {"input_size": (16, 12), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+GRAY = {"input_size": (16, 12), "mean": (0.0,), "std": (1.0,)}
+COLOR = {"input_size": (16, 12), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 def batch(channels, seed=0, size=(16, 12)):
@@ -50,22 +50,22 @@ def load(card, **options):
 
 
 @pytest.fixture
-def grey(tmp_path):
-    """A grey-scale network exported by Gluon: (path of its symbol, the network)."""
+def gray(tmp_path):
+    """A gray-scale network exported by Gluon: (path of its symbol, the network)."""
     net = convolutional(1)
     net(mx.nd.array(batch(1)))
-    net.export(str(tmp_path / "grey"), epoch=7)
-    return tmp_path / "grey-symbol.json", net
+    net.export(str(tmp_path / "gray"), epoch=7)
+    return tmp_path / "gray-symbol.json", net
 
 
-def test_gluon_export(grey):
-    symbol, net = grey
-    model, network, weights = load(Card(str(symbol), **GREY))
+def test_gluon_export(gray):
+    symbol, net = gray
+    model, network, weights = load(Card(str(symbol), **GRAY))
     x = batch(1)
     # The same operators on the same numbers; only the order of sums may differ.
     np.testing.assert_allclose(network.logits(x), net(mx.nd.array(x)).asnumpy(), rtol=1e-5)
-    assert (model.name, model.classes, model.labels) == ("grey", 3, ())
-    assert weights.path == symbol.with_name("grey-0007.params")
+    assert (model.name, model.classes, model.labels) == ("gray", 3, ())
+    assert weights.path == symbol.with_name("gray-0007.params")
     assert weights.source == "beside the symbol"
     assert len(weights.sha256) == 64
     assert [layer.name for layer in network.architecture.stages()] == [
@@ -77,7 +77,7 @@ def test_gluon_export(grey):
 
 
 def training_symbol(head="SoftmaxOutput"):
-    data = mx.sym.var("picture")
+    data = mx.sym.var("image")
     x = mx.sym.Convolution(data, num_filter=4, kernel=(3, 3), name="conv1")
     x = mx.sym.BatchNorm(x, fix_gamma=False, name="bn1")
     x = mx.sym.Activation(x, act_type="relu", name="relu1")
@@ -107,7 +107,7 @@ def parameters_of(symbol, **shapes):
 def module(tmp_path):
     """A symbol with its training loss, as Module.save_checkpoint writes it; and its parameters."""
     symbol = training_symbol()
-    arguments, states = parameters_of(symbol, picture=(2, 3, 16, 12))
+    arguments, states = parameters_of(symbol, image=(2, 3, 16, 12))
     mx.model.save_checkpoint(str(tmp_path / "mod"), 3, symbol, arguments, states)
     return tmp_path / "mod-symbol.json", {**arguments, **states}
 
@@ -126,9 +126,9 @@ def run(symbol, arrays, **inputs):
 
 def test_module_checkpoint_is_looked_through_to_the_logits(module):
     path, arrays = module
-    model, network, _ = load(Card(str(path), **COLOUR, labels=tuple("abcde")))
+    model, network, _ = load(Card(str(path), **COLOR, labels=tuple("abcde")))
     x = batch(3)
-    expected = run(training_symbol().get_internals()["fc1_output"], arrays, picture=mx.nd.array(x))
+    expected = run(training_symbol().get_internals()["fc1_output"], arrays, image=mx.nd.array(x))
     np.testing.assert_allclose(network.logits(x), expected, rtol=1e-5)
     assert model.architecture.default_layer.name == "bn1"
     assert model.labels == tuple("abcde")
@@ -137,23 +137,23 @@ def test_module_checkpoint_is_looked_through_to_the_logits(module):
 @pytest.mark.parametrize("head", ["softmax", "log_softmax", "LogisticRegressionOutput", "log"])
 def test_other_ends_give_the_same_logits(module, head):
     path, _ = module
-    _, before, _ = load(Card(str(path), **COLOUR))
+    _, before, _ = load(Card(str(path), **COLOR))
     path.write_text(training_symbol(head).tojson())
-    _, network, _ = load(Card(str(path), **COLOUR))
+    _, network, _ = load(Card(str(path), **COLOR))
     np.testing.assert_array_equal(network.logits(batch(3)), before.logits(batch(3)))
 
 
 @pytest.mark.parametrize("prefixes", [("", ""), ("arg:", "aux:")])
 def test_parameters_may_have_prefixes_and_others_beside_them(module, prefixes):
     path, arrays = module
-    _, before, _ = load(Card(str(path), **COLOUR))
+    _, before, _ = load(Card(str(path), **COLOR))
     other = path.with_name("other.params")
     contents = {
         prefixes["_moving_" in name] + name: array.asnumpy() for name, array in arrays.items()
     }
-    contents["arg:optimiser_state"] = np.ones((3, 3), np.float32)
+    contents["arg:optimizer_state"] = np.ones((3, 3), np.float32)
     write_params(other, contents)
-    _, network, weights = load(Card(str(path), weights=other, **COLOUR))
+    _, network, weights = load(Card(str(path), weights=other, **COLOR))
     np.testing.assert_array_equal(network.logits(batch(3)), before.logits(batch(3)))
     assert (weights.path, weights.source) == (other, "file given by the user")
 
@@ -161,7 +161,7 @@ def test_parameters_may_have_prefixes_and_others_beside_them(module, prefixes):
 def test_symbol_of_an_old_mxnet(module):
     """Before 1.0 attributes stood under "param" or "attr", without a version."""
     path, _ = module
-    _, before, _ = load(Card(str(path), **COLOUR))
+    _, before, _ = load(Card(str(path), **COLOR))
     document = json.loads(path.read_text())
     del document["attrs"]
     for node in document["nodes"]:
@@ -170,7 +170,7 @@ def test_symbol_of_an_old_mxnet(module):
         node["backward_source_id"] = -1
     document["heads"] = [head[:2] for head in document["heads"]]
     path.write_text(json.dumps(document))
-    _, network, _ = load(Card(str(path), **COLOUR))
+    _, network, _ = load(Card(str(path), **COLOR))
     np.testing.assert_array_equal(network.logits(batch(3)), before.logits(batch(3)))
 
 
@@ -191,7 +191,7 @@ def test_half_precision_runs_in_single(tmp_path):
             for name, parameter in single.collect_params().items()
         },
     )
-    _, network, _ = load(Card(str(tmp_path / "half-symbol.json"), **COLOUR))
+    _, network, _ = load(Card(str(tmp_path / "half-symbol.json"), **COLOR))
     x = batch(3)
     np.testing.assert_allclose(network.logits(x), single(mx.nd.array(x)).asnumpy(), rtol=1e-5)
 
@@ -202,11 +202,11 @@ class TwoHeads(mx.gluon.HybridBlock):
         with self.name_scope():
             self.trunk = nn.Conv2D(4, 3, in_channels=3)
             self.animals = nn.Dense(3, prefix="animals_")
-            self.colours = nn.Dense(2, prefix="colours_")
+            self.colors = nn.Dense(2, prefix="colors_")
 
     def hybrid_forward(self, F, x):
         x = F.relu(self.trunk(x))
-        return self.animals(x), F.softmax(self.colours(x), name="colours_softmax")
+        return self.animals(x), F.softmax(self.colors(x), name="colors_softmax")
 
 
 @pytest.fixture
@@ -225,32 +225,32 @@ def two_heads(tmp_path):
     [
         ("two_animals_fwd_output", 3),
         ("two_animals_fwd", 3),
-        ("two_colours_softmax", 2),
-        ("two_colours_fwd", 2),  # an inner node
+        ("two_colors_softmax", 2),
+        ("two_colors_fwd", 2),  # an inner node
     ],
 )
 def test_head_is_chosen_by_its_own_or_its_nodes_name(two_heads, head, classes):
     path, net = two_heads
-    model, network, _ = load(Card(str(path), head=head, **COLOUR))
+    model, network, _ = load(Card(str(path), head=head, **COLOR))
     assert model.classes == classes
     x = mx.nd.array(batch(3))
     features = mx.nd.relu(net.trunk(x))
-    expected = (net.animals if classes == 3 else net.colours)(features).asnumpy()
+    expected = (net.animals if classes == 3 else net.colors)(features).asnumpy()
     np.testing.assert_allclose(network.logits(x.asnumpy()), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_heads_are_listed_and_suggested(two_heads):
     path, _ = two_heads
     with pytest.raises(UsageError, match=r"2 outputs.*--head \(two_animals_fwd_output, two_col"):
-        load(Card(str(path), **COLOUR))
+        load(Card(str(path), **COLOR))
     with pytest.raises(UsageError, match="no output or node 'animals_fwd'; did you mean two_an"):
-        load(Card(str(path), head="animals_fwd", **COLOUR))
+        load(Card(str(path), head="animals_fwd", **COLOR))
     with pytest.raises(UsageError, match="outputs: two_animals_fwd_output, "):
-        load(Card(str(path), head="zzz", **COLOUR))
+        load(Card(str(path), head="zzz", **COLOR))
     with pytest.raises(UsageError, match="no output or node 'two_animals_weight'"):
-        load(Card(str(path), head="two_animals_weight", **COLOUR))
-    with pytest.raises(NetworkError, match=r"gives 4×14×10 for a picture.*--head"):
-        load(Card(str(path), head="two_conv0_fwd", **COLOUR))
+        load(Card(str(path), head="two_animals_weight", **COLOR))
+    with pytest.raises(NetworkError, match=r"gives 4×14×10 for an image.*--head"):
+        load(Card(str(path), head="two_conv0_fwd", **COLOR))
 
 
 # What is found out
@@ -276,13 +276,13 @@ def test_size_and_channels_that_the_symbol_declares(module):
         asked.load("cpu")
 
 
-def test_grey_networks_are_known_by_their_first_convolution(grey):
-    symbol, _ = grey
+def test_gray_networks_are_known_by_their_first_convolution(gray):
+    symbol, _ = gray
     notes = []
     model = ExportedModel(Card(str(symbol), input_size=(16, 12)), notify=notes.append)
     assert (model.spec.shape, model.spec.mean, model.spec.std) == ((1, 16, 12), (0.0,), (1.0,))
     assert notes == [
-        "No mean and std were given for grey; pixels from 0 to 1 are assumed: --mean 0 --std 1."
+        "No mean and std were given for gray; pixels from 0 to 1 are assumed: --mean 0 --std 1."
     ]
 
 
@@ -299,25 +299,25 @@ def test_size_that_nobody_knows(module):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"mean": (0.5,) * 3, "std": (1.0,) * 3}, r"grey picture \(1 channel\), and mean .* 3 num"),
+        ({"mean": (0.5,) * 3, "std": (1.0,) * 3}, r"gray image \(1 channel\), and mean .* 3 num"),
         ({"mean": (0.5,) * 3, "std": (1.0,)}, "Mean has 3 numbers and std 1 number:"),
         ({"mean": (0.5,)}, "no std was given"),
         ({"std": (0.5,)}, "no mean was given"),
         ({"mean": (0.5,), "std": (0.0,)}, "has to be above zero; 0 was given"),
         ({"mean": (127.5,), "std": (63.75,)}, r"by 255: --mean 0\.5 --std 0\.25\."),
-        ({"labels": ("cat", "dog")}, "2 class names were given, but grey has 3 classes"),
+        ({"labels": ("cat", "dog")}, "2 class names were given, but gray has 3 classes"),
     ],
 )
-def test_what_does_not_suit_the_network(grey, given, said):
-    symbol, _ = grey
+def test_what_does_not_suit_the_network(gray, given, said):
+    symbol, _ = gray
     with pytest.raises(UsageError, match=said):
         _ = ExportedModel(Card(str(symbol), input_size=(16, 12), **given)).architecture
 
 
-def test_colour_network_is_not_fed_grey(module):
+def test_color_network_is_not_fed_gray(module):
     path, _ = module
-    with pytest.raises(UsageError, match=r"takes colour \(3 channels\), and .* 1 number: give 3"):
-        _ = ExportedModel(Card(str(path), **GREY)).architecture
+    with pytest.raises(UsageError, match=r"takes color \(3 channels\), and .* 1 number: give 3"):
+        _ = ExportedModel(Card(str(path), **GRAY)).architecture
 
 
 def test_scale_that_is_right_passes():
@@ -340,23 +340,23 @@ def test_network_of_other_channels(tmp_path):
 # Parameters
 
 
-def test_highest_number_is_taken_and_said(grey):
-    symbol, _ = grey
-    for name in ("grey-0003.params", "grey-0010.params", "grey-12.params", "greyer-0099.params"):
-        symbol.with_name(name).write_bytes(symbol.with_name("grey-0007.params").read_bytes())
+def test_highest_number_is_taken_and_said(gray):
+    symbol, _ = gray
+    for name in ("gray-0003.params", "gray-0010.params", "gray-12.params", "grayer-0099.params"):
+        symbol.with_name(name).write_bytes(symbol.with_name("gray-0007.params").read_bytes())
     assert [path.name[5:9] for path in weights_beside(symbol)] == ["0003", "0007", "0010"]
     notes = []
-    model = ExportedModel(Card(str(symbol), **GREY), notify=notes.append)
-    assert model.weights == symbol.with_name("grey-0010.params")
+    model = ExportedModel(Card(str(symbol), **GRAY), notify=notes.append)
+    assert model.weights == symbol.with_name("gray-0010.params")
     assert len(notes) == 1
-    assert "the last is taken: grey-0010.params" in notes[0]
+    assert "the last is taken: gray-0010.params" in notes[0]
 
 
-def test_symbol_without_parameters(grey):
-    symbol, _ = grey
-    symbol.with_name("grey-0007.params").unlink()
-    with pytest.raises(WeightsError, match=r"no parameters beside .*grey-NNNN.params.*--weights"):
-        ExportedModel(Card(str(symbol), **GREY))
+def test_symbol_without_parameters(gray):
+    symbol, _ = gray
+    symbol.with_name("gray-0007.params").unlink()
+    with pytest.raises(WeightsError, match=r"no parameters beside .*gray-NNNN.params.*--weights"):
+        ExportedModel(Card(str(symbol), **GRAY))
     # Layers can be listed all the same: a Gluon export declares its parameters' shapes.
     model = ExportedModel(Card(str(symbol), input_size=(16, 12)), needs_weights=False)
     assert model.architecture.default_layer.shape == (6, 8, 6)
@@ -370,11 +370,11 @@ def test_module_symbol_without_parameters(module):
     assert model.architecture.default_layer.shape == (4, 14, 10)
 
 
-def test_parameters_of_another_network(grey, module):
-    symbol, _ = grey
+def test_parameters_of_another_network(gray, module):
+    symbol, _ = gray
     other = module[0].with_name("mod-0003.params")
     with pytest.raises(WeightsError, match=r"(\d+) of \1 parameters are missing.*export\(\)"):
-        load(Card(str(symbol), weights=other, **GREY))
+        load(Card(str(symbol), weights=other, **GRAY))
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_parameters_that_do_not_fit(module, change, said):
     change(arrays)
     write_params(file, arrays)
     with pytest.raises(WeightsError, match=said):
-        load(Card(str(path), **COLOUR))
+        load(Card(str(path), **COLOR))
 
 
 def test_parameter_whose_shape_does_not_follow_from_the_input(tmp_path):
@@ -422,8 +422,8 @@ def test_parameter_whose_shape_does_not_follow_from_the_input(tmp_path):
         "d_bias": random.rand(2).astype(np.float32),
     }
     write_params(tmp_path / "scaled-0000.params", arrays)
-    colour = {**COLOUR, "input_size": (8, 8)}
-    _, network, _ = load(Card(str(path), **colour))
+    color = {**COLOR, "input_size": (8, 8)}
+    _, network, _ = load(Card(str(path), **color))
     x = batch(3, size=(8, 8))
     expected = run(symbol, {k: mx.nd.array(v) for k, v in arrays.items()}, data=mx.nd.array(x))
     np.testing.assert_allclose(network.logits(x), expected, rtol=1e-5)
@@ -431,15 +431,15 @@ def test_parameter_whose_shape_does_not_follow_from_the_input(tmp_path):
     del arrays["scale"]
     write_params(tmp_path / "scaled-0000.params", arrays)
     with pytest.raises(NetworkError, match=r"has 2 inputs \(data, scale\)"):
-        load(Card(str(path), **colour))
+        load(Card(str(path), **color))
 
 
-def test_network_without_input(grey):
-    symbol, _ = grey
-    file = symbol.with_name("grey-0007.params")
+def test_network_without_input(gray):
+    symbol, _ = gray
+    file = symbol.with_name("gray-0007.params")
     write_params(file, {**read_params(file), "data": np.ones((1, 1, 16, 12), np.float32)})
     with pytest.raises(NetworkError, match="has no input"):
-        load(Card(str(symbol), **GREY))
+        load(Card(str(symbol), **GRAY))
 
 
 # Files that are no network, or not one to run
@@ -503,7 +503,7 @@ def test_file_that_is_no_network_to_run(tmp_path, content, said):
 def test_operator_that_mxnet_does_not_have(tmp_path):
     path = tmp_path / "new-symbol.json"
     path.write_text(json.dumps(symbol_of("Hologram")))
-    model = ExportedModel(Card(str(path), **COLOUR), needs_weights=False)
+    model = ExportedModel(Card(str(path), **COLOR), needs_weights=False)
     with pytest.raises(NetworkError, match=r"operator Hologram \(node n\), which MXNet 1\.9\.1"):
         _ = model.architecture
 
@@ -511,7 +511,7 @@ def test_operator_that_mxnet_does_not_have(tmp_path):
 def test_symbol_that_mxnet_does_not_take(tmp_path):
     path = tmp_path / "odd-symbol.json"
     path.write_text(json.dumps(symbol_of("Convolution", kernel="round")))
-    model = ExportedModel(Card(str(path), **COLOUR), needs_weights=False)
+    model = ExportedModel(Card(str(path), **COLOR), needs_weights=False)
     with pytest.raises(NetworkError, match=r"MXNet does not take .*odd-symbol\.json \(.*kernel"):
         _ = model.architecture
 
@@ -567,7 +567,7 @@ PIXELS, PARTS, USUAL = (0.0, 1 / 255), (0.0, 1.0), (0.485, 0.229)
         (lambda x: mx.sym.tanh(x) - 127.5, USUAL, "ImageNet's are assumed"),
     ],
 )
-def test_a_scale_that_is_built_in_is_recognised(first, expected, said, tmp_path):
+def test_a_scale_that_is_built_in_is_recognized(first, expected, said, tmp_path):
     told = []
     card = exported(rest(first(mx.sym.var("data"))), tmp_path, mean=MEAN)
     spec = ExportedModel(card, notify=told.append).spec

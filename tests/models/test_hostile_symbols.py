@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, WeightsError
-from cnnviz.models.card import Card
+from cnnviz.models.config import Card
 from cnnviz.models.exported import ExportedModel, read_symbol
-from cnnviz.network.params import write_params
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.weights.params_file import write_params
 
 mx = import_mxnet()
 
-COLOUR = {"input_size": (16, 12), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+COLOR = {"input_size": (16, 12), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 def load_hostile():
-    path = Path(__file__).parents[1] / "hostile.py"
+    path = Path(__file__).parents[1] / "support" / "hostile.py"
     spec = importlib.util.spec_from_file_location("hostile", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -89,7 +89,7 @@ def test_an_output_that_a_node_does_not_have_is_refused(network, output, where):
 
     path, _arrays = network(classifier(convolution()), change)
     with pytest.raises(NetworkError, match=rf"reads output {output} of the node \w+, which"):
-        ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+        ExportedModel(Card(str(path), **COLOR)).load("cpu")
 
 
 def test_operators_of_several_outputs_are_taken(network):
@@ -97,7 +97,7 @@ def test_operators_of_several_outputs_are_taken(network):
     path, arrays = network(classifier(halves[0] - 2 * halves[1]))
     batch = np.random.default_rng(8).random((1, 3, 16, 12)).astype("f4")
 
-    loaded, _ = ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+    loaded, _ = ExportedModel(Card(str(path), **COLOR)).load("cpu")
 
     maps = np.einsum("nchw,fc->nfhw", batch, arrays["w"][:, :, 0, 0]) + arrays["b"][:, None, None]
     mixed = (maps[:, :2] - 2 * maps[:, 2:]).mean((2, 3))
@@ -117,7 +117,7 @@ def test_an_inner_symbols_outputs_are_checked_too(tmp_path):
     ]
     path = tmp_path / "net-symbol.json"
     path.write_text(json.dumps({"nodes": nodes, "arg_nodes": [0], "heads": [[1, 0, 0]]}))
-    model = ExportedModel(Card(str(path), **COLOUR), needs_weights=False)
+    model = ExportedModel(Card(str(path), **COLOR), needs_weights=False)
     with pytest.raises(NetworkError, match="reads output 5 of the node x"):
         _ = model.architecture
 
@@ -133,9 +133,9 @@ def test_an_operator_that_reads_nothing_is_refused(network):
 
 def test_a_network_that_would_take_all_memory_is_refused_before_it_does(network):
     path, _arrays = network(classifier(convolution(pad=200_000)))
-    began = time.process_time()  # of this process: neighbours do not count
+    began = time.process_time()  # of this process: neighbors do not count
     with pytest.raises(NetworkError, match=r"takes [\d,]+\.\d GB, and \d+\.\d GB are free on cpu"):
-        ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+        ExportedModel(Card(str(path), **COLOR)).load("cpu")
     assert time.process_time() - began < 5
 
 
@@ -143,7 +143,7 @@ def test_memory_is_counted_for_what_follows_from_parameters_alone(network):
     huge = mx.sym.tile(mx.sym.mean(mx.sym.var("w2", shape=(1, 1))), reps=(100_000, 100_000))
     path, _arrays = network(mx.sym.broadcast_add(classifier(convolution()), mx.sym.max(huge)))
     with pytest.raises(NetworkError, match=r"takes 4\d\.\d GB"):
-        ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+        ExportedModel(Card(str(path), **COLOR)).load("cpu")
 
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "x" * 300])
@@ -163,7 +163,7 @@ def test_nesting_without_end(tmp_path, depth):
     path = tmp_path / "net-symbol.json"
     path.write_text(whole)
     with pytest.raises(NetworkError):
-        ExportedModel(Card(str(path), **COLOUR), needs_weights=False).architecture  # noqa: B018
+        ExportedModel(Card(str(path), **COLOR), needs_weights=False).architecture  # noqa: B018
 
 
 def test_an_operator_of_the_users_process_is_not_run(tmp_path):
@@ -192,7 +192,7 @@ def test_an_operator_of_the_users_process_is_not_run(tmp_path):
     path = tmp_path / "net-symbol.json"
     path.write_text(json.dumps({"nodes": nodes, "arg_nodes": [0], "heads": [[1, 0, 0]]}))
     with pytest.raises(NetworkError, match=r"operator Custom \(node evil\), which runs code"):
-        ExportedModel(Card(str(path), **COLOUR), needs_weights=False)
+        ExportedModel(Card(str(path), **COLOR), needs_weights=False)
     assert ran == []
 
 
@@ -203,7 +203,7 @@ def test_parameters_that_are_no_numbers_are_named(network, value):
     arrays["w"].flat[2] = value
     write_params(weights, arrays)
     with pytest.raises(WeightsError, match=r"net-0000\.params: w holds 1 of 12 numbers"):
-        ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+        ExportedModel(Card(str(path), **COLOR)).load("cpu")
 
 
 def test_doubles_too_large_for_singles_are_named(network):
@@ -212,14 +212,14 @@ def test_doubles_too_large_for_singles_are_named(network):
     arrays["w"].flat[2] = 1e300
     write_params(path.with_name("net-0000.params"), arrays)
     with pytest.raises(WeightsError, match="w holds 1 of 12 numbers that are not finite"):
-        ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+        ExportedModel(Card(str(path), **COLOR)).load("cpu")
 
 
-def test_the_command_ends_with_3_and_one_sentence(cnnviz, network, write_picture, tmp_path):
+def test_the_command_ends_with_3_and_one_sentence(cnnviz, network, write_image, tmp_path):
     def change(document):
         document["heads"][0][1] = 7
 
-    write_picture(tmp_path / "cat.png")
+    write_image(tmp_path / "cat.png")
     path, _arrays = network(classifier(convolution()), change)
 
     status, out, err = cnnviz(
@@ -261,7 +261,7 @@ def test_a_reshape_that_loses_numbers_is_refused(network, shape):
     head = mx.sym.broadcast_add(lossy, mx.sym.var("offset", shape=(1, 4)))
     path, _arrays = network(head, change)
     with pytest.raises(NetworkError, match=r"node lossy \(Reshape\) makes 1 out of 1×4"):
-        ExportedModel(Card(str(path), **COLOUR)).load("cpu")
+        ExportedModel(Card(str(path), **COLOR)).load("cpu")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "00", "", "x", 0])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.models import catalog
-from cnnviz.models.card import find_card
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.models.config import find_card
 from tests.support.zoo import build_block
 
 
@@ -75,7 +75,7 @@ def test_no_name_at_all():
 
 
 @pytest.mark.parametrize("classes", [1000, 7])
-def test_weights_are_recognised(tmp_path, classes):
+def test_weights_are_recognized(tmp_path, classes):
     mx = import_mxnet()
     block = build_block("mobilenetv2_0.25", classes)
     block.initialize(mx.init.Zero())

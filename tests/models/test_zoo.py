@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import cnnviz
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import WeightsError
 from cnnviz.importers.gluon import architecture_of_block
-from cnnviz.models import catalog, converters
-from cnnviz.network.params import write_params
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.models import catalog
+from cnnviz.weights import converters
+from cnnviz.weights.params_file import write_params
 from tests.support.zoo import assign, build_block, traced
 
 REFERENCE = Path(__file__).parent.parent / "reference"
@@ -32,7 +33,7 @@ seeds = load_seeds()
 
 # Default layers -----------------------------------------------------------------------------------
 
-# Name, kind and shape (channels, height, width) for pictures of the network's size, from the papers
+# Name, kind and shape (channels, height, width) for images of the network's size, from the papers
 # and the order in which Gluon lists the layers.
 DEFAULT_LAYERS = {
     # The fifth and last convolution, before its ReLU and the last pooling (13 -> 6).
@@ -127,8 +128,8 @@ REAL = Path(__file__).parents[3] / "shared" / "real"
 def test_a_trained_squeezenet_names_its_photos():
     explainer = cnnviz.load_explainer("squeezenet1.1", weights=REAL / "squeezenet1.1.params")
     for name, index in (("hummingbird", 94), ("jellyfish", 107), ("snow_leopard", 289)):
-        picture = cnnviz.read_picture(REAL / "photos" / f"{name}.jpg")
-        (explanation,) = explainer.explain([explainer.prepare(picture)])
+        image = cnnviz.read_image(REAL / "photos" / f"{name}.jpg")
+        (explanation,) = explainer.explain([explainer.prepare(image)])
         top = explanation.top()[0]
         assert top.index == index
         assert top.probability > 0.95
@@ -144,14 +145,14 @@ def foreign():
 
 
 def fill(name, state, notify=None):
-    """The zoo's network with ten classes and a state dict's weights; what a picture gives."""
+    """The zoo's network with ten classes and a state dict's weights; what an image gives."""
     entry = catalog.get(name)
     block = build_block(name, seeds.CLASSES)
     shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
     assign(block, converters.match(state, shapes, family=entry.family, notify=notify))
     mx = import_mxnet()
-    picture = seeds.picture(0, entry.input.shape)[None]
-    return block(mx.nd.array(picture)).asnumpy()[0]
+    image = seeds.image(0, entry.input.shape)[None]
+    return block(mx.nd.array(image)).asnumpy()[0]
 
 
 def relative(value, truth):
@@ -168,14 +169,14 @@ def test_torchvisions_weights_give_torchvisions_logits(foreign, name):
     assert relative(fill(name, state), foreign[f"logits {name}"]) < 1e-5
 
 
-def test_inception_with_second_classifier_wants_torchvisions_pictures(foreign):
+def test_inception_with_second_classifier_wants_torchvisions_images(foreign):
     """torchvision's published weights come with ``transform_input``; the fold gives the same."""
     state = seeds.torch_state(seeds.unpack(foreign["torchvision inceptionv3"]))
     said = []
     logits = fill("inceptionv3", state, said.append)
     assert relative(logits, foreign["logits inceptionv3 transform_input"]) < 1e-5
     assert len(said) == 1
-    assert "pictures from -1 to 1" in said[0]
+    assert "images from -1 to 1" in said[0]
 
 
 def test_inception_without_second_classifier_is_taken_as_it_is(foreign):
@@ -185,10 +186,10 @@ def test_inception_without_second_classifier_is_taken_as_it_is(foreign):
     logits = fill("inceptionv3", seeds.torch_state(shapes), said.append)
     assert relative(logits, foreign["logits inceptionv3"]) < 1e-5
     assert len(said) == 1
-    assert "does not say how its pictures were normalised" in said[0]
+    assert "does not say how its images were normalized" in said[0]
 
 
-def test_inception_stays_as_it_is_where_the_user_says_how_pictures_are_made(foreign):
+def test_inception_stays_as_it_is_where_the_user_says_how_images_are_made(foreign):
     entry = catalog.get("inceptionv3")
     arrays = empty(seeds.unpack(foreign["torchvision inceptionv3"]))
     first = seeds.torch_parameter("Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3))
@@ -314,13 +315,13 @@ def test_networks_that_only_seem_the_same_are_refused(foreign, theirs, ours, why
         ("torchvision inceptionv3", "resnet34_v1", "inceptionv3"),
     ],
 )
-def test_another_familys_weights_are_recognised(foreign, tmp_path, theirs, asked, fitting):
+def test_another_familys_weights_are_recognized(foreign, tmp_path, theirs, asked, fitting):
     arrays = empty(seeds.unpack(foreign[theirs]))
     with pytest.raises(WeightsError, match=rf"look like {fitting}'s: try --model {fitting}\."):
         load(tmp_path, asked, arrays)
 
 
-def test_gluons_own_weights_of_another_network_are_recognised(tmp_path):
+def test_gluons_own_weights_of_another_network_are_recognized(tmp_path):
     shapes = catalog.parameter_shapes(catalog.get("mobilenetv2_0.25"))
     with pytest.raises(WeightsError, match=r"look like mobilenetv2_0\.25's"):
         load(tmp_path, "mobilenet0.25", empty(shapes), 1000)

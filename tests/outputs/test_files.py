@@ -22,7 +22,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import cnnviz
-from cnnviz.errors import CnnvizError, ExitCode, PictureError, UsageError
+from cnnviz.errors import CnnvizError, ExitCode, ImageError, UsageError
 from cnnviz.outputs import files
 from cnnviz.outputs.files import (
     OutputFolder,
@@ -38,31 +38,31 @@ from cnnviz.outputs.files import (
 
 
 @pytest.fixture
-def picture():
+def image():
     return np.random.default_rng(0).integers(0, 256, (13, 21, 3), dtype=np.uint8)
 
 
 # --- what is in them -----------------------------------------------------------------------------
 
 
-def test_png_is_what_pillow_reads_in_colour_and_grey(tmp_path, picture):
-    write_png(tmp_path / "c.png", picture)
-    write_png(tmp_path / "g.png", picture[:, :, 0])
+def test_png_is_what_pillow_reads_in_color_and_gray(tmp_path, image):
+    write_png(tmp_path / "c.png", image)
+    write_png(tmp_path / "g.png", image[:, :, 0])
 
-    colour, grey = Image.open(tmp_path / "c.png"), Image.open(tmp_path / "g.png")
-    assert (colour.mode, grey.mode) == ("RGB", "L")
-    assert (np.asarray(colour) == picture).all()
-    assert (np.asarray(grey) == picture[:, :, 0]).all()
-    assert colour.text == {"Software": f"cnnviz {cnnviz.__version__}"}
+    color, gray = Image.open(tmp_path / "c.png"), Image.open(tmp_path / "g.png")
+    assert (color.mode, gray.mode) == ("RGB", "L")
+    assert (np.asarray(color) == image).all()
+    assert (np.asarray(gray) == image[:, :, 0]).all()
+    assert color.text == {"Software": f"cnnviz {cnnviz.__version__}"}
     Image.open(tmp_path / "c.png").verify()  # checks the checksum of every chunk
 
 
-def test_gif_is_what_pillow_reads_and_is_replaced_but_nobody_elses(tmp_path, picture):
+def test_gif_is_what_pillow_reads_and_is_replaced_but_nobody_elses(tmp_path, image):
     red, blue = np.zeros((2, 9, 7, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
     path = tmp_path / "a.gif"
     for _ in range(2):  # the second time it is there already
-        write_gif(path, [red, blue, picture[:9, :7]], [0.5, 0.25, 2])
+        write_gif(path, [red, blue, image[:9, :7]], [0.5, 0.25, 2])
     with Image.open(path) as gif:
         assert (gif.n_frames, gif.info["loop"]) == (3, 0)
         for number, (frame, milliseconds) in enumerate([(red, 500), (blue, 250)]):
@@ -73,25 +73,25 @@ def test_gif_is_what_pillow_reads_and_is_replaced_but_nobody_elses(tmp_path, pic
 
     Image.fromarray(red).save(tmp_path / "theirs.gif")
     theirs = (tmp_path / "theirs.gif").read_bytes()
-    with pytest.raises(PictureError, match="not written by cnnviz"):
+    with pytest.raises(ImageError, match="not written by cnnviz"):
         write_gif(tmp_path / "theirs.gif", [red], [1])
     assert (tmp_path / "theirs.gif").read_bytes() == theirs
 
 
-def test_jpeg_is_what_pillow_reads_in_colour_and_grey(tmp_path):
-    for name, picture in (("c", photo()), ("g", photo()[:, :, 0])):
-        write_jpeg(tmp_path / f"{name}.jpg", picture, 90)
+def test_jpeg_is_what_pillow_reads_in_color_and_gray(tmp_path):
+    for name, image in (("c", photo()), ("g", photo()[:, :, 0])):
+        write_jpeg(tmp_path / f"{name}.jpg", image, 90)
         with Image.open(tmp_path / f"{name}.jpg") as read:
             assert read.mode == ("RGB" if name == "c" else "L")
             assert read.info["comment"] == f"cnnviz {cnnviz.__version__}".encode()
-            # The codec itself is not ours: the right picture, upright and in the right colours.
-            assert np.abs(np.asarray(read).astype(float) - picture).mean() < 3
+            # The codec itself is not ours: the right image, upright and in the right colors.
+            assert np.abs(np.asarray(read).astype(float) - image).mean() < 3
         assert written_by_cnnviz(tmp_path / f"{name}.jpg")
 
 
 def test_jpegs_have_a_largest_size(tmp_path):
     write_jpeg(tmp_path / "x.jpg", np.zeros((1, 65500), np.uint8), 85)
-    with pytest.raises(PictureError, match="at most 65500 pixels"):
+    with pytest.raises(ImageError, match="at most 65500 pixels"):
         write_jpeg(tmp_path / "y.jpg", np.zeros((65501, 1, 3), np.uint8), 85)
     assert os.listdir(tmp_path) == ["x.jpg"]
 
@@ -155,12 +155,12 @@ def test_a_page_ends_with_our_mark(tmp_path):
     ),
 )
 @settings(max_examples=100, deadline=None)
-def test_any_picture_comes_back(picture):
+def test_any_image_comes_back(image):
     with tempfile.TemporaryDirectory() as folder:
-        write_png(Path(folder) / "x.png", picture)
+        write_png(Path(folder) / "x.png", image)
         read = Image.open(Path(folder) / "x.png")
-        assert (np.asarray(read) == picture).all()
-        assert np.asarray(read).shape == picture.shape
+        assert (np.asarray(read) == image).all()
+        assert np.asarray(read).shape == image.shape
         Image.open(Path(folder) / "x.png").verify()
 
 
@@ -172,10 +172,10 @@ def photo():
 def test_files_are_small(tmp_path):
     """Against OpenCV's default strategy at the same level, which looks for all repetitions."""
 
-    def sizes(picture):
-        write_png(tmp_path / "x.png", picture)
+    def sizes(image):
+        write_png(tmp_path / "x.png", image)
         level = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-        return os.path.getsize(tmp_path / "x.png"), cv2.imencode(".png", picture, level)[1].size
+        return os.path.getsize(tmp_path / "x.png"), cv2.imencode(".png", image, level)[1].size
 
     grain = np.random.default_rng(4).normal(0, 3, photo().shape)
     ours, theirs = sizes(np.clip(photo() + grain, 0, 255).astype(np.uint8))
@@ -211,11 +211,11 @@ def test_npz_is_what_numpy_reads(tmp_path):
         assert archive.testzip() is None
 
 
-def test_the_same_content_gives_the_same_bytes(tmp_path, picture):
+def test_the_same_content_gives_the_same_bytes(tmp_path, image):
     for name in ("a", "b"):
-        write_png(tmp_path / f"{name}.png", picture)
-        write_npz(tmp_path / f"{name}.npz", {"x": picture})
-        write_jpeg(tmp_path / f"{name}.jpg", picture, 85)
+        write_png(tmp_path / f"{name}.png", image)
+        write_npz(tmp_path / f"{name}.npz", {"x": image})
+        write_jpeg(tmp_path / f"{name}.jpg", image, 85)
 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
@@ -223,26 +223,26 @@ def test_the_same_content_gives_the_same_bytes(tmp_path, picture):
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 1), (4,), (0, 4, 3), (4, 0)])
-def test_only_pictures_become_png(tmp_path, shape):
-    with pytest.raises(PictureError, match="uint8"):
+def test_only_images_become_png(tmp_path, shape):
+    with pytest.raises(ImageError, match="uint8"):
         write_png(tmp_path / "x.png", np.zeros(shape, np.uint8))
-    with pytest.raises(PictureError, match="float32"):
+    with pytest.raises(ImageError, match="float32"):
         write_png(tmp_path / "x.png", np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(PictureError, match="A JPEG is written from uint8"):
+    with pytest.raises(ImageError, match="A JPEG is written from uint8"):
         write_jpeg(tmp_path / "x.jpg", np.zeros(shape, np.uint8), 85)
     assert os.listdir(tmp_path) == []
 
 
 def test_objects_do_not_become_npz(tmp_path):
-    with pytest.raises(PictureError, match="'bad' cannot be written"):
+    with pytest.raises(ImageError, match="'bad' cannot be written"):
         write_npz(tmp_path / "x.npz", {"good": 1, "bad": np.array([{}, None], object)})
     assert os.listdir(tmp_path) == []
 
 
-def test_others_may_read_them_as_the_umask_says(tmp_path, picture):
+def test_others_may_read_them_as_the_umask_says(tmp_path, image):
     before = os.umask(0o027)
     try:
-        write_png(tmp_path / "x.png", picture)
+        write_png(tmp_path / "x.png", image)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "x.png").stat().st_mode) == 0o640
@@ -253,10 +253,10 @@ def test_others_may_read_them_as_the_umask_says(tmp_path, picture):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("there_before", [False, True])
-def test_a_failure_leaves_what_was_there(tmp_path, picture, monkeypatch, error, there_before):
+def test_a_failure_leaves_what_was_there(tmp_path, image, monkeypatch, error, there_before):
     path = tmp_path / "x.png"
     if there_before:
-        write_png(path, picture)
+        write_png(path, image)
     before = path.read_bytes() if there_before else None
 
     def fail(*_):
@@ -265,13 +265,13 @@ def test_a_failure_leaves_what_was_there(tmp_path, picture, monkeypatch, error, 
     monkeypatch.setattr(files.os, "replace", fail)
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CnnvizError
     with pytest.raises(expected) as caught:
-        write_png(path, 255 - picture)
+        write_png(path, 255 - image)
 
     assert os.listdir(tmp_path) == (["x.png"] if there_before else [])
     if there_before:
         assert path.read_bytes() == before
     if expected is CnnvizError:
-        assert not isinstance(caught.value, PictureError)  # the run must stop, not go on
+        assert not isinstance(caught.value, ImageError)  # the run must stop, not go on
         assert caught.value.exit_code == ExitCode.SOME_FAILED
         assert "x.png cannot be written: No space left on device" in str(caught.value)
 
@@ -304,14 +304,14 @@ for write, name, content in ((write_png, "x.png", noise), (write_npz, "x.npz", {
 
 def test_a_reader_never_sees_a_half_file(tmp_path):
     path = tmp_path / "x.png"
-    pictures = [np.full((200, 200, 3), level, np.uint8) for level in (10, 200)]
-    write_png(path, pictures[0])
+    images = [np.full((200, 200, 3), level, np.uint8) for level in (10, 200)]
+    write_png(path, images[0])
     stop = threading.Event()
 
     def write():
         while not stop.is_set():
-            for picture in pictures:
-                write_png(path, picture)
+            for image in images:
+                write_png(path, image)
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -325,9 +325,9 @@ def test_a_reader_never_sees_a_half_file(tmp_path):
         writer.join()
 
 
-def test_a_name_as_long_as_names_can_be(tmp_path, picture):
+def test_a_name_as_long_as_names_can_be(tmp_path, image):
     name = "x" * 251 + ".png"
-    write_png(tmp_path / name, picture)
+    write_png(tmp_path / name, image)
 
     assert os.listdir(tmp_path) == [name]
 
@@ -335,19 +335,19 @@ def test_a_name_as_long_as_names_can_be(tmp_path, picture):
 # --- never over somebody else's ------------------------------------------------------------------
 
 
-def test_our_own_files_are_replaced(tmp_path, picture):
-    def write(picture, number):
-        write_png(tmp_path / "x.png", picture)
+def test_our_own_files_are_replaced(tmp_path, image):
+    def write(image, number):
+        write_png(tmp_path / "x.png", image)
         write_npz(tmp_path / "x.npz", {"a": number})
         write_jpeg(tmp_path / "x.jpg", np.full((8, 8), number, np.uint8), 85)
         write_json(tmp_path / "x.json", [b'{"cnnviz_manifest": %d}' % number])
         write_html(tmp_path / "x.html", f"{number}")
 
-    write(picture, 1)
+    write(image, 1)
     assert all(written_by_cnnviz(path) for path in tmp_path.iterdir())
-    write(255 - picture, 200)
+    write(255 - image, 200)
 
-    assert (np.asarray(Image.open(tmp_path / "x.png")) == 255 - picture).all()
+    assert (np.asarray(Image.open(tmp_path / "x.png")) == 255 - image).all()
     assert np.load(tmp_path / "x.npz")["a"] == 200
     assert (np.asarray(Image.open(tmp_path / "x.jpg")) == 200).all()
     assert (tmp_path / "x.json").read_text() == '{"cnnviz_manifest": 200}'
@@ -390,56 +390,56 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_peoples_files_are_not(tmp_path, picture, kind):
+def test_other_peoples_files_are_not(tmp_path, image, kind):
     content = theirs(kind)
     for name, write, *arguments in (
-        ("x.png", write_png, picture),
+        ("x.png", write_png, image),
         ("x.npz", write_npz, {"a": 1}),
-        ("x.jpg", write_jpeg, picture, 85),
+        ("x.jpg", write_jpeg, image, 85),
         ("x.json", write_json, [b'{"cnnviz_manifest": 1}']),
         ("x.html", write_html, "<p>"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(PictureError, match=f"{name} exists and was not written by cnnviz"):
+        with pytest.raises(ImageError, match=f"{name} exists and was not written by cnnviz"):
             write(tmp_path / name, *arguments)
         assert (tmp_path / name).read_bytes() == content
     assert len(os.listdir(tmp_path)) == 5
 
 
-def test_neither_are_folders_and_dead_links(tmp_path, picture):
+def test_neither_are_folders_and_dead_links(tmp_path, image):
     (tmp_path / "x.png").mkdir()
     (tmp_path / "y.png").symlink_to("nowhere")
     for name in ("x.png", "y.png"):
-        with pytest.raises(PictureError, match="not written by cnnviz"):
-            write_png(tmp_path / name, picture)
+        with pytest.raises(ImageError, match="not written by cnnviz"):
+            write_png(tmp_path / name, image)
     assert (tmp_path / "y.png").is_symlink()
 
 
-def test_an_input_is_not_overwritten_even_if_it_is_ours(tmp_path, picture):
-    """Somebody explains a picture that cnnviz wrote: by its path, a link, a detour."""
-    write_png(tmp_path / "x.png", picture)
+def test_an_input_is_not_overwritten_even_if_it_is_ours(tmp_path, image):
+    """Somebody explains an image that cnnviz wrote: by its path, a link, a detour."""
+    write_png(tmp_path / "x.png", image)
     (tmp_path / "link.png").symlink_to("x.png")
     (tmp_path / "sub").mkdir()
     for named in ("x.png", "link.png", "sub/../x.png"):
         folder = OutputFolder(tmp_path, [tmp_path / "missing.jpg", tmp_path / named])
-        with pytest.raises(PictureError, match="is an input of this run"):
-            folder.write_png(PurePath("x.png"), 255 - picture)
-    assert (np.asarray(Image.open(tmp_path / "x.png")) == picture).all()
+        with pytest.raises(ImageError, match="is an input of this run"):
+            folder.write_png(PurePath("x.png"), 255 - image)
+    assert (np.asarray(Image.open(tmp_path / "x.png")) == image).all()
 
-    OutputFolder(tmp_path, [tmp_path / "sub"]).write_png(PurePath("x.png"), 255 - picture)
-    assert (np.asarray(Image.open(tmp_path / "x.png")) == 255 - picture).all()
+    OutputFolder(tmp_path, [tmp_path / "sub"]).write_png(PurePath("x.png"), 255 - image)
+    assert (np.asarray(Image.open(tmp_path / "x.png")) == 255 - image).all()
 
 
 # --- the folder ----------------------------------------------------------------------------------
 
 
-def test_folders_are_made_as_needed(tmp_path, picture):
+def test_folders_are_made_as_needed(tmp_path, image):
     folder = OutputFolder(tmp_path / "out" / "new")
     assert not (tmp_path / "out").exists()
 
-    path = folder.write_png(PurePath("a/b/cat_gradcam.png"), picture)
+    path = folder.write_png(PurePath("a/b/cat_gradcam.png"), image)
     other = folder.write_npz(PurePath("a/b/cat.npz"), {"a": 1})
-    small = folder.write_jpeg(PurePath("thumbnails/a/cat.jpg"), picture, 85)
+    small = folder.write_jpeg(PurePath("thumbnails/a/cat.jpg"), image, 85)
     manifest = folder.write_json(PurePath("manifest.json"), [b'{"cnnviz_manifest": 1}'])
     page = folder.write_html(PurePath("index.html"), "<p>")
 
@@ -453,16 +453,16 @@ def test_folders_are_made_as_needed(tmp_path, picture):
 
 
 @pytest.mark.parametrize("relative", ["../x.png", "a/../../x.png", "/tmp/x.png"])
-def test_nothing_is_written_outside(tmp_path, picture, relative):
-    with pytest.raises(PictureError, match="inside the output folder"):
-        OutputFolder(tmp_path / "out").write_png(PurePath(relative), picture)
+def test_nothing_is_written_outside(tmp_path, image, relative):
+    with pytest.raises(ImageError, match="inside the output folder"):
+        OutputFolder(tmp_path / "out").write_png(PurePath(relative), image)
 
 
-def test_a_file_where_a_folder_has_to_be(tmp_path, picture):
+def test_a_file_where_a_folder_has_to_be(tmp_path, image):
     (tmp_path / "a").write_bytes(b"mine")
     for relative in ("a/x.png", "a/b/x.png"):
-        with pytest.raises(PictureError, match="cannot be made: a file"):
-            OutputFolder(tmp_path).write_png(PurePath(relative), picture)
+        with pytest.raises(ImageError, match="cannot be made: a file"):
+            OutputFolder(tmp_path).write_png(PurePath(relative), image)
     assert (tmp_path / "a").read_bytes() == b"mine"
 
 
@@ -484,15 +484,15 @@ def test_check_refuses_files(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission_to_write(tmp_path, picture):
+def test_no_permission_to_write(tmp_path, image):
     (tmp_path / "closed").mkdir(mode=0o500)
     for path in ("closed", "closed/below"):
         with pytest.raises(UsageError, match="no permission to write"):
             check_output_folder(tmp_path / path)
     with pytest.raises(CnnvizError, match="cannot be written: Permission denied"):
-        write_png(tmp_path / "closed/x.png", picture)
+        write_png(tmp_path / "closed/x.png", image)
     with pytest.raises(CnnvizError, match="cannot be made: Permission denied"):
-        OutputFolder(tmp_path / "closed").write_png(PurePath("a/x.png"), picture)
+        OutputFolder(tmp_path / "closed").write_png(PurePath("a/x.png"), image)
 
 
 def test_check_refuses_a_file_system_that_cannot_be_written_to():
@@ -515,15 +515,15 @@ def exfat(call):
 
 
 @pytest.mark.parametrize("relative", ["12:30.png", "12:30/x.png", "a/12:30/b/x.png"])
-def test_a_name_that_the_file_system_has_not_costs_its_picture_only(
-    tmp_path, picture, monkeypatch, relative
+def test_a_name_that_the_file_system_has_not_costs_its_image_only(
+    tmp_path, image, monkeypatch, relative
 ):
     monkeypatch.setattr(files.os, "replace", exfat(os.replace))
     monkeypatch.setattr(files.Path, "mkdir", exfat(Path.mkdir))
     folder = OutputFolder(tmp_path)
-    with pytest.raises(PictureError, match=r"12:30.*: Invalid argument\. If the output folder's"):
-        folder.write_png(PurePath(relative), picture)
-    folder.write_png(PurePath("x.png"), picture)
+    with pytest.raises(ImageError, match=r"12:30.*: Invalid argument\. If the output folder's"):
+        folder.write_png(PurePath(relative), image)
+    folder.write_png(PurePath("x.png"), image)
     found = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {"x.png"}
 
@@ -542,33 +542,33 @@ def test_a_name_that_the_file_system_has_not_costs_its_picture_only(
         (errno.EIO, False),
     ],
 )
-def test_which_refusals_are_a_names_own(tmp_path, picture, monkeypatch, number, own):
+def test_which_refusals_are_a_names_own(tmp_path, image, monkeypatch, number, own):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(files.os, "replace", refuse)
     with pytest.raises(CnnvizError, match=os.strerror(number)) as caught:
-        write_png(tmp_path / "x.png", picture)
-    assert isinstance(caught.value, PictureError) == own
+        write_png(tmp_path / "x.png", image)
+    assert isinstance(caught.value, ImageError) == own
     assert os.listdir(tmp_path) == []
 
 
-def test_a_name_too_long_with_its_folders(tmp_path, picture):
+def test_a_name_too_long_with_its_folders(tmp_path, image):
     """By the operating system: no path has more than 4096 bytes."""
     deep = PurePath(*["d" * 250] * 16, "d" * 100, "x.png")
-    with pytest.raises(PictureError, match="File name too long"):
-        OutputFolder(tmp_path).write_png(deep, picture)
+    with pytest.raises(ImageError, match="File name too long"):
+        OutputFolder(tmp_path).write_png(deep, image)
 
 
-def test_what_cannot_be_looked_at_is_not_replaced(tmp_path, picture, monkeypatch):
-    write_png(tmp_path / "x.png", picture)
+def test_what_cannot_be_looked_at_is_not_replaced(tmp_path, image, monkeypatch):
+    write_png(tmp_path / "x.png", image)
 
     def closed(_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(files, "written_by_cnnviz", closed)
-    with pytest.raises(PictureError, match=r"x\.png cannot be replaced: Permission denied"):
-        write_png(tmp_path / "x.png", picture)
+    with pytest.raises(ImageError, match=r"x\.png cannot be replaced: Permission denied"):
+        write_png(tmp_path / "x.png", image)
 
 
 @pytest.mark.parametrize("call", ["mkdir", "touch"])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnviz.inputs import Source
+from cnnviz.images.inputs import Source
 from cnnviz.outputs.naming import OutputStem, plan
 from tests.support.capabilities import SLOW
 
@@ -125,7 +125,7 @@ def test_accents_typed_in_two_ways_are_one_name():
 
 @pytest.mark.parametrize("ending", [".", " ", "..", ". ."])
 def test_ends_of_folders_that_some_file_systems_drop(ending):
-    """FAT makes ``sub`` of ``sub.``; the second picture would replace the first one's files."""
+    """FAT makes ``sub`` of ``sub.``; the second image would replace the first one's files."""
     one, other = stems(below("p", "sub/cat.jpg", f"sub{ending}/cat.jpg"))
     assert PurePath(one).name != PurePath(other).name
     # A name that is nothing but dots, or ends the path, is kept.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnviz.inputs import Source
+from cnnviz.images.inputs import Source
 from cnnviz.outputs.naming import plan
 from tests.support.capabilities import SLOW
 
@@ -50,7 +50,7 @@ names = st.one_of(raw_names, texts, lookalikes, long_names)
 
 
 @st.composite
-def pictures(draw):
+def images(draw):
     """Files of a tree, found in folders anywhere above them, each file once."""
     paths = draw(
         st.lists(
@@ -83,7 +83,7 @@ def written(planned, numbered):
     ]
 
 
-@given(pictures(), st.booleans())
+@given(images(), st.booleans())
 @BOUNDED
 def test_never_two_alike(sources, numbered):
     files = [
@@ -96,14 +96,14 @@ def test_never_two_alike(sources, numbered):
     assert folders.isdisjoint(files)  # no file where a folder has to be
 
 
-@given(pictures(), st.booleans())
+@given(images(), st.booleans())
 @BOUNDED
 def test_never_longer_than_file_systems_take(sources, numbered):
     for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered):
         assert all(0 < len(os.fsencode(part)) <= 255 for part in file.split("/"))
 
 
-@given(pictures(), st.booleans())
+@given(images(), st.booleans())
 @BOUNDED
 def test_always_below_the_output_folder(sources, numbered):
     for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered):
@@ -112,9 +112,9 @@ def test_always_below_the_output_folder(sources, numbered):
         assert "\0" not in file
 
 
-@given(pictures(), st.booleans(), st.randoms(use_true_random=False))
+@given(images(), st.booleans(), st.randoms(use_true_random=False))
 @BOUNDED
-def test_the_order_of_the_pictures_is_of_no_account(sources, numbered, random):
+def test_the_order_of_the_images_is_of_no_account(sources, numbered, random):
     shuffled = list(sources)
     random.shuffle(shuffled)
 
@@ -125,10 +125,10 @@ def test_the_order_of_the_pictures_is_of_no_account(sources, numbered, random):
     )
 
 
-@given(pictures())
+@given(images())
 @BOUNDED
 def test_names_that_nothing_else_has_are_kept(sources):
-    """A picture alone is called as it is, but for an ending, and for what would be too long."""
+    """An image alone is called as it is, but for an ending, and for what would be too long."""
     source = sources[0]
     (stem,) = plan([source], SUFFIXES)
 
@@ -172,7 +172,7 @@ def test_ten_thousand_collisions_take_seconds(path):
             file = file.replace("CAT", "cat")
         relative = PurePath(*Path(file).parts[2:]) if "CAT" in path else PurePath(Path(file).name)
         sources.append(Source(Path(file), file, relative))
-    began = time.process_time()  # of this process: neighbours do not count
+    began = time.process_time()  # of this process: neighbors do not count
 
     stems = plan(sources, SUFFIXES)
 

@@ -1,4 +1,4 @@
-"""Seeded weights and pictures for networks beside the VGGs: the same bits wherever NumPy runs.
+"""Seeded weights and images for networks beside the VGGs: the same bits wherever NumPy runs.
 
 Both PyTorch (``make_family_fixtures.py``) and MXNet (the tests) fill their networks from here, each
 under the names that the network has there.
@@ -14,9 +14,9 @@ import seeded
 
 CLASSES = seeded.CLASSES
 
-#: The picture's shape for each network. 64x48 where the network takes any size, and otherwise about
+#: The image's shape for each network. 64x48 where the network takes any size, and otherwise about
 #: the smallest, not square, that leaves its last pooling one window (7x7, 13x13 and 8x8).
-PICTURES = {
+IMAGES = {
     "alexnet": (3, 99, 67),
     "resnet18_v1": (3, 64, 48),
     "resnet50_v1": (3, 64, 48),
@@ -52,8 +52,8 @@ def gluon_parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return seeded.parameter(name, shape)
 
 
-def picture(seed: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture of uniform noise in [-2, 2), float32."""
+def image(seed: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """An image of uniform noise in [-2, 2), float32."""
     unit = np.random.RandomState(seed).random_sample(shape)
     return (4.0 * unit - 2.0).astype(np.float32)
 

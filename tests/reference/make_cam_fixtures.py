@@ -1,4 +1,4 @@
-"""Make ``cam_family.npz``: what pytorch-grad-cam says about a small network, before it normalises.
+"""Make ``cam_family.npz``: what pytorch-grad-cam says about a small network, before it normalizes.
 
 Run by hand where torch and pytorch-grad-cam are (``tests/benchmarks/README.md`` says how)::
 

@@ -14,9 +14,9 @@ It writes, beside itself,
   them; the others, which torchvision builds otherwise or not at all, are written out here with
   Gluon's names from their papers and, for stride and biases, from Gluon's documentation.
 - ``foreign.npz``: names and shapes of the state dicts of torchvision's and timm's networks, and the
-  logits of those that are the same as Gluon's for one picture of the usual size.
+  logits of those that are the same as Gluon's for one image of the usual size.
 
-Weights and pictures come from ``seeded.py`` and ``family_seeds.py``. Each ``<name>.npz`` holds
+Weights and images come from ``seeded.py`` and ``family_seeds.py``. Each ``<name>.npz`` holds
 
 - ``picture_seed``, ``target``, ``layer`` (Gluon's name; a fact about the network);
 - ``logits`` (10,);
@@ -28,10 +28,10 @@ Weights and pictures come from ``seeded.py`` and ``family_seeds.py``. Each ``<na
   (relative L2);
 - ``parameters``: names and shapes of the weights, where they are torchvision's.
 
-Pictures are searched for as ``make_vgg_fixtures.py`` explains: a gradient jumps where a ReLU's
-input or a pooling window's lead is near zero, and in float32 the jump may come or not. The picture
+Images are searched for as ``make_vgg_fixtures.py`` explains: a gradient jumps where a ReLU's
+input or a pooling window's lead is near zero, and in float32 the jump may come or not. The image
 taken is the first in which all are at least ``MARGIN`` times float32's own error away. Networks
-with some millions of ReLU inputs have no such picture: for them it is the one of the widest margin
+with some millions of ReLU inputs have no such image: for them it is the one of the widest margin
 among ``SEARCH[name]``.
 """
 
@@ -128,7 +128,7 @@ def switches(network, batch):
 
 
 def margins(exact, rounded):
-    """For each picture, the smallest distance to a switch in units of float32's error there."""
+    """For each image, the smallest distance to a switch in units of float32's error there."""
     smallest = None
     for truth, single in zip(exact, rounded):
         finite = torch.isfinite(truth) & torch.isfinite(single)
@@ -323,7 +323,7 @@ class Torchvision:
 
 
 def small_alexnet(classes):
-    """AlexNet without the adaptive pooling, for a picture that leaves a 2x1 grid."""
+    """AlexNet without the adaptive pooling, for an image that leaves a 2x1 grid."""
     module = zoo.alexnet(num_classes=classes)
     module.avgpool = torch.nn.Identity()
     module.classifier[1] = torch.nn.Linear(256 * 2 * 1, 4096)
@@ -363,17 +363,17 @@ def build(name, dtype):
 # --- numbers -------------------------------------------------------------------------------------
 
 
-def find_picture(name, network64, network32):
-    """(margin, seed) of the first picture of a margin of ``MARGIN``, or of the widest."""
+def find_image(name, network64, network32):
+    """(margin, seed) of the first image of a margin of ``MARGIN``, or of the widest."""
     found = []
     for seed in range(SEARCH.get(name, USUAL_SEARCH)):
-        batch = torch.from_numpy(seeds.picture(seed, seeds.PICTURES[name]))[None]
+        batch = torch.from_numpy(seeds.image(seed, seeds.IMAGES[name]))[None]
         (margin,) = margins(switches(network64, batch.double()), switches(network32, batch))
         found.append((float(margin), seed))
         if margin >= MARGIN:
             return found[-1]
     if name not in SEARCH:
-        raise SystemExit(f"no picture for {name} with a margin of {MARGIN}: best {max(found)}")
+        raise SystemExit(f"no image for {name} with a margin of {MARGIN}: best {max(found)}")
     return max(found)
 
 
@@ -416,8 +416,8 @@ def relative(value, truth):
 
 def make(name):
     network32, network64 = build(name, torch.float32), build(name, torch.float64)
-    margin, seed = find_picture(name, network64, network32)
-    batch = torch.from_numpy(seeds.picture(seed, seeds.PICTURES[name]))[None]
+    margin, seed = find_image(name, network64, network32)
+    batch = torch.from_numpy(seeds.image(seed, seeds.IMAGES[name]))[None]
     target = choose_target(network64, batch.double())
     exact = explain(network64, batch.double(), target)
     single = explain(network32, batch, target)
@@ -435,7 +435,7 @@ def make(name):
         stored["parameters"] = seeds.pack(network64.shapes)
     np.savez_compressed(HERE / f"{name}.npz", **stored)
     print(
-        f"{name:15} {network64.layer:13} {exact['products'].shape} picture {seed} target {target} "
+        f"{name:15} {network64.layer:13} {exact['products'].shape} image {seed} target {target} "
         f"margin {margin:.1f}  float32 from float64: "
         + " ".join(f"{key} {far:.1e}" for key, far in distances.items())
         + f"  positive {float((exact['products'] > 0).mean()):.2f}"
@@ -445,7 +445,7 @@ def make(name):
     )
 
 
-#: torchvision's networks that are Gluon's, by Gluon's name, for a picture of the usual size.
+#: torchvision's networks that are Gluon's, by Gluon's name, for an image of the usual size.
 SAME = {
     "alexnet": lambda n: zoo.alexnet(num_classes=n),
     "resnet18_v1": lambda n: zoo.resnet18(num_classes=n),
@@ -471,7 +471,7 @@ def make_foreign():
     for name, module in SAME.items():
         size = 299 if name.startswith("inception") else 224
         network = Torchvision(module(seeds.CLASSES), "", None, torch.float64)
-        batch = torch.from_numpy(seeds.picture(0, (3, size, size)))[None].double()
+        batch = torch.from_numpy(seeds.image(0, (3, size, size)))[None].double()
         with torch.no_grad():
             stored[f"logits {name}"] = network(batch)[0].numpy()
         stored[f"torchvision {name}"] = seeds.pack(network.shapes)

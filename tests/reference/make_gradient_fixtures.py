@@ -8,8 +8,8 @@ under test)::
     captum-venv/bin/python tests/reference/make_gradient_fixtures.py
 
 It writes ``gradient_family.npz`` beside itself. The network is small: two convolutions, the first
-with stride 2, two max poolings, two dense layers, biases everywhere; weights and picture come from
-``seeded.py``. The file holds, for the corner of a picture, (3, 16, 12), and one target:
+with stride 2, two max poolings, two dense layers, biases everywhere; weights and image come from
+``seeded.py``. The file holds, for the corner of an image, (3, 16, 12), and one target:
 
 - ``picture_seed``, ``target``, ``steps``: int64;
 - ``logits`` (5,), ``input_x_gradient`` (3, 16, 12);
@@ -17,7 +17,7 @@ with stride 2, two max poolings, two dense layers, biases everywhere; weights an
   (3, 16, 12), captum's Gauss-Legendre rule, and ``gap_<baseline>``, its convergence delta.
 
 A gradient jumps where a ReLU's input crosses zero, and integrated gradients pass many such places.
-So the picture taken is the first in which captum's own float32 is within 1e-6 of its float64
+So the image taken is the first in which captum's own float32 is within 1e-6 of its float64
 (relative L2): in the others rounding alone decides on which side a step falls.
 """
 
@@ -62,16 +62,16 @@ def network() -> nn.Module:
     return net.eval()
 
 
-def numbers(net: nn.Module, picture: np.ndarray, kind: torch.dtype) -> dict[str, np.ndarray]:
-    """Everything the file holds about a picture, computed in one precision."""
+def numbers(net: nn.Module, image: np.ndarray, kind: torch.dtype) -> dict[str, np.ndarray]:
+    """Everything the file holds about an image, computed in one precision."""
     net = net.to(kind)
-    batch = torch.from_numpy(picture[None]).to(kind).requires_grad_()
+    batch = torch.from_numpy(image[None]).to(kind).requires_grad_()
     found = {
         "logits": net(batch)[0],
         "input_x_gradient": InputXGradient(net).attribute(batch, target=TARGET)[0],
     }
     for name, values in BASELINES.items():
-        start = torch.from_numpy(np.broadcast_to(values, picture.shape)[None].copy()).to(kind)
+        start = torch.from_numpy(np.broadcast_to(values, image.shape)[None].copy()).to(kind)
         attributions, gap = IntegratedGradients(net).attribute(
             batch,
             start,
@@ -85,21 +85,21 @@ def numbers(net: nn.Module, picture: np.ndarray, kind: torch.dtype) -> dict[str,
 
 
 def main() -> None:
-    """Search for a picture and write the file."""
+    """Search for an image and write the file."""
     for seed in range(100):
-        picture = seeded.picture(seed)[:, :16, :12]
-        exact = numbers(network(), picture, torch.float64)
-        single = numbers(network(), picture, torch.float32)
+        image = seeded.image(seed)[:, :16, :12]
+        exact = numbers(network(), image, torch.float64)
+        single = numbers(network(), image, torch.float32)
         maps = [name for name in exact if exact[name].ndim == 3]
         distances = [
             np.linalg.norm(single[name] - exact[name]) / np.linalg.norm(exact[name])
             for name in maps
         ]
-        print(f"picture {seed}: float32 is within {max(distances):.1e} of float64")
+        print(f"image {seed}: float32 is within {max(distances):.1e} of float64")
         if max(distances) < 1e-6:
             break
     else:
-        raise SystemExit("no picture is far enough from all kinks")
+        raise SystemExit("no image is far enough from all kinks")
     path = Path(__file__).with_name("gradient_family.npz")
     np.savez_compressed(
         path,

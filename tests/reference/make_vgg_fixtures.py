@@ -9,10 +9,10 @@ code under test)::
 
 It writes ``vgg11.npz`` to ``vgg19_bn.npz`` beside itself and prints a line for each. The networks
 are written out from table 1 of Simonyan & Zisserman 2015 (arXiv:1409.1556), configurations A, B, D
-and E, with the classifier sized for the small picture and no adaptive pooling. Weights and pictures
+and E, with the classifier sized for the small image and no adaptive pooling. Weights and images
 come from ``seeded.py``.
 
-Each file holds, for a batch of two pictures with two different targets:
+Each file holds, for a batch of two images with two different targets:
 
 - ``picture_seeds`` (2,) int64, ``targets`` (2,) int64, ``layer`` str (the last convolution, or its
   batch norm, before the ReLU, by Gluon's name);
@@ -24,10 +24,10 @@ Each file holds, for a batch of two pictures with two different targets:
 - ``float32_<name>``: the relative L2 distance of PyTorch's own float32 from the float64 numbers,
   which says what tolerance a float32 engine can be held to.
 
-Why the pictures are searched for: a network of piecewise linear parts has a gradient that jumps
+Why the images are searched for: a network of piecewise linear parts has a gradient that jumps
 where a ReLU's input crosses zero or a pooling window changes its winner. One jump in the first
 block moves the whole input gradient by some 1e-3, so a float32 engine may be right and still miss a
-tolerance of 1e-3. The pictures taken are those in which every ReLU input, and every lead of a
+tolerance of 1e-3. The images taken are those in which every ReLU input, and every lead of a
 pooling window's winner, is at least ``MARGIN`` times float32's own error there (root mean square
 over the layer).
 """
@@ -90,7 +90,7 @@ class Vgg(nn.Module):
         super().__init__()
         self.steps = nn.ModuleList()
         self.kinds = []
-        index, channels = 0, seeded.PICTURE_SHAPE[0]
+        index, channels = 0, seeded.IMAGE_SHAPE[0]
         for depth, (repeats, filters) in enumerate(zip(blocks, CHANNELS)):
             for repeat in range(repeats):
                 conv = nn.Conv2d(channels, filters, kernel_size=3, padding=1)
@@ -117,7 +117,7 @@ class Vgg(nn.Module):
                 channels = filters
             self._add("pool", nn.Identity())
             index += 1
-        _, height, width = seeded.PICTURE_SHAPE
+        _, height, width = seeded.IMAGE_SHAPE
         self._add("flatten", nn.Flatten())
         features = channels * (height // 32) * (width // 32)
         for _ in range(2):
@@ -179,7 +179,7 @@ def switches(network, batch):
 
 
 def margins(exact, rounded):
-    """For each picture, the smallest distance to a switch in units of float32's error there."""
+    """For each image, the smallest distance to a switch in units of float32's error there."""
     smallest = None
     for truth, single in zip(exact, rounded):
         finite = torch.isfinite(truth) & torch.isfinite(single)
@@ -189,18 +189,18 @@ def margins(exact, rounded):
     return smallest
 
 
-def find_pictures(network64, network32, count):
-    """Seeds of the ``count`` pictures of the widest margin among ``SEARCH``, and these margins."""
+def find_images(network64, network32, count):
+    """Seeds of the ``count`` images of the widest margin among ``SEARCH``, and these margins."""
     found = []
     for first in range(0, SEARCH, 8):
         seeds = range(first, first + 8)
-        batch = torch.from_numpy(np.stack([seeded.picture(seed) for seed in seeds]))
+        batch = torch.from_numpy(np.stack([seeded.image(seed) for seed in seeds]))
         margin = margins(switches(network64, batch.double()), switches(network32, batch))
         found += zip(margin.tolist(), seeds)
         good = [pair for pair in found if pair[0] >= MARGIN]
         if len(good) >= count:
             return good[:count]
-    raise SystemExit(f"no {count} pictures with a margin of {MARGIN}: best {max(found)}")
+    raise SystemExit(f"no {count} images with a margin of {MARGIN}: best {max(found)}")
 
 
 def explain(network, batch, targets):
@@ -253,9 +253,9 @@ def main():
         blocks = BLOCKS[name.replace("_bn", "")]
         network32 = Vgg(blocks, name.endswith("_bn"))
         network64 = Vgg(blocks, name.endswith("_bn")).double()
-        found = find_pictures(network64, network32, 2)
+        found = find_images(network64, network32, 2)
         seeds = [seed for _, seed in found]
-        batch = torch.from_numpy(np.stack([seeded.picture(seed) for seed in seeds]))
+        batch = torch.from_numpy(np.stack([seeded.image(seed) for seed in seeds]))
         targets = choose_targets(network64, batch.double())
         exact = explain(network64, batch.double(), targets)
         single = explain(network32, batch, targets)
@@ -270,7 +270,7 @@ def main():
         stored.update({f"float32_{key}": np.float64(far) for key, far in distances.items()})
         np.savez_compressed(HERE / f"{name}.npz", **stored)
         print(
-            f"{name:9} {network64.target_layer:12} pictures {seeds} targets {targets} "
+            f"{name:9} {network64.target_layer:12} images {seeds} targets {targets} "
             f"margins {[round(margin, 1) for margin, _ in found]}  float32 from float64: "
             + " ".join(f"{key} {far:.1e}" for key, far in distances.items())
             + f"  CAM positive {[round(float((c > 0).mean()), 2) for c in exact['gradcam']]}"

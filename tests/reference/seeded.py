@@ -1,4 +1,4 @@
-"""Seeded network weights and pictures that need no file: the same bits wherever NumPy runs.
+"""Seeded network weights and images that need no file: the same bits wherever NumPy runs.
 
 Both sides of the comparison, PyTorch (``make_vgg_fixtures.py``) and MXNet (the tests), build the
 same network from this module, so no weights are stored. Only ``RandomState.random_sample`` is
@@ -16,9 +16,9 @@ import numpy as np
 #: One seed for all weights; each array has a stream of its own, chosen by its name.
 WEIGHT_SEED = 1409_1556
 
-#: Channels, height and width of the pictures. Not square, so that swapped axes show, and 48 is not
+#: Channels, height and width of the images. Not square, so that swapped axes show, and 48 is not
 #: a multiple of 32, so that the last pooling drops a column.
-PICTURE_SHAPE = (3, 64, 48)
+IMAGE_SHAPE = (3, 64, 48)
 
 #: Size of the last layer; ten keeps the fixtures small.
 CLASSES = 10
@@ -55,6 +55,6 @@ def parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def picture(seed: int) -> np.ndarray:
-    """A picture of uniform noise in [-2, 2), float32 of ``PICTURE_SHAPE``."""
-    return _uniform(seed, PICTURE_SHAPE, -2.0, 2.0).astype(np.float32)
+def image(seed: int) -> np.ndarray:
+    """An image of uniform noise in [-2, 2), float32 of ``IMAGE_SHAPE``."""
+    return _uniform(seed, IMAGE_SHAPE, -2.0, 2.0).astype(np.float32)

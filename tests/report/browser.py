@@ -1,6 +1,6 @@
 """Chromium without a window, driven over a pipe with its DevTools protocol; nothing to install.
 
-By hand: ``python -m tests.report.browser PAGE PICTURE.png [WIDTH HEIGHT [dark]]``.
+By hand: ``python -m tests.report.browser PAGE IMAGE.png [WIDTH HEIGHT [dark]]``.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Browser:
         ]
 
     def look(self, width=1400, height=1000, *, dark=False, phone=False):
-        """Choose the window's size and the colour scheme."""
+        """Choose the window's size and the color scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -189,7 +189,7 @@ class Browser:
 
     def screenshot(self, path):
         """Write what is seen as PNG."""
-        time.sleep(0.3)  # pictures are decoded behind the page's back
+        time.sleep(0.3)  # images are decoded behind the page's back
         data = self.call("Page.captureScreenshot", format="png")["data"]
         Path(path).write_bytes(base64.b64decode(data))
 

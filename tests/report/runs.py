@@ -1,4 +1,4 @@
-"""Runs that never were: manifests with their pictures, for tests of the report.
+"""Runs that never were: manifests with their images, for tests of the report.
 
 By hand, a large one to look at: ``python -m tests.report.runs DIR 2000``.
 """
@@ -64,7 +64,7 @@ def attended(border=0.36, corners=(0.04,) * 4, cells=((255, 0), (0, 0))):
     }
 
 
-def picture(
+def image(
     path,
     answer=0,
     probability=0.8,
@@ -75,7 +75,7 @@ def picture(
     methods=METHODS,
     names=NAMES,
 ):
-    """The record of a picture that went well."""
+    """The record of an image that went well."""
     stem = str(PurePosixPath(path).with_suffix(""))
     rest = round((1 - probability) / 2, 4)
     others = [index for index in range(3) if index != answer][:2]
@@ -113,8 +113,8 @@ def picture(
     }
 
 
-def failed(path, error="It is no picture: the file is empty."):
-    """The record of a picture that failed."""
+def failed(path, error="It is no image: the file is empty."):
+    """The record of an image that failed."""
     return {
         "stem": path,
         "path": f"photos/{path}",
@@ -127,9 +127,9 @@ def failed(path, error="It is no picture: the file is empty."):
     }
 
 
-def manifest(pictures, *, methods=METHODS, **network):
+def manifest(images, *, methods=METHODS, **network):
     """The manifest of a run, counts and all."""
-    good = [one for one in pictures if one["status"] == "ok"]
+    good = [one for one in images if one["status"] == "ok"]
     right = sum(one["right"] is True for one in good)
     wrong = sum(one["right"] is False for one in good)
     return {
@@ -157,26 +157,26 @@ def manifest(pictures, *, methods=METHODS, **network):
             "started": "2026-11-21T16:40:00+00:00",
         },
         "summary": {
-            "pictures": len(pictures),
+            "images": len(images),
             "ok": len(good),
-            "failed": len(pictures) - len(good),
+            "failed": len(images) - len(good),
             "blank": sum(bool(one["explanations"][0]["blank"]) for one in good),
             "right": right,
             "wrong": wrong,
             "accuracy": right / (right + wrong) if right + wrong else None,
             "scanned": None,
         },
-        "pictures": list(pictures),
+        "images": list(images),
     }
 
 
 def write_run(folder, record, *, files=True):
-    """Write a manifest and, unless told not to, the pictures that it names."""
+    """Write a manifest and, unless told not to, the images that it names."""
     folder = Path(folder)
     output = OutputFolder(folder)
     output.write_json(PurePosixPath("manifest.json"), [json.dumps(record).encode()])
     if files:
-        for number, one in enumerate(record["pictures"]):
+        for number, one in enumerate(record["images"]):
             for explanation in one.get("explanations", ()):
                 for key, file in explanation["files"].items():
                     output.write_png(PurePosixPath(file), _pixels(number, key))
@@ -184,12 +184,12 @@ def write_run(folder, record, *, files=True):
 
 
 def _pixels(number, key, height=36, width=48):
-    """Stripes whose colour tells the picture, with a bright disc where the map is."""
+    """Stripes whose color tells the image, with a bright disc where the map is."""
     hue = (0.61803 * number) % 1
-    colour = 255 * np.array(colorsys.hsv_to_rgb(hue, 0.5, 0.9))
+    color = 255 * np.array(colorsys.hsv_to_rgb(hue, 0.5, 0.9))
     y, x = np.mgrid[:height, :width]
     stripes = 0.6 + 0.4 * ((x + y) // max(1, width // 12) % 2)
-    pixels = stripes[..., None] * colour
+    pixels = stripes[..., None] * color
     if key != "original":
         near = np.exp(-((x / width - 0.6) ** 2 + (y / height - 0.4) ** 2) * 12)[..., None]
         pixels = 0.5 * pixels + 0.5 * np.concatenate([255 * near, 80 * near, 255 * (1 - near)], 2)
@@ -197,14 +197,14 @@ def _pixels(number, key, height=36, width=48):
 
 
 def large(count, seed=0):
-    """A run of many pictures, some wrong for a mark in a corner, some failed or blank."""
+    """A run of many images, some wrong for a mark in a corner, some failed or blank."""
     random = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for number in range(count):
         truth = int(random.integers(5))
         path = f"{NAMES[truth].partition(',')[0]}/{number:05d}.jpg"
         if number % 97 == 5:
-            pictures.append(failed(path))
+            images.append(failed(path))
             continue
         answer = truth if random.random() < 0.85 else int(random.integers(5))
         marked = truth == 0 and answer == 1
@@ -215,8 +215,8 @@ def large(count, seed=0):
             cells * 0.4 + 255 * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / 6), 0, 255
         )
         shares = (0.02, 0.71, 0.01, 0.01) if marked else (0.03, 0.04, 0.02, 0.05)
-        pictures.append(
-            picture(
+        images.append(
+            image(
                 path,
                 answer,
                 round(float(random.uniform(0.4, 0.999)), 4),
@@ -225,7 +225,7 @@ def large(count, seed=0):
                 attention=attended(0.8 if marked else 0.25, shares, cells.astype(np.uint8)),
             )
         )
-    return manifest(pictures)
+    return manifest(images)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.errors import PictureError, UsageError
+from cnnviz.errors import ImageError, UsageError
 from cnnviz.report import build_report
 from cnnviz.report.build import duration, render_page, script_safe
 from cnnviz.report.page import url_of
-from tests.report.runs import METHODS, attended, failed, manifest, picture, write_run
+from tests.report.runs import METHODS, attended, failed, image, manifest, write_run
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"&'{{ 7 * 7 }}"
 
@@ -62,11 +62,11 @@ def read(text):
 
 
 def test_it_says_what_was_run():
-    pictures = [picture("a.jpg", 0, truth=0), picture("b.jpg", 1, truth=0), failed("c.jpg")]
-    page = read(render_page(manifest(pictures)))
+    images = [image("a.jpg", 0, truth=0), image("b.jpg", 1, truth=0), failed("c.jpg")]
+    page = read(render_page(manifest(images)))
 
     assert "Where vgg16 looked" in page.text
-    assert "3 pictures explained on 2026-11-21, 1 of them failed" in page.text
+    assert "3 images explained on 2026-11-21, 1 of them failed" in page.text
     assert "1 are right and 1 wrong: accuracy 50.0%" in page.text
     assert "features.28 (512×14×14)" in page.text
     assert "1 min 23 s" in page.text
@@ -77,24 +77,24 @@ def test_it_says_what_was_run():
 
 
 def test_guided_methods_are_warned_of_and_only_they():
-    page = read(render_page(manifest([picture("a.jpg")])))
+    page = read(render_page(manifest([image("a.jpg")])))
     assert "Guided methods fail sanity checks (Guided Grad-CAM)" in page.text
     assert "Adebayo et al. 2018" in page.text
 
     plain = METHODS[:1]
-    page = read(render_page(manifest([picture("a.jpg", methods=plain)], methods=plain)))
+    page = read(render_page(manifest([image("a.jpg", methods=plain)], methods=plain)))
     assert "sanity checks" not in page.text
 
 
 def test_the_data_leaves_maps_out_and_has_files_as_urls():
-    record = picture("a b/c#1.jpg", 1, truth=0)
+    record = image("a b/c#1.jpg", 1, truth=0)
     record["contrasts"] = [
         {"a": record["top5"][0], "b": record["truth"], "file": "a b/c#1_contrast.png"}
     ]
     record["panel"] = "a b/c#1_panel.png"
     page = read(render_page(manifest([record])))
 
-    (kept,) = page.data["pictures"]
+    (kept,) = page.data["images"]
     (explanation,) = kept["explanations"]
     assert explanation["files"]["gradcam"] == "a%20b/c%231_gradcam.png"
     assert explanation["attention"] == {
@@ -112,13 +112,13 @@ def test_the_data_leaves_maps_out_and_has_files_as_urls():
 def test_names_that_several_classes_have_get_their_index():
     """Two cranes, told apart by index: also where only one of them is in the run."""
     names = ("volcano", "maillot", "maillot, tank suit", "crane", "crane")
-    pictures = [
-        picture("a.jpg", 3, truth=4, names=names),
-        picture("b.jpg", 4, truth=3, names=names),
-        picture("c.jpg", 0, truth=3, names=names),
-        picture("d.jpg", 1, truth=2, names=names),
+    images = [
+        image("a.jpg", 3, truth=4, names=names),
+        image("b.jpg", 4, truth=3, names=names),
+        image("c.jpg", 0, truth=3, names=names),
+        image("d.jpg", 1, truth=2, names=names),
     ]
-    page = read(render_page(manifest(pictures, labels=list(names))))
+    page = read(render_page(manifest(images, labels=list(names))))
     for told in (
         "1\u00d7 crane (4) taken for crane (3)",
         "1\u00d7 crane (3) taken for crane (4)",
@@ -130,20 +130,20 @@ def test_names_that_several_classes_have_get_their_index():
         **{"0": "volcano", "1": "maillot", "2": "maillot, tank suit"},
         **{"3": "crane (3)", "4": "crane (4)"},
     }
-    page = read(render_page(manifest([picture("a.jpg", 3, names=names)], labels=list(names))))
+    page = read(render_page(manifest([image("a.jpg", 3, names=names)], labels=list(names))))
     assert page.data["classes"]["3"] == "crane (3)"
 
 
 def test_suspicious_pairs_say_why():
     stamp = attended(0.5, (0.0, 0.0, 0.0, 0.71))
-    pictures = [picture(f"{n}.jpg", 1, truth=0, attention=stamp) for n in range(4)]
-    page = read(render_page(manifest(pictures)))
+    images = [image(f"{n}.jpg", 1, truth=0, attention=stamp) for n in range(4)]
+    page = read(render_page(manifest(images)))
     assert (
         "71% of the evidence lies at the bottom right corner, 17.8 times what an even map would "
         "have there: perhaps a watermark or a stamp there drives these errors."
     ) in page.text
 
-    even = [picture(f"{n}.jpg", 1, truth=0) for n in range(4)]
+    even = [image(f"{n}.jpg", 1, truth=0) for n in range(4)]
     assert "perhaps" not in read(render_page(manifest(even))).text
 
 
@@ -159,7 +159,7 @@ def test_a_method_with_several_drawings_names_each():
             "occlusion_classes": "classes",
         },
     }
-    page = read(render_page(manifest([picture("a.jpg", methods=[occlusion])], methods=[occlusion])))
+    page = read(render_page(manifest([image("a.jpg", methods=[occlusion])], methods=[occlusion])))
     assert [one["title"] for one in page.data["maps"]] == [
         "occlusion",
         "occlusion: probability",
@@ -169,32 +169,32 @@ def test_a_method_with_several_drawings_names_each():
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "images",
     [
         [],
         [failed("a.jpg"), failed("b.jpg")],
-        [picture("a.jpg", 0)],
-        [picture("a.jpg", 0, blank=True)],
-        [picture("a.jpg", 0, truth=0)],
-        [picture("a.jpg", 0, truth=0), picture("b.jpg", 1)],
-        [picture("a.jpg", 2, names=None)],
+        [image("a.jpg", 0)],
+        [image("a.jpg", 0, blank=True)],
+        [image("a.jpg", 0, truth=0)],
+        [image("a.jpg", 0, truth=0), image("b.jpg", 1)],
+        [image("a.jpg", 2, names=None)],
     ],
     ids=["none", "all failed", "no truth", "no map", "one class", "some truth", "no names"],
 )
-def test_runs_of_every_kind(pictures):
-    page = read(render_page(manifest(pictures)))
-    known = any(one.get("truth") for one in pictures)
+def test_runs_of_every_kind(images):
+    page = read(render_page(manifest(images)))
+    known = any(one.get("truth") for one in images)
     assert ("What was taken for what" in page.text) == known
-    maps = any(one["status"] == "ok" and not one["explanations"][0]["blank"] for one in pictures)
+    maps = any(one["status"] == "ok" and not one["explanations"][0]["blank"] for one in images)
     assert ("Where it looked, on average" in page.text) == maps
-    assert [one["path"] for one in page.data["pictures"]] == [one["path"] for one in pictures]
+    assert [one["path"] for one in page.data["images"]] == [one["path"] for one in images]
 
 
-def test_a_run_that_chose_its_pictures_says_so():
-    record = manifest([picture("a.jpg", 1, truth=0)])
-    record["summary"]["scanned"] = {"pictures": 900, "right": 850, "wrong": 50}
+def test_a_run_that_chose_its_images_says_so():
+    record = manifest([image("a.jpg", 1, truth=0)])
+    record["summary"]["scanned"] = {"images": 900, "right": 850, "wrong": 50}
     text = read(render_page(record)).text
-    assert "chosen among 900 pictures that were looked at (850 right, 50 wrong)" in text
+    assert "chosen among 900 images that were looked at (850 right, 50 wrong)" in text
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,11 @@ def test_durations(seconds, words):
 
 def test_names_cannot_break_out():
     names = (EVIL, f"other {EVIL}", "c")
-    pictures = [
-        picture(f"{EVIL.replace('/', '')}.jpg", 1, truth=0, names=names),
+    images = [
+        image(f"{EVIL.replace('/', '')}.jpg", 1, truth=0, names=names),
         failed(EVIL, error=EVIL),
     ]
-    record = manifest(pictures, name=EVIL)
+    record = manifest(images, name=EVIL)
     record["run"]["methods"] = [{**METHODS[0], "title": EVIL}, METHODS[1]]
     record["run"]["truth"]["source"] = EVIL
     record["run"]["network"]["device"] = EVIL
@@ -230,11 +230,11 @@ def test_names_cannot_break_out():
     text = render_page(record)
     page = read(text)
 
-    clean = Page(render_page(manifest([picture("a.jpg", 1, truth=0), failed("b.jpg")])))
+    clean = Page(render_page(manifest([image("a.jpg", 1, truth=0), failed("b.jpg")])))
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in clean.elements]
     assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
-    assert page.data["pictures"][0]["top5"][0]["name"] == names[1]
-    assert page.data["pictures"][1]["error"] == EVIL
+    assert page.data["images"][0]["top5"][0]["name"] == names[1]
+    assert page.data["images"][1]["error"] == EVIL
     assert "{{ 7 * 7 }}" in page.text
     assert "<" not in page.scripts[0]
 
@@ -276,7 +276,7 @@ def test_urls_lead_to_the_bytes_of_the_name(name):
 
 def test_the_page_and_its_thumbnails(tmp_path):
     names = ["a/100% #1?.jpg", "\U0001f431\n.jpg", os.fsdecode(b"\xff.jpg")]
-    write_run(tmp_path, manifest([picture(name) for name in names]))
+    write_run(tmp_path, manifest([image(name) for name in names]))
     told = []
 
     page = build_report(tmp_path, progress=lambda *done: told.append(done), notify=told.append)
@@ -295,8 +295,8 @@ def test_the_page_and_its_thumbnails(tmp_path):
     assert os.stat(tmp_path / "thumbnails/a/100% #1?_gradcam.jpg").st_mtime_ns == made
 
 
-def test_a_thumbnail_older_than_its_picture_is_made_again(tmp_path):
-    write_run(tmp_path, manifest([picture("a.jpg")]))
+def test_a_thumbnail_older_than_its_image_is_made_again(tmp_path):
+    write_run(tmp_path, manifest([image("a.jpg")]))
     build_report(tmp_path)
     small = tmp_path / "thumbnails/a_gradcam.jpg"
     late = time.time() + 10
@@ -307,8 +307,8 @@ def test_a_thumbnail_older_than_its_picture_is_made_again(tmp_path):
     assert small.exists()
 
 
-def test_pictures_that_are_gone_are_named_and_the_page_is_there(tmp_path):
-    write_run(tmp_path, manifest([picture("a.jpg"), picture("b.jpg")]))
+def test_images_that_are_gone_are_named_and_the_page_is_there(tmp_path):
+    write_run(tmp_path, manifest([image("a.jpg"), image("b.jpg")]))
     (tmp_path / "b_gradcam.png").unlink()
     (tmp_path / "b_original.png").write_bytes(b"broken")
     told = []
@@ -319,9 +319,9 @@ def test_pictures_that_are_gone_are_named_and_the_page_is_there(tmp_path):
 
 
 def test_an_index_of_somebody_else_stays(tmp_path):
-    write_run(tmp_path, manifest([picture("a.jpg")]))
+    write_run(tmp_path, manifest([image("a.jpg")]))
     (tmp_path / "index.html").write_text("mine")
-    with pytest.raises(PictureError, match=r"index\.html exists and was not written by cnnviz"):
+    with pytest.raises(ImageError, match=r"index\.html exists and was not written by cnnviz"):
         build_report(tmp_path)
     assert (tmp_path / "index.html").read_text() == "mine"
 
@@ -373,7 +373,7 @@ def _set(*path):
     return change
 
 
-FIRST = ("pictures", 0)
+FIRST = ("images", 0)
 EXPLAINED = (*FIRST, "explanations", 0)
 
 
@@ -381,14 +381,14 @@ EXPLAINED = (*FIRST, "explanations", 0)
     ("change", "reason"),
     [
         (_set("run", 3), "run is a number and not an object"),
-        (_set("pictures", {}), "pictures is an object and not a list"),
-        (_set("pictures", 0, None), r"pictures\[0\] is null"),
+        (_set("images", {}), "images is an object and not a list"),
+        (_set("images", 0, None), r"images\[0\] is null"),
         (_set("run", "methods", 0, "title", KeyError), r"methods\[0\] has no title"),
         (_set("run", "network", "weights", {}), "run.network.weights has no sha256"),
-        (_set(*FIRST, "top5", []), r"pictures\[0\] has no answer"),
+        (_set(*FIRST, "top5", []), r"images\[0\] has no answer"),
         (_set(*FIRST, "top5", 0, "probability", "0.8"), r"top5\[0\]\.probability is text"),
-        (_set(*FIRST, "truth", "index", None), r"pictures\[0\]\.truth\.index is null"),
-        (_set(*FIRST, "loss", []), r"pictures\[0\]\.loss is a list"),
+        (_set(*FIRST, "truth", "index", None), r"images\[0\]\.truth\.index is null"),
+        (_set(*FIRST, "loss", []), r"images\[0\]\.loss is a list"),
         (_set(*FIRST, "status", "gone"), "is neither ok nor failed"),
         (_set(*EXPLAINED, "files", KeyError), r"explanations\[0\] has no files"),
         (_set(*EXPLAINED, "files", "gradcam", "../../x.png"), "no file below the folder"),
@@ -402,7 +402,7 @@ EXPLAINED = (*FIRST, "explanations", 0)
     ],
 )
 def test_a_damaged_manifest_says_where(tmp_path, change, reason):
-    record = manifest([picture("a.jpg", 1, truth=0)])
+    record = manifest([image("a.jpg", 1, truth=0)])
     change(record)
     write_run(tmp_path, record, files=False)
     with pytest.raises(UsageError, match=reason) as caught:

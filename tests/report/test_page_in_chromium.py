@@ -13,21 +13,21 @@ import pytest
 from cnnviz.outputs import OutputFolder
 from cnnviz.report import build_report
 from tests.report.browser import Browser
-from tests.report.runs import attended, failed, large, manifest, picture, score, write_run
+from tests.report.runs import attended, failed, image, large, manifest, score, write_run
 
 pytestmark = pytest.mark.needs("chromium")
 
 SCRIPT = "<script>window.broken = 1<script><img src=x onerror=window.broken=2>.jpg"
 STAMP = attended(0.5, (0.0, 0.0, 0.0, 0.7), [[0, 0, 0], [0, 0, 0], [0, 0, 255]])
-PICTURES = [
-    picture("volcano/1.jpg", 0, 0.9, truth=0),
-    picture("volcano/2.jpg", 1, 0.7, truth=0, attention=STAMP),
-    picture("volcano/3.jpg", 1, 0.6, truth=0, attention=STAMP),
-    picture("volcano/4.jpg", 1, 0.8, truth=0, attention=STAMP),
-    picture("web/5.jpg", 1, 0.95, truth=1),
-    picture("web/6.jpg", 2, 0.5, truth=1, blank=True),
-    picture("7.jpg", 2, 0.4),
-    failed("8.jpg", error="It is no picture: <b>the file</b> is empty."),
+IMAGES = [
+    image("volcano/1.jpg", 0, 0.9, truth=0),
+    image("volcano/2.jpg", 1, 0.7, truth=0, attention=STAMP),
+    image("volcano/3.jpg", 1, 0.6, truth=0, attention=STAMP),
+    image("volcano/4.jpg", 1, 0.8, truth=0, attention=STAMP),
+    image("web/5.jpg", 1, 0.95, truth=1),
+    image("web/6.jpg", 2, 0.5, truth=1, blank=True),
+    image("7.jpg", 2, 0.4),
+    failed("8.jpg", error="It is no image: <b>the file</b> is empty."),
 ]
 
 
@@ -40,7 +40,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_run(tmp_path_factory.mktemp("run"), manifest(PICTURES))
+    folder = write_run(tmp_path_factory.mktemp("run"), manifest(IMAGES))
     build_report(folder)
     return folder
 
@@ -81,16 +81,16 @@ def focused(browser):
 # --- what is seen --------------------------------------------------------------------------------
 
 
-def test_all_pictures_are_there_from_the_disk_alone(page):
-    assert cards(page) == [one["relative"] for one in PICTURES]
+def test_all_images_are_there_from_the_disk_alone(page):
+    assert cards(page) == [one["relative"] for one in IMAGES]
     page.wait("[...document.images].every(image => image.complete)")
     assert page.run("[...document.images].map(image => image.naturalWidth > 0)") == [True] * 14
     assert all(url.startswith("file:") for url in page.requested())
     assert page.run("document.images[1].src").endswith("/thumbnails/volcano/1_gradcam.jpg")
-    assert page.run("document.getElementById('count').textContent") == "All 8 pictures"
+    assert page.run("document.getElementById('count').textContent") == "All 8 images"
 
 
-def test_a_card_says_what_became_of_its_picture(page):
+def test_a_card_says_what_became_of_its_image(page):
     texts = page.run("[...document.querySelectorAll('.card')].map(card => card.innerText)")
     assert " ".join(texts[1].split()) == (
         "volcano/2.jpg spider web 70.0% truly volcano 15.0% ✗ wrong"
@@ -100,7 +100,7 @@ def test_a_card_says_what_became_of_its_picture(page):
     assert "✗ wrong" in texts[5]
     assert "○ blank map" in texts[5]
     assert "? true class not known" in texts[6]
-    assert "It is no picture: <b>the file</b> is empty." in texts[7]
+    assert "It is no image: <b>the file</b> is empty." in texts[7]
     assert "! failed" in texts[7]
 
 
@@ -127,7 +127,7 @@ def test_a_mean_map_shows_the_corner(page):
     first = page.run("document.querySelector('#pairs li').innerText")
     assert "volcano taken for spider web" in first
     assert "70% of the evidence lies at the bottom right corner" in first
-    assert "3 pictures" in first
+    assert "3 images" in first
 
 
 def test_the_slider_fades_the_maps(page):
@@ -143,7 +143,7 @@ def test_the_slider_fades_the_maps(page):
 
 def test_drawings_that_do_not_lie_on_the_original(browser, tmp_path):
     """Layers side by side are broader: the original does not show through, only in their place."""
-    page = built(tmp_path, manifest([picture("a.jpg"), picture("b.jpg")]))
+    page = built(tmp_path, manifest([image("a.jpg"), image("b.jpg")]))
     strip = np.full((36, 150, 3), 200, np.uint8)
     output = OutputFolder(tmp_path)
     output.write_png(PurePosixPath("a_gradcam.png"), strip)
@@ -180,13 +180,13 @@ def test_filters(page):
     assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg"]
     choose(page, "query", "O/4")
     assert cards(page) == ["volcano/4.jpg"]
-    assert page.run("document.getElementById('count').textContent") == "1 of 8 pictures"
+    assert page.run("document.getElementById('count').textContent") == "1 of 8 images"
     click(page, "#clear")
     assert len(cards(page)) == 8
     choose(page, "query", "no such path")
     assert cards(page) == []
     assert page.run("document.getElementById('nothing').innerText") == (
-        "No picture fits these filters."
+        "No image fits these filters."
     )
     click(page, "#clear")
     choose(page, "truth", "none")
@@ -222,8 +222,8 @@ def test_orders_both_ways(page):
         ("margin", lambda one: one["margin"]),
         ("loss", lambda one: one["loss"]),
     ):
-        known = [one for one in PICTURES if one["status"] == "ok" and value(one) is not None]
-        rest = [one["relative"] for one in PICTURES if one not in known]
+        known = [one for one in IMAGES if one["status"] == "ok" and value(one) is not None]
+        rest = [one["relative"] for one in IMAGES if one not in known]
         choose(page, "sort", key)
         down = sorted(known, key=lambda one: -value(one))
         assert cards(page) == [one["relative"] for one in down] + rest
@@ -232,24 +232,24 @@ def test_orders_both_ways(page):
         assert cards(page) == [one["relative"] for one in sorted(known, key=value)] + rest
     choose(page, "sort", "run")
     click(page, "#direction")
-    assert cards(page) == [one["relative"] for one in reversed(PICTURES)]
+    assert cards(page) == [one["relative"] for one in reversed(IMAGES)]
 
 
 def test_the_matrix_filters_by_keyboard(page):
     page.run("document.querySelector('#matrix button[tabindex=\"0\"]').focus()")
-    assert page.run("document.activeElement.ariaLabel") == "volcano rightly answered: 1 picture"
+    assert page.run("document.activeElement.ariaLabel") == "volcano rightly answered: 1 image"
     page.press("ArrowRight")
     assert page.run("document.activeElement.ariaLabel") == (
-        "volcano taken for spider web: 3 pictures"
+        "volcano taken for spider web: 3 images"
     )
     page.press("Enter")
     assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg"]
-    assert page.run("document.activeElement.id") == "pictures-title"
+    assert page.run("document.activeElement.id") == "images-title"
     # Back there with Tab: the cell that was left, and no other.
     page.run("document.querySelector('#matrix button[tabindex=\"0\"]').focus()")
     page.press("ArrowDown")
     page.press("ArrowRight")
-    assert page.run("document.activeElement.ariaLabel") == "spider web taken for tabby: 1 picture"
+    assert page.run("document.activeElement.ariaLabel") == "spider web taken for tabby: 1 image"
     page.press("Enter")
     assert cards(page) == ["web/6.jpg"]
     page.run("document.querySelector('#matrix [aria-pressed=true]').click()")
@@ -265,7 +265,7 @@ def test_pairs_and_errors_filter_and_forget_other_filters(page):
     assert cards(page) == ["web/6.jpg"]
 
 
-# --- one picture, large --------------------------------------------------------------------------
+# --- one image, large --------------------------------------------------------------------------
 
 
 def title(page):
@@ -305,8 +305,8 @@ def test_arrows_in_a_slider_move_the_slider(page):
     page.wait("getComputedStyle(document.querySelector('#large .over')).opacity === '0.95'")
 
 
-def test_large_has_every_picture_and_number(browser, tmp_path):
-    record = picture("a.jpg", 1, 0.7, truth=0)
+def test_large_has_every_image_and_number(browser, tmp_path):
+    record = image("a.jpg", 1, 0.7, truth=0)
     other = json.loads(json.dumps(record["explanations"][0]).replace("a_", "a_0_"))
     other["target"] = record["truth"]
     other["files"]["original"] = "a_original.png"
@@ -345,11 +345,11 @@ def test_large_has_every_picture_and_number(browser, tmp_path):
     assert browser.problems() == []
 
 
-def test_a_failed_picture_tells_its_error(page):
+def test_a_failed_image_tells_its_error(page):
     click(page, ".card:last-child button")
     assert title(page) == "8.jpg ! failed"
     text = page.run("document.getElementById('large-body').innerText")
-    assert "It failed: It is no picture: <b>the file</b> is empty." in text
+    assert "It failed: It is no image: <b>the file</b> is empty." in text
 
 
 # --- the address ---------------------------------------------------------------------------------
@@ -405,9 +405,9 @@ def test_names_are_text_and_files_are_found(browser, tmp_path):
         "a'b\"c\\d.jpg",
     ]
     classes = (SCRIPT, "&lt;b&gt;", "</script>")
-    pictures = [picture(name, 0, truth=1, names=classes) for name in names]
-    pictures.append(failed(SCRIPT, error=SCRIPT))
-    browser.open(built(tmp_path, manifest(pictures, name=SCRIPT)))
+    images = [image(name, 0, truth=1, names=classes) for name in names]
+    images.append(failed(SCRIPT, error=SCRIPT))
+    browser.open(built(tmp_path, manifest(images, name=SCRIPT)))
 
     assert cards(browser)[0] == names[0]
     assert cards(browser)[1:4] == names[1:4]
@@ -443,8 +443,8 @@ def test_a_script_that_got_in_would_not_run(page):
 # --- what is not there ---------------------------------------------------------------------------
 
 
-def test_pictures_that_are_gone(browser, tmp_path):
-    page = built(tmp_path, manifest([picture("a.jpg"), picture("b.jpg")]))
+def test_images_that_are_gone(browser, tmp_path):
+    page = built(tmp_path, manifest([image("a.jpg"), image("b.jpg")]))
     for name in ("thumbnails/a_gradcam.jpg", "thumbnails/b_gradcam.jpg", "b_gradcam.png"):
         (tmp_path / name).unlink()
     browser.open(page)
@@ -452,26 +452,26 @@ def test_pictures_that_are_gone(browser, tmp_path):
     source = "document.querySelector('.card:nth-child(1) .over').src"
     browser.wait(f"{source}.endsWith('/a_gradcam.png')")
     assert browser.run("document.querySelector('.card:nth-child(2) .note').textContent") == (
-        "The picture is not there."
+        "The image is not there."
     )
 
 
 @pytest.mark.parametrize(
-    "pictures",
-    [[], [failed("a.jpg")], [picture("a.jpg", 2, names=None)], [picture("a.jpg", blank=True)]],
+    "images",
+    [[], [failed("a.jpg")], [image("a.jpg", 2, names=None)], [image("a.jpg", blank=True)]],
     ids=["none", "all failed", "no names", "no map"],
 )
-def test_runs_with_little_in_them(browser, tmp_path, pictures):
-    browser.open(built(tmp_path, manifest(pictures)))
-    assert len(cards(browser)) == len(pictures)
-    if pictures:
+def test_runs_with_little_in_them(browser, tmp_path, images):
+    browser.open(built(tmp_path, manifest(images)))
+    assert len(cards(browser)) == len(images)
+    if images:
         click(browser, ".card button")
         assert title(browser).startswith("a.jpg")
     assert browser.problems() == []
 
 
 def test_classes_without_names(browser, tmp_path):
-    record = picture("a.jpg", 2, truth=1, names=None)
+    record = image("a.jpg", 2, truth=1, names=None)
     record["top5"][0] = score(2, 0.8, None)
     browser.open(built(tmp_path, manifest([record], labels=[])))
     assert "class 2" in browser.run("document.querySelector('.card').innerText")
@@ -483,14 +483,14 @@ def test_classes_without_names(browser, tmp_path):
 # --- many ----------------------------------------------------------------------------------------
 
 
-def test_two_thousand_pictures(browser, tmp_path):
-    """No picture is on the disk: what is asked for is what the window shows, or nearly."""
+def test_two_thousand_images(browser, tmp_path):
+    """No image is on the disk: what is asked for is what the window shows, or nearly."""
     record = large(2000)
     page = built(tmp_path, record, files=False)
     for _ in range(2):  # the second time thumbnails were once asked for before they were lazy
         browser.open(page)
         browser.wait("document.querySelectorAll('.card').length === 2000")
-        assert cards(browser) == [one["relative"] for one in record["pictures"]]
+        assert cards(browser) == [one["relative"] for one in record["images"]]
         assert len([url for url in browser.requested() if "/thumbnails/" in url]) < 200
     # Another map leaves everything where it is; a filter begins at its beginning.
     browser.run("scrollTo(0, 20000)")
@@ -498,11 +498,11 @@ def test_two_thousand_pictures(browser, tmp_path):
     assert browser.run("scrollY") == 20000
     last = "document.querySelector('.card:last-child').dataset.map"
     browser.wait(f"{last} === 'guided_gradcam'")
-    wrong = [one["relative"] for one in record["pictures"] if one.get("right") is False]
+    wrong = [one["relative"] for one in record["images"] if one.get("right") is False]
     click(browser, "#chips [data-kind=wrong]")
     browser.wait(f"document.querySelectorAll('.card').length === {len(wrong)}")
     assert cards(browser) == wrong
-    assert abs(browser.run("document.getElementById('pictures').getBoundingClientRect().top")) < 2
+    assert abs(browser.run("document.getElementById('images').getBoundingClientRect().top")) < 2
     first = browser.run("document.querySelector('#pairs li').innerText")
     assert "volcano taken for spider web" in first
     assert "Look here" in first
@@ -519,9 +519,9 @@ def test_every_control_has_a_name(page):
     assert [node["role"] for node in controls if not node["name"]["value"]] == []
 
 
-def _luminance(colour):
+def _luminance(color):
     """WCAG 2.1's relative luminance."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -533,12 +533,12 @@ def test_text_has_contrast(scheme):
 
     css = (Path(cnnviz.report.__file__).parent / "page.css").read_text()
     block = css.split("@media (prefers-color-scheme: dark)")[scheme]
-    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+    colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
     pairs = [
         *((text, ground) for text in ("ink", "quiet", "accent") for ground in ("ground", "sheet")),
         *((kind, f"{kind}-ground") for kind in ("right", "wrong", "note")),
         *(("on-accent", "accent"), ("quiet", "frame"), ("note", "ground")),
     ]
     for text, ground in pairs:
-        light, dark = sorted(map(_luminance, (colours[text], colours[ground])), reverse=True)
+        light, dark = sorted(map(_luminance, (colors[text], colors[ground])), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)

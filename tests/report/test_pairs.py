@@ -6,29 +6,29 @@ import numpy as np
 import pytest
 
 from cnnviz.report.pairs import attention, confusion
-from tests.report.runs import attended, failed, picture
+from tests.report.runs import attended, failed, image
 
 
 def test_counts_by_hand():
     """Rows are the truth, columns the answers; who has no truth, or failed, does not count."""
-    pictures = [
-        *(picture(f"a{n}.jpg", 0, truth=0) for n in range(3)),
-        picture("b.jpg", 1, truth=0),
-        picture("c.jpg", 1, truth=0),
-        picture("d.jpg", 0, truth=4),
-        picture("e.jpg", 2),
+    images = [
+        *(image(f"a{n}.jpg", 0, truth=0) for n in range(3)),
+        image("b.jpg", 1, truth=0),
+        image("c.jpg", 1, truth=0),
+        image("d.jpg", 0, truth=4),
+        image("e.jpg", 2),
         failed("f.jpg"),
     ]
-    found = confusion(pictures)
+    found = confusion(images)
     assert found.classes == (0, 1, 4)
     assert found.counts == ((3, 2, 0), (0, 0, 0), (1, 0, 0))
     assert found.whole
     assert found.errors == ((0, 1, 2), (4, 0, 1))
 
 
-@pytest.mark.parametrize("pictures", [[], [failed("a.jpg")], [picture("a.jpg", 1)]])
-def test_no_truth_no_confusion(pictures):
-    assert confusion(pictures) is None
+@pytest.mark.parametrize("images", [[], [failed("a.jpg")], [image("a.jpg", 1)]])
+def test_no_truth_no_confusion(images):
+    assert confusion(images) is None
 
 
 def test_of_many_classes_the_most_confused_are_in_the_matrix():
@@ -36,7 +36,7 @@ def test_of_many_classes_the_most_confused_are_in_the_matrix():
     names = [str(index) for index in range(30)]
     pairs = [(index, index) for index in range(30)]
     pairs += 3 * [(7, 8)] + [(index, 19) for index in range(20, 30)]
-    found = confusion([picture("x.jpg", p, truth=t, names=names) for t, p in pairs])
+    found = confusion([image("x.jpg", p, truth=t, names=names) for t, p in pairs])
     assert not found.whole
     # 19 has ten errors, 7 and 8 three each, then one each: the first nine of 20 to 29.
     assert found.classes == (7, 8, *range(19, 29))
@@ -47,47 +47,47 @@ def test_of_many_classes_the_most_confused_are_in_the_matrix():
 
 
 def test_mean_maps_by_hand():
-    pictures = [
-        picture("a.jpg", 1, truth=0, attention=attended(0.5, (0.1, 0, 0, 0), [[255, 0]])),
-        picture("b.jpg", 1, truth=0, attention=attended(0.7, (0.3, 0.02, 0, 0), [[51, 255]])),
-        picture("c.jpg", 1, truth=0, blank=True),
+    images = [
+        image("a.jpg", 1, truth=0, attention=attended(0.5, (0.1, 0, 0, 0), [[255, 0]])),
+        image("b.jpg", 1, truth=0, attention=attended(0.7, (0.3, 0.02, 0, 0), [[51, 255]])),
+        image("c.jpg", 1, truth=0, blank=True),
         failed("d.jpg"),
     ]
-    (pair,) = attention(pictures)
+    (pair,) = attention(images)
     assert pair.pair == (0, 1)
-    assert pair.pictures == 2
+    assert pair.images == 2
     assert pair.border == pytest.approx(0.6)
     assert pair.corners == pytest.approx((0.2, 0.01, 0, 0))
     np.testing.assert_allclose(pair.mean, [[(1 + 0.2) / 2, 0.5]], rtol=1e-6)
-    # With one even picture more: (0.5 + 0.7 + 0.36) / 3 and (0.1 + 0.3 + 0.04) / 3.
+    # With one even image more: (0.5 + 0.7 + 0.36) / 3 and (0.1 + 0.3 + 0.04) / 3.
     assert pair.score == pytest.approx(max((0.52 - 0.36) / 0.64, (0.44 / 3 - 0.04) / 0.96))
     assert not pair.suspicious
 
 
 def test_an_even_map_has_no_score():
-    (pair,) = attention([picture("a.jpg", 1, truth=1)])
+    (pair,) = attention([image("a.jpg", 1, truth=1)])
     assert pair.score == pytest.approx(0, abs=1e-12)
 
 
 def test_suspicious_pairs_come_first_then_wrong_ones():
     corner = attended(0.5, (0, 0, 0, 0.9))
     border = attended(0.95, (0.1,) * 4)
-    centre = attended(0.1, (0.0,) * 4)
-    pictures = [
-        *(picture(f"{n}.jpg", 0, truth=0, attention=centre) for n in range(9)),
-        *(picture(f"{n}.jpg", 1, truth=1, attention=border) for n in range(9)),
-        *(picture(f"{n}.jpg", 2, truth=2, attention=corner) for n in range(3)),
-        *(picture(f"{n}.jpg", 2, truth=3, attention=corner) for n in range(2)),  # too few
-        picture("w.jpg", 0, truth=4, attention=centre),
+    center = attended(0.1, (0.0,) * 4)
+    images = [
+        *(image(f"{n}.jpg", 0, truth=0, attention=center) for n in range(9)),
+        *(image(f"{n}.jpg", 1, truth=1, attention=border) for n in range(9)),
+        *(image(f"{n}.jpg", 2, truth=2, attention=corner) for n in range(3)),
+        *(image(f"{n}.jpg", 2, truth=3, attention=corner) for n in range(2)),  # too few
+        image("w.jpg", 0, truth=4, attention=center),
     ]
-    found = attention(pictures)
+    found = attention(images)
     assert [one.pair for one in found] == [(1, 1), (2, 2), (3, 2), (4, 0), (0, 0)]
     assert [one.suspicious for one in found] == [True, True, False, False, False]
 
 
 def test_the_map_of_the_answer_counts():
     """Explained first is the true class; what drives the answer is in the other explanation."""
-    record = picture("a.jpg", 1, truth=0, attention=attended(0.9))
+    record = image("a.jpg", 1, truth=0, attention=attended(0.9))
     other = {**record["explanations"][0], "target": record["truth"], "attention": attended(0.1)}
     record["explanations"].insert(0, other)
     (pair,) = attention([record])
@@ -97,6 +97,6 @@ def test_the_map_of_the_answer_counts():
 
 
 def test_pairs_without_truth():
-    (pair,) = attention([picture("a.jpg", 1), picture("b.jpg", 1)])
+    (pair,) = attention([image("a.jpg", 1), image("b.jpg", 1)])
     assert pair.pair == (None, 1)
-    assert pair.pictures == 2
+    assert pair.images == 2

@@ -1,11 +1,11 @@
-"""A planted shortcut, from the pictures to the page: the report shows it plainly."""
+"""A planted shortcut, from the images to the page: the report shows it plainly."""
 
 from __future__ import annotations
 
 import json
 import re
 
-from tests.shortcut import STAMPED, write_shortcut
+from tests.support.shortcut import STAMPED, write_shortcut
 
 SENTENCE = re.compile(
     r"<h3>(?:(?!<h3>).)*</span> (?P<title>[^<]*)</h3>(?:(?!<h3>).)*"
@@ -15,7 +15,7 @@ SENTENCE = re.compile(
 
 
 def explained(cnnviz, tmp_path, *, shortcut):
-    """The page of a run over the held-out pictures, half of which have the stamp."""
+    """The page of a run over the held-out images, half of which have the stamp."""
     paths = write_shortcut(tmp_path / "network", shortcut)
     status, _, err = cnnviz(
         *("explain", paths.photos, "--model", paths.symbol, "--labels", paths.labels),
@@ -38,7 +38,7 @@ def test_the_stamp_is_named_first(cnnviz, tmp_path):
         assert float(times[1]) > 6
     # Without the stamp the network looks at the object: nothing is said of those pairs.
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
-    wrong = {one["top5"][0]["name"] for one in manifest["pictures"] if one["right"] is False}
+    wrong = {one["top5"][0]["name"] for one in manifest["images"] if one["right"] is False}
     assert STAMPED in wrong
     assert not any("triangle, rightly" in one["title"] for one in found)
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from cnnviz.demo import architecture as demo
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import catalog
-from cnnviz.models.demo import architecture as demo
-from cnnviz.network.params import to_mxnet
-from cnnviz.network.runtime import import_mxnet
+from cnnviz.weights.params_file import to_mxnet
 
 
 def build_block(name: str, classes: int | None = None) -> Any:
-    """A network without its weights: an uninitialised ``HybridBlock``; demo has its own classes."""
+    """A network without its weights: an uninitialized ``HybridBlock``; demo has its own classes."""
     mx = import_mxnet()
     # A fresh name manager: layers are numbered from 0, whatever was built before.
     with mx.name.NameManager():
@@ -33,7 +33,7 @@ def block_shapes(block: Any, shape: tuple[int, int, int]) -> dict[str, tuple[int
 
 
 def assign(block: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Set all parameters of a block, initialised or not, by structural name."""
+    """Set all parameters of a block, initialized or not, by structural name."""
     block.collect_params().setattr("grad_req", "null")
     parameters = block._collect_params_with_prefix()
     assert parameters.keys() == arrays.keys()

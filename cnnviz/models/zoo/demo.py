@@ -1,4 +1,4 @@
-"""The embedded network: see :mod:`cnnviz.models.demo`."""
+"""The embedded network: see :mod:`cnnviz.demo`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What runs a graph: one folder an engine, all behind one contract."""

@@ -1,0 +1,305 @@
+"""Typed operators as MXNet's: one line each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cnnviz.engines.mxnet.symbol import VARIABLE, Entry
+from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
+from cnnviz.engines.mxnet.symbol import Node as SymbolNode
+from cnnviz.errors import NetworkError
+from cnnviz.graph.graph import Graph, Value
+from cnnviz.graph.operators import (
+    ELU,
+    GELU,
+    SELU,
+    AdaptiveAvgPool2d,
+    Add,
+    Affine,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Divide,
+    Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    GroupNorm,
+    HardSigmoid,
+    Identity,
+    Input,
+    InstanceNorm,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    Mean,
+    Multiply,
+    Opaque,
+    Operator,
+    Pad2d,
+    Pads,
+    Pair,
+    Parameter,
+    PReLU,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Slice,
+    Softplus,
+    Softsign,
+    Split,
+    Subtract,
+    Sum,
+    Tanh,
+    Transpose,
+)
+from cnnviz.types import Shape
+
+
+class Lowered(NamedTuple):
+    """An operator as MXNet knows it."""
+
+    name: str
+    attributes: Mapping[str, str]
+    extra: Any = None
+
+
+def lower(operator: Operator, inputs: Sequence[Shape]) -> Lowered:
+    """A typed operator as MXNet's.
+
+    Args:
+        operator: any but inputs and parameters.
+        inputs: the shapes of its inputs, with 0 for the batch, which parameters lack.
+
+    Raises:
+        NetworkError: MXNet has none that does the same.
+    """
+    if isinstance(operator, Opaque):
+        if operator.framework != "mxnet":
+            raise NetworkError(
+                f"The operator {operator.name} is {operator.framework}'s: MXNet cannot run it."
+            )
+        return Lowered(operator.name, operator.attributes, operator.extra)
+    rule = _RULES.get(type(operator))
+    if rule is None:
+        raise NetworkError(f"MXNet's engine has no {type(operator).__name__}.")
+    name, attributes = rule(operator, inputs)
+    return Lowered(name, {key: str(value) for key, value in attributes.items()})
+
+
+def lowered_graph(graph: Graph) -> SymbolGraph:
+    """A graph of typed operators as MXNet's; its nodes keep their places and names.
+
+    Raises:
+        NetworkError: MXNet has nothing that does the same.
+    """
+    nodes = []
+    batched = {graph.input.node, *graph.layers}
+
+    def whole(value: Value) -> Shape:
+        shape = graph.shape(value)
+        return (0, *shape) if value.node in batched else shape
+
+    for node in graph.nodes:
+        operator = node.operator
+        inputs = tuple(Entry(value.node, value.output) for value in node.inputs)
+        if isinstance(operator, (Input, Parameter)):
+            nodes.append(SymbolNode(VARIABLE, node.name, {}, ()))
+            continue
+        found = lower(operator, [whole(value) for value in node.inputs])
+        part = isinstance(operator, ReLU) and not operator.standalone
+        nodes.append(
+            SymbolNode(
+                found.name, node.name, found.attributes, inputs, tuple(found.extra or ()), part
+            )
+        )
+    return SymbolGraph(tuple(nodes), (Entry(graph.output.node, graph.output.output),))
+
+
+_Rule = Callable[[Any, Sequence[Shape]], tuple[str, Mapping[str, Any]]]
+
+
+def _same_pads(pads: Pads) -> Pair:
+    if pads[:2] != pads[2:]:
+        raise NetworkError(f"MXNet pads both sides alike; wanted is {pads}.")
+    return pads[:2]
+
+
+def _conv(o: Conv2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    return "Convolution", {
+        "kernel": o.kernel,
+        "stride": o.stride,
+        "dilate": o.dilation,
+        "pad": _same_pads(o.padding),
+        "num_filter": o.channels,
+        "num_group": o.groups,
+        "no_bias": len(inputs) < 3,
+    }
+
+
+def _transposed(o: ConvTranspose2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    return "Deconvolution", {
+        "kernel": o.kernel,
+        "stride": o.stride,
+        "dilate": o.dilation,
+        "pad": _same_pads(o.padding),
+        "adj": o.output_padding,
+        "num_filter": o.channels,
+        "num_group": o.groups,
+        "no_bias": len(inputs) < 3,
+    }
+
+
+def _linear(o: Linear, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    no_bias = len(inputs) < 3
+    return "FullyConnected", {
+        "num_hidden": o.features,
+        "no_bias": no_bias,
+        "flatten": o.flatten,
+    }
+
+
+def _batch_norm(o: BatchNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    return "BatchNorm", {
+        "eps": o.eps,
+        "axis": o.axis + 1,
+        "fix_gamma": o.fixed_scale,
+        "use_global_stats": True,
+    }
+
+
+def _pool(o: MaxPool2d | AvgPool2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    further = {"count_include_pad": o.count_include_pad} if isinstance(o, AvgPool2d) else {}
+    return "Pooling", {
+        "kernel": o.kernel,
+        "stride": o.stride,
+        "pad": _same_pads(o.padding),
+        "pool_type": "avg" if isinstance(o, AvgPool2d) else "max",
+        "pooling_convention": "full" if o.ceil_mode else "valid",
+        **further,
+    }
+
+
+def _global_pool(kind: str) -> _Rule:
+    attributes = {"global_pool": True, "kernel": (1, 1), "pool_type": kind}
+    return lambda o, inputs: ("Pooling", attributes)
+
+
+def _relu(o: ReLU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if math.isinf(o.upper):
+        return "Activation", {"act_type": "relu"}
+    return "clip", {"a_min": 0, "a_max": o.upper}
+
+
+def _activation(kind: str) -> _Rule:
+    return lambda o, inputs: ("Activation", {"act_type": kind})
+
+
+def _elementwise(kind: str) -> _Rule:
+    """MXNet's faster operator where nothing is stretched."""
+
+    def rule(o: Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+        left, right = inputs
+        return (f"elemwise_{kind}" if left == right else f"broadcast_{kind}"), {}
+
+    return rule
+
+
+def _affine(o: Affine, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if o.shift == 0:
+        return "_mul_scalar", {"scalar": repr(o.scale)}
+    if o.scale == -1:
+        return "_rminus_scalar", {"scalar": repr(o.shift)}
+    if o.scale == 1:
+        return "_plus_scalar", {"scalar": repr(o.shift)}
+    raise NetworkError("MXNet takes a factor or a summand at a time.")
+
+
+def _reduction(name: str) -> _Rule:
+    def rule(o: Mean | Sum, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+        axes = tuple(axis + 1 for axis in o.axes)
+        return name, {"axis": axes, "keepdims": o.keep_axes}
+
+    return rule
+
+
+def _slice(o: Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    return "slice", {
+        "begin": (None, *o.begin),
+        "end": (None, *o.end),
+        "step": (None, *o.steps),
+    }
+
+
+def _split(o: Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    edges = (0, *o.cuts, inputs[0][o.axis + 1])
+    sizes = {end - begin for begin, end in zip(edges, edges[1:])}
+    if len(sizes) > 1:
+        return "_split_v2", {"axis": o.axis + 1, "indices": edges[:-1]}
+    return "SliceChannel", {"axis": o.axis + 1, "num_outputs": len(o.cuts) + 1}
+
+
+def _pad(o: Pad2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    top, left, bottom, right = o.pads
+    return "Pad", {
+        "mode": o.mode,
+        "pad_width": (0, 0, 0, 0, top, bottom, left, right),
+        "constant_value": repr(o.value),
+    }
+
+
+_RULES: Mapping[type[Operator], _Rule] = {
+    AdaptiveAvgPool2d: lambda o, inputs: (
+        "_contrib_AdaptiveAvgPooling2D",
+        {"output_size": o.size},
+    ),
+    Add: _elementwise("add"),
+    Affine: _affine,
+    AvgPool2d: _pool,
+    BatchNorm: _batch_norm,
+    Concat: lambda o, inputs: ("Concat", {"dim": o.axis + 1, "num_args": len(inputs)}),
+    Conv2d: _conv,
+    ConvTranspose2d: _transposed,
+    Divide: _elementwise("div"),
+    ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
+    GELU: lambda o, inputs: ("LeakyReLU", {"act_type": "gelu"}),
+    Flatten: lambda o, inputs: ("Flatten", {}),
+    GlobalAvgPool2d: _global_pool("avg"),
+    GlobalMaxPool2d: _global_pool("max"),
+    GroupNorm: lambda o, inputs: ("GroupNorm", {"num_groups": o.groups, "eps": o.eps}),
+    HardSigmoid: lambda o, inputs: ("hard_sigmoid", {"alpha": o.slope, "beta": o.offset}),
+    Identity: lambda o, inputs: ("_copy", {}),
+    InstanceNorm: lambda o, inputs: ("InstanceNorm", {"eps": o.eps}),
+    LayerNorm: lambda o, inputs: (
+        "LayerNorm",
+        {"axis": o.axis + 1 if o.axis >= 0 else o.axis, "eps": o.eps},
+    ),
+    LeakyReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "leaky", "slope": o.slope}),
+    Linear: _linear,
+    LocalResponseNorm: lambda o, inputs: (
+        "LRN",
+        {"nsize": o.size, "alpha": o.alpha, "beta": o.beta, "knorm": o.k},
+    ),
+    MaxPool2d: _pool,
+    Mean: _reduction("mean"),
+    Multiply: _elementwise("mul"),
+    PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
+    Pad2d: _pad,
+    ReLU: _relu,
+    Reshape: lambda o, inputs: ("Reshape", {"shape": (0, *o.size)}),
+    SELU: lambda o, inputs: ("LeakyReLU", {"act_type": "selu"}),
+    Slice: _slice,
+    Split: _split,
+    Sigmoid: _activation("sigmoid"),
+    Softplus: _activation("softrelu"),
+    Softsign: _activation("softsign"),
+    Subtract: _elementwise("sub"),
+    Sum: _reduction("sum"),
+    Tanh: _activation("tanh"),
+    Transpose: lambda o, inputs: ("transpose", {"axes": (0, *(axis + 1 for axis in o.axes))}),
+}

@@ -1,0 +1,1 @@
+"""Image files and folders: found, checked, decoded, and prepared for a network."""

@@ -1,0 +1,93 @@
+"""Files in a folder that are not taken for images: told apart, and counted aloud."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+
+from cnnviz.images.kinds import HEAD, Kind, kind_read, kind_unread
+
+#: Files that are never opened to see whether they are images: next to a hundred thousand
+#: images there may lie as many of these.
+# fmt: off
+NO_IMAGES = frozenset((
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".toml",
+    ".ini", ".cfg", ".md", ".rst", ".log", ".html", ".htm", ".css", ".js", ".py", ".ipynb",
+    ".sh", ".bat", ".m", ".c", ".cc", ".cpp", ".h", ".tex", ".npy", ".npz", ".mat", ".h5",
+    ".hdf5", ".pkl", ".pickle", ".parquet", ".arrow", ".db", ".sqlite", ".lst", ".rec", ".idx",
+    ".params", ".pt", ".pth", ".ckpt", ".onnx", ".pb", ".safetensors", ".zip", ".tar", ".tgz",
+    ".gz", ".bz2", ".xz", ".7z", ".rar", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg",
+    ".mpeg", ".wmv", ".flv", ".mp3", ".wav", ".ogg", ".flac", ".doc", ".docx", ".xls", ".xlsx",
+    ".ppt", ".pptx", ".exe", ".dll", ".so", ".tmp", ".part", ".lnk", ".xmp",
+))
+# fmt: on
+#: What systems leave in folders, and nobody looks for.
+_LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
+_MOST_NAMED = 5
+_LONGEST_SUFFIX = 10
+
+
+def kind_of_file(path: str) -> str | Kind | None:
+    """What a file's first bytes say: one of the kinds that are read, or what else, if they do."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            head = os.read(file, HEAD)
+        finally:
+            os.close(file)
+    except OSError:
+        return None
+    return kind_read(head) or kind_unread(head)
+
+
+class Leftovers:
+    """What was left out of folders, by kind; each file once."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, str] = {}
+        self._images: dict[str, str] = {}
+
+    def add(self, path: str, kind: Kind | None = None) -> None:
+        """Take note of a file by its path, and of its kind if that is known."""
+        if kind is not None and kind.image:
+            self._images[path] = kind.name.replace(" image", "")
+        elif os.path.basename(path).lower() not in _LITTER:
+            suffix = os.path.splitext(path)[1].lower()
+            known = suffix[1:].isalnum() and len(suffix) <= _LONGEST_SUFFIX
+            self._files[path] = suffix if known else "without an extension"
+
+    def forget(self, folders: Iterable[str]) -> None:
+        """Folders whose other files need no mention, for cnnviz wrote these too."""
+        known = set(folders)
+        for path in [path for path in self._files if os.path.dirname(path) in known]:
+            del self._files[path]
+
+    def below(self, folder: str) -> str:
+        """How many of which kinds lie below a folder; nothing if there are none."""
+        both = [*self._files.items(), *self._images.items()]
+        return _listed(Counter(kind for path, kind in both if path.startswith(folder + os.sep)))
+
+    @property
+    def note(self) -> str | None:
+        """A line for the user, if anything was left out."""
+        parts = []
+        if self._files:
+            files = "1 file" if len(self._files) == 1 else f"{len(self._files)} files"
+            are = "is not an image" if len(self._files) == 1 else "are not images"
+            parts.append(f"{files} left out that {are}: {_listed(Counter(self._files.values()))}")
+        if self._images:
+            images = "1 image" if len(self._images) == 1 else f"{len(self._images)} images"
+            kinds = _listed(Counter(self._images.values()))
+            parts.append(
+                f"{images} left out that cnnviz does not read: {kinds}; convert "
+                f"{'it' if len(self._images) == 1 else 'them'} to JPEG or PNG"
+            )
+        return "; ".join(parts) or None
+
+
+def _listed(counts: Counter[str]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{count} {name}" for name, count in ordered[:_MOST_NAMED]]
+    rest = sum(count for _, count in ordered[_MOST_NAMED:])
+    return ", ".join([*named, *([f"{rest} others"] if rest else [])])

@@ -1,0 +1,345 @@
+"""From an image to what the network is fed, and from the network's pixels back to the image.
+
+Pixel coordinates are continuous here: pixel *i* covers [i, i + 1) and its center lies at i + 0.5.
+Every resize in cnnviz keeps that convention, so that a map lies on the pixels it speaks of.
+OpenCV writes sizes as (width, height); everything here is (height, width).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Union
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.errors import ImageError, UsageError
+from cnnviz.images.input_spec import RESIZE_MODES, InputSpec
+
+DEFAULT_LONG_SIDE = 1024
+"""Long side, in pixels, of the images written when no size is asked for."""
+
+CROP_FRACTION = 224 / 256
+"""Part of the image's short side that ``crop`` keeps: the usual 224 out of 256."""
+
+_MOST_SCALED = 1 << 27
+"""Pixels that ``crop`` may scale an image to: a side 2,000 times the other takes gigabytes."""
+
+LARGEST_SIDE = 32768
+"""Largest long side that ``size`` accepts; beyond it an image alone would take gigabytes."""
+
+ImageSize = Union[str, int]
+"""``"default"``, ``"full"``, ``"model"``, or the long side in pixels."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where in an image the network's input lies.
+
+    Attributes:
+        source: (H, W) of the image.
+        box: (y0, x0, y1, x1), the part of the image that the network saw, as edges in continuous
+            image coordinates; need not fall on whole pixels.
+        network: (h, w) of the network's input.
+    """
+
+    source: tuple[int, int]
+    box: tuple[float, float, float, float]
+    network: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image ready for the network.
+
+    Attributes:
+        input: float32 (C, h, w), normalized, exactly as fed to the network.
+        seen: uint8 (h, w, 3) RGB, the same image before normalization.
+        geometry: where it lies in the original.
+    """
+
+    input: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.uint8]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The image that results are drawn on.
+
+    Attributes:
+        image: uint8 (Ho, Wo, 3) RGB.
+        geometry: where the network's input lies in it; for :func:`to_image`, with ``shape``.
+    """
+
+    image: npt.NDArray[np.uint8]
+    geometry: Geometry
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Ho, Wo)."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+def prepare(
+    rgb: npt.NDArray[np.uint8],
+    spec: InputSpec | None = None,
+    resize: str = "stretch",
+    source: tuple[int, int] | None = None,
+) -> Prepared:
+    """Resize and normalize an image for a network.
+
+    ``stretch`` brings the whole image to the network's size and gives up its aspect, as the
+    Grad-CAM tutorial of MXNet does. ``crop`` keeps the aspect: it scales the image until it just
+    covers 256/224 of the network's size (for a square network: short side 256 for 224) and cuts
+    the center out. Shrinking averages over areas, which prevents aliasing; growing is bilinear.
+
+    Args:
+        rgb: uint8 (H, W, 3), RGB.
+        spec: what the network expects; the default suits ImageNet networks.
+        resize: ``"stretch"`` or ``"crop"``.
+        source: (H, W) of the original if ``rgb`` was read at a reduced size
+            (:func:`cnnviz.images.inputs.read_reduced`); the geometry speaks of the original.
+
+    Raises:
+        UsageError: an unknown ``resize``.
+        ImageError: ``rgb`` is not an RGB image.
+    """
+    spec = InputSpec() if spec is None else spec
+    _check_rgb(rgb)
+    _check_resize(resize)
+    height, width = rgb.shape[:2] if source is None else source
+    net = (spec.height, spec.width)
+    if resize == "stretch":
+        seen = resize_image(rgb, net)
+        box = (0.0, 0.0, float(height), float(width))
+    else:
+        scaled = _covering((height, width), net)
+        if scaled[0] * scaled[1] > _MOST_SCALED:
+            raise ImageError(
+                f"it is {width} pixels wide and {height} high, too unlike the network's "
+                f"{net[1]}x{net[0]} to cut its center out: use --resize stretch"
+            )
+        top, left = (scaled[0] - net[0]) // 2, (scaled[1] - net[1]) // 2
+        seen = np.ascontiguousarray(
+            resize_image(rgb, scaled)[top : top + net[0], left : left + net[1]]
+        )
+        # The true ratio of the resized image, which rounding made differ from `scale`.
+        per_row, per_column = height / scaled[0], width / scaled[1]
+        box = (
+            top * per_row,
+            left * per_column,
+            (top + net[0]) * per_row,
+            (left + net[1]) * per_column,
+        )
+
+    if len(spec.mean) == 1:
+        gray = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
+        seen = np.ascontiguousarray(np.repeat(gray[:, :, None], 3, axis=2))
+        channels = gray[None]
+    else:
+        channels = spec.swapped(seen.transpose(2, 0, 1))
+    mean = np.asarray(spec.mean, np.float32)[:, None, None]
+    std = np.asarray(spec.std, np.float32)[:, None, None]
+    network_input = (channels.astype(np.float32) / np.float32(255) - mean) / std
+    return Prepared(
+        input=np.ascontiguousarray(network_input),
+        seen=seen,
+        geometry=Geometry(source=(height, width), box=box, network=net),
+    )
+
+
+def output_shape(
+    source: tuple[int, int], size: ImageSize = "default", spec: InputSpec | None = None
+) -> tuple[int, int]:
+    """Say how large the written images of a source of (H, W) pixels are.
+
+    * ``"default"``: the source's shape, its long side brought down to 1024 if it is longer.
+    * ``"full"``: the source's shape.
+    * ``"model"``: the network's input size, from ``spec``.
+    * a whole number N: the source's aspect with a long side of exactly N, enlarged if need be, so
+      that all images of a run can be had at one scale.
+
+    Raises:
+        UsageError: another word, or a number outside 1 to 32768.
+    """
+    height, width = source
+    if size == "full":
+        return height, width
+    if size == "model":
+        spec = InputSpec() if spec is None else spec
+        return spec.height, spec.width
+    long_side = max(height, width)
+    if size == "default":
+        wanted = min(long_side, DEFAULT_LONG_SIDE)
+    elif isinstance(size, Integral) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE:
+        wanted = int(size)
+    else:
+        raise UsageError(
+            f"The image size is default, full, model, or a long side from 1 to {LARGEST_SIDE} "
+            f"pixels; got {size!r}."
+        )
+    return max(1, round(height * wanted / long_side)), max(1, round(width * wanted / long_side))
+
+
+def enough(
+    source: tuple[int, int],
+    size: ImageSize = "default",
+    spec: InputSpec | None = None,
+    resize: str = "stretch",
+) -> tuple[int, int]:
+    """Say how many pixels (h, w) of a source of (H, W) pixels a run can make use of.
+
+    That is what is written, and twice what the network is fed, so that its pixels are still
+    averages of several: an image read at this size or above
+    (:func:`cnnviz.images.inputs.read_reduced`)
+    gives :func:`prepare` and :func:`canvas` all they need.
+
+    Raises:
+        UsageError: an unknown ``size`` or ``resize``.
+    """
+    spec = InputSpec() if spec is None else spec
+    _check_resize(resize)
+    fed = (spec.height, spec.width)
+    if resize == "crop":
+        fed = _covering(source, fed)
+    # The network's own size is drawn on what it is fed.
+    written = (1, 1) if size == "model" else output_shape(source, size)
+    return max(written[0], 2 * fed[0]), max(written[1], 2 * fed[1])
+
+
+def canvas(rgb: npt.NDArray[np.uint8], prepared: Prepared, size: ImageSize = "default") -> Canvas:
+    """Make the image that results are drawn on, at the size asked for.
+
+    With ``"model"`` it is the image as the network saw it, so in ``crop`` mode the center alone;
+    otherwise the whole image (see :func:`output_shape`).
+
+    Args:
+        rgb: uint8 (H, W, 3), the image that ``prepared`` came from, reduced or not.
+        prepared: what :func:`prepare` returned.
+        size: see :func:`output_shape`.
+    """
+    if size == "model":
+        height, width = prepared.geometry.network
+        whole = (0.0, 0.0, float(height), float(width))
+        return Canvas(prepared.seen, Geometry((height, width), whole, (height, width)))
+    image = resize_image(rgb, output_shape(prepared.geometry.source, size))
+    return Canvas(image, prepared.geometry)
+
+
+def to_image(
+    array: npt.NDArray[np.floating[Any]],
+    geometry: Geometry,
+    shape: tuple[int, int],
+    *,
+    outside: float = 0.0,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Bring a map of what the network saw back onto the image.
+
+    The array covers ``geometry.box``, at whatever resolution (a layer's 14 x 14 or the input's
+    224 x 224); the result covers the whole image. Bilinear between pixel centers, constant beyond
+    the outermost centers, in float; where the result is coarser than the array, the same triangle
+    widened to the coarser pixel, so that nothing falls between two samples.
+
+    Args:
+        array: float (h, w) or (h, w, C).
+        geometry: where the array lies in the image.
+        shape: (Ho, Wo) of the result.
+        outside: value of the pixels that the network did not see.
+
+    Returns:
+        float32 (Ho, Wo) or (Ho, Wo, C), and a bool (Ho, Wo) that is true where the pixel's center
+        was seen by the network.
+    """
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ImageError(
+            f"A map has shape (h, w) or (h, w, channels) and no empty side; got {array.shape}."
+        )
+    values = np.ascontiguousarray(array, np.float32)
+    (height, width), (y0, x0, y1, x1) = geometry.source, geometry.box
+    enlarged = shape[0] >= array.shape[0] and shape[1] >= array.shape[1]
+    if enlarged and (y0, x0, y1, x1) == (0, 0, height, width):
+        result = cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+        return result.reshape(*shape, *array.shape[2:]), np.ones(shape, np.bool_)
+
+    rows, seen_rows = _axis_weights(array.shape[0], height, (y0, y1), shape[0])
+    columns, seen_columns = _axis_weights(array.shape[1], width, (x0, x1), shape[1])
+    # Only what was seen is computed: the seen rows and columns are one stretch each.
+    top, bottom = _stretch(seen_rows)
+    left, right = _stretch(seen_columns)
+    down, across = rows[top:bottom], np.ascontiguousarray(columns[left:right].T)
+    planes = np.atleast_3d(values)
+    result = np.full((*shape, planes.shape[2]), outside, np.float32)
+    for channel in range(planes.shape[2]):
+        # Copied, for BLAS takes no strides of three.
+        window = down @ np.ascontiguousarray(planes[:, :, channel]) @ across
+        result[top:bottom, left:right, channel] = window
+    result = result.reshape(*shape, *array.shape[2:])
+    return result, seen_rows[:, None] & seen_columns[None, :]
+
+
+def resize_image(rgb: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Resize a uint8 image to (height, width): average where it shrinks, bilinear where it grows.
+
+    The axes are independent: OpenCV's area mode is only an average when both shrink.
+    """
+    height, width = rgb.shape[:2]
+    smaller = (min(height, shape[0]), min(width, shape[1]))
+    # An exact half is an average that takes a tenth of the time of any other.
+    while height >= 4 * smaller[0] and width >= 4 * smaller[1] and height % 2 == width % 2 == 0:
+        height, width = height // 2, width // 2
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        rgb = cv2.resize(rgb, (smaller[1], smaller[0]), interpolation=cv2.INTER_AREA)
+    if smaller != shape:
+        rgb = cv2.resize(rgb, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return rgb
+
+
+def _covering(source: tuple[int, int], net: tuple[int, int]) -> tuple[int, int]:
+    """The (h, w) that ``crop`` scales a source to before it cuts the center out."""
+    scale = max(net[0] / source[0], net[1] / source[1]) / CROP_FRACTION
+    # Never smaller than the crop, whatever the rounding of an extreme aspect does.
+    return max(net[0], round(source[0] * scale)), max(net[1], round(source[1] * scale))
+
+
+def _stretch(seen: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """First and one past the last true value; what lies between is true as well."""
+    indices = np.flatnonzero(seen)
+    return (int(indices[0]), int(indices[-1]) + 1) if indices.size else (0, 0)
+
+
+def _axis_weights(
+    length: int, source: int, box: tuple[float, float], out: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Weights (out, length) of one axis, rows summing to one, and which results lie in the box."""
+    centers = (np.arange(out) + 0.5) * (source / out)  # in image coordinates
+    per_sample = (box[1] - box[0]) / length
+    positions = (centers - box[0]) / per_sample - 0.5  # in the array's own samples
+    # Beyond the outermost centers the outermost sample goes on.
+    positions = np.clip(positions, 0.0, length - 1.0)
+    width = max(1.0, source / out / per_sample)
+    distance = np.abs(positions[:, None] - np.arange(length)[None, :])
+    weights = np.maximum(0.0, 1.0 - distance / width)
+    weights /= weights.sum(axis=1, keepdims=True)
+    # The edges come out of a division; a center exactly on one must not depend on its rounding.
+    margin = 1e-9 * source
+    seen = (centers >= box[0] - margin) & (centers < box[1] - margin)
+    return weights.astype(np.float32), seen
+
+
+def _check_resize(resize: str) -> None:
+    if resize not in RESIZE_MODES:
+        raise UsageError(
+            f"There is no resize mode {resize!r}; choose one of {', '.join(RESIZE_MODES)}."
+        )
+
+
+def _check_rgb(rgb: npt.NDArray[np.uint8]) -> None:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+        raise ImageError(
+            "An image is an array of uint8 with shape (height, width, 3) in RGB; got "
+            f"{rgb.dtype} with shape {rgb.shape}."
+        )

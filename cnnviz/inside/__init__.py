@@ -1,1 +1,0 @@
-"""What a network is, before any picture: one topic a file."""

@@ -1,0 +1,1 @@
+"""What a network is, before any image: one topic a file."""

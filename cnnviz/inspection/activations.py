@@ -1,0 +1,223 @@
+"""The strongest channels of a layer for one image: what the network found there, and where.
+
+A channel's strength is the mean of what it puts out above zero, mean(max(0, A)), over all places
+that the network saw; or its highest value. What is below zero is what a ReLU would cut off, and is
+shown as zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.errors import ImageError, UsageError
+from cnnviz.explainer import Explainer, Style
+from cnnviz.graph.architecture import Layer, shape_text
+from cnnviz.images.preprocessing import Canvas, Prepared, to_image
+from cnnviz.rendering import layout, render
+
+Float32 = npt.NDArray[np.float32]
+RgbImage = npt.NDArray[np.uint8]
+By = Literal["mean", "max"]
+
+BY: tuple[By, ...] = ("mean", "max")
+"""What makes a channel strong: the mean of its positive part, or its highest value."""
+
+TOP = 16
+"""Channels shown of a layer."""
+
+LARGEST_SHEET = 250_000_000
+"""Pixels of all images of a grid together, at most; drawing them takes 12 bytes each."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a layer's output for one image.
+
+    Attributes:
+        index: which.
+        mean: of its positive part, mean(max(0, A)).
+        highest: its highest value.
+        values: (h, w) float32, A as the layer puts it out.
+    """
+
+    index: int
+    mean: float
+    highest: float
+    values: Float32
+
+
+@dataclass(frozen=True)
+class Strongest:
+    """The strongest channels of a layer for one image, the strongest first.
+
+    Attributes:
+        layer: the layer.
+        by: what makes a channel strong.
+        channels: the channels.
+    """
+
+    layer: Layer
+    by: By
+    channels: tuple[Channel, ...]
+
+    @property
+    def blank(self) -> bool:
+        """Whether no channel is anywhere above zero."""
+        return all(channel.highest <= 0 for channel in self.channels)
+
+    @property
+    def indices(self) -> list[int]:
+        """Which channels these are."""
+        return [channel.index for channel in self.channels]
+
+    def record(self) -> list[dict[str, Any]]:
+        """The channels, as JSON can hold them."""
+        return [
+            {"index": channel.index, "mean": channel.mean, "max": channel.highest}
+            for channel in self.channels
+        ]
+
+    def draw(self, canvas: Canvas, style: Style, network: str, image: str) -> RgbImage:
+        """Draw the image and then the channels as a grid, with a scale of their colors.
+
+        All channels are on one scale, from zero to the highest value among them, and lie in the
+        image's own geometry.
+
+        Args:
+            canvas: the image to draw on.
+            style: color map, overlay and its strength.
+            network: what the network is called.
+            image: what the image is called.
+
+        Returns:
+            uint8 (H, W, 3), RGB.
+
+        Raises:
+            ImageError: the grid would be larger than :data:`LARGEST_SHEET`.
+        """
+        height, width = canvas.shape
+        if (len(self.channels) + 1) * height * width > LARGEST_SHEET:
+            raise ImageError(
+                f"{len(self.channels) + 1} images of {width}x{height} pixels are too much for "
+                "one sheet; choose a smaller --size, or a smaller --top"
+            )
+        full = max(0.0, *(channel.highest for channel in self.channels))
+        cells, captions = [canvas.image], [image]
+        seen = np.ones(canvas.shape, np.bool_)
+        for channel in self.channels:
+            positive = np.maximum(channel.values, 0)
+            placed, seen = to_image(positive, canvas.geometry, canvas.shape)
+            heat, _ = render.normalize_by_max(placed, full)
+            cells.append(style.paint(canvas.image, heat, seen))
+            captions.append(
+                f"channel {channel.index}: mean {channel.mean:.3g}, max {channel.highest:.3g}"
+            )
+        sheet = layout.grid(cells, captions, self._title(network))
+        return layout.with_scale(
+            sheet,
+            render.color_scale(style.colormap),
+            [f"{full * part:.3g}" for part in (0, 0.25, 0.5, 0.75, 1)],
+            self._key(style, seen=bool(seen.all())),
+            layout.heading_size(sheet.shape),
+        )
+
+    def _key(self, style: Style, *, seen: bool) -> str:
+        """What the colors mean."""
+        key = "activation; what is below 0 has the color of 0"
+        if style.overlay:
+            key += "; the colors lie over the image"
+        if not seen:
+            key += "; gray: what the network was not shown"
+        return key
+
+    def _title(self, network: str) -> str:
+        layer = self.layer
+        order = {
+            "mean": "by mean activation (below 0 counts as 0)",
+            "max": "by highest activation (in the mean, below 0 counts as 0)",
+        }
+        return (
+            f"{network}, {layer.name} ({layer.kind}, {shape_text(layer.shape)}): the "
+            f"{len(self.channels)} strongest of {layer.shape[0]} channels, {order[self.by]}"
+        )
+
+
+def strongest(layer: Layer, activations: Float32, *, top: int = TOP, by: By = "mean") -> Strongest:
+    """The strongest channels of a layer's output for one image.
+
+    Of equals the lower index comes first.
+
+    Args:
+        layer: the layer.
+        activations: (C, h, w) float32, what it put out.
+        top: how many; fewer if the layer has fewer.
+        by: ``mean`` of the positive part, or ``max``.
+
+    Raises:
+        UsageError: there is no such order, or not one channel is asked for.
+        ImageError: an activation is not finite.
+    """
+    if by not in BY:
+        raise UsageError(f"Channels are ordered by {' or '.join(BY)}; got {by!r}.")
+    if top < 1:
+        raise UsageError(f"At least one channel is shown; got {top}.")
+    if not np.isfinite(activations).all():
+        raise ImageError(
+            f"the network gave NaN or infinity in layer {layer.name}; its weights are damaged, or "
+            "do not belong to this preprocessing"
+        )
+    means = np.maximum(activations, 0).mean(axis=(1, 2), dtype=np.float64)
+    peaks = activations.max(axis=(1, 2))
+    order = np.argsort(-(means if by == "mean" else peaks), kind="stable")[:top]
+    return Strongest(
+        layer,
+        by,
+        tuple(
+            Channel(int(index), float(means[index]), float(peaks[index]), activations[index])
+            for index in order
+        ),
+    )
+
+
+def look(
+    explainer: Explainer, prepared: Prepared, *, top: int = TOP, by: By = "mean"
+) -> tuple[Strongest, ...]:
+    """The strongest channels of each of an explainer's layers, with one forward pass.
+
+    Args:
+        explainer: the network and its layers.
+        prepared: the image (:meth:`cnnviz.explainer.Explainer.prepare`).
+        top: see :func:`strongest`.
+        by: likewise.
+
+    Raises:
+        UsageError: see :func:`strongest`.
+        ImageError: likewise.
+        NetworkError: MXNet fails.
+    """
+    observed = explainer.network.observe(prepared.input[None], explainer.layers)
+    return tuple(
+        strongest(layer, observed.activations(layer)[0], top=top, by=by)
+        for layer in explainer.layers
+    )
+
+
+def arrays(found: tuple[Strongest, ...]) -> dict[str, Any]:
+    """The raw activations of the channels shown, by name, for a file.
+
+    ``layer`` is the layer's name, ``channels`` (N,) their indices, ``activations`` (N, h, w)
+    float32 what they put out. With several layers ``layer`` holds all names, and the others are
+    there once for each, as ``activations@features.28``.
+    """
+    several = len(found) > 1
+    names = [one.layer.name for one in found]
+    result: dict[str, Any] = {"layer": np.array(names) if several else np.str_(names[0])}
+    for one in found:
+        at = f"@{one.layer.name}" if several else ""
+        result[f"channels{at}"] = np.array(one.indices)
+        result[f"activations{at}"] = np.stack([channel.values for channel in one.channels])
+    return result

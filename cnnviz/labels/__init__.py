@@ -1,0 +1,1 @@
+"""Classes: their names, targets, ground truth and predictions."""

@@ -1,0 +1,363 @@
+"""Cards: what has to be known about a network, in one value, and in a file beside the network.
+
+A card is a YAML or JSON file, usually ``cnnviz.yaml`` in the network's folder::
+
+    model: net-symbol.json            # or a name that `cnnviz models` lists
+    weights: net-0007.params          # left out: the highest net-NNNN.params beside the symbol
+    labels: classes.txt               # or a list: [cat, dog]
+    input_size: 32                    # or 480x640: height by width
+    mean: [0.4914, 0.4822, 0.4465]    # of pixels from 0 to 1; one number for a gray network
+    std: [0.2023, 0.1994, 0.2010]
+    channels: rgb                     # or bgr, with mean and std in that order: this and all
+    layer: stage3_plus8               # below is seldom needed
+    head: class_scores
+    activation: sigmoid               # softmax, sigmoid (each class by itself) or none (numbers)
+    resize: crop
+    name: my network
+
+Its paths are relative to itself. What the command line says wins over the card, and the card over
+what the network says of itself. Neither MXNet nor NumPy is needed to read one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cnnviz.errors import UsageError
+from cnnviz.text import decode, expand_home, matching, yaml_problem
+
+#: What a card is called in a network's folder, first choice first.
+CARD_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
+
+_MOST_BYTES = 1_000_000
+_LONGEST_TEXT = 1000
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a network. None: nothing was said, and the network's own holds.
+
+    Attributes:
+        model: a name of the catalog, or the path of an exported symbol.
+        weights: a weights file.
+        labels: class names, in class order.
+        input_size: (height, width) in pixels.
+        mean: of pixels in [0, 1], one value a channel, in the order of the network's channels.
+        std: likewise.
+        channels: that order, ``rgb`` or ``bgr``.
+        layer: the target layer's name.
+        head: which output (or inner node) of an exported network gives the logits.
+        activation: what makes probabilities of the logits, where the network does not say:
+            ``softmax``, ``sigmoid`` or ``none``.
+        resize: ``stretch`` or ``crop``.
+        name: what the network is called in messages.
+    """
+
+    model: str
+    weights: Path | None = None
+    labels: tuple[str, ...] | None = None
+    input_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: str | None = None
+    layer: str | None = None
+    head: str | None = None
+    activation: str | None = None
+    resize: str | None = None
+    name: str | None = None
+
+    def updated(self, **given: Any) -> Card:
+        """The card with some fields replaced, by all of ``given`` that is not None."""
+        return replace(self, **{key: value for key, value in given.items() if value is not None})
+
+
+def find_card(model: str) -> Card:
+    """What ``--model`` means: a name, a symbol file, a card, or a folder with a card in it.
+
+    Raises:
+        UsageError: it is none of these, or the card is wrong.
+    """
+    from cnnviz.models import catalog, unknown
+
+    if model in catalog.names():
+        return Card(model)
+    if not model.strip():
+        raise UsageError("The network's name is empty; `cnnviz models` lists names.")
+    path = Path(expand_home(model))
+    if path.is_dir():
+        return read_card(_card_in(path))
+    if path.is_file():
+        if path.suffix in (".yaml", ".yml") or (path.suffix == ".json" and _is_json_card(path)):
+            return read_card(path)
+        if path.suffix == ".json":
+            return Card(str(path))
+        raise UsageError(unknown.file_that_is_none(path))
+    symbol = path.with_name(f"{path.name}-symbol.json")
+    if symbol.is_file():
+        raise UsageError(f"There is no network {model!r}; did you mean {symbol}?")
+    known = matching(model, catalog.names())
+    if len(known) == 1:
+        return Card(known[0])
+    if unknown.is_path(model):
+        raise UsageError(f"There is no file {model}.{_similar_file(path)}")
+    raise UsageError(unknown.name_that_is_none(model))
+
+
+def read_card(path: Path) -> Card:
+    """Read a card file.
+
+    Raises:
+        UsageError: it cannot be read, lacks its model, or has an unknown key or a wrong value; the
+            text names the card, the key and what was given.
+    """
+    content = _parse(path)
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is no card: wanted are lines such as `model: net-symbol.json`.")
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in _KEYS:
+            close = difflib.get_close_matches(str(key)[:99], _KEYS, n=1)
+            advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(_KEYS)}."
+            raise UsageError(f"{path} has an unknown key {_shown(str(key))}; {advice}")
+        if value is None:
+            continue
+        try:
+            values[key] = _KEYS[key](value, path.parent)
+        except ValueError as error:
+            reason = f"{key} has to be {error}; it is {_shown(value)}"
+            raise UsageError(f"{path}: {reason}.") from error
+    if "model" not in values:
+        raise UsageError(
+            f"{path} does not say which network it is for: give `model`, a name or a symbol file."
+        )
+    return Card(**values)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from ``224`` or ``480x640``.
+
+    Raises:
+        ValueError: it is neither; the text says what is wanted.
+    """
+    match = re.fullmatch(r"(\d{1,5})(?:\s*[x×X]\s*(\d{1,5}))?", text.strip())
+    size = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(size) < 1:
+        raise ValueError("a number of pixels from 1 on, or height by width, such as 480x640")
+    return size
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """One number or three, parted by commas.
+
+    Raises:
+        ValueError: it is neither; the text says what is wanted.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(
+            "three numbers, such as 0.485,0.456,0.406 for red, green and blue (for blue, green and "
+            "red with channels bgr), or one for gray"
+        )
+    return numbers
+
+
+def _card_in(folder: Path) -> Path:
+    for name in CARD_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    called = folder.resolve().name
+    symbols = sorted(path.name for path in folder.glob("*-symbol.json"))
+    advice = (
+        f"For the network in it give --model {folder / symbols[0]}."
+        if len(symbols) == 1
+        else f"Write one, or give a name that `cnnviz models` lists; {called} is none."
+    )
+    raise UsageError(f"The folder {folder} has no card ({CARD_NAMES[0]}). {advice}")
+
+
+def _is_json_card(path: Path) -> bool:
+    """Whether a JSON file is a card rather than a symbol, or nothing of the kind."""
+    if path.name in CARD_NAMES:
+        return True
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):  # whoever reads it as a symbol says what is wrong
+        return False
+    return isinstance(content, dict) and "model" in content and "nodes" not in content
+
+
+def _similar_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    names = [entry.name for entry in path.parent.iterdir()]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f" Did you mean {path.parent / close[0]}?" if close else ""
+
+
+def _parse(path: Path) -> Any:
+    import yaml
+
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(
+                f"The card {path} has more than {_MOST_BYTES:,} bytes; cards are short."
+            )
+        text = decode(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"The card {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The card {path} is not a UTF-8 text file.") from error
+    kind = "JSON" if path.suffix == ".json" else "YAML"
+    try:
+        if kind == "JSON":
+            return json.loads(text)
+        problem = yaml_problem(text)
+        if problem is not None:
+            raise UsageError(f"The card {path} cannot be used: it {problem}.")
+        return yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"The card {path} is not JSON: {error.msg}, in line {error.lineno}."
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        where = f", in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = _shown(str(error.problem))[1:-1]
+        raise UsageError(f"The card {path} is not YAML: {problem}{where}.") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"The card {path} is not YAML: it holds control characters.") from error
+    except RecursionError as error:
+        raise UsageError(f"The card {path} is not {kind}: it is nested too deeply.") from error
+    # PyYAML takes 2001-99-99 for a date and 0x for a number, and then stumbles in its own ways.
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        raise UsageError(
+            f"The card {path} is not {kind}: it has a value that means nothing "
+            f"({_shown(str(error))[1:-1]}). Put text in quotes."
+        ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, but short whatever it is."""
+    writer = reprlib.Repr()
+    writer.maxstring = writer.maxother = writer.maxlong = 200
+    return writer.repr(value)
+
+
+def _text(value: Any, _folder: Path) -> str:
+    if not isinstance(value, str) or not value.strip() or not _is_line(value):
+        raise ValueError("a name")
+    return value.strip()
+
+
+def _is_line(text: str) -> bool:
+    """Whether a text can be shown in a line: control characters could rewrite a terminal."""
+    return len(text) <= _LONGEST_TEXT and _CONTROL.search(text) is None
+
+
+def _model(value: Any, folder: Path) -> str:
+    from cnnviz.models import catalog
+
+    if not isinstance(value, str) or not value.strip() or not _is_line(value):
+        raise ValueError("a name that `cnnviz models` lists, or a symbol file")
+    if value in catalog.names():
+        return value
+    path = folder / expand_home(value, folder)
+    if not path.is_file():
+        close = difflib.get_close_matches(value, catalog.names(), n=1)
+        raise ValueError(
+            "a name that `cnnviz models` lists"
+            + (f" (did you mean {close[0]}?)" if close else "")
+            + f", or a symbol file beside the card ({_shown(str(path))[1:-1]} is not there)"
+        )
+    if path.suffix != ".json":
+        raise ValueError("a name that `cnnviz models` lists, or a symbol file (.json)")
+    return str(path)
+
+
+def _path(value: Any, folder: Path) -> Path:
+    if not isinstance(value, str) or not value.strip() or not _is_line(value):
+        raise ValueError("a file")
+    return folder / expand_home(value, folder)
+
+
+def _labels(value: Any, folder: Path) -> tuple[str, ...]:
+    from cnnviz.labels.label_files import labels_of, read_labels
+
+    if isinstance(value, str) and value.strip():
+        return read_labels(_path(value, folder))
+    if isinstance(value, Mapping):
+        try:
+            return labels_of(value)
+        except ValueError as error:
+            raise ValueError("a name for every class, by its index from 0 on") from error
+    # YAML takes an unquoted yes or no for a truth value, and digits for a number.
+    if not isinstance(value, list) or not value:
+        raise ValueError("a file with a class name a line, or a list of names")
+    for name in value:
+        if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
+            raise ValueError(f"a list of names ({_shown(name)} is none: put it in quotes)")
+        if not _is_line(str(name)):
+            raise ValueError(f"a list of names that can be shown ({_shown(name)} cannot)")
+    return tuple(str(name).strip() for name in value)
+
+
+def _size(value: Any, _folder: Path) -> tuple[int, int]:
+    if isinstance(value, list):
+        return parse_size("x".join(map(str, value)) if len(value) == 2 else "")
+    return parse_size("" if isinstance(value, bool) else str(value))
+
+
+def _numbers(value: Any, _folder: Path) -> tuple[float, ...]:
+    parts = value if isinstance(value, list) else [value]
+    return parse_numbers(",".join("" if isinstance(part, bool) else str(part) for part in parts))
+
+
+def _activation(value: Any, _folder: Path) -> str:
+    from cnnviz.graph.ends import ACTIVATIONS
+
+    if value not in ACTIVATIONS:
+        raise ValueError(", ".join(ACTIVATIONS[:-1]) + f" or {ACTIVATIONS[-1]}")
+    return str(value)
+
+
+def _channels(value: Any, _folder: Path) -> str:
+    from cnnviz.images.input_spec import CHANNEL_ORDERS
+
+    if value not in CHANNEL_ORDERS:
+        raise ValueError(" or ".join(CHANNEL_ORDERS))
+    return str(value)
+
+
+def _resize(value: Any, _folder: Path) -> str:
+    from cnnviz.images.input_spec import RESIZE_MODES
+
+    if value not in RESIZE_MODES:
+        raise ValueError(" or ".join(RESIZE_MODES))
+    return str(value)
+
+
+_KEYS: Mapping[str, Callable[[Any, Path], Any]] = {
+    "model": _model,
+    "weights": _path,
+    "labels": _labels,
+    "input_size": _size,
+    "mean": _numbers,
+    "std": _numbers,
+    "channels": _channels,
+    "layer": _text,
+    "head": _text,
+    "activation": _activation,
+    "resize": _resize,
+    "name": _text,
+}

@@ -1,0 +1,306 @@
+"""From a name or files to an explainer that is ready: the network built, its weights loaded.
+
+What a network of the catalog is, its layers among it, is known without MXNet and without what is
+needed to explain it: these are imported when weights are loaded.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, Protocol
+
+from cnnviz.errors import UsageError, in_keywords
+from cnnviz.graph.architecture import Architecture
+from cnnviz.graph.ends import bare_end
+from cnnviz.images.input_spec import InputSpec, check_scale
+from cnnviz.labels.label_files import Labels, read_labels
+from cnnviz.models import catalog
+from cnnviz.models.catalog import WeightsInfo
+from cnnviz.models.config import Card, find_card
+from cnnviz.text import expand_home
+
+if TYPE_CHECKING:
+    from cnnviz.engines.mxnet.engine import Network
+    from cnnviz.explainer import Explainer, Wish
+
+Notify = Optional[Callable[[str], None]]
+
+
+class Model(Protocol):
+    """A network that was found: of the catalog, or exported. Each step is done when asked for."""
+
+    card: Card
+    name: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes; empty if they have none."""
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the network is fed."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network without its weights."""
+
+    def digest_ahead(self) -> None:
+        """Begin in the background with the digest of weights that are on this machine."""
+
+    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights."""
+
+
+class CatalogModel:
+    """A network of the catalog."""
+
+    def __init__(self, card: Card, *, notify: Notify = None) -> None:
+        """Look it up; MXNet is not needed yet.
+
+        Raises:
+            UsageError: there is no such network, or the card says what does not suit it.
+        """
+        entry = catalog.get(card.model)
+        if card.head is not None:
+            raise UsageError(
+                f"{entry.name} has one output; --head is for exported networks with several."
+            )
+        check_scale(card.mean, card.std)
+        self.card = card
+        self.name = card.name or entry.name
+        self._labels = catalog.labels(entry) if card.labels is None else card.labels
+        own = replace(entry.input, channels=card.channels or entry.input.channels)
+        self.spec = InputSpec(
+            *(card.input_size or (own.height, own.width)),
+            card.mean or own.ordered(own.mean),
+            card.std or own.ordered(own.std),
+            own.channels,
+        )
+        if len(self.spec.mean) != len(entry.input.mean):
+            raise UsageError(
+                f"{entry.name} takes color images: give three numbers each for mean and std."
+            )
+        self._entry = entry
+        self._notify = notify
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        # One output is a yes or no; more need not be looked at to be counted.
+        if len(self._labels) > 1:
+            return self._labels
+        return self.architecture.class_names(self._labels, self.name)
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+        return len(self.labels)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The network without its weights.
+
+        Raises:
+            UsageError: it does not take images of the size asked for.
+        """
+        classes, usual = len(self._labels), self._entry.input.shape
+        graph, paths = catalog.build(self._entry, classes, self.spec.shape)
+        architecture = Architecture(graph, paths, bare_end(classes, self.card.activation))
+        fits = (
+            self.spec.shape == usual
+            or catalog.build(self._entry, classes, usual).graph.parameters == graph.parameters
+        )
+        if not fits:
+            raise UsageError(
+                f"{self._entry.name} takes only images of {usual[1]}x{usual[2]}: its dense "
+                "layers are made for these. Leave out --input-size."
+            )
+        return architecture
+
+    def digest_ahead(self) -> None:
+        """See :func:`cnnviz.weights.store.digest_ahead`."""
+        from cnnviz.weights import store
+
+        store.digest_ahead(self._entry.name, self.card.weights)
+
+    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights, which may be downloaded.
+
+        Raises:
+            WeightsError: the weights cannot be had or read, or belong to another network.
+            DeviceError: there is no such device.
+        """
+        from cnnviz.engines.mxnet.engine import Network
+
+        architecture = self.architecture
+        parameters, found = catalog.load_weights(
+            self._entry,
+            architecture.graph,
+            self.card.weights,
+            as_given=self.card.mean is not None or self.card.std is not None,
+            progress=progress,
+            notify=self._notify,
+        )
+        return Network(architecture, parameters, device), found
+
+
+def find_model(card: Card, *, needs_weights: bool = True, notify: Notify = None) -> Model:
+    """The network that a card speaks of. Cheap: MXNet is not needed yet.
+
+    Args:
+        card: what is known of it, see :func:`cnnviz.models.config.find_card`.
+        needs_weights: whether it is an error if an exported network has none beside it.
+        notify: called with a sentence when something is assumed, or there is something to wait for.
+
+    Raises:
+        UsageError: there is no such network, or what the card says does not suit it.
+        NetworkError: a symbol file cannot be used.
+        WeightsError: an exported network has no parameters beside it.
+    """
+    if isinstance(card.labels, Labels) and card.labels.note and notify is not None:
+        notify(card.labels.note)
+    if card.model in catalog.names():
+        return CatalogModel(card, notify=notify)
+    from cnnviz.models.exported import ExportedModel
+
+    return ExportedModel(card, needs_weights=needs_weights, notify=notify)
+
+
+def load_model(
+    model: Model,
+    *,
+    ctx: str = "cpu",
+    layer: str | Sequence[str] | None = None,
+    methods: Wish = None,
+    resize: str | None = None,
+    progress: bool = True,
+) -> Explainer:
+    """Load a network's weights and make it ready to explain.
+
+    Whatever can be known to be wrong without weights is told before they are looked for. The
+    arguments are those of :func:`load_explainer`.
+    """
+    from cnnviz.engines.mxnet.runtime import context, parse_device
+    from cnnviz.explainer import Explainer, choose_layers, fit_methods
+
+    device = parse_device(ctx)
+    context(device)
+    layer = layer or model.card.layer
+    choose_layers(model.architecture, layer)
+    fit_methods(model.architecture, methods)
+    network, weights = model.load(str(device), progress=progress)
+    return Explainer(
+        network,
+        model.spec,
+        model.labels,
+        layer=layer,
+        methods=methods,
+        resize=resize or model.card.resize or "stretch",
+        name=model.name,
+        weights=weights,
+    )
+
+
+@in_keywords()
+def load_explainer(
+    model: str = "vgg16",
+    *,
+    weights: str | Path | None = None,
+    labels: Sequence[str] | str | Path | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    channels: str | None = None,
+    head: str | None = None,
+    activation: str | None = None,
+    ctx: str = "cpu",
+    layer: str | Sequence[str] | None = None,
+    methods: Wish = None,
+    resize: str | None = None,
+    progress: bool = True,
+    notify: Notify = None,
+) -> Explainer:
+    """Find a network, load its weights and make it ready to explain.
+
+    What is given here wins over a card, and the card over what the network says of itself. Whatever
+    can be known to be wrong without weights is told before they are looked for.
+
+    Args:
+        model: a name that ``cnnviz models`` lists; the symbol file of an exported network; a card
+            (:mod:`cnnviz.models.config`), or a folder with one in it.
+        weights: a file; None for the network's own: found or downloaded, or, for a symbol, beside
+            it.
+        labels: class names, as many as the weights have outputs, or a file of them, see
+            :func:`cnnviz.labels.label_files.read_labels`; None for the network's own. An exported
+            network's classes have none of their own.
+        input_size: in pixels, (height, width) or one number for both.
+        mean: of pixels in [0, 1], one value a channel: three, in the order of the network's
+            channels, or one for a gray network.
+        std: likewise.
+        channels: in which order the network takes red, green and blue: ``rgb`` (the default) or
+            ``bgr``.
+        head: which output, or inner node, of an exported network gives the logits.
+        activation: what makes probabilities of the logits: ``softmax``, ``sigmoid`` (each class by
+            itself; of one output: yes or no) or ``none`` (its outputs are numbers); None for what
+            the network ends with.
+        ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
+        layer: the target layer's name, or several; None for the network's default.
+        methods: what to attribute with, see :class:`cnnviz.Explainer`.
+        resize: ``stretch`` (the default) or ``crop``.
+        progress: whether a download may show a bar.
+        notify: called with a sentence when something is assumed, or there is something to wait for.
+
+    Raises:
+        UsageError: there is no such network, layer, head or device name; a card is wrong; the
+            size of an exported network's images is not known.
+        NetworkError: a symbol file cannot be used.
+        DeviceError: the device cannot be used.
+        WeightsError: the weights cannot be had or read, or belong to another network.
+    """
+    if isinstance(labels, (str, Path)):
+        labels = read_labels(Path(expand_home(str(labels))))
+    card = find_card(model).updated(
+        weights=None if weights is None else Path(expand_home(str(weights))),
+        labels=labels if labels is None or isinstance(labels, tuple) else tuple(labels),
+        input_size=_height_and_width(input_size),
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        channels=channels,
+        head=head,
+        activation=activation,
+    )
+    explainer = load_model(
+        find_model(card, notify=notify),
+        ctx=ctx,
+        layer=layer,
+        methods=methods,
+        resize=resize,
+        progress=progress,
+    )
+    if notify is not None:
+        for note in explainer.notes:
+            notify(note)
+    return explainer
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
+    """A size as a card has it, of one whole number or two, Python's or NumPy's."""
+    if size is None:
+        return None
+    try:
+        both = (size, size) if isinstance(size, Integral) else size
+        height, width = map(operator.index, both)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"input_size is a whole number, or two: (height, width); got {size!r}."
+        ) from None
+    return height, width

@@ -1,0 +1,228 @@
+"""What a file that cnnviz wrote says of itself: what it shows, and of which network and image.
+
+A PNG has it as a text chunk (``iTXt``) with the keyword ``cnnviz``; an ``.npz`` as the comments of
+its entries, in their order, which belong together. It is JSON in UTF-8; in version 1
+
+    {"cnnviz_about": 1,
+     "cnnviz": "0.1.0",
+     "shows": "gradcam",
+     "image": {"name": "a/cat.jpg", "sha256": "5e5..."},
+     "network": {"name": "vgg16", "weights": "9fa..."},
+     "layers": ["features.28"],
+     "methods": [{"name": "gradcam", "key": "gradcam", "title": "Grad-CAM",
+                  "options": {"relu": "standard"}, "relu": ["standard"]}],
+     "classes": [{"index": 281, "name": "tabby, tabby cat"}]}
+
+``shows``
+    the key of a map, as in the file's name; or ``original``, ``arrays``, ``panel``, ``contrast``,
+    ``activations``, ``filters``, ``maximized``, ``steps`` (on the way there), ``diagram``.
+``image``
+    ``name``, below the folder that was given, and the file's ``sha256``, which is null of an image
+    that came from Python as pixels; null where there is no image.
+``network``
+    its ``name``, and the SHA-256 of the file with its ``weights``, or null.
+``layers``, ``methods``, ``classes``
+    those that the file depends on, so perhaps none. A method's ``relu`` are the rules for ReLUs on
+    the way back of all that it is composed of; a contrast has two classes, the first in red.
+``channels``
+    those shown, in order, where these are of a layer.
+
+Surrogates (``\\udc80``) stand for bytes of names that are not UTF-8. A version that takes something
+away, or changes what it means, has the next number; more keys may come in this one.
+
+Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import cnnviz
+from cnnviz.errors import ImageError, UsageError
+from cnnviz.structure import TEXT, check, no_constant
+from cnnviz.text import legible
+
+VERSION = 1
+
+PNG_KEYWORD = b"cnnviz"
+LONGEST_COMMENT = 0xFFFF
+"""Bytes that a zip archive has room for with each entry."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXT = b"iTXt"
+#: Behind the keyword: not compressed; no language; the keyword is not translated.
+_PNG_PLAIN = b"\0\0\0\0\0"
+_ZIP_SIGNATURE = b"PK\3\4"
+_LONGEST = 1 << 20
+_MOST_CHUNKS = 1 << 20
+_ABOUT = {
+    "cnnviz": str,
+    "shows": str,
+    "network": {"name": str, "weights": TEXT},
+    "layers": [str],
+    "methods": [{"name": str, "key": str, "title": str, "options": dict, "relu": [str]}],
+    "classes": [{"index": int, "name": TEXT}],
+}
+_IMAGE = {"name": str, "sha256": TEXT}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where files come from.
+
+    Attributes:
+        network: what the network is called.
+        weights: the SHA-256 of its weights' file, if they are from one.
+        image: what the image is called, if there is one.
+        sha256: of the image's file, if there is one.
+    """
+
+    network: str = "network"
+    weights: str | None = None
+    image: str | None = None
+    sha256: str | None = None
+
+    def describe(
+        self,
+        shows: str,
+        *,
+        layers: Iterable[str] = (),
+        methods: Iterable[Mapping[str, Any]] = (),
+        classes: Iterable[tuple[int, str | None]] = (),
+        **more: Any,
+    ) -> dict[str, Any]:
+        """What a file says of itself, as the module's text has it.
+
+        Args:
+            shows: likewise.
+            layers: their names.
+            methods: as there.
+            classes: index, and name if there is one.
+            more: further keys.
+        """
+        image = None if self.image is None else {"name": self.image, "sha256": self.sha256}
+        return {
+            "cnnviz_about": VERSION,
+            "cnnviz": cnnviz.__version__,
+            "shows": shows,
+            "image": image,
+            "network": {"name": self.network, "weights": self.weights},
+            "layers": list(layers),
+            "methods": list(methods),
+            "classes": [{"index": index, "name": name} for index, name in classes],
+            **more,
+        }
+
+
+def encode(about: Mapping[str, Any]) -> bytes:
+    """It as files hold it."""
+    try:
+        return json.dumps(about, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError:  # bytes of a name that are not UTF-8
+        return json.dumps(about, allow_nan=False).encode("ascii")
+
+
+def png_text(about: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Name and contents of the chunk that a PNG has it in."""
+    return _PNG_TEXT, PNG_KEYWORD + _PNG_PLAIN + encode(about)
+
+
+def about(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file that cnnviz wrote says of itself: what it shows, of which network and image.
+
+    Args:
+        path: a PNG or ``.npz``.
+
+    Returns:
+        As ``cnnviz/outputs/provenance.py`` documents it: ``shows``, ``image``, ``network``,
+        ``layers``, ``methods``, ``classes`` and ``cnnviz``, the version that wrote it.
+
+    Raises:
+        UsageError: there is no such file.
+        ImageError: it cannot be read, or says nothing of itself.
+    """
+    shown = legible(os.fsdecode(path))
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImageError(f"{shown} is no file: give a PNG or .npz that cnnviz wrote.")
+        with open(path, "rb") as file:
+            text = _text(file)
+        if text is None:
+            raise ImageError(
+                f"{shown} does not say what it shows: PNG and .npz files that cnnviz wrote do, "
+                "unless an early version did, or another program has saved them again."
+            )
+        return _decoded(text)
+    except FileNotFoundError:
+        raise UsageError(f"There is no file {shown}; check the path.") from None
+    except OSError as error:
+        raise ImageError(f"{shown} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{shown} is damaged where it says what it shows: {error}.") from error
+
+
+def _decoded(text: bytes) -> dict[str, Any]:
+    """The object in a text; ValueError says what is wrong with it."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"that is more than {_LONGEST:,} bytes")
+    found = json.loads(text.decode("utf-8"), parse_constant=no_constant)
+    if not isinstance(found, dict) or "cnnviz_about" not in found:
+        raise ValueError("it has no cnnviz_about")
+    if found["cnnviz_about"] != VERSION:
+        raise ValueError(
+            f"it is in version {found['cnnviz_about']!r:.20}, and this cnnviz knows {VERSION}"
+        )
+    check(found, _ABOUT, "it")
+    if found.get("image") is not None:
+        check(found["image"], _IMAGE, "image")
+    check(found.get("channels", []), [int], "channels")
+    return found
+
+
+def _text(file: BinaryIO) -> bytes | None:
+    """What the file has to say, if it is of a kind that may; no more than a byte too much."""
+    start = file.read(len(_PNG_SIGNATURE))
+    if start == _PNG_SIGNATURE:
+        return _from_png(file)
+    return _from_zip(file) if start.startswith(_ZIP_SIGNATURE) else None
+
+
+def _from_png(file: BinaryIO) -> bytes | None:
+    """Of a PNG, behind its signature. Chunks of other kinds are passed over, whatever they hold."""
+    for _ in range(_MOST_CHUNKS):
+        header = file.read(8)
+        if len(header) < 8 or header[4:] == b"IEND":
+            return None
+        length, kind = struct.unpack(">I4s", header)
+        start = PNG_KEYWORD + b"\0"
+        begun = file.read(min(length, len(start))) if kind == _PNG_TEXT else b""
+        if begun != start:
+            file.seek(length - len(begun) + 4, os.SEEK_CUR)
+            continue
+        rest = file.read(min(length, _LONGEST + 64) - len(begun) + 4)
+        body, checksum = begun + rest[:-4], rest[-4:]
+        if length > _LONGEST + 64:
+            raise ValueError(f"that is {length:,} bytes")
+        if len(body) < length or checksum != struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))):
+            raise ValueError("it is cut off, or its checksum is another")
+        if not body.startswith(PNG_KEYWORD + _PNG_PLAIN):
+            raise ValueError("it is compressed, or in some language")
+        return body[len(PNG_KEYWORD + _PNG_PLAIN) :]
+    return None
+
+
+def _from_zip(file: BinaryIO) -> bytes | None:
+    """Of an archive: the comments of its entries."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return b"".join(entry.comment for entry in archive.infolist()) or None
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
+        raise ValueError(f"its list of entries cannot be read ({error})") from error

@@ -1,0 +1,101 @@
+"""Small JPEGs of the images that a run wrote, for a page that shows thousands of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.engines.mxnet.runtime import available_cores, helper_threads
+from cnnviz.errors import ImageError
+from cnnviz.images.inputs import read_image
+from cnnviz.images.preprocessing import resize_image
+from cnnviz.outputs import OutputFolder
+
+FOLDER = "thumbnails"
+"""The folder that they lie in, beside the report."""
+
+LONG_SIDE = 256
+"""Pixels. Twice what a card of the page is wide, for screens with two pixels a point."""
+
+QUALITY = 85
+"""Of the JPEGs: at this size the eye finds no difference to the PNG."""
+
+
+def thumbnail_path(file: PurePosixPath) -> PurePosixPath:
+    """Where the thumbnail of an image lies: ``thumbnails/a/cat.jpg`` for ``a/cat.png``.
+
+    No two images share one, and no name gets longer.
+
+    Args:
+        file: a PNG that a run wrote, relative to its output folder.
+
+    Raises:
+        ValueError: another kind of file; they have no thumbnails.
+    """
+    if file.suffix != ".png":
+        raise ValueError(f"Only PNGs have thumbnails; got {file}.")
+    return FOLDER / file.with_suffix(".jpg")
+
+
+def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """An image's thumbnail: the long side at most :data:`LONG_SIDE`, area-averaged.
+
+    Args:
+        image: uint8 (H, W, 3) or (H, W). What is small already is returned as it is.
+    """
+    height, width = image.shape[:2]
+    scale = LONG_SIDE / max(height, width)
+    if scale >= 1:
+        return image
+    return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def make_missing(
+    folder: Path,
+    files: Iterable[PurePosixPath],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Make the thumbnails that are not there, or older than their image.
+
+    Args:
+        folder: the run's output folder.
+        files: PNGs, relative to it.
+        progress: called with the number of thumbnails made and of those to be made.
+
+    Returns:
+        For each thumbnail that could not be made a sentence that says why.
+    """
+    missing = [file for file in files if _is_missing(folder, file)]
+    problems = []
+    with helper_threads(available_cores(), "thumbnail") as threads:
+        for done, problem in enumerate(threads.map(partial(_make, folder), missing), 1):
+            if problem is not None:
+                problems.append(problem)
+            if progress is not None:
+                progress(done, len(missing))
+    return problems
+
+
+def _is_missing(folder: Path, file: PurePosixPath) -> bool:
+    try:
+        made = os.stat(folder / thumbnail_path(file)).st_mtime_ns
+        return made < os.stat(folder / file).st_mtime_ns
+    except OSError:
+        return True
+
+
+def _make(folder: Path, file: PurePosixPath) -> str | None:
+    try:
+        small = thumbnail(read_image(folder / file))
+    except ImageError as error:  # says not which
+        return f"{folder / file}: {error}"
+    try:
+        OutputFolder(folder).write_jpeg(thumbnail_path(file), small, QUALITY)
+    except ImageError as error:
+        return str(error)
+    return None

@@ -1,0 +1,1 @@
+"""Heatmaps as images: color maps, overlays, text, grids and figures."""

@@ -1,0 +1,336 @@
+"""Figures for a person: all that was found out about one image, and why one class, not another.
+
+Arrays in, images out. What is drawn on is a :class:`cnnviz.images.preprocessing.Canvas`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.errors import ImageError
+from cnnviz.images.preprocessing import Canvas, resize_image, to_image
+from cnnviz.rendering import layout, render
+from cnnviz.rendering.layout import RgbImage
+
+Float32 = npt.NDArray[np.float32]
+
+WIDEST = 2560
+"""Width in pixels of what a screen shows whole: for figures where no size was asked for."""
+
+_COLUMN = 14  # a column's least width, in sizes of its letters: enough for most words
+_LINES = 3  # a caption has no more
+_TITLE_LINES = 5
+_FADED = 0.45  # of an image's gray, under the colors of a difference
+
+
+class Cell(NamedTuple):
+    """One image of a figure.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB or (H, W).
+        caption: what it is, in a few words.
+    """
+
+    image: RgbImage
+    caption: str
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One of the classes that an image is contrasted by.
+
+    Attributes:
+        cam: (h, w) float32, at least 0: its class activation map, unnormalized.
+        name: what it is called, ``volcano (980)``.
+        probability: from 0 to 1; or a number of any range, as it is shown.
+    """
+
+    cam: Float32
+    name: str
+    probability: float | str
+
+
+# --- a panel -------------------------------------------------------------------------------------
+
+
+def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None) -> RgbImage:
+    """Put images in rows and columns, a caption above each and a title above all.
+
+    Captions stand above, as in the tutorial: what follows an image below, a scale or a legend,
+    would part it from its caption, and the images of a row begin at one height. No pixel is
+    changed unless the whole has to be reduced; then all images are, by one factor, and letters
+    are as large as those of a figure of that size. A caption has at most three lines; a longer one
+    loses its middle.
+
+    Args:
+        title: above all, in up to five lines; may be empty.
+        cells: the rows from above, each of at least one image; rows may differ in length and
+            images in size.
+        widest: the width in pixels that the whole does not exceed, in so far as words allow it: a
+            column is at least 182 wide, and a row of more columns than that is broken.
+            :data:`WIDEST` suits a screen; None reduces nothing.
+
+    Returns:
+        uint8, (height, width, 3), RGB on white.
+
+    Raises:
+        ImageError: no images, an empty row, or something that is no image.
+    """
+    rows = [list(row) for row in cells]
+    if not rows or not all(rows):
+        raise ImageError(
+            "A panel has rows of at least one image; got rows of "
+            f"{', '.join(str(len(row)) for row in rows) or 'none'}."
+        )
+    for row in rows:
+        for cell in row:
+            layout.check_image(cell.image)
+    if widest is not None:
+        most = _most_columns(widest)
+        rows = [part for row in rows for part in _parts(row, most)]
+        rows = _reduced(rows, widest)
+
+    plan = _Plan.of([[cell.image.shape[:2] for cell in row] for row in rows])
+    line, pad = layout.line_height(plan.size), math.ceil(plan.size / 4)
+    captions = [
+        [
+            layout.wrapped(cell.caption, plan.size, width, _LINES)
+            for cell, width in zip(row, plan.columns)
+        ]
+        for row in rows
+    ]
+    above = [line * max(map(len, row)) + (pad if any(row) else 0) for row in captions]
+    below = [max(cell.image.shape[0] for cell in row) for row in rows]
+    between = 2 * plan.gap
+    height = sum(above) + sum(below) + between * (len(rows) - 1)
+
+    size = max(round(1.25 * plan.size), layout.heading_size((height, plan.width)))
+    heading = layout.wrapped(title, size, plan.width - 2 * pad, _TITLE_LINES)
+    top = layout.line_height(size) * len(heading) + (pad if heading else 0)
+    canvas = layout.paper(top + height, plan.width)
+    for number, text in enumerate(heading):
+        y = number * layout.line_height(size)
+        layout.write_line(canvas, text, size, y, pad, plan.width - 2 * pad, align=0.5)
+    for row, texts, room, deep in zip(rows, captions, above, below):
+        left = 0
+        for cell, lines, width in zip(row, texts, plan.columns):
+            y = top + room - pad - line * len(lines)  # they end right above the image
+            for number, text in enumerate(lines):
+                layout.write_line(
+                    canvas, text, plan.size, y + number * line, left, width, align=0.5
+                )
+            beside = (width - cell.image.shape[1]) // 2
+            layout.lay(canvas, cell.image, top + room, left + beside)
+            left += width + plan.gap
+        top += room + deep + between
+    return canvas
+
+
+def fitted(shape: tuple[int, int], columns: int, widest: int = WIDEST) -> tuple[int, int]:
+    """The (h, w) at which so many images of (H, W) side by side are no wider than ``widest``.
+
+    For what has words in it, a legend say: they can be read if it is drawn at this size, and not if
+    it is reduced to it.
+    """
+    row = [[shape] * min(columns, _most_columns(widest))]
+    factor = _factor(row, widest)
+    return _scaled(shape, factor)
+
+
+class _Plan(NamedTuple):
+    """Where columns lie, all in pixels."""
+
+    size: int  # of the letters
+    gap: int
+    columns: list[int]
+
+    @property
+    def width(self) -> int:
+        return sum(self.columns) + self.gap * (len(self.columns) - 1)
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[tuple[int, ...]]]) -> _Plan:
+        """For rows of images with these shapes."""
+        count = max(map(len, rows))
+        widths = [max(row[i][1] for row in rows if i < len(row)) for i in range(count)]
+        lowest = min(shape[0] for row in rows for shape in row)
+        size = layout.legible(min(max(0.045 * lowest, sum(widths) / 100), min(widths) / 16))
+        return cls(size, math.ceil(size / 3), [max(width, _COLUMN * size) for width in widths])
+
+
+def _most_columns(widest: int) -> int:
+    """How many columns of the least width fit, at least one."""
+    least, gap = _COLUMN * layout.SMALLEST_TEXT, math.ceil(layout.SMALLEST_TEXT / 3)
+    return max(1, (widest + gap) // (least + gap))
+
+
+def _parts(row: list[Cell], most: int) -> list[list[Cell]]:
+    """As few rows as have no more than ``most``, and as equal."""
+    length = math.ceil(len(row) / math.ceil(len(row) / most))
+    return [row[i : i + length] for i in range(0, len(row), length)]
+
+
+def _factor(rows: Sequence[Sequence[tuple[int, ...]]], widest: int) -> float:
+    """What all images are multiplied by, at most 1, for the whole to be no wider."""
+    widest = max(widest, _COLUMN * layout.SMALLEST_TEXT)
+    if _Plan.of(rows).width <= widest:
+        return 1.0
+    fits, too_wide = 0.0, 1.0
+    for _ in range(24):  # until it is exact to a pixel
+        middle = (fits + too_wide) / 2
+        if _Plan.of([[_scaled(shape, middle) for shape in row] for row in rows]).width <= widest:
+            fits = middle
+        else:
+            too_wide = middle
+    return fits
+
+
+def _scaled(shape: Sequence[int], factor: float) -> tuple[int, int]:
+    return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
+
+
+def _reduced(rows: list[list[Cell]], widest: int) -> list[list[Cell]]:
+    factor = _factor([[cell.image.shape[:2] for cell in row] for row in rows], widest)
+    if factor == 1.0:
+        return rows
+    return [
+        [
+            Cell(resize_image(cell.image, _scaled(cell.image.shape, factor)), cell.caption)
+            for cell in row
+        ]
+        for row in rows
+    ]
+
+
+# --- a contrast ----------------------------------------------------------------------------------
+
+
+def contrast(
+    base: Canvas,
+    a: Ranked,
+    b: Ranked,
+    difference: Float32,
+    colormap: str = render.COLORMAPS[0],
+    alpha: float = render.DEFAULT_ALPHA,
+    *,
+    overlay: bool = True,
+    widest: int | None = None,
+) -> RgbImage:
+    """Show why a network answers one class rather than another.
+
+    Side by side: the image, the map of a, the difference, the map of b. Both maps have one scale,
+    that of the stronger. The difference has its own: red speaks for a, blue for b, as far as the
+    99.5th percentile of its magnitudes; it lies over the image in faded gray, so that white
+    speaks for neither.
+
+    Args:
+        base: the image that is drawn on.
+        a: the class that speaks in red.
+        b: the class that speaks in blue.
+        difference: (h, w) float32, above 0 what speaks for a; of maps without their ReLU.
+        colormap: of the classes' maps, one of :data:`cnnviz.rendering.render.COLORMAPS`.
+        alpha: strength of their colors over the image, from 0 to 1.
+        overlay: whether all maps lie over the image; else their colors stand alone.
+        widest: as for :func:`panel`; what has to be smaller is drawn smaller.
+
+    Returns:
+        uint8, (height, width, 3), RGB on white.
+
+    Raises:
+        UsageError: an unknown color map, or alpha outside [0, 1].
+        ImageError: the maps are not (h, w) of one shape, hold NaN or infinity, or a class's map
+            is negative somewhere.
+    """
+    shapes = a.cam.shape, b.cam.shape, difference.shape
+    if difference.ndim != 2 or len(set(shapes)) > 1:
+        raise ImageError(
+            "The maps of a contrast have one shape (h, w); got "
+            f"{', '.join(str(shape) for shape in shapes)}."
+        )
+    shape = base.shape if widest is None else fitted(base.shape, 4, widest)
+    base = Canvas(resize_image(base.image, shape), base.geometry)
+    full = max(render.reach("heat", ranked.cam) for ranked in (a, b))
+    shown, captions, blanks = [], [], []
+    for ranked in (a, b):
+        placed, seen = to_image(ranked.cam, base.geometry, base.shape)
+        heat, blank = render.normalize_by_max(placed, full)
+        shown.append(render.heat_color(base.image, heat, colormap, alpha, seen, overlay=overlay))
+        captions.append(f"Grad-CAM for {_first_name(ranked.name)}{': blank' if blank else ''}")
+        blanks.append(blank)
+    if not any(blanks):
+        captions[1] += ", on the same scale"
+    signed, blank = _signed(base, difference, overlay=overlay)
+    plan = _Plan.of([[base.shape] * 4])
+    wide = layout.paper(base.shape[0], plan.columns[2])  # so that the scale has a column's width
+    layout.lay(wide, signed, 0, (wide.shape[1] - base.shape[1]) // 2)
+    scaled = layout.with_scale(
+        wide,
+        render.color_scale(render.DIVERGING),
+        [f"for {_first_name(ranked.name)}" for ranked in (b, a)],
+        size=plan.size,
+    )
+    return panel(
+        f"{answer(a.name, a.probability)}, rather than {answer(b.name, b.probability)}",
+        [
+            [
+                Cell(base.image, "the image"),
+                Cell(shown[0], captions[0]),
+                Cell(scaled, f"the difference{': none' if blank else ''}"),
+                Cell(shown[1], captions[1]),
+            ]
+        ],
+    )
+
+
+def _first_name(name: str) -> str:
+    """``loggerhead (33)`` of ``loggerhead, loggerhead turtle, Caretta caretta (33)``."""
+    return re.sub(r",.*(?= \(\d+\)$)", "", name)
+
+
+def answer(name: str, probability: float | str) -> str:
+    """``volcano (980) 0.22``, or ``class 980: 0.22`` where classes have no names.
+
+    Words in the probability's place are shown as they are.
+    """
+    said = probability if isinstance(probability, str) else share(probability)
+    return f"{name}{'' if name.endswith(')') else ':'} {said}"
+
+
+def number(value: float) -> str:
+    """A number of any size, in few digits: ``38.2``, ``-0.0042``, ``0.25``."""
+    return f"{value:.4g}"
+
+
+def share(probability: float) -> str:
+    """A probability for a title: ``0.61``, ``0.004``, ``<0.001``."""
+    if probability >= 0.01 or probability == 0:
+        return f"{probability:.2f}"
+    return f"{probability:.3f}" if probability >= 0.001 else "<0.001"
+
+
+def _signed(base: Canvas, difference: Float32, *, overlay: bool) -> tuple[RgbImage, bool]:
+    """The difference in its colors, over the image in faded gray, and whether there is none."""
+
+    def place(values: Float32) -> Float32:
+        return to_image(values, base.geometry, base.shape)[0]
+
+    seen = to_image(difference, base.geometry, base.shape)[1]
+    colors, blank = render.diverging(difference, place, seen=seen)
+    if not overlay:
+        return colors, blank
+    gray = cv2.cvtColor(base.image, cv2.COLOR_RGB2GRAY)
+    # Colors like ink on a faded print: on white they are those of the scale.
+    faded = cv2.convertScaleAbs(gray, alpha=_FADED, beta=255 * (1 - _FADED))
+    ground = cv2.cvtColor(faded, cv2.COLOR_GRAY2RGB)
+    result = np.asarray(cv2.multiply(colors, ground, scale=1 / 255), np.uint8)
+    dark = cv2.convertScaleAbs(gray, alpha=render.UNSEEN_BRIGHTNESS)
+    result[~seen] = dark[~seen][:, None]
+    return result, blank

@@ -1,0 +1,1 @@
+"""Files of weights: found, downloaded, checked, read and matched to a network."""

@@ -1,0 +1,505 @@
+"""True classes from folders' names and from files, and what users are told when they do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from pathlib import Path, PurePath
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnnviz.errors import UsageError
+from cnnviz.images.inputs import Source, find_images, printable
+from cnnviz.labels.ground_truth import read_truth
+from cnnviz.labels.label_files import Labels
+from cnnviz.labels.targets import imagenet_labels
+
+PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "black-footed ferret", "collie", "crane")
+
+
+def source(path, relative=None):
+    return Source(Path(path), printable(str(path)), PurePath(relative or Path(path).name))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Four images in ``photos``, the command running beside it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "3.jpg"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "photos"
+
+
+def run(*arguments):
+    return find_images([str(argument) for argument in arguments or ["photos"]])
+
+
+def shown(sources):
+    return [str(one.relative) for one in sources]
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("1", 1),
+        ("004", 4),
+        ("Egyptian cat", 1),
+        ("egyptian_cat", 1),
+        ("EGYPTIAN-CAT", 1),
+        ("tabby", 0),
+        ("Tabby_Cat", 0),
+        ("tabby, tabby cat", 0),
+        ("tabby,_tabby_cat", 0),
+        ("tabby_tabby_cat", 0),
+        ("black_footed_ferret", 3),
+        ("black-footed ferret", 3),
+    ],
+)
+def test_a_folder_is_called_as_its_class(name, index):
+    truth = read_truth("folders", [source(f"in/{name}/x.jpg", f"{name}/x.jpg")], PETS, 6)
+
+    assert truth.source == "folders"
+    assert truth.indices == (index,)
+    assert truth.notes == ()
+    assert truth.known == 1
+
+
+@pytest.mark.parametrize("name", ["cat", "6", "-1", "ferret", "1.0", "²", "9" * 200, "tab"])
+def test_a_part_of_a_name_is_none(name):
+    images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg"), source("in/1/x.jpg", "1/x.jpg")]
+
+    truth = read_truth("folders", images, PETS, 6)
+
+    assert truth.indices == (None, 1)
+    assert truth.notes == (
+        f"1 image in folders that are called as no class ('{name}') has no truth.",
+    )
+
+
+def test_a_minus_is_no_hyphen():
+    """-1 stands for unknown in many a data set, and digits are the names of many a network."""
+    digits = [str(digit) for digit in range(10)]
+    images = [source("in/-1/x.jpg", "-1/x.jpg"), source("in/1/x.jpg", "1/x.jpg")]
+
+    assert read_truth("folders", images, digits, 10).indices == (None, 1)
+
+
+def test_the_nearest_folder_counts_and_of_a_single_image_the_one_that_holds_it(folder, monkeypatch):
+    deep = folder / "a" / "collie"
+    deep.mkdir()
+    (deep / "x.jpg").touch()
+    for name in ("1", "2"):
+        (folder / name).mkdir()
+        (folder / name / "y.jpg").touch()
+
+    assert read_truth("folders", run("photos/a"), PETS, 6).indices.count(4) == 1
+    assert read_truth("folders", run("photos/1/y.jpg"), PETS, 6).indices == (1,)
+    assert read_truth("folders", run("photos/1"), PETS, 6).indices == (1,)
+    monkeypatch.chdir(folder / "2")
+    assert read_truth("folders", run("y.jpg", "../1/y.jpg"), PETS, 6).indices == (2, 1)
+    assert read_truth(" Folders ", run("."), PETS, 6).indices == (2,)
+
+
+def test_folders_that_are_no_classes_are_named():
+    names = ["1", "x", "1", "y", "y", "z", "w"]
+    images = [source(f"in/{name}/{i}.jpg", f"{name}/{i}.jpg") for i, name in enumerate(names)]
+
+    truth = read_truth("folders", images, (), 3)
+
+    assert truth.indices == (1, None, 1, None, None, None, None)
+    assert truth.known == 2
+    assert truth.notes == (
+        "5 images in folders that are called as no class ('x', 'y', 'z', ...) have no truth.",
+    )
+
+
+def test_a_name_of_two_classes_is_neither():
+    images = [source("in/crane/x.jpg", "crane/x.jpg"), source("in/5/x.jpg", "5/x.jpg")]
+
+    truth = read_truth("folders", images, PETS, 6)
+
+    assert truth.indices == (None, 5)
+    assert truth.notes == (
+        "The name 'crane' fits 2 classes, crane (2), crane (5): use an index or another of the "
+        "names. Its images have no truth.",
+    )
+    with pytest.raises(UsageError, match="'crane' fits 2 classes"):
+        read_truth("folders", images[:1], PETS, 6)
+
+
+def test_an_index_that_is_another_class_s_name_is_neither():
+    images = [source("in/1/x.jpg", "1/x.jpg"), source("in/2/x.jpg", "2/x.jpg")]
+
+    with pytest.raises(UsageError, match=r"'1' fits 2 classes, 1 \(0\), 2 \(1\)"):
+        read_truth("folders", images, ("1", "2", "3"), 3)
+
+
+def test_no_folder_fits():
+    images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in ("cats", "dogs")]
+
+    with pytest.raises(UsageError) as caught:
+        read_truth("folders", images, PETS, 6)
+    assert str(caught.value) == (
+        "No folder is called as a class: the folders are 'cats', 'dogs', and the classes are "
+        "tabby, tabby cat (0), Egyptian cat (1), crane (2), .... Rename them, or name a file with "
+        "--truth."
+    )
+    with pytest.raises(UsageError, match="have no names, only the numbers 0 to 6"):
+        read_truth("folders", images, (), 7)
+
+
+def test_wordnet_s_numbers_that_are_not_known():
+    images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in ("n02123045", "1")]
+
+    with pytest.raises(UsageError, match="known if the file of --labels has them"):
+        read_truth("folders", images[:1], PETS, 6)
+    assert "WordNet" in read_truth("folders", images, PETS, 6).notes[0]
+    # ... unless they are the names
+    assert read_truth("folders", images[:1], ("n02123045", "x"), 2).indices == (0,)
+
+
+def test_wordnet_s_numbers_that_are_known(folder):
+    names = ("n02123045", "n02123045-tabby", "n01440764", "n99999999", "Tabby")
+    images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in names]
+    found = read_truth("folders", images, imagenet_labels(), 1000)
+
+    assert found.indices == (281, 281, 0, None, 281)
+    own = Labels(("cat", "dog"), ("n02123045", "n02084071"))
+    assert truth_of("a/1.jpg,n02084071\n3.jpg,cat\n", labels=own).indices == (0, 1, None, None)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def truth_of(content, name="labels.csv", sources=None, labels=PETS, folder="."):
+    path = Path(folder) / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_truth(str(path), run() if sources is None else sources, labels, len(labels))
+
+
+FORMS = {
+    "titles": "path,label\na/1.jpg,collie\nb/1.jpg,1\n",
+    "no titles": "a/1.jpg,collie\nb/1.jpg,1\n",
+    "other titles": "id,Class, Image \n7,collie,a/1.jpg\n8,1,b/1.jpg\n",
+    "first two of three": "path,label,split\na/1.jpg,collie,val\nb/1.jpg,1,val\n",
+    "a mark in front": "\ufeffpath,label\na/1.jpg,collie\nb/1.jpg,1\n",
+    "semicolons": "a/1.jpg;collie\nb/1.jpg;1\n",
+    "semicolons, and commas in names": 'path;label\na/1.jpg;4\nb/1.jpg;"Egyptian cat"\n',
+    "tabs": "a/1.jpg\tcollie\nb/1.jpg\t1\n",
+    "Windows": "path,label\r\na\\1.jpg,collie\r\nb\\1.jpg,1\r\n",
+    "blank lines and cells": "\na/1.jpg,collie\n\nb/1.jpg, 1 ,,\n,\n",
+    "quotes behind spaces": '"a/1.jpg", "collie"\n"b/1.jpg", \'1\'\n',
+    "floats": "path,label\na/1.jpg,4.0\nb/1.jpg,1.0\n3.jpg,\na/2.jpg,NaN\n",
+    "floats of NumPy": "a/1.jpg,4.000000000000000000e+00\nb/1.jpg,1.000000e+00\n",
+    "floats with commas": "a/1.jpg;4,0\nb/1.jpg;1,0\n",
+    "empty in many ways": "a/1.jpg,collie\nb/1.jpg,1\n3.jpg,None\na/2.jpg,<NA>\n",
+    "null": "a/1.jpg,collie\nb/1.jpg,1\n3.jpg,null\na/2.jpg,nan\n",
+    "Excel": "sep=;\r\na/1.jpg;collie\r\nb/1.jpg;1\r\n",
+    "a title of two": "filename,breed\na/1.jpg,collie\nb/1.jpg,1\n",
+    "target and image path": "target,x,Image_Path\ncollie,0,a/1.jpg\n1,0,b/1.jpg\n",
+    "y and file": "y,file\ncollie,a/1.jpg\n1,b/1.jpg\n",
+    "dots": "./a/1.jpg,collie\n.\\b\\1.jpg,1\n",
+    "as in addresses": "a%2F1.jpg,collie\nphotos/b/%31.jpg,1\n",
+    "other case": "A/1.JPG,collie\nPhotos/B/1.jpg,1\n",
+    "quotes": '"a/1.jpg","collie"\n"b/1.jpg","1"\n',
+    "no end of line": "a/1.jpg,collie\nb/1.jpg,1",
+    "with the folder": "photos/a/1.jpg,collie\n./photos/b/1.jpg,1\n",
+    "twice the same": "a/1.jpg,collie\na/1.jpg,4\nb/1.jpg,1\nphotos/b/1.jpg,Egyptian cat\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_csv_in_many_forms(folder, form, encoding):
+    truth = truth_of(FORMS[form].encode(encoding))
+
+    assert shown(run()) == ["3.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg"]
+    assert truth.source == "labels.csv"
+    assert truth.indices == (None, 4, None, 1)
+    assert truth.notes == ("2 images of 4 have no truth in labels.csv, for example photos/3.jpg.",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a/1.jpg": "collie", "b/1.jpg": 1},
+        {"a/1.jpg": "collie", "b/1.jpg": "1", "3.jpg": None},
+        [{"path": "a/1.jpg", "label": "collie"}, {"label": 1, "path": "b/1.jpg", "x": [0]}],
+        [{"image": "a/1.jpg", "target": 4.0}, {"class": 1.0, "file_name": "b/1.jpg"}],
+        {"a/1.jpg": 4.0, "b/1.jpg": "1.0", "3.jpg": float("nan"), "a/2.jpg": "None"},
+    ],
+)
+def test_json_in_all_forms(folder, content):
+    truth = truth_of(json.dumps(content), "labels.json")
+
+    assert truth.source == "labels.json"
+    assert truth.indices == (None, 4, None, 1)
+    assert truth.notes == ("2 images of 4 have no truth in labels.json, for example photos/3.jpg.",)
+
+
+def test_an_object_a_line(folder):
+    lines = '{"path": "a/1.jpg", "label": "collie"}\n\n{"label": 1, "path": "b/1.jpg"}\n'
+    assert truth_of(lines, "labels.jsonl").indices == (None, 4, None, 1)
+
+
+def test_a_list_with_labels_behind_spaces(folder):
+    (folder / "a b.jpg").touch()
+    truth = truth_of("a/1.jpg 4\na b.jpg 1\n", "labels.txt")
+    assert dict(zip(shown(run()), truth.indices))["a b.jpg"] == 1
+    assert truth_of("a/1.jpg,Egyptian cat\n", "labels.txt").indices.count(1) == 1
+
+
+def test_a_class_that_is_called_as_if_it_were_none(folder):
+    labels = ("None", "nan", "cat")
+    truth = truth_of("a/1.jpg,none\nb/1.jpg,NaN\n3.jpg,null\n", labels=labels)
+    assert truth.indices == (None, 0, None, 1)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_paths_and_names_composed_or_not(folder, form):
+    """macOS hands on names of files in pieces; keyboards do not."""
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    (folder / unicodedata.normalize(form, "Fähre")).mkdir()
+    (folder / unicodedata.normalize(form, "Fähre/né.jpg")).touch()
+    labels = ("x", unicodedata.normalize(form, "Größe"))
+    wanted = {str(one.relative): 1 if "re" in str(one.relative) else None for one in run()}
+    assert sorted(wanted.values(), key=str).count(1) == 1
+
+    for path in ("Fähre/né.jpg", "photos/Fähre/né.jpg", str(folder / "Fähre/né.jpg")):
+        for label in ("Größe", "GRÖSSE", "größe"):
+            row = unicodedata.normalize(other, f"{path},{label}\n")
+            assert dict(zip(shown(run()), truth_of(row, labels=labels).indices)) == wanted
+
+
+def test_a_path_in_another_case_is_another_file_where_there_is_one(folder):
+    for name in ("Cat.jpg", "cat.jpg"):
+        (folder / name).touch()
+
+    found = dict(zip(shown(run()), truth_of("cat.jpg,1\nCat.jpg,4\n").indices))
+    assert (found["cat.jpg"], found["Cat.jpg"]) == (1, 4)
+    with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('CAT.jpg'\): this can be "):
+        truth_of("CAT.jpg,1\n")
+    # The row speaks of a file that is no image of this run.
+    lone = run("photos/cat.jpg")
+    with pytest.raises(UsageError, match="names no image of this run"):
+        truth_of("photos/Cat.jpg,1\n", sources=lone)
+
+
+def test_latin_1(folder):
+    (folder / "né.jpg").touch()
+    labels = ("crème brûlée", "x")
+    truth = truth_of("path;label\nné.jpg;Crème Brûlée\n".encode("cp1252"), labels=labels)
+    assert dict(zip(shown(run()), truth.indices))["né.jpg"] == 0
+
+
+def test_names_that_differ_only_by_case(folder):
+    labels = ("Crane", "crane", "cat")
+    assert truth_of("a/1.jpg,crane\nb/1.jpg,Crane\n", labels=labels).indices[1::2] == (1, 0)
+    with pytest.raises(UsageError, match=r"'CRANE' fits 2 classes, Crane \(0\), crane \(1\)"):
+        truth_of("a/1.jpg,CRANE\n", labels=labels)
+
+
+def test_the_delimiter_is_the_one_under_which_paths_name_images(folder):
+    """By the number of columns alone a comma would do as well."""
+    truth = truth_of("a/1.jpg;tabby, tabby cat\nb/1.jpg;tabby, tabby cat\n")
+    assert truth.indices == (None, 0, None, 0)
+
+    (folder / "4;5,6.jpg").touch()
+    truth = truth_of('"4;5,6.jpg",collie\n')
+    assert dict(zip(shown(run()), truth.indices))["4;5,6.jpg"] == 4
+
+
+def test_paths_are_relative_to_the_file_first(folder):
+    """The same row names another image where the file lies elsewhere."""
+    rows = "1.jpg,collie\n"
+    for place, relative in (("photos/a", "a/1.jpg"), ("photos/b", "b/1.jpg")):
+        truth = truth_of(rows, folder=place)
+        found = dict(zip(shown(run()), truth.indices))
+        assert {name for name, index in found.items() if index is not None} == {relative}
+
+
+def test_absolute_paths_and_links_to_folders(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+
+    assert truth_of(f"{folder}/a/1.jpg,4\n").indices == (None, 4, None, None)
+    assert truth_of(f"{tmp_path}/link/a/1.jpg,4\n").indices == (None, 4, None, None)
+    assert truth_of(f"{folder}/b/../a/1.jpg,4\n", sources=run("link")).indices[1] == 4
+
+
+def test_paths_as_they_are_seen_from_where_the_command_runs(folder, tmp_path):
+    """Whatever way the folder was given, and wherever the file lies."""
+    (tmp_path / "elsewhere").mkdir()
+
+    for argument in ("photos", folder):
+        truth = truth_of("photos/a/1.jpg,4\n./photos/3.jpg,1\n", "elsewhere/x.csv", run(argument))
+        assert truth.indices == (1, 4, None, None)
+
+
+def test_images_given_one_by_one(folder):
+    images = run("photos/b/1.jpg", "photos/3.jpg")
+
+    truth = truth_of("photos/3.jpg,2\nphotos/b/1.jpg,0\n", sources=images)
+
+    assert truth.indices == (0, 2)
+    assert truth.notes == ()
+
+
+def test_a_row_that_could_be_either_of_two_images_is_refused(folder):
+    images = run("photos/a", "photos/b")
+
+    with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('1.jpg'\): this can be "):
+        truth_of("1.jpg,4\n", sources=images)
+    assert truth_of("photos/a/1.jpg,4\n", sources=images).indices == (4, None, None)
+
+
+def test_rows_without_images_are_counted(folder):
+    truth = truth_of("x.jpg,no such class\na/1.jpg,4\nb/9.jpg,1\na/2.jpg,\n3.jpg,4\nb/1.jpg,4\n")
+
+    assert truth.indices == (4, 4, None, 4)
+    assert truth.notes == (
+        "2 rows of labels.csv name no image of this run, for example 'x.jpg' (line 1).",
+        "1 image of 4 has no truth in labels.csv, for example photos/a/2.jpg.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("a/1.jpg,4\na/2.jpg,spaniel\n", "Line 2 of labels.csv ('a/2.jpg'): No class is called"),
+        ("a/1.jpg,4\na/2.jpg,colie\n", "Similar: collie (4)."),
+        ("a/1.jpg,6\n", "There is no class 6: the network's classes are 0 to 5."),
+        ("a/1.jpg,-1\n", "There is no class -1"),
+        ("a/1.jpg,crane\n", "The name 'crane' fits 2 classes, crane (2), crane (5)"),
+        (f"a/1.jpg,{'9' * 5000}\n", "a label of 5000 letters is no class"),
+        (
+            "a/1.jpg,4\n\nphotos/a/1.jpg,1\n",
+            "Line 3 of labels.csv ('photos/a/1.jpg'): the label is '1' here and '4' in line 1",
+        ),
+        (
+            "x/1.jpg,4\n",
+            "labels.csv names no image of this run: it has 'x/1.jpg', and the run has '3.jpg' "
+            "(photos/3.jpg).",
+        ),
+        ("a/1.jpg\n", "Line 1 of labels.csv has 1 column"),
+        ("a/1.jpg,4\nb/1.jpg,4,x\n", "Line 2 of labels.csv has 3 columns"),
+        ("id,path,label\n1,a/1.jpg\n", "Line 2 of labels.csv has 2 columns"),
+        ('a/1.jpg,4\n"b/1.jpg,4\n', "labels.csv cannot be read as CSV: unexpected end of data."),
+        ("", "labels.csv says nothing of any image"),
+        ("path,label\n", "labels.csv says nothing of any image"),
+        ("a/1.jpg,4\n".encode("utf-16") + b"x", "labels.csv is no UTF-8 text"),
+        (b"a/1.jpg,4\0\n", "labels.csv is no UTF-8 text"),
+    ],
+)
+def test_csv_that_is_wrong(folder, content, problem):
+    with pytest.raises(UsageError) as caught:
+        truth_of(content)
+    assert problem in str(caught.value)
+
+
+def test_unknown_titles_are_explained(folder):
+    (folder / "photo").touch()
+    images = [*run(), source("photo.jpg", "photo")]
+
+    with pytest.raises(UsageError, match="If this line holds titles, call them path and label"):
+        truth_of("photo,kind\na/1.jpg,4\n", sources=images)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"a/1.jpg": 4,}', "labels.json is no JSON: "),
+        ("[" * 200_000, "labels.json cannot be read as JSON: "),
+        ('"a/1.jpg"', "and it is something else"),
+        ('{"a/1.jpg": 4, "b/1.jpg": true}', "and entry 2 is something else"),
+        ('{"a/1.jpg": 1.5}', "and entry 1 is something else"),
+        ('[{"path": "a/1.jpg"}]', "and entry 1 is something else"),
+        ('[["a/1.jpg", 4]]', "and entry 1 is something else"),
+        ('[{"path": 1, "label": 4}]', "and entry 1 is something else"),
+        ('{"a/1.jpg": 4, "a/1.jpg": 1}', "Entry 2 of labels.json ('a/1.jpg'): the label is '1'"),
+        ('{"a/1.jpg": "spaniel"}', "Entry 1 of labels.json ('a/1.jpg'): No class is called"),
+        ("{}", "labels.json says nothing of any image"),
+        ("[]", "labels.json says nothing of any image"),
+        ('{"\\ud800": 1, "\\u0000": 1}', r"it has '\ud800', and the run has"),
+        ('{"a/1.jpg": "\\ud800"}', r"No class is called '\ud800'"),
+    ],
+)
+def test_json_that_is_wrong(folder, content, problem):
+    with pytest.raises(UsageError) as caught:
+        truth_of(content, "labels.json")
+    assert problem in str(caught.value)
+    str(caught.value).encode()  # can be printed
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("labels.csv", "The truth in labels.csv cannot be read: No such file or directory."),
+        ("photos/dir.csv", "The truth in photos/dir.csv cannot be read: Is a directory."),
+        ("labels.xls", "comes from folders, or from a .csv or .json file; got 'labels.xls'."),
+        ("folder", "got 'folder'."),
+        ("", "got ''."),
+    ],
+)
+def test_what_is_no_truth(folder, spec, problem):
+    (folder / "dir.csv").mkdir()
+
+    with pytest.raises(UsageError) as caught:
+        read_truth(spec, run(), PETS, 6)
+    assert problem in str(caught.value)
+
+
+def test_names_that_are_no_utf8(folder):
+    """As they lie there in a CSV, as JSON of Python has them, or as cnnviz shows them."""
+    name = os.fsdecode(b"caf\xe9 \xff.jpg")
+    (folder / name).touch()
+    (folder / os.fsdecode(b"\xe9")).mkdir()
+    (folder / os.fsdecode(b"\xe9") / "1.jpg").touch()
+    expected = [4 if str(one.relative) == name else None for one in run()]
+    assert expected.count(4) == 1
+
+    for content, file in (
+        (b"caf\xe9 \xff.jpg,collie\n", "labels.csv"),
+        (b"photos/caf\\xe9 \\xff.jpg,collie\n", "labels.csv"),
+        (json.dumps({name: "collie"}).encode(), "labels.json"),
+    ):
+        assert list(truth_of(content, file).indices) == expected
+    with pytest.raises(UsageError, match=r"it has 'x\\xff.jpg'"):
+        truth_of(b"x\xff.jpg,collie\n")
+    with pytest.raises(UsageError, match="No class is called"):
+        truth_of(b"caf\xe9 \xff.jpg,coll\xff\n")
+    with pytest.raises(UsageError, match=r"the folders are '\\xe9', and"):
+        read_truth("folders", run(folder / os.fsdecode(b"\xe9")), PETS, 6)
+
+
+def test_names_in_all_letters_come_through_csv(folder):
+    names = ["ねこ.jpg", "größe.jpg", "a, b.jpg", 'say "no".jpg', " x .jpg", "a;b.jpg"]
+    for name in names:
+        (folder / name).touch()
+    quoted = [name.replace('"', '""') for name in names]
+    rows = "".join(f'"{name}",{number % 6}\n' for number, name in enumerate(quoted))
+
+    found = dict(zip(shown(run()), truth_of(rows).indices))
+
+    assert [found[name] for name in names] == [0, 1, 2, 3, 4, 5]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
+def test_no_content_brings_anything_but_an_error(folder, content):
+    for name in ("labels.csv", "labels.json"):
+        try:
+            truth = truth_of(content, name)
+        except UsageError as error:
+            str(error).encode()
+        else:
+            assert truth.known == 0  # the images' names do not come up by chance

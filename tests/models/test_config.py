@@ -1,0 +1,173 @@
+"""Cards: what they may say, and what is said when they are wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from cnnviz.errors import UsageError
+from cnnviz.models.config import CARD_NAMES, Card, find_card, parse_numbers, parse_size, read_card
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a card (and an empty symbol) into a folder, and returns its path."""
+    (tmp_path / "net-symbol.json").write_text('{"nodes": []}')
+
+    def write(text, name="cnnviz.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+FULL = """\
+# everything a card can say
+model: net-symbol.json
+weights: other/net.params
+labels: [cat, dog, 3, "no"]
+input_size: 32x48
+mean: [0.5, .25, 1e-1]
+std: [1, 2, 3]
+channels: bgr
+layer: stage3_plus8
+head: scores
+activation: none
+resize: crop
+name: my network
+"""
+
+
+def test_every_key(write, tmp_path):
+    card = read_card(write(FULL))
+    assert card == Card(
+        model=str(tmp_path / "net-symbol.json"),
+        weights=tmp_path / "other/net.params",
+        labels=("cat", "dog", "3", "no"),
+        input_size=(32, 48),
+        mean=(0.5, 0.25, 0.1),
+        std=(1.0, 2.0, 3.0),
+        channels="bgr",
+        layer="stage3_plus8",
+        head="scores",
+        activation="none",
+        resize="crop",
+        name="my network",
+    )
+    # Nothing was left out above.
+    assert all(getattr(card, field.name) is not None for field in fields(Card))
+
+
+def test_json_card_says_the_same(write):
+    content = {"model": "net-symbol.json", "input_size": [32, 48], "mean": 0.5, "std": "0.25"}
+    card = find_card(str(write(json.dumps(content), "mine.json")))
+    assert (card.input_size, card.mean, card.std) == ((32, 48), (0.5,), (0.25,))
+
+
+@pytest.mark.parametrize("name", CARD_NAMES)
+def test_folder_stands_for_its_card(write, name):
+    path = write('{"model": "vgg16"}', name)  # JSON is YAML, too
+    assert find_card(str(path.parent)) == find_card(str(path)) == Card("vgg16")
+
+
+def test_labels_come_from_a_file_beside_the_card(write, tmp_path):
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    assert read_card(write("model: vgg16\nlabels: names.txt")).labels == ("cat", "dog")
+
+
+def test_name_of_the_catalog_is_a_card_of_its_own():
+    assert find_card("demo") == Card("demo")
+
+
+def test_symbol_is_told_from_a_card(tmp_path):
+    for name, text in (("net-symbol.json", '{"nodes": [], "heads": []}'), ("broken.json", "{")):
+        (tmp_path / name).write_text(text)
+        assert find_card(str(tmp_path / name)) == Card(str(tmp_path / name))
+
+
+def test_what_is_given_wins_and_nothing_given_leaves_the_card():
+    card = Card("vgg16", mean=(0.5,), name="mine")
+    assert card.updated(mean=(0.1,), std=None, name=None) == Card("vgg16", mean=(0.1,), name="mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("modell: vgg16", r"cnnviz\.yaml has an unknown key 'modell'; did you mean model\?"),
+        ("zzz: 1", "unknown key 'zzz'; known are model, weights"),
+        ("weights: a.params", "does not say which network"),
+        ("model: vgg17", r"model has to be .*did you mean vgg\d+.*it is 'vgg17'"),
+        ("model: [vgg16]", "model has to be a name"),
+        ("model: vgg16\ninput_size: big", "input_size has to be a number of pixels .* is 'big'"),
+        ("model: vgg16\ninput_size: 0", "input_size has to be a number of pixels from 1 on"),
+        ("model: vgg16\ninput_size: true", "input_size has to be"),
+        ("model: vgg16\ninput_size: [1, 2, 3]", "input_size has to be"),
+        ("model: vgg16\nmean: [1, 2]", "mean has to be three numbers"),
+        ("model: vgg16\nmean: [.nan, 1, 2]", "mean has to be three numbers"),
+        ("model: vgg16\nstd: {r: 1}", "std has to be three numbers"),
+        ("model: vgg16\nlabels: [yes, no]", "True is none: put it in quotes"),
+        ("model: vgg16\nlabels: 5", "labels has to be a file"),
+        ("model: vgg16\nlabels: lost.txt", "lost.txt cannot be read"),
+        ("model: vgg16\nresize: shrink", "resize has to be stretch or crop; it is 'shrink'"),
+        ("model: vgg16\nlayer: 3", "layer has to be a name; it is 3"),
+        ("model: vgg16\nweights: [a]", "weights has to be a file"),
+        ("just words", "is no card"),
+        ("- vgg16", "is no card"),
+        ("", "is no card"),
+        ("model: [vgg16", "is not YAML: .*line 1"),
+        ("model: vgg16\n\tlabels: x", "is not YAML: .*line 2"),
+        ("model: \x00", "is not YAML"),
+        ("model: !!python/object/apply:os.getcwd []", "is not YAML"),
+    ],
+)
+def test_wrong_card(write, text, said):
+    with pytest.raises(UsageError, match=said):
+        read_card(write(text))
+
+
+def test_wrong_json_card(write):
+    with pytest.raises(UsageError, match=r"cnnviz\.json is not JSON: .*line 2"):
+        read_card(write('{"model":\n}', "cnnviz.json"))
+
+
+def test_card_that_is_no_text(tmp_path):
+    (tmp_path / "cnnviz.yaml").write_bytes(b"\xfc\xfe\x00m")
+    with pytest.raises(UsageError, match="not a UTF-8"):
+        find_card(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("vgg61", r"no network 'vgg61'.*[Dd]id you mean vgg1"),
+        ("./lost-symbol.json", "There is no file"),
+        ("net-0000.params", "There is no file"),
+        ("nett-symbol.json", r"no file nett-symbol\.json\. Did you mean net-symbol\.json\?"),
+        ("net", r"did you mean net-symbol\.json\?"),
+        ("names.txt", "neither an exported network's symbol"),
+        ("sub", r"folder sub has no card \(cnnviz\.yaml\)"),
+        (".", r"give --model net-symbol\.json"),
+    ],
+)
+def test_model_that_is_nothing(write, tmp_path, monkeypatch, model, said):
+    write("cat", "names.txt")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=said):
+        find_card(model)
+
+
+def test_sizes_and_numbers_as_one_writes_them():
+    assert parse_size("224") == (224, 224)
+    assert parse_size(" 480x640 ") == (480, 640)
+    assert parse_numbers(".5, 0.25,1e-1") == (0.5, 0.25, 0.1)
+    assert parse_numbers("0.5") == (0.5,)
+    for text in ("", "0", "-1", "3x", "3x0", "1e2", "999999"):
+        with pytest.raises(ValueError, match="pixels"):
+            parse_size(text)
+    for text in ("", "1,2", "a", "1,2,inf"):
+        with pytest.raises(ValueError, match="three numbers"):
+            parse_numbers(text)

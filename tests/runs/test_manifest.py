@@ -1,0 +1,370 @@
+"""Journals that a run leaves, and manifests that it ends with."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnviz.errors import CnnvizError, UsageError
+from cnnviz.outputs import OutputFolder, write_npz, write_png
+from cnnviz.runs.manifest import (
+    JOURNAL,
+    MANIFEST,
+    VERSION,
+    Journal,
+    check_manifest,
+    digest,
+    encode,
+    fingerprint,
+    is_whole,
+    manifest_lines,
+)
+
+RECORDS = [
+    {"stem": "a/cat", "status": "ok", "loss": 0.1 + 0.2},
+    {"stem": "b/\udcff\u2028\n", "status": "failed", "error": "caf\u00e9 \U0001f600"},
+    {"stem": "dog", "status": "ok", "loss": 1e-300},
+]
+STEMS = [record["stem"] for record in RECORDS]
+
+
+def fill(folder, mark="mark", records=RECORDS):
+    journal = Journal(folder, mark)
+    for record in records:
+        journal.add(record)
+    return journal
+
+
+def write_manifest(folder, journal, mark="mark"):
+    lines = manifest_lines({"fingerprint": mark}, {"images": 3}, journal.lines(STEMS))
+    OutputFolder(folder).write_json(MANIFEST, lines)
+    journal.close(done=True)
+
+
+def test_a_manifest_is_json_with_a_image_a_line(tmp_path):
+    write_manifest(tmp_path, fill(tmp_path))
+    text = (tmp_path / MANIFEST).read_bytes()
+    assert json.loads(text) == {
+        "cnnviz_manifest": VERSION,
+        "run": {"fingerprint": "mark"},
+        "summary": {"images": 3},
+        "images": RECORDS,
+    }
+    assert text.isascii()
+    assert len(text.splitlines()) == 4 + len(RECORDS) + 1
+    assert not (tmp_path / JOURNAL).exists()
+
+
+def test_an_empty_manifest_is_json():
+    text = b"".join(manifest_lines({}, {}, []))
+    assert json.loads(text)["images"] == []
+
+
+def test_numbers_that_json_has_not_are_no_record():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode({"loss": float("nan")})
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_was_done_is_found_again(tmp_path, ended):
+    journal = fill(tmp_path)
+    if ended:
+        write_manifest(tmp_path, journal)
+    else:
+        journal.close(done=False)
+    again = Journal(tmp_path, "mark")
+    assert [again.find(stem) for stem in STEMS] == RECORDS
+    assert again.find("cat") is None
+    assert [json.loads(line) for line in again.lines([*STEMS, "cat"])] == RECORDS
+    again.close(done=True)
+
+
+def test_the_journal_comes_before_the_manifest_and_both_count(tmp_path):
+    write_manifest(tmp_path, fill(tmp_path))
+    journal = Journal(tmp_path, "mark")
+    journal.add({"stem": "dog", "status": "ok", "loss": 7})
+    journal.add({"stem": "new", "status": "ok"})
+    journal.close(done=False)
+    again = Journal(tmp_path, "mark")
+    assert again.find("dog")["loss"] == 7
+    assert again.find("new")["status"] == "ok"
+    assert again.find("a/cat") == RECORDS[0]
+    again.close(done=True)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("forget", [{"fingerprint": "other"}, {"force": True}])
+def test_another_run_begins_anew(tmp_path, ended, forget):
+    journal = fill(tmp_path)
+    if ended:
+        write_manifest(tmp_path, journal)
+    else:
+        journal.close(done=False)
+    again = Journal(tmp_path, **{"fingerprint": "mark", **forget})
+    assert (tmp_path / MANIFEST).exists() == (ended and "force" not in forget)
+    assert all(again.find(stem) is None for stem in STEMS)
+    again.add({"stem": "x"})
+    assert again.find("x") == {"stem": "x"}
+    again.close(done=False)
+
+
+def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
+    """A kill or a power cut may leave any part of what was written."""
+    fill(tmp_path).close(done=False)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    ends = np.cumsum([len(line) for line in whole.splitlines(keepends=True)])
+    for length in range(len(whole) + 1):
+        (tmp_path / JOURNAL).write_bytes(whole[:length])
+        journal = Journal(tmp_path, "mark")
+        kept = max(0, int((ends <= length).sum()) - 1)
+        assert [journal.find(stem) for stem in STEMS] == [
+            *RECORDS[:kept],
+            *[None] * (len(RECORDS) - kept),
+        ]
+        for record in RECORDS[kept:]:
+            journal.add(record)
+        journal.close(done=False)
+        assert (tmp_path / JOURNAL).read_bytes() == whole
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.text(max_size=5), st.integers()),
+            st.tuples(st.just("stop"), st.integers(0, 200)),  # bytes lost at the end
+            st.tuples(st.just("end")),
+        ),
+        max_size=12,
+    )
+)
+def test_whatever_happens_the_last_whole_record_of_a_image_counts(tmp_path_factory, steps):
+    """Against a list in memory of what was appended, and how much of it a stop has cost."""
+    folder = tmp_path_factory.mktemp("run")
+    journal = Journal(folder, "mark")
+    ended: dict[str, int] = {}
+    appended: list[tuple[str, int, int]] = []  # with the length of the journal behind it
+
+    def known():
+        return {**ended, **{stem: value for stem, value, _ in appended}}
+
+    for step in steps:
+        if step[0] == "add":
+            journal.add({"stem": step[1], "value": step[2]})
+            appended.append((step[1], step[2], (folder / JOURNAL).stat().st_size))
+            continue
+        if step[0] == "stop":
+            journal.close(done=False)
+            length = max(0, (folder / JOURNAL).stat().st_size - step[1])
+            os.truncate(folder / JOURNAL, length)
+            appended = [one for one in appended if one[2] <= length]
+        else:
+            ended = known()
+            lines = journal.lines(sorted(ended))
+            run = {"fingerprint": "mark"}
+            OutputFolder(folder).write_json(MANIFEST, manifest_lines(run, {}, lines))
+            journal.close(done=True)
+            appended = []
+        journal = Journal(folder, "mark")
+        found = {stem: journal.find(stem) for stem in known()}
+        assert found == {stem: {"stem": stem, "value": value} for stem, value in known().items()}
+    journal.close(done=True)
+
+
+def test_rubbish_behind_the_header_is_cut_off(tmp_path):
+    fill(tmp_path, records=RECORDS[:1]).close(done=False)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    for rubbish in (b"\0" * 100, b"[]\n", b"{}\n", b'{"stem": 3\n', b"\xff\xfe\n"):
+        (tmp_path / JOURNAL).write_bytes(whole + rubbish)
+        journal = Journal(tmp_path, "mark")
+        assert journal.find("a/cat") == RECORDS[0]
+        journal.close(done=False)
+        assert (tmp_path / JOURNAL).read_bytes() == whole
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"cnnviz_manifest": 1,\n"run": []}', b"\0\0\n\n"])
+def test_a_broken_manifest_is_as_none(tmp_path, text):
+    (tmp_path / MANIFEST).write_bytes(text)
+    journal = Journal(tmp_path, "mark")
+    assert journal.find("a/cat") is None
+    journal.close(done=True)
+
+
+def test_two_at_once_in_one_folder(tmp_path):
+    journal = Journal(tmp_path, "mark")
+    code = (
+        "import sys, pathlib\n"
+        "from cnnviz.runs.manifest import Journal\n"
+        "from cnnviz.errors import UsageError\n"
+        "try:\n"
+        "    Journal(pathlib.Path(sys.argv[1]), 'mark')\n"
+        "except UsageError as error:\n"
+        "    print(error)\n"
+        "else:\n"
+        "    print('mine')\n"
+    )
+
+    def other():
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "Another run is writing to" in other()
+    with pytest.raises(UsageError, match="Another run is writing"):
+        Journal(tmp_path, "mark")
+    journal.close(done=True)
+    assert other() == "mine\n"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CnnvizError, match="cannot be written"):
+        Journal(tmp_path / "file", "mark")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_told(tmp_path):
+    journal = Journal(tmp_path, "mark")
+    journal.close(done=False)
+    journal._file = open("/dev/full", "ab")  # noqa: SIM115
+    with pytest.raises(CnnvizError, match="No space left"):
+        journal.add(RECORDS[0])
+
+
+def test_fingerprints_are_of_what_is_said_not_of_its_order():
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_digests(tmp_path):
+    (tmp_path / "file").write_bytes(b"cat" * 1_000_000)
+    assert digest(tmp_path / "file") == hashlib.sha256(b"cat" * 1_000_000).hexdigest()
+    os.mkfifo(tmp_path / "pipe")  # would be waited for
+    for name in ("pipe", "none", ".", "nul\0"):
+        assert digest(tmp_path / name) is None
+
+
+def test_files_without_their_end_are_not_whole(tmp_path):
+    write_png(tmp_path / "a.png", np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+    write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
+    for name in ("a.png", "a.npz"):
+        path = tmp_path / name
+        data = path.read_bytes()
+        assert is_whole(path)
+        for broken in (data[:-1], data[: len(data) // 2], b"", data[:-5] + b"\0" * 5):
+            path.write_bytes(broken)
+            assert not is_whole(path), broken
+    (tmp_path / "b.png").write_bytes(b"\x89PNG somebody else's")
+    assert not is_whole(tmp_path / "b.png")
+    assert not is_whole(tmp_path / "none.png")
+    assert not is_whole(tmp_path)
+
+
+def test_somebody_elses_manifest_is_told_beforehand(tmp_path):
+    check_manifest(tmp_path)
+    (tmp_path / MANIFEST).write_text('{"name": "a web app"}')
+    with pytest.raises(UsageError, match="exists and was not written by cnnviz"):
+        check_manifest(tmp_path)
+    (tmp_path / MANIFEST).unlink()
+    (tmp_path / MANIFEST).mkdir()
+    with pytest.raises(UsageError, match="exists and was not written by cnnviz"):
+        check_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("cnnviz.runs.manifest.fcntl.flock", refuse)
+    told = []
+    journal = Journal(tmp_path, "mark", notify=told.append)
+    journal.add(RECORDS[0])
+    journal.close(done=False)
+    assert told == [
+        f"{tmp_path} cannot be locked ({os.strerror(number)}): see to it that no other run writes "
+        "there meanwhile."
+    ]
+    again = Journal(tmp_path, "mark")
+    assert again.find(STEMS[0]) == RECORDS[0]
+    again.close(done=True)
+
+
+def test_a_file_system_whose_files_have_no_fixed_numbers(tmp_path, monkeypatch):
+    """As some in user space: every look at a file finds another inode."""
+    monkeypatch.setattr("cnnviz.runs.manifest.os.path.samestat", lambda *_: False)
+    told = []
+    journal = Journal(tmp_path, "mark", notify=told.append)
+    journal.add(RECORDS[0])
+    journal.close(done=True)
+    assert len(told) == 1
+
+
+def image(stem, *files, **more):
+    explanations = [{"files": {str(number): name for number, name in enumerate(files)}}]
+    return {"stem": stem, "explanations": explanations, **more}
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_files_that_no_record_names_any_more(tmp_path):
+    """Of a record that has changed, of one that is gone, of another's that took a name over."""
+    touch(tmp_path, "a_1", "a_2", "b", "b_panel", "c", "d_contrast")
+    old = [
+        image("a", "a_1", "a_2"),
+        image("b", "b", "gone", panel="b_panel", contrasts=[{"file": "d_contrast"}]),
+        image("c", "c"),
+    ]
+    journal = fill(tmp_path, records=old)
+    lines = manifest_lines({"fingerprint": "mark"}, {}, journal.lines(["a", "b", "c"]))
+    OutputFolder(tmp_path).write_json(MANIFEST, lines)
+    journal.close(done=True)
+
+    same = Journal(tmp_path, "mark")
+    assert same.before is None
+    assert same.left_behind(["a", "b", "c"]) == []
+    assert same.left_behind(["a"]) == ["b", "d_contrast", "b_panel", "c"]
+    same.add(image("a", "a_2", "c"))
+    assert same.left_behind(["a", "b"]) == ["a_1"]
+    same.close(done=False)
+
+    other = Journal(tmp_path, "other")
+    assert other.before == {"fingerprint": "mark"}
+    assert other.meets(["x", "c"])
+    assert not other.meets(["x"])
+    other.add(image("a", "a_1"))
+    # The journal of the run that was stopped is one more that wrote here.
+    assert other.left_behind(["a"]) == ["a_2", "c", "b", "d_contrast", "b_panel"]
+    other.close(done=True)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b'"run": [],\n"summary": {},\n"images": [\n',
+        b'"run": {},\n"summary": {"left_behind": 3},\n"images": [\n{"stem": []},\n{"stem": {}}\n',
+        b'"run": {},\n"summary": [],\n"images": [\n{"stem": "a", "explanations": 3}\n',
+        b'"run": {},\n"summary": {"left_behind": [3, null, "\\u0000", "../x", ""]},\n'
+        b'"images": [\n'
+        b'{"stem": "a", "explanations": [{"files": {"a": 3, "b": "\\u0000", "c": "\\udfff/"}}]},\n'
+        b'{"stem":' + b"[" * 100_000,
+    ],
+)
+def test_manifests_that_somebody_has_changed(tmp_path, lines):
+    (tmp_path / MANIFEST).write_bytes(b'{"cnnviz_manifest": 1,\n' + lines)
+    journal = Journal(tmp_path, "mark")
+    journal.meets(["a"])
+    assert set(journal.left_behind(["a"])) <= {""}
+    journal.close(done=True)
