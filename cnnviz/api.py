@@ -98,7 +98,7 @@ def explain(
         if not batch:
             return explained
         results = _explain(explainer, batch, targets, style)
-        for (name, image), result in zip(batch, results):
+        for (name, image), result in zip(batch, results, strict=True):
             if isinstance(result, ImageError):
                 problem = ImageError(f"{name}: {result}")
                 if not skip_failed:

@@ -9,12 +9,12 @@ import io
 import operator
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from numbers import Integral
 from pathlib import Path, PurePath
-from typing import Any, Callable, SupportsIndex, Union
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,7 @@ from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering import figures, layout, render
 from cnnviz.rendering.figures import Cell, answer, share
 from cnnviz.text import class_name
+from cnnviz.types import Float32, RgbImage
 
 #: The layer name that stands for a network's natural stages.
 STAGES = "stages"
@@ -61,14 +62,12 @@ STAGES = "stages"
 #: Images beside each other in a figure.
 _MOST_IN_ROW = 4
 
-Float32 = npt.NDArray[np.float32]
-RgbImage = npt.NDArray[np.uint8]
 
-Wanted = Union[SupportsIndex, None, Callable[[Float32], Any]]
+Wanted = SupportsIndex | Callable[[Float32], Any] | None
 """A target: a class index for all images, a function from their logits (N, K) to N indices, or
 None for each image's highest class."""
 
-Wish = Union[Sequence[Method], Callable[..., Sequence[Method]], None]
+Wish = Sequence[Method] | Callable[..., Sequence[Method]] | None
 """Methods; or what chooses them when it is told ``has_relu``, whether the network has ReLUs, as
 :func:`cnnviz.choose_methods` does; or None for that without any wishes."""
 
@@ -236,7 +235,7 @@ class Explanation:
         }
         return {
             key if key in fixed else f"{key}@{layer.name}": values
-            for layer, maps in zip(self.layers, self.found)
+            for layer, maps in zip(self.layers, self.found, strict=True)
             for key, values in maps.items()
         }
 
@@ -290,7 +289,7 @@ class Explanation:
                 full = (reaches or {}).get(key)
                 draw = partial(self._draw, key, drawing, base, style, full)
                 if method.uses_layer and len(self.layers) > 1:
-                    cells[key], blanks = zip(*map(draw, self.found))
+                    cells[key], blanks = zip(*map(draw, self.found), strict=True)
                     images[key] = self._strip(cells[key], style.size)
                     empty = all(blanks)  # a column for each layer is blank if all are
                 else:
@@ -813,7 +812,7 @@ class Explainer:
                     row.setdefault(result.target, result)
         ends = [column[-1] for column in found[len(columns) :]]
         differences: list[dict[tuple[int, int], Contrast]] = [{} for _ in batch]
-        for a, b in zip(ends[::2], ends[1::2]):
+        for a, b in zip(ends[::2], ends[1::2], strict=True):
             for index, contrast in enumerate(self._contrasts(batch, a, b)):
                 if isinstance(contrast, ImageError):
                     rows[index] = contrast

@@ -1,6 +1,31 @@
-"""Names for the types that pass between the rooms."""
+"""Names for types that many modules speak of."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    #: Pixels, (H, W, 3), from 0 to 255.
+    RgbImage = npt.NDArray[np.uint8]
+    Float32 = npt.NDArray[np.float32]
+    Float64 = npt.NDArray[np.float64]
+
 #: Of an array. A network's shapes are without the batch: ``(C, h, w)``.
 Shape = tuple[int, ...]
+
+_ELEMENTS = {"RgbImage": "uint8", "Float32": "float32", "Float64": "float64"}
+
+
+def __getattr__(name: str) -> object:
+    """The types of arrays, on first use: listing a network's layers needs no NumPy."""
+    if name not in _ELEMENTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import numpy as np
+    import numpy.typing as npt
+
+    arrays: Any = npt.NDArray
+    array: object = arrays[np.dtype(_ELEMENTS[name]).type]
+    return array

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz import network
 from cnnviz.attribution import METHODS
 from cnnviz.attribution import methods as base
 from cnnviz.cli import COMMANDS
+from cnnviz.engines.mxnet import backward
+from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode
 from cnnviz.models import catalog
@@ -124,14 +125,14 @@ def test_method_example_is_a_method():
     example = next(block for block in python_blocks() if "(Method):" in block)
     names = ("Method", "Evidence", "Float32", "option", "RELU_HELP", "RELU_RULES", "ReluRule")
     scope = {"dataclass": dataclass, "np": np, **{name: getattr(base, name) for name in names[:5]}}
-    scope.update((name, getattr(network, name)) for name in names[5:])
+    scope.update((name, getattr(backward, name)) for name in names[5:])
     exec(compile("from __future__ import annotations\n" + example, "README.md", "exec"), scope)
 
     nn = import_mxnet().gluon.nn
     net = nn.HybridSequential()
     net.add(nn.Conv2D(3, 1, use_bias=False), nn.Flatten(), nn.Dense(4, use_bias=False))
     net.initialize()
-    known = network.Network.from_block(net, (3, 6, 6))
+    known = Network.from_block(net, (3, 6, 6))
     batch = np.random.RandomState(0).randn(2, 3, 6, 6).astype(np.float32)
     colors = net[0].weight.data().asnumpy()[:, :, 0, 0]  # (filters, colors)
     places = net[2].weight.data().asnumpy().reshape(4, 3, 6, 6)  # (classes, filters, ...)
@@ -157,6 +158,6 @@ def test_card_example_is_a_card(tmp_path):
 def test_python_versions_agree():
     """Those that the README names are those that the package declares."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert 'requires-python = ">=3.9,<3.13"' in text
-    assert "Python 3.9 to 3.12" in README
-    assert (3, 9) <= sys.version_info[:2] <= (3, 12)
+    assert 'requires-python = ">=3.10,<3.13"' in text
+    assert "Python 3.10 to 3.12" in README
+    assert (3, 10) <= sys.version_info[:2] <= (3, 12)

@@ -15,8 +15,6 @@ from cnnviz.attribution.methods import (
     Attribution,
     Drawing,
     Evidence,
-    Float32,
-    Float64,
     Method,
     Passes,
     option,
@@ -24,6 +22,7 @@ from cnnviz.attribution.methods import (
 from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.input_spec import InputSpec
+from cnnviz.types import Float32, Float64
 
 #: The pixel value of each baseline, in [0, 1]; None is the mean that normalization subtracts.
 BASELINES: dict[str, float | None] = {"black": 0.0, "mean": None, "white": 1.0}
@@ -113,7 +112,9 @@ class SmoothGrad(Method):
         signed = np.empty_like(evidence.inputs)
         logits = []
         terms = np.empty(len(signed))
-        for index, (image, target) in enumerate(zip(evidence.inputs, evidence.targets)):
+        for index, (image, target) in enumerate(
+            zip(evidence.inputs, evidence.targets, strict=True)
+        ):
             noisy = self._noisy(image, evidence.spec)
             signed[index], logit, terms[index] = _weighted(
                 evidence, noisy, weights, int(target), self.relu
@@ -121,7 +122,10 @@ class SmoothGrad(Method):
             logits.append(logit)
         terms /= rounding.largest(evidence.spec).max()  # for one unit of input
         magnitude: Float32 = np.abs(signed).sum(axis=1)
-        plain = [float(own[target]) for own, target in zip(evidence.logits, evidence.targets)]
+        plain = [
+            float(own[target])
+            for own, target in zip(evidence.logits, evidence.targets, strict=True)
+        ]
         return Attribution(
             {self.key: signed, self.magnitude_key: magnitude},
             {"logit": plain, "noisy_logit": logits},

@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.attribution import rounding
-from cnnviz.attribution.methods import RELU_HELP, Drawing, Evidence, Float32, Method, Passes, option
+from cnnviz.attribution.methods import RELU_HELP, Drawing, Evidence, Method, Passes, option
 from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
 from cnnviz.graph.architecture import Layer
-
-Float64 = npt.NDArray[np.float64]
+from cnnviz.types import Float32, Float64
 
 #: The least that Ablation-CAM divides by, in logits.
 _LEAST_SCORE = 1e-6
@@ -433,7 +432,7 @@ class ScoreCam(LayerMethod):
         """The weighted sum."""
         passed = np.maximum(self.at_layer(evidence), 0)
         weights = []
-        images = zip(evidence.inputs, passed, evidence.targets)
+        images = zip(evidence.inputs, passed, evidence.targets, strict=True)
         for index, (image, channels, target) in enumerate(images):
             once = (self, evidence.layer.name, index)
             logits = evidence.ask.logits(_masked(image, channels), once)
@@ -495,7 +494,7 @@ class AblationCam(LayerMethod):
         """The weighted sum."""
         activations = self.at_layer(evidence)
         weights = []
-        images = zip(evidence.inputs, activations, evidence.targets)
+        images = zip(evidence.inputs, activations, evidence.targets, strict=True)
         for index, (image, channels, target) in enumerate(images):
             once = (self, evidence.layer.name, index)
             # The whole score is asked for in the same way as the ablated ones: what rounds

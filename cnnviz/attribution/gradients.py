@@ -15,12 +15,11 @@ from cnnviz.attribution.methods import (
     RELU_HELP,
     Drawing,
     Evidence,
-    Float32,
-    Float64,
     Method,
     option,
 )
 from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
+from cnnviz.types import Float32, Float64
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,7 @@ from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX, Activation
 from cnnviz.images.input_spec import InputSpec
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+from cnnviz.types import Float32, Float64
 
 #: How a map is drawn: ``heat``, at least 0, as a color overlay; ``signed``, three channels around
 #: 0, in color on mid-gray; ``diverging``, around 0, (h, w) or the sum over (C, h, w), from blue
@@ -461,7 +459,7 @@ def gather_all(
                         chosen,
                         layer,
                         activations.get(layer),
-                        dict(zip(ways, walked)),
+                        dict(zip(ways, walked, strict=True)),
                     )
                 )
                 for layer in places
@@ -538,7 +536,13 @@ def _again(evidence: Evidence, index: int) -> Evidence:
         targets,
         evidence.layer,
         activations,
-        dict(zip(walks, recorded.backward(targets, walks, final=True, seed=seed) if walks else ())),
+        dict(
+            zip(
+                walks,
+                recorded.backward(targets, walks, final=True, seed=seed) if walks else (),
+                strict=True,
+            )
+        ),
     )
 
 

@@ -20,8 +20,6 @@ from cnnviz.attribution.methods import (
     Attribution,
     Drawing,
     Evidence,
-    Float32,
-    Float64,
     Method,
     Passes,
     option,
@@ -30,6 +28,7 @@ from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import Activation
 from cnnviz.images.input_spec import InputSpec
+from cnnviz.types import Float32, Float64
 
 #: What covers a place: a pixel value in [0, 1], or None for the mean that normalization subtracts.
 FILLS: dict[str, float | None] = {"gray": 0.5, "mean": None, "black": 0.0, "white": 1.0}
@@ -226,7 +225,7 @@ class Rise(Method):
             self._of_one(evidence, index, int(target))
             for index, target in enumerate(evidence.targets)
         ]
-        maps, facts = zip(*found)
+        maps, facts = zip(*found, strict=True)
         return Attribution(
             {key: np.stack([own[key] for own in maps]) for key in maps[0]},
             {name: [own[name] for own in facts] for name in facts[0]},
@@ -252,7 +251,7 @@ class Rise(Method):
         if np.abs(above).max() <= _rounding(activation, logits, bounds, target).max():
             above[:] = 0
         open_sum, total, squares = (np.zeros(shape) for _ in range(3))
-        for mask, own in zip(self.drawn(*shape), above):
+        for mask, own in zip(self.drawn(*shape), above, strict=True):
             # Without its mean, which changes no sum, for all of `above` sum to zero.
             part = own * (mask - self.open)
             open_sum += mask

@@ -22,9 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.images.input_spec import InputSpec
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+from cnnviz.types import Float32, Float64
 
 _EPSILON = float(np.finfo(np.float32).eps)
 

@@ -161,7 +161,7 @@ def _activations(
     job = _Job(explainer, style, folder, suffixes, top, by, arrays)
     began, failed = time.monotonic(), 0
     with progress(len(sources), "image", hidden=quiet) as bar, Interrupt() as interrupt:
-        for source, stem in zip(sources, stems):
+        for source, stem in zip(sources, stems, strict=True):
             outcome = job.do(source, stem)
             failed += outcome.error is not None
             with bar.external_write_mode():
@@ -207,7 +207,7 @@ class _Outcome:
                 "blank": one.blank,
                 "channels": one.record(),
             }
-            for one, path in zip(self.found, self.files)
+            for one, path in zip(self.found, self.files, strict=True)
         ]
         if self.arrays is not None:
             record["arrays"] = str(self.arrays)
@@ -252,7 +252,7 @@ class _Job:
         )
         raw = None
         with all_or_none() as files:
-            for one, suffix in zip(found, self.suffixes):
+            for one, suffix in zip(found, self.suffixes, strict=True):
                 drawn = one.draw(canvas, self.style, self.explainer.name, source.path.name)
                 told = origin.describe("activations", layers=[one.layer.name], channels=one.indices)
                 files.append(self.folder.write_png(stem.file(suffix), drawn, told))

@@ -90,7 +90,7 @@ def _filters(
     folder = OutputFolder(output)
     origin = Origin(found.name, weights.sha256)
     (name,) = file_parts([found.name])
-    for layer, part in zip(wanted, file_parts([layer.name for layer in wanted])):
+    for layer, part in zip(wanted, file_parts([layer.name for layer in wanted]), strict=True):
         filters = read_filters(network, layer, top=top, slices=slices, channels=found.spec.channels)
         channels = [one.index for one in filters.shown]
         path = folder.write_png(

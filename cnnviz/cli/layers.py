@@ -49,6 +49,6 @@ def command(model: ModelOptions, as_json: bool) -> None:
         )
         for layer in architecture.layers
     ]
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        put("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        put("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -218,7 +218,7 @@ def _maximize(
     seconds = time.monotonic() - began
     written = _write(found, origin, output, named, how, results)
     film.end()
-    for goal, path, result in zip(named, written, results):
+    for goal, path, result in zip(named, written, results, strict=True):
         if not result.moved and not quiet:
             say(
                 f"{goal.name}: it never answered to any change, so its image says nothing. Try "
@@ -313,7 +313,7 @@ def _write(
     *names, together = _files(found, goals)
     written = [
         folder.write_png(name, result.image, _about("maximized", origin, [goal], how))
-        for name, goal, result in zip(names, goals, results)
+        for name, goal, result in zip(names, goals, results, strict=True)
     ]
     of = goals[0].record.get("layer")
     title = (
@@ -322,7 +322,10 @@ def _write(
     )
     sheet = _sheet(
         [result.image for result in results],
-        [f"{goal.name}: {_found(found, goal, result)}" for goal, result in zip(goals, results)],
+        [
+            f"{goal.name}: {_found(found, goal, result)}"
+            for goal, result in zip(goals, results, strict=True)
+        ],
         title,
     )
     folder.write_png(together, sheet, _about("maximized", origin, goals, how))

@@ -134,10 +134,14 @@ def _in_full(method: Method) -> Iterator[str]:
 
 def _row(cells: Sequence[str]) -> Iterator[str]:
     """One row of the table, in as many lines as its longest cell takes."""
-    wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, _WIDEST)]
+    wrapped = [
+        textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, _WIDEST, strict=True)
+    ]
     for number in range(max(map(len, wrapped))):
         line = (cell[number] if number < len(cell) else "" for cell in wrapped)
-        yield "  ".join(part.ljust(width) for part, width in zip(line, _WIDEST)).rstrip()
+        yield "  ".join(
+            part.ljust(width) for part, width in zip(line, _WIDEST, strict=True)
+        ).rstrip()
 
 
 def _option_lines(method: Method, *, in_full: bool = False) -> Iterator[str]:
@@ -145,7 +149,7 @@ def _option_lines(method: Method, *, in_full: bool = False) -> Iterator[str]:
     options = _options(method)
     names = [f"{name}={own.default}" for name, own in options.items()]
     indent = max(map(len, names)) + 4
-    for name, own in zip(names, options.values()):
+    for name, own in zip(names, options.values(), strict=True):
         rules = own.metadata
         text = rules["help"]
         if not all(choice in text for choice in rules["choices"]):

@@ -34,7 +34,7 @@ def command(as_json: bool) -> None:
         return
     title, *lines = _table([_COLUMNS, *(_row(entry) for entry in entries)])
     put(title)
-    for index, (entry, line) in enumerate(zip(entries, lines)):
+    for index, (entry, line) in enumerate(zip(entries, lines, strict=True)):
         if index and entry.family != entries[index - 1].family:
             put("")
         put(line)
@@ -65,11 +65,11 @@ def _row(entry: ModelEntry) -> tuple[str, ...]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
             cell.rjust(width) if title in _RIGHT_ALIGNED else cell.ljust(width)
-            for cell, width, title in zip(row, widths, _COLUMNS)
+            for cell, width, title in zip(row, widths, _COLUMNS, strict=True)
         ).rstrip()
         for row in rows
     ]

@@ -128,7 +128,7 @@ def _record(name: str, architecture: Architecture, summary: Summary) -> dict[str
                 "default": own is architecture.default_layer,
                 "stage": own in stages,
             }
-            for layer, own in zip(summary.layers, architecture.layers)
+            for layer, own in zip(summary.layers, architecture.layers, strict=True)
         ],
         "totals": {
             "layers": len(summary.layers),
@@ -149,7 +149,7 @@ def _table(summary: Summary) -> Iterator[str]:
         *[""] * (_NUMBERS - 1),
         *map(_number, (summary.parameters, summary.fixed, summary.multiply_adds)),
     )
-    widths = [max(map(len, column)) for column in zip(*rows, total)]
+    widths = [max(map(len, column)) for column in zip(*rows, total, strict=True)]
     rest = sum(width + 2 for width in widths[1:])
     widths[0] = min(widths[0], max(_WIDTH - rest, _NARROWEST_NAME))
     # A column that is empty but for its heading says nothing.
@@ -157,7 +157,7 @@ def _table(summary: Summary) -> Iterator[str]:
     for row in (*rows, total):
         cells = (
             cell.rjust(width) if place >= _NUMBERS else _cut(cell, width).ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths))
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             if used[place]
         )
         yield "  ".join(cells).rstrip()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import colorsys
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def scene(seed: int, kinds: Sequence[str] | None = None) -> Scene:
 
     masks: list[Mask] = []
     places = _places(rng, len(chosen))
-    for kind, (x, y, radius) in zip(chosen, places):
+    for kind, (x, y, radius) in zip(chosen, places, strict=True):
         painter, lean = _PAINTERS[kind]
         stamp = _stamp(rng, painter, radius, light, lean)
         covered = _paste(canvas, stamp, np.array([x, y]), light)
@@ -107,12 +108,14 @@ def scene(seed: int, kinds: Sequence[str] | None = None) -> Scene:
         stamp = _stamp(rng, painter, float(rng.uniform(0.3, 0.6) * radius), light, math.pi)
         covered = _covered(stamp, spot)
         left = [int((mask & ~covered).sum()) for mask in masks]
-        if all(n >= max(_LEAST_VISIBLE * w, _LEAST_AREA) for n, w in zip(left, whole)):
+        if all(n >= max(_LEAST_VISIBLE * w, _LEAST_AREA) for n, w in zip(left, whole, strict=True)):
             _paste(canvas, stamp, spot, light)
             masks = [mask & ~covered for mask in masks]
 
     image = _finish(rng, canvas)
-    objects = tuple(Object(kind, CLASSES.index(kind), mask) for kind, mask in zip(chosen, masks))
+    objects = tuple(
+        Object(kind, CLASSES.index(kind), mask) for kind, mask in zip(chosen, masks, strict=True)
+    )
     return Scene(image, objects)
 
 
@@ -136,7 +139,9 @@ def _places(rng: Random, number: int) -> list[tuple[float, float, float]]:
         centers = rng.uniform(0, SIZE, (2, 2))
         inside = (centers > 0.85 * radii[:, None]) & (centers < SIZE - 0.85 * radii[:, None])
         if inside.all() and np.hypot(*(centers[0] - centers[1])) > 0.9 * radii.sum():
-            return [(float(x), float(y), float(r)) for (x, y), r in zip(centers, radii)]
+            return [
+                (float(x), float(y), float(r)) for (x, y), r in zip(centers, radii, strict=True)
+            ]
 
 
 # --- light ---------------------------------------------------------------------------------------
@@ -602,12 +607,12 @@ def _umbrella(brush: _Brush, rng: Random, paint: _Palette) -> None:
     edges = 1.05 * np.sin(np.linspace(-math.pi / 2, math.pi / 2, panels + 1))
     rim = [
         _ellipse((a + b) / 2, 0.05, (b - a) / 2, 0.1, 0, -math.pi)[1:]
-        for a, b in reversed(list(zip(edges[:-1], edges[1:])))
+        for a, b in reversed(list(itertools.pairwise(edges)))
     ]
     canopy = np.concatenate([dome, *rim])
     brush.fill(canopy, paint.main)
     t = np.linspace(0, math.pi / 2, 14)
-    for number, (a, b) in enumerate(zip(edges[:-1], edges[1:])):
+    for number, (a, b) in enumerate(itertools.pairwise(edges)):
         left = np.stack([a * np.sin(t), 0.05 - high * np.cos(t)], axis=1)
         right = np.stack([b * np.sin(t), 0.05 - high * np.cos(t)], axis=1)[::-1]
         if number % 2:
@@ -620,7 +625,10 @@ def _pebble(brush: _Brush, rng: Random, paint: _Palette) -> None:
     n = int(rng.integers(6, 10))
     a = np.arange(n) * 2 * math.pi / n
     r = rng.uniform(0.65, 1.0, n)
-    brush.fill(_smooth(*zip((r * np.cos(a)).tolist(), (0.8 * r * np.sin(a)).tolist())), paint.main)
+    brush.fill(
+        _smooth(*zip((r * np.cos(a)).tolist(), (0.8 * r * np.sin(a)).tolist(), strict=True)),
+        paint.main,
+    )
 
 
 def _leaf(brush: _Brush, rng: Random, paint: _Palette) -> None:
@@ -823,9 +831,9 @@ def _meadow(rng: Random) -> Floats:
     starts = rng.uniform(-10, SIZE + 10, (number, 2))
     lengths, sways = rng.uniform(12, 34, number), rng.uniform(-0.35, 0.35, number) + lean
     mix = rng.uniform(0, 1, number)
-    for start, length, sway, m in zip(starts, lengths, sways, mix):
+    for start, length, sway, m in zip(starts, lengths, sways, mix, strict=True):
         end = start + length * np.array([math.sin(sway), -math.cos(sway)])
-        color = tuple(float(a + m * (b - a)) for a, b in zip(low, high))
+        color = tuple(float(a + m * (b - a)) for a, b in zip(low, high, strict=True))
         cv2.line(
             canvas,
             start.astype(int).tolist(),

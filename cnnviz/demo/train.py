@@ -104,7 +104,7 @@ def vary(rng: np.random.Generator, images: npt.NDArray[np.uint8]) -> Floats:
     that color tells as little as it can.
     """
     batch = np.empty((len(images), 3, SIZE, SIZE), np.float32)
-    for row, image in zip(batch, images):
+    for row, image in zip(batch, images, strict=True):
         gain = np.float32(rng.uniform(0.75, 1.25) / 255)
         np.minimum(image.transpose(2, 0, 1)[rng.permutation(3)] * gain, 1, out=row)
     return _normalized(batch)

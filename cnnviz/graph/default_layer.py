@@ -245,7 +245,7 @@ class _Search:
         """Whether two layers look at the image through an equally fine grid."""
         return all(
             max(one, other) < _ONE_LEVEL * min(one, other)
-            for one, other in zip(self._grid(a), self._grid(b))
+            for one, other in zip(self._grid(a), self._grid(b), strict=True)
         )
 
     def _grid(self, index: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ of each engine.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -214,6 +215,7 @@ class Conv2d(Operator):
                 self.padding[:2],
                 self.padding[2:],
                 self.dilation,
+                strict=False,
             )
         )
         return (self.channels, *places)
@@ -265,6 +267,7 @@ class ConvTranspose2d(Operator):
                 self.padding[2:],
                 self.dilation,
                 self.output_padding,
+                strict=False,
             )
         )
         return (self.channels, *places)
@@ -407,7 +410,7 @@ class _Pool2d(Operator):
         places = tuple(
             _pooled(size, kernel, stride, before, after, self.ceil_mode)
             for size, kernel, stride, before, after in zip(
-                data[1:], self.kernel, self.stride, self.padding[:2], self.padding[2:]
+                data[1:], self.kernel, self.stride, self.padding[:2], self.padding[2:], strict=False
             )
         )
         return (data[0], *places)
@@ -749,7 +752,7 @@ class Slice(Operator):
     def shape(self, *inputs: Shape) -> Shape:
         """What is taken of each axis."""
         found = []
-        for size, begin, end, step in zip(inputs[0], self.begin, self.end, self.steps):
+        for size, begin, end, step in zip(inputs[0], self.begin, self.end, self.steps, strict=True):
             if not 0 <= begin < end <= size:
                 raise ShapeError(f"{begin} to {end} is no part of an axis of {size}")
             found.append(-(-(end - begin) // step))
@@ -774,7 +777,7 @@ class Split(Operator):
         if list(edges) != sorted(set(edges)):
             raise ShapeError(f"an axis of {size} cannot be cut at {self.cuts}")
         before, after = inputs[0][: self.axis], inputs[0][self.axis + 1 :]
-        return tuple((*before, end - begin, *after) for begin, end in zip(edges, edges[1:]))
+        return tuple((*before, end - begin, *after) for begin, end in itertools.pairwise(edges))
 
 
 @dataclass(frozen=True)
@@ -835,7 +838,7 @@ def _broadcast(left: Shape, right: Shape) -> Shape:
     elif len(right) == len(left) + 1 and right[0] == 1:
         right = right[1:]
     width = max(len(left), len(right))
-    pairs = zip((1,) * (width - len(left)) + left, (1,) * (width - len(right)) + right)
+    pairs = zip((1,) * (width - len(left)) + left, (1,) * (width - len(right)) + right, strict=True)
     found = []
     for a, b in pairs:
         if a != b and 1 not in (a, b):

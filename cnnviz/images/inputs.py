@@ -507,7 +507,10 @@ def _reduction(stored: tuple[int, int], needed: tuple[int, int]) -> int:
     image would be off by a part of a pixel at the far edge.
     """
     for factor in (8, 4, 2):
-        if all(side % factor == 0 and side // factor >= n for side, n in zip(stored, needed)):
+        if all(
+            side % factor == 0 and side // factor >= n
+            for side, n in zip(stored, needed, strict=True)
+        ):
             return factor
     return 1
 

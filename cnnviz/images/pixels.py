@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Union
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from PIL import Image
 from cnnviz.errors import ImageError
 from cnnviz.images.inputs import orient, to_rgb8
 
-Held = Union[npt.NDArray[np.uint8], Image.Image]
+Held: TypeAlias = "npt.NDArray[np.uint8] | Image.Image"
 _ORIENTATION = 0x0112  # in EXIF
 
 

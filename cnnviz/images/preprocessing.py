@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Union
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ _MOST_SCALED = 1 << 27
 LARGEST_SIDE = 32768
 """Largest long side that ``size`` accepts; beyond it an image alone would take gigabytes."""
 
-ImageSize = Union[str, int]
+ImageSize = str | int
 """``"default"``, ``"full"``, ``"model"``, or the long side in pixels."""
 
 

@@ -14,17 +14,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
+from cnnviz.types import Float32
 
-Float32 = npt.NDArray[np.float32]
 _Function = Callable[..., Any]
 #: The values of a variable by its name, None where they are not known.
-Lookup = Callable[[str], Optional[npt.NDArray[Any]]]
+Lookup = Callable[[str], npt.NDArray[Any] | None]
 
 #: What follows a chain further up than this is no way to write one activation.
 _LONGEST = 12

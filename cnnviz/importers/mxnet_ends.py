@@ -15,17 +15,13 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import LOSS, Entry, Graph, Node
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import shape_text
 from cnnviz.graph.ends import ONE_OUTPUT, SOFTMAX, Activation, End
-from cnnviz.types import Shape
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+from cnnviz.types import Float32, Float64, Shape
 
 # Reading it off the graph -------------------------------------------------------------------------
 
@@ -443,7 +439,9 @@ class _Tail:
             order = [int(name[len("atom") :]) for name in symbol.list_inputs()]
             rows = [
                 run(*(mx.nd.array(values[number]) for number in order)).asnumpy().reshape(-1)
-                for values in zip(*(self._points(atom, seed) for seed, atom in enumerate(atoms)))
+                for values in zip(
+                    *(self._points(atom, seed) for seed, atom in enumerate(atoms)), strict=True
+                )
             ]
         except mx.base.MXNetError:
             return None

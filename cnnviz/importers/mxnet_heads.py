@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 
 from cnnviz.errors import NetworkError, UsageError
 
-Head = Union[str, int, None]
+Head = str | int | None
 #: How many outputs a sentence names.
 _NAMED = 4
 

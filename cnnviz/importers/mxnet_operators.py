@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from cnnviz.graph.operators import (
     ELU,
@@ -130,7 +129,7 @@ class Place:
             raise _NotTyped
 
 
-_Reader = Callable[[Place], Optional[Operator]]
+_Reader = Callable[[Place], Operator | None]
 
 
 def typed(name: str, place: Place) -> Operator | None:
@@ -189,7 +188,9 @@ def _transposed(place: Place) -> Operator:
     if any(target):  # instead of padding; oneDNN does not know of it
         over = [
             (size - 1) * s + d * (k - 1) + 1 - wanted
-            for size, s, d, k, wanted in zip(place.inputs[0][1:], stride, dilation, kernel, target)
+            for size, s, d, k, wanted in zip(
+                place.inputs[0][1:], stride, dilation, kernel, target, strict=True
+            )
         ]
         top, left = ((each + 1) // 2 for each in over)
         pads, adjusted = (top, left, top, left), (over[0] % 2, over[1] % 2)
@@ -381,9 +382,9 @@ def _taken(
         return None
     spans = [
         slice(begin, end, step).indices(size)
-        for size, begin, end, step in zip(sizes, begins, ends, steps)
+        for size, begin, end, step in zip(sizes, begins, ends, steps, strict=True)
     ]
-    begin, end, step = zip(*spans)
+    begin, end, step = zip(*spans, strict=True)
     return Slice(begin, end, step)
 
 

@@ -158,7 +158,11 @@ class _Inference:
         given = None
         try:
             given, shapes, states = infer(**known)
-            missing = [name for name, shape in zip(arguments, given or ()) if not _complete(shape)]
+            missing = [
+                name
+                for name, shape in zip(arguments, given or (), strict=False)
+                if not _complete(shape)
+            ]
         except mx.base.MXNetError:
             # An operator may raise for what it does not know yet.
             missing = [name for name in arguments if name not in known]
@@ -167,13 +171,15 @@ class _Inference:
         open_ones = {name: hints[name] for name in missing if name in hints}
         if open_ones:
             given, shapes, states = infer(**known, **open_ones)
-        inferred = {entry: tuple(shape) for entry, shape in zip(self._entries, shapes or ())}
+        inferred = {
+            entry: tuple(shape) for entry, shape in zip(self._entries, shapes or (), strict=False)
+        }
         for index, node in enumerate(self.graph.nodes):
             if node.is_variable and node.name in known:
                 inferred[Entry(index)] = known[node.name]
         names = [*arguments, *self._symbol.list_auxiliary_states()]
         found = [*(given or ()), *(states or ())]
-        return inferred, {name: tuple(shape) for name, shape in zip(names, found)}
+        return inferred, {name: tuple(shape) for name, shape in zip(names, found, strict=True)}
 
 
 def _complete(shape: Sequence[int]) -> bool:
@@ -211,7 +217,9 @@ def _batch_axis(one: Shape, two: Shape) -> int | None:
     """The axis that is twice as long for two images, if that is all that changes."""
     if len(one) != len(two):
         return None
-    longer = [axis for axis, (before, after) in enumerate(zip(one, two)) if before != after]
+    longer = [
+        axis for axis, (before, after) in enumerate(zip(one, two, strict=True)) if before != after
+    ]
     return longer[0] if len(longer) == 1 and two[longer[0]] == 2 * one[longer[0]] else None
 
 

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.explainer import Explainer, Style
 from cnnviz.graph.architecture import Layer, shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, to_image
 from cnnviz.rendering import layout, render
+from cnnviz.types import Float32, RgbImage
 
-Float32 = npt.NDArray[np.float32]
-RgbImage = npt.NDArray[np.uint8]
 By = Literal["mean", "max"]
 
 BY: tuple[By, ...] = ("mean", "max")

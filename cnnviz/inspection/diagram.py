@@ -385,7 +385,7 @@ def _folded(segments: Sequence[range], boxes: Sequence[_Box]) -> list[_Row]:
         positions: list[tuple[int, ...]] = []
         for offset in range(period):
             same = [segments[start + offset + period * turn] for turn in range(times)]
-            positions += zip(*same)
+            positions += zip(*same, strict=True)
         rows.append(_Row(tuple(positions), times))
         start += period * times
     return rows

@@ -21,9 +21,8 @@ from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import Conv2d
 from cnnviz.images.input_spec import CHANNEL_ORDERS
 from cnnviz.rendering import layout, render
+from cnnviz.types import Float32, RgbImage
 
-Float32 = npt.NDArray[np.float32]
-RgbImage = npt.NDArray[np.uint8]
 Scale = Literal["layer", "filter"]
 
 SCALES: tuple[Scale, ...] = ("layer", "filter")

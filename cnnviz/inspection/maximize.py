@@ -34,8 +34,7 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX, Activation
 from cnnviz.images.input_spec import InputSpec
-
-Float32 = npt.NDArray[np.float32]
+from cnnviz.types import Float32
 
 PLACES = ("mean", "middle")
 """Of a channel: its mean over all places, or its value in the middle."""

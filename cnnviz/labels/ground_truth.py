@@ -234,7 +234,7 @@ def _from_rows(
             f"{_counted(len(unused), 'row')} of {shown} {names} no image of this run, for "
             f"example '{_legible(unused[0].path)}' ({unused[0].where})."
         )
-    without = [source for source, index in zip(sources, indices) if index is None]
+    without = [source for source, index in zip(sources, indices, strict=True) if index is None]
     if without:
         have = "has" if len(without) == 1 else "have"
         notes.append(
@@ -337,7 +337,7 @@ class _Images:
             return []
         places = (os.path.join(self._folder, name), name)
         keys = (*map(self._place, places), os.path.normpath(name))
-        for table, key in zip(self._alikes, keys):
+        for table, key in zip(self._alikes, keys, strict=True):
             found = table.get(_caseless(key))
             if found:
                 return [] if any(map(os.path.lexists, places)) else found

@@ -232,7 +232,7 @@ def _indexed(lines: Sequence[str]) -> list[_Entry] | None:
         after = _without_ids(names)
         return [
             _Entry(_unquoted(name), index, first or second)
-            for (first, _), (second, name), index in zip(before, after, indices)
+            for (first, _), (second, name), index in zip(before, after, indices, strict=True)
         ]
     return None
 
@@ -315,7 +315,7 @@ def _by_index(
     rows: Sequence[Sequence[str]], titles: Sequence[str] | None = None
 ) -> list[_Entry] | None:
     """Rows one of whose columns is the index; None if there is no such column."""
-    number = next((at for at, cells in enumerate(zip(*rows)) if _count(cells)), None)
+    number = next((at for at, cells in enumerate(zip(*rows, strict=True)) if _count(cells)), None)
     if number is None or (titles is not None and _index(titles[number]) is not None):
         return None
     return [_of_fields(row[number], [*row[:number], *row[number + 1 :]]) for row in rows]
@@ -324,7 +324,7 @@ def _by_index(
 def _by_titles(rows: Sequence[Sequence[str]]) -> list[_Entry] | None:
     """Rows below titles that say which column has the names; None if there are no such titles."""
     titles, body = [folded(cell) for cell in rows[0]], rows[1:]
-    columns = list(zip(*body))
+    columns = list(zip(*body, strict=True))
     named = [titles.index(title) for title in _NAME_TITLES if title in titles]
     if not (named and body):
         return None

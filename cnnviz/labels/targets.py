@@ -174,6 +174,7 @@ class Classes:
                     synonyms,
                     map(folded, synonyms),
                 ),
+                strict=False,
             ):
                 for name in dict.fromkeys(names):
                     table.setdefault(name, []).append(index)
@@ -182,7 +183,7 @@ class Classes:
     def called(self, text: str) -> list[int]:
         """The classes with this name, synonym or WordNet number: one if all is well."""
         name, key = " ".join(text.split()), folded(text)
-        for table, wanted in zip(self._names, (name, key, name, key)):
+        for table, wanted in zip(self._names, (name, key, name, key), strict=True):
             if wanted in table:
                 return table[wanted]
         return []

@@ -104,7 +104,7 @@ def localize(network: Network, scenes: Sequence[Scene], layer: str | None = None
             classes = np.array([drawn.objects[asked].index for drawn in part])
             (walked,) = recorded.backward(classes, [walk], final=asked == 1)
             gradients = walked.layer_gradients[target.name]
-            for drawn, cam in zip(part, grad_cam(activations, gradients)):
+            for drawn, cam in zip(part, grad_cam(activations, gradients), strict=True):
                 counts[_verdict(drawn, asked, cam)] += 1
     maps = 2 * len(scenes)
     return Localization(

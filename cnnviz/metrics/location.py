@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from cnnviz.errors import ImageError
 from cnnviz.images.preprocessing import Prepared
+from cnnviz.types import Float32, Float64
 
 RING = 0.1
 """Width of the border ring, as a part of the image's height and of its width."""
@@ -42,9 +43,6 @@ CORNER_AREA = 0.04
 
 LARGEST_MAP = 64
 """Cells a side of the maps that are kept; larger ones are averaged down to this."""
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

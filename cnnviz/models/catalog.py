@@ -6,10 +6,10 @@ Only loading weights imports MXNet.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnviz.errors import UsageError
 from cnnviz.images.input_spec import InputSpec

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,11 @@ from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_operators
 from cnnviz.models.catalog import WeightsInfo
 from cnnviz.models.config import Card
 from cnnviz.models.input_scale import recognize_scale
+from cnnviz.types import Shape
 from cnnviz.weights.params_file import check_finite, is_name, shown
 
-Notify = Optional[Callable[[str], None]]
-Shape = tuple[int, ...]
+Notify = Callable[[str], None] | None
+
 
 #: Operators that run code of the user's process, follow an address that stands in the file, or read
 #: files: a network that somebody sent must not.

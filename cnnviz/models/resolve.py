@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cnnviz.errors import UsageError, in_keywords
 from cnnviz.graph.architecture import Architecture
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cnnviz.engines.mxnet.engine import Network
     from cnnviz.explainer import Explainer, Wish
 
-Notify = Optional[Callable[[str], None]]
+Notify = Callable[[str], None] | None
 
 
 class Model(Protocol):

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +69,7 @@ _GENERAL = {
 _NPY: Any = np.lib.format  # untyped in NumPy
 
 
-About = Optional[Mapping[str, Any]]
+About = Mapping[str, Any] | None
 """What a file says of itself (:mod:`cnnviz.outputs.provenance`), or nothing."""
 
 

@@ -13,14 +13,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from cnnviz.errors import ImageError
 from cnnviz.images.preprocessing import Canvas, resize_image, to_image
 from cnnviz.rendering import layout, render
-from cnnviz.rendering.layout import RgbImage
-
-Float32 = npt.NDArray[np.float32]
+from cnnviz.types import Float32, RgbImage
 
 WIDEST = 2560
 """Width in pixels of what a screen shows whole: for figures where no size was asked for."""
@@ -103,7 +100,7 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
     captions = [
         [
             layout.wrapped(cell.caption, plan.size, width, _LINES)
-            for cell, width in zip(row, plan.columns)
+            for cell, width in zip(row, plan.columns, strict=True)
         ]
         for row in rows
     ]
@@ -119,9 +116,9 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
     for number, text in enumerate(heading):
         y = number * layout.line_height(size)
         layout.write_line(canvas, text, size, y, pad, plan.width - 2 * pad, align=0.5)
-    for row, texts, room, deep in zip(rows, captions, above, below):
+    for row, texts, room, deep in zip(rows, captions, above, below, strict=True):
         left = 0
-        for cell, lines, width in zip(row, texts, plan.columns):
+        for cell, lines, width in zip(row, texts, plan.columns, strict=True):
             y = top + room - pad - line * len(lines)  # they end right above the image
             for number, text in enumerate(lines):
                 layout.write_line(

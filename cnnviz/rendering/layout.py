@@ -19,8 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cnnviz.errors import ImageError
 from cnnviz.rendering.render import Color
-
-RgbImage = npt.NDArray[np.uint8]
+from cnnviz.types import RgbImage
 
 SMALLEST_TEXT = 13
 """Size of the smallest letters, in pixels from the top of the highest to the foot of the lowest."""
@@ -77,7 +76,7 @@ def strip(cells: Sequence[RgbImage], captions: Sequence[str]) -> RgbImage:
     widths = [max(cell.shape[1], 14 * size) for cell in cells]
     canvas = paper(height + gap + line_height(size), sum(widths) + gap * (len(cells) - 1))
     left = 0
-    for cell, caption, width in zip(cells, captions, widths):
+    for cell, caption, width in zip(cells, captions, widths, strict=True):
         lay(canvas, cell, 0, left + (width - cell.shape[1]) // 2)
         write_line(canvas, caption, size, height + gap // 2, left, width, align=0.5)
         left += width + gap
@@ -122,7 +121,7 @@ def grid(cells: Sequence[RgbImage], captions: Sequence[str], title: str = "") ->
     canvas = paper(above + sheet.shape[0], sheet.shape[1])
     for number, text in enumerate(heading):
         write_line(canvas, text, size, sheet.gap // 2 + number * line_height(size), sheet.gap, room)
-    for number, (cell, caption) in enumerate(zip(cells, captions)):
+    for number, (cell, caption) in enumerate(zip(cells, captions, strict=True)):
         row, column = divmod(number, sheet.columns)
         top = above + row * (sheet.row + sheet.gap)
         left = column * (sheet.column + sheet.gap)
@@ -232,7 +231,9 @@ def with_scale(
     rooms = [
         max(1, (step // 2 if number in ends else step) - size // 2) for number in range(len(labels))
     ]
-    texts = [wrapped(label, size, room, _SCALE_LINES) for label, room in zip(labels, rooms)]
+    texts = [
+        wrapped(label, size, room, _SCALE_LINES) for label, room in zip(labels, rooms, strict=True)
+    ]
     lines = 1 + len(heading) + max(1, *map(len, texts))
     canvas = paper(height + pad + line * lines, wide)
     lay(canvas, image, 0, 0)
@@ -242,7 +243,7 @@ def with_scale(
         top += line
     nearest = ((np.arange(bar) + 0.5) * len(colors) / bar).astype(np.intp)
     canvas[top : top + size, pad : pad + bar] = colors[nearest]
-    for number, (text, room) in enumerate(zip(texts, rooms)):
+    for number, (text, room) in enumerate(zip(texts, rooms, strict=True)):
         share = number / (len(labels) - 1)
         align = share if number in ends else 0.5
         left = pad + round(share * bar) - round(align * room)

@@ -385,7 +385,7 @@ def class_palette(
     """
     found, counts = np.unique(classes, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:most]
-    return {int(index): rgb for index, rgb in zip(found[order], CLASS_COLORS)}
+    return {int(index): rgb for index, rgb in zip(found[order], CLASS_COLORS, strict=True)}
 
 
 def class_map(

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
 
-Pair = tuple[Optional[int], int]
+Pair = tuple[int | None, int]
 Record = Mapping[str, Any]
 
 MATRIX_WHOLE = 20
@@ -140,7 +140,9 @@ def _mean(pair: Pair, records: Sequence[Record]) -> PairAttention:
     borders = [float(record["border"]) for record in records]
     corners = [[float(share) for share in record["corners"]] for record in records]
     border = sum(borders) / images
-    top_left, top_right, bottom_left, bottom_right = (sum(one) / images for one in zip(*corners))
+    top_left, top_right, bottom_left, bottom_right = (
+        sum(one) / images for one in zip(*corners, strict=True)
+    )
     each = (top_left, top_right, bottom_left, bottom_right)
     # One even image more: what a single image shows may be chance.
     drawn_border = (border * images + BORDER_AREA) / (images + 1)

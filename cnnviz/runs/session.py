@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Optional
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ from cnnviz.runs.manifest import (
 )
 from cnnviz.runs.stream import Outcome, Run, RunReport, automatic_batch_size
 
-Notify = Optional[Callable[[str], None]]
+Notify = Callable[[str], None] | None
 
 
 @dataclass(frozen=True)

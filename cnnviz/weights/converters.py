@@ -351,7 +351,7 @@ class _Layers:
             theirs: layer
             for names in _DENSE_NAMES
             if len(kinds["dense"]) == len(names)
-            for theirs, layer in zip(names, kinds["dense"])
+            for theirs, layer in zip(names, kinds["dense"], strict=True)
         }
         if old_names is None:
             old_names = {

@@ -204,7 +204,7 @@ def fits(shape: tuple[int, ...], expected: tuple[int, ...] | None) -> bool:
     if expected is None:
         return True
     return len(shape) == len(expected) and all(
-        wanted in (0, size) for size, wanted in zip(shape, expected)
+        wanted in (0, size) for size, wanted in zip(shape, expected, strict=True)
     )
 
 
@@ -250,7 +250,7 @@ class _Reader:
         names = [self._name() for _ in range(named)]
         if len(set(names)) != count:
             raise self._damaged("two of its arrays have the same name")
-        return dict(zip(names, arrays))
+        return dict(zip(names, arrays, strict=True))
 
     def _array(self) -> Array:
         (magic,) = self._unpack("<I")

@@ -27,13 +27,13 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, Callable
+from typing import IO, TYPE_CHECKING, Any
 
 from cnnviz.engines.mxnet.runtime import alone
 from cnnviz.errors import WeightsError
@@ -664,7 +664,7 @@ def _open(request: urllib.request.Request, opener: urllib.request.OpenerDirector
         # A little longer than the socket, whose own error says more.
         result = answer.get(timeout=1.1 * TIMEOUT_SECONDS)
     except queue.Empty:
-        raise socket.timeout from None
+        raise TimeoutError from None
     if isinstance(result, Exception):
         raise result
     return result

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-_Rules = Mapping[str, Union[str, Callable[[re.Match[str]], str]]]
+_Rules = Mapping[str, str | Callable[[re.Match[str]], str]]
 
 #: Where the names of Inception v3's second classifier begin, which only training uses.
 AUXILIARY = "AuxLogits."

@@ -285,7 +285,8 @@ def test_xgrad_cam_keeps_the_sum(arrays):
     rising = np.abs(gradients)
     for n, heat in enumerate(xgrad_cam(activations, rising)):
         expected = sum(
-            float(a) * float(g) for a, g in zip(activations[n].ravel(), rising[n].ravel())
+            float(a) * float(g)
+            for a, g in zip(activations[n].ravel(), rising[n].ravel(), strict=True)
         )
         # Twenty float32 values are summed.
         assert math.fsum(heat.ravel().tolist()) == pytest.approx(expected, rel=1e-6)
@@ -358,7 +359,7 @@ def test_after_pooling_and_one_dense_layer_all_are_cam():
         score = abs(float(evidence.logits[n, n]))
 
         def cam(weights, channels=channels):
-            return sum(weight * channel for weight, channel in zip(weights, channels))
+            return sum(weight * channel for weight, channel in zip(weights, channels, strict=True))
 
         rising = [max(slope, 0) for slope in slopes]
         expected = {
@@ -366,8 +367,12 @@ def test_after_pooling_and_one_dense_layer_all_are_cam():
             "xgradcam": np.maximum(cam(slopes), 0),
             "hirescam": cam(slopes),
             "layercam": cam(rising),
-            "gradcam-plusplus": cam([80 * g / (2 + g * t) for g, t in zip(rising, totals)]),
-            "ablationcam": np.maximum(cam([g * t / score for g, t in zip(slopes, totals)]), 0),
+            "gradcam-plusplus": cam(
+                [80 * g / (2 + g * t) for g, t in zip(rising, totals, strict=True)]
+            ),
+            "ablationcam": np.maximum(
+                cam([g * t / score for g, t in zip(slopes, totals, strict=True)]), 0
+            ),
         }
         assert (expected["hirescam"] < 0).any()
         assert (expected["hirescam"] > 0).any()
@@ -388,11 +393,13 @@ def test_eigen_cam_is_the_projection_on_the_first_principal_component(arrays):
         ]
         vector = [1.0, 1.0, 1.0]
         for _ in range(500):
-            heights = [sum(a * v for a, v in zip(row, vector)) for row in rows]
-            vector = [sum(h * row[k] for h, row in zip(heights, rows)) for k in range(3)]
+            heights = [sum(a * v for a, v in zip(row, vector, strict=True)) for row in rows]
+            vector = [
+                sum(h * row[k] for h, row in zip(heights, rows, strict=True)) for k in range(3)
+            ]
             norm = math.sqrt(sum(v * v for v in vector))
             vector = [v / norm for v in vector]
-        expected = [sum(a * v for a, v in zip(row, vector)) for row in rows]
+        expected = [sum(a * v for a, v in zip(row, vector, strict=True)) for row in rows]
         # The component is unique: all in one direction, since nothing is negative.
         np.testing.assert_allclose(found[n].ravel(), expected, rtol=1e-6, atol=1e-6)
 
@@ -467,7 +474,7 @@ def test_score_cam_is_the_papers_algorithm(block, network, truth, weights):
         else:
             alphas = increases
         expected = np.zeros((4, 5))
-        for alpha, channel in zip(alphas, evidence.activations[n].astype(float)):
+        for alpha, channel in zip(alphas, evidence.activations[n].astype(float), strict=True):
             expected += alpha * channel
         np.testing.assert_allclose(found[n], np.maximum(expected, 0), **PASSES)
 
@@ -532,12 +539,14 @@ def test_ablation_cam_before_a_dense_layer_weighs_gradient_times_activation():
     weights = random.randn(3 * 8 * 10) / 9
     network = Network.from_block(linear_head(np.stack([weights, -weights]), np.zeros(2)), SHAPE)
     batch = random.randn(1, *SHAPE).astype(np.float32)
-    maps, evidence = zip(*[asked("ablationcam", network, batch, [t], "1") for t in (0, 1)])
+    maps, evidence = zip(
+        *[asked("ablationcam", network, batch, [t], "1") for t in (0, 1)], strict=True
+    )
     activations = evidence[0].activations[0].astype(float)
     drops = (weights.reshape(3, 8, 10) * activations).sum(axis=(1, 2))
     score = abs(drops.sum())
     assert score == pytest.approx(abs(evidence[0].logits[0, 0]), rel=1e-5)
-    expected = sum(drop / score * channel for drop, channel in zip(drops, activations))
+    expected = sum(drop / score * channel for drop, channel in zip(drops, activations, strict=True))
     assert (expected > 0).any()
     assert (expected < 0).any()
     np.testing.assert_allclose(maps[0][0], np.maximum(expected, 0), **PASSES)

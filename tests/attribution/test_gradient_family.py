@@ -113,7 +113,7 @@ def test_three_columns_for_grad_cam_and_for_the_gradient(network, batch):
     ]
     together = gather(network, batch, [0, 1, 2], network.default_layer, methods)
     maps = {method.key: method.attribute(together) for method in methods}
-    for rule, key in zip(RULES, ("gradient", "gradient_guided", "gradient_deconvnet")):
+    for rule, key in zip(RULES, ("gradient", "gradient_guided", "gradient_deconvnet"), strict=True):
         alone = network.gradients(batch, [0, 1, 2], relu_rule=rule).input_gradients
         np.testing.assert_array_equal(maps[key], alone)
     assert distance(maps["gradient_guided"], maps["gradient"]) > 0.1
@@ -133,7 +133,7 @@ def test_walks_do_not_overwrite_each_others_input_gradients(network, batch, imag
     targets = np.arange(images)
     walks = [Walk(rule) for rule in RULES]
     together = network.forward(batch[:images]).backward(targets, walks, final=True)
-    for walk, found in zip(walks, together):
+    for walk, found in zip(walks, together, strict=True):
         (alone,) = network.forward(batch[:images]).backward(targets, [walk], final=True)
         np.testing.assert_array_equal(found.input_gradients, alone.input_gradients)
 
@@ -195,7 +195,7 @@ def test_input_x_gradient_is_the_product(network, batch, rule):
 def noise_of(image, part):
     """σ for each channel as the network sees it: alike in pixels, a part of the widest range."""
     std = InputSpec().std
-    ranges = [(own.max() - own.min()) * scale for own, scale in zip(image, std)]
+    ranges = [(own.max() - own.min()) * scale for own, scale in zip(image, std, strict=True)]
     return part * max(ranges) / np.array(std)[:, None, None]
 
 
@@ -206,7 +206,7 @@ def test_smoothgrad_is_the_papers_formula(network, batch, rule):
     found = attribute(
         network, batch, [2, 0, 1], "smoothgrad", samples=7, noise=0.2, seed=5, **options
     )
-    for image, target, map_ in zip(batch, [2, 0, 1], found):
+    for image, target, map_ in zip(batch, [2, 0, 1], found, strict=True):
         random = np.random.RandomState(5)
         deviation = noise_of(image, 0.2)
         total = np.zeros(SHAPE)
@@ -346,7 +346,7 @@ def test_integrated_gradients_are_the_papers_formula(network, batch):
     """Eq. 1 in a loop, with the three points and weights that tables give for [-1, 1]."""
     found = attribute(network, batch, [2, 0, 1], "integrated-gradients", steps=3, baseline="mean")
     root = np.sqrt(3 / 5)
-    for image, target, map_ in zip(batch, [2, 0, 1], found):
+    for image, target, map_ in zip(batch, [2, 0, 1], found, strict=True):
         total = np.zeros(SHAPE)
         for point, weight in ((-root, 5 / 9), (0, 8 / 9), (root, 5 / 9)):
             (gradient,) = one_by_one(network, [image * (point + 1) / 2], target)

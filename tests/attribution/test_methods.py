@@ -174,7 +174,7 @@ def test_forward_passes_answer_for_all_targets(method, network, batch):
     )
     maps = [method.attribute(evidence) for (evidence,) in rows]
     assert sum(ticks) == 3 * method.passes(SHAPE, network.default_layer).total(targets=2)
-    for targets, together in zip(([0, 1, 2], [1, 2, 3]), maps):
+    for targets, together in zip(([0, 1, 2], [1, 2, 3]), maps, strict=True):
         np.testing.assert_array_equal(together, attribute(method, network, batch, targets))
 
 
@@ -333,8 +333,8 @@ def test_several_targets_and_layers_share_one_forward_pass(network, batch, monke
     layers = [network.layer("0"), network.default_layer]
     grid = gather_all(network, batch, [None, [2, 0, 1]], layers, methods)
     assert len(passes) == 1
-    for targets, row in zip((None, [2, 0, 1]), grid):
-        for layer, evidence in zip(layers, row):
+    for targets, row in zip((None, [2, 0, 1]), grid, strict=True):
+        for layer, evidence in zip(layers, row, strict=True):
             alone = gather(network, batch, targets, layer, methods)
             for method in methods:
                 np.testing.assert_array_equal(

@@ -126,7 +126,7 @@ def test_occlusion_covers_one_window_after_another(network, batch, fill):
 def test_occlusion_finds_a_planted_patch(shape, window, stride, place):
     """Where the enlarged map is highest, and where its weight lies, is within half a stride."""
     height, width = shape
-    y, x = (int(part * side) for part, side in zip(place, shape))
+    y, x = (int(part * side) for part, side in zip(place, shape, strict=True))
     weights = np.zeros((1, *shape), np.float32)
     weights[0, y : y + 2, x : x + 2] = 1
     network = linear_network(weights)
@@ -242,8 +242,8 @@ def test_rise_is_the_papers_formula():
     assert max(scores) - min(scores) > 0.2
     for y in range(9):
         for x in range(11):
-            eq_6 = sum(f * float(m[y, x]) for f, m in zip(scores, masks)) / (count * p)
-            above = sum((f - mean) * float(m[y, x]) for f, m in zip(scores, masks))
+            eq_6 = sum(f * float(m[y, x]) for f, m in zip(scores, masks, strict=True)) / (count * p)
+            above = sum((f - mean) * float(m[y, x]) for f, m in zip(scores, masks, strict=True))
             added = max(0.0, above / ((count - 1) * p))
             assert found.maps["rise_probability"][0, y, x] == pytest.approx(eq_6, rel=1e-5)
             assert found.maps["rise"][0, y, x] == pytest.approx(added, rel=1e-4, abs=1e-6)
@@ -389,7 +389,7 @@ def test_several_targets_share_their_passes(network, batch, monkeypatch, name, o
     each = method.passes(SHAPE, network.default_layer).forwards
     assert sum(rows) == 2 * each
     assert sum(ticks) == 2 * each
-    for found, wanted in zip(together, targets):
+    for found, wanted in zip(together, targets, strict=True):
         alone = explain(name, options, network, batch, wanted)
         for key in alone.maps:
             np.testing.assert_array_equal(found.maps[key], alone.maps[key])

@@ -248,7 +248,7 @@ def test_the_verdict_does_not_depend_on_neighbors_and_comes_again():
     explainer = Explainer(net, SPEC, layer=layer_of(net), methods=choose(["gradcam", "layercam"]))
     batch = [explainer.prepare(photo(seed)) for seed in range(3)]
     together = explainer.explain(batch, 1)
-    for prepared, one in zip(batch, together):
+    for prepared, one in zip(batch, together, strict=True):
         (alone,) = explainer.explain([prepared], 1)
         assert not alone.maps["gradcam"].any()
         assert not one.maps["gradcam"].any()

@@ -139,7 +139,9 @@ def main() -> None:
     print(f"  python -c pass                {common.spread(took['python'])}")
     for key, own in parts.items():
         print(f"  {key:28}  {common.spread(own)}")
-    ends = [ended.seconds - sum(row.values()) for ended, row in zip(found["steps"], rows)]
+    ends = [
+        ended.seconds - sum(row.values()) for ended, row in zip(found["steps"], rows, strict=True)
+    ]
     print(f"  start and end of that process {common.spread(ends)}")
     print(f"  cnnviz --help                 {common.spread(took['help'])}  (goal {GOAL_HELP})")
     middle = {key: statistics.median(own) for key, own in parts.items()}

@@ -94,7 +94,9 @@ class Neighbors:
 
     def share(self) -> str:
         """In words; all children must have been waited for."""
-        total, busy, own = (now - then for now, then in zip(self._read(), self._before))
+        total, busy, own = (
+            now - then for now, then in zip(self._read(), self._before, strict=True)
+        )
         return f"Others took {max(0.0, busy - own) / total:.0%} of the processors during the run."
 
 
@@ -135,7 +137,7 @@ def interleaved(
 
 def ratios(times: Sequence[float], by: Sequence[float]) -> list[float]:
     """Round by round, one by the other."""
-    return [one / other for one, other in zip(times, by)]
+    return [one / other for one, other in zip(times, by, strict=True)]
 
 
 def resident_mib(field: str = "VmRSS") -> float:

@@ -29,8 +29,9 @@ import tempfile
 import time
 import types
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def torch_vgg(folder: Path, frozen: bool) -> Any:
 
     features: list[Any] = []
     channels = 3
-    for repeats, filters in zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512)):
+    for repeats, filters in zip((2, 2, 3, 3, 3), (64, 128, 256, 512, 512), strict=True):
         for _ in range(repeats):
             features += [nn.Conv2d(channels, filters, kernel_size=3, padding=1), nn.ReLU()]
             channels = filters
@@ -431,13 +432,13 @@ def main() -> None:
                 worker.close()
 
     print("\nSeconds an image, median [quartiles], lowest; and by cnnviz's in the same round:")
-    for worker, own in zip(workers, times):
+    for worker, own in zip(workers, times, strict=True):
         ratio = common.spread(common.ratios(own, times[0]), 2)
         print(
             f"  {worker.contender:34} {common.spread(own)}  {min(own):.3f}   x {ratio}"
             f"   ({worker.versions})"
         )
-    medians = {w.contender: statistics.median(own) for w, own in zip(workers, times)}
+    medians = {w.contender: statistics.median(own) for w, own in zip(workers, times, strict=True)}
     best = min((value, key) for key, value in medians.items() if key != "cnnviz")
     shipped = medians["pytorch-grad-cam, as shipped"]
     print(f"\ncnnviz is {best[0] / medians['cnnviz']:.2f} times as fast as the best, {best[1]};")

@@ -53,7 +53,7 @@ def parameters(symbol, shape):
         ("arg", symbol.list_arguments(), shapes),
         ("aux", symbol.list_auxiliary_states(), states),
     ):
-        for name, shape in zip(names, found):
+        for name, shape in zip(names, found, strict=True):
             if name == data or name.endswith("label") or not shape or 0 in shape:
                 continue
             if name.endswith(("gamma", "var")):

@@ -184,7 +184,7 @@ def value_differences(before: Any, after: Any, where: str) -> Iterator[str]:
             else:
                 yield from value_differences(before[key], after[key], f"{where}{key}.")
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for place, (one, other) in enumerate(zip(before, after)):
+        for place, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from value_differences(one, other, f"{where}{place}.")
     elif before != after:
         yield f"{where.rstrip('.')} was {str(before)[:60]} and is {str(after)[:60]}"

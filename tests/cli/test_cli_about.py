@@ -111,7 +111,7 @@ def test_one_that_fails_keeps_no_other_back(cnnviz, photos, tmp_path):
     status, out, err = cnnviz("about", "--json", *files)
     records = [json.loads(line) for line in out.splitlines()]
     assert [(one["path"], one["status"]) for one in records] == list(
-        zip(files, ("ok", "failed", "ok"))
+        zip(files, ("ok", "failed", "ok"), strict=True)
     )
     assert records[1]["error"] in err
     assert {key: records[2][key] for key in package.about(files[2])} == package.about(files[2])

@@ -57,7 +57,7 @@ def test_numbers_are_those_of_the_planted_network(cnnviz, planted, tmp_path):
     assert status == 0
     record = json.loads(out)
     assert (record["path"], record["status"]) == ("corner.png", "ok")
-    for layer, name in zip(record["layers"], ("p_conv0_fwd", "p_relu0_fwd")):
+    for layer, name in zip(record["layers"], ("p_conv0_fwd", "p_relu0_fwd"), strict=True):
         assert layer["layer"] == name
         assert layer["shape"] == [3, 8, 8]
         assert layer["by"] == "mean"

@@ -134,7 +134,7 @@ def test_channels(cnnviz, halves, tmp_path):
         ),
     )
     assert status == 0
-    for line, index, sign in zip(out.splitlines(), (1, 0), (-1, 1)):
+    for line, index, sign in zip(out.splitlines(), (1, 0), (-1, 1), strict=True):
         record = json.loads(line)
         assert record["channel"] == {"layer": "h_relu0_fwd", "channel": index, "place": "mean"}
         assert record["file"] == f"maximized/halves_h_relu0_fwd_channel{index}_maximized.png"

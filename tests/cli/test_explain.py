@@ -303,7 +303,7 @@ def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterward(
             arrays = np.load(explained["files"]["arrays"])
             assert all(arrays[key].shape == (4, 4) for key in keys)
             classes, counts = np.unique(arrays["occlusion_classes"], return_counts=True)
-            assert {str(int(i)): n for i, n in zip(classes, counts)} == facts["counts"]
+            assert {str(int(i)): n for i, n in zip(classes, counts, strict=True)} == facts["counts"]
 
 
 def test_batches_give_what_single_images_give(cnnviz, photos, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
         "own": 0,
         "left_behind": [],
     }
-    for image, (name, kind) in zip(found["images"], SCENES):
+    for image, (name, kind) in zip(found["images"], SCENES, strict=True):
         truth = image["truth"]
         assert truth["name"] == name
         assert image["top5"][0]["name"] == kind

@@ -56,7 +56,7 @@ def test_help_listings_and_usage_errors_do_not_import_mxnet(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith("HEAVY")]
-    for (arguments, status), line in zip(commands, told):
+    for (arguments, status), line in zip(commands, told, strict=True):
         assert (arguments, line) == (arguments, f"HEAVY {status}")
     assert len(told) == len(commands)
     assert "Traceback" not in done.stderr

@@ -68,7 +68,7 @@ def test_a_changed_image_is_done_again(explain, photos, write_image, tmp_path):
     done, _, _ = explain()
     assert fresh(done) == {"10.jpg"}
     after = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
-    changed = [old["stem"] for old, new in zip(before, after) if old != new]
+    changed = [old["stem"] for old, new in zip(before, after, strict=True) if old != new]
     assert changed == ["10"]
 
 

@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_scene_whatever_came_before() -> None:
     again = scene(11)
     np.testing.assert_array_equal(first.image, again.image)
     assert [thing.kind for thing in first.objects] == [thing.kind for thing in again.objects]
-    for one, other in zip(first.objects, again.objects):
+    for one, other in zip(first.objects, again.objects, strict=True):
         np.testing.assert_array_equal(one.mask, other.mask)
 
 

@@ -83,7 +83,7 @@ def test_imagenets_mean_is_turned_round_too():
 def test_every_method_finds_the_same(networks, image, name):
     methods = choose_methods([name], FEW.get(name))
     explained = []
-    for network, spec in zip(networks, (RGB, BGR)):
+    for network, spec in zip(networks, (RGB, BGR), strict=True):
         explainer = Explainer(network, spec, methods=methods)
         (found,) = explainer.explain([explainer.prepare(image)], 1)
         explained.append(found)
@@ -103,7 +103,7 @@ def test_every_method_finds_the_same(networks, image, name):
 
 def test_colors_of_filters_are_those_they_look_for(networks):
     drawn = []
-    for network, spec in zip(networks, (RGB, BGR)):
+    for network, spec in zip(networks, (RGB, BGR), strict=True):
         layer = find_convolution(network.architecture)
         filters = read_filters(network, layer, channels=spec.channels)
         drawn.append((filters.draw(), filters.shown))
@@ -114,9 +114,9 @@ def test_colors_of_filters_are_those_they_look_for(networks):
 def test_maximized_image_is_the_same(networks):
     results = [
         maximize(network, spec, ClassGoals((0, 2)), Ascent(steps=4))
-        for network, spec in zip(networks, (RGB, BGR))
+        for network, spec in zip(networks, (RGB, BGR), strict=True)
     ]
-    for rgb, bgr in zip(*results):
+    for rgb, bgr in zip(*results, strict=True):
         assert np.abs(rgb.image.astype(int) - bgr.image).max() <= 1
         close(bgr.logits, rgb.logits)
 

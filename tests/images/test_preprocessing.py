@@ -377,7 +377,9 @@ def test_a_spot_returns_to_its_own_place(shape, mode, size):
     where = centroid(np.maximum(drawn_on.image[:, :, 0].astype(float) - 8, 0))
     y0, x0, y1, x1 = prepared.geometry.box
     cell = ((y1 - y0) / 224 * scale_y, (x1 - x0) / 224 * scale_x)
-    for ours, theirs, true, pixel in zip(found, where, (y * scale_y, x * scale_x), cell):
+    for ours, theirs, true, pixel in zip(
+        found, where, (y * scale_y, x * scale_x), cell, strict=True
+    ):
         assert abs(ours - theirs) < 0.1 * max(pixel, 1)
         assert abs(ours - true) < 0.1 * max(pixel, 1)
     assert seen.shape == back.shape
@@ -463,7 +465,9 @@ def test_enlarging_is_bilinear_as_pillow_does_it(shape, channels):
     assert back.dtype == np.float32
     assert seen.all()
     for plane, ours in zip(
-        np.moveaxis(np.atleast_3d(field), 2, 0), np.moveaxis(np.atleast_3d(back), 2, 0)
+        np.moveaxis(np.atleast_3d(field), 2, 0),
+        np.moveaxis(np.atleast_3d(back), 2, 0),
+        strict=False,
     ):
         theirs = Image.fromarray(plane).resize(shape[::-1], Image.Resampling.BILINEAR)
         np.testing.assert_allclose(ours, np.asarray(theirs), atol=2e-5)

@@ -153,7 +153,7 @@ def saved(symbol, folder):
     """Save a symbol with parameters that depend on their names alone; its model, and them."""
     shapes, _, _ = symbol.infer_shape(data=(1, *SHAPE))
     arrays = {}
-    for name, shape in zip(symbol.list_arguments(), shapes):
+    for name, shape in zip(symbol.list_arguments(), shapes, strict=True):
         random = np.random.RandomState(sum(map(ord, name)))
         filled = {"zero": 0.0, "six": 6.0}.get(name)
         values = random.normal(0, 2, shape) if filled is None else np.full(shape, filled)
@@ -261,8 +261,8 @@ def test_batch_norm_that_is_one_operator_with_its_relu(tmp_path):
     arrays = {
         name: mx.nd.array(random.uniform(0.5, 1.5, shape))
         for name, shape in [
-            *zip(symbol.list_arguments(), shapes),
-            *zip(symbol.list_auxiliary_states(), states),
+            *zip(symbol.list_arguments(), shapes, strict=True),
+            *zip(symbol.list_auxiliary_states(), states, strict=True),
         ]
     }
     block = mx.gluon.SymbolBlock(symbol, sym.var("data"))

@@ -106,7 +106,7 @@ def loaded(symbol, folder):
     random = np.random.RandomState(3)
     arrays = {
         name: mx.nd.array(random.normal(0, 1, shape))
-        for name, shape in zip(symbol.list_arguments(), shapes)
+        for name, shape in zip(symbol.list_arguments(), shapes, strict=True)
     }
     del arrays["data"]
     symbol.save(str(folder / "net-symbol.json"))
@@ -185,7 +185,7 @@ def test_shapes_that_need_the_parameters(tmp_path):
     shapes, _, _ = symbol.infer_shape(data=(1, *SHAPE), scale=(4,))
     arrays = {
         f"arg:{name}": mx.nd.ones(shape)
-        for name, shape in zip(symbol.list_arguments(), shapes)
+        for name, shape in zip(symbol.list_arguments(), shapes, strict=True)
         if name != "data"
     }
     symbol.save(str(tmp_path / "net-symbol.json"))

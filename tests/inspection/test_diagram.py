@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -78,7 +79,7 @@ def test_vgg16_is_the_papers_column_d():
         "dense 1000",
     ]
     names = list(drawing.boxes)
-    assert drawing.edges == list(zip(names, names[1:]))
+    assert drawing.edges == list(itertools.pairwise(names))
     assert not drawing.frames
     assert drawing.boxes[names[0]][1] == "3×224×224"
     assert drawing.boxes[names[1]][1:] == ["64×224×224", "end of stage 1: features.2"]
@@ -118,7 +119,10 @@ def test_residual_networks(name, frames, block):
     ends = [boxes[-1] for _, boxes in drawing.frames.values()]
     assert [target for _, target in drawing.skips] == ends
     starts = [source for source, _ in drawing.skips]
-    assert all(start not in boxes for start, (_, boxes) in zip(starts, drawing.frames.values()))
+    assert all(
+        start not in boxes
+        for start, (_, boxes) in zip(starts, drawing.frames.values(), strict=True)
+    )
     joins = [box for box in drawing.boxes if drawing.words(box).startswith("add")]
     assert len(joins) == len(frames) + (3 if name == "resnet34_v1" else 4)
     assert all(len(drawing.into(join)) == 2 for join in joins)
@@ -144,7 +148,7 @@ def test_squeezenet_1_1_has_its_fires_in_pairs():
     drawing = Drawing(draw(zoo_architecture("squeezenet1.1"), "squeezenet1.1"))
     frames = list(drawing.frames.values())
     assert [times for times, _ in frames] == [2, 2, 2, 2]
-    for (_, boxes), squeeze in zip(frames, (16, 32, 48, 64)):
+    for (_, boxes), squeeze in zip(frames, (16, 32, 48, 64), strict=True):
         expand = 4 * squeeze
         assert [drawing.words(box) for box in boxes] == [
             f"conv 1×1, {squeeze} + ReLU",

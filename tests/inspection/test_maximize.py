@@ -56,7 +56,7 @@ def reached(demo: Network, index: int, scenes: int = 100) -> float:
 
 def check_demo(demo: Network, indices: tuple[int, ...], tmp_path: Any, ascent: Ascent) -> None:
     results = maximize(demo, InputSpec(), ClassGoals(indices), ascent)
-    for index, result in zip(indices, results):
+    for index, result in zip(indices, results, strict=True):
         assert result.answer == index
         assert result.probabilities[index] > 0.99
         assert result.value > reached(demo, index)

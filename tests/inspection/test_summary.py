@@ -139,7 +139,10 @@ FIRES += ((256, 48, 192), (384, 48, 192), (384, 64, 256), (512, 64, 256))
             # Sizes of images of 224 pixels, where the paper has the parameters alone.
             squeezenet(
                 (96, 7, 109),
-                [(size, *fire) for size, fire in zip((54,) * 3 + (27,) * 4 + (13,), FIRES)],
+                [
+                    (size, *fire)
+                    for size, fire in zip((54,) * 3 + (27,) * 4 + (13,), FIRES, strict=True)
+                ],
             ),
             1_248_424,
             "0.82",
@@ -151,7 +154,7 @@ FIRES += ((256, 48, 192), (384, 48, 192), (384, 64, 256), (512, 64, 256))
                 [
                     (size, 64 if place == 0 else fire[0], *fire[1:])
                     for place, (size, fire) in enumerate(
-                        zip((55, 55, 27, 27, 13, 13, 13, 13), FIRES)
+                        zip((55, 55, 27, 27, 13, 13, 13, 13), FIRES, strict=True)
                     )
                 ],
             ),

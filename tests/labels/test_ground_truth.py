@@ -253,7 +253,7 @@ def test_an_object_a_line(folder):
 def test_a_list_with_labels_behind_spaces(folder):
     (folder / "a b.jpg").touch()
     truth = truth_of("a/1.jpg 4\na b.jpg 1\n", "labels.txt")
-    assert dict(zip(shown(run()), truth.indices))["a b.jpg"] == 1
+    assert dict(zip(shown(run()), truth.indices, strict=True))["a b.jpg"] == 1
     assert truth_of("a/1.jpg,Egyptian cat\n", "labels.txt").indices.count(1) == 1
 
 
@@ -276,14 +276,16 @@ def test_paths_and_names_composed_or_not(folder, form):
     for path in ("Fähre/né.jpg", "photos/Fähre/né.jpg", str(folder / "Fähre/né.jpg")):
         for label in ("Größe", "GRÖSSE", "größe"):
             row = unicodedata.normalize(other, f"{path},{label}\n")
-            assert dict(zip(shown(run()), truth_of(row, labels=labels).indices)) == wanted
+            assert (
+                dict(zip(shown(run()), truth_of(row, labels=labels).indices, strict=True)) == wanted
+            )
 
 
 def test_a_path_in_another_case_is_another_file_where_there_is_one(folder):
     for name in ("Cat.jpg", "cat.jpg"):
         (folder / name).touch()
 
-    found = dict(zip(shown(run()), truth_of("cat.jpg,1\nCat.jpg,4\n").indices))
+    found = dict(zip(shown(run()), truth_of("cat.jpg,1\nCat.jpg,4\n").indices, strict=True))
     assert (found["cat.jpg"], found["Cat.jpg"]) == (1, 4)
     with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('CAT.jpg'\): this can be "):
         truth_of("CAT.jpg,1\n")
@@ -297,7 +299,7 @@ def test_latin_1(folder):
     (folder / "né.jpg").touch()
     labels = ("crème brûlée", "x")
     truth = truth_of("path;label\nné.jpg;Crème Brûlée\n".encode("cp1252"), labels=labels)
-    assert dict(zip(shown(run()), truth.indices))["né.jpg"] == 0
+    assert dict(zip(shown(run()), truth.indices, strict=True))["né.jpg"] == 0
 
 
 def test_names_that_differ_only_by_case(folder):
@@ -314,7 +316,7 @@ def test_the_delimiter_is_the_one_under_which_paths_name_images(folder):
 
     (folder / "4;5,6.jpg").touch()
     truth = truth_of('"4;5,6.jpg",collie\n')
-    assert dict(zip(shown(run()), truth.indices))["4;5,6.jpg"] == 4
+    assert dict(zip(shown(run()), truth.indices, strict=True))["4;5,6.jpg"] == 4
 
 
 def test_paths_are_relative_to_the_file_first(folder):
@@ -322,7 +324,7 @@ def test_paths_are_relative_to_the_file_first(folder):
     rows = "1.jpg,collie\n"
     for place, relative in (("photos/a", "a/1.jpg"), ("photos/b", "b/1.jpg")):
         truth = truth_of(rows, folder=place)
-        found = dict(zip(shown(run()), truth.indices))
+        found = dict(zip(shown(run()), truth.indices, strict=True))
         assert {name for name, index in found.items() if index is not None} == {relative}
 
 
@@ -486,7 +488,7 @@ def test_names_in_all_letters_come_through_csv(folder):
     quoted = [name.replace('"', '""') for name in names]
     rows = "".join(f'"{name}",{number % 6}\n' for number, name in enumerate(quoted))
 
-    found = dict(zip(shown(run()), truth_of(rows).indices))
+    found = dict(zip(shown(run()), truth_of(rows).indices, strict=True))
 
     assert [found[name] for name in names] == [0, 1, 2, 3, 4, 5]
 

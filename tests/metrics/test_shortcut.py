@@ -42,7 +42,7 @@ def answers(folder: Path, shortcut: bool) -> list[Answer]:
     cams = grad_cam(activations, walked.layer_gradients[layer.name])
     return [
         Answer(path.parent.name, CLASSES[index], path in paths.stamped, measure(cam, one))
-        for path, index, cam, one in zip(files, highest, cams, prepared)
+        for path, index, cam, one in zip(files, highest, cams, prepared, strict=True)
     ]
 
 

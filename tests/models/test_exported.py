@@ -93,12 +93,12 @@ def parameters_of(symbol, **shapes):
     random = np.random.RandomState(4)
     arrays = {
         name: mx.nd.array(random.uniform(-1, 1, shape))
-        for name, shape in zip(symbol.list_arguments(), given)
+        for name, shape in zip(symbol.list_arguments(), given, strict=True)
         if name not in shapes and not name.endswith("label")
     }
     aux = {
         name: mx.nd.array(random.uniform(0.5, 1.5, shape))
-        for name, shape in zip(symbol.list_auxiliary_states(), states)
+        for name, shape in zip(symbol.list_auxiliary_states(), states, strict=True)
     }
     return arrays, aux
 
@@ -531,7 +531,7 @@ def exported(symbol, folder, size=16, **arrays):
             ("arg", symbol.list_arguments(), shapes),
             ("aux", symbol.list_auxiliary_states(), states),
         )
-        for name, shape in zip(names, found)
+        for name, shape in zip(names, found, strict=True)
         if name != "data"
     }
     symbol.save(str(folder / "net-symbol.json"))

@@ -52,7 +52,9 @@ def network(tmp_path):
         shapes, _, states = symbol.infer_shape(data=(1, 3, 16, 12))
         names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
         rng = np.random.default_rng(7)
-        arrays = {n: rng.random(s).astype("f4") for n, s in zip(names, [*shapes, *states])}
+        arrays = {
+            n: rng.random(s).astype("f4") for n, s in zip(names, [*shapes, *states], strict=True)
+        }
         del arrays["data"]
         write_params(tmp_path / "net-0000.params", arrays)
         return path, arrays

@@ -229,7 +229,7 @@ def test_no_two_files_are_ever_the_same(entries, numbered):
         assert ".." not in file.split("/")
         assert len(os.fsencode(file.rpartition("/")[2])) <= 255
 
-    shuffled = list(zip(sources, planned))
+    shuffled = list(zip(sources, planned, strict=True))
     random.Random(0).shuffle(shuffled)
     again = plan([entry for entry, _ in shuffled], SUFFIXES, numbered=numbered)
     assert again == [stem for _, stem in shuffled]

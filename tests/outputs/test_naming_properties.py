@@ -118,7 +118,9 @@ def test_the_order_of_the_images_is_of_no_account(sources, numbered, random):
     shuffled = list(sources)
     random.shuffle(shuffled)
 
-    stems = dict(zip(shuffled, plan(shuffled, SUFFIXES, numbered=numbered, several=numbered)))
+    stems = dict(
+        zip(shuffled, plan(shuffled, SUFFIXES, numbered=numbered, several=numbered), strict=True)
+    )
 
     assert [stems[source] for source in sources] == plan(
         sources, SUFFIXES, numbered=numbered, several=numbered

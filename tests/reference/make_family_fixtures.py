@@ -130,7 +130,7 @@ def switches(network, batch):
 def margins(exact, rounded):
     """For each image, the smallest distance to a switch in units of float32's error there."""
     smallest = None
-    for truth, single in zip(exact, rounded):
+    for truth, single in zip(exact, rounded, strict=True):
         finite = torch.isfinite(truth) & torch.isfinite(single)
         if not finite.any():
             continue

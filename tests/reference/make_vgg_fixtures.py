@@ -91,7 +91,7 @@ class Vgg(nn.Module):
         self.steps = nn.ModuleList()
         self.kinds = []
         index, channels = 0, seeded.IMAGE_SHAPE[0]
-        for depth, (repeats, filters) in enumerate(zip(blocks, CHANNELS)):
+        for depth, (repeats, filters) in enumerate(zip(blocks, CHANNELS, strict=True)):
             for repeat in range(repeats):
                 conv = nn.Conv2d(channels, filters, kernel_size=3, padding=1)
                 self._fill(conv, f"features.{index}", weight="weight", bias="bias")
@@ -145,7 +145,7 @@ class Vgg(nn.Module):
 
     def run(self, x, rule, start=0, stop=None, watch=None):
         """Steps ``start`` to ``stop``; ``watch(kind, x)`` sees what each ReLU and pool is given."""
-        for kind, step in list(zip(self.kinds, self.steps))[start:stop]:
+        for kind, step in list(zip(self.kinds, self.steps, strict=True))[start:stop]:
             if watch is not None and kind in ("relu", "pool"):
                 watch(kind, x)
             if kind == "relu":
@@ -181,7 +181,7 @@ def switches(network, batch):
 def margins(exact, rounded):
     """For each image, the smallest distance to a switch in units of float32's error there."""
     smallest = None
-    for truth, single in zip(exact, rounded):
+    for truth, single in zip(exact, rounded, strict=True):
         finite = torch.isfinite(truth) & torch.isfinite(single)
         error = (single.double() - truth)[finite].square().mean().sqrt()
         here = (truth.abs() / error).amin(dim=1)
@@ -196,7 +196,7 @@ def find_images(network64, network32, count):
         seeds = range(first, first + 8)
         batch = torch.from_numpy(np.stack([seeded.image(seed) for seed in seeds]))
         margin = margins(switches(network64, batch.double()), switches(network32, batch))
-        found += zip(margin.tolist(), seeds)
+        found += zip(margin.tolist(), seeds, strict=True)
         good = [pair for pair in found if pair[0] >= MARGIN]
         if len(good) >= count:
             return good[:count]

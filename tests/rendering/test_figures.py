@@ -82,7 +82,7 @@ def test_captions_end_right_above_their_images():
     places = [place(sheet, image) for image in images]
     above = places[0][0]
     ends = []
-    for (_, left), caption in zip(places, captions):
+    for (_, left), caption in zip(places, captions, strict=True):
         words = sheet[:above, left : left + 300]
         if not caption:
             assert (words == 255).all()
@@ -279,7 +279,7 @@ def drawn(base, a, b, difference, **options):
         {"name": "volcano (980)", "probability": 0.22},
         {"name": "web (815)", "probability": 0.5},
     )
-    first, second = (Ranked(cam, **name) for cam, name in zip((a, b), names))
+    first, second = (Ranked(cam, **name) for cam, name in zip((a, b), names, strict=True))
     sheet = contrast(base, first, second, difference, **options)
     # Where images lie depends on words and on sizes alone.
     mark = Canvas(noise(*base.shape), base.geometry)

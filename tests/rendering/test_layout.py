@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -463,7 +465,7 @@ def test_a_long_title_takes_several_lines():
     font = layout._own_font(16)
     assert all(font.getlength(line) <= 200 for line in lines)
     # no word would have fitted into the line before
-    for line, following in zip(lines, lines[1:]):
+    for line, following in itertools.pairwise(lines):
         assert font.getlength(f"{line} {following.split()[0]}") > 200
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -173,7 +175,7 @@ def test_overlay_of_white_and_black_never_wraps_around(alpha):
         color_overlay(np.full((8, 8, 3), level, np.uint8), cam, alpha=alpha).astype(int)
         for level in (0, 127, 254, 255)
     ]
-    for darker, brighter in zip(results, results[1:]):
+    for darker, brighter in itertools.pairwise(results):
         assert (brighter >= darker).all()
     assert (results[-1] >= np.rint((1 - alpha) * 255) - 1).all()
 
@@ -459,12 +461,14 @@ def test_two_colors_mirror_with_the_sign(array):
     steps = 2 * 4 * 512 + 1  # all that the table holds
     ordered = [tuple(rgb) for rgb in color_scale("diverging", steps).tolist()]
     opposite = {}
-    for rgb, mirrored in zip(ordered, reversed(ordered)):
+    for rgb, mirrored in zip(ordered, reversed(ordered), strict=True):
         opposite.setdefault(rgb, set()).add(mirrored)
 
     assert blank == (not array.any())
     assert (there[array == 0] == 247).all()
-    for rgb, mirrored in zip(there.reshape(-1, 3).tolist(), back.reshape(-1, 3).tolist()):
+    for rgb, mirrored in zip(
+        there.reshape(-1, 3).tolist(), back.reshape(-1, 3).tolist(), strict=True
+    ):
         assert tuple(mirrored) in opposite[tuple(rgb)]
 
 
@@ -577,7 +581,7 @@ def test_the_most_frequent_class_has_the_first_color():
 
     palette = class_palette(classes, 4)
 
-    assert palette == dict(zip([281, 3, 7, -1], CLASS_COLORS))
+    assert palette == dict(zip([281, 3, 7, -1], CLASS_COLORS, strict=True))
     assert list(palette) == [281, 3, 7, -1]  # 3, 2, 2, 1 and 1: of equals the lower first
 
 

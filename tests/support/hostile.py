@@ -478,7 +478,7 @@ def symbol_files():
             symbol = make()
         shapes, _, states = symbol.infer_shape(data=(1, 3, 16, 12))
         names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
-        shapes = dict(zip(names, [*shapes, *states]))
+        shapes = dict(zip(names, [*shapes, *states], strict=True))
         shapes = {n: s for n, s in shapes.items() if n not in ("data", "softmax_label")}
         found.append((json.loads(symbol.tojson()), shapes))
     return found

@@ -162,7 +162,7 @@ def train(shortcut: bool) -> Any:
     images = np.stack(
         [
             prepare(scene(_TRAINING_SEED + i, drawn[kind], bool(stamp)), INPUT).input
-            for i, (kind, stamp) in enumerate(zip(kinds, stamps))
+            for i, (kind, stamp) in enumerate(zip(kinds, stamps, strict=True))
         ]
     )
     net = _build(rng)

@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnviz.engines.mxnet.symbol import Entry, Node, numbers
-
-Float32 = npt.NDArray[np.float32]
+from cnnviz.types import Float32
 
 #: To make fewer channels than this, oneDNN leaves its fast kernels: it is quicker to make so many
 #: and to drop those that nobody asked for. Three colors in the first layer of most networks.
@@ -73,7 +71,7 @@ def adjoint_convolution(node: Node, weights: Sequence[int]) -> AdjointConvolutio
     dilate = numbers(node, "dilate") or (1,) * len(kernel)
     pad = numbers(node, "pad") or (0,) * len(kernel)
     # What the convolution reaches beyond its padding is padding of the adjoint, and the reverse.
-    around = tuple(d * (k - 1) - p for k, d, p in zip(kernel, dilate, pad))
+    around = tuple(d * (k - 1) - p for k, d, p in zip(kernel, dilate, pad, strict=True))
     plain = node.attrs.get("layout", "None") in ("None", "NCHW")
     if not plain or len(kernel) != 2 or any(s != 1 for s in stride) or min(around) < 0:
         return None

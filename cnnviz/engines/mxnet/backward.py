@@ -17,11 +17,11 @@ from cnnviz.engines.mxnet.runtime import arrays_of, first_line, import_mxnet, mx
 from cnnviz.engines.mxnet.symbol import Entry
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Layer
+from cnnviz.types import Float32
 
 if TYPE_CHECKING:
     from cnnviz.engines.mxnet.engine import Network
 
-Float32 = npt.NDArray[np.float32]
 ReluRule = Literal["standard", "guided", "deconvnet"]
 #: From all inputs, all outputs and the gradients at these to those at inputs, in MXNet's arrays.
 MxnetVjp = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]]
@@ -133,7 +133,7 @@ class _Walker:
         """Hand on what has passed a step."""
         if self._network.operator(step.index) == "FullyConnected" and len(step.leaves) == 1:
             self._weigh(passed[0], step.leaves[0][: len(passed[0])])
-        for entry, gradient in zip(step.sources, passed):
+        for entry, gradient in zip(step.sources, passed, strict=True):
             before = self._arrived.get(entry)
             self._arrived[entry] = gradient if before is None else before + gradient
 
@@ -342,7 +342,7 @@ class SeparateForwardPasses(SeparateObservations, ForwardPass):
             walked.append(one.backward(targets[place : place + 1], walks, seed=seed))
             if final:
                 one.forget()
-        return [_joined(of_one_walk) for of_one_walk in zip(*walked)]
+        return [_joined(of_one_walk) for of_one_walk in zip(*walked, strict=True)]
 
     def input_gradients_from(
         self, layer: Layer, gradients: Float32, *, final: bool = False
@@ -425,7 +425,7 @@ def _derivative(step: Step, gradients: Sequence[Any], *, keep: bool) -> list[Any
         step.outputs,
         [
             mx.nd.zeros_like(output) if gradient is None else gradient
-            for output, gradient in zip(step.outputs, gradients)
+            for output, gradient in zip(step.outputs, gradients, strict=True)
         ],
         retain_graph=keep,
         train_mode=True,

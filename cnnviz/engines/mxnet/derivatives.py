@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.engines.mxnet.symbol import Node, numbers
+from cnnviz.types import Float32
 
-Float32 = npt.NDArray[np.float32]
 #: From an operator's inputs, outputs and the gradients at its outputs to those at its inputs.
 Vjp = Callable[[Sequence[Float32], Sequence[Float32], Sequence[Float32]], list[Float32]]
 
@@ -145,7 +145,7 @@ class _Windows:
         #: How much of each axis the windows leave over or lack; 0 where they fit.
         self.rest = tuple(
             (n + 2 * p - k) % s
-            for n, k, s, p in zip(self.sizes, self.kernel, self.stride, self.pad)
+            for n, k, s, p in zip(self.sizes, self.kernel, self.stride, self.pad, strict=True)
         )
 
     def first(self, axis: int) -> npt.NDArray[np.int64]:
@@ -198,10 +198,13 @@ def _max_pooling(windows: _Windows) -> Vjp:
     reach = [
         (pad, max(0, (count - 1) * stride + kernel - pad - size))
         for count, stride, kernel, pad, size in zip(
-            counts, windows.stride, windows.kernel, windows.pad, windows.sizes
+            counts, windows.stride, windows.kernel, windows.pad, windows.sizes, strict=False
         )
     ]
-    inside: Any = (..., *(slice(pad, pad + size) for (pad, _), size in zip(reach, windows.sizes)))
+    inside: Any = (
+        ...,
+        *(slice(pad, pad + size) for (pad, _), size in zip(reach, windows.sizes, strict=True)),
+    )
 
     def vjp(
         inputs: Sequence[Float32], outputs: Sequence[Float32], gradients: Sequence[Float32]
@@ -214,7 +217,7 @@ def _max_pooling(windows: _Windows) -> Vjp:
                 ...,
                 *(
                     slice(offset, offset + (count - 1) * stride + 1, stride)
-                    for offset, count, stride in zip(offsets, counts, windows.stride)
+                    for offset, count, stride in zip(offsets, counts, windows.stride, strict=True)
                 ),
             )
             highest = padded[places] == outputs[0]

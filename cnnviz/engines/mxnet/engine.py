@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,6 @@ import numpy.typing as npt
 from cnnviz.engines.mxnet.adjoint import AdjointConvolution, adjoint_convolution
 from cnnviz.engines.mxnet.backward import (
     RELU_RULES,
-    Float32,
     ForwardPass,
     MxnetVjp,
     Observation,
@@ -58,12 +57,13 @@ from cnnviz.engines.mxnet.runtime import (
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer, shape_text
+from cnnviz.types import Float32
 
 #: Two seeds are what Grad-CAM and guided backpropagation need.
 _WALKS_TOGETHER = 2
 #: Operators whose second argument is their weights.
 _WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected"}
-Targets = Union[None, Sequence[int], npt.NDArray[Any], Callable[[Float32], Any]]
+Targets = Sequence[int] | npt.NDArray[Any] | Callable[[Float32], Any] | None
 
 
 @dataclass(frozen=True)
@@ -360,10 +360,12 @@ class Network:
         for index in self._order if order is None else order:
             node = self._graph.nodes[index]
             constants = self._constants[index]
-            sources = [e for e, constant in zip(node.inputs, constants) if constant is None]
+            sources = [
+                e for e, constant in zip(node.inputs, constants, strict=True) if constant is None
+            ]
             arguments = [
                 values[entry] if constant is None else constant
-                for entry, constant in zip(node.inputs, constants)
+                for entry, constant in zip(node.inputs, constants, strict=True)
             ]
             if needs_plain_order(node):
                 arguments = [argument.copy() for argument in arguments]

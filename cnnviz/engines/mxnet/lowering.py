@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -238,7 +239,7 @@ def _slice(o: Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
 
 def _split(o: Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     edges = (0, *o.cuts, inputs[0][o.axis + 1])
-    sizes = {end - begin for begin, end in zip(edges, edges[1:])}
+    sizes = {end - begin for begin, end in itertools.pairwise(edges)}
     if len(sizes) > 1:
         return "_split_v2", {"axis": o.axis + 1, "indices": edges[:-1]}
     return "SliceChannel", {"axis": o.axis + 1, "num_outputs": len(o.cuts) + 1}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
 
 from cnnviz.graph.builder import Builder
 from cnnviz.graph.graph import Value
 from cnnviz.graph.operators import Pair
 
 #: Channels, kernel and stride of a convolution. One that strides has no padding.
-_Convolution = tuple[int, Union[int, Pair], int]
+_Convolution = tuple[int, int | Pair, int]
 _WIDE, _TALL = (1, 7), (7, 1)
 
 

@@ -15,7 +15,7 @@ def build(b: Builder, name: str, classes: int) -> Value:
         x = b.batch_norm(b.input, fixed_scale=True)
         x = b.relu(b.batch_norm(b.conv(x, before, 7, 2, 3)))
         x = b.max_pool(x, 3, 2, 1)
-        for number, (blocks, channels) in enumerate(zip(DEPTHS[depth], widths(depth))):
+        for number, (blocks, channels) in enumerate(zip(DEPTHS[depth], widths(depth), strict=True)):
             with b.block(), b.scope(f"stage{number + 1}"):
                 for block in range(blocks):
                     stride = 2 if number and not block else 1

@@ -15,7 +15,7 @@ def build(b: Builder, name: str, classes: int) -> Value:
     depth, _, batch_norm = name.removeprefix("vgg").partition("_")
     x = b.input
     with b.block("features"):
-        for convolutions, channels in zip(_DEPTHS[depth], _CHANNELS):
+        for convolutions, channels in zip(_DEPTHS[depth], _CHANNELS, strict=True):
             for _ in range(convolutions):
                 x = b.conv(x, channels, 3, padding=1, bias=True)
                 if batch_norm:

@@ -26,7 +26,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class Constant:
     make: Callable[[Shape, np.random.RandomState], np.ndarray]
 
 
-Input = Union[str, Constant]
+Input = str | Constant
 
 
 @dataclass(frozen=True)
@@ -1232,7 +1232,7 @@ class _Score:
         mx = import_mxnet()
         total = 0.0
         entrance = Entry(next(i for i, n in enumerate(self._graph.nodes) if n.name == "data"))
-        for image, target in zip(data, self._targets):
+        for image, target in zip(data, self._targets, strict=True):
             found = {**self._constants, entrance: mx.nd.array(image[None], dtype="float64")}
             for index, run in self._runs.items():
                 inputs = [found[entry] for entry in self._graph.nodes[index].inputs]

@@ -52,7 +52,9 @@ def test_it_is_the_derivative(channels, outputs, kernel, pad, dilate, groups):
     random = np.random.default_rng(0)
     weights = random.normal(size=(outputs, channels // groups, *kernel)).astype(np.float32)
     size = (11, 9)
-    made = tuple(n + 2 * p - d * (k - 1) for n, p, d, k in zip(size, pad, dilate, kernel))
+    made = tuple(
+        n + 2 * p - d * (k - 1) for n, p, d, k in zip(size, pad, dilate, kernel, strict=True)
+    )
     gradient = random.normal(size=(2, outputs, *made)).astype(np.float32)
     adjoint = adjoint_convolution(
         convolution(kernel=kernel, pad=pad, dilate=dilate, num_filter=outputs, num_group=groups),

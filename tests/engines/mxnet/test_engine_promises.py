@@ -230,7 +230,7 @@ def test_walks_together_find_what_each_finds_alone(
     if not final:
         recorded.backward(targets, walks[:2])  # leaves nothing behind
     together = recorded.backward(targets, walks, final=final)
-    for one, other in zip(together, alone):
+    for one, other in zip(together, alone, strict=True):
         assert one.relus_guided == other.relus_guided
         assert one.layer_gradients.keys() == other.layer_gradients.keys()
         for name, gradients in one.layer_gradients.items():
@@ -263,7 +263,7 @@ def test_activations_are_kept_where_they_are_asked_for(batch: np.ndarray) -> Non
     assert (expected[0] < 0).any()
     assert len(spatial) == 4
     together = network.forward(batch, spatial)
-    for layer, value in zip(spatial, expected):
+    for layer, value in zip(spatial, expected, strict=True):
         for recorded in (together, network.forward(batch, [layer])):
             np.testing.assert_allclose(recorded.activations(layer), value, atol=1e-6)
             np.testing.assert_allclose(recorded.logits, expected[-1], atol=1e-6)

@@ -10,7 +10,8 @@ so on through the network.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,7 +192,7 @@ def test_input_gradients(branching: Any, batch: np.ndarray) -> None:
     network = Network.from_block(branching, input_shape=SHAPE)
     for targets in ([0, 1], [2, 3]):
         found = network.gradients(batch, targets, relu_rule="standard")
-        for image, target, ours in zip(batch, targets, found.input_gradients):
+        for image, target, ours in zip(batch, targets, found.input_gradients, strict=True):
             truth = central_differences(branching.walk, image, target)
             assert relative(ours, truth) < TOLERANCE
 
@@ -201,7 +202,9 @@ def test_layer_gradients_are_the_true_ones(branching: Any, batch: np.ndarray, ru
     network = Network.from_block(branching, input_shape=SHAPE)
     found = network.gradients(batch, [3, 0], layer="trunk", relu_rule=rule)
     assert found.layer.shape == (14, 4, 3)
-    for features, target, ours in zip(found.activations, [3, 0], found.layer_gradients):
+    for features, target, ours in zip(
+        found.activations, [3, 0], found.layer_gradients, strict=True
+    ):
         truth = central_differences(branching.head.walk, features, target)
         assert relative(ours, truth) < TOLERANCE
 
@@ -229,7 +232,7 @@ def test_input_gradients_of_a_layers_values(branching: Any, batch: np.ndarray, l
     after_a_walk.backward(np.array([0, 1]), [Walk("guided")])
     np.testing.assert_array_equal(after_a_walk.input_gradients_from(chosen, seeds), ours)
 
-    for image, seed, found in zip(batch, seeds, ours):
+    for image, seed, found in zip(batch, seeds, ours, strict=True):
 
         def score(_F: Any, images: Any, seed: np.ndarray = seed) -> tuple[Any, Any]:
             observed = network.observe(images.asnumpy(), [chosen]).activations(chosen)

@@ -1,0 +1,202 @@
+"""The contract of every engine: what runs a graph, and differentiates it under a ReLU rule.
+
+An engine takes a graph of typed operators and its parameters, and speaks NumPy: float32 in, float32
+out, images first. It knows nothing of layers' names, classes or probabilities; that is what
+:class:`cnnviz.engines.network.Network` adds. Only ``engines/X`` imports the framework X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+from cnnviz.graph.graph import Graph, Value
+from cnnviz.types import Float32
+
+
+@dataclass(frozen=True)
+class ReluRule:
+    """What passes a ReLU f = max(0, z) backward, R' being what arrives at f.
+
+    It holds for every ReLU between the input and what is differentiated. In clipped ones (ReLU6)
+    the derivative takes the place of (z > 0).
+
+    Attributes:
+        name: as it is asked for.
+        gate_by_input: whether only what the ReLU let through forward passes: (z > 0).
+        gate_by_gradient: whether only what is positive passes: (R' > 0).
+        formula: R, what leaves.
+        paper: where it was published; empty for the derivative.
+    """
+
+    name: str
+    gate_by_input: bool
+    gate_by_gradient: bool
+    formula: str
+    paper: str = ""
+
+    @property
+    def is_derivative(self) -> bool:
+        """Whether this is nothing but calculus."""
+        return self.gate_by_input and not self.gate_by_gradient
+
+
+STANDARD = ReluRule("standard", True, False, "R = (z > 0) · R'")
+GUIDED = ReluRule(
+    "guided", True, True, "R = (z > 0) · (R' > 0) · R'", "Springenberg et al. 2015, fig. 1"
+)
+DECONVNET = ReluRule(
+    "deconvnet", False, True, "R = (R' > 0) · R'", "Zeiler & Fergus 2014, sec. 2.1"
+)
+RELU_RULES: Mapping[str, ReluRule] = MappingProxyType(
+    {rule.name: rule for rule in (STANDARD, GUIDED, DECONVNET)}
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by name: ``cpu``, or the ``index``-th ``gpu``; there may be no such device."""
+
+    kind: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+
+@dataclass(frozen=True)
+class GradientRequest:
+    """One way back through a recorded pass: under which rule, and where gradients are wanted.
+
+    Attributes:
+        rule: what passes the ReLUs.
+        at: the values at which the gradient is wanted.
+        to_input: whether it is wanted at the input too; without it nothing below the lowest of
+            ``at`` need be computed.
+    """
+
+    rule: ReluRule = STANDARD
+    at: tuple[Value, ...] = ()
+    to_input: bool = True
+
+
+@dataclass(frozen=True)
+class GradientResult:
+    """What one request gave, for N images.
+
+    Attributes:
+        at: for each value asked for the gradient there, (N, \\*shape) float32.
+        input: (N, C, H, W) float32, or None where it was not asked for.
+        relus_changed: how many ReLUs were passed under a rule other than the derivative.
+        terms: (N,) float32, for each image the largest Σ |gradient · value| met where terms cancel:
+            behind normalizations, softmaxes, differences and quotients, and before dense layers.
+            Gradients far below it may be nothing but rounding.
+    """
+
+    at: Mapping[Value, Float32]
+    input: Float32 | None
+    relus_changed: int
+    terms: Float32
+
+
+class Recording(Protocol):
+    """What one forward pass gave, and, if it was recorded, any number of ways back through it."""
+
+    @property
+    def output(self) -> Float32:
+        """What the graph puts out, (N, \\*shape) float32."""
+        ...
+
+    def activation(self, at: Value) -> Float32:
+        """A value that was to be kept, (N, \\*shape) float32.
+
+        Raises:
+            KeyError: it was not to be kept.
+        """
+        ...
+
+    def gradients(
+        self,
+        start: Value,
+        seed: Float32,
+        requests: Sequence[GradientRequest],
+        *,
+        retain_graph: bool = True,
+    ) -> list[GradientResult]:
+        """Take gradients at a value back, (∂value/∂·)ᵀ · seed, once for each request.
+
+        Args:
+            start: where they arrive: the graph's output, or any value that depends on the input.
+            seed: (N, \\*shape) float32, of the shape of ``start``.
+            requests: under which rules, and where to; together they are cheaper than one by one.
+            retain_graph: whether the recording can be asked again. Otherwise its memory is given
+                back on the way.
+
+        Returns:
+            One result a request, in their order.
+
+        Raises:
+            NetworkError: the seed is not of that shape, or the framework fails (out of memory).
+        """
+        ...
+
+    def release(self) -> None:
+        """Give the pass's memory back; it can answer nothing afterward but :attr:`output`."""
+        ...
+
+
+class Engine(Protocol):
+    """A graph with its parameters on a device, ready to be run."""
+
+    @property
+    def name(self) -> str:
+        """As it is chosen: ``mxnet``, ``torch``."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """Where it runs."""
+        ...
+
+    @property
+    def graph(self) -> Graph:
+        """What it runs."""
+        ...
+
+    def run(self, batch: Float32, keep: Sequence[Value] = (), *, record: bool) -> Recording:
+        """Run a batch forward.
+
+        Args:
+            batch: (N, C, H, W) float32, of the graph's input size.
+            keep: values that will be read; others are given up as soon as nobody needs them.
+            record: whether gradients will be asked for.
+
+        Raises:
+            NetworkError: the batch's shape or type does not fit, or the framework fails.
+        """
+        ...
+
+    def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
+        """What the graph would put out if a value were something else.
+
+        Only what lies between the value and the output is run; where branches lead past the value
+        (it lies inside a residual branch, say) these are run as well.
+
+        Args:
+            at: the value.
+            activations: (M, \\*shape) float32, M of them to go on from.
+            context: (C, H, W) float32, the input, for branches that lead past.
+
+        Returns:
+            (M, \\*shape of the output) float32.
+
+        Raises:
+            NetworkError: the activations are not of the value's shape, or the framework fails.
+        """
+        ...
+
+    def constant(self, value: Value) -> Float32 | None:
+        """A copy of a value that does not depend on the input, float32; None if it does."""
+        ...
