@@ -44,7 +44,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """The true classes of a run's images.
 
     Attributes:
@@ -63,7 +63,9 @@ class Truth:
         return sum(index is not None for index in self.indices)
 
 
-def read_truth(spec: str, sources: Sequence[Source], labels: Sequence[str], classes: int) -> Truth:
+def read_ground_truth(
+    spec: str, sources: Sequence[Source], labels: Sequence[str], classes: int
+) -> GroundTruth:
     """Find the true class of every image.
 
     ``folders``: the name of the folder that holds an image is its class: an index, a name or one
@@ -129,7 +131,7 @@ def _described(known: Classes) -> str:
 # --- folders -------------------------------------------------------------------------------------
 
 
-def _from_folders(sources: Sequence[Source], known: Classes) -> Truth:
+def _from_folders(sources: Sequence[Source], known: Classes) -> GroundTruth:
     folders = [_folder(source) for source in sources]
     images: dict[str, int] = {}
     for folder in folders:
@@ -156,7 +158,7 @@ def _from_folders(sources: Sequence[Source], known: Classes) -> Truth:
             f"({_some(strange)}) {'has' if count == 1 else 'have'} no truth.{_wordnet(strange)}"
         )
     indices = tuple(called[folder][0] if len(called[folder]) == 1 else None for folder in folders)
-    return Truth(FOLDERS, indices, tuple(notes))
+    return GroundTruth(FOLDERS, indices, tuple(notes))
 
 
 def _folder(source: Source) -> str:
@@ -195,7 +197,7 @@ def _from_rows(
     sources: Sequence[Source],
     images: _Images,
     known: Classes,
-) -> Truth:
+) -> GroundTruth:
     indices: list[int | None] = [None] * len(sources)
     said: dict[int, _Row] = {}
     unused = []
@@ -241,7 +243,7 @@ def _from_rows(
             f"{_counted(len(without), 'image')} of {len(sources)} {have} no truth in {shown}, "
             f"for example {without[0].shown}."
         )
-    return Truth(shown, tuple(indices), tuple(notes))
+    return GroundTruth(shown, tuple(indices), tuple(notes))
 
 
 def _is_empty(label: str, known: Classes) -> bool:

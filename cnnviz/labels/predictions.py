@@ -1,4 +1,4 @@
-"""What a network's answers are worth, and which images of a folder to look at first."""
+"""How good a network's predictions are, and which images of a folder to look at first."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ ONLY = ("wrong", "right", "uncertain")
 SORTS = ("loss", "confidence", "margin")
 
 UNCERTAIN = 0.5
-"""A highest probability below this one is an uncertain answer."""
+"""A prediction whose probability is below this one is uncertain."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A network's answer to one image, beside the truth where that is known.
+class Prediction:
+    """What a network predicts for one image, beside its true class where that is known.
 
     Attributes:
         predicted: the class with the highest logit.
-        confidence: its probability; of a network that gives numbers of any range the number.
+        confidence: its probability; for a network that outputs numbers of any range, the number.
         margin: how far that lies above the second highest; 1 if there is no other class.
         truth: the true class, or None.
-        loss: the cross entropy of the truth, -log of its probability, in nats; or None.
+        loss: the cross entropy, -log of the true class's probability, in nats; or None.
     """
 
     predicted: int
@@ -37,15 +37,15 @@ class Verdict:
     loss: float | None = None
 
     @property
-    def right(self) -> bool | None:
-        """Whether the answer is the truth; None where that is not known."""
+    def correct(self) -> bool | None:
+        """Whether the predicted class is the true one; None where that is not known."""
         return None if self.truth is None else self.predicted == self.truth
 
 
-def judge(
+def assess(
     logits: npt.NDArray[np.float32], truth: int | None = None, activation: Activation = SOFTMAX
-) -> Verdict:
-    """The verdict on the logits (K,) of one image; among equal ones the lower index is it."""
+) -> Prediction:
+    """The prediction in the logits (K,) of one image; ties go to the lower index."""
     if activation.is_probability:
         logarithms = activation.log_probabilities(logits)
         outputs = np.exp(logarithms)
@@ -54,55 +54,54 @@ def judge(
         outputs, loss = activation.outputs(logits), None
     ranked = np.sort(outputs)[::-1][:2]
     margin = float(ranked[0] - ranked[1]) if len(ranked) > 1 else 1.0
-    return Verdict(int(logits.argmax()), float(ranked[0]), margin, truth, loss)
+    return Prediction(int(logits.argmax()), float(ranked[0]), margin, truth, loss)
 
 
-def choose(
-    verdicts: Sequence[Verdict | None],
+def select_images(
+    predictions: Sequence[Prediction | None],
     only: str | None = None,
     sort: str | None = None,
     limit: int | None = None,
 ) -> list[int]:
-    """Which images to look at, in which order.
+    """Select which images to look at, and in which order.
 
     Args:
-        verdicts: one an image; None for an image that failed. These come last and are never left
-            out: a failure is never kept from the user.
-        only: ``wrong`` or ``right`` answers, or ``uncertain`` ones (below :data:`UNCERTAIN`).
+        predictions: one per image; None for an image that failed. These come last and are never
+            left out, so that the user learns of every failure.
+        only: ``wrong`` or ``right`` predictions, or ``uncertain`` ones (below :data:`UNCERTAIN`).
         sort: ``loss``, the highest first; ``confidence``, the highest first; ``margin``, the lowest
-            first. Equal ones, and those without a truth where a loss is asked for, keep their order
-            and the latter come behind.
-        limit: of those how many.
+            first. The sort is stable; images without a loss come behind those that have one.
+        limit: at most how many, not counting those that failed.
 
     Returns:
-        Positions in ``verdicts``.
+        Positions in ``predictions``.
 
     Raises:
-        UsageError: there is no such choice or order.
+        UsageError: ``only`` or ``sort`` is unknown.
     """
     if only not in (None, *ONLY):
-        raise UsageError(f"Images can be only {', '.join(ONLY)}; got '{only}'.")
+        raise UsageError(f"Images are selected by {', '.join(ONLY)}; got '{only}'.")
     if sort not in (None, *SORTS):
         raise UsageError(f"Images are sorted by {', '.join(SORTS)}; got '{sort}'.")
-    wanted: list[tuple[int, Verdict]] = []
+    wanted: list[tuple[int, Prediction]] = []
     failed: list[int] = []
-    for position, verdict in enumerate(verdicts):
-        if verdict is None:
+    for position, prediction in enumerate(predictions):
+        if prediction is None:
             failed.append(position)
         elif (
             only is None
-            or (only == "uncertain" and verdict.confidence < UNCERTAIN)
-            or (only == "right" and verdict.right is True)
-            or (only == "wrong" and verdict.right is False)
+            or (only == "uncertain" and prediction.confidence < UNCERTAIN)
+            or (only == "right" and prediction.correct is True)
+            or (only == "wrong" and prediction.correct is False)
         ):
-            wanted.append((position, verdict))
+            wanted.append((position, prediction))
     if sort is not None:
         wanted.sort(key=lambda one: _rank(one[1], sort))
     return [position for position, _ in wanted[:limit]] + failed
 
 
-def _rank(verdict: Verdict, sort: str) -> float:
+def _rank(prediction: Prediction, sort: str) -> float:
     """What comes first has the lowest."""
     if sort == "loss":
-        return float("inf") if verdict.loss is None else -verdict.loss
-    return -verdict.confidence if sort == "confidence" else verdict.margin
+        return float("inf") if prediction.loss is None else -prediction.loss
+    return -prediction.confidence if sort == "confidence" else prediction.margin

@@ -79,11 +79,11 @@ def is_usual(targets: Sequence[Target]) -> bool:
 
 
 @dataclass(frozen=True)
-class Against:
-    """Two classes of an image whose difference is explained: why the one and not the other."""
+class ClassPair:
+    """Two classes of an image whose difference is explained: why the first and not the second."""
 
-    a: Target
-    b: Target
+    positive: Target
+    negative: Target
 
 
 _WORDS = {"predicted": Target(), "second": Target(rank=1), "truth": Target(truth=True)}
@@ -122,7 +122,7 @@ def resolve_targets(
 
 def resolve_contrasts(
     specs: Iterable[str], labels: Sequence[str], n_classes: int
-) -> tuple[Against, ...]:
+) -> tuple[ClassPair, ...]:
     """The pairs of classes that ``--contrast A:B`` means; each once.
 
     A and B are each ``predicted``, ``second``, ``truth``, an index or a name.
@@ -131,12 +131,12 @@ def resolve_contrasts(
         UsageError: There are not two, or not two different ones; or as :func:`resolve_targets`.
     """
     classes = Classes(labels, n_classes)
-    pairs: dict[Against, None] = {}
+    pairs: dict[ClassPair, None] = {}
     for spec in specs:
-        a, b = (_one(end, classes) for end in _ends(spec, classes))
-        if a == b:
+        pair = ClassPair(*(_one(end, classes) for end in _ends(spec, classes)))
+        if pair.positive == pair.negative:
             raise UsageError(f"The contrast {spec!r} names one class twice.")
-        pairs[Against(a, b)] = None
+        pairs[pair] = None
     return tuple(pairs)
 
 

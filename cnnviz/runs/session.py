@@ -25,10 +25,10 @@ from cnnviz.engines.mxnet.runtime import import_mxnet, parse_device
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.explainer import Explainer, Style
 from cnnviz.images.inputs import MAX_PIXELS, Source, find_sources
-from cnnviz.labels.ground_truth import Truth, read_truth
-from cnnviz.labels.predictions import Verdict, choose
+from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
+from cnnviz.labels.predictions import Prediction, select_images
 from cnnviz.labels.targets import (
-    Against,
+    ClassPair,
     Target,
     is_usual,
     resolve_contrasts,
@@ -75,8 +75,8 @@ class Job:
         arrays: whether to write the raw arrays.
         panel: whether to write a figure of each image.
         report: whether to write a page about all of them.
-        truth: ``folders`` or a file, see :func:`cnnviz.labels.ground_truth.read_truth`.
-        only: see :func:`cnnviz.labels.predictions.choose`.
+        truth: ``folders`` or a file, see :func:`cnnviz.labels.ground_truth.read_ground_truth`.
+        only: see :func:`cnnviz.labels.predictions.select_images`.
         sort: likewise.
         limit: likewise.
         batch_size: images that share a pass, or ``auto``.
@@ -148,7 +148,7 @@ class Work:
         self._found = find_model(job.card, notify=notify)
         parse_device(job.ctx)
         # An exported network's classes are counted later: that takes MXNet.
-        self._ends: tuple[tuple[Target, ...], tuple[Against, ...]] | None = None
+        self._ends: tuple[tuple[Target, ...], tuple[ClassPair, ...]] | None = None
         if job.card.model in catalog.names():
             self._ends = self._resolve()
         self._methods = partial(choose_methods, job.methods, job.options, relu=job.relu)
@@ -166,7 +166,7 @@ class Work:
         self.crashed = {}
         self.touch = None
         self.left_behind = self.displaced = ()
-        self.truth: Truth | None = None
+        self.truth: GroundTruth | None = None
         self._truths: tuple[int | None, ...] = ()
         self._batch_size = 1
         self._scanned: dict[str, Any] | None = None
@@ -181,7 +181,7 @@ class Work:
         if self._ends is None:
             self._ends = self._resolve()
         if self.job.truth is not None:
-            self.truth = read_truth(
+            self.truth = read_ground_truth(
                 self.job.truth, self.sources, self._found.labels, self._found.classes
             )
             self._truths = self.truth.indices
@@ -255,9 +255,9 @@ class Work:
         Raises:
             NetworkError: the network cannot be run at all.
         """
-        verdicts = self._run().verdicts(observe)
-        kept = choose(verdicts, self.job.only, self.job.sort, self.job.limit)
-        self._scanned = _counts(verdicts)
+        predictions = self._run().predictions(observe)
+        kept = select_images(predictions, self.job.only, self.job.sort, self.job.limit)
+        self._scanned = _counts(predictions)
         self.sources = [self.sources[position] for position in kept]
         if self._truths:
             self._truths = tuple(self._truths[position] for position in kept)
@@ -331,11 +331,11 @@ class Work:
         if self._notify is not None:
             self._notify(text)
 
-    def _resolve(self) -> tuple[tuple[Target, ...], tuple[Against, ...]]:
+    def _resolve(self) -> tuple[tuple[Target, ...], tuple[ClassPair, ...]]:
         labels, classes = self._found.labels, self._found.classes
         targets = resolve_targets(self.job.targets, labels, classes)
         contrasts = resolve_contrasts(self.job.contrasts, labels, classes)
-        ends = [end for pair in contrasts for end in (pair.a, pair.b)]
+        ends = [end for pair in contrasts for end in (pair.positive, pair.negative)]
         if self.job.truth is None and any(end.truth for end in (*targets, *ends)):
             raise UsageError("The class `truth` needs the images' true classes: give --truth.")
         return targets, contrasts
@@ -495,13 +495,13 @@ def _method(method: Method) -> dict[str, Any]:
     }
 
 
-def _counts(verdicts: Sequence[Verdict | None]) -> dict[str, Any]:
+def _counts(predictions: Sequence[Prediction | None]) -> dict[str, Any]:
     """How a folder was answered as a whole."""
-    right = sum(verdict is not None and verdict.right is True for verdict in verdicts)
-    wrong = sum(verdict is not None and verdict.right is False for verdict in verdicts)
+    right = sum(one is not None and one.correct is True for one in predictions)
+    wrong = sum(one is not None and one.correct is False for one in predictions)
     return {
-        "images": len(verdicts),
-        "failed": sum(verdict is None for verdict in verdicts),
+        "images": len(predictions),
+        "failed": sum(one is None for one in predictions),
         "right": right,
         "wrong": wrong,
         "accuracy": right / (right + wrong) if right + wrong else None,

@@ -41,8 +41,8 @@ from cnnviz.explainer import (
 )
 from cnnviz.images.inputs import MAX_PIXELS, Source, printable
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
-from cnnviz.labels.predictions import Verdict, judge
-from cnnviz.labels.targets import Against, Target, is_usual
+from cnnviz.labels.predictions import Prediction, assess
+from cnnviz.labels.targets import ClassPair, Target, is_usual
 from cnnviz.metrics.location import measure
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.outputs.files import all_or_none
@@ -206,7 +206,7 @@ class Run:
     folder: Path
     style: Style = field(default_factory=Style)
     targets: Sequence[Target] = (Target(),)
-    contrasts: Sequence[Against] = ()
+    contrasts: Sequence[ClassPair] = ()
     truths: Sequence[int | None] = ()
     batch_size: int = 1
     arrays: bool = False
@@ -220,7 +220,7 @@ class Run:
     touch: Callable[[str], None] | None = None
     displaced: list[str] = field(default_factory=list, init=False)
 
-    def verdicts(self, observe: Callable[[Source], None]) -> list[Verdict | None]:
+    def predictions(self, observe: Callable[[Source], None]) -> list[Prediction | None]:
         """What the network says of each image; None for those that fail. Nothing is written.
 
         Args:
@@ -229,7 +229,7 @@ class Run:
         Raises:
             NetworkError: the network cannot be run at all.
         """
-        found: list[Verdict | None] = []
+        found: list[Prediction | None] = []
         with self._threads() as (readers, _):
             for batch in self._read_ahead(readers):
                 ready = [loaded.inside[0].input for loaded in batch if loaded.inside is not None]
@@ -239,7 +239,7 @@ class Run:
                     if values is None or not np.isfinite(values).all():
                         found.append(None)
                     else:
-                        found.append(judge(values, loaded.truth))
+                        found.append(assess(values, loaded.truth))
                     self._let_go()
                     observe(loaded.source)
         return found
@@ -439,7 +439,9 @@ class Run:
                 [loaded.inside[0] for loaded in ready if loaded.inside is not None],
                 [bound(target) for target in self.targets],
                 self.tick,
-                [(bound(pair.a), bound(pair.b)) for pair in self.contrasts] if contrasts else (),
+                [(bound(pair.positive), bound(pair.negative)) for pair in self.contrasts]
+                if contrasts
+                else (),
             )
             if ready
             else ()
@@ -545,14 +547,14 @@ class Run:
                 numbers = targets if self._numbered else None
                 told = about("panel", *found)
                 shown = output.png("_panel.png", figure, told, numbers, figure=True)
-        verdict = judge(first.logits, loaded.truth, first.activation)
+        prediction = assess(first.logits, loaded.truth, first.activation)
         truth = None if loaded.truth is None else _score(first.score(loaded.truth))
         return {
             "top5": [_score(score) for score in first.top(TOP)],
             "truth": truth,
-            "right": verdict.right,
-            "loss": verdict.loss,
-            "margin": verdict.margin,
+            "right": prediction.correct,
+            "loss": prediction.loss,
+            "margin": prediction.margin,
             "relus_guided": None if first.relus is None else list(first.relus),
             "explanations": explanations,
             "contrasts": contrasts,

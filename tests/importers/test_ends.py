@@ -13,7 +13,7 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.ends import Activation
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_symbol import architecture_of
-from cnnviz.labels.predictions import judge
+from cnnviz.labels.predictions import assess
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -472,10 +472,10 @@ def test_formulas_hold_at_the_ends_of_the_range():
 def test_losses_of_the_truth():
     logits = np.array([2.0, -1.0, 0.5], np.float32)
     values = logits.astype(float)
-    softmax = judge(logits, 1)
+    softmax = assess(logits, 1)
     assert softmax.loss == pytest.approx(np.log(np.exp(values).sum()) + 1, rel=1e-12)
-    sigmoid = judge(logits, 1, Activation(("sigmoid",)))
+    sigmoid = assess(logits, 1, Activation(("sigmoid",)))
     assert sigmoid.loss == pytest.approx(np.log1p(np.exp(1.0)), rel=1e-12)
     assert sigmoid.confidence == pytest.approx(1 / (1 + np.exp(-2.0)), rel=1e-12)
-    number = judge(logits, 1, Activation(()))
+    number = assess(logits, 1, Activation(()))
     assert (number.loss, number.confidence, number.margin) == (None, 2.0, 1.5)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cnnviz.errors import UsageError
 from cnnviz.images.inputs import Source, find_images, printable
-from cnnviz.labels.ground_truth import read_truth
+from cnnviz.labels.ground_truth import read_ground_truth
 from cnnviz.labels.label_files import Labels
 from cnnviz.labels.targets import imagenet_labels
 
@@ -64,7 +64,7 @@ def shown(sources):
     ],
 )
 def test_a_folder_is_called_as_its_class(name, index):
-    truth = read_truth("folders", [source(f"in/{name}/x.jpg", f"{name}/x.jpg")], PETS, 6)
+    truth = read_ground_truth("folders", [source(f"in/{name}/x.jpg", f"{name}/x.jpg")], PETS, 6)
 
     assert truth.source == "folders"
     assert truth.indices == (index,)
@@ -76,7 +76,7 @@ def test_a_folder_is_called_as_its_class(name, index):
 def test_a_part_of_a_name_is_none(name):
     images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg"), source("in/1/x.jpg", "1/x.jpg")]
 
-    truth = read_truth("folders", images, PETS, 6)
+    truth = read_ground_truth("folders", images, PETS, 6)
 
     assert truth.indices == (None, 1)
     assert truth.notes == (
@@ -89,7 +89,7 @@ def test_a_minus_is_no_hyphen():
     digits = [str(digit) for digit in range(10)]
     images = [source("in/-1/x.jpg", "-1/x.jpg"), source("in/1/x.jpg", "1/x.jpg")]
 
-    assert read_truth("folders", images, digits, 10).indices == (None, 1)
+    assert read_ground_truth("folders", images, digits, 10).indices == (None, 1)
 
 
 def test_the_nearest_folder_counts_and_of_a_single_image_the_one_that_holds_it(folder, monkeypatch):
@@ -100,19 +100,19 @@ def test_the_nearest_folder_counts_and_of_a_single_image_the_one_that_holds_it(f
         (folder / name).mkdir()
         (folder / name / "y.jpg").touch()
 
-    assert read_truth("folders", run("photos/a"), PETS, 6).indices.count(4) == 1
-    assert read_truth("folders", run("photos/1/y.jpg"), PETS, 6).indices == (1,)
-    assert read_truth("folders", run("photos/1"), PETS, 6).indices == (1,)
+    assert read_ground_truth("folders", run("photos/a"), PETS, 6).indices.count(4) == 1
+    assert read_ground_truth("folders", run("photos/1/y.jpg"), PETS, 6).indices == (1,)
+    assert read_ground_truth("folders", run("photos/1"), PETS, 6).indices == (1,)
     monkeypatch.chdir(folder / "2")
-    assert read_truth("folders", run("y.jpg", "../1/y.jpg"), PETS, 6).indices == (2, 1)
-    assert read_truth(" Folders ", run("."), PETS, 6).indices == (2,)
+    assert read_ground_truth("folders", run("y.jpg", "../1/y.jpg"), PETS, 6).indices == (2, 1)
+    assert read_ground_truth(" Folders ", run("."), PETS, 6).indices == (2,)
 
 
 def test_folders_that_are_no_classes_are_named():
     names = ["1", "x", "1", "y", "y", "z", "w"]
     images = [source(f"in/{name}/{i}.jpg", f"{name}/{i}.jpg") for i, name in enumerate(names)]
 
-    truth = read_truth("folders", images, (), 3)
+    truth = read_ground_truth("folders", images, (), 3)
 
     assert truth.indices == (1, None, 1, None, None, None, None)
     assert truth.known == 2
@@ -124,7 +124,7 @@ def test_folders_that_are_no_classes_are_named():
 def test_a_name_of_two_classes_is_neither():
     images = [source("in/crane/x.jpg", "crane/x.jpg"), source("in/5/x.jpg", "5/x.jpg")]
 
-    truth = read_truth("folders", images, PETS, 6)
+    truth = read_ground_truth("folders", images, PETS, 6)
 
     assert truth.indices == (None, 5)
     assert truth.notes == (
@@ -132,44 +132,44 @@ def test_a_name_of_two_classes_is_neither():
         "names. Its images have no truth.",
     )
     with pytest.raises(UsageError, match="'crane' fits 2 classes"):
-        read_truth("folders", images[:1], PETS, 6)
+        read_ground_truth("folders", images[:1], PETS, 6)
 
 
 def test_an_index_that_is_another_class_s_name_is_neither():
     images = [source("in/1/x.jpg", "1/x.jpg"), source("in/2/x.jpg", "2/x.jpg")]
 
     with pytest.raises(UsageError, match=r"'1' fits 2 classes, 1 \(0\), 2 \(1\)"):
-        read_truth("folders", images, ("1", "2", "3"), 3)
+        read_ground_truth("folders", images, ("1", "2", "3"), 3)
 
 
 def test_no_folder_fits():
     images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in ("cats", "dogs")]
 
     with pytest.raises(UsageError) as caught:
-        read_truth("folders", images, PETS, 6)
+        read_ground_truth("folders", images, PETS, 6)
     assert str(caught.value) == (
         "No folder is called as a class: the folders are 'cats', 'dogs', and the classes are "
         "tabby, tabby cat (0), Egyptian cat (1), crane (2), .... Rename them, or name a file with "
         "--truth."
     )
     with pytest.raises(UsageError, match="have no names, only the numbers 0 to 6"):
-        read_truth("folders", images, (), 7)
+        read_ground_truth("folders", images, (), 7)
 
 
 def test_wordnet_s_numbers_that_are_not_known():
     images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in ("n02123045", "1")]
 
     with pytest.raises(UsageError, match="known if the file of --labels has them"):
-        read_truth("folders", images[:1], PETS, 6)
-    assert "WordNet" in read_truth("folders", images, PETS, 6).notes[0]
+        read_ground_truth("folders", images[:1], PETS, 6)
+    assert "WordNet" in read_ground_truth("folders", images, PETS, 6).notes[0]
     # ... unless they are the names
-    assert read_truth("folders", images[:1], ("n02123045", "x"), 2).indices == (0,)
+    assert read_ground_truth("folders", images[:1], ("n02123045", "x"), 2).indices == (0,)
 
 
 def test_wordnet_s_numbers_that_are_known(folder):
     names = ("n02123045", "n02123045-tabby", "n01440764", "n99999999", "Tabby")
     images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in names]
-    found = read_truth("folders", images, imagenet_labels(), 1000)
+    found = read_ground_truth("folders", images, imagenet_labels(), 1000)
 
     assert found.indices == (281, 281, 0, None, 281)
     own = Labels(("cat", "dog"), ("n02123045", "n02084071"))
@@ -182,7 +182,7 @@ def test_wordnet_s_numbers_that_are_known(folder):
 def truth_of(content, name="labels.csv", sources=None, labels=PETS, folder="."):
     path = Path(folder) / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_truth(str(path), run() if sources is None else sources, labels, len(labels))
+    return read_ground_truth(str(path), run() if sources is None else sources, labels, len(labels))
 
 
 FORMS = {
@@ -454,7 +454,7 @@ def test_what_is_no_truth(folder, spec, problem):
     (folder / "dir.csv").mkdir()
 
     with pytest.raises(UsageError) as caught:
-        read_truth(spec, run(), PETS, 6)
+        read_ground_truth(spec, run(), PETS, 6)
     assert problem in str(caught.value)
 
 
@@ -478,7 +478,7 @@ def test_names_that_are_no_utf8(folder):
     with pytest.raises(UsageError, match="No class is called"):
         truth_of(b"caf\xe9 \xff.jpg,coll\xff\n")
     with pytest.raises(UsageError, match=r"the folders are '\\xe9', and"):
-        read_truth("folders", run(folder / os.fsdecode(b"\xe9")), PETS, 6)
+        read_ground_truth("folders", run(folder / os.fsdecode(b"\xe9")), PETS, 6)
 
 
 def test_names_in_all_letters_come_through_csv(folder):

@@ -10,7 +10,7 @@ import pytest
 from cnnviz.errors import UsageError
 from cnnviz.labels.label_files import read_labels
 from cnnviz.labels.targets import (
-    Against,
+    ClassPair,
     Target,
     imagenet_labels,
     resolve_class,
@@ -92,7 +92,7 @@ def test_names_that_are_written_otherwise(spec, label):
     labels = ("x, y", label, "z")
     assert resolve_class(spec, labels, 3) == 1
     assert resolve_targets([spec], labels, 3) == (Target(1),)
-    assert resolve_contrasts([f"{spec}:z"], labels, 3) == (Against(Target(1), Target(2)),)
+    assert resolve_contrasts([f"{spec}:z"], labels, 3) == (ClassPair(Target(1), Target(2)),)
 
 
 def test_the_very_name_comes_before_its_likes():
@@ -221,14 +221,14 @@ def test_the_truth_is_each_images_own_and_the_answer_where_it_is_not_known():
 
 def test_contrasts():
     assert resolve_contrasts(["predicted:truth", "5 : 0", "predicted:truth"], PETS, 6) == (
-        Against(Target(), Target(truth=True)),
-        Against(Target(5), Target(0)),
+        ClassPair(Target(), Target(truth=True)),
+        ClassPair(Target(5), Target(0)),
     )
 
 
 def test_a_contrast_of_names_with_colons():
     labels = ("1:2", "ratio: 3", "cat")
-    expected = (Against(Target(0), Target(1)), Against(Target(2), Target(0)))
+    expected = (ClassPair(Target(0), Target(1)), ClassPair(Target(2), Target(0)))
     assert resolve_contrasts(["1:2:ratio: 3", "cat:1:2"], labels, 3) == expected
 
 
