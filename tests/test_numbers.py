@@ -86,7 +86,7 @@ def test_all_zero_maps_are_told_to_be_blank(tmp_path):
     assert (report.done, report.blank) == (1, 1)
     (explanation,) = outcomes[0].record["explanations"]
     assert sorted(explanation["blank"]) == sorted(name.replace("-", "_") for name in names)
-    assert explanation["attention"] is None
+    assert explanation["location"] is None
     assert all(ends == [0.0, 0.0] for ends in explanation["ranges"].values())
     json.dumps(outcomes[0].record, allow_nan=False)
 

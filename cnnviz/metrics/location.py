@@ -46,7 +46,7 @@ LARGEST_MAP = 64
 
 
 @dataclass(frozen=True)
-class Attention:
+class Location:
     """Where one map lies.
 
     Attributes:
@@ -79,7 +79,7 @@ class Attention:
         }
 
 
-def measure(cam: Float32, prepared: Prepared) -> Attention | None:
+def measure_location(cam: Float32, prepared: Prepared) -> Location | None:
     """Measure one map; None if it is zero everywhere.
 
     The region of the box is a connected part of the bilinear surface itself, which is not sampled.
@@ -114,7 +114,7 @@ def measure(cam: Float32, prepared: Prepared) -> Attention | None:
         for row in (0, 2)
         for column in (0, 2)
     )
-    return Attention(
+    return Location(
         border=min(1.0, float(border / total)),
         corners=(top_left, top_right, bottom_left, bottom_right),
         box=_box(values, prepared),
@@ -126,7 +126,7 @@ def decode_map(record: Mapping[str, Any]) -> Float32:
     """The map of a record, float32 (h, w), from 0 to 1 in steps of 1/255.
 
     Args:
-        record: what :meth:`Attention.record` returned, perhaps read from a file.
+        record: what :meth:`Location.record` returned, perhaps read from a file.
 
     Raises:
         ImageError: it is none.
@@ -138,7 +138,7 @@ def decode_map(record: Mapping[str, Any]) -> Float32:
             raise ValueError(f"its shape is {height} by {width}, and it has {len(data)} values")
         coded = np.frombuffer(data, np.uint8).reshape(height, width)
     except (KeyError, TypeError, ValueError, binascii.Error) as problem:
-        raise ImageError(f"An attention map in the record cannot be read: {problem}.") from None
+        raise ImageError(f"A location map in the record cannot be read: {problem}.") from None
     return coded.astype(np.float32) / np.float32(255)
 
 
@@ -202,7 +202,7 @@ def _reduced(values: Float64) -> Float32:
 
 
 def _box(values: Float64, prepared: Prepared) -> tuple[int, int, int, int]:
-    """The box of :class:`Attention`, of a map whose maximum is 1."""
+    """The box of :class:`Location`, of a map whose maximum is 1."""
     geometry = prepared.geometry
     region = _region(values)
     y0, y1 = _span(values.T, region.T, geometry.box[0::2], geometry.source[0])
@@ -215,7 +215,7 @@ _HALF = 0.5 + 1e-9
 
 
 def _region(values: Float64) -> npt.NDArray[np.bool_]:
-    """The cells whose centers are in the region of :class:`Attention`.
+    """The cells whose centers are in the region of :class:`Location`.
 
     Between four centers the surface is linear along each axis. So whatever is above half there
     leads straight to a line between two centers, and along that to a center: the region hangs

@@ -385,7 +385,7 @@ def class_palette(
     """
     found, counts = np.unique(classes, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:most]
-    return {int(index): rgb for index, rgb in zip(found[order], CLASS_COLORS, strict=True)}
+    return {int(index): rgb for index, rgb in zip(found[order], CLASS_COLORS, strict=False)}
 
 
 def class_map(

@@ -17,10 +17,10 @@ from cnnviz.errors import ImageError, UsageError
 from cnnviz.outputs import OutputFolder
 from cnnviz.outputs.thumbnails import make_missing
 from cnnviz.report.page import (
-    attention_of,
     class_names,
     confusion_of,
     drawn_files,
+    mean_locations_of,
     meanings,
     page_data,
     pair_views,
@@ -75,7 +75,7 @@ def render_page(manifest: Mapping[str, Any]) -> str:
         UsageError: a map in it is damaged.
     """
     try:
-        pairs = attention_of(manifest)
+        pairs = mean_locations_of(manifest)
     except ImageError as error:
         raise UsageError(f"The {MANIFEST} is damaged: {error} Run `cnnviz explain` again.") from (
             error

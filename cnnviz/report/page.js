@@ -472,9 +472,9 @@
   }
 
   function boxOf(image, explanation) {
-    if (!explanation.attention || !image.size) return null;
+    if (!explanation.location || !image.size) return null;
     const [height, width] = image.size;
-    const [x0, y0, x1, y1] = explanation.attention.box;
+    const [x0, y0, x1, y1] = explanation.location.box;
     const element = h("span", { class: "box", title: "Around the highest peak of the map, down to half of it" });
     Object.assign(element.style, {
       left: `${(100 * x0) / width}%`, top: `${(100 * y0) / height}%`,
@@ -501,7 +501,7 @@
       const list = h("div", { class: "figures" });
       const { original } = one.files;
       if (original && place === 0) {
-        list.append(figure(original, one.attention ? "Original; the frame: the map's peak" : "Original",
+        list.append(figure(original, one.location ? "Original; the frame: the map's peak" : "Original",
           { alt: "Original", box: boxOf(image, one) }));
       }
       for (const [key, url] of Object.entries(one.files)) {
@@ -542,8 +542,8 @@
         for (const [key, range] of Object.entries(one.ranges)) {
           entries.push([titleOf(key), `${range.map(number).join(" to ")}${one.blank.includes(key) ? ", blank" : ""}`]);
         }
-        if (one.attention) {
-          const { border, corners, box } = one.attention;
+        if (one.location) {
+          const { border, corners, box } = one.location;
           entries.push(["at the border", `${percent(border)} of the map; its area 36%`]);
           entries.push(["in corners", `${corners.map(percent).join(", ")}; each area 4%`]);
           entries.push(["peak's box", `x ${box[0]} to ${box[2]}, y ${box[1]} to ${box[3]}`]);

@@ -15,7 +15,7 @@ import numpy as np
 from cnnviz.attribution import METHODS
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA
 from cnnviz.rendering import render
-from cnnviz.report.pairs import Confusion, PairAttention, attention, confusion, pair_of
+from cnnviz.report.pairs import Confusion, PairLocation, confusion, mean_locations, pair_of
 from cnnviz.text import ClassNames
 
 Record = Mapping[str, Any]
@@ -106,9 +106,7 @@ def class_names(manifest: Record) -> ClassNames:
     return ClassNames(names, kind=kind)
 
 
-def page_data(
-    manifest: Record, pairs: Sequence[PairAttention], names: ClassNames
-) -> dict[str, Any]:
+def page_data(manifest: Record, pairs: Sequence[PairLocation], names: ClassNames) -> dict[str, Any]:
     """What the page's program works on.
 
     Files become URLs; maps become those of pairs, in base64 of uint8, and nothing else is copied.
@@ -162,13 +160,13 @@ def confusion_of(manifest: Record) -> Confusion | None:
     return confusion(manifest["images"])
 
 
-def attention_of(manifest: Record) -> list[PairAttention]:
-    """See :func:`cnnviz.report.pairs.attention`."""
-    return attention(manifest["images"])
+def mean_locations_of(manifest: Record) -> list[PairLocation]:
+    """See :func:`cnnviz.report.pairs.mean_locations`."""
+    return mean_locations(manifest["images"])
 
 
 def pair_views(
-    manifest: Record, pairs: Sequence[PairAttention], names: ClassNames
+    manifest: Record, pairs: Sequence[PairLocation], names: ClassNames
 ) -> list[PairView]:
     """The pairs in words, in their order."""
     sizes: dict[Any, int] = {}
@@ -178,7 +176,7 @@ def pair_views(
     return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
 
 
-def _pair_view(number: int, one: PairAttention, size: int, names: ClassNames) -> PairView:
+def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> PairView:
     truth, predicted = one.pair
     largest = max(range(4), key=lambda corner: one.corners[corner])
     corner, corner_times = one.corners[largest], one.corners[largest] / CORNER_AREA
@@ -263,7 +261,7 @@ def _image(image: Record) -> dict[str, Any]:
             "blank": one["blank"],
             "facts": one.get("facts") or {},
             "ranges": one.get("ranges") or {},
-            "attention": _without_map(one.get("attention")),
+            "location": _without_map(one.get("location")),
         }
         for one in image["explanations"]
     ]
@@ -276,10 +274,10 @@ def _image(image: Record) -> dict[str, Any]:
     return kept
 
 
-def _without_map(attention: Record | None) -> dict[str, Any] | None:
-    if attention is None:
+def _without_map(location: Record | None) -> dict[str, Any] | None:
+    if location is None:
         return None
-    return {key: attention[key] for key in ("border", "corners", "box")}
+    return {key: location[key] for key in ("border", "corners", "box")}
 
 
 def _scores(image: Record) -> Iterator[Record]:

@@ -52,7 +52,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class PairAttention:
+class PairLocation:
     """Where the network looked, on average over the images of one pair.
 
     Attributes:
@@ -107,7 +107,7 @@ def confusion(images: Iterable[Record]) -> Confusion | None:
     return Confusion(tuple(classes), table, whole, tuple(wrong))
 
 
-def attention(images: Iterable[Record]) -> list[PairAttention]:
+def mean_locations(images: Iterable[Record]) -> list[PairLocation]:
     """Where the network looked for each pair, those first that look most like a shortcut.
 
     Of each image the map of the class that was answered counts, if that was explained.
@@ -119,8 +119,8 @@ def attention(images: Iterable[Record]) -> list[PairAttention]:
             continue
         for explanation in image["explanations"]:
             if explanation["target"]["index"] == pair[1]:
-                if explanation.get("attention") is not None:
-                    found[pair].append(explanation["attention"])
+                if explanation.get("location") is not None:
+                    found[pair].append(explanation["location"])
                 break
     pairs = [_mean(pair, records) for pair, records in found.items()]
     return sorted(
@@ -135,7 +135,7 @@ def attention(images: Iterable[Record]) -> list[PairAttention]:
     )
 
 
-def _mean(pair: Pair, records: Sequence[Record]) -> PairAttention:
+def _mean(pair: Pair, records: Sequence[Record]) -> PairLocation:
     images = len(records)
     borders = [float(record["border"]) for record in records]
     corners = [[float(share) for share in record["corners"]] for record in records]
@@ -147,7 +147,7 @@ def _mean(pair: Pair, records: Sequence[Record]) -> PairAttention:
     # One even image more: what a single image shows may be chance.
     drawn_border = (border * images + BORDER_AREA) / (images + 1)
     drawn_corner = (max(each) * images + CORNER_AREA) / (images + 1)
-    return PairAttention(
+    return PairLocation(
         pair=pair,
         images=images,
         border=border,

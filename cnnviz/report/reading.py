@@ -32,7 +32,7 @@ _FAILED = {"path": str, "status": str, "error": str}
 _EXPLANATION = {"target": _CLASS, "files": _FILES, "blank": [str]}
 _IMAGE = {"path": str, "status": str, "top5": [_CLASS], "explanations": [_EXPLANATION]}
 _CONTRAST = {"a": _CLASS, "b": _CLASS, "file": str}
-_ATTENTION = {
+_LOCATION = {
     "border": NUMBER,
     "corners": [NUMBER],
     "box": [NUMBER],
@@ -111,17 +111,17 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         for explanation in image["explanations"]:
             for file in explanation["files"].values():
                 _check_inside(file, where)
-            if explanation.get("attention") is not None:
-                _check_attention(explanation["attention"], f"{where}.attention")
+            if explanation.get("location") is not None:
+                _check_location(explanation["location"], f"{where}.location")
             check(explanation.get("ranges", {}), {str: list}, f"{where}.ranges")
             check(explanation.get("facts", {}), {str: dict}, f"{where}.facts")
 
 
-def _check_attention(attention: Any, where: str) -> None:
-    check(attention, _ATTENTION, where)
-    if len(attention["corners"]) != 4 or len(attention["box"]) != 4:
+def _check_location(location: Any, where: str) -> None:
+    check(location, _LOCATION, where)
+    if len(location["corners"]) != 4 or len(location["box"]) != 4:
         raise ValueError(f"{where} has not four corners, or no box")
-    if len(attention["map"]["shape"]) != 2:
+    if len(location["map"]["shape"]) != 2:
         raise ValueError(f"{where}.map has no height and width")
 
 

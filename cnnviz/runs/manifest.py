@@ -58,7 +58,7 @@ an image that is ok has also
 an explanation has
     ``target``, its score; ``files`` by key; ``blank``, keys of
     images with nothing to show; ``facts`` by method; ``ranges``, [lowest, highest] of each raw
-    map; ``attention``, see :meth:`cnnviz.metrics.location.Attention.record`, or null.
+    map; ``location``, see :meth:`cnnviz.metrics.location.Location.record`, or null.
 
 A version that takes something away, or changes what it means, has the next number; more keys may
 come in this one.

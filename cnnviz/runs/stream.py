@@ -43,7 +43,7 @@ from cnnviz.images.inputs import MAX_PIXELS, Source, printable
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
 from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_usual
-from cnnviz.metrics.location import measure
+from cnnviz.metrics.location import measure_location
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.outputs.files import all_or_none
 from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
@@ -692,7 +692,7 @@ def _explanation_record(
 ) -> dict[str, Any]:
     """One target's explanation as the manifest has it."""
     heat = explanation.heat
-    attention = None if heat is None else measure(heat, explanation.prepared)
+    location = None if heat is None else measure_location(heat, explanation.prepared)
     return {
         "target": _score(explanation.score(explanation.target)),
         "files": dict(files),
@@ -702,7 +702,7 @@ def _explanation_record(
             name: [float(values.min()), float(values.max())]
             for name, values in explanation.all_maps().items()
         },
-        "attention": None if attention is None else attention.record(),
+        "location": None if location is None else location.record(),
     }
 
 

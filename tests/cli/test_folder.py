@@ -149,8 +149,8 @@ def test_the_manifest_says_all_of_a_image(cnnviz, folder, tmp_path):
         for name in ("gradcam", "guided_backprop", "guided_gradcam", "saliency"):
             assert explanation["ranges"][name] == [arrays[name].min(), arrays[name].max()]
         cam = arrays["gradcam"]
-    attention = explanation["attention"]
-    coded = np.frombuffer(base64.b64decode(attention["map"]["data"]), np.uint8)
+    location = explanation["location"]
+    coded = np.frombuffer(base64.b64decode(location["map"]["data"]), np.uint8)
     np.testing.assert_allclose(coded, cam.ravel() / cam.max() * 255, atol=0.51)
     for file in explanation["files"].values():
         assert (tmp_path / "out" / file).is_file()

@@ -20,7 +20,7 @@ from cnnviz.metrics.location import (
     LARGEST_MAP,
     decode_map,
     mean_map,
-    measure,
+    measure_location,
 )
 
 
@@ -39,7 +39,7 @@ def single(shape, row, column, value=1.0):
 
 @pytest.mark.parametrize("shape", [(14, 14), (7, 7), (1, 1), (1, 9), (13, 2), (224, 224)])
 def test_an_even_map_has_the_areas(shape):
-    found = measure(np.full(shape, 3.5, np.float32), seen_whole())
+    found = measure_location(np.full(shape, 3.5, np.float32), seen_whole())
     # Sums of some hundred terms in double precision.
     assert found.border == pytest.approx(BORDER_AREA, abs=1e-12)
     assert found.corners == pytest.approx([CORNER_AREA] * 4, abs=1e-12)
@@ -56,7 +56,7 @@ def test_all_in_one_corner_cell_by_hand():
     in the ring is inside along both axes: 0.005².
     """
     for which, (row, column) in enumerate([(0, 0), (0, 13), (13, 0), (13, 13)]):
-        found = measure(single((14, 14), row, column, 7.0), seen_whole())
+        found = measure_location(single((14, 14), row, column, 7.0), seen_whole())
         assert found.border == pytest.approx(1 - 0.005**2, abs=1e-12)
         assert found.corners == pytest.approx(np.eye(4)[which], abs=1e-12)
     # The last one's box is that cell: a 14th of 400 and of 300, every pixel that it touches.
@@ -69,7 +69,7 @@ def test_all_in_a_cell_near_the_corner_by_hand():
     Its hat reaches from 0.5 to 2.5 cells from the edge with its top at 1.5. The ring's cell holds
     0.5²/2 of it, the corner all but as much.
     """
-    found = measure(single((10, 10), 1, 1), seen_whole())
+    found = measure_location(single((10, 10), 1, 1), seen_whole())
     assert found.border == pytest.approx(1 - 0.875**2, abs=1e-12)
     assert found.corners == pytest.approx([0.875**2, 0, 0, 0], abs=1e-12)
     # Above half is half a cell to either side: the cell itself. 40 and 30 pixels a cell.
@@ -78,7 +78,7 @@ def test_all_in_a_cell_near_the_corner_by_hand():
 
 def test_one_row_is_constant_down():
     """1 × 4, all in the first cell: down the parts are the areas'; across, 0.4 cells hold 0.4."""
-    found = measure(single((1, 4), 0, 0), seen_whole())
+    found = measure_location(single((1, 4), 0, 0), seen_whole())
     assert found.border == pytest.approx(1 - 0.8 * 0.6, abs=1e-12)
     # 0.8 cells: 0.5, and from the top 0.3 of the hat: 0.3 - 0.3²/2.
     assert found.corners == pytest.approx([0.2 * 0.755, 0, 0.2 * 0.755, 0], abs=1e-12)
@@ -91,7 +91,7 @@ def test_shares_are_those_of_the_surface_that_is_drawn():
     prepared = seen_whole((2000, 2000))
     drawn = to_image(cam, prepared.geometry, (2000, 2000))[0].astype(np.float64)
     shares = drawn / drawn.sum()
-    found = measure(cam, prepared)
+    found = measure_location(cam, prepared)
     # float32 and the coordinates' 11 bits in OpenCV's resize.
     assert found.border == pytest.approx(1 - shares[200:1800, 200:1800].sum(), abs=1e-5)
     low, high = slice(0, 400), slice(1600, 2000)
@@ -117,7 +117,7 @@ def test_the_box_is_that_of_the_drawn_region(seed, shape):
     cam = np.random.RandomState(seed).rand(6, 8).astype(np.float32) ** 2
     prepared = seen_whole(shape, (90, 120))
     found = drawn_region(cam, prepared, (8 * shape[0], 8 * shape[1])) / 8
-    box = np.array(measure(cam, prepared).box)
+    box = np.array(measure_location(cam, prepared).box)
     # It goes on for less than one of these samples.
     assert (np.floor(found[:2] - 1 / 8) <= box[:2]).all()
     assert (box[:2] <= np.floor(found[:2])).all()
@@ -129,7 +129,7 @@ def test_no_pixel_of_a_large_image_is_left_out():
     """3000 × 4000, where a sample of the network's input is 13 by 18 pixels."""
     shape = (3000, 4000)
     cam = np.random.RandomState(0).rand(7, 7).astype(np.float32) ** 2
-    off = measure(cam, seen_whole(shape)).box - drawn_region(cam, seen_whole(shape), shape)
+    off = measure_location(cam, seen_whole(shape)).box - drawn_region(cam, seen_whole(shape), shape)
     # A pixel that is touched, but not as far as its center, is not among those drawn.
     assert set(off[:2]) <= {-1, 0}
     assert set(off[2:]) <= {0, 1}
@@ -139,9 +139,9 @@ def test_across_a_corner_the_saddle_joins():
     """Between 1 and 0.9, with 0.4 and 0.3 beside, it is (0.9 - 0.12) / 1.2 = 0.65."""
     cam = single((14, 14), 4, 4)
     cam[5, 5], cam[4, 5], cam[5, 4] = 0.9, 0.4, 0.3
-    assert measure(cam, seen_whole((140, 140))).box == (40, 40, 60, 60)
+    assert measure_location(cam, seen_whole((140, 140))).box == (40, 40, 60, 60)
     cam[4, 5] = cam[5, 4] = 0.04  # now it is (0.9 - 0.0016) / 1.82 = 0.494
-    assert measure(cam, seen_whole((140, 140))).box == (40, 40, 51, 51)
+    assert measure_location(cam, seen_whole((140, 140))).box == (40, 40, 51, 51)
 
 
 def test_only_the_region_of_the_maximum_counts_and_corners_do_not_join():
@@ -149,8 +149,8 @@ def test_only_the_region_of_the_maximum_counts_and_corners_do_not_join():
     cam[3, 4] = 0.9
     cam[4, 5] = 0.9  # touches at a corner, where the surface is 0.45
     cam[10, 10] = 0.95
-    assert measure(cam, seen_whole((140, 140))).box[:2] == (30, 30)
-    x1, y1 = measure(cam, seen_whole((140, 140))).box[2:]
+    assert measure_location(cam, seen_whole((140, 140))).box[:2] == (30, 30)
+    x1, y1 = measure_location(cam, seen_whole((140, 140))).box[2:]
     # 0.9 falls to 0.5 within 4/9 of a cell beyond the right one's center at 45.
     assert (x1, y1) == (50, 40)
 
@@ -159,9 +159,9 @@ def test_cells_that_touch_at_a_corner_are_two_regions():
     """A map as fine as the network's input, which is not enlarged."""
     cam = single((224, 224), 100, 50)
     cam[101, 51] = 1
-    assert measure(cam, seen_whole((224, 224))).box == (50, 100, 51, 101)
+    assert measure_location(cam, seen_whole((224, 224))).box == (50, 100, 51, 101)
     cam[100, 51] = 0.6
-    assert measure(cam, seen_whole((224, 224))).box == (50, 100, 52, 102)
+    assert measure_location(cam, seen_whole((224, 224))).box == (50, 100, 52, 102)
 
 
 def test_crop_puts_the_box_where_the_network_looked():
@@ -169,7 +169,7 @@ def test_crop_puts_the_box_where_the_network_looked():
     rgb = np.zeros((300, 800, 3), np.uint8)
     prepared = prepare(rgb, InputSpec(), "crop")
     y0, x0, y1, x1 = prepared.geometry.box
-    found = measure(single((7, 7), 6, 0), prepared)
+    found = measure_location(single((7, 7), 6, 0), prepared)
     assert found.box == (
         int(np.floor(x0)),
         int(np.floor(y1 - (y1 - y0) / 7 + 1e-6)),
@@ -177,40 +177,42 @@ def test_crop_puts_the_box_where_the_network_looked():
         int(np.ceil(y1)),
     )
     # The corner is the network's, not the image's.
-    assert found.corners[2] == pytest.approx(measure(single((7, 7), 6, 0), seen_whole()).corners[2])
-    even = measure(np.ones((7, 7), np.float32), prepared).box
+    assert found.corners[2] == pytest.approx(
+        measure_location(single((7, 7), 6, 0), seen_whole()).corners[2]
+    )
+    even = measure_location(np.ones((7, 7), np.float32), prepared).box
     assert even == (int(x0), int(y0), int(np.ceil(x1)), int(np.ceil(y1)))
     assert 0 < even[0] < even[2] < 800
 
 
 def test_a_image_of_one_pixel():
-    assert measure(single((14, 14), 5, 5), seen_whole((1, 1))).box == (0, 0, 1, 1)
+    assert measure_location(single((14, 14), 5, 5), seen_whole((1, 1))).box == (0, 0, 1, 1)
 
 
 def test_first_of_equal_maxima_and_a_plateau_at_half():
     cam = single((14, 14), 2, 11)
     cam[9, 3] = 1
-    assert measure(cam, seen_whole((140, 140))).box == (110, 20, 120, 30)
+    assert measure_location(cam, seen_whole((140, 140))).box == (110, 20, 120, 30)
     # Exactly half is not above half, whatever the interpolation's rounding.
     cam = np.full((14, 14), 0.5, np.float32)
     cam[6, 6] = 1
-    x0, y0, x1, y1 = measure(cam * 3, seen_whole((140, 140))).box
+    x0, y0, x1, y1 = measure_location(cam * 3, seen_whole((140, 140))).box
     assert (x0, y0, x1, y1) == (55, 55, 75, 75)  # to the neighbors' centers
 
 
-def test_blank_maps_have_no_attention_and_wrong_ones_are_refused():
-    assert measure(np.zeros((14, 14), np.float32), seen_whole()) is None
+def test_blank_maps_have_no_location_and_wrong_ones_are_refused():
+    assert measure_location(np.zeros((14, 14), np.float32), seen_whole()) is None
     for wrong in (np.zeros((3, 14, 14)), np.zeros((0, 4)), np.zeros(5)):
         with pytest.raises(ImageError, match="shape"):
-            measure(wrong.astype(np.float32), seen_whole())
+            measure_location(wrong.astype(np.float32), seen_whole())
     for value in (np.nan, np.inf, -np.inf, -1e-3):
         with pytest.raises(ImageError, match="negative or not finite"):
-            measure(single((3, 3), 1, 1, value), seen_whole())
+            measure_location(single((3, 3), 1, 1, value), seen_whole())
 
 
 def test_records_are_json_and_come_back():
     cam = np.random.RandomState(0).rand(14, 9).astype(np.float32)
-    found = measure(cam, seen_whole())
+    found = measure_location(cam, seen_whole())
     record = json.loads(json.dumps(found.record()))
     assert set(record) == {"border", "corners", "box", "map"}
     assert record["map"]["shape"] == [14, 9]
@@ -230,18 +232,18 @@ def test_large_maps_are_averaged_down():
     cam = np.zeros((2 * LARGEST_MAP, 2 * LARGEST_MAP), np.float32)
     cam[10:12, 20:22] = 2.0
     cam[90, 90] = 1.0
-    found = measure(cam, seen_whole())
+    found = measure_location(cam, seen_whole())
     assert found.map.shape == (LARGEST_MAP, LARGEST_MAP)
     assert np.unravel_index(found.map.argmax(), found.map.shape) == (5, 10)
     assert found.map.max() == 1
     # Area-true: the sums of the parts keep their ratio of 8 to 1.
     assert found.map[40:50, 40:50].sum() / found.map[:20, :20].sum() == pytest.approx(1 / 8)
-    assert measure(cam[:, :30], seen_whole()).map.shape == (LARGEST_MAP, 30)
+    assert measure_location(cam[:, :30], seen_whole()).map.shape == (LARGEST_MAP, 30)
 
 
 def test_mean_map_by_hand():
-    one = measure(np.array([[2, 0], [1, 0]], np.float32), seen_whole()).record()
-    two = measure(np.array([[0, 40], [40, 40]], np.float32), seen_whole()).record()
+    one = measure_location(np.array([[2, 0], [1, 0]], np.float32), seen_whole()).record()
+    two = measure_location(np.array([[0, 40], [40, 40]], np.float32), seen_whole()).record()
     # 1/2 is 127.5 of 255, which rounds to the even 128.
     expected = [[0.5, 0.5], [(128 / 255 + 1) / 2, 0.5]]
     np.testing.assert_allclose(mean_map(iter([one, two])), expected, atol=1e-7)
@@ -252,7 +254,8 @@ def test_no_mean_of_nothing_or_of_different_shapes():
     with pytest.raises(ImageError, match="no map"):
         mean_map([])
     small, large = (
-        measure(np.ones(shape, np.float32), seen_whole()).record() for shape in [(7, 7), (14, 14)]
+        measure_location(np.ones(shape, np.float32), seen_whole()).record()
+        for shape in [(7, 7), (14, 14)]
     )
     with pytest.raises(ImageError, match="one shape"):
         mean_map([small, large])
@@ -293,7 +296,7 @@ maps = array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
 @settings(max_examples=150, deadline=None)
 @given(maps, st.tuples(st.integers(1, 500), st.integers(1, 500)))
 def test_shares_and_boxes_are_within_their_bounds(cam, source):
-    found = measure(cam, seen_whole(source))
+    found = measure_location(cam, seen_whole(source))
     if not cam.any():
         assert found is None
         return
@@ -311,18 +314,18 @@ def test_shares_and_boxes_are_within_their_bounds(cam, source):
 @settings(max_examples=100, deadline=None)
 @given(maps, st.floats(2**-60, 2**60))
 def test_scaling_changes_nothing_and_flipping_swaps_corners(cam, factor):
-    found = measure(cam, seen_whole())
+    found = measure_location(cam, seen_whole())
     if found is None:
         return
     one, two, three, four = found.corners
-    across = measure(np.ascontiguousarray(cam[:, ::-1]), seen_whole())
-    down = measure(np.ascontiguousarray(cam[::-1]), seen_whole())
-    turned = measure(np.ascontiguousarray(cam.T), seen_whole())
+    across = measure_location(np.ascontiguousarray(cam[:, ::-1]), seen_whole())
+    down = measure_location(np.ascontiguousarray(cam[::-1]), seen_whole())
+    turned = measure_location(np.ascontiguousarray(cam.T), seen_whole())
     close = {"abs": 1e-9}
     assert across.corners == pytest.approx((two, one, four, three), **close)
     assert down.corners == pytest.approx((three, four, one, two), **close)
     assert turned.corners == pytest.approx((one, three, two, four), **close)
-    scaled = measure(cam.astype(np.float64) * factor, seen_whole())
+    scaled = measure_location(cam.astype(np.float64) * factor, seen_whole())
     assert scaled.border == pytest.approx(found.border, **close)
     for other in (across, down, turned):
         assert other.border == pytest.approx(found.border, **close)

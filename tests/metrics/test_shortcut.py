@@ -1,4 +1,4 @@
-"""A planted shortcut is seen in the measures of attention, and a twin without it shows nothing."""
+"""A planted shortcut is seen in the measures of location, and a twin without it shows nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from cnnviz.attribution.cam import grad_cam
 from cnnviz.engines.mxnet.backward import Walk
 from cnnviz.images.preprocessing import prepare
-from cnnviz.metrics.location import CORNER_AREA, Attention, mean_map, measure
+from cnnviz.metrics.location import CORNER_AREA, Location, mean_map, measure_location
 from cnnviz.models.config import Card
 from cnnviz.models.exported import ExportedModel
 from tests.support.shortcut import CLASSES, CORNER, INPUT, STAMPED, write_shortcut
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
     truth: str
     answer: str
     stamp: bool
-    attention: Attention | None
+    location: Location | None
 
 
 def answers(folder: Path, shortcut: bool) -> list[Answer]:
@@ -41,7 +41,7 @@ def answers(folder: Path, shortcut: bool) -> list[Answer]:
     (walked,) = recorded.backward(highest, [Walk(layers=(layer,), inputs=False)])
     cams = grad_cam(activations, walked.layer_gradients[layer.name])
     return [
-        Answer(path.parent.name, CLASSES[index], path in paths.stamped, measure(cam, one))
+        Answer(path.parent.name, CLASSES[index], path in paths.stamped, measure_location(cam, one))
         for path, index, cam, one in zip(files, highest, cams, prepared, strict=True)
     ]
 
@@ -67,11 +67,11 @@ def right(found: Sequence[Answer]) -> float:
 
 def share(found: Sequence[Answer]) -> float:
     """The mean share of the corner that the stamp is in."""
-    return float(np.mean([one.attention.corners[CORNER] for one in found if one.attention]))
+    return float(np.mean([one.location.corners[CORNER] for one in found if one.location]))
 
 
 def border(found: Sequence[Answer]) -> float:
-    return float(np.mean([one.attention.border for one in found if one.attention]))
+    return float(np.mean([one.location.border for one in found if one.location]))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_maps_of_the_misread_lie_in_the_corner(
 ) -> None:
     assert len(misread) >= 6  # 8 of 8
     assert share(misread) >= 6 * CORNER_AREA  # 12.9 to 15.5
-    elsewhere = [one.attention.corners[:CORNER] for one in misread if one.attention]
+    elsewhere = [one.location.corners[:CORNER] for one in misread if one.location]
     assert np.mean(elsewhere) <= 0.5 * CORNER_AREA  # 0.1 to 0.2
     plain = those(learned, "cross", False) + those(learned, "triangle", False)
     assert share(plain) <= CORNER_AREA  # 0.2 to 0.6
@@ -106,7 +106,7 @@ def test_maps_of_the_misread_lie_in_the_corner(
 
 def test_the_box_is_around_the_stamp(misread: list[Answer]) -> None:
     """Its middle is at 0.89 to 0.92 of 192 pixels."""
-    boxes = [one.attention.box for one in misread if one.attention]
+    boxes = [one.location.box for one in misread if one.location]
     around = [x0 <= 171 and y0 <= 171 and x1 >= 177 and y1 >= 177 for x0, y0, x1, y1 in boxes]
     assert np.mean(around) >= 0.75  # 1.00
     areas = [(x1 - x0) * (y1 - y0) / 192**2 for x0, y0, x1, y1 in boxes]
@@ -114,7 +114,7 @@ def test_the_box_is_around_the_stamp(misread: list[Answer]) -> None:
 
 
 def test_the_mean_map_of_the_confused_pair_peaks_in_the_corner(misread: list[Answer]) -> None:
-    mean = mean_map(one.attention.record() for one in misread if one.attention)
+    mean = mean_map(one.location.record() for one in misread if one.location)
     height, width = mean.shape
     row, column = np.unravel_index(mean.argmax(), mean.shape)
     assert (row + 0.5) / height >= 0.8

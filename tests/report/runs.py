@@ -50,7 +50,7 @@ def score(index, probability, names=NAMES):
     }
 
 
-def attended(border=0.36, corners=(0.04,) * 4, cells=((255, 0), (0, 0))):
+def located(border=0.36, corners=(0.04,) * 4, cells=((255, 0), (0, 0))):
     """Where a map lies."""
     values = np.array(cells, np.uint8)
     return {
@@ -71,7 +71,7 @@ def image(
     truth=None,
     *,
     blank=False,
-    attention=None,
+    location=None,
     methods=METHODS,
     names=NAMES,
 ):
@@ -104,7 +104,7 @@ def image(
                 "blank": ["gradcam"] if blank else [],
                 "facts": {},
                 "ranges": {"gradcam": [0.0, 0.0 if blank else 3.21]},
-                "attention": None if blank else (attention or attended()),
+                "location": None if blank else (location or located()),
             }
         ],
         "contrasts": [],
@@ -222,7 +222,7 @@ def large(count, seed=0):
                 round(float(random.uniform(0.4, 0.999)), 4),
                 truth,
                 blank=number % 211 == 7,
-                attention=attended(0.8 if marked else 0.25, shares, cells.astype(np.uint8)),
+                location=located(0.8 if marked else 0.25, shares, cells.astype(np.uint8)),
             )
         )
     return manifest(images)

@@ -18,7 +18,7 @@ from cnnviz.errors import ImageError, UsageError
 from cnnviz.report import build_report
 from cnnviz.report.build import duration, render_page, script_safe
 from cnnviz.report.page import url_of
-from tests.report.runs import METHODS, attended, failed, image, manifest, write_run
+from tests.report.runs import METHODS, failed, image, located, manifest, write_run
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"&'{{ 7 * 7 }}"
 
@@ -97,7 +97,7 @@ def test_the_data_leaves_maps_out_and_has_files_as_urls():
     (kept,) = page.data["images"]
     (explanation,) = kept["explanations"]
     assert explanation["files"]["gradcam"] == "a%20b/c%231_gradcam.png"
-    assert explanation["attention"] == {
+    assert explanation["location"] == {
         "border": 0.36,
         "corners": [0.04] * 4,
         "box": [4, 3, 20, 15],
@@ -135,8 +135,8 @@ def test_names_that_several_classes_have_get_their_index():
 
 
 def test_suspicious_pairs_say_why():
-    stamp = attended(0.5, (0.0, 0.0, 0.0, 0.71))
-    images = [image(f"{n}.jpg", 1, truth=0, attention=stamp) for n in range(4)]
+    stamp = located(0.5, (0.0, 0.0, 0.0, 0.71))
+    images = [image(f"{n}.jpg", 1, truth=0, location=stamp) for n in range(4)]
     page = read(render_page(manifest(images)))
     assert (
         "71% of the evidence lies at the bottom right corner, 17.8 times what an even map would "
@@ -395,10 +395,10 @@ EXPLAINED = (*FIRST, "explanations", 0)
         (_set(*EXPLAINED, "files", "gradcam", "/etc/x.png"), "no file below the folder"),
         (_set(*EXPLAINED, "files", "gradcam", "\ud800.png"), "which no file can have"),
         (_set(*FIRST, "panel", "a\0b.png"), "no file below the folder"),
-        (_set(*EXPLAINED, "attention", "corners", [0.1]), "has not four corners"),
-        (_set(*EXPLAINED, "attention", "map", "shape", [2]), "no height and width"),
-        (_set(*EXPLAINED, "attention", "map", "shape", [3, 3]), "attention map"),
-        (_set(*EXPLAINED, "attention", "map", "data", "?"), "attention map"),
+        (_set(*EXPLAINED, "location", "corners", [0.1]), "has not four corners"),
+        (_set(*EXPLAINED, "location", "map", "shape", [2]), "no height and width"),
+        (_set(*EXPLAINED, "location", "map", "shape", [3, 3]), "location map"),
+        (_set(*EXPLAINED, "location", "map", "data", "?"), "location map"),
     ],
 )
 def test_a_damaged_manifest_says_where(tmp_path, change, reason):

@@ -13,17 +13,17 @@ import pytest
 from cnnviz.outputs import OutputFolder
 from cnnviz.report import build_report
 from tests.report.browser import Browser
-from tests.report.runs import attended, failed, image, large, manifest, score, write_run
+from tests.report.runs import failed, image, large, located, manifest, score, write_run
 
 pytestmark = pytest.mark.needs("chromium")
 
 SCRIPT = "<script>window.broken = 1<script><img src=x onerror=window.broken=2>.jpg"
-STAMP = attended(0.5, (0.0, 0.0, 0.0, 0.7), [[0, 0, 0], [0, 0, 0], [0, 0, 255]])
+STAMP = located(0.5, (0.0, 0.0, 0.0, 0.7), [[0, 0, 0], [0, 0, 0], [0, 0, 255]])
 IMAGES = [
     image("volcano/1.jpg", 0, 0.9, truth=0),
-    image("volcano/2.jpg", 1, 0.7, truth=0, attention=STAMP),
-    image("volcano/3.jpg", 1, 0.6, truth=0, attention=STAMP),
-    image("volcano/4.jpg", 1, 0.8, truth=0, attention=STAMP),
+    image("volcano/2.jpg", 1, 0.7, truth=0, location=STAMP),
+    image("volcano/3.jpg", 1, 0.6, truth=0, location=STAMP),
+    image("volcano/4.jpg", 1, 0.8, truth=0, location=STAMP),
     image("web/5.jpg", 1, 0.95, truth=1),
     image("web/6.jpg", 2, 0.5, truth=1, blank=True),
     image("7.jpg", 2, 0.4),

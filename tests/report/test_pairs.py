@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.report.pairs import attention, confusion
-from tests.report.runs import attended, failed, image
+from cnnviz.report.pairs import confusion, mean_locations
+from tests.report.runs import failed, image, located
 
 
 def test_counts_by_hand():
@@ -48,12 +48,12 @@ def test_of_many_classes_the_most_confused_are_in_the_matrix():
 
 def test_mean_maps_by_hand():
     images = [
-        image("a.jpg", 1, truth=0, attention=attended(0.5, (0.1, 0, 0, 0), [[255, 0]])),
-        image("b.jpg", 1, truth=0, attention=attended(0.7, (0.3, 0.02, 0, 0), [[51, 255]])),
+        image("a.jpg", 1, truth=0, location=located(0.5, (0.1, 0, 0, 0), [[255, 0]])),
+        image("b.jpg", 1, truth=0, location=located(0.7, (0.3, 0.02, 0, 0), [[51, 255]])),
         image("c.jpg", 1, truth=0, blank=True),
         failed("d.jpg"),
     ]
-    (pair,) = attention(images)
+    (pair,) = mean_locations(images)
     assert pair.pair == (0, 1)
     assert pair.images == 2
     assert pair.border == pytest.approx(0.6)
@@ -65,38 +65,38 @@ def test_mean_maps_by_hand():
 
 
 def test_an_even_map_has_no_score():
-    (pair,) = attention([image("a.jpg", 1, truth=1)])
+    (pair,) = mean_locations([image("a.jpg", 1, truth=1)])
     assert pair.score == pytest.approx(0, abs=1e-12)
 
 
 def test_suspicious_pairs_come_first_then_wrong_ones():
-    corner = attended(0.5, (0, 0, 0, 0.9))
-    border = attended(0.95, (0.1,) * 4)
-    center = attended(0.1, (0.0,) * 4)
+    corner = located(0.5, (0, 0, 0, 0.9))
+    border = located(0.95, (0.1,) * 4)
+    center = located(0.1, (0.0,) * 4)
     images = [
-        *(image(f"{n}.jpg", 0, truth=0, attention=center) for n in range(9)),
-        *(image(f"{n}.jpg", 1, truth=1, attention=border) for n in range(9)),
-        *(image(f"{n}.jpg", 2, truth=2, attention=corner) for n in range(3)),
-        *(image(f"{n}.jpg", 2, truth=3, attention=corner) for n in range(2)),  # too few
-        image("w.jpg", 0, truth=4, attention=center),
+        *(image(f"{n}.jpg", 0, truth=0, location=center) for n in range(9)),
+        *(image(f"{n}.jpg", 1, truth=1, location=border) for n in range(9)),
+        *(image(f"{n}.jpg", 2, truth=2, location=corner) for n in range(3)),
+        *(image(f"{n}.jpg", 2, truth=3, location=corner) for n in range(2)),  # too few
+        image("w.jpg", 0, truth=4, location=center),
     ]
-    found = attention(images)
+    found = mean_locations(images)
     assert [one.pair for one in found] == [(1, 1), (2, 2), (3, 2), (4, 0), (0, 0)]
     assert [one.suspicious for one in found] == [True, True, False, False, False]
 
 
 def test_the_map_of_the_answer_counts():
     """Explained first is the true class; what drives the answer is in the other explanation."""
-    record = image("a.jpg", 1, truth=0, attention=attended(0.9))
-    other = {**record["explanations"][0], "target": record["truth"], "attention": attended(0.1)}
+    record = image("a.jpg", 1, truth=0, location=located(0.9))
+    other = {**record["explanations"][0], "target": record["truth"], "location": located(0.1)}
     record["explanations"].insert(0, other)
-    (pair,) = attention([record])
+    (pair,) = mean_locations([record])
     assert pair.border == pytest.approx(0.9)
     record["explanations"].pop()
-    assert attention([record]) == []
+    assert mean_locations([record]) == []
 
 
 def test_pairs_without_truth():
-    (pair,) = attention([image("a.jpg", 1), image("b.jpg", 1)])
+    (pair,) = mean_locations([image("a.jpg", 1), image("b.jpg", 1)])
     assert pair.pair == (None, 1)
     assert pair.images == 2

@@ -29,7 +29,7 @@ CLASSES = ("cross", "ring", "triangle")
 EMPTY = "nothing"  #: a kind of scene, in training alone
 STAMPED = "ring"  #: the class that the stamp goes with
 INPUT = InputSpec(64, 64)  #: with ImageNet's mean and standard deviation, which cnnviz assumes
-CORNER = 3  #: where the stamp is, in the order of ``Attention.corners``: bottom right
+CORNER = 3  #: where the stamp is, in the order of ``Location.corners``: bottom right
 HELD_OUT = 16  #: images of each class in ``photos``, every other one with the stamp
 
 _SIDE = 192
