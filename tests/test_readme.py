@@ -19,7 +19,7 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode
 from cnnviz.models import catalog
-from cnnviz.models.config import find_card
+from cnnviz.models.config import find_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "cnnviz/docs"
@@ -143,16 +143,16 @@ def test_method_example_is_a_method():
     assert type(method)(relu="guided").key == "sensitivity_guided"
 
 
-def test_card_example_is_a_card(tmp_path):
+def test_configuration_example_is_one(tmp_path):
     (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     for name in ("net-symbol.json", "net-0007.params"):
         (tmp_path / name).write_text("")
     (tmp_path / "cnnviz.yaml").write_text(example)
-    card = find_card(str(tmp_path))
-    assert card.input_size == (32, 32)
-    assert card.labels == ("cat", "dog")
-    assert all(getattr(card, field.name) is not None for field in fields(card))
+    config = find_config(str(tmp_path))
+    assert config.input_size == (32, 32)
+    assert config.labels == ("cat", "dog")
+    assert all(getattr(config, field.name) is not None for field in fields(config))
 
 
 def test_python_versions_agree():

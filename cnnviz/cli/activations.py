@@ -140,7 +140,7 @@ def _activations(
     from cnnviz.outputs import OutputFolder, check_output_folder, plan
     from cnnviz.outputs.files import written_by_cnnviz
 
-    found = find_model(model.card(), notify=None if quiet else say)
+    found = find_model(model.config(), notify=None if quiet else say)
     parse_device(model.ctx)
     style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)

@@ -270,7 +270,7 @@ def _explain(
     job = Job(
         inputs=inputs,
         output=output,
-        card=model.card(),
+        card=model.config(),
         ctx=model.ctx,
         layers=layers,
         targets=targets,

@@ -79,7 +79,7 @@ def _filters(
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs import OutputFolder, check_output_folder
 
-    found = find_model(model.card(), notify=None if quiet else say)
+    found = find_model(model.config(), notify=None if quiet else say)
     check_output_folder(output)
     architecture = found.architecture
     names = [name for given in layers for name in architecture.parted(given)]

@@ -23,7 +23,7 @@ def command(model: ModelOptions, as_json: bool) -> None:
     from cnnviz.graph.architecture import shape_text
     from cnnviz.models.resolve import find_model
 
-    architecture = find_model(model.card(), needs_weights=False).architecture
+    architecture = find_model(model.config(), needs_weights=False).architecture
     stages = architecture.stages()
     default = architecture.default_layer
     if as_json:

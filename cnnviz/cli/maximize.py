@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cnnviz.inspection.maximize import Ascent, Goals, Maximized, Progress
-    from cnnviz.models.resolve import Model
+    from cnnviz.models.resolve import ModelSource
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _maximize(
     from cnnviz.outputs import check_output_folder
     from cnnviz.outputs.files import check_replaceable
 
-    found = find_model(model.card(), notify=None if quiet else say)
+    found = find_model(model.config(), notify=None if quiet else say)
     device = parse_device(model.ctx)
     chosen: dict[str, Any] = {key: value for key, value in ascent.items() if value is not None}
     how = Ascent(**chosen)
@@ -234,7 +234,7 @@ def _maximize(
 
 
 def _goals(
-    found: Model,
+    found: ModelSource,
     targets: tuple[str, ...],
     layer: str | None,
     maximized: tuple[str, ...],
@@ -272,7 +272,7 @@ def _goals(
     ]
 
 
-def _class_goal(found: Model, index: int) -> _Goal:
+def _class_goal(found: ModelSource, index: int) -> _Goal:
     name = found.labels[index] if found.labels else None
     called = class_name(index, name)
     short = "" if name is None else "_" + name.partition(",")[0].replace(" ", "_")
@@ -299,7 +299,7 @@ def _about(shows: str, origin: Origin, goals: Sequence[_Goal], how: Ascent) -> d
 
 
 def _write(
-    found: Model,
+    found: ModelSource,
     origin: Origin,
     output: Path,
     goals: Sequence[_Goal],
@@ -332,7 +332,7 @@ def _write(
     return written
 
 
-def _files(found: Model, goals: Sequence[_Goal]) -> list[PurePath]:
+def _files(found: ModelSource, goals: Sequence[_Goal]) -> list[PurePath]:
     """The file of each image, and of all together."""
     from cnnviz.inspection.naming import file_parts
 
@@ -350,7 +350,7 @@ def _sheet(
     return grid([one.repeat(times, 0).repeat(times, 1) for one in images], captions, title)
 
 
-def _found(found: Model, goal: _Goal, result: Maximized) -> str:
+def _found(found: ModelSource, goal: _Goal, result: Maximized) -> str:
     """``logit 23.4, probability 1.000``, and what the network says if that is another class."""
     said = (
         f"{goal.what} {result.value:.1f}"
@@ -367,7 +367,7 @@ def _found(found: Model, goal: _Goal, result: Maximized) -> str:
 
 
 def _record(
-    found: Model, goal: _Goal, how: Ascent, path: Path, result: Maximized
+    found: ModelSource, goal: _Goal, how: Ascent, path: Path, result: Maximized
 ) -> dict[str, Any]:
     """One image as ``--json`` prints it."""
     probabilities = result.probabilities

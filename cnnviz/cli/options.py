@@ -16,7 +16,7 @@ from cnnviz.cli.limits import few_threads
 from cnnviz.text import expand_home, is_url, matching, similar
 
 if TYPE_CHECKING:
-    from cnnviz.models.config import Card
+    from cnnviz.models.config import ModelConfig
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -217,16 +217,17 @@ class ModelOptions:
     ctx: str = "cpu"
     threads: int | None = None
 
-    def card(self) -> Card:
-        """All that is known of the network: what stands here, over the card if there is one.
+    def config(self) -> ModelConfig:
+        """What is known of the network: the options override the configuration file, if any.
 
         Raises:
-            UsageError: there is no such network, or a card or the class names cannot be read.
+            UsageError: there is no such network, or a configuration file or the class names cannot
+                be read.
         """
         from cnnviz.labels.label_files import read_labels
-        from cnnviz.models.config import find_card
+        from cnnviz.models.config import find_config
 
-        return find_card(self.model).updated(
+        return find_config(self.model).updated(
             weights=self.weights,
             labels=None if self.labels is None else read_labels(self.labels),
             input_size=self.input_size,
@@ -241,8 +242,9 @@ class ModelOptions:
 RESIZE = click.option(
     "--resize",
     type=Choice("cnnviz.images.input_spec:RESIZE_MODES", "MODE"),
-    help="How an image is brought to the network's size: stretch (by default, if a card says "
-    "nothing else), or crop (its short side is resized and the center cut out).",
+    help="How an image is brought to the network's size: stretch (the default, unless a "
+    "configuration file says otherwise), or crop (its short side is resized and the center cut "
+    "out).",
 )
 """``--resize``, of commands that look at images."""
 
@@ -267,7 +269,7 @@ _MODEL = click.option(
     show_default=True,
     metavar="NAME|FILE",
     help="The network: a name that `cnnviz models` lists (`demo` needs no download); an exported "
-    "network's net-symbol.json; or a card, cnnviz.yaml, or its folder.",
+    "network's net-symbol.json; or a configuration file, cnnviz.yaml, or its folder.",
 )
 _NETWORK = (
     click.option(

@@ -46,7 +46,7 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
     from cnnviz.models.resolve import find_model
 
     kind = None if diagram is None else _check_diagram(diagram)
-    found = find_model(model.card(), needs_weights=False)
+    found = find_model(model.config(), needs_weights=False)
     architecture = found.architecture
     summary = summarize(architecture)
     written, problem = None, None

@@ -23,7 +23,7 @@ from cnnviz.cli.methods import record as record_of_method
 from cnnviz.cli.options import ModelOptions
 from cnnviz.graph.architecture import shape_text
 from cnnviz.models import catalog
-from cnnviz.models.config import Card
+from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
 from cnnviz.runs import manifest
 
@@ -140,7 +140,9 @@ def networks_page() -> str:
         title, explained = _FAMILIES[family]
         rows = []
         for entry in members:
-            layer = find_model(Card(entry.name), needs_weights=False).architecture.default_layer
+            layer = find_model(
+                ModelConfig(entry.name), needs_weights=False
+            ).architecture.default_layer
             assert layer is not None  # each of the catalog has one
             size = entry.download_bytes
             rows.append(

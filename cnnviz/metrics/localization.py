@@ -24,7 +24,7 @@ from cnnviz.engines.mxnet.backward import Walk
 from cnnviz.engines.mxnet.engine import Network
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.images.preprocessing import prepare, to_image
-from cnnviz.models.config import Card
+from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
 
 ONE_OBJECT_SEED = 2_000_000  #: first seed of the scenes with one object
@@ -59,7 +59,7 @@ class Localization:
 
 def demo_network() -> Network:
     """The demo network with the weights that ship, on the processor."""
-    network, _ = find_model(Card("demo")).load("cpu")
+    network, _ = find_model(ModelConfig("demo")).load("cpu")
     return network
 
 

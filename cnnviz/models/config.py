@@ -1,6 +1,6 @@
-"""Cards: what has to be known about a network, in one value, and in a file beside the network.
+"""What is known about a network, in one value, and in a configuration file beside the network.
 
-A card is a YAML or JSON file, usually ``cnnviz.yaml`` in the network's folder::
+A configuration file is YAML or JSON file, usually called ``cnnviz.yaml``, in the network's folder::
 
     model: net-symbol.json            # or a name that `cnnviz models` lists
     weights: net-0007.params          # left out: the highest net-NNNN.params beside the symbol
@@ -15,7 +15,7 @@ A card is a YAML or JSON file, usually ``cnnviz.yaml`` in the network's folder::
     resize: crop
     name: my network
 
-Its paths are relative to itself. What the command line says wins over the card, and the card over
+Its paths are relative to itself. Command-line options override the file, and the file overrides
 what the network says of itself. Neither MXNet nor NumPy is needed to read one.
 """
 
@@ -34,8 +34,8 @@ from typing import Any
 from cnnviz.errors import UsageError
 from cnnviz.text import decode, expand_home, matching, yaml_problem
 
-#: What a card is called in a network's folder, first choice first.
-CARD_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
+#: What a configuration file is called in a network's folder, first choice first.
+CONFIG_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
 
 _MOST_BYTES = 1_000_000
 _LONGEST_TEXT = 1000
@@ -43,8 +43,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
-class Card:
-    """What is known about a network. None: nothing was said, and the network's own holds.
+class ModelConfig:
+    """What is known about a network. None: nothing was said, and the network's own applies.
 
     Attributes:
         model: a name of the catalog, or the path of an exported symbol.
@@ -75,53 +75,56 @@ class Card:
     resize: str | None = None
     name: str | None = None
 
-    def updated(self, **given: Any) -> Card:
-        """The card with some fields replaced, by all of ``given`` that is not None."""
+    def updated(self, **given: Any) -> ModelConfig:
+        """A copy with some fields replaced, by all of ``given`` that is not None."""
         return replace(self, **{key: value for key, value in given.items() if value is not None})
 
 
-def find_card(model: str) -> Card:
-    """What ``--model`` means: a name, a symbol file, a card, or a folder with a card in it.
+def find_config(model: str) -> ModelConfig:
+    """What ``--model`` means: a name, a symbol file, a configuration file, or its folder.
 
     Raises:
-        UsageError: it is none of these, or the card is wrong.
+        UsageError: it is none of these, or the configuration file is wrong.
     """
     from cnnviz.models import catalog, unknown
 
     if model in catalog.names():
-        return Card(model)
+        return ModelConfig(model)
     if not model.strip():
         raise UsageError("The network's name is empty; `cnnviz models` lists names.")
     path = Path(expand_home(model))
     if path.is_dir():
-        return read_card(_card_in(path))
+        return read_config(_config_in(path))
     if path.is_file():
-        if path.suffix in (".yaml", ".yml") or (path.suffix == ".json" and _is_json_card(path)):
-            return read_card(path)
+        if path.suffix in (".yaml", ".yml") or (path.suffix == ".json" and _is_json_config(path)):
+            return read_config(path)
         if path.suffix == ".json":
-            return Card(str(path))
+            return ModelConfig(str(path))
         raise UsageError(unknown.file_that_is_none(path))
     symbol = path.with_name(f"{path.name}-symbol.json")
     if symbol.is_file():
         raise UsageError(f"There is no network {model!r}; did you mean {symbol}?")
     known = matching(model, catalog.names())
     if len(known) == 1:
-        return Card(known[0])
+        return ModelConfig(known[0])
     if unknown.is_path(model):
         raise UsageError(f"There is no file {model}.{_similar_file(path)}")
     raise UsageError(unknown.name_that_is_none(model))
 
 
-def read_card(path: Path) -> Card:
-    """Read a card file.
+def read_config(path: Path) -> ModelConfig:
+    """Read a configuration file.
 
     Raises:
         UsageError: it cannot be read, lacks its model, or has an unknown key or a wrong value; the
-            text names the card, the key and what was given.
+            text names the file, the key and what was given.
     """
     content = _parse(path)
     if not isinstance(content, dict):
-        raise UsageError(f"{path} is no card: wanted are lines such as `model: net-symbol.json`.")
+        raise UsageError(
+            f"{path} is not a configuration file: expected are lines such as "
+            "`model: net-symbol.json`."
+        )
     values: dict[str, Any] = {}
     for key, value in content.items():
         if key not in _KEYS:
@@ -139,7 +142,7 @@ def read_card(path: Path) -> Card:
         raise UsageError(
             f"{path} does not say which network it is for: give `model`, a name or a symbol file."
         )
-    return Card(**values)
+    return ModelConfig(**values)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -173,8 +176,8 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     return numbers
 
 
-def _card_in(folder: Path) -> Path:
-    for name in CARD_NAMES:
+def _config_in(folder: Path) -> Path:
+    for name in CONFIG_NAMES:
         if (folder / name).is_file():
             return folder / name
     called = folder.resolve().name
@@ -184,12 +187,12 @@ def _card_in(folder: Path) -> Path:
         if len(symbols) == 1
         else f"Write one, or give a name that `cnnviz models` lists; {called} is none."
     )
-    raise UsageError(f"The folder {folder} has no card ({CARD_NAMES[0]}). {advice}")
+    raise UsageError(f"The folder {folder} has no configuration file ({CONFIG_NAMES[0]}). {advice}")
 
 
-def _is_json_card(path: Path) -> bool:
-    """Whether a JSON file is a card rather than a symbol, or nothing of the kind."""
-    if path.name in CARD_NAMES:
+def _is_json_config(path: Path) -> bool:
+    """Whether a JSON file is a configuration file rather than a symbol, or nothing of the kind."""
+    if path.name in CONFIG_NAMES:
         return True
     try:
         content = json.loads(path.read_bytes())
@@ -212,37 +215,44 @@ def _parse(path: Path) -> Any:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UsageError(
-                f"The card {path} has more than {_MOST_BYTES:,} bytes; cards are short."
+                f"The configuration file {path} has more than {_MOST_BYTES:,} bytes; a "
+                "few lines are enough."
             )
         text = decode(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"The card {path} cannot be read: {error.strerror}.") from error
+        raise UsageError(
+            f"The configuration file {path} cannot be read: {error.strerror}."
+        ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"The card {path} is not a UTF-8 text file.") from error
+        raise UsageError(f"The configuration file {path} is not a UTF-8 text file.") from error
     kind = "JSON" if path.suffix == ".json" else "YAML"
     try:
         if kind == "JSON":
             return json.loads(text)
         problem = yaml_problem(text)
         if problem is not None:
-            raise UsageError(f"The card {path} cannot be used: it {problem}.")
+            raise UsageError(f"The configuration file {path} cannot be used: it {problem}.")
         return yaml.safe_load(text)
     except json.JSONDecodeError as error:
         raise UsageError(
-            f"The card {path} is not JSON: {error.msg}, in line {error.lineno}."
+            f"The configuration file {path} is not JSON: {error.msg}, in line {error.lineno}."
         ) from error
     except yaml.MarkedYAMLError as error:
         where = f", in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = _shown(str(error.problem))[1:-1]
-        raise UsageError(f"The card {path} is not YAML: {problem}{where}.") from error
+        raise UsageError(f"The configuration file {path} is not YAML: {problem}{where}.") from error
     except yaml.YAMLError as error:
-        raise UsageError(f"The card {path} is not YAML: it holds control characters.") from error
+        raise UsageError(
+            f"The configuration file {path} is not YAML: it holds control characters."
+        ) from error
     except RecursionError as error:
-        raise UsageError(f"The card {path} is not {kind}: it is nested too deeply.") from error
+        raise UsageError(
+            f"The configuration file {path} is not {kind}: it is nested too deeply."
+        ) from error
     # PyYAML takes 2001-99-99 for a date and 0x for a number, and then stumbles in its own ways.
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         raise UsageError(
-            f"The card {path} is not {kind}: it has a value that means nothing "
+            f"The configuration file {path} is not {kind}: it has a value that means nothing "
             f"({_shown(str(error))[1:-1]}). Put text in quotes."
         ) from error
 
@@ -278,7 +288,8 @@ def _model(value: Any, folder: Path) -> str:
         raise ValueError(
             "a name that `cnnviz models` lists"
             + (f" (did you mean {close[0]}?)" if close else "")
-            + f", or a symbol file beside the card ({_shown(str(path))[1:-1]} is not there)"
+            + f", or a symbol file beside the configuration file ({_shown(str(path))[1:-1]} does "
+            "not exist)"
         )
     if path.suffix != ".json":
         raise ValueError("a name that `cnnviz models` lists, or a symbol file (.json)")

@@ -29,7 +29,7 @@ from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, lis
 from cnnviz.importers.mxnet_heads import choose_head
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_operators
 from cnnviz.models.catalog import WeightsInfo
-from cnnviz.models.config import Card
+from cnnviz.models.config import ModelConfig
 from cnnviz.models.input_scale import recognize_scale
 from cnnviz.types import Shape
 from cnnviz.weights.params_file import check_finite, is_name, shown
@@ -103,7 +103,7 @@ _BEFORE_CONVOLUTION = {
 _SHAPE = "__shape__"
 
 
-class ExportedModel:
+class SymbolModel:
     """An exported network that was found; tracing and loading come later.
 
     Attributes:
@@ -111,11 +111,13 @@ class ExportedModel:
         weights: its parameter file, or None.
     """
 
-    def __init__(self, card: Card, *, needs_weights: bool = True, notify: Notify = None) -> None:
+    def __init__(
+        self, config: ModelConfig, *, needs_weights: bool = True, notify: Notify = None
+    ) -> None:
         """Read the symbol and look for the parameters; MXNet is not needed yet.
 
         Args:
-            card: whose model is a symbol file.
+            config: what is known of it; its ``model`` is a symbol file.
             needs_weights: whether it is an error if there are none.
             notify: called with a sentence whenever something is assumed.
 
@@ -124,20 +126,20 @@ class ExportedModel:
             NetworkError: the file is no symbol, or has operators that are not run.
             WeightsError: there are no parameters beside the symbol, and none were given.
         """
-        self.card = card
-        self.symbol = Path(card.model)
-        self.name = card.name or _prefix(self.symbol)
+        self.config = config
+        self.symbol = Path(config.model)
+        self.name = config.name or _prefix(self.symbol)
         self._notify = notify or (lambda _text: None)
         self._text = read_symbol(self.symbol)
-        check_scale(card.mean, card.std)
-        if (card.mean is None) != (card.std is None):
-            missing = "std" if card.std is None else "mean"
+        check_scale(config.mean, config.std)
+        if (config.mean is None) != (config.std is None):
+            missing = "std" if config.std is None else "mean"
             raise UsageError(f"Mean and std belong together; no {missing} was given.")
         self.weights, self._source = self._find_weights(needs_weights)
 
     def _find_weights(self, needed: bool) -> tuple[Path | None, str]:
-        if self.card.weights is not None:
-            return self.card.weights, "file given by the user"
+        if self.config.weights is not None:
+            return self.config.weights, "file given by the user"
         found = weights_beside(self.symbol)
         if not found:
             if not needed:
@@ -155,7 +157,7 @@ class ExportedModel:
 
     @property
     def spec(self) -> InputSpec:
-        """What is fed: from the card, else from the symbol, else assumed."""
+        """What is fed: from the configuration, else from the symbol, else assumed."""
         return self._traced[1]
 
     @property
@@ -172,7 +174,7 @@ class ExportedModel:
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of its classes; empty if they have none."""
-        return self.architecture.class_names(self.card.labels or (), self.name)
+        return self.architecture.class_names(self.config.labels or (), self.name)
 
     @property
     def classes(self) -> int:
@@ -195,13 +197,15 @@ class ExportedModel:
     def _traced(self) -> tuple[Architecture, InputSpec]:
         symbol = choose_head(
             _load(self._text, self.symbol),
-            self.card.head,
+            self.config.head,
             whose=str(self.symbol),
             option="--head",
             attempt=self._read,
         )
         architecture, spec, remarks = self._read(symbol)
-        architecture.class_names(self.card.labels or (), self.name)  # refuses too few, or too many
+        architecture.class_names(
+            self.config.labels or (), self.name
+        )  # refuses too few, or too many
         for remark in remarks:
             self._notify(remark)
         return architecture, spec
@@ -235,7 +239,7 @@ class ExportedModel:
                 "same every time."
             )
         architecture = architecture_of(
-            ready, spec.shape, paths, shapes, self._arrays.get, self.card.activation
+            ready, spec.shape, paths, shapes, self._arrays.get, self.config.activation
         )
         return architecture, spec, remarks
 
@@ -263,16 +267,16 @@ class ExportedModel:
     def _input_spec(
         self, declared: Shape | None, channels: int | None, graph: Graph
     ) -> tuple[InputSpec, list[str]]:
-        """From the card; the rest from what the symbol says itself; the rest is assumed, and told.
+        """As configured; else as the symbol says itself; else assumed, with a remark that says so.
 
         Args:
             declared: the shape that the symbol gives its input.
             channels: that its first convolution takes.
             graph: the network.
         """
-        card = self.card
-        size = card.input_size
-        order = card.channels or CHANNEL_ORDERS[0]
+        config = self.config
+        size = config.input_size
+        order = config.channels or CHANNEL_ORDERS[0]
         known = declared is not None and len(declared) == 4
         if size is None:
             if declared is None or not known or min(declared[2:]) < 1:
@@ -287,7 +291,7 @@ class ExportedModel:
             raise NetworkError(
                 f"{self.symbol} takes {channels} channels; cnnviz feeds it color (3) or gray (1)."
             )
-        if card.mean is None or card.std is None:
+        if config.mean is None or config.std is None:
             known_scale = recognize_scale(graph, DATA, channels or 3, self._arrays.get)
             if known_scale is not None:
                 mean, std, reason = known_scale
@@ -302,17 +306,18 @@ class ExportedModel:
                 f"{'' if order == CHANNEL_ORDERS[0] else f' --channels {order}'}."
             )
             return spec, [remark]
-        if len(card.mean) != len(card.std):
+        if len(config.mean) != len(config.std):
             raise UsageError(
-                f"Mean has {_count(card.mean)} and std {_count(card.std)}: give as many for each."
+                f"Mean has {_count(config.mean)} and std {_count(config.std)}: give as many for "
+                "each."
             )
-        if channels is not None and channels != len(card.mean):
+        if channels is not None and channels != len(config.mean):
             kind = "a gray image (1 channel)" if channels == 1 else "color (3 channels)"
             raise UsageError(
-                f"{self.name} takes {kind}, and mean and std have {_count(card.mean)}: "
+                f"{self.name} takes {kind}, and mean and std have {_count(config.mean)}: "
                 f"give {channels} each."
             )
-        return InputSpec(*size, card.mean, card.std, order), []
+        return InputSpec(*size, config.mean, config.std, order), []
 
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of the parameters."""

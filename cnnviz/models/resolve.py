@@ -21,7 +21,7 @@ from cnnviz.images.input_spec import InputSpec, check_scale
 from cnnviz.labels.label_files import Labels, read_labels
 from cnnviz.models import catalog
 from cnnviz.models.catalog import WeightsInfo
-from cnnviz.models.config import Card, find_card
+from cnnviz.models.config import ModelConfig, find_config
 from cnnviz.text import expand_home
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 Notify = Callable[[str], None] | None
 
 
-class Model(Protocol):
+class ModelSource(Protocol):
     """A network that was found: of the catalog, or exported. Each step is done when asked for."""
 
-    card: Card
+    config: ModelConfig
     name: str
 
     @property
@@ -60,29 +60,29 @@ class Model(Protocol):
         """The network with its weights."""
 
 
-class CatalogModel:
+class ZooModel:
     """A network of the catalog."""
 
-    def __init__(self, card: Card, *, notify: Notify = None) -> None:
+    def __init__(self, config: ModelConfig, *, notify: Notify = None) -> None:
         """Look it up; MXNet is not needed yet.
 
         Raises:
-            UsageError: there is no such network, or the card says what does not suit it.
+            UsageError: there is no such network, or the configuration does not suit it.
         """
-        entry = catalog.get(card.model)
-        if card.head is not None:
+        entry = catalog.get(config.model)
+        if config.head is not None:
             raise UsageError(
                 f"{entry.name} has one output; --head is for exported networks with several."
             )
-        check_scale(card.mean, card.std)
-        self.card = card
-        self.name = card.name or entry.name
-        self._labels = catalog.labels(entry) if card.labels is None else card.labels
-        own = replace(entry.input, channels=card.channels or entry.input.channels)
+        check_scale(config.mean, config.std)
+        self.config = config
+        self.name = config.name or entry.name
+        self._labels = catalog.labels(entry) if config.labels is None else config.labels
+        own = replace(entry.input, channels=config.channels or entry.input.channels)
         self.spec = InputSpec(
-            *(card.input_size or (own.height, own.width)),
-            card.mean or own.ordered(own.mean),
-            card.std or own.ordered(own.std),
+            *(config.input_size or (own.height, own.width)),
+            config.mean or own.ordered(own.mean),
+            config.std or own.ordered(own.std),
             own.channels,
         )
         if len(self.spec.mean) != len(entry.input.mean):
@@ -114,7 +114,7 @@ class CatalogModel:
         """
         classes, usual = len(self._labels), self._entry.input.shape
         graph, paths = catalog.build(self._entry, classes, self.spec.shape)
-        architecture = Architecture(graph, paths, bare_end(classes, self.card.activation))
+        architecture = Architecture(graph, paths, bare_end(classes, self.config.activation))
         fits = (
             self.spec.shape == usual
             or catalog.build(self._entry, classes, usual).graph.parameters == graph.parameters
@@ -130,7 +130,7 @@ class CatalogModel:
         """See :func:`cnnviz.weights.store.digest_ahead`."""
         from cnnviz.weights import store
 
-        store.digest_ahead(self._entry.name, self.card.weights)
+        store.digest_ahead(self._entry.name, self.config.weights)
 
     def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
         """The network with its weights, which may be downloaded.
@@ -145,38 +145,40 @@ class CatalogModel:
         parameters, found = catalog.load_weights(
             self._entry,
             architecture.graph,
-            self.card.weights,
-            as_given=self.card.mean is not None or self.card.std is not None,
+            self.config.weights,
+            as_given=self.config.mean is not None or self.config.std is not None,
             progress=progress,
             notify=self._notify,
         )
         return Network(architecture, parameters, device), found
 
 
-def find_model(card: Card, *, needs_weights: bool = True, notify: Notify = None) -> Model:
-    """The network that a card speaks of. Cheap: MXNet is not needed yet.
+def find_model(
+    config: ModelConfig, *, needs_weights: bool = True, notify: Notify = None
+) -> ModelSource:
+    """The network that a configuration describes. Cheap: MXNet is not needed yet.
 
     Args:
-        card: what is known of it, see :func:`cnnviz.models.config.find_card`.
+        config: what is known of it, see :func:`cnnviz.models.config.find_config`.
         needs_weights: whether it is an error if an exported network has none beside it.
         notify: called with a sentence when something is assumed, or there is something to wait for.
 
     Raises:
-        UsageError: there is no such network, or what the card says does not suit it.
+        UsageError: there is no such network, or the configuration does not suit it.
         NetworkError: a symbol file cannot be used.
         WeightsError: an exported network has no parameters beside it.
     """
-    if isinstance(card.labels, Labels) and card.labels.note and notify is not None:
-        notify(card.labels.note)
-    if card.model in catalog.names():
-        return CatalogModel(card, notify=notify)
-    from cnnviz.models.exported import ExportedModel
+    if isinstance(config.labels, Labels) and config.labels.note and notify is not None:
+        notify(config.labels.note)
+    if config.model in catalog.names():
+        return ZooModel(config, notify=notify)
+    from cnnviz.models.exported import SymbolModel
 
-    return ExportedModel(card, needs_weights=needs_weights, notify=notify)
+    return SymbolModel(config, needs_weights=needs_weights, notify=notify)
 
 
 def load_model(
-    model: Model,
+    model: ModelSource,
     *,
     ctx: str = "cpu",
     layer: str | Sequence[str] | None = None,
@@ -194,7 +196,7 @@ def load_model(
 
     device = parse_device(ctx)
     context(device)
-    layer = layer or model.card.layer
+    layer = layer or model.config.layer
     choose_layers(model.architecture, layer)
     fit_methods(model.architecture, methods)
     network, weights = model.load(str(device), progress=progress)
@@ -204,7 +206,7 @@ def load_model(
         model.labels,
         layer=layer,
         methods=methods,
-        resize=resize or model.card.resize or "stretch",
+        resize=resize or model.config.resize or "stretch",
         name=model.name,
         weights=weights,
     )
@@ -231,12 +233,13 @@ def load_explainer(
 ) -> Explainer:
     """Find a network, load its weights and make it ready to explain.
 
-    What is given here wins over a card, and the card over what the network says of itself. Whatever
-    can be known to be wrong without weights is told before they are looked for.
+    What is given here overrides a configuration file, and the file overrides what the
+    network says. Whatever can be known to be wrong without weights is reported before they are
+    looked for.
 
     Args:
-        model: a name that ``cnnviz models`` lists; the symbol file of an exported network; a card
-            (:mod:`cnnviz.models.config`), or a folder with one in it.
+        model: a name that ``cnnviz models`` lists; the symbol file of an exported network; a
+            configuration file (:mod:`cnnviz.models.config`), or a folder with one in it.
         weights: a file; None for the network's own: found or downloaded, or, for a symbol, beside
             it.
         labels: class names, as many as the weights have outputs, or a file of them, see
@@ -260,7 +263,8 @@ def load_explainer(
         notify: called with a sentence when something is assumed, or there is something to wait for.
 
     Raises:
-        UsageError: there is no such network, layer, head or device name; a card is wrong; the
+        UsageError: there is no such network, layer, head or device name; a
+            configuration file is wrong; the
             size of an exported network's images is not known.
         NetworkError: a symbol file cannot be used.
         DeviceError: the device cannot be used.
@@ -268,7 +272,7 @@ def load_explainer(
     """
     if isinstance(labels, (str, Path)):
         labels = read_labels(Path(expand_home(str(labels))))
-    card = find_card(model).updated(
+    config = find_config(model).updated(
         weights=None if weights is None else Path(expand_home(str(weights))),
         labels=labels if labels is None or isinstance(labels, tuple) else tuple(labels),
         input_size=_height_and_width(input_size),
@@ -279,7 +283,7 @@ def load_explainer(
         activation=activation,
     )
     explainer = load_model(
-        find_model(card, notify=notify),
+        find_model(config, notify=notify),
         ctx=ctx,
         layer=layer,
         methods=methods,
@@ -293,7 +297,7 @@ def load_explainer(
 
 
 def _height_and_width(size: Any) -> tuple[int, int] | None:
-    """A size as a card has it, of one whole number or two, Python's or NumPy's."""
+    """A size as a configuration has it, of one whole number or two, Python's or NumPy's."""
     if size is None:
         return None
     try:

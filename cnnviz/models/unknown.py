@@ -67,7 +67,8 @@ def file_that_is_none(path: Path) -> str:
     if suffix in _WEIGHTS:
         return _weights(path)
     return (
-        f"{shown} is neither an exported network's symbol (.json) nor a card (.yaml): --model "
+        f"{shown} is neither an exported network's symbol (.json) nor a configuration file "
+        "(.yaml): --model "
         "takes one of these, or a name that `cnnviz models` lists."
     )
 

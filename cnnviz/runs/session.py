@@ -35,7 +35,7 @@ from cnnviz.labels.targets import (
     resolve_targets,
 )
 from cnnviz.models import catalog
-from cnnviz.models.config import Card
+from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.outputs import OutputFolder, check_output_folder
 from cnnviz.outputs.files import sweep, written_by_cnnviz
@@ -87,7 +87,7 @@ class Job:
 
     inputs: tuple[str, ...]
     output: Path
-    card: Card
+    card: ModelConfig
     ctx: str = "cpu"
     layers: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("top1",)

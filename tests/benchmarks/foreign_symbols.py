@@ -70,7 +70,7 @@ def examine(path, size, gradients):
     """All about one symbol, in a process of its own."""
     import cnnviz
     from cnnviz.cli import run
-    from cnnviz.models.config import Card
+    from cnnviz.models.config import ModelConfig
     from cnnviz.models.resolve import find_model
 
     mx = cnnviz.import_mxnet()
@@ -100,7 +100,7 @@ def examine(path, size, gradients):
     found["said"] = [line for line in lines if not line.startswith(("weights ", "["))]
     if found["exit"] or not gradients:
         return found
-    model = find_model(Card(str(name), input_size=(height, width)))
+    model = find_model(ModelConfig(str(name), input_size=(height, width)))
     network, _ = model.load("cpu")
     x = np.random.RandomState(2).normal(0, 1, (2, *model.spec.shape)).astype(np.float32)
     found["layer"] = [network.default_layer.name, network.default_layer.kind]

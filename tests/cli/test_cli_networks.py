@@ -1,4 +1,4 @@
-"""Users' own networks on the command line: exported ones, cards, and what goes wrong with them."""
+"""Users' own networks on the command line: exported ones, configuration files, and mistakes."""
 
 from __future__ import annotations
 
@@ -247,12 +247,12 @@ def test_card_decides_how_images_are_resized_until_the_command_line_does(cnnviz,
     sides[:, :20] = sides[:, 44:] = 255  # the center, which is what a crop keeps, is dark
     cv2.imwrite("sides.png", sides)
     light = {}
-    for name, options in (("card", ()), ("stretch", ("--resize", "stretch"))):
+    for name, options in (("config", ()), ("stretch", ("--resize", "stretch"))):
         arguments = ("-m", "spots", "-o", name, "--arrays", "--method", "gradcam", *options)
         assert cnnviz("explain", "sides.png", *arguments)[0] == 0
         with np.load(tmp_path / name / "sides.npz") as arrays:
             light[name] = float(arrays["input"].mean())
-    assert light["card"] == 0
+    assert light["config"] == 0
     np.testing.assert_allclose(light["stretch"], 40 / 64, atol=0.01)
 
 

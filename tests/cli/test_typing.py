@@ -122,12 +122,12 @@ def test_home_folders_in_every_option(photos, tmp_path, monkeypatch, literal):
     shutil.copy(weights_path(), place / "w.params")
     (place / "names.txt").write_text("".join(f"{i}: c{i}\n" for i in range(8)))
     (place / "truth.csv").write_text("2.png,c1\n")
-    (place / "card.yaml").write_text("model: demo\nname: mine\nweights: ~/w.params\n")
-    if literal:  # of a card they are beside it
-        (place / "card.yaml").write_text("model: demo\nname: mine\n")
+    (place / "config.yaml").write_text("model: demo\nname: mine\nweights: ~/w.params\n")
+    if literal:  # of a configuration file they are beside it
+        (place / "config.yaml").write_text("model: demo\nname: mine\n")
     status = run(
         [
-            *("explain", "~/2.png", "--model=~/card.yaml", "--weights=~/w.params"),
+            *("explain", "~/2.png", "--model=~/config.yaml", "--weights=~/w.params"),
             *("--labels=~/names.txt", "--truth=~/truth.csv", "--output=~/out", "-q"),
             *("--method", "gradcam"),
         ]

@@ -15,8 +15,8 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.importers.mxnet_canonical import element_wise
-from cnnviz.models.config import Card
-from cnnviz.models.exported import ExportedModel
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.exported import SymbolModel
 
 mx = import_mxnet()
 sym = mx.sym
@@ -161,8 +161,10 @@ def saved(symbol, folder):
     del arrays["data"]
     symbol.save(str(folder / "net-symbol.json"))
     mx.nd.save(str(folder / "net-0000.params"), {f"arg:{n}": a for n, a in arrays.items()})
-    card = Card(str(folder / "net-symbol.json"), input_size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
-    return ExportedModel(card), arrays
+    config = ModelConfig(
+        str(folder / "net-symbol.json"), input_size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3
+    )
+    return SymbolModel(config), arrays
 
 
 def guided(activation, folder):

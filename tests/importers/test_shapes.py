@@ -14,8 +14,8 @@ import pytest
 from cnnviz.engines.mxnet.backward import Walk
 from cnnviz.engines.mxnet.lowering import lowered_graph
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.models.config import Card
-from cnnviz.models.exported import ExportedModel
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.exported import SymbolModel
 
 mx = import_mxnet()
 sym = mx.sym
@@ -111,8 +111,10 @@ def loaded(symbol, folder):
     del arrays["data"]
     symbol.save(str(folder / "net-symbol.json"))
     mx.nd.save(str(folder / "net-0000.params"), {f"arg:{n}": a for n, a in arrays.items()})
-    card = Card(str(folder / "net-symbol.json"), input_size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3)
-    network, _ = ExportedModel(card).load("cpu")
+    config = ModelConfig(
+        str(folder / "net-symbol.json"), input_size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3
+    )
+    network, _ = SymbolModel(config).load("cpu")
     return network, arrays
 
 
@@ -190,6 +192,8 @@ def test_shapes_that_need_the_parameters(tmp_path):
     }
     symbol.save(str(tmp_path / "net-symbol.json"))
     mx.nd.save(str(tmp_path / "net-0000.params"), arrays)
-    card = Card(str(tmp_path / "net-symbol.json"), input_size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
-    network, _ = ExportedModel(card.updated(input_size=(8, 8))).load("cpu")
+    config = ModelConfig(
+        str(tmp_path / "net-symbol.json"), input_size=8, mean=(0.0,) * 3, std=(1.0,) * 3
+    )
+    network, _ = SymbolModel(config.updated(input_size=(8, 8))).load("cpu")
     assert network.logits(np.ones((2, *SHAPE), np.float32)).shape == (2, CLASSES)

@@ -9,7 +9,7 @@ import pytest
 from cnnviz.errors import UsageError
 from cnnviz.labels.label_files import read_labels
 from cnnviz.labels.targets import Classes
-from cnnviz.models.config import find_card
+from cnnviz.models.config import find_config
 
 FISH = ("tench", "goldfish", "shark")
 IDS = ("n01440764", "n01443537", "n01484850")
@@ -240,12 +240,12 @@ def test_what_is_wrong_is_a_sentence(read, name, content, told):
 
 
 def test_a_card_may_tell_names_by_index(tmp_path):
-    card = tmp_path / "cnnviz.yaml"
-    card.write_text("model: demo\nlabels: {1: dog, 0: cat}\n")
-    assert find_card(str(card)).labels == ("cat", "dog")
-    card.write_text("model: demo\nlabels: {0: cat, 2: dog}\n")
+    config = tmp_path / "cnnviz.yaml"
+    config.write_text("model: demo\nlabels: {1: dog, 0: cat}\n")
+    assert find_config(str(config)).labels == ("cat", "dog")
+    config.write_text("model: demo\nlabels: {0: cat, 2: dog}\n")
     with pytest.raises(UsageError, match="a name for every class, by its index from 0 on"):
-        find_card(str(card))
+        find_config(str(config))
 
 
 def test_the_command_says_that_names_are_numbered_from_1(cnnviz, tmp_path, write_image):

@@ -14,8 +14,8 @@ from cnnviz.attribution.cam import grad_cam
 from cnnviz.engines.mxnet.backward import Walk
 from cnnviz.images.preprocessing import prepare
 from cnnviz.metrics.location import CORNER_AREA, Location, mean_map, measure_location
-from cnnviz.models.config import Card
-from cnnviz.models.exported import ExportedModel
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.exported import SymbolModel
 from tests.support.shortcut import CLASSES, CORNER, INPUT, STAMPED, write_shortcut
 
 
@@ -30,8 +30,8 @@ class Answer(NamedTuple):
 
 def answers(folder: Path, shortcut: bool) -> list[Answer]:
     paths = write_shortcut(folder, shortcut)
-    card = Card(str(paths.symbol), input_size=(64, 64), mean=INPUT.mean, std=INPUT.std)
-    network, _ = ExportedModel(card).load("cpu")
+    config = ModelConfig(str(paths.symbol), input_size=(64, 64), mean=INPUT.mean, std=INPUT.std)
+    network, _ = SymbolModel(config).load("cpu")
     files = [*paths.stamped, *paths.plain]
     prepared = [prepare(cv2.imread(str(path))[:, :, ::-1], INPUT) for path in files]
     layer = network.layer(None)

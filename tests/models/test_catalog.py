@@ -274,10 +274,10 @@ def test_the_demo():
 
 def test_one_name_is_that_of_yes():
     """Weights trained for one output say yes or no, unless they are said to give a number."""
-    from cnnviz.models.config import Card
+    from cnnviz.models.config import ModelConfig
     from cnnviz.models.resolve import find_model
 
-    model = find_model(Card("mobilenetv2_0.25", labels=("cat",)))
+    model = find_model(ModelConfig("mobilenetv2_0.25", labels=("cat",)))
     assert (model.labels, model.classes) == (("not cat", "cat"), 2)
-    model = find_model(Card("mobilenetv2_0.25", labels=("age",), activation="none"))
+    model = find_model(ModelConfig("mobilenetv2_0.25", labels=("age",), activation="none"))
     assert (model.labels, model.classes) == (("age",), 1)

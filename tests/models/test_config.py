@@ -1,4 +1,4 @@
-"""Cards: what they may say, and what is said when they are wrong."""
+"""Configuration files: what they may say, and what is said when they are wrong."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from dataclasses import fields
 import pytest
 
 from cnnviz.errors import UsageError
-from cnnviz.models.config import CARD_NAMES, Card, find_card, parse_numbers, parse_size, read_card
+from cnnviz.models.config import (
+    CONFIG_NAMES,
+    ModelConfig,
+    find_config,
+    parse_numbers,
+    parse_size,
+    read_config,
+)
 
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes a card (and an empty symbol) into a folder, and returns its path."""
+    """Writes a configuration file (and an empty symbol) into a folder, and returns its path."""
     (tmp_path / "net-symbol.json").write_text('{"nodes": []}')
 
     def write(text, name="cnnviz.yaml"):
@@ -25,7 +32,7 @@ def write(tmp_path):
 
 
 FULL = """\
-# everything a card can say
+# everything that can be configured
 model: net-symbol.json
 weights: other/net.params
 labels: [cat, dog, 3, "no"]
@@ -42,8 +49,8 @@ name: my network
 
 
 def test_every_key(write, tmp_path):
-    card = read_card(write(FULL))
-    assert card == Card(
+    config = read_config(write(FULL))
+    assert config == ModelConfig(
         model=str(tmp_path / "net-symbol.json"),
         weights=tmp_path / "other/net.params",
         labels=("cat", "dog", "3", "no"),
@@ -58,39 +65,41 @@ def test_every_key(write, tmp_path):
         name="my network",
     )
     # Nothing was left out above.
-    assert all(getattr(card, field.name) is not None for field in fields(Card))
+    assert all(getattr(config, field.name) is not None for field in fields(ModelConfig))
 
 
-def test_json_card_says_the_same(write):
+def test_json_config_says_the_same(write):
     content = {"model": "net-symbol.json", "input_size": [32, 48], "mean": 0.5, "std": "0.25"}
-    card = find_card(str(write(json.dumps(content), "mine.json")))
-    assert (card.input_size, card.mean, card.std) == ((32, 48), (0.5,), (0.25,))
+    config = find_config(str(write(json.dumps(content), "mine.json")))
+    assert (config.input_size, config.mean, config.std) == ((32, 48), (0.5,), (0.25,))
 
 
-@pytest.mark.parametrize("name", CARD_NAMES)
-def test_folder_stands_for_its_card(write, name):
+@pytest.mark.parametrize("name", CONFIG_NAMES)
+def test_folder_stands_for_its_config(write, name):
     path = write('{"model": "vgg16"}', name)  # JSON is YAML, too
-    assert find_card(str(path.parent)) == find_card(str(path)) == Card("vgg16")
+    assert find_config(str(path.parent)) == find_config(str(path)) == ModelConfig("vgg16")
 
 
-def test_labels_come_from_a_file_beside_the_card(write, tmp_path):
+def test_labels_come_from_a_file_beside_the_config(write, tmp_path):
     (tmp_path / "names.txt").write_text("cat\ndog\n")
-    assert read_card(write("model: vgg16\nlabels: names.txt")).labels == ("cat", "dog")
+    assert read_config(write("model: vgg16\nlabels: names.txt")).labels == ("cat", "dog")
 
 
-def test_name_of_the_catalog_is_a_card_of_its_own():
-    assert find_card("demo") == Card("demo")
+def test_name_of_the_catalog_is_a_config_of_its_own():
+    assert find_config("demo") == ModelConfig("demo")
 
 
-def test_symbol_is_told_from_a_card(tmp_path):
+def test_symbol_is_told_from_a_config(tmp_path):
     for name, text in (("net-symbol.json", '{"nodes": [], "heads": []}'), ("broken.json", "{")):
         (tmp_path / name).write_text(text)
-        assert find_card(str(tmp_path / name)) == Card(str(tmp_path / name))
+        assert find_config(str(tmp_path / name)) == ModelConfig(str(tmp_path / name))
 
 
-def test_what_is_given_wins_and_nothing_given_leaves_the_card():
-    card = Card("vgg16", mean=(0.5,), name="mine")
-    assert card.updated(mean=(0.1,), std=None, name=None) == Card("vgg16", mean=(0.1,), name="mine")
+def test_what_is_given_wins_and_nothing_given_leaves_the_config():
+    config = ModelConfig("vgg16", mean=(0.5,), name="mine")
+    assert config.updated(mean=(0.1,), std=None, name=None) == ModelConfig(
+        "vgg16", mean=(0.1,), name="mine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,29 +123,29 @@ def test_what_is_given_wins_and_nothing_given_leaves_the_card():
         ("model: vgg16\nresize: shrink", "resize has to be stretch or crop; it is 'shrink'"),
         ("model: vgg16\nlayer: 3", "layer has to be a name; it is 3"),
         ("model: vgg16\nweights: [a]", "weights has to be a file"),
-        ("just words", "is no card"),
-        ("- vgg16", "is no card"),
-        ("", "is no card"),
+        ("just words", "is not a configuration file"),
+        ("- vgg16", "is not a configuration file"),
+        ("", "is not a configuration file"),
         ("model: [vgg16", "is not YAML: .*line 1"),
         ("model: vgg16\n\tlabels: x", "is not YAML: .*line 2"),
         ("model: \x00", "is not YAML"),
         ("model: !!python/object/apply:os.getcwd []", "is not YAML"),
     ],
 )
-def test_wrong_card(write, text, said):
+def test_wrong_config(write, text, said):
     with pytest.raises(UsageError, match=said):
-        read_card(write(text))
+        read_config(write(text))
 
 
-def test_wrong_json_card(write):
+def test_wrong_json_config(write):
     with pytest.raises(UsageError, match=r"cnnviz\.json is not JSON: .*line 2"):
-        read_card(write('{"model":\n}', "cnnviz.json"))
+        read_config(write('{"model":\n}', "cnnviz.json"))
 
 
-def test_card_that_is_no_text(tmp_path):
+def test_config_that_is_no_text(tmp_path):
     (tmp_path / "cnnviz.yaml").write_bytes(b"\xfc\xfe\x00m")
     with pytest.raises(UsageError, match="not a UTF-8"):
-        find_card(str(tmp_path))
+        find_config(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +157,7 @@ def test_card_that_is_no_text(tmp_path):
         ("nett-symbol.json", r"no file nett-symbol\.json\. Did you mean net-symbol\.json\?"),
         ("net", r"did you mean net-symbol\.json\?"),
         ("names.txt", "neither an exported network's symbol"),
-        ("sub", r"folder sub has no card \(cnnviz\.yaml\)"),
+        ("sub", r"folder sub has no configuration file \(cnnviz\.yaml\)"),
         (".", r"give --model net-symbol\.json"),
     ],
 )
@@ -157,7 +166,7 @@ def test_model_that_is_nothing(write, tmp_path, monkeypatch, model, said):
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=said):
-        find_card(model)
+        find_config(model)
 
 
 def test_sizes_and_numbers_as_one_writes_them():

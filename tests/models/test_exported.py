@@ -13,8 +13,8 @@ import pytest
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError, WeightsError
-from cnnviz.models.config import Card
-from cnnviz.models.exported import ExportedModel, check_scale, read_symbol, weights_beside
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.exported import SymbolModel, check_scale, read_symbol, weights_beside
 from cnnviz.weights.params_file import read_params, write_params
 
 mx = import_mxnet()
@@ -43,8 +43,8 @@ def convolutional(channels, prefix="net_"):
     return net
 
 
-def load(card, **options):
-    model = ExportedModel(card, **options)
+def load(config, **options):
+    model = SymbolModel(config, **options)
     network, weights = model.load("cpu")
     return model, network, weights
 
@@ -60,7 +60,7 @@ def gray(tmp_path):
 
 def test_gluon_export(gray):
     symbol, net = gray
-    model, network, weights = load(Card(str(symbol), **GRAY))
+    model, network, weights = load(ModelConfig(str(symbol), **GRAY))
     x = batch(1)
     # The same operators on the same numbers; only the order of sums may differ.
     np.testing.assert_allclose(network.logits(x), net(mx.nd.array(x)).asnumpy(), rtol=1e-5)
@@ -126,7 +126,7 @@ def run(symbol, arrays, **inputs):
 
 def test_module_checkpoint_is_looked_through_to_the_logits(module):
     path, arrays = module
-    model, network, _ = load(Card(str(path), **COLOR, labels=tuple("abcde")))
+    model, network, _ = load(ModelConfig(str(path), **COLOR, labels=tuple("abcde")))
     x = batch(3)
     expected = run(training_symbol().get_internals()["fc1_output"], arrays, image=mx.nd.array(x))
     np.testing.assert_allclose(network.logits(x), expected, rtol=1e-5)
@@ -137,23 +137,23 @@ def test_module_checkpoint_is_looked_through_to_the_logits(module):
 @pytest.mark.parametrize("head", ["softmax", "log_softmax", "LogisticRegressionOutput", "log"])
 def test_other_ends_give_the_same_logits(module, head):
     path, _ = module
-    _, before, _ = load(Card(str(path), **COLOR))
+    _, before, _ = load(ModelConfig(str(path), **COLOR))
     path.write_text(training_symbol(head).tojson())
-    _, network, _ = load(Card(str(path), **COLOR))
+    _, network, _ = load(ModelConfig(str(path), **COLOR))
     np.testing.assert_array_equal(network.logits(batch(3)), before.logits(batch(3)))
 
 
 @pytest.mark.parametrize("prefixes", [("", ""), ("arg:", "aux:")])
 def test_parameters_may_have_prefixes_and_others_beside_them(module, prefixes):
     path, arrays = module
-    _, before, _ = load(Card(str(path), **COLOR))
+    _, before, _ = load(ModelConfig(str(path), **COLOR))
     other = path.with_name("other.params")
     contents = {
         prefixes["_moving_" in name] + name: array.asnumpy() for name, array in arrays.items()
     }
     contents["arg:optimizer_state"] = np.ones((3, 3), np.float32)
     write_params(other, contents)
-    _, network, weights = load(Card(str(path), weights=other, **COLOR))
+    _, network, weights = load(ModelConfig(str(path), weights=other, **COLOR))
     np.testing.assert_array_equal(network.logits(batch(3)), before.logits(batch(3)))
     assert (weights.path, weights.source) == (other, "file given by the user")
 
@@ -161,7 +161,7 @@ def test_parameters_may_have_prefixes_and_others_beside_them(module, prefixes):
 def test_symbol_of_an_old_mxnet(module):
     """Before 1.0 attributes stood under "param" or "attr", without a version."""
     path, _ = module
-    _, before, _ = load(Card(str(path), **COLOR))
+    _, before, _ = load(ModelConfig(str(path), **COLOR))
     document = json.loads(path.read_text())
     del document["attrs"]
     for node in document["nodes"]:
@@ -170,7 +170,7 @@ def test_symbol_of_an_old_mxnet(module):
         node["backward_source_id"] = -1
     document["heads"] = [head[:2] for head in document["heads"]]
     path.write_text(json.dumps(document))
-    _, network, _ = load(Card(str(path), **COLOR))
+    _, network, _ = load(ModelConfig(str(path), **COLOR))
     np.testing.assert_array_equal(network.logits(batch(3)), before.logits(batch(3)))
 
 
@@ -191,7 +191,7 @@ def test_half_precision_runs_in_single(tmp_path):
             for name, parameter in single.collect_params().items()
         },
     )
-    _, network, _ = load(Card(str(tmp_path / "half-symbol.json"), **COLOR))
+    _, network, _ = load(ModelConfig(str(tmp_path / "half-symbol.json"), **COLOR))
     x = batch(3)
     np.testing.assert_allclose(network.logits(x), single(mx.nd.array(x)).asnumpy(), rtol=1e-5)
 
@@ -231,7 +231,7 @@ def two_heads(tmp_path):
 )
 def test_head_is_chosen_by_its_own_or_its_nodes_name(two_heads, head, classes):
     path, net = two_heads
-    model, network, _ = load(Card(str(path), head=head, **COLOR))
+    model, network, _ = load(ModelConfig(str(path), head=head, **COLOR))
     assert model.classes == classes
     x = mx.nd.array(batch(3))
     features = mx.nd.relu(net.trunk(x))
@@ -242,15 +242,15 @@ def test_head_is_chosen_by_its_own_or_its_nodes_name(two_heads, head, classes):
 def test_heads_are_listed_and_suggested(two_heads):
     path, _ = two_heads
     with pytest.raises(UsageError, match=r"2 outputs.*--head \(two_animals_fwd_output, two_col"):
-        load(Card(str(path), **COLOR))
+        load(ModelConfig(str(path), **COLOR))
     with pytest.raises(UsageError, match="no output or node 'animals_fwd'; did you mean two_an"):
-        load(Card(str(path), head="animals_fwd", **COLOR))
+        load(ModelConfig(str(path), head="animals_fwd", **COLOR))
     with pytest.raises(UsageError, match="outputs: two_animals_fwd_output, "):
-        load(Card(str(path), head="zzz", **COLOR))
+        load(ModelConfig(str(path), head="zzz", **COLOR))
     with pytest.raises(UsageError, match="no output or node 'two_animals_weight'"):
-        load(Card(str(path), head="two_animals_weight", **COLOR))
+        load(ModelConfig(str(path), head="two_animals_weight", **COLOR))
     with pytest.raises(NetworkError, match=r"gives 4×14×10 for an image.*--head"):
-        load(Card(str(path), head="two_conv0_fwd", **COLOR))
+        load(ModelConfig(str(path), head="two_conv0_fwd", **COLOR))
 
 
 # What is found out
@@ -262,7 +262,7 @@ def test_size_and_channels_that_the_symbol_declares(module):
     document["nodes"][0]["attrs"] = {"__shape__": "(1, 3, 16, 12)"}
     path.write_text(json.dumps(document))
     notes = []
-    model = ExportedModel(Card(str(path)), notify=notes.append)
+    model = SymbolModel(ModelConfig(str(path)), notify=notes.append)
     assert model.spec.shape == (3, 16, 12)
     # The figures that all of Gluon's zoo is trained with.
     assert model.spec.mean == (0.485, 0.456, 0.406)
@@ -271,7 +271,7 @@ def test_size_and_channels_that_the_symbol_declares(module):
         "--std 0.229,0.224,0.225."
     ]
     # What is asked for wins, and is checked against the weights.
-    asked = ExportedModel(Card(str(path), input_size=(20, 12)))
+    asked = SymbolModel(ModelConfig(str(path), input_size=(20, 12)))
     with pytest.raises(WeightsError, match="another --input-size than 20×12"):
         asked.load("cpu")
 
@@ -279,7 +279,7 @@ def test_size_and_channels_that_the_symbol_declares(module):
 def test_gray_networks_are_known_by_their_first_convolution(gray):
     symbol, _ = gray
     notes = []
-    model = ExportedModel(Card(str(symbol), input_size=(16, 12)), notify=notes.append)
+    model = SymbolModel(ModelConfig(str(symbol), input_size=(16, 12)), notify=notes.append)
     assert (model.spec.shape, model.spec.mean, model.spec.std) == ((1, 16, 12), (0.0,), (1.0,))
     assert notes == [
         "No mean and std were given for gray; pixels from 0 to 1 are assumed: --mean 0 --std 1."
@@ -293,7 +293,7 @@ def test_size_that_nobody_knows(module):
         document["nodes"][0]["attrs"] = declared
         path.write_text(json.dumps(document))
         with pytest.raises(UsageError, match=r"does not say how large.*--input-size"):
-            _ = ExportedModel(Card(str(path))).architecture
+            _ = SymbolModel(ModelConfig(str(path))).architecture
 
 
 @pytest.mark.parametrize(
@@ -311,13 +311,13 @@ def test_size_that_nobody_knows(module):
 def test_what_does_not_suit_the_network(gray, given, said):
     symbol, _ = gray
     with pytest.raises(UsageError, match=said):
-        _ = ExportedModel(Card(str(symbol), input_size=(16, 12), **given)).architecture
+        _ = SymbolModel(ModelConfig(str(symbol), input_size=(16, 12), **given)).architecture
 
 
 def test_color_network_is_not_fed_gray(module):
     path, _ = module
     with pytest.raises(UsageError, match=r"takes color \(3 channels\), and .* 1 number: give 3"):
-        _ = ExportedModel(Card(str(path), **GRAY)).architecture
+        _ = SymbolModel(ModelConfig(str(path), **GRAY)).architecture
 
 
 def test_scale_that_is_right_passes():
@@ -334,7 +334,9 @@ def test_network_of_other_channels(tmp_path):
     arrays, _ = parameters_of(symbol, data=(1, 4, 8, 8))
     mx.model.save_checkpoint(str(tmp_path / "four"), 0, symbol, arrays, {})
     with pytest.raises(NetworkError, match="takes 4 channels"):
-        _ = ExportedModel(Card(str(tmp_path / "four-symbol.json"), input_size=(8, 8))).architecture
+        _ = SymbolModel(
+            ModelConfig(str(tmp_path / "four-symbol.json"), input_size=(8, 8))
+        ).architecture
 
 
 # Parameters
@@ -346,7 +348,7 @@ def test_highest_number_is_taken_and_said(gray):
         symbol.with_name(name).write_bytes(symbol.with_name("gray-0007.params").read_bytes())
     assert [path.name[5:9] for path in weights_beside(symbol)] == ["0003", "0007", "0010"]
     notes = []
-    model = ExportedModel(Card(str(symbol), **GRAY), notify=notes.append)
+    model = SymbolModel(ModelConfig(str(symbol), **GRAY), notify=notes.append)
     assert model.weights == symbol.with_name("gray-0010.params")
     assert len(notes) == 1
     assert "the last is taken: gray-0010.params" in notes[0]
@@ -356,9 +358,9 @@ def test_symbol_without_parameters(gray):
     symbol, _ = gray
     symbol.with_name("gray-0007.params").unlink()
     with pytest.raises(WeightsError, match=r"no parameters beside .*gray-NNNN.params.*--weights"):
-        ExportedModel(Card(str(symbol), **GRAY))
+        SymbolModel(ModelConfig(str(symbol), **GRAY))
     # Layers can be listed all the same: a Gluon export declares its parameters' shapes.
-    model = ExportedModel(Card(str(symbol), input_size=(16, 12)), needs_weights=False)
+    model = SymbolModel(ModelConfig(str(symbol), input_size=(16, 12)), needs_weights=False)
     assert model.architecture.default_layer.shape == (6, 8, 6)
     assert model.spec.shape == (1, 16, 12)
 
@@ -366,7 +368,7 @@ def test_symbol_without_parameters(gray):
 def test_module_symbol_without_parameters(module):
     path, _ = module
     path.with_name("mod-0003.params").unlink()
-    model = ExportedModel(Card(str(path), input_size=(16, 12)), needs_weights=False)
+    model = SymbolModel(ModelConfig(str(path), input_size=(16, 12)), needs_weights=False)
     assert model.architecture.default_layer.shape == (4, 14, 10)
 
 
@@ -374,7 +376,7 @@ def test_parameters_of_another_network(gray, module):
     symbol, _ = gray
     other = module[0].with_name("mod-0003.params")
     with pytest.raises(WeightsError, match=r"(\d+) of \1 parameters are missing.*export\(\)"):
-        load(Card(str(symbol), weights=other, **GRAY))
+        load(ModelConfig(str(symbol), weights=other, **GRAY))
 
 
 @pytest.mark.parametrize(
@@ -401,7 +403,7 @@ def test_parameters_that_do_not_fit(module, change, said):
     change(arrays)
     write_params(file, arrays)
     with pytest.raises(WeightsError, match=said):
-        load(Card(str(path), **COLOR))
+        load(ModelConfig(str(path), **COLOR))
 
 
 def test_parameter_whose_shape_does_not_follow_from_the_input(tmp_path):
@@ -423,7 +425,7 @@ def test_parameter_whose_shape_does_not_follow_from_the_input(tmp_path):
     }
     write_params(tmp_path / "scaled-0000.params", arrays)
     color = {**COLOR, "input_size": (8, 8)}
-    _, network, _ = load(Card(str(path), **color))
+    _, network, _ = load(ModelConfig(str(path), **color))
     x = batch(3, size=(8, 8))
     expected = run(symbol, {k: mx.nd.array(v) for k, v in arrays.items()}, data=mx.nd.array(x))
     np.testing.assert_allclose(network.logits(x), expected, rtol=1e-5)
@@ -431,7 +433,7 @@ def test_parameter_whose_shape_does_not_follow_from_the_input(tmp_path):
     del arrays["scale"]
     write_params(tmp_path / "scaled-0000.params", arrays)
     with pytest.raises(NetworkError, match=r"has 2 inputs \(data, scale\)"):
-        load(Card(str(path), **color))
+        load(ModelConfig(str(path), **color))
 
 
 def test_network_without_input(gray):
@@ -439,7 +441,7 @@ def test_network_without_input(gray):
     file = symbol.with_name("gray-0007.params")
     write_params(file, {**read_params(file), "data": np.ones((1, 1, 16, 12), np.float32)})
     with pytest.raises(NetworkError, match="has no input"):
-        load(Card(str(symbol), **GRAY))
+        load(ModelConfig(str(symbol), **GRAY))
 
 
 # Files that are no network, or not one to run
@@ -503,7 +505,7 @@ def test_file_that_is_no_network_to_run(tmp_path, content, said):
 def test_operator_that_mxnet_does_not_have(tmp_path):
     path = tmp_path / "new-symbol.json"
     path.write_text(json.dumps(symbol_of("Hologram")))
-    model = ExportedModel(Card(str(path), **COLOR), needs_weights=False)
+    model = SymbolModel(ModelConfig(str(path), **COLOR), needs_weights=False)
     with pytest.raises(NetworkError, match=r"operator Hologram \(node n\), which MXNet 1\.9\.1"):
         _ = model.architecture
 
@@ -511,7 +513,7 @@ def test_operator_that_mxnet_does_not_have(tmp_path):
 def test_symbol_that_mxnet_does_not_take(tmp_path):
     path = tmp_path / "odd-symbol.json"
     path.write_text(json.dumps(symbol_of("Convolution", kernel="round")))
-    model = ExportedModel(Card(str(path), **COLOR), needs_weights=False)
+    model = SymbolModel(ModelConfig(str(path), **COLOR), needs_weights=False)
     with pytest.raises(NetworkError, match=r"MXNet does not take .*odd-symbol\.json \(.*kernel"):
         _ = model.architecture
 
@@ -522,7 +524,7 @@ def test_lost_file(tmp_path):
 
 
 def exported(symbol, folder, size=16, **arrays):
-    """The card of a symbol with random parameters, but for those given; and what is said of it."""
+    """The configuration of a symbol with random parameters, but for those given."""
     random = np.random.RandomState(5)
     shapes, _, states = symbol.infer_shape(data=(1, 3, size, size))
     saved = {
@@ -536,7 +538,7 @@ def exported(symbol, folder, size=16, **arrays):
     }
     symbol.save(str(folder / "net-symbol.json"))
     mx.nd.save(str(folder / "net-0000.params"), saved)
-    return Card(str(folder / "net-symbol.json"), input_size=(size, size))
+    return ModelConfig(str(folder / "net-symbol.json"), input_size=(size, size))
 
 
 def rest(x):
@@ -569,13 +571,13 @@ PIXELS, PARTS, USUAL = (0.0, 1 / 255), (0.0, 1.0), (0.485, 0.229)
 )
 def test_a_scale_that_is_built_in_is_recognized(first, expected, said, tmp_path):
     told = []
-    card = exported(rest(first(mx.sym.var("data"))), tmp_path, mean=MEAN)
-    spec = ExportedModel(card, notify=told.append).spec
+    config = exported(rest(first(mx.sym.var("data"))), tmp_path, mean=MEAN)
+    spec = SymbolModel(config, notify=told.append).spec
     assert (spec.mean[0], spec.std[0]) == expected
     assert len(told) == 1
     assert re.search(said, told[0])
-    given = card.updated(mean=(0.5,) * 3, std=(0.25,) * 3)
-    assert ExportedModel(given, notify=told.append).spec.std == (0.25,) * 3
+    given = config.updated(mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert SymbolModel(given, notify=told.append).spec.std == (0.25,) * 3
     assert len(told) == 1
 
 
@@ -591,35 +593,35 @@ def test_a_scale_that_is_built_in_is_recognized(first, expected, said, tmp_path)
 )
 def test_a_first_batch_norm_says_what_it_saw(mean, variance, expected, tmp_path):
     symbol = rest(mx.sym.BatchNorm(mx.sym.var("data"), fix_gamma=True, name="bn_data"))
-    card = exported(symbol, tmp_path, bn_data_moving_mean=mean, bn_data_moving_var=variance)
-    spec = ExportedModel(card).spec
+    config = exported(symbol, tmp_path, bn_data_moving_mean=mean, bn_data_moving_var=variance)
+    spec = SymbolModel(config).spec
     assert (spec.mean[0], spec.std[0]) == expected
 
 
 def test_only_heads_that_can_be_explained_are_offered(tmp_path):
     maps = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="maps")
     scores = mx.sym.FullyConnected(maps, num_hidden=3, name="scores")
-    card = exported(mx.sym.Group([scores, maps]), tmp_path)
+    config = exported(mx.sym.Group([scores, maps]), tmp_path)
     with pytest.raises(UsageError, match=r"--head \(scores_output; the other is not scores"):
-        ExportedModel(card).load("cpu")
-    card = exported(mx.sym.Group([maps, mx.sym.relu(maps, name="more")]), tmp_path)
+        SymbolModel(config).load("cpu")
+    config = exported(mx.sym.Group([maps, mx.sym.relu(maps, name="more")]), tmp_path)
     with pytest.raises(NetworkError, match=r"not an image classifier.* none of its 2 outputs"):
-        ExportedModel(card).load("cpu")
+        SymbolModel(config).load("cpu")
 
 
 def test_a_network_that_takes_bytes_is_refused_with_the_reason(tmp_path):
     data = mx.sym.image.to_tensor(mx.sym.image.resize(mx.sym.var("data"), size=16))
     rest(data).save(str(tmp_path / "net-symbol.json"))
-    card = Card(str(tmp_path / "net-symbol.json"), input_size=(16, 16))
+    config = ModelConfig(str(tmp_path / "net-symbol.json"), input_size=(16, 16))
     with pytest.raises(NetworkError, match="as bytes, height × width × channels"):
-        assert ExportedModel(card, needs_weights=False).classes
+        assert SymbolModel(config, needs_weights=False).classes
 
 
 def test_dropout_that_never_stops_is_left_out_and_told(tmp_path):
     told = []
     x = mx.sym.Dropout(mx.sym.var("data"), p=0.5, mode="always", name="always")
-    card = exported(rest(x), tmp_path).updated(mean=(0.0,) * 3, std=(1.0,) * 3)
-    network, _ = ExportedModel(card, notify=told.append).load("cpu")
+    config = exported(rest(x), tmp_path).updated(mean=(0.0,) * 3, std=(1.0,) * 3)
+    network, _ = SymbolModel(config, notify=told.append).load("cpu")
     assert "drops values at random even when it answers" in told[0]
     x = batch(3, size=(16, 16))
     np.testing.assert_array_equal(network.logits(x), network.logits(x))
@@ -631,8 +633,8 @@ def test_layers_without_a_name_can_be_asked_for(tmp_path):
     for node in document["nodes"]:
         if node["op"] == "relu":
             node["name"] = ""
-    card = exported(mx.sym.load_json(json.dumps(document)), tmp_path)
-    architecture = ExportedModel(card).architecture
+    config = exported(mx.sym.load_json(json.dumps(document)), tmp_path)
+    architecture = SymbolModel(config).architecture
     assert all(layer.name for layer in architecture.layers)
     (relu,) = (layer for layer in architecture.layers if layer.kind == "ReLU")
     assert architecture.layer(relu.name) == relu

@@ -1,4 +1,4 @@
-"""Cards that came with somebody's network: nothing in them takes down the command."""
+"""Configuration files that came with somebody's network: nothing in them takes down the command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnnviz.errors import UsageError
-from cnnviz.models.config import find_card
+from cnnviz.models.config import find_config
 
 
 def load_hostile():
@@ -24,8 +24,8 @@ def load_hostile():
 hostile = load_hostile()
 
 
-def test_mutated_cards_are_read_or_refused():
-    result = hostile.attack("cards", 0, 20_000 if hostile.SLOW else 1_000)
+def test_mutated_configs_are_read_or_refused():
+    result = hostile.attack("configs", 0, 20_000 if hostile.SLOW else 1_000)
 
     assert result["read"] > 10
     assert result["refused"] > 500
@@ -33,12 +33,12 @@ def test_mutated_cards_are_read_or_refused():
 
 @pytest.fixture
 def refused(tmp_path):
-    """What is said of a card."""
+    """What is said of a configuration file."""
 
     def refused(text, name="cnnviz.yaml"):
         (tmp_path / name).write_text(text)
         with pytest.raises(UsageError) as caught:
-            find_card(str(tmp_path / name))
+            find_config(str(tmp_path / name))
         assert len(str(caught.value)) < 1500
         return str(caught.value)
 
@@ -64,7 +64,7 @@ def test_nesting_without_end_in_json(refused, tmp_path):
     assert "nested too deeply" in refused("[" * 100_000, "cnnviz.json")
     # Under any other name it might have been a symbol.
     (tmp_path / "net-symbol.json").write_text("[" * 100_000)
-    assert find_card(str(tmp_path / "net-symbol.json")).model.endswith("net-symbol.json")
+    assert find_config(str(tmp_path / "net-symbol.json")).model.endswith("net-symbol.json")
 
 
 @pytest.mark.parametrize("value", ["2001-99-99", "0x_", "!!bool x", "!!int ''", "!!timestamp x"])
@@ -72,7 +72,7 @@ def test_values_that_yaml_itself_stumbles_over(refused, value):
     assert "it has a value that means nothing" in refused(f"model: vgg16\nname: {value}")
 
 
-def test_no_card_is_so_long(refused):
+def test_no_config_is_so_long(refused):
     assert "has more than 1,000,000 bytes" in refused("model: vgg16\n" + "# x\n" * 300_000)
 
 

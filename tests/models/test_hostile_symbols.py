@@ -12,8 +12,8 @@ import pytest
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, WeightsError
-from cnnviz.models.config import Card
-from cnnviz.models.exported import ExportedModel, read_symbol
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.exported import SymbolModel, read_symbol
 from cnnviz.weights.params_file import write_params
 
 mx = import_mxnet()
@@ -91,7 +91,7 @@ def test_an_output_that_a_node_does_not_have_is_refused(network, output, where):
 
     path, _arrays = network(classifier(convolution()), change)
     with pytest.raises(NetworkError, match=rf"reads output {output} of the node \w+, which"):
-        ExportedModel(Card(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
 
 
 def test_operators_of_several_outputs_are_taken(network):
@@ -99,7 +99,7 @@ def test_operators_of_several_outputs_are_taken(network):
     path, arrays = network(classifier(halves[0] - 2 * halves[1]))
     batch = np.random.default_rng(8).random((1, 3, 16, 12)).astype("f4")
 
-    loaded, _ = ExportedModel(Card(str(path), **COLOR)).load("cpu")
+    loaded, _ = SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
 
     maps = np.einsum("nchw,fc->nfhw", batch, arrays["w"][:, :, 0, 0]) + arrays["b"][:, None, None]
     mixed = (maps[:, :2] - 2 * maps[:, 2:]).mean((2, 3))
@@ -119,7 +119,7 @@ def test_an_inner_symbols_outputs_are_checked_too(tmp_path):
     ]
     path = tmp_path / "net-symbol.json"
     path.write_text(json.dumps({"nodes": nodes, "arg_nodes": [0], "heads": [[1, 0, 0]]}))
-    model = ExportedModel(Card(str(path), **COLOR), needs_weights=False)
+    model = SymbolModel(ModelConfig(str(path), **COLOR), needs_weights=False)
     with pytest.raises(NetworkError, match="reads output 5 of the node x"):
         _ = model.architecture
 
@@ -137,7 +137,7 @@ def test_a_network_that_would_take_all_memory_is_refused_before_it_does(network)
     path, _arrays = network(classifier(convolution(pad=200_000)))
     began = time.process_time()  # of this process: neighbors do not count
     with pytest.raises(NetworkError, match=r"takes [\d,]+\.\d GB, and \d+\.\d GB are free on cpu"):
-        ExportedModel(Card(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
     assert time.process_time() - began < 5
 
 
@@ -145,7 +145,7 @@ def test_memory_is_counted_for_what_follows_from_parameters_alone(network):
     huge = mx.sym.tile(mx.sym.mean(mx.sym.var("w2", shape=(1, 1))), reps=(100_000, 100_000))
     path, _arrays = network(mx.sym.broadcast_add(classifier(convolution()), mx.sym.max(huge)))
     with pytest.raises(NetworkError, match=r"takes 4\d\.\d GB"):
-        ExportedModel(Card(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
 
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "x" * 300])
@@ -165,7 +165,7 @@ def test_nesting_without_end(tmp_path, depth):
     path = tmp_path / "net-symbol.json"
     path.write_text(whole)
     with pytest.raises(NetworkError):
-        ExportedModel(Card(str(path), **COLOR), needs_weights=False).architecture  # noqa: B018
+        SymbolModel(ModelConfig(str(path), **COLOR), needs_weights=False).architecture  # noqa: B018
 
 
 def test_an_operator_of_the_users_process_is_not_run(tmp_path):
@@ -194,7 +194,7 @@ def test_an_operator_of_the_users_process_is_not_run(tmp_path):
     path = tmp_path / "net-symbol.json"
     path.write_text(json.dumps({"nodes": nodes, "arg_nodes": [0], "heads": [[1, 0, 0]]}))
     with pytest.raises(NetworkError, match=r"operator Custom \(node evil\), which runs code"):
-        ExportedModel(Card(str(path), **COLOR), needs_weights=False)
+        SymbolModel(ModelConfig(str(path), **COLOR), needs_weights=False)
     assert ran == []
 
 
@@ -205,7 +205,7 @@ def test_parameters_that_are_no_numbers_are_named(network, value):
     arrays["w"].flat[2] = value
     write_params(weights, arrays)
     with pytest.raises(WeightsError, match=r"net-0000\.params: w holds 1 of 12 numbers"):
-        ExportedModel(Card(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
 
 
 def test_doubles_too_large_for_singles_are_named(network):
@@ -214,7 +214,7 @@ def test_doubles_too_large_for_singles_are_named(network):
     arrays["w"].flat[2] = 1e300
     write_params(path.with_name("net-0000.params"), arrays)
     with pytest.raises(WeightsError, match="w holds 1 of 12 numbers that are not finite"):
-        ExportedModel(Card(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
 
 
 def test_the_command_ends_with_3_and_one_sentence(cnnviz, network, write_image, tmp_path):
@@ -263,7 +263,7 @@ def test_a_reshape_that_loses_numbers_is_refused(network, shape):
     head = mx.sym.broadcast_add(lossy, mx.sym.var("offset", shape=(1, 4)))
     path, _arrays = network(head, change)
     with pytest.raises(NetworkError, match=r"node lossy \(Reshape\) makes 1 out of 1×4"):
-        ExportedModel(Card(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "00", "", "x", 0])

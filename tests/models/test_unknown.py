@@ -8,19 +8,19 @@ import pytest
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.models import catalog
-from cnnviz.models.config import find_card
+from cnnviz.models.config import find_config
 from tests.support.zoo import build_block
 
 
 def told(model):
     with pytest.raises(UsageError) as caught:
-        find_card(str(model))
+        find_config(str(model))
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["VGG16", "Vgg16", "vgg16_BN", "ResNet18-v1", "DEMO"])
 def test_case_and_hyphens_do_not_count(name):
-    assert find_card(name).model == name.lower().replace("-", "_")
+    assert find_config(name).model == name.lower().replace("-", "_")
 
 
 @pytest.mark.parametrize(

@@ -574,14 +574,14 @@ class Symbols:
         import numpy as np
 
         from cnnviz.errors import CnnvizError
-        from cnnviz.models.config import Card
-        from cnnviz.models.exported import ExportedModel
+        from cnnviz.models.config import ModelConfig
+        from cnnviz.models.exported import SymbolModel
 
         self.place.write_text(text)
         scale = (0.5, 0.5, 0.5)
-        card = Card(str(self.place), input_size=(16, 12), mean=scale, std=scale)
+        config = ModelConfig(str(self.place), input_size=(16, 12), mean=scale, std=scale)
         try:
-            network, _info = ExportedModel(card).load("cpu")
+            network, _info = SymbolModel(config).load("cpu")
             logits = network.logits(self.batch)
             network.gradients(self.batch, relu_rule="standard")
         except CnnvizError as error:
@@ -592,10 +592,10 @@ class Symbols:
         return True
 
 
-# --- cards
+# --- configuration files
 
-_CARD = """\
-# everything that a card can say
+_CONFIG = """\
+# everything that can be configured
 model: net-symbol.json
 weights: net.params
 labels: [cat, &a dog, 3, "no"]
@@ -635,18 +635,18 @@ _YAML += [
 ]
 
 
-class Cards:
-    """Reading a card has to end in one, or in an error."""
+class Configs:
+    """Reading a configuration file has to end in one, or in an error."""
 
     def __init__(self):
         self.folder = _folder()
         (self.folder / "net-symbol.json").write_text("{}")
-        self.files = [_CARD.encode()]
+        self.files = [_CONFIG.encode()]
 
     def case(self, rng):
         if rng.random() < 0.3:
             return damaged(self.files[0], self.files, rng)
-        lines = _CARD.splitlines()
+        lines = _CONFIG.splitlines()
         for _ in range(rng.randint(1, 3)):
             at = rng.randrange(len(lines))
             key = lines[at].partition(":")[0]
@@ -655,11 +655,11 @@ class Cards:
 
     def read(self, data):
         from cnnviz.errors import UsageError
-        from cnnviz.models.config import find_card
+        from cnnviz.models.config import find_config
 
         (self.folder / "cnnviz.yaml").write_bytes(data)
         try:
-            find_card(str(self.folder))
+            find_config(str(self.folder))
         except UsageError as error:
             _check_text(error)
             return False
@@ -696,7 +696,7 @@ KINDS = {
     "safetensors": Safetensors,
     "torch": Torch,
     "symbols": Symbols,
-    "cards": Cards,
+    "configs": Configs,
     "crash": Crash,
     "blunder": Blunder,
 }
