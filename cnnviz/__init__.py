@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from cnnviz.engines.mxnet.runtime import import_mxnet as import_mxnet
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explainer import Explanation as Explanation
-    from cnnviz.explainer import Style as Style
     from cnnviz.images.input_spec import InputSpec as InputSpec
     from cnnviz.images.inputs import read_image as read_image
     from cnnviz.models.resolve import load_explainer as load_explainer
     from cnnviz.outputs.provenance import about as about
+    from cnnviz.rendering.style import Style as Style
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _PUBLIC = {
     "Explanation": "cnnviz.explainer",
     "InputSpec": "cnnviz.images.input_spec",
     "Network": "cnnviz.engines.mxnet.engine",
-    "Style": "cnnviz.explainer",
+    "Style": "cnnviz.rendering.style",
     "about": "cnnviz.outputs.provenance",
     "choose_methods": "cnnviz.attribution",
     "explain": "cnnviz.api",

@@ -19,7 +19,7 @@ from PIL import Image
 
 from cnnviz.attribution import choose_methods
 from cnnviz.errors import OTHER_NAMES, ImageError, UsageError, in_keywords
-from cnnviz.explainer import Explainer, Explanation, Style
+from cnnviz.explainer import Explainer, Explanation
 from cnnviz.images.inputs import find_sources, printable
 from cnnviz.images.pixels import Held, rgb_pixels
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
@@ -27,6 +27,7 @@ from cnnviz.labels.targets import is_usual, resolve_targets
 from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.files import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
+from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import digest
 
 Input = Union[str, "os.PathLike[str]", Held]

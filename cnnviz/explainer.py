@@ -43,7 +43,6 @@ from cnnviz.images.preprocessing import (
     Prepared,
     canvas,
     enough,
-    output_shape,
     prepare,
     resize_image,
     to_image,
@@ -53,6 +52,7 @@ from cnnviz.outputs import OutputFolder
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering import figures, layout, render
 from cnnviz.rendering.figures import Cell, answer, share
+from cnnviz.rendering.style import Style
 from cnnviz.text import class_name
 from cnnviz.types import Float32, RgbImage
 
@@ -91,39 +91,6 @@ class Score:
     def said(self) -> str:
         """The probability for a title, or the number."""
         return figures.number(self.logit) if self.probability is None else share(self.probability)
-
-
-@dataclass(frozen=True)
-class Style:
-    """How maps become images.
-
-    Attributes:
-        size: of the images, see :func:`cnnviz.images.preprocessing.output_shape`.
-        colormap: of the overlays, one of :data:`cnnviz.rendering.render.COLORMAPS`.
-        alpha: strength of the overlays, from 0 (image) to 1 (colors).
-        overlay: whether heatmaps lie over the image; else their colors stand alone.
-    """
-
-    size: ImageSize = "default"
-    colormap: str = render.COLORMAPS[0]
-    alpha: float = render.DEFAULT_ALPHA
-    overlay: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what could only fail later, at every image."""
-        output_shape((1, 1), self.size)
-        render.check_overlay(self.colormap, self.alpha)
-
-    @property
-    def widest(self) -> int | None:
-        """Pixels across a figure: a screen's, unless a size was asked for."""
-        return figures.WIDEST if self.size == "default" else None
-
-    def paint(
-        self, image: RgbImage, heat: Float32, seen: npt.NDArray[np.bool_] | None = None
-    ) -> RgbImage:
-        """A heatmap, from 0 to 1, over its image or alone; see :func:`render.heat_color`."""
-        return render.heat_color(image, heat, self.colormap, self.alpha, seen, overlay=self.overlay)
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ from cnnviz.cli.options import (
 from cnnviz.errors import ExitCode, ImageError
 
 if TYPE_CHECKING:
-    from cnnviz.explainer import Explainer, Style
+    from cnnviz.explainer import Explainer
     from cnnviz.images.inputs import Source
     from cnnviz.inspection.activations import Strongest
     from cnnviz.outputs import OutputFolder, OutputStem
+    from cnnviz.rendering.style import Style
 
 _NAMED = 5  # channels named in the line that is printed for a layer
 
@@ -79,7 +80,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 )
 @click.option(
     "--colormap",
-    type=Choice("cnnviz.rendering.render:COLORMAPS", "NAME"),
+    type=Choice("cnnviz.rendering.style:COLORMAPS", "NAME"),
     default="viridis",
     show_default=True,
     help="Colors of the activations: jet, turbo, viridis, inferno, ...",
@@ -133,12 +134,12 @@ def _activations(
     check_talk(as_json=as_json, quiet=quiet)
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.engines.mxnet.runtime import keep_freed_memory, parse_device
-    from cnnviz.explainer import Style
     from cnnviz.images.inputs import find_sources
     from cnnviz.inspection.naming import file_parts
     from cnnviz.models.resolve import find_model, load_model
     from cnnviz.outputs import OutputFolder, check_output_folder, plan
     from cnnviz.outputs.files import written_by_cnnviz
+    from cnnviz.rendering.style import Style
 
     found = find_model(model.config(), notify=None if quiet else say)
     parse_device(model.ctx)

@@ -119,7 +119,7 @@ _NAMED = 3
 )
 @click.option(
     "--colormap",
-    type=Choice("cnnviz.rendering.render:COLORMAPS", "NAME"),
+    type=Choice("cnnviz.rendering.style:COLORMAPS", "NAME"),
     default="jet",
     show_default=True,
     help="Colors of the Grad-CAM overlay: jet, turbo, viridis, inferno, ...",
@@ -261,7 +261,7 @@ def _explain(
         supervision.serve()
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.engines.mxnet.runtime import keep_freed_memory
-    from cnnviz.explainer import Style
+    from cnnviz.rendering.style import Style
     from cnnviz.runs.session import Job, Work
 
     seen = supervision.Notes.parse(notes) if notes is not None else None

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.explainer import Explainer, Style
+from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer, shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, to_image
 from cnnviz.rendering import layout, render
+from cnnviz.rendering.style import Style
 from cnnviz.types import Float32, RgbImage
 
 By = Literal["mean", "max"]

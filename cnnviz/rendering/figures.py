@@ -17,6 +17,7 @@ import numpy as np
 from cnnviz.errors import ImageError
 from cnnviz.images.preprocessing import Canvas, resize_image, to_image
 from cnnviz.rendering import layout, render
+from cnnviz.rendering.style import Style
 from cnnviz.types import Float32, RgbImage
 
 WIDEST = 2560
@@ -215,8 +216,8 @@ def contrast(
     a: Ranked,
     b: Ranked,
     difference: Float32,
-    colormap: str = render.COLORMAPS[0],
-    alpha: float = render.DEFAULT_ALPHA,
+    colormap: str = Style.colormap,
+    alpha: float = Style.alpha,
     *,
     overlay: bool = True,
     widest: int | None = None,
@@ -233,7 +234,7 @@ def contrast(
         a: the class that speaks in red.
         b: the class that speaks in blue.
         difference: (h, w) float32, above 0 what speaks for a; of maps without their ReLU.
-        colormap: of the classes' maps, one of :data:`cnnviz.rendering.render.COLORMAPS`.
+        colormap: of the classes' maps, one of :data:`cnnviz.rendering.style.COLORMAPS`.
         alpha: strength of their colors over the image, from 0 to 1.
         overlay: whether all maps lie over the image; else their colors stand alone.
         widest: as for :func:`panel`; what has to be smaller is drawn smaller.

@@ -11,23 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import ImageError, UsageError
-
-COLORMAPS = (
-    "jet",
-    "turbo",
-    "viridis",
-    "inferno",
-    "magma",
-    "plasma",
-    "cividis",
-    "parula",
-    "hot",
-    "bone",
-)
-"""Names of the color maps, the default first."""
-
-DEFAULT_ALPHA = 0.4
-"""Part of the color in an overlay; the rest is the image."""
+from cnnviz.rendering.style import COLORMAPS, Style
 
 SIGNED_PERCENTILE = 99.5
 """Percentile of magnitudes that :func:`signed_color` and :func:`diverging` show at full
@@ -180,8 +164,8 @@ def check_overlay(colormap: str, alpha: float) -> None:
 def color_overlay(
     image: npt.NDArray[np.uint8],
     cam: npt.NDArray[np.floating[Any]],
-    colormap: str = COLORMAPS[0],
-    alpha: float = DEFAULT_ALPHA,
+    colormap: str = Style.colormap,
+    alpha: float = Style.alpha,
     seen: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Lay a map over an image in color: ``(1 - alpha) * image + alpha * color(cam)``.
@@ -223,7 +207,7 @@ def color_overlay(
 
 def color(
     cam: npt.NDArray[np.floating[Any]],
-    colormap: str = COLORMAPS[0],
+    colormap: str = Style.colormap,
     seen: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Show a map in color, without the image.

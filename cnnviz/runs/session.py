@@ -23,7 +23,7 @@ import cnnviz
 from cnnviz.attribution import Method, choose_methods
 from cnnviz.engines.mxnet.runtime import import_mxnet, parse_device
 from cnnviz.errors import CnnvizError, UsageError
-from cnnviz.explainer import Explainer, Style
+from cnnviz.explainer import Explainer
 from cnnviz.images.inputs import MAX_PIXELS, Source, find_sources
 from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
 from cnnviz.labels.predictions import Prediction, select_images
@@ -39,6 +39,7 @@ from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.outputs import OutputFolder, check_output_folder
 from cnnviz.outputs.files import sweep, written_by_cnnviz
+from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import (
     MANIFEST,
     VERSION,

@@ -35,7 +35,6 @@ from cnnviz.explainer import (
     Explanation,
     Findings,
     Score,
-    Style,
     Wanted,
     about,
 )
@@ -49,6 +48,7 @@ from cnnviz.outputs.files import all_or_none
 from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
 from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
 from cnnviz.rendering import figures
+from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import Journal, digest, is_whole, written_files
 from cnnviz.text import ClassNames
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cnnviz.attribution import choose_methods  # noqa: E402
-from cnnviz.explainer import Explanation, Style  # noqa: E402
+from cnnviz.explainer import Explanation  # noqa: E402
 from cnnviz.graph.architecture import Layer  # noqa: E402
 from cnnviz.images.inputs import read_image, read_reduced  # noqa: E402
 from cnnviz.images.preprocessing import (  # noqa: E402
@@ -42,6 +42,7 @@ from cnnviz.rendering.render import (  # noqa: E402
     normalize_by_max,
     signed_color,
 )
+from cnnviz.rendering.style import Style  # noqa: E402
 
 
 def photo_like(width, height, quality=90, grain=5.0):

@@ -8,11 +8,12 @@ import pytest
 from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.explainer import Explainer, Style
+from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import Canvas, InputSpec, canvas
 from cnnviz.inspection.activations import arrays, look, strongest
 from cnnviz.rendering import layout, render
+from cnnviz.rendering.style import Style
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -47,7 +48,7 @@ def test_nothing_above_zero_is_blank_and_drawn_as_zero():
     image = np.full((20, 20, 3), 99, np.uint8)
     prepared = explainer(resize="stretch").prepare(image)
     sheet = found.draw(canvas(image, prepared, 20), Style(size=20, overlay=False), "net", "it")
-    lowest = render.color_scale(render.COLORMAPS[0])[0]
+    lowest = render.color_scale(Style.colormap)[0]
     # 400 pixels of the cell and the first of the bar.
     assert (sheet == lowest).all(axis=2).sum() >= 400
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import choose_methods
-from cnnviz.explainer import Explanation, Style
+from cnnviz.explainer import Explanation
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import InputSpec, canvas, prepare
+from cnnviz.rendering.style import Style
 
 
 def explanation(image, spec, resize="stretch"):

@@ -15,7 +15,6 @@ from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.preprocessing import Geometry, to_image
 from cnnviz.rendering.render import (
     CLASS_COLORS,
-    COLORMAPS,
     OTHER,
     SCALED,
     UNSEEN,
@@ -30,6 +29,7 @@ from cnnviz.rendering.render import (
     reach,
     signed_color,
 )
+from cnnviz.rendering.style import COLORMAPS
 
 finite = st.floats(-1e6, 1e6, width=32)
 

@@ -9,10 +9,11 @@ import pytest
 from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import CnnvizError, ExitCode, NetworkError
-from cnnviz.explainer import Explainer, Style
+from cnnviz.explainer import Explainer
 from cnnviz.images.inputs import find_images
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.outputs import OutputFolder
+from cnnviz.rendering.style import Style
 from cnnviz.runs.stream import Run
 
 mx = import_mxnet()
