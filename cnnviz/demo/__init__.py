@@ -27,6 +27,9 @@ CLASSES: tuple[str, ...] = (
     "umbrella",
 )
 
+#: Channels of the network's convolutions, block by block; a 2x2 max pooling stands between blocks.
+CHANNELS: tuple[tuple[int, ...], ...] = ((16,), (32,), (64, 64), (96, 96), (128, 128))
+
 
 def weights_path() -> Path:
     """The weights file that ships with the package, in Gluon's ``save_parameters`` format."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnviz.demo import CLASSES
+from cnnviz.demo import CHANNELS, CLASSES
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.models.zoo.demo import CHANNELS
 
 
 def build() -> Any:

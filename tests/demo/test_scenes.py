@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from cnnviz.demo import CLASSES, scenes
-from cnnviz.demo.scenes import Scene, main, scene
+from cnnviz.demo import CLASSES
+from cnnviz.demo.scenes import Scene, compose, light, scene
+from cnnviz.demo.scenes.__main__ import main
+from cnnviz.demo.scenes.objects import OBJECTS
+from cnnviz.demo.scenes.stamps import Stamp, make_stamp
 from cnnviz.errors import UsageError
+
+SAMPLE_IMAGES = Path(__file__).parents[2] / "sample_images/scenes"
+SAMPLES = re.findall(
+    r"^\| `(.+\.png)` \| `(--seed .+)` \|$", (SAMPLE_IMAGES.parent / "README.md").read_text(), re.M
+)
+assert len(SAMPLES) == len(list(SAMPLE_IMAGES.glob("*.png")))
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +31,7 @@ def drawn() -> list[Scene]:
 def test_the_same_seed_gives_the_same_scene_whatever_came_before() -> None:
     first = scene(11)
     scene(12, ("snail",))
-    scenes._noise.cache_clear()
+    light.noise_sheet.cache_clear()
     again = scene(11)
     np.testing.assert_array_equal(first.image, again.image)
     assert [thing.kind for thing in first.objects] == [thing.kind for thing in again.objects]
@@ -64,22 +74,32 @@ def test_masks_are_the_pixels_where_the_object_is_what_one_sees(
     Edges are smooth and may differ by the rounding of half-covered pixels.
     """
     kinds = ("umbrella", "fish")
-    inks = {scenes._PAINTERS[kind][0]: np.eye(3)[i] * 255 for i, kind in enumerate(kinds)}
-    real = scenes._stamp
+    inks = {OBJECTS[kind][0]: np.eye(3)[i] * 255 for i, kind in enumerate(kinds)}
 
-    def inked(rng, painter, radius, light, lean):
-        stamp = real(rng, painter, radius, light, lean)
+    def inked(rng, painter, radius, lit_by, lean):
+        stamp = make_stamp(rng, painter, radius, lit_by, lean)
         flat = np.broadcast_to(inks.get(painter, np.zeros(3)), stamp.color.shape)
-        return scenes._Stamp(flat.astype(np.float32), stamp.alpha)
+        return Stamp(flat.astype(np.float32), stamp.alpha)
 
-    monkeypatch.setattr(scenes, "_stamp", inked)
-    monkeypatch.setattr(scenes, "_background", lambda _: np.zeros((224, 224, 3), np.float32))
-    monkeypatch.setattr(scenes, "_finish", lambda _, canvas: canvas)
-    monkeypatch.setattr(scenes._Light, "draw", lambda _: scenes._Light(1.0, 0.0, 1.0, 0.0))
+    monkeypatch.setattr(compose, "make_stamp", inked)
+    monkeypatch.setattr(compose, "background", lambda _: np.zeros((224, 224, 3), np.float32))
+    monkeypatch.setattr(compose, "finish", lambda _, canvas: canvas)
+    monkeypatch.setattr(light.Light, "random", lambda _: light.Light(1.0, 0.0, 1.0, 0.0))
     one = scene(seed, kinds)
     for channel, thing in enumerate(one.objects):
         seen = one.image[:, :, channel] > 127.5
         assert (seen & thing.mask).sum() >= 0.97 * (seen | thing.mask).sum()
+
+
+@pytest.mark.parametrize(("file", "arguments"), SAMPLES)
+def test_the_sample_images_can_be_drawn_again(
+    file: str, arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(tmp_path), *arguments.split()])
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+    again, sample = (cv2.imread(str(folder / file)) for folder in (tmp_path, SAMPLE_IMAGES))
+    # Another OpenCV may round differently; a moved stroke differs in far more pixels.
+    assert np.mean(again != sample) < 1e-3
 
 
 def test_kinds_can_be_asked_for_in_order() -> None:

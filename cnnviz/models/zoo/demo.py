@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from cnnviz.demo import CHANNELS
 from cnnviz.graph.builder import Builder
 from cnnviz.graph.graph import Value
-
-#: Channels of the convolutions, block by block; a 2x2 max pooling stands between blocks.
-CHANNELS: tuple[tuple[int, ...], ...] = ((16,), (32,), (64, 64), (96, 96), (128, 128))
 
 
 def build(b: Builder, name: str, classes: int) -> Value:
