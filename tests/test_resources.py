@@ -6,13 +6,16 @@ import sys
 
 import pytest
 
+from cnnviz import machine
+from cnnviz.engines.base import Device
 from cnnviz.engines.mxnet import runtime
 from cnnviz.engines.mxnet.engine import Network
-from cnnviz.engines.mxnet.runtime import Device, free_memory, import_mxnet, set_threads, threads
+from cnnviz.engines.mxnet.runtime import free_memory, import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.preprocessing import InputSpec
+from cnnviz.machine import set_threads, threads
 from cnnviz.models import catalog
 from cnnviz.runs.stream import Run, automatic_batch_size
 
@@ -25,7 +28,7 @@ KIB = 1024
     [("3", 3), (" 4,2", 4), ("", 6), ("0", 6), ("many", 6), (None, 6)],
 )
 def test_threads(monkeypatch, variable, wanted):
-    monkeypatch.setattr(runtime, "available_cores", lambda: 6)
+    monkeypatch.setattr(machine, "available_cores", lambda: 6)
     if variable is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
@@ -99,7 +102,7 @@ GROUP = "/sys/fs/cgroup"
     ],
 )
 def test_free_memory(monkeypatch, files, free):
-    monkeypatch.setattr(runtime, "_read", lambda path: files.get(str(path), ""))
+    monkeypatch.setattr(machine, "_read", lambda path: files.get(str(path), ""))
     assert free_memory(Device("cpu")) == free
 
 

@@ -133,9 +133,10 @@ def _activations(
 ) -> int:
     check_talk(as_json=as_json, quiet=quiet)
     # What can be known to be wrong is told first, cheapest first, and weights come last.
-    from cnnviz.engines.mxnet.runtime import keep_freed_memory, parse_device
+    from cnnviz.engines.base import parse_device
     from cnnviz.images.inputs import find_sources
     from cnnviz.inspection.naming import file_parts
+    from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model, load_model
     from cnnviz.outputs import OutputFolder, check_output_folder, plan
     from cnnviz.outputs.files import written_by_cnnviz

@@ -69,7 +69,7 @@ def name_weights(weights: WeightsInfo | None) -> None:
 def doubt_threads(threads: int | None, *, quiet: bool) -> None:
     """Say if ``--threads`` asks for more than there are cores, or than can be started."""
     from cnnviz.cli.limits import few_threads
-    from cnnviz.engines.mxnet.runtime import available_cores
+    from cnnviz.machine import available_cores
 
     if quiet:
         return

@@ -260,7 +260,7 @@ def _explain(
     if worker is not None:
         supervision.serve()
     # What can be known to be wrong is told first, cheapest first, and weights come last.
-    from cnnviz.engines.mxnet.runtime import keep_freed_memory
+    from cnnviz.machine import keep_freed_memory
     from cnnviz.rendering.style import Style
     from cnnviz.runs.session import Job, Work
 

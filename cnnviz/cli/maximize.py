@@ -178,8 +178,10 @@ def _maximize(
     if bool(maximized) != (layer is not None):
         raise UsageError("--layer and --channel belong together: give both.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
-    from cnnviz.engines.mxnet.runtime import context, keep_freed_memory, parse_device
+    from cnnviz.engines.base import parse_device
+    from cnnviz.engines.mxnet.runtime import context
     from cnnviz.inspection.maximize import Ascent, maximize
+    from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs import check_output_folder
     from cnnviz.outputs.files import check_replaceable

@@ -195,7 +195,7 @@ def _use_threads(
     """
     if threads is not None and not few_threads():
         os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
-        from cnnviz.engines.mxnet.runtime import set_threads
+        from cnnviz.machine import set_threads
 
         set_threads(threads)
     return threads

@@ -35,9 +35,10 @@ import numpy.typing as npt
 from cnnviz.demo import CLASSES
 from cnnviz.demo.architecture import build
 from cnnviz.demo.scenes import SIZE, scene
-from cnnviz.engines.mxnet.runtime import available_cores, import_mxnet
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.images.input_spec import InputSpec
+from cnnviz.machine import available_cores
 
 CELLS = 14  #: positions of the last layer, each way
 TRAINING_SEED = 1_000_000  #: seed of the first scene trained on

@@ -2,16 +2,19 @@
 
 An engine takes a graph of typed operators and its parameters, and speaks NumPy: float32 in, float32
 out, images first. It knows nothing of layers' names, classes or probabilities; that is what
-:class:`cnnviz.engines.network.Network` adds. Only ``engines/X`` imports the framework X.
+:class:`cnnviz.engines.network.Network` adds, which also checks shapes and types before an engine
+sees an array. Only ``engines/X`` imports the framework X.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
+from cnnviz.errors import UsageError
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.types import Float32
 
@@ -66,13 +69,25 @@ class Device:
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
 
+def parse_device(spec: str) -> Device:
+    """Read ``cpu``, ``gpu``, ``gpu:N``, ``gpu(N)`` or these with ``cuda``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"(cpu|gpu|cuda)(?::?(\d{1,4})|\((\d{1,4})\))?", spec.strip().lower())
+    if match is None:
+        raise UsageError(f"There is no device '{spec}'. Try cpu, gpu, gpu:1 or gpu(1).")
+    return Device("cpu") if match[1] == "cpu" else Device("gpu", int(match[2] or match[3] or 0))
+
+
 @dataclass(frozen=True)
 class GradientRequest:
     """One way back through a recorded pass: under which rule, and where gradients are wanted.
 
     Attributes:
         rule: what passes the ReLUs.
-        at: the values at which the gradient is wanted.
+        at: the values at which the gradient is wanted, other than the input and constants.
         to_input: whether it is wanted at the input too; without it nothing below the lowest of
             ``at`` need be computed.
     """
@@ -87,7 +102,8 @@ class GradientResult:
     """What one request gave, for N images.
 
     Attributes:
-        at: for each value asked for the gradient there, (N, \\*shape) float32.
+        at: for each value asked for the gradient there, (N, \\*shape) float32; zeros where nothing
+            leads from it to where the gradients start.
         input: (N, C, H, W) float32, or None where it was not asked for.
         relus_changed: how many ReLUs were passed under a rule other than the derivative.
         terms: (N,) float32, for each image the largest Σ |gradient · value| met where terms cancel:
@@ -128,17 +144,18 @@ class Recording(Protocol):
         """Take gradients at a value back, (∂value/∂·)ᵀ · seed, once for each request.
 
         Args:
-            start: where they arrive: the graph's output, or any value that depends on the input.
+            start: where they arrive: the graph's output, or any value that depends on the input;
+                it need not have been kept.
             seed: (N, \\*shape) float32, of the shape of ``start``.
             requests: under which rules, and where to; together they are cheaper than one by one.
             retain_graph: whether the recording can be asked again. Otherwise its memory is given
-                back on the way.
+                back on the way, and it can answer nothing afterward but :attr:`output`.
 
         Returns:
             One result a request, in their order.
 
         Raises:
-            NetworkError: the seed is not of that shape, or the framework fails (out of memory).
+            NetworkError: the framework fails (out of memory).
         """
         ...
 
@@ -150,19 +167,46 @@ class Recording(Protocol):
 class Engine(Protocol):
     """A graph with its parameters on a device, ready to be run."""
 
-    @property
-    def name(self) -> str:
-        """As it is chosen: ``mxnet``, ``torch``."""
+    #: As it is chosen: ``mxnet``, ``torch``.
+    name: ClassVar[str]
+    device: Device
+    graph: Graph
+
+    def __init__(self, graph: Graph, parameters: Mapping[str, Any], device: Device) -> None:
+        """Bring parameters to a device.
+
+        Args:
+            graph: in inference form.
+            parameters: by name, NumPy's arrays or the framework's own; never written to.
+            device: where to run.
+
+        Raises:
+            NetworkError: a parameter is missing, or the engine lacks an operator.
+            DeviceError: see :meth:`check_device`.
+        """
         ...
 
-    @property
-    def device(self) -> Device:
-        """Where it runs."""
+    @staticmethod
+    def version() -> str:
+        """The framework's version."""
         ...
 
-    @property
-    def graph(self) -> Graph:
-        """What it runs."""
+    @staticmethod
+    def check_device(device: Device) -> None:
+        """Make sure that a device can be used.
+
+        Raises:
+            DeviceError: the framework as it is installed cannot use it, or there is none.
+        """
+        ...
+
+    @staticmethod
+    def free_memory(device: Device) -> int:
+        """Bytes that a program may still take on a device; 0 if the system does not tell.
+
+        Raises:
+            DeviceError: there is no such GPU.
+        """
         ...
 
     def run(self, batch: Float32, keep: Sequence[Value] = (), *, record: bool) -> Recording:
@@ -174,7 +218,7 @@ class Engine(Protocol):
             record: whether gradients will be asked for.
 
         Raises:
-            NetworkError: the batch's shape or type does not fit, or the framework fails.
+            NetworkError: the framework fails (out of memory).
         """
         ...
 
@@ -193,10 +237,13 @@ class Engine(Protocol):
             (M, \\*shape of the output) float32.
 
         Raises:
-            NetworkError: the activations are not of the value's shape, or the framework fails.
+            NetworkError: the framework fails (out of memory).
         """
         ...
 
     def constant(self, value: Value) -> Float32 | None:
-        """A copy of a value that does not depend on the input, float32; None if it does."""
+        """A copy of a parameter, or of what is computed from parameters alone, float32.
+
+        None if the value depends on the input.
+        """
         ...

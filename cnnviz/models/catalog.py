@@ -162,7 +162,7 @@ def load_weights(
     Raises:
         WeightsError: The weights cannot be had or read, or belong to another network.
     """
-    from cnnviz.engines.mxnet.runtime import helper_threads
+    from cnnviz.machine import helper_threads
     from cnnviz.weights import converters, store
     from cnnviz.weights import params_file as params
 

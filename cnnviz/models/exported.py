@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnviz.engines.base import parse_device
 from cnnviz.engines.mxnet.backward import mxnet_errors
 from cnnviz.engines.mxnet.engine import Network
-from cnnviz.engines.mxnet.runtime import first_line, free_memory, import_mxnet, parse_device
+from cnnviz.engines.mxnet.runtime import first_line, free_memory, import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
 from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.graph.architecture import Architecture, shape_text

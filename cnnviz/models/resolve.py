@@ -191,7 +191,8 @@ def load_model(
     Whatever can be known to be wrong without weights is told before they are looked for. The
     arguments are those of :func:`load_explainer`.
     """
-    from cnnviz.engines.mxnet.runtime import context, parse_device
+    from cnnviz.engines.base import parse_device
+    from cnnviz.engines.mxnet.runtime import context
     from cnnviz.explainer import Explainer, choose_layers, fit_methods
 
     device = parse_device(ctx)

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.engines.mxnet.runtime import available_cores, helper_threads
 from cnnviz.errors import ImageError
 from cnnviz.images.inputs import read_image
 from cnnviz.images.preprocessing import resize_image
+from cnnviz.machine import available_cores, helper_threads
 from cnnviz.outputs import OutputFolder
 
 FOLDER = "thumbnails"

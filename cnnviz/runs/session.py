@@ -21,7 +21,8 @@ import numpy as np
 
 import cnnviz
 from cnnviz.attribution import Method, choose_methods
-from cnnviz.engines.mxnet.runtime import import_mxnet, parse_device
+from cnnviz.engines.base import parse_device
+from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.inputs import MAX_PIXELS, Source, find_sources

@@ -21,13 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.engines.mxnet.runtime import (
-    alone,
-    available_cores,
-    free_memory,
-    helper_threads,
-    threads,
-)
+from cnnviz.engines.mxnet.runtime import free_memory
 from cnnviz.errors import ExitCode, ImageError
 from cnnviz.explainer import (
     Drawn,
@@ -42,6 +36,7 @@ from cnnviz.images.inputs import MAX_PIXELS, Source, printable
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
 from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_usual
+from cnnviz.machine import available_cores, helper_threads, single_threaded, threads
 from cnnviz.metrics.location import measure_location
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.outputs.files import all_or_none
@@ -572,7 +567,7 @@ def _helpers() -> int:
     Who restricts the network to one of several cores wants the others left alone. Where there is
     only one core, a thread that waits for the disk still saves time.
     """
-    if alone() or threads() == 1 < available_cores():
+    if single_threaded() or threads() == 1 < available_cores():
         return 0
     return max(1, min(threads(), available_cores()) // 4)
 

@@ -35,8 +35,8 @@ from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from cnnviz.engines.mxnet.runtime import alone
 from cnnviz.errors import WeightsError
+from cnnviz.machine import single_threaded
 from cnnviz.models import catalog
 from cnnviz.models.catalog import ModelEntry
 from cnnviz.weights import converters
@@ -242,7 +242,7 @@ def digest_ahead(name: str, weights: Path | None = None) -> None:
         weights: A file given by the user; ``None`` for the network's own.
     """
     path = cached(name) if weights is None else weights
-    if alone() or path is None or not path.is_file():
+    if single_threaded() or path is None or not path.is_file():
         return
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - the thread closes it

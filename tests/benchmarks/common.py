@@ -59,7 +59,7 @@ def photo_like(size: tuple[int, int], seed: int) -> Any:
 
 def machine() -> str:
     """Processor, cores, system and how busy it was, as a benchmark has to state them."""
-    from cnnviz.engines.mxnet.runtime import available_cores
+    from cnnviz.machine import available_cores
 
     names = [
         line.partition(":")[2].strip()

@@ -39,9 +39,9 @@ import cnnviz
 from cnnviz.attribution import gather
 from cnnviz.engines.mxnet.backward import ForwardPass
 from cnnviz.engines.mxnet.engine import Network
-from cnnviz.engines.mxnet.runtime import keep_freed_memory
 from cnnviz.images.inputs import read_reduced
 from cnnviz.images.preprocessing import enough, prepare
+from cnnviz.machine import keep_freed_memory
 from cnnviz.models import catalog
 from cnnviz.outputs import OutputFolder
 

@@ -148,7 +148,7 @@ def main() -> None:
 
     import common
 
-    from cnnviz.engines.mxnet.runtime import available_cores
+    from cnnviz.machine import available_cores
 
     options.threads = options.threads or available_cores()
     print(common.machine())

@@ -88,6 +88,7 @@ def test_commands_in_any_case(cnnviz):
 @pytest.mark.parametrize("spec", ["cuda", "cuda:0", "gpu0", "CUDA(1)"])
 @pytest.mark.parametrize("option", ["--device", "--ctx"])
 def test_devices(cnnviz, image, spec, option, monkeypatch):
+    from cnnviz.engines.base import Device
     from cnnviz.engines.mxnet import runtime
 
     asked = []
@@ -98,7 +99,7 @@ def test_devices(cnnviz, image, spec, option, monkeypatch):
 
     monkeypatch.setattr(runtime, "context", context)
     assert cnnviz("explain", image, "-m", "demo", option, spec, "--method", "gradcam")[0] == 3
-    assert asked == [runtime.Device("gpu", 1 if "1" in spec else 0)]
+    assert asked == [Device("gpu", 1 if "1" in spec else 0)]
 
 
 def test_quiet_in_short(cnnviz, image, tmp_path):

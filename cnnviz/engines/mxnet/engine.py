@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.engines.base import Device, parse_device
 from cnnviz.engines.mxnet.adjoint import AdjointConvolution, adjoint_convolution
 from cnnviz.engines.mxnet.backward import (
     RELU_RULES,
@@ -46,14 +47,7 @@ from cnnviz.engines.mxnet.derivatives import (
     own_derivative,
 )
 from cnnviz.engines.mxnet.lowering import lowered_graph
-from cnnviz.engines.mxnet.runtime import (
-    Device,
-    arrays_of,
-    context,
-    import_mxnet,
-    mxnet_lock,
-    parse_device,
-)
+from cnnviz.engines.mxnet.runtime import arrays_of, context, import_mxnet, mxnet_lock
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer, shape_text

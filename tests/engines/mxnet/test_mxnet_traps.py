@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from cnnviz.engines.mxnet.engine import Network
-from cnnviz.engines.mxnet.runtime import available_cores, import_mxnet
+from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.machine import available_cores
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -127,7 +128,7 @@ def test_mxnet_takes_half_of_the_cores() -> None:
 
 POOL_FOR_INFERENCE = """
 import sys
-sys.path.insert(0, "tests/network")
+sys.path.insert(0, "tests/engines/mxnet")
 from test_mxnet_traps import *
 
 mx = import_mxnet()
