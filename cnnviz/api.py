@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from cnnviz.attribution import choose_methods
-from cnnviz.errors import OTHER_NAMES, ImageError, UsageError, in_keywords
+from cnnviz.errors import OTHER_NAMES, ItemError, UsageError, in_keywords
 from cnnviz.explainer import Explainer, Explanation
 from cnnviz.images.inputs import find_sources, printable
 from cnnviz.images.pixels import Held, rgb_pixels
@@ -72,7 +72,7 @@ def explain(
         For each image an :class:`cnnviz.Explanation` for each target, all in one list.
 
     Raises:
-        ImageError: an image cannot be read or explained.
+        ItemError: an image cannot be read or explained.
         UsageError: there is no such image, class, method, layer or network.
         CnnvizError: as :func:`cnnviz.load_explainer`.
     """
@@ -100,8 +100,8 @@ def explain(
             return explained
         results = _explain(explainer, batch, targets, style)
         for (name, image), result in zip(batch, results, strict=True):
-            if isinstance(result, ImageError):
-                problem = ImageError(f"{name}: {result}")
+            if isinstance(result, ItemError):
+                problem = type(result)(f"{name}: {result}")
                 if not skip_failed:
                     raise problem
                 warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
@@ -123,24 +123,24 @@ def _explain(
     batch: Sequence[tuple[str, Input]],
     targets: Sequence[Any],
     style: Style,
-) -> Iterator[list[Explanation] | ImageError]:
+) -> Iterator[list[Explanation] | ItemError]:
     """For each image of a batch its explanations, or the error."""
-    read: list[tuple[Prepared, Canvas] | ImageError] = []
+    read: list[tuple[Prepared, Canvas] | ItemError] = []
     for _, image in batch:
         try:
             read.append(_read(explainer, image, style))
-        except ImageError as problem:
+        except ItemError as problem:
             read.append(problem)
-    ready = [one for one in read if not isinstance(one, ImageError)]
+    ready = [one for one in read if not isinstance(one, ItemError)]
     found = iter(
         explainer.explain_targets([prepared for prepared, _ in ready], targets) if ready else ()
     )
     for one in read:
-        if isinstance(one, ImageError):
+        if isinstance(one, ItemError):
             yield one
             continue
         result = next(found)
-        if isinstance(result, ImageError):
+        if isinstance(result, ItemError):
             yield result
         else:
             yield [replace(each, canvas=one[1]) for each in result.explanations]

@@ -2,7 +2,7 @@
 
 Every error that a user can cause or cure is a :class:`CnnvizError`. Its text is one sentence or
 short paragraph: what is wrong, what was received, what to try. The command line prints that text
-and leaves with the error's exit code; anything that is *not* a ``CnnvizError`` is a bug and keeps
+and exits with the error's exit code; anything that is *not* a ``CnnvizError`` is a bug and keeps
 its traceback.
 """
 
@@ -25,9 +25,35 @@ class ExitCode(IntEnum):
 
 
 class CnnvizError(Exception):
-    """Base of all errors with a message meant for the user."""
+    """Base of all errors with a message meant for the user; never raised itself."""
 
     exit_code: ExitCode = ExitCode.SOME_FAILED
+
+
+# What costs one item: the run goes on with the others.
+
+
+class ItemError(CnnvizError):
+    """One item of many cannot be read, explained or written; the others can."""
+
+
+class ImageError(ItemError):
+    """An image cannot be read, or an array holds none."""
+
+
+class ExplanationError(ItemError):
+    """An image cannot be explained: the network gave NaN or infinity, say."""
+
+
+class MapError(ItemError):
+    """A map cannot be shown: it is not finite, negative, or of a shape that does not fit."""
+
+
+class OutputError(ItemError):
+    """A file cannot be written where it should be: another one is in the way, say."""
+
+
+# What ends the run.
 
 
 class UsageError(CnnvizError):
@@ -36,10 +62,16 @@ class UsageError(CnnvizError):
     exit_code = ExitCode.USAGE
 
 
-class ImageError(CnnvizError):
-    """One image cannot be read, explained or written; the run goes on without it."""
+class OutputUnavailableError(CnnvizError):
+    """Nothing more can be written: the disk is full, or permission was withdrawn."""
 
-    exit_code = ExitCode.SOME_FAILED
+
+class ToolMissingError(CnnvizError):
+    """A program that does part of the work, Graphviz's ``dot``, is not installed."""
+
+
+class FailFastError(CnnvizError):
+    """An item failed, and the run was asked to stop at the first that does."""
 
 
 class NetworkError(CnnvizError):

@@ -32,7 +32,7 @@ from cnnviz.attribution import (
 )
 from cnnviz.attribution.cam import GradCam, settled_difference
 from cnnviz.engines.mxnet.engine import Network
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ExplanationError, ItemError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer, shape_text
 from cnnviz.graph.ends import SOFTMAX, Activation
 from cnnviz.images.input_spec import InputSpec
@@ -243,7 +243,7 @@ class Explanation:
                 (:meth:`reaches`); a map that is not among them is drawn on its own.
 
         Raises:
-            ImageError: a map is not finite.
+            ExplanationError: a map is not finite.
         """
         base = image
         if not isinstance(base, Canvas):
@@ -303,7 +303,8 @@ class Explanation:
             The files, by key.
 
         Raises:
-            CnnvizError: they cannot be written.
+            OutputError: a file cannot be written.
+            OutputUnavailableError: nothing more can be written.
         """
         output = OutputFolder(folder)
         stem = self.name if name is None else name
@@ -455,14 +456,14 @@ def _score(logits: Float32, activation: Activation, index: int, labels: Sequence
     return Score(index, name, float(logits[index]), said)
 
 
-def _broken(*parts: Mapping[str, Float32]) -> ImageError | None:
+def _broken(*parts: Mapping[str, Float32]) -> ExplanationError | None:
     """The error if a number is not finite."""
     names = [
         name for part in parts for name, values in part.items() if not np.isfinite(values).all()
     ]
     if not names:
         return None
-    return ImageError(
+    return ExplanationError(
         f"the network gave NaN or infinity ({', '.join(dict.fromkeys(names))}); its weights are "
         "damaged, or do not belong to this preprocessing"
     )
@@ -711,7 +712,7 @@ class Explainer:
 
     def explain(
         self, batch: Sequence[Prepared], target: Wanted = None
-    ) -> list[Explanation | ImageError]:
+    ) -> list[Explanation | ItemError]:
         """Explain a batch of prepared images with one forward pass, for one target each.
 
         Args:
@@ -728,7 +729,7 @@ class Explainer:
             NetworkError: MXNet fails.
         """
         return [
-            result if isinstance(result, ImageError) else result.explanations[0]
+            result if isinstance(result, ItemError) else result.explanations[0]
             for result in self.explain_targets(batch, [target])
         ]
 
@@ -738,7 +739,7 @@ class Explainer:
         targets: Sequence[Wanted],
         tick: Callable[[int], None] | None = None,
         contrasts: Sequence[tuple[Wanted, Wanted]] = (),
-    ) -> list[Findings | ImageError]:
+    ) -> list[Findings | ItemError]:
         """Explain a batch of prepared images for several targets, with one forward pass for all.
 
         Args:
@@ -767,13 +768,13 @@ class Explainer:
         found = gather_all(
             self.network, inputs, columns, self.layers, self.methods, self.spec, tick, beside
         )
-        rows: list[dict[int, Explanation] | ImageError] = [{} for _ in batch]
+        rows: list[dict[int, Explanation] | ItemError] = [{} for _ in batch]
         for column in found[: len(columns)]:
             for index, result in enumerate(self._explanations(batch, column)):
                 row = rows[index]
-                if isinstance(row, ImageError):
+                if isinstance(row, ItemError):
                     continue
-                if isinstance(result, ImageError):
+                if isinstance(result, ItemError):
                     rows[index] = result
                 else:
                     row.setdefault(result.target, result)
@@ -781,20 +782,20 @@ class Explainer:
         differences: list[dict[tuple[int, int], Contrast]] = [{} for _ in batch]
         for a, b in zip(ends[::2], ends[1::2], strict=True):
             for index, contrast in enumerate(self._contrasts(batch, a, b)):
-                if isinstance(contrast, ImageError):
+                if isinstance(contrast, ItemError):
                     rows[index] = contrast
                 elif contrast is not None:
                     differences[index].setdefault((contrast.a, contrast.b), contrast)
         return [
             row
-            if isinstance(row, ImageError)
+            if isinstance(row, ItemError)
             else Findings(tuple(row.values()), tuple(differences[index].values()))
             for index, row in enumerate(rows)
         ]
 
     def _contrasts(
         self, batch: Sequence[Prepared], a: Evidence, b: Evidence
-    ) -> Iterator[Contrast | ImageError | None]:
+    ) -> Iterator[Contrast | ItemError | None]:
         """For each image of a batch the difference of two classes, None if they are one."""
         cams = [GradCam().settled(evidence).maps[GradCam.name] for evidence in (a, b)]
         differences = settled_difference(a, b)
@@ -823,7 +824,7 @@ class Explainer:
 
     def _explanations(
         self, batch: Sequence[Prepared], column: Sequence[Evidence]
-    ) -> Iterator[Explanation | ImageError]:
+    ) -> Iterator[Explanation | ItemError]:
         """For each image of a batch what all methods found at all layers, for one target."""
         found: list[dict[str, Float32]] = []
         facts: dict[str, Mapping[str, Sequence[Any]]] = {}

@@ -11,7 +11,7 @@ import pytest
 from cnnviz.attribution import METHODS, choose_methods
 from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.inputs import find_images
 from cnnviz.images.preprocessing import InputSpec
@@ -94,7 +94,7 @@ def test_all_zero_maps_are_told_to_be_blank(tmp_path):
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf"), 3e38])
 def test_logits_that_are_no_numbers_are_a_failure(weight):
     result = explain(network(weight=weight))
-    assert isinstance(result, ImageError)
+    assert isinstance(result, ExplanationError)
     assert "NaN or infinity" in str(result)
 
 

@@ -29,7 +29,7 @@ from cnnviz.cli.options import (
     model_options,
     output_option,
 )
-from cnnviz.errors import ExitCode, ImageError
+from cnnviz.errors import ExitCode, ItemError
 
 if TYPE_CHECKING:
     from cnnviz.explainer import Explainer
@@ -233,7 +233,7 @@ class _Job:
         began = time.perf_counter()
         try:
             outcome = self._shown(source, stem)
-        except ImageError as problem:
+        except ItemError as problem:
             outcome = _Outcome(source, error=str(problem))
         except MemoryError:
             outcome = _Outcome(

@@ -15,6 +15,7 @@ from cnnviz.cli.options import FilePath, ModelOptions, model_argument
 from cnnviz.outputs.provenance import Origin
 
 if TYPE_CHECKING:
+    from cnnviz.errors import OutputError, ToolMissingError
     from cnnviz.graph.architecture import Architecture
     from cnnviz.inspection.summary import LayerSummary, Summary
 
@@ -41,7 +42,6 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
     For each the kind, window, output shape, parameters and multiply-adds, and what they add up to.
     Needs no weights. MODEL is what `explain --model` takes.
     """
-    from cnnviz.errors import ImageError
     from cnnviz.inspection.summary import summarize
     from cnnviz.models.resolve import find_model
 
@@ -59,12 +59,12 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
     else:
         put("\n".join(_table(summary)))
     if problem is not None:
-        raise ImageError(f"{problem} The drawing is in {written} as text, for `dot` to draw.")
+        raise type(problem)(f"{problem} The drawing is in {written} as text, for `dot` to draw.")
 
 
 def _check_diagram(path: Path) -> str:
     """What kind of file a drawing is to be; said before any work if it cannot be written."""
-    from cnnviz.errors import ImageError, UsageError
+    from cnnviz.errors import OutputError, UsageError
     from cnnviz.inspection.diagram import FORMATS
     from cnnviz.outputs import check_output_folder
     from cnnviz.outputs.files import check_replaceable
@@ -78,25 +78,25 @@ def _check_diagram(path: Path) -> str:
     check_output_folder(path.parent)
     try:
         check_replaceable(path)
-    except ImageError as error:
+    except OutputError as error:
         raise UsageError(str(error)) from error
     return kind
 
 
 def _write_diagram(
     architecture: Architecture, name: str, path: Path, kind: str
-) -> tuple[Path, str | None]:
+) -> tuple[Path, ToolMissingError | OutputError | None]:
     """Draw a network; which file was written, and what went wrong if that is only its text."""
-    from cnnviz.errors import CnnvizError, ImageError, UsageError
+    from cnnviz.errors import CnnvizError, OutputError, ToolMissingError, UsageError
     from cnnviz.inspection.diagram import draw, render
     from cnnviz.outputs import OutputFolder
 
     text = draw(architecture, name)
-    problem = None
+    problem: ToolMissingError | OutputError | None = None
     try:
         data = render(text, kind)
-    except ImageError as error:
-        problem = str(error)
+    except (ToolMissingError, OutputError) as error:
+        problem = error
         path, kind, data = path.with_suffix(".dot"), "dot", text.encode()
     try:
         told = Origin(name).describe("diagram")

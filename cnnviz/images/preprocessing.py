@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ImageError, MapError, UsageError
 from cnnviz.images.input_spec import RESIZE_MODES, InputSpec
 
 DEFAULT_LONG_SIDE = 1024
@@ -254,7 +254,7 @@ def to_image(
         was seen by the network.
     """
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise ImageError(
+        raise MapError(
             f"A map has shape (h, w) or (h, w, channels) and no empty side; got {array.shape}."
         )
     values = np.ascontiguousarray(array, np.float32)

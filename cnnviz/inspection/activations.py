@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer, shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, to_image
@@ -96,11 +96,11 @@ class Strongest:
             uint8 (H, W, 3), RGB.
 
         Raises:
-            ImageError: the grid would be larger than :data:`LARGEST_SHEET`.
+            ExplanationError: the grid would be larger than :data:`LARGEST_SHEET`.
         """
         height, width = canvas.shape
         if (len(self.channels) + 1) * height * width > LARGEST_SHEET:
-            raise ImageError(
+            raise ExplanationError(
                 f"{len(self.channels) + 1} images of {width}x{height} pixels are too much for "
                 "one sheet; choose a smaller --size, or a smaller --top"
             )
@@ -158,14 +158,14 @@ def strongest(layer: Layer, activations: Float32, *, top: int = TOP, by: By = "m
 
     Raises:
         UsageError: there is no such order, or not one channel is asked for.
-        ImageError: an activation is not finite.
+        ExplanationError: an activation is not finite.
     """
     if by not in BY:
         raise UsageError(f"Channels are ordered by {' or '.join(BY)}; got {by!r}.")
     if top < 1:
         raise UsageError(f"At least one channel is shown; got {top}.")
     if not np.isfinite(activations).all():
-        raise ImageError(
+        raise ExplanationError(
             f"the network gave NaN or infinity in layer {layer.name}; its weights are damaged, or "
             "do not belong to this preprocessing"
         )
@@ -195,7 +195,7 @@ def look(
 
     Raises:
         UsageError: see :func:`strongest`.
-        ImageError: likewise.
+        ExplanationError: likewise.
         NetworkError: MXNet fails.
     """
     observed = explainer.network.observe(prepared.input[None], explainer.layers)

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnviz.errors import ImageError
+from cnnviz.errors import OutputError, ToolMissingError
 from cnnviz.graph.architecture import Architecture, Layer, shape_text
 from cnnviz.graph.graph import Node
 from cnnviz.graph.operators import (
@@ -161,7 +161,8 @@ def render(text: str, kind: str) -> bytes:
         kind: one of :data:`FORMATS`.
 
     Raises:
-        ImageError: the program is not installed, or does not take the text.
+        ToolMissingError: the program is not installed.
+        OutputError: it does not draw this text.
     """
     if kind == "dot":
         return text.encode()
@@ -170,12 +171,12 @@ def render(text: str, kind: str) -> bytes:
     try:
         drawn: bytes = graphviz.pipe("dot", kind, text.encode(), quiet=True)
     except graphviz.ExecutableNotFound as error:
-        raise ImageError(
+        raise ToolMissingError(
             f"A diagram as {kind.upper()} needs Graphviz's program `dot`, which is not installed "
             "(on Debian and Ubuntu: `apt-get install graphviz`)."
         ) from error
     except subprocess.CalledProcessError as error:
-        raise ImageError(
+        raise OutputError(
             f"Graphviz's program `dot` does not draw this network as {kind.upper()} (exit status "
             f"{error.returncode})."
         ) from error

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.errors import ImageError
+from cnnviz.errors import MapError
 from cnnviz.images.preprocessing import Prepared
 from cnnviz.types import Float32, Float64
 
@@ -90,14 +90,14 @@ def measure_location(cam: Float32, prepared: Prepared) -> Location | None:
         prepared: the image as the network was fed it; only the geometry is read.
 
     Raises:
-        ImageError: the map has no two sides, or a value that is negative or not finite.
+        MapError: the map has no two sides, or a value that is negative or not finite.
     """
     if cam.ndim != 2 or 0 in cam.shape:
-        raise ImageError(f"A map has shape (h, w) and no empty side; got {cam.shape}.")
+        raise MapError(f"A map has shape (h, w) and no empty side; got {cam.shape}.")
     values = cam.astype(np.float64)
     highest = float(values.max())
     if not (math.isfinite(highest) and values.min() >= 0):
-        raise ImageError("The map has values that are negative or not finite.")
+        raise MapError("The map has values that are negative or not finite.")
     if highest == 0:
         return None
     values /= highest
@@ -129,7 +129,7 @@ def decode_map(record: Mapping[str, Any]) -> Float32:
         record: what :meth:`Location.record` returned, perhaps read from a file.
 
     Raises:
-        ImageError: it is none.
+        MapError: it is none.
     """
     try:
         height, width = record["map"]["shape"]
@@ -138,7 +138,7 @@ def decode_map(record: Mapping[str, Any]) -> Float32:
             raise ValueError(f"its shape is {height} by {width}, and it has {len(data)} values")
         coded = np.frombuffer(data, np.uint8).reshape(height, width)
     except (KeyError, TypeError, ValueError, binascii.Error) as problem:
-        raise ImageError(f"A location map in the record cannot be read: {problem}.") from None
+        raise MapError(f"A location map in the record cannot be read: {problem}.") from None
     return coded.astype(np.float32) / np.float32(255)
 
 
@@ -149,7 +149,7 @@ def mean_map(records: Iterable[Mapping[str, Any]]) -> Float32:
     is below 1 where they differ; how far below tells how much they agree.
 
     Raises:
-        ImageError: there is no record, one cannot be read, or the maps differ in shape.
+        MapError: there is no record, one cannot be read, or the maps differ in shape.
     """
     total: Float64 | None = None
     count = 0
@@ -158,13 +158,13 @@ def mean_map(records: Iterable[Mapping[str, Any]]) -> Float32:
         if total is None:
             total = np.zeros(decoded.shape, np.float64)
         if decoded.shape != total.shape:
-            raise ImageError(
+            raise MapError(
                 f"Maps of one layer have one shape; got {total.shape} and {decoded.shape}."
             )
         total += decoded
         count += 1
     if total is None:
-        raise ImageError("There is no map to take the mean of.")
+        raise MapError("There is no map to take the mean of.")
     return np.asarray(total / count, np.float32)
 
 

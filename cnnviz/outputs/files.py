@@ -25,7 +25,7 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from cnnviz import __version__
-from cnnviz.errors import CnnvizError, ImageError, UsageError
+from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
 from cnnviz.outputs import provenance
 from cnnviz.outputs.provenance import LONGEST_COMMENT
 
@@ -84,8 +84,8 @@ def write_png(
         about: what it says of itself.
 
     Raises:
-        ImageError: another kind of array, or there is a file that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: another kind of array, or there is a file that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     _check_pixels(image, "PNG")
     _write(Path(path), _png(image, about))
@@ -102,8 +102,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], about: Ab
         about: what it says of itself.
 
     Raises:
-        ImageError: an array of objects, or there is a file that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: an array of objects, or there is a file that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     buffer = io.BytesIO()
     told = b"" if about is None else provenance.encode(about)
@@ -116,7 +116,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], about: Ab
                 try:
                     _NPY.write_array(entry, np.asanyarray(value), allow_pickle=False)
                 except ValueError as error:
-                    raise ImageError(f"The array {name!r} cannot be written: {error}.") from error
+                    raise OutputError(f"The array {name!r} cannot be written: {error}.") from error
     _write(Path(path), [buffer.getvalue()])
 
 
@@ -132,8 +132,8 @@ def write_diagram(
         about: what it says of itself, if it is a PNG.
 
     Raises:
-        ImageError: there is a file that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: there is a file that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     if kind == "png":
         parts = (data[:_PNG_HEADER], _png_mark(about), data[_PNG_HEADER:])
@@ -156,8 +156,8 @@ def write_gif(
         seconds: for how long each is shown.
 
     Raises:
-        ImageError: there is a file that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: there is a file that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     from PIL import Image
 
@@ -191,12 +191,12 @@ def write_jpeg(path: str | os.PathLike[str], image: npt.NDArray[np.uint8], quali
         quality: from 1 to 95.
 
     Raises:
-        ImageError: another kind of array, or there is a file that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: another kind of array, or there is a file that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     _check_pixels(image, "JPEG")
     if max(image.shape[:2]) > _JPEG_LONGEST:
-        raise ImageError(
+        raise OutputError(
             f"A JPEG has at most {_JPEG_LONGEST} pixels a side; got an image of shape "
             f"{image.shape}."
         )
@@ -217,8 +217,8 @@ def write_json(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
 
     Raises:
         ValueError: the first piece begins otherwise, so that nobody would know the file for ours.
-        ImageError: there is a file that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: there is a file that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     _write(Path(path), _begun(parts))
 
@@ -232,8 +232,8 @@ def write_html(path: str | os.PathLike[str], text: str) -> None:
             not UTF-8, have no place in a page: they become question marks.
 
     Raises:
-        ImageError: there is a file that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: there is a file that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     before, after = _LAST_LINES["html"]
     page = text.rstrip("\n").encode("utf-8", "replace")
@@ -302,12 +302,12 @@ class OutputFolder:
 
     def _place(self, relative: PurePath) -> Path:
         if relative.is_absolute() or ".." in relative.parts:
-            raise ImageError(f"{relative} does not lie inside the output folder {self.path}.")
+            raise OutputError(f"{relative} does not lie inside the output folder {self.path}.")
         path = self.path / relative
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise ImageError(
+            raise OutputError(
                 f"The folder {path.parent} cannot be made: a file has that name or stands in the "
                 "way. Choose another output folder."
             ) from error
@@ -317,7 +317,7 @@ class OutputFolder:
             )
         identity = _identity(path)
         if identity is not None and identity in self._identities():
-            raise ImageError(
+            raise OutputError(
                 f"{path} is an input of this run and is not overwritten. Choose another output "
                 "folder."
             )
@@ -392,15 +392,15 @@ def check_replaceable(path: Path) -> None:
     """Refuse a path where there is something that cnnviz did not write.
 
     Raises:
-        ImageError: there is, or that cannot be found out.
-        CnnvizError: the file system fails.
+        OutputError: there is, or that cannot be found out.
+        OutputUnavailableError: the file system fails.
     """
     try:
         ours = not os.path.lexists(path) or (path.is_file() and written_by_cnnviz(path))
     except OSError as error:
         raise _refused(path, error, "replaced", named=True) from error
     if not ours:
-        raise ImageError(
+        raise OutputError(
             f"{path} exists and was not written by cnnviz; it is left as it is. Move it away "
             "or choose another output folder."
         )
@@ -453,7 +453,7 @@ def _check_pixels(image: npt.NDArray[np.uint8], kind: str) -> None:
         or image.shape[2:] not in ((), (3,))
         or 0 in image.shape
     ):
-        raise ImageError(
+        raise OutputError(
             f"A {kind} is written from uint8 pixels of shape (H, W, 3) or (H, W); got "
             f"{image.dtype} with shape {image.shape}."
         )
@@ -542,7 +542,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _refused(path: Path, error: OSError, done: str, *, named: bool) -> CnnvizError:
+def _refused(
+    path: Path, error: OSError, done: str, *, named: bool
+) -> OutputError | OutputUnavailableError:
     """The error for what the file system refused: an image's own, or one that ends a run.
 
     Args:
@@ -553,8 +555,8 @@ def _refused(path: Path, error: OSError, done: str, *, named: bool) -> CnnvizErr
     """
     text = f"{path} cannot be {done}: {error.strerror}."
     if error.errno == errno.ENAMETOOLONG or (named and error.errno not in _GENERAL):
-        return ImageError(
+        return OutputError(
             f"{text} If the output folder's file system has no such names, choose "
             "a folder on another."
         )
-    return CnnvizError(text)
+    return OutputUnavailableError(text)

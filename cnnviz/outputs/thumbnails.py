@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.errors import ImageError
+from cnnviz.errors import ImageError, OutputError
 from cnnviz.images.inputs import read_image
 from cnnviz.images.preprocessing import resize_image
 from cnnviz.machine import available_cores, helper_threads
@@ -96,6 +96,6 @@ def _make(folder: Path, file: PurePosixPath) -> str | None:
         return f"{folder / file}: {error}"
     try:
         OutputFolder(folder).write_jpeg(thumbnail_path(file), small, QUALITY)
-    except ImageError as error:
+    except OutputError as error:
         return str(error)
     return None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from cnnviz.errors import ImageError
+from cnnviz.errors import ImageError, MapError
 from cnnviz.images.preprocessing import Canvas, resize_image, to_image
 from cnnviz.rendering import layout, render
 from cnnviz.rendering.style import Style
@@ -101,7 +101,7 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
     captions = [
         [
             layout.wrapped(cell.caption, plan.size, width, _LINES)
-            for cell, width in zip(row, plan.columns, strict=True)
+            for cell, width in zip(row, plan.columns, strict=False)
         ]
         for row in rows
     ]
@@ -119,7 +119,7 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
         layout.write_line(canvas, text, size, y, pad, plan.width - 2 * pad, align=0.5)
     for row, texts, room, deep in zip(rows, captions, above, below, strict=True):
         left = 0
-        for cell, lines, width in zip(row, texts, plan.columns, strict=True):
+        for cell, lines, width in zip(row, texts, plan.columns, strict=False):
             y = top + room - pad - line * len(lines)  # they end right above the image
             for number, text in enumerate(lines):
                 layout.write_line(
@@ -244,12 +244,12 @@ def contrast(
 
     Raises:
         UsageError: an unknown color map, or alpha outside [0, 1].
-        ImageError: the maps are not (h, w) of one shape, hold NaN or infinity, or a class's map
+        MapError: the maps are not (h, w) of one shape, hold NaN or infinity, or a class's map
             is negative somewhere.
     """
     shapes = a.cam.shape, b.cam.shape, difference.shape
     if difference.ndim != 2 or len(set(shapes)) > 1:
-        raise ImageError(
+        raise MapError(
             "The maps of a contrast have one shape (h, w); got "
             f"{', '.join(str(shape) for shape in shapes)}."
         )

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import MapError, UsageError
 from cnnviz.rendering.style import COLORMAPS, Style
 
 SIGNED_PERCENTILE = 99.5
@@ -104,7 +104,7 @@ def reach(kind: str, array: npt.NDArray[np.floating[Any]]) -> float:
 
     Raises:
         UsageError: another kind.
-        ImageError: NaN or infinity in the map, or a negative value where there can be none.
+        MapError: NaN or infinity in the map, or a negative value where there can be none.
     """
     if kind not in SCALED:
         raise UsageError(f"A map's scale is that of {', '.join(SCALED)}; got {kind!r}.")
@@ -135,7 +135,7 @@ def normalize_by_max(
 
     Raises:
         UsageError: ``full`` is negative or not a number.
-        ImageError: NaN, infinity or a negative value in the map.
+        MapError: NaN, infinity or a negative value in the map.
     """
     _check_map(array, non_negative=True)
     _check_full(full)
@@ -183,11 +183,11 @@ def color_overlay(
 
     Raises:
         UsageError: an unknown color map, or alpha outside [0, 1].
-        ImageError: the map holds other values than 0 to 1, or has another shape than the image.
+        MapError: the map holds other values than 0 to 1, or has another shape than the image.
     """
     check_overlay(colormap, alpha)
     if cam.shape != image.shape[:2]:
-        raise ImageError(
+        raise MapError(
             f"The map has shape {cam.shape} and the image {image.shape[:2]}; bring the map "
             "onto the image first (preprocessing.to_image)."
         )
@@ -222,7 +222,7 @@ def color(
 
     Raises:
         UsageError: an unknown color map.
-        ImageError: the map holds other values than 0 to 1.
+        MapError: the map holds other values than 0 to 1.
     """
     check_overlay(colormap, 1.0)
     _check_heat(cam, seen)
@@ -272,7 +272,7 @@ def signed_color(
 
     Raises:
         UsageError: ``full`` is negative or not a number.
-        ImageError: NaN or infinity in the map.
+        MapError: NaN or infinity in the map.
     """
     own = reach("signed", array)
     _check_full(full)
@@ -303,12 +303,12 @@ def diverging(
 
     Raises:
         UsageError: ``full`` is negative or not a number.
-        ImageError: NaN or infinity in the map, or the map is not (h, w).
+        MapError: NaN or infinity in the map, or the map is not (h, w).
     """
     own = reach("diverging", array)
     _check_full(full)
     if array.ndim != 2:
-        raise ImageError(f"A map in two colors has shape (h, w); got {array.shape}.")
+        raise MapError(f"A map in two colors has shape (h, w); got {array.shape}.")
     scaled = _scaled(array, own if full is None else full)
     placed = scaled if place is None else place(scaled)
     _check_seen(placed.shape, seen)
@@ -344,7 +344,7 @@ def monochrome(
 
     Raises:
         UsageError: ``full`` is negative or not a number.
-        ImageError: NaN, infinity or a negative value in the map.
+        MapError: NaN, infinity or a negative value in the map.
     """
     _check_map(array, non_negative=True)
     _check_full(full)
@@ -392,10 +392,10 @@ def class_map(
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: the map is not (h, w) whole numbers.
+        MapError: the map is not (h, w) whole numbers.
     """
     if classes.ndim != 2 or classes.size == 0 or not np.issubdtype(classes.dtype, np.integer):
-        raise ImageError(
+        raise MapError(
             "A map of classes holds whole numbers in the shape (h, w); got "
             f"{classes.dtype} with shape {classes.shape}."
         )
@@ -527,12 +527,12 @@ def _to_uint8(
 def _check_map(array: npt.NDArray[np.floating[Any]], *, non_negative: bool = False) -> None:
     lowest, highest = array.min(initial=0.0), array.max(initial=0.0)
     if not (np.isfinite(lowest) and np.isfinite(highest)):  # NaN is both
-        raise ImageError(
+        raise MapError(
             "The map holds NaN or infinity: the network overflowed on this image, or its weights "
             "are damaged."
         )
     if non_negative and lowest < 0:
-        raise ImageError(f"The map goes down to {lowest:g}; it must not be negative.")
+        raise MapError(f"The map goes down to {lowest:g}; it must not be negative.")
 
 
 def _check_heat(cam: npt.NDArray[np.floating[Any]], seen: npt.NDArray[np.bool_] | None) -> None:
@@ -540,12 +540,12 @@ def _check_heat(cam: npt.NDArray[np.floating[Any]], seen: npt.NDArray[np.bool_] 
     _check_seen(cam.shape, seen)
     # Bilinear weights sum to one only up to rounding.
     if cam.max(initial=0.0) > 1 + 1e-4:
-        raise ImageError(f"The map goes up to {cam.max():g}; a heatmap takes 0 to 1.")
+        raise MapError(f"The map goes up to {cam.max():g}; a heatmap takes 0 to 1.")
 
 
 def _check_seen(shape: tuple[int, ...], seen: npt.NDArray[np.bool_] | None) -> None:
     if seen is not None and seen.shape != shape:
-        raise ImageError(
+        raise MapError(
             f"The map has shape {shape} and what the network saw {seen.shape}; bring both onto the "
             "image first (preprocessing.to_image)."
         )

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import MapError, UsageError
 from cnnviz.outputs import OutputFolder
 from cnnviz.outputs.thumbnails import make_missing
 from cnnviz.report.page import (
@@ -56,8 +56,8 @@ def build_report(
 
     Raises:
         UsageError: there is no manifest, it is damaged, or another version's.
-        ImageError: there is an ``index.html`` that cnnviz did not write.
-        CnnvizError: the file system refused (disk full, no permission).
+        OutputError: there is an ``index.html`` that cnnviz did not write.
+        OutputUnavailableError: the file system refused (disk full, no permission).
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -76,7 +76,7 @@ def render_page(manifest: Mapping[str, Any]) -> str:
     """
     try:
         pairs = mean_locations_of(manifest)
-    except ImageError as error:
+    except MapError as error:
         raise UsageError(f"The {MANIFEST} is damaged: {error} Run `cnnviz explain` again.") from (
             error
         )

@@ -76,7 +76,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import cnnviz
-from cnnviz.errors import CnnvizError, UsageError
+from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.outputs.files import written_by_cnnviz
 
 VERSION = 1
@@ -237,7 +237,7 @@ class Journal:
         """Take note of an image whose files are written; the record begins with its ``stem``.
 
         Raises:
-            CnnvizError: it cannot be written; the disk is full, say.
+            OutputUnavailableError: it cannot be written; the disk is full, say.
         """
         line = encode(record)
         self._known[record["stem"]] = (self._file, self._append(line), len(line))
@@ -249,7 +249,9 @@ class Journal:
             self._file.write(line + b"\n")
             self._file.flush()
         except OSError as error:
-            raise CnnvizError(f"{self._path} cannot be written: {error.strerror}.") from error
+            raise OutputUnavailableError(
+                f"{self._path} cannot be written: {error.strerror}."
+            ) from error
         return place
 
     def lines(self, stems: Iterable[str]) -> Iterator[bytes]:

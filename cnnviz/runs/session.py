@@ -23,7 +23,7 @@ import cnnviz
 from cnnviz.attribution import Method, choose_methods
 from cnnviz.engines.base import parse_device
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.errors import CnnvizError, UsageError
+from cnnviz.errors import FailFastError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.inputs import MAX_PIXELS, Source, find_sources
 from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
@@ -298,7 +298,7 @@ class Work:
         def told(outcome: Outcome) -> None:
             observe(outcome)
             if self.job.fail_fast and outcome.error is not None:
-                raise CnnvizError(
+                raise FailFastError(
                     f"Stopped at {outcome.source.shown}, the first image that failed. Without "
                     "--fail-fast the same command goes on from there."
                 )

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.engines.mxnet.runtime import free_memory
-from cnnviz.errors import ExitCode, ImageError
+from cnnviz.errors import ExitCode, ItemError
 from cnnviz.explainer import (
     Drawn,
     Explainer,
@@ -254,7 +254,7 @@ class Run:
         with self._threads() as (readers, _):
             for batch in self._read_ahead(readers):
                 for loaded, result in self._results(batch, contrasts=False):
-                    if not isinstance(result, ImageError):
+                    if not isinstance(result, ItemError):
                         for explanation in result.explanations:
                             for key, reach in explanation.reaches().items():
                                 reaches[key] = max(reach, reaches.get(key, 0.0))
@@ -276,7 +276,7 @@ class Run:
 
         Raises:
             NetworkError: the network cannot be run at all.
-            CnnvizError: nothing more can be written (the disk is full, say).
+            OutputUnavailableError: nothing more can be written (the disk is full, say).
         """
         architecture = self.explainer.network.architecture
         kind = "class" if architecture.activation.is_probability else "output"
@@ -402,7 +402,7 @@ class Run:
             inside = self.explainer.read(
                 loaded.source.path, self.style.size, self.max_pixels, remarks.append
             )
-        except ImageError as problem:
+        except ItemError as problem:
             error = str(problem)
         except MemoryError:
             error = "there is not enough memory for this image; choose a smaller --size"
@@ -421,7 +421,7 @@ class Run:
 
     def _results(
         self, batch: Sequence[_Loaded], *, contrasts: bool = True
-    ) -> Iterator[tuple[_Loaded, Findings | ImageError]]:
+    ) -> Iterator[tuple[_Loaded, Findings | ItemError]]:
         """Explain what could be read of a batch."""
         ready = [loaded for loaded in batch if loaded.inside is not None]
         truths = [loaded.truth for loaded in ready]
@@ -442,7 +442,7 @@ class Run:
             else ()
         )
         for loaded in batch:
-            yield loaded, ImageError(loaded.error) if loaded.inside is None else next(explained)
+            yield loaded, ItemError(loaded.error) if loaded.inside is None else next(explained)
 
     def _explain(self, batch: Sequence[_Loaded], writers: Executor) -> Iterator[Future[Outcome]]:
         """Explain a batch and have it written; the outcomes to come."""
@@ -461,16 +461,16 @@ class Run:
             else:
                 yield writers.submit(self._finish, loaded, result, spent)
 
-    def _finish(self, loaded: _Loaded, result: Findings | ImageError, spent: float) -> Outcome:
+    def _finish(self, loaded: _Loaded, result: Findings | ItemError, spent: float) -> Outcome:
         """Draw and write one image."""
         began = time.perf_counter()
         found: dict[str, Any] = {}
         error = None
         try:
-            if isinstance(result, ImageError):
+            if isinstance(result, ItemError):
                 raise result
             found = self._write(loaded, result)
-        except ImageError as problem:
+        except ItemError as problem:
             error = str(problem)
         except MemoryError:
             error = "there is not enough memory to draw it; choose a smaller --size"

@@ -164,13 +164,13 @@ def test_a_common_scale_is_that_of_all_images(explain, photos, write_image):
 
 
 def test_a_full_disk_leaves_what_can_be_continued(cnnviz, explain, photos, tmp_path, monkeypatch):
-    from cnnviz.errors import CnnvizError
+    from cnnviz.errors import OutputUnavailableError
 
     write = OutputFolder.write_png
 
     def full(self, relative, image, about):
         if relative.name == "10_gradcam.png":
-            raise CnnvizError("No space left on device.")
+            raise OutputUnavailableError("No space left on device.")
         return write(self, relative, image, about)
 
     with monkeypatch.context() as patch:

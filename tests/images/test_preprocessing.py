@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ImageError, MapError, UsageError
 from cnnviz.images.inputs import read_image, read_reduced
 from cnnviz.images.preprocessing import (
     Geometry,
@@ -509,9 +509,9 @@ def test_channels_do_not_mix():
 
 def test_to_image_refuses_other_shapes():
     geometry = Geometry((4, 4), (0.0, 0.0, 4.0, 4.0), (2, 2))
-    with pytest.raises(ImageError, match=r"\(4,\)"):
+    with pytest.raises(MapError, match=r"\(4,\)"):
         to_image(np.zeros(4), geometry, (4, 4))
-    with pytest.raises(ImageError, match=r"\(0, 3\)"):
+    with pytest.raises(MapError, match=r"\(0, 3\)"):
         to_image(np.zeros((0, 3)), geometry, (4, 4))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import Canvas, InputSpec, canvas
@@ -57,7 +57,7 @@ def test_nothing_above_zero_is_blank_and_drawn_as_zero():
 def test_what_is_not_finite_is_told(value):
     broken = PLANTED.copy()
     broken[3, 1, 1] = value
-    with pytest.raises(ImageError, match=r"NaN or infinity in layer features\.3"):
+    with pytest.raises(ExplanationError, match=r"NaN or infinity in layer features\.3"):
         strongest(LAYER, broken, top=1)
 
 
@@ -190,7 +190,7 @@ def test_sheets_beyond_all_measure_are_refused(half):
     pixels = np.broadcast_to(np.uint8(0), (5001, 10000, 3))
     found = look(explains, prepared, top=4)[0]
 
-    with pytest.raises(ImageError, match=r"5 images of 10000x5001 .* smaller --size"):
+    with pytest.raises(ExplanationError, match=r"5 images of 10000x5001 .* smaller --size"):
         found.draw(Canvas(pixels, prepared.geometry), Style(), "net", "it")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Graph, for_inference
-from cnnviz.errors import ImageError
+from cnnviz.errors import OutputError, ToolMissingError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
@@ -294,13 +294,13 @@ def test_the_same_network_gives_the_same_file(kind, beginning):
 
 def test_without_graphviz_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ImageError, match=r"PNG needs .*`dot`.*apt-get install graphviz"):
+    with pytest.raises(ToolMissingError, match=r"PNG needs .*`dot`.*apt-get install graphviz"):
         render("digraph {}", "png")
     assert render("digraph {×}", "dot") == "digraph {×}".encode()
 
 
 @needs_dot
 def test_what_graphviz_refuses_is_told(capfd):
-    with pytest.raises(ImageError, match="does not draw this network as SVG"):
+    with pytest.raises(OutputError, match="does not draw this network as SVG"):
         render("digraph {", "svg")
     assert capfd.readouterr().err == ""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cnnviz.errors import ImageError
+from cnnviz.errors import MapError
 from cnnviz.images.preprocessing import Geometry, InputSpec, Prepared, prepare, to_image
 from cnnviz.metrics.location import (
     BORDER_AREA,
@@ -203,10 +203,10 @@ def test_first_of_equal_maxima_and_a_plateau_at_half():
 def test_blank_maps_have_no_location_and_wrong_ones_are_refused():
     assert measure_location(np.zeros((14, 14), np.float32), seen_whole()) is None
     for wrong in (np.zeros((3, 14, 14)), np.zeros((0, 4)), np.zeros(5)):
-        with pytest.raises(ImageError, match="shape"):
+        with pytest.raises(MapError, match="shape"):
             measure_location(wrong.astype(np.float32), seen_whole())
     for value in (np.nan, np.inf, -np.inf, -1e-3):
-        with pytest.raises(ImageError, match="negative or not finite"):
+        with pytest.raises(MapError, match="negative or not finite"):
             measure_location(single((3, 3), 1, 1, value), seen_whole())
 
 
@@ -251,18 +251,18 @@ def test_mean_map_by_hand():
 
 
 def test_no_mean_of_nothing_or_of_different_shapes():
-    with pytest.raises(ImageError, match="no map"):
+    with pytest.raises(MapError, match="no map"):
         mean_map([])
     small, large = (
         measure_location(np.ones(shape, np.float32), seen_whole()).record()
         for shape in [(7, 7), (14, 14)]
     )
-    with pytest.raises(ImageError, match="one shape"):
+    with pytest.raises(MapError, match="one shape"):
         mean_map([small, large])
 
 
 def test_a_record_with_too_few_values_says_so():
-    with pytest.raises(ImageError, match="2 by 2, and it has 3 values"):
+    with pytest.raises(MapError, match="2 by 2, and it has 3 values"):
         decode_map({"map": {"shape": [2, 2], "data": "AAAA"}})
 
 
@@ -284,7 +284,7 @@ def test_a_record_with_too_few_values_says_so():
     ],
 )
 def test_damaged_records_are_refused(wrong):
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(MapError, match="cannot be read"):
         decode_map(wrong)
 
 

@@ -22,7 +22,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import cnnviz
-from cnnviz.errors import CnnvizError, ExitCode, ImageError, UsageError
+from cnnviz.errors import ExitCode, OutputError, OutputUnavailableError, UsageError
 from cnnviz.outputs import files
 from cnnviz.outputs.files import (
     OutputFolder,
@@ -73,7 +73,7 @@ def test_gif_is_what_pillow_reads_and_is_replaced_but_nobody_elses(tmp_path, ima
 
     Image.fromarray(red).save(tmp_path / "theirs.gif")
     theirs = (tmp_path / "theirs.gif").read_bytes()
-    with pytest.raises(ImageError, match="not written by cnnviz"):
+    with pytest.raises(OutputError, match="not written by cnnviz"):
         write_gif(tmp_path / "theirs.gif", [red], [1])
     assert (tmp_path / "theirs.gif").read_bytes() == theirs
 
@@ -91,7 +91,7 @@ def test_jpeg_is_what_pillow_reads_in_color_and_gray(tmp_path):
 
 def test_jpegs_have_a_largest_size(tmp_path):
     write_jpeg(tmp_path / "x.jpg", np.zeros((1, 65500), np.uint8), 85)
-    with pytest.raises(ImageError, match="at most 65500 pixels"):
+    with pytest.raises(OutputError, match="at most 65500 pixels"):
         write_jpeg(tmp_path / "y.jpg", np.zeros((65501, 1, 3), np.uint8), 85)
     assert os.listdir(tmp_path) == ["x.jpg"]
 
@@ -224,17 +224,17 @@ def test_the_same_content_gives_the_same_bytes(tmp_path, image):
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 1), (4,), (0, 4, 3), (4, 0)])
 def test_only_images_become_png(tmp_path, shape):
-    with pytest.raises(ImageError, match="uint8"):
+    with pytest.raises(OutputError, match="uint8"):
         write_png(tmp_path / "x.png", np.zeros(shape, np.uint8))
-    with pytest.raises(ImageError, match="float32"):
+    with pytest.raises(OutputError, match="float32"):
         write_png(tmp_path / "x.png", np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(ImageError, match="A JPEG is written from uint8"):
+    with pytest.raises(OutputError, match="A JPEG is written from uint8"):
         write_jpeg(tmp_path / "x.jpg", np.zeros(shape, np.uint8), 85)
     assert os.listdir(tmp_path) == []
 
 
 def test_objects_do_not_become_npz(tmp_path):
-    with pytest.raises(ImageError, match="'bad' cannot be written"):
+    with pytest.raises(OutputError, match="'bad' cannot be written"):
         write_npz(tmp_path / "x.npz", {"good": 1, "bad": np.array([{}, None], object)})
     assert os.listdir(tmp_path) == []
 
@@ -263,15 +263,15 @@ def test_a_failure_leaves_what_was_there(tmp_path, image, monkeypatch, error, th
         raise error
 
     monkeypatch.setattr(files.os, "replace", fail)
-    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else CnnvizError
+    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else OutputUnavailableError
     with pytest.raises(expected) as caught:
         write_png(path, 255 - image)
 
     assert os.listdir(tmp_path) == (["x.png"] if there_before else [])
     if there_before:
         assert path.read_bytes() == before
-    if expected is CnnvizError:
-        assert not isinstance(caught.value, ImageError)  # the run must stop, not go on
+    if expected is OutputUnavailableError:
+        assert not isinstance(caught.value, OutputError)  # the run must stop, not go on
         assert caught.value.exit_code == ExitCode.SOME_FAILED
         assert "x.png cannot be written: No space left on device" in str(caught.value)
 
@@ -281,14 +281,14 @@ def test_running_out_of_room_in_the_middle(tmp_path):
     program = """
 import resource, sys
 import numpy as np
-from cnnviz.errors import CnnvizError
+from cnnviz.errors import OutputUnavailableError
 from cnnviz.outputs import write_npz, write_png
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
 for write, name, content in ((write_png, "x.png", noise), (write_npz, "x.npz", {"x": noise})):
     try:
         write(sys.argv[1] + "/" + name, content)
-    except CnnvizError as error:
+    except OutputUnavailableError as error:
         print(error)
 """
     done = subprocess.run(
@@ -400,7 +400,7 @@ def test_other_peoples_files_are_not(tmp_path, image, kind):
         ("x.html", write_html, "<p>"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ImageError, match=f"{name} exists and was not written by cnnviz"):
+        with pytest.raises(OutputError, match=f"{name} exists and was not written by cnnviz"):
             write(tmp_path / name, *arguments)
         assert (tmp_path / name).read_bytes() == content
     assert len(os.listdir(tmp_path)) == 5
@@ -410,7 +410,7 @@ def test_neither_are_folders_and_dead_links(tmp_path, image):
     (tmp_path / "x.png").mkdir()
     (tmp_path / "y.png").symlink_to("nowhere")
     for name in ("x.png", "y.png"):
-        with pytest.raises(ImageError, match="not written by cnnviz"):
+        with pytest.raises(OutputError, match="not written by cnnviz"):
             write_png(tmp_path / name, image)
     assert (tmp_path / "y.png").is_symlink()
 
@@ -422,7 +422,7 @@ def test_an_input_is_not_overwritten_even_if_it_is_ours(tmp_path, image):
     (tmp_path / "sub").mkdir()
     for named in ("x.png", "link.png", "sub/../x.png"):
         folder = OutputFolder(tmp_path, [tmp_path / "missing.jpg", tmp_path / named])
-        with pytest.raises(ImageError, match="is an input of this run"):
+        with pytest.raises(OutputError, match="is an input of this run"):
             folder.write_png(PurePath("x.png"), 255 - image)
     assert (np.asarray(Image.open(tmp_path / "x.png")) == image).all()
 
@@ -454,14 +454,14 @@ def test_folders_are_made_as_needed(tmp_path, image):
 
 @pytest.mark.parametrize("relative", ["../x.png", "a/../../x.png", "/tmp/x.png"])
 def test_nothing_is_written_outside(tmp_path, image, relative):
-    with pytest.raises(ImageError, match="inside the output folder"):
+    with pytest.raises(OutputError, match="inside the output folder"):
         OutputFolder(tmp_path / "out").write_png(PurePath(relative), image)
 
 
 def test_a_file_where_a_folder_has_to_be(tmp_path, image):
     (tmp_path / "a").write_bytes(b"mine")
     for relative in ("a/x.png", "a/b/x.png"):
-        with pytest.raises(ImageError, match="cannot be made: a file"):
+        with pytest.raises(OutputError, match="cannot be made: a file"):
             OutputFolder(tmp_path).write_png(PurePath(relative), image)
     assert (tmp_path / "a").read_bytes() == b"mine"
 
@@ -489,9 +489,9 @@ def test_no_permission_to_write(tmp_path, image):
     for path in ("closed", "closed/below"):
         with pytest.raises(UsageError, match="no permission to write"):
             check_output_folder(tmp_path / path)
-    with pytest.raises(CnnvizError, match="cannot be written: Permission denied"):
+    with pytest.raises(OutputUnavailableError, match="cannot be written: Permission denied"):
         write_png(tmp_path / "closed/x.png", image)
-    with pytest.raises(CnnvizError, match="cannot be made: Permission denied"):
+    with pytest.raises(OutputUnavailableError, match="cannot be made: Permission denied"):
         OutputFolder(tmp_path / "closed").write_png(PurePath("a/x.png"), image)
 
 
@@ -521,7 +521,7 @@ def test_a_name_that_the_file_system_has_not_costs_its_image_only(
     monkeypatch.setattr(files.os, "replace", exfat(os.replace))
     monkeypatch.setattr(files.Path, "mkdir", exfat(Path.mkdir))
     folder = OutputFolder(tmp_path)
-    with pytest.raises(ImageError, match=r"12:30.*: Invalid argument\. If the output folder's"):
+    with pytest.raises(OutputError, match=r"12:30.*: Invalid argument\. If the output folder's"):
         folder.write_png(PurePath(relative), image)
     folder.write_png(PurePath("x.png"), image)
     found = {path.name for path in tmp_path.rglob("*") if path.is_file()}
@@ -547,16 +547,16 @@ def test_which_refusals_are_a_names_own(tmp_path, image, monkeypatch, number, ow
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(files.os, "replace", refuse)
-    with pytest.raises(CnnvizError, match=os.strerror(number)) as caught:
+    with pytest.raises(OutputUnavailableError, match=os.strerror(number)) as caught:
         write_png(tmp_path / "x.png", image)
-    assert isinstance(caught.value, ImageError) == own
+    assert isinstance(caught.value, OutputError) == own
     assert os.listdir(tmp_path) == []
 
 
 def test_a_name_too_long_with_its_folders(tmp_path, image):
     """By the operating system: no path has more than 4096 bytes."""
     deep = PurePath(*["d" * 250] * 16, "d" * 100, "x.png")
-    with pytest.raises(ImageError, match="File name too long"):
+    with pytest.raises(OutputError, match="File name too long"):
         OutputFolder(tmp_path).write_png(deep, image)
 
 
@@ -567,7 +567,7 @@ def test_what_cannot_be_looked_at_is_not_replaced(tmp_path, image, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(files, "written_by_cnnviz", closed)
-    with pytest.raises(ImageError, match=r"x\.png cannot be replaced: Permission denied"):
+    with pytest.raises(OutputError, match=r"x\.png cannot be replaced: Permission denied"):
         write_png(tmp_path / "x.png", image)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ImageError, MapError, UsageError
 from cnnviz.images.preprocessing import Canvas, Geometry
 from cnnviz.rendering import figures, layout, render
 from cnnviz.rendering.figures import Cell, Ranked, answer, contrast, fitted, panel, share
@@ -498,12 +498,12 @@ def test_a_reduced_contrast_is_drawn_at_its_size():
 @pytest.mark.parametrize(
     ("maps", "error", "problem"),
     [
-        ((np.ones((4, 4)), np.ones((4, 5)), np.ones((4, 4))), ImageError, r"\(4, 4\), \(4, 5\)"),
-        ((np.ones((4, 4)),) * 2 + (np.ones((1, 4, 4)),), ImageError, "one shape"),
-        ((np.ones((3, 4, 4)),) * 3, ImageError, "one shape"),
-        ((-np.ones((4, 4)), np.ones((4, 4)), np.ones((4, 4))), ImageError, "negative"),
-        ((np.ones((4, 4)), np.full((4, 4), np.nan), np.ones((4, 4))), ImageError, "NaN"),
-        ((np.ones((4, 4)), np.ones((4, 4)), np.full((4, 4), np.inf)), ImageError, "infinity"),
+        ((np.ones((4, 4)), np.ones((4, 5)), np.ones((4, 4))), MapError, r"\(4, 4\), \(4, 5\)"),
+        ((np.ones((4, 4)),) * 2 + (np.ones((1, 4, 4)),), MapError, "one shape"),
+        ((np.ones((3, 4, 4)),) * 3, MapError, "one shape"),
+        ((-np.ones((4, 4)), np.ones((4, 4)), np.ones((4, 4))), MapError, "negative"),
+        ((np.ones((4, 4)), np.full((4, 4), np.nan), np.ones((4, 4))), MapError, "NaN"),
+        ((np.ones((4, 4)), np.ones((4, 4)), np.full((4, 4), np.inf)), MapError, "infinity"),
     ],
 )
 def test_a_contrast_says_what_is_wrong(maps, error, problem):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import MapError, UsageError
 from cnnviz.images.preprocessing import Geometry, to_image
 from cnnviz.rendering.render import (
     CLASS_COLORS,
@@ -75,7 +75,7 @@ def test_the_smallest_map_is_still_a_map():
     ],
 )
 def test_nan_and_infinity_are_refused(function, bad):
-    with pytest.raises(ImageError, match="NaN or infinity"):
+    with pytest.raises(MapError, match="NaN or infinity"):
         function(np.array([[0.0, 0.5], [bad, 1.0]], np.float32))
 
 
@@ -89,7 +89,7 @@ def test_nan_and_infinity_are_refused(function, bad):
     ],
 )
 def test_negative_evidence_is_refused_where_none_can_be(function):
-    with pytest.raises(ImageError, match=r"down to -0\.5"):
+    with pytest.raises(MapError, match=r"down to -0\.5"):
         function(np.array([[1.0, -0.5]]))
 
 
@@ -222,9 +222,9 @@ def test_overlay_says_what_is_wrong():
         color_overlay(image, np.zeros((4, 5)), "rainbow")
     with pytest.raises(UsageError, match=r"alpha.*1\.5"):
         color_overlay(image, np.zeros((4, 5)), alpha=1.5)
-    with pytest.raises(ImageError, match=r"\(5, 4\).*\(4, 5\)"):
+    with pytest.raises(MapError, match=r"\(5, 4\).*\(4, 5\)"):
         color_overlay(image, np.zeros((5, 4)))
-    with pytest.raises(ImageError, match="up to 7"):
+    with pytest.raises(MapError, match="up to 7"):
         color_overlay(image, np.full((4, 5), 7.0))
 
 
@@ -371,14 +371,14 @@ def test_what_was_seen_has_the_shape_of_the_map():
         lambda seen: diverging(np.zeros((2, 3)), seen=seen),
         lambda seen: class_map(np.zeros((2, 3), int), {}, seen=seen),
     ):
-        with pytest.raises(ImageError, match=r"\(2, 3\).*\(3, 2\)"):
+        with pytest.raises(MapError, match=r"\(2, 3\).*\(3, 2\)"):
             draw(np.ones((3, 2), np.bool_))
 
 
 def test_colors_alone_say_what_is_wrong():
     with pytest.raises(UsageError, match="'rainbow'"):
         color(np.zeros((4, 5)), "rainbow")
-    with pytest.raises(ImageError, match="up to 7"):
+    with pytest.raises(MapError, match="up to 7"):
         color(np.full((4, 5), 7.0))
 
 
@@ -473,7 +473,7 @@ def test_two_colors_mirror_with_the_sign(array):
 
 
 def test_two_colors_need_one_number_a_pixel():
-    with pytest.raises(ImageError, match=r"\(4, 5, 3\)"):
+    with pytest.raises(MapError, match=r"\(4, 5, 3\)"):
         diverging(np.zeros((4, 5, 3)))
 
 
@@ -501,10 +501,10 @@ def test_every_scale_has_its_reach():
     with pytest.raises(UsageError, match="heat, signed, diverging, magnitude; got 'loud'"):
         reach("loud", array)
     for kind in SCALED:
-        with pytest.raises(ImageError, match="NaN or infinity"):
+        with pytest.raises(MapError, match="NaN or infinity"):
             reach(kind, np.array([[np.nan]]))
     for kind in ("heat", "magnitude"):
-        with pytest.raises(ImageError, match="negative"):
+        with pytest.raises(MapError, match="negative"):
             reach(kind, -array)
 
 
@@ -638,7 +638,7 @@ def test_classes_of_a_crop_lie_where_the_network_looked():
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 3)), np.zeros((2, 3, 1), int), np.zeros((0, 3), int)])
 def test_classes_are_whole_numbers(bad):
-    with pytest.raises(ImageError, match="whole numbers"):
+    with pytest.raises(MapError, match="whole numbers"):
         class_map(bad, {})
 
 

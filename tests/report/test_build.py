@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import OutputError, UsageError
 from cnnviz.report import build_report
 from cnnviz.report.build import duration, render_page, script_safe
 from cnnviz.report.page import url_of
@@ -321,7 +321,7 @@ def test_images_that_are_gone_are_named_and_the_page_is_there(tmp_path):
 def test_an_index_of_somebody_else_stays(tmp_path):
     write_run(tmp_path, manifest([image("a.jpg")]))
     (tmp_path / "index.html").write_text("mine")
-    with pytest.raises(ImageError, match=r"index\.html exists and was not written by cnnviz"):
+    with pytest.raises(OutputError, match=r"index\.html exists and was not written by cnnviz"):
         build_report(tmp_path)
     assert (tmp_path / "index.html").read_text() == "mine"
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnviz.errors import CnnvizError, UsageError
+from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.outputs import OutputFolder, write_npz, write_png
 from cnnviz.runs.manifest import (
     JOURNAL,
@@ -226,7 +226,7 @@ def test_two_at_once_in_one_folder(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(CnnvizError, match="cannot be written"):
+    with pytest.raises(OutputUnavailableError, match="cannot be written"):
         Journal(tmp_path / "file", "mark")
 
 
@@ -235,7 +235,7 @@ def test_a_full_disk_is_told(tmp_path):
     journal = Journal(tmp_path, "mark")
     journal.close(done=False)
     journal._file = open("/dev/full", "ab")  # noqa: SIM115
-    with pytest.raises(CnnvizError, match="No space left"):
+    with pytest.raises(OutputUnavailableError, match="No space left"):
         journal.add(RECORDS[0])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.errors import CnnvizError, ExitCode, NetworkError
+from cnnviz.errors import ExitCode, NetworkError, OutputUnavailableError
 from cnnviz.explainer import Explainer
 from cnnviz.images.inputs import find_images
 from cnnviz.images.preprocessing import InputSpec
@@ -114,11 +114,11 @@ def test_a_full_disk_stops_the_run(tmp_path, explainer, many, monkeypatch):
 
     def full(self, relative, image, about):
         if relative.name == "5_guided_gradcam.png":
-            raise CnnvizError("No space left on device")
+            raise OutputUnavailableError("No space left on device")
         return write(self, relative, image, about)
 
     monkeypatch.setattr(OutputFolder, "write_png", full)
-    with pytest.raises(CnnvizError, match="No space left"):
+    with pytest.raises(OutputUnavailableError, match="No space left"):
         run(explainer, many, tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert not any(name.startswith("5_") for name in names)
