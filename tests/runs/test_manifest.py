@@ -226,7 +226,7 @@ def test_two_at_once_in_one_folder(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputUnavailableError, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot be written"):
         Journal(tmp_path / "file", "mark")
 
 
