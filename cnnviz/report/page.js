@@ -84,7 +84,7 @@
   const thumbnailOf = (url) => `thumbnails/${url.replace(/\.png$/, ".jpg")}`;
 
   /** A small image; the whole one if there is no thumbnail; words if neither is there. */
-  function image(url, alt, more) {
+  function img(url, alt, more) {
     const element = h("img", { alt, loading: "lazy", decoding: "async", ...more });
     element.src = thumbnailOf(url); // last: what is not yet known to be lazy is fetched
     element.addEventListener("error", function whole() {
@@ -147,8 +147,8 @@
     const title = titles[state.map] ?? "";
     const frame = card.querySelector(".frame");
     const blank = image.main.blank.includes(state.map);
-    const below = original && image(original, "");
-    const over = url && image(url, blank ? `${title}, blank` : title, { class: original ? "over" : "" });
+    const below = original && img(original, "");
+    const over = url && img(url, blank ? `${title}, blank` : title, { class: original ? "over" : "" });
     frame.classList.remove("apart");
     frame.replaceChildren(
       ...[below, over].filter((one) => one),
