@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.capabilities import CAPABILITIES, missing, required
+from tests.support.capabilities import CAPABILITIES, SLOW, missing, required
 
 
 @pytest.fixture
@@ -51,11 +51,10 @@ def cnnviz(capfd, monkeypatch, tmp_path):
 
 
 def pytest_configure(config):
-    """Register the marks, and make sure that what has to be there is."""
+    """Heed Ctrl-C, and make sure that what has to be there is."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A script's background job is told to ignore Ctrl-C, and so would all that tests start.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "needs(name): needs something of tests.support.capabilities")
     lacking = required() & set(missing())
     if lacking:
         raise pytest.UsageError(
@@ -64,7 +63,9 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
-    """Skip tests that need what is not there."""
+    """Skip tests that need what is not there, and slow ones unless they are asked for."""
+    if not SLOW and item.get_closest_marker("slow"):
+        pytest.skip("slow: set CNNVIZ_SLOW=1")
     for mark in item.iter_markers("needs"):
         for name in mark.args:
             if not CAPABILITIES[name].present():

@@ -16,8 +16,6 @@ from cnnviz.errors import ExitCode
 from cnnviz.runs.manifest import JOURNAL
 from tests.support.capabilities import SLOW
 
-by_hand = pytest.mark.skipif(not SLOW, reason="another way to the same: set CNNVIZ_SLOW=1")
-
 #: Makes the process die of a segmentation fault, as a library would, over some images.
 CRASHING = """
 import os, signal
@@ -131,7 +129,7 @@ def test_a_crash_costs_only_its_image(start, many, poison, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [["--scale", "run"], pytest.param(["--sort", "margin"], marks=by_hand)]
+    "options", [["--scale", "run"], pytest.param(["--sort", "margin"], marks=pytest.mark.slow)]
 )
 def test_a_crash_before_anything_is_written(start, many, poison, tmp_path, options):
     """All images are looked at, or measured, before the first one is explained."""

@@ -6,7 +6,6 @@ read by ``hostile.py``, in a process of its own.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -34,17 +33,8 @@ from cnnviz.images.inputs import (
     read_reduced,
 )
 from cnnviz.outputs.files import write_png, written_by_cnnviz
-
-
-def load_hostile():
-    path = Path(__file__).parents[1] / "support" / "hostile.py"
-    spec = importlib.util.spec_from_file_location("hostile", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = load_hostile()
+from tests.support import hostile
+from tests.support.capabilities import SLOW
 
 
 @pytest.fixture
@@ -62,9 +52,10 @@ def encode(image, kind, **options):
 # --- mutated files -------------------------------------------------------------------------------
 
 
+@pytest.mark.hostile
 def test_mutated_images_are_read_or_refused():
     """Never a crash, a hang, another exception, or memory that the pixel limit does not allow."""
-    result = hostile.attack("images", 0, 100_000 if hostile.SLOW else 5_000)
+    result = hostile.attack("images", 0, 100_000 if SLOW else 5_000)
 
     assert result["read"] > 500  # the damage reaches the decoders
     assert result["refused"] > 500

@@ -30,7 +30,6 @@ from cnnviz.inspection.maximize import (
 )
 from cnnviz.metrics.localization import demo_network
 from cnnviz.outputs import write_png
-from tests.support.capabilities import SLOW
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -73,7 +72,7 @@ def test_a_demo_image_beats_real_ones(demo: Network, tmp_path: Any) -> None:
     check_demo(demo, (HARDEST,), tmp_path, Ascent())
 
 
-@pytest.mark.skipif(not SLOW, reason="two minutes: set CNNVIZ_SLOW=1")
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_all_demo_images_beat_real_ones(demo: Network, tmp_path: Any, seed: int) -> None:
     check_demo(demo, tuple(range(len(CLASSES))), tmp_path, Ascent(seed=seed))

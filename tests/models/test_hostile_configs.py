@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
-from pathlib import Path
 
 import pytest
 
 from cnnviz.errors import UsageError
 from cnnviz.models.config import find_config
+from tests.support import hostile
+from tests.support.capabilities import SLOW
 
 
-def load_hostile():
-    path = Path(__file__).parents[1] / "support" / "hostile.py"
-    spec = importlib.util.spec_from_file_location("hostile", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = load_hostile()
-
-
+@pytest.mark.hostile
 def test_mutated_configs_are_read_or_refused():
-    result = hostile.attack("configs", 0, 20_000 if hostile.SLOW else 1_000)
+    result = hostile.attack("configs", 0, 20_000 if SLOW else 1_000)
 
     assert result["read"] > 10
     assert result["refused"] > 500

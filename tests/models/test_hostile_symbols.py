@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,26 +13,18 @@ from cnnviz.errors import NetworkError, WeightsError
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.exported import SymbolModel, read_symbol
 from cnnviz.weights.params_file import write_params
+from tests.support import hostile
+from tests.support.capabilities import SLOW
 
 mx = import_mxnet()
 
 COLOR = {"input_size": (16, 12), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
-def load_hostile():
-    path = Path(__file__).parents[1] / "support" / "hostile.py"
-    spec = importlib.util.spec_from_file_location("hostile", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = load_hostile()
-
-
+@pytest.mark.hostile
 def test_mutated_symbols_run_or_are_refused():
     """Loaded and asked once, there and back: never a crash, another exception, or much memory."""
-    result = hostile.attack("symbols", 0, 20_000 if hostile.SLOW else 1_000, timeout=1800)
+    result = hostile.attack("symbols", 0, 20_000 if SLOW else 1_000, timeout=1800)
 
     assert result["read"] > 50
     assert result["refused"] > 500

@@ -15,7 +15,7 @@ from cnnviz.report import build_report
 from tests.report.browser import Browser
 from tests.report.runs import failed, image, large, located, manifest, score, write_run
 
-pytestmark = pytest.mark.needs("chromium")
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.browser]
 
 SCRIPT = "<script>window.broken = 1<script><img src=x onerror=window.broken=2>.jpg"
 STAMP = located(0.5, (0.0, 0.0, 0.0, 0.7), [[0, 0, 0], [0, 0, 0], [0, 0, 255]])

@@ -1,4 +1,4 @@
-"""What some tests need that the README's commands do not install, and how to get it.
+"""What some tests need that the README's commands do not install; the switch for slow tests.
 
 A test says so: ``@pytest.mark.needs("dot")``. What is missing is listed once, at the end of a run;
 CNNVIZ_REQUIRE=chromium,dot makes it an error, for a run that has installed these.
@@ -34,7 +34,7 @@ CAPABILITIES = {
     "torch": Capability("PyTorch", "pip install torch", lambda: find_spec("torch") is not None),
 }
 
-#: Whether the slow variants of tests are run: ``CNNVIZ_SLOW=1``.
+#: The switch for slow tests, ``CNNVIZ_SLOW=1``: those marked ``slow``, and more cases of others.
 SLOW = os.environ.get("CNNVIZ_SLOW", "0") not in ("", "0")
 
 

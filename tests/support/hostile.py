@@ -34,8 +34,6 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = os.environ.get("CNNVIZ_SLOW", "0") not in ("", "0")
-"""Whether the tests take their time, and try twenty times as many cases."""
 
 _SECONDS = 5.0  # of processor time that one case may take; most take less than a millisecond
 _MEBIBYTES = 150  # that the process may grow by

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -21,25 +20,17 @@ from safetensors.numpy import save, save_file
 from cnnviz.errors import WeightsError
 from cnnviz.weights.converters import read_weights
 from cnnviz.weights.params_file import MAGIC, check_finite, read_params, to_mxnet, write_params
+from tests.support import hostile
+from tests.support.capabilities import SLOW
 
 
-def load_hostile():
-    path = Path(__file__).parents[1] / "support" / "hostile.py"
-    spec = importlib.util.spec_from_file_location("hostile", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile = load_hostile()
-
-
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     "kind", ["params", "safetensors", pytest.param("torch", marks=pytest.mark.needs("torch"))]
 )
 def test_mutated_weights_are_read_or_refused(kind):
     """Never a crash, another exception, control characters in the text, or much memory."""
-    result = hostile.attack(kind, 0, 50_000 if hostile.SLOW else 2_000)
+    result = hostile.attack(kind, 0, 50_000 if SLOW else 2_000)
 
     assert result["read"] > 40
     assert result["refused"] > 500

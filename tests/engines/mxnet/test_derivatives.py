@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def test_a_sample_of_operators() -> None:
     assert wrong(operators.sample()) == []
 
 
-@pytest.mark.skipif("CNNVIZ_SLOW" not in os.environ, reason="an hour: set CNNVIZ_SLOW=1")
+@pytest.mark.slow  # an hour
 def test_every_operator_everywhere() -> None:
     every = [trial for case in operators.all_cases() for trial in operators.trials(case)]
     assert [str(outcome) for outcome in operators.outcomes(every) if not outcome.is_right] == []
