@@ -1,11 +1,11 @@
-"""The embedded network ``demo``: a small VGG for generated scenes, whose truth is known.
+"""The embedded network ``demo``: a small VGG for generated scenes whose ground truth is known.
 
 It knows eight kinds of object, which the scene generator draws together with a mask of each. So
-everything works without any download, and whether an explanation points at the right thing is
-a matter of measurement: on scenes never trained on, of 200 with one object all are named rightly,
-with a mean top probability of 0.970; of 400 Grad-CAM maps for 200 scenes with two objects, one map
+everything works without any download, and whether an explanation points at the right thing can be
+measured. On scenes never trained on: all of 200 with one object are classified correctly, with
+a mean top probability of 0.970; of 400 Grad-CAM maps for 200 scenes with two objects, one map
 for each class, 98.0 % have their maximum inside the right object, none inside the other one and
-2.0 % inside neither. ``python -m cnnviz.metrics.localization`` measures it again.
+2.0 % inside neither. ``python tests/benchmarks/localization.py`` measures it again.
 
 Importing this package loads neither MXNet nor OpenCV.
 """

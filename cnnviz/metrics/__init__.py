@@ -1,1 +1,1 @@
-"""Measurements of how far explanations can be trusted, where the truth is known."""
+"""Measures of explanations: where a heatmap lies, and whether it points at the right object."""

@@ -1,15 +1,14 @@
-"""How much of a class activation map lies at the border and in the corners, and where its peak is.
+"""How much of a heatmap lies at the border and in the corners, and where its peak is.
 
 A network that learned a watermark, a date stamp or a frame instead of the object gives itself away
-by maps that lie where objects seldom are. One image proves little; the mean over all images
-that were taken for the same wrong class shows it (:func:`mean_map`).
+by heatmaps that lie where objects seldom are. One image proves little; the mean over all images
+that were mistaken for the same class shows it (:func:`mean_map`).
 
 Shares are areas of the image as the network was fed it, in fractions of its sides, so that they
-mean the same for every network. The map is taken as it is drawn: bilinear between the centers of
+mean the same for every network. The map is taken as it is rendered: bilinear between the centers of
 its cells and constant beyond the outermost ones (:func:`cnnviz.images.preprocessing.to_image`).
-That
-surface is integrated exactly; its total is that of the cells. A cell's own square would jump where
-the edge of the ring crosses it, and 14 cells are no finer than the ring.
+That surface is integrated exactly; its total is that of the cells. A square for each cell would
+make the share jump where the ring's edge crosses it, and 14 cells are no finer than the ring.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ LARGEST_MAP = 64
 
 @dataclass(frozen=True)
 class Location:
-    """Where one map lies.
+    """Where one heatmap lies.
 
     Attributes:
         border: share of the map in the border ring, from 0 to 1; :data:`BORDER_AREA` if even.
@@ -66,7 +65,7 @@ class Location:
     map: Float32 = field(repr=False, compare=False)
 
     def record(self) -> dict[str, Any]:
-        """It as JSON can hold it: shares to six digits, the map as uint8 in base64."""
+        """As JSON: shares to six digits, the map as uint8 in base64."""
         coded = np.rint(self.map * 255).astype(np.uint8)
         return {
             "border": round(self.border, 6),
@@ -129,7 +128,7 @@ def decode_map(record: Mapping[str, Any]) -> Float32:
         record: what :meth:`Location.record` returned, perhaps read from a file.
 
     Raises:
-        MapError: it is none.
+        MapError: it is not such a record.
     """
     try:
         height, width = record["map"]["shape"]
@@ -145,8 +144,8 @@ def decode_map(record: Mapping[str, Any]) -> Float32:
 def mean_map(records: Iterable[Mapping[str, Any]]) -> Float32:
     """The mean of several records' maps, float32 (h, w), from 0 to 1.
 
-    Every map counts alike, whatever its logit was: each has its maximum at 1. The mean's maximum
-    is below 1 where they differ; how far below tells how much they agree.
+    Every map has its maximum at 1 and so counts alike, whatever its logit was. The mean's maximum
+    is 1 where all peak in the same place; the farther below it is, the less they agree.
 
     Raises:
         MapError: there is no record, one cannot be read, or the maps differ in shape.
@@ -193,7 +192,7 @@ def _bands(length: int, part: float) -> Float64:
 
 
 def _reduced(values: Float64) -> Float32:
-    """A map whose maximum is 1, averaged down where it has more than the most cells; then again."""
+    """A map with its maximum at 1, averaged down so that no side is above :data:`LARGEST_MAP`."""
     for axis in (0, 1):
         if values.shape[axis] > LARGEST_MAP:
             weights = _integrals(values.shape[axis], np.linspace(0, 1, LARGEST_MAP + 1))

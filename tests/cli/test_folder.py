@@ -17,8 +17,8 @@ import pytest
 
 import cnnviz as package
 from cnnviz.demo import CLASSES
+from cnnviz.demo.scenes.held_out import one_object_scenes
 from cnnviz.explainer import Explainer
-from cnnviz.metrics.localization import one_object_scenes
 
 #: (folder, what is drawn): two images lie in the wrong folder, so that the network is "wrong".
 SCENES = (

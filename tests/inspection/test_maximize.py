@@ -28,8 +28,8 @@ from cnnviz.inspection.maximize import (
     resampling,
     variation_gradient,
 )
-from cnnviz.metrics.localization import demo_network
 from cnnviz.outputs import write_png
+from tests.support.demo import demo_network
 
 mx = import_mxnet()
 nn = mx.gluon.nn

@@ -1,0 +1,13 @@
+"""The embedded network, ready to run."""
+
+from __future__ import annotations
+
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.resolve import find_model
+
+
+def demo_network() -> Network:
+    """The demo network with the weights that ship, on the CPU."""
+    network, _ = find_model(ModelConfig("demo")).load("cpu")
+    return network
