@@ -157,9 +157,11 @@ def test_labels_are_as_many_as_outputs():
 def test_listing_imports_neither_mxnet_nor_the_hub():
     program = (
         "import sys\n"
-        "from cnnviz.models import catalog, converters, labels, store\n"
+        "from cnnviz.labels.targets import resolve_class\n"
+        "from cnnviz.models import catalog\n"
+        "from cnnviz.weights import converters, store\n"
         "[store.cached(name) for name in catalog.names() if name != 'demo']\n"
-        "labels.resolve_class('tabby', catalog.labels(catalog.get('vgg16')), 1000)\n"
+        "resolve_class('tabby', catalog.labels(catalog.get('vgg16')), 1000)\n"
         "print(sorted({'mxnet', 'huggingface_hub', 'torch', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run(
