@@ -12,7 +12,7 @@ import click
 
 from cnnviz.cli.console import (
     Interrupt,
-    check_talk,
+    Printing,
     doubt_threads,
     json_line,
     name_weights,
@@ -25,18 +25,19 @@ from cnnviz.cli.options import (
     Choice,
     ImageSize,
     Input,
-    ModelOptions,
     model_options,
     output_option,
+    packed,
 )
 from cnnviz.errors import ExitCode, ItemError
+from cnnviz.rendering.style import Style
+from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
     from cnnviz.explainer import Explainer
     from cnnviz.images.inputs import Source
     from cnnviz.inspection.activations import Strongest
     from cnnviz.outputs import OutputFolder, OutputStem
-    from cnnviz.rendering.style import Style
 
 _NAMED = 5  # channels named in the line that is printed for a layer
 
@@ -104,6 +105,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@packed(model=ModelOptions, style=Style, printing=Printing)
 def command(**options: Any) -> int:
     """Show the strongest channels of a layer: what the network found in an image, and where.
 
@@ -122,16 +124,10 @@ def _activations(
     layers: tuple[str, ...],
     top: int,
     by: Literal["mean", "max"],
-    resize: str | None,
-    size: str | int,
-    colormap: str,
-    alpha: float,
-    overlay: bool,
+    style: Style,
     arrays: bool,
-    as_json: bool,
-    quiet: bool,
+    printing: Printing,
 ) -> int:
-    check_talk(as_json=as_json, quiet=quiet)
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.engines.base import parse_device
     from cnnviz.images.inputs import find_sources
@@ -140,20 +136,18 @@ def _activations(
     from cnnviz.models.resolve import find_model, load_model
     from cnnviz.outputs import OutputFolder, check_output_folder, plan
     from cnnviz.outputs.files import written_by_cnnviz
-    from cnnviz.rendering.style import Style
 
-    found = find_model(model.config(), notify=None if quiet else say)
+    found = find_model(model.config(), notify=printing.notify)
     parse_device(model.ctx)
-    style = Style(size, colormap, alpha, overlay)
     check_output_folder(output)
     inputs_found = find_sources(inputs, exclude=output, is_own=written_by_cnnviz)
     sources = inputs_found.sources
-    for note in () if quiet else inputs_found.notes:
+    for note in () if printing.quiet else inputs_found.notes:
         say(note)
-    doubt_threads(model.threads, quiet=quiet)
+    doubt_threads(model.threads, quiet=printing.quiet)
     keep_freed_memory()
-    explainer = load_model(found, ctx=model.ctx, layer=layers, resize=resize, progress=not quiet)
-    if not quiet:
+    explainer = load_model(found, ctx=model.ctx, layer=layers, progress=not printing.quiet)
+    if not printing.quiet:
         name_weights(explainer.weights)
     suffixes = [
         f"_{part}_activations.png" for part in file_parts([one.name for one in explainer.layers])
@@ -162,15 +156,15 @@ def _activations(
     folder = OutputFolder(output, inputs=[source.path for source in sources])
     job = _Job(explainer, style, folder, suffixes, top, by, arrays)
     began, failed = time.monotonic(), 0
-    with progress(len(sources), "image", hidden=quiet) as bar, Interrupt() as interrupt:
+    with progress(len(sources), "image", hidden=printing.quiet) as bar, Interrupt() as interrupt:
         for source, stem in zip(sources, stems, strict=True):
             outcome = job.do(source, stem)
             failed += outcome.error is not None
             with bar.external_write_mode():
-                _tell(outcome, as_json=as_json, quiet=quiet)
+                _tell(outcome, as_json=printing.as_json, quiet=printing.quiet)
             bar.update()
             interrupt.heed()
-    if not quiet:
+    if not printing.quiet:
         said = f", {failed} failed" if failed else ""
         say(
             f"{len(sources) - failed} shown{said}, in {time.monotonic() - began:.1f} s; written to "

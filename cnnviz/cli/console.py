@@ -7,6 +7,8 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,16 +32,25 @@ def put(text: str) -> None:
     click.echo(text, file=sys.stdout)
 
 
-def check_talk(*, as_json: bool, quiet: bool, verbose: bool = False) -> None:
-    """Refuse ``--json`` or ``--verbose`` with ``--quiet``.
+@dataclass(frozen=True)
+class Printing:
+    """What a command prints beside its errors: ``--json``, ``--verbose``, ``--quiet``."""
 
-    Raises:
-        UsageError: both are given.
-    """
-    if verbose and quiet:
-        raise UsageError("--verbose prints more and --quiet nothing: choose one.")
-    if as_json and quiet:
-        raise UsageError("--json prints and --quiet does not: choose one.")
+    as_json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse ``--json`` or ``--verbose`` with ``--quiet``."""
+        if self.verbose and self.quiet:
+            raise UsageError("--verbose prints more and --quiet nothing: choose one.")
+        if self.as_json and self.quiet:
+            raise UsageError("--json prints and --quiet does not: choose one.")
+
+    @property
+    def notify(self) -> Callable[[str], None] | None:
+        """What is called with sentences that are no errors; None if nobody wants them."""
+        return None if self.quiet else say
 
 
 def json_line(record: Any, *, indent: int | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 
 from cnnviz.cli.console import (
     Interrupt,
-    check_talk,
+    Printing,
     doubt_threads,
     json_line,
     name_weights,
@@ -26,11 +27,13 @@ from cnnviz.cli.options import (
     FilePath,
     ImageSize,
     Input,
-    ModelOptions,
     model_options,
     output_option,
+    packed,
 )
 from cnnviz.errors import UsageError
+from cnnviz.rendering.style import Style
+from cnnviz.runs.request import ExecutionOptions, OutputOptions, RunRequest, TargetOptions
 from cnnviz.text import class_name
 
 if TYPE_CHECKING:
@@ -49,6 +52,19 @@ _CONFUSIONS = 5
 _NAMED = 3
 
 
+def _method_options(
+    _ctx: click.Context, _parameter: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    """``NAME=VALUE`` as a mapping."""
+    options = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not (name.strip() and sign):
+            raise UsageError(f"An option of a method is NAME=VALUE, samples=50 say; got '{pair}'.")
+        options[name.strip()] = value.strip()
+    return options
+
+
 @click.command(name="explain")
 @click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
 @output_option("explanations")
@@ -65,7 +81,7 @@ _NAMED = 3
     "--target",
     "targets",
     multiple=True,
-    default=("top1",),
+    default=TargetOptions.targets,
     show_default=True,
     metavar="CLASS",
     help="What to explain: a class index or name (a unique part will do); predicted; truth; or "
@@ -93,6 +109,7 @@ _NAMED = 3
     "options",
     multiple=True,
     metavar="NAME=VALUE",
+    callback=_method_options,
     help="An option of the methods, or METHOD.NAME=VALUE for one of them; `cnnviz methods` lists "
     "them. Repeatable.",
 )
@@ -113,34 +130,34 @@ _NAMED = 3
 @click.option(
     "--size",
     type=ImageSize(),
-    default="default",
+    default=Style.size,
     help="Long side of the images written, in pixels; full: the original's size; model: the "
     "network's. By default the original's, at most 1024.",
 )
 @click.option(
     "--colormap",
     type=Choice("cnnviz.rendering.style:COLORMAPS", "NAME"),
-    default="jet",
+    default=Style.colormap,
     show_default=True,
     help="Colors of the Grad-CAM overlay: jet, turbo, viridis, inferno, ...",
 )
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
-    default=0.4,
+    default=Style.alpha,
     show_default=True,
     metavar="PART",
     help="Strength of the overlay, from 0 (image) to 1 (colors).",
 )
 @click.option(
     "--overlay/--no-overlay",
-    default=True,
+    default=Style.overlay,
     help="Whether heatmaps lie over the image, or stand alone in their colors.",
 )
 @click.option(
     "--scale",
     type=click.Choice(["image", "run"], case_sensitive=False),
-    default="image",
+    default=OutputOptions.scale,
     show_default=True,
     help="Whether each map is drawn up to its own highest value, or all images' maps of a "
     "method up to a common one, so that colors can be compared; that goes over them twice.",
@@ -182,7 +199,7 @@ _NAMED = 3
 @click.option(
     "--batch-size",
     type=BatchSize(),
-    default="2",
+    default=ExecutionOptions.batch_size,
     show_default=True,
     help="Images that go through the network together; auto: up to 8, as memory allows.",
 )
@@ -198,7 +215,14 @@ _NAMED = 3
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
 @click.option("--verbose", "-v", is_flag=True, help="Print each image's five highest classes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def command(**options: Any) -> int:
+@packed(request=RunRequest, printing=Printing)
+def command(
+    request: RunRequest,
+    printing: Printing,
+    saliency: str | None,
+    worker: str | None,
+    notes: str | None,
+) -> int:
     """Explain images: what the network sees in each, and where it looked.
 
     INPUT is an image, a folder (searched recursively), or - for paths on standard input. For
@@ -207,97 +231,39 @@ def command(**options: Any) -> int:
     stands in the names, cat_281_gradcam.png.
     """
     arguments = click.get_current_context().obj
-    if options["worker"] is None and arguments is not None:
+    if worker is None and arguments is not None:
         from cnnviz.cli import supervision
 
-        if supervision.worth_it(options["inputs"]):
+        if supervision.worth_it(request.inputs):
             status = supervision.supervise(
-                arguments, piped="-" in options["inputs"], quiet=options["quiet"]
+                arguments, piped="-" in request.inputs, quiet=printing.quiet
             )
             if status is not None:
                 return status
-    return _explain(**options)
+    if saliency is not None:
+        options = {**request.methods.options, "saliency.source": saliency}
+        request = replace(request, methods=replace(request.methods, options=options))
+    return _explain(request, printing, worker, notes)
 
 
-def _explain(
-    *,
-    inputs: tuple[str, ...],
-    output: Path,
-    model: ModelOptions,
-    layers: tuple[str, ...],
-    targets: tuple[str, ...],
-    contrasts: tuple[str, ...],
-    methods: tuple[str, ...],
-    options: tuple[str, ...],
-    relu: tuple[str, ...],
-    saliency: str | None,
-    resize: str | None,
-    size: str | int,
-    colormap: str,
-    alpha: float,
-    overlay: bool,
-    scale: str,
-    arrays: bool,
-    panel: bool,
-    report: bool,
-    truth: str | None,
-    only: str | None,
-    sort: str | None,
-    limit: int | None,
-    batch_size: str | int,
-    force: bool,
-    max_pixels: int | None,
-    fail_fast: bool,
-    worker: str | None,
-    notes: str | None,
-    as_json: bool,
-    verbose: bool,
-    quiet: bool,
-) -> int:
-    check_talk(as_json=as_json, quiet=quiet, verbose=verbose)
+def _explain(request: RunRequest, printing: Printing, worker: str | None, notes: str | None) -> int:
     from cnnviz.cli import supervision
 
     if worker is not None:
         supervision.serve()
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.machine import keep_freed_memory
-    from cnnviz.rendering.style import Style
-    from cnnviz.runs.session import Job, Work
+    from cnnviz.runs.session import Work
 
+    quiet = printing.quiet
     seen = supervision.Notes.parse(notes) if notes is not None else None
-    # What this run itself has done before a crash is not done again.
-    again = worker == "careful" or (seen is not None and bool(seen.crashed()))
-    job = Job(
-        inputs=inputs,
-        output=output,
-        card=model.config(),
-        ctx=model.ctx,
-        layers=layers,
-        targets=targets,
-        contrasts=contrasts,
-        methods=methods,
-        options=_method_options(options, saliency),
-        relu=relu,
-        resize=resize,
-        style=Style(size, colormap, alpha, overlay),
-        scale=scale,
-        arrays=arrays,
-        panel=panel,
-        report=report,
-        truth=truth,
-        only=only,
-        sort=sort,
-        limit=limit,
-        batch_size=batch_size,
-        force=force and not again,
-        **({} if max_pixels is None else {"max_pixels": max_pixels}),
-        fail_fast=fail_fast,
-    )
-    work = Work(job, notify=None if quiet else say)
+    if worker == "careful" or (seen is not None and seen.crashed()):
+        request = request.continued()
+    work = Work(request, notify=printing.notify)
     if seen is not None:
         work.crashed = seen.crashed()
         work.touch = seen.touch if worker == "careful" else None
-    doubt_threads(model.threads, quiet=quiet)
+    doubt_threads(request.model.threads, quiet=quiet)
     keep_freed_memory()
     work.load(progress=not quiet)
     if worker is not None:
@@ -305,15 +271,13 @@ def _explain(
     if not quiet:
         _introduce(work.explainer)
     began = time.monotonic()
-    if work.chooses:
+    if request.selection.by_prediction:
         _choose(work, quiet=quiet)
     images = len(work.sources)
     passes = work.rounds * _announce(work.explainer, images, len(work.targets), quiet=quiet)
     total, unit = (passes, "pass") if passes else (work.rounds * images, "image")
     with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
-        printer = _Printer(
-            bar, output, work.explainer, seen, as_json=as_json, verbose=verbose, quiet=quiet
-        )
+        printer = _Printer(bar, request.output, work.explainer, printing, seen)
         done = 0 if passes else 1
 
         def advance(count: int) -> None:
@@ -346,9 +310,10 @@ def _choose(work: Work, *, quiet: bool) -> None:
 
 
 def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
+    output = work.request.output
     failed = f", {ended.failed} failed" if ended.failed else ""
     before = f" ({ended.before} of them before)" if ended.before else ""
-    say(f"{ended.done} explained{before}{failed}, in {seconds:.1f} s; written to {work.job.output}")
+    say(f"{ended.done} explained{before}{failed}, in {seconds:.1f} s; written to {output}")
     looked = work.scanned
     if looked is not None and looked["accuracy"] is not None:
         say(
@@ -364,7 +329,7 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
     if work.left_behind:
         count = len(work.left_behind)
         say(
-            f"{work.job.output} still has {count} file{'s' * (count > 1)} of earlier runs that its "
+            f"{output} still has {count} file{'s' * (count > 1)} of earlier runs that its "
             f"manifest no longer names: {_some(work.left_behind)}"
         )
     if work.displaced:
@@ -372,8 +337,8 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
             "replaced were files of other images that an earlier run explained, and that are "
             f"called alike: {_some(work.displaced)}"
         )
-    if work.job.report:
-        say(f"report: {work.job.output / 'index.html'}")
+    if work.request.files.report:
+        say(f"report: {output / 'index.html'}")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -381,19 +346,6 @@ def _some(names: Sequence[str]) -> str:
     from cnnviz.images.inputs import printable
 
     return ", ".join([*map(printable, names[:_NAMED]), *["..."] * (len(names) > _NAMED)])
-
-
-def _method_options(pairs: Sequence[str], saliency: str | None) -> dict[str, str]:
-    """``NAME=VALUE`` as a mapping."""
-    options = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not (name.strip() and sign):
-            raise UsageError(f"An option of a method is NAME=VALUE, samples=50 say; got '{pair}'.")
-        options[name.strip()] = value.strip()
-    if saliency is not None:
-        options["saliency.source"] = saliency
-    return options
 
 
 def _announce(explainer: Explainer, images: int, targets: int, *, quiet: bool) -> int:
@@ -440,19 +392,14 @@ class _Printer:
         bar: tqdm[Any],
         output: Path,
         explainer: Explainer,
+        printing: Printing,
         notes: Notes | None = None,
-        *,
-        as_json: bool,
-        verbose: bool,
-        quiet: bool,
     ) -> None:
         self._bar = bar
         self._output = output
         self._layers = [layer.name for layer in explainer.layers]
         self._notes = notes
-        self._as_json = as_json
-        self._verbose = verbose
-        self._quiet = quiet
+        self._printing = printing
 
     def __call__(self, outcome: Outcome) -> None:
         if self._notes is None or not self._notes.again():
@@ -463,7 +410,7 @@ class _Printer:
     def _print(self, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._write(f"Error: {outcome.source.shown}: {outcome.error}", sys.stderr)
-        if self._quiet:
+        if self._printing.quiet:
             return
         if outcome.record.get("remark"):
             self._write(f"{outcome.source.shown}: {outcome.record['remark']}", sys.stderr)
@@ -475,7 +422,7 @@ class _Printer:
                     "another --layer or --target.",
                     sys.stderr,
                 )
-        if self._as_json:
+        if self._printing.as_json:
             self._write(json_line(self._record(outcome)), sys.stdout)
         elif outcome.error is None:
             self._write(self._line(outcome), sys.stdout)
@@ -509,7 +456,7 @@ class _Printer:
         targets = [one["target"] for one in record["explanations"]]
         if [target["index"] for target in targets] != [best["index"]]:
             line += f"; explained: {', '.join(map(_named, targets))}"
-        if self._verbose:
+        if self._printing.verbose:
             line += "".join(f"\n    {_named(score)}" for score in top)
             if record["relus_guided"] is not None:
                 line += "\n    {} of {} ReLUs guided".format(*record["relus_guided"])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cnnviz.cli.console import check_talk, json_line, name_weights, put, say
-from cnnviz.cli.options import Choice, ModelOptions, model_argument, output_option
+from cnnviz.cli.console import Printing, json_line, name_weights, put
+from cnnviz.cli.options import Choice, model_argument, output_option, packed
 from cnnviz.outputs.provenance import Origin
+from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
     from cnnviz.inspection.filters import Filters
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a layer.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@packed(model=ModelOptions, printing=Printing)
 def command(**options: Any) -> None:
     """Show a network's filters: the weights that its convolutions look with.
 
@@ -70,22 +72,20 @@ def _filters(
     top: int | None,
     slices: int,
     scale: Literal["layer", "filter"],
-    as_json: bool,
-    quiet: bool,
+    printing: Printing,
 ) -> None:
-    check_talk(as_json=as_json, quiet=quiet)
     from cnnviz.inspection.filters import find_convolution, read_filters
     from cnnviz.inspection.naming import file_parts
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs import OutputFolder, check_output_folder
 
-    found = find_model(model.config(), notify=None if quiet else say)
+    found = find_model(model.config(), notify=printing.notify)
     check_output_folder(output)
     architecture = found.architecture
     names = [name for given in layers for name in architecture.parted(given)]
     wanted = dict.fromkeys(find_convolution(architecture, name) for name in names or (None,))
-    network, weights = found.load("cpu", progress=not quiet)
-    if not quiet:
+    network, weights = found.load("cpu", progress=not printing.quiet)
+    if not printing.quiet:
         name_weights(weights)
     folder = OutputFolder(output)
     origin = Origin(found.name, weights.sha256)
@@ -98,7 +98,7 @@ def _filters(
             filters.draw(scale, found.name),
             origin.describe("filters", layers=[layer.name], channels=channels),
         )
-        if as_json:
+        if printing.as_json:
             record = {
                 "model": found.name,
                 "layer": layer.name,
@@ -108,7 +108,7 @@ def _filters(
                 "filters": filters.record(),
             }
             put(json_line(record))
-        elif not quiet:
+        elif not printing.quiet:
             put(_line(filters, path))
 
 

@@ -7,12 +7,14 @@ import json
 import click
 
 from cnnviz.cli.console import put
-from cnnviz.cli.options import ModelOptions, model_argument
+from cnnviz.cli.options import model_argument, packed
+from cnnviz.runs.request import ModelOptions
 
 
 @click.command(name="layers")
 @model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
+@packed(model=ModelOptions)
 def command(model: ModelOptions, as_json: bool) -> None:
     """List a network's layers: name, kind and output shape.
 

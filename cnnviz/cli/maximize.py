@@ -12,7 +12,7 @@ import click
 
 from cnnviz.cli.console import (
     Interrupt,
-    check_talk,
+    Printing,
     doubt_threads,
     json_line,
     name_weights,
@@ -20,9 +20,10 @@ from cnnviz.cli.console import (
     put,
     say,
 )
-from cnnviz.cli.options import Choice, FilePath, ModelOptions, model_to_run, output_option
+from cnnviz.cli.options import Choice, FilePath, model_to_run, output_option, packed
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.outputs.provenance import Origin
+from cnnviz.runs.request import ModelOptions
 from cnnviz.text import class_name
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ _FLASH = 0.12
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@packed(model=ModelOptions, printing=Printing)
 def command(**options: Any) -> int:
     """Synthesize an image that maximizes the score of a class or a channel.
 
@@ -166,11 +168,9 @@ def _maximize(
     frames: Path | None,
     gif: Path | None,
     every: int | None,
-    as_json: bool,
-    quiet: bool,
+    printing: Printing,
     **ascent: float | None,
 ) -> int:
-    check_talk(as_json=as_json, quiet=quiet)
     if every is not None and frames is None and gif is None:
         raise UsageError("--every says how often --frames or --gif take an image: give one.")
     if bool(targets) == (layer is not None):
@@ -186,7 +186,7 @@ def _maximize(
     from cnnviz.outputs import check_output_folder
     from cnnviz.outputs.files import check_replaceable
 
-    found = find_model(model.config(), notify=None if quiet else say)
+    found = find_model(model.config(), notify=printing.notify)
     device = parse_device(model.ctx)
     chosen: dict[str, Any] = {key: value for key, value in ascent.items() if value is not None}
     how = Ascent(**chosen)
@@ -194,22 +194,22 @@ def _maximize(
     for path in (frames, None if gif is None else gif.parent):
         if path is not None:
             check_output_folder(path)
-    doubt_threads(model.threads, quiet=quiet)
+    doubt_threads(model.threads, quiet=printing.quiet)
     keep_freed_memory()
     found.digest_ahead()
     goals, named = _goals(found, targets, layer, maximized, place)
-    if found.architecture.end.remark is not None and not quiet:
+    if found.architecture.end.remark is not None and not printing.quiet:
         say(found.architecture.end.remark)
     for path in [*(output / name for name in _files(found, named)), *([gif] if gif else [])]:
         check_replaceable(path)  # before minutes are spent on it
     context(device)
-    network, weights = found.load(str(device), progress=not quiet)
-    if not quiet:
+    network, weights = found.load(str(device), progress=not printing.quiet)
+    if not printing.quiet:
         name_weights(weights)
     origin = Origin(found.name, weights.sha256)
     film = _Film(origin, named, how, frames, gif, every)
     began = time.monotonic()
-    with progress(how.steps, "step", hidden=quiet) as bar, Interrupt() as interrupt:
+    with progress(how.steps, "step", hidden=printing.quiet) as bar, Interrupt() as interrupt:
 
         def observe(stand: Progress) -> None:
             bar.update(stand.step and 1)
@@ -221,16 +221,16 @@ def _maximize(
     written = _write(found, origin, output, named, how, results)
     film.end()
     for goal, path, result in zip(named, written, results, strict=True):
-        if not result.moved and not quiet:
+        if not result.moved and not printing.quiet:
             say(
                 f"{goal.name}: it never answered to any change, so its image says nothing. Try "
                 "another --seed."
             )
-        if as_json:
+        if printing.as_json:
             put(json_line(_record(found, goal, how, path, result)))
-        elif not quiet:
+        elif not printing.quiet:
             put(f"{path}: {goal.name}, {_found(found, goal, result)}")
-    if not quiet:
+    if not printing.quiet:
         say(f"{len(results)} maximized, in {seconds:.1f} s; written to {output}")
     return ExitCode.OK
 

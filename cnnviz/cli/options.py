@@ -6,17 +6,15 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cnnviz.cli.limits import few_threads
+from cnnviz.runs.request import ModelOptions
 from cnnviz.text import expand_home, is_url, matching, similar
-
-if TYPE_CHECKING:
-    from cnnviz.models.config import ModelConfig
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -201,44 +199,6 @@ def _use_threads(
     return threads
 
 
-@dataclass(frozen=True)
-class ModelOptions:
-    """What the command line says about the network. None: nothing was said."""
-
-    model: str
-    weights: Path | None = None
-    labels: Path | None = None
-    input_size: tuple[int, int] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    channels: str | None = None
-    head: str | None = None
-    activation: str | None = None
-    ctx: str = "cpu"
-    threads: int | None = None
-
-    def config(self) -> ModelConfig:
-        """What is known of the network: the options override the configuration file, if any.
-
-        Raises:
-            UsageError: there is no such network, or a configuration file or the class names cannot
-                be read.
-        """
-        from cnnviz.labels.label_files import read_labels
-        from cnnviz.models.config import find_config
-
-        return find_config(self.model).updated(
-            weights=self.weights,
-            labels=None if self.labels is None else read_labels(self.labels),
-            input_size=self.input_size,
-            mean=self.mean,
-            std=self.std,
-            channels=self.channels,
-            head=self.head,
-            activation=self.activation,
-        )
-
-
 RESIZE = click.option(
     "--resize",
     type=Choice("cnnviz.images.input_spec:RESIZE_MODES", "MODE"),
@@ -246,7 +206,7 @@ RESIZE = click.option(
     "configuration file says otherwise), or crop (its short side is resized and the center cut "
     "out).",
 )
-"""``--resize``, of commands that look at images."""
+"""``--resize``, of commands that look at images; it goes into the same :class:`ModelOptions`."""
 
 
 def output_option(default: str) -> Callable[..., Any]:
@@ -265,7 +225,7 @@ def output_option(default: str) -> Callable[..., Any]:
 _MODEL = click.option(
     "--model",
     "-m",
-    default="vgg16",
+    default=ModelOptions.model,
     show_default=True,
     metavar="NAME|FILE",
     help="The network: a name that `cnnviz models` lists (`demo` needs no download); an exported "
@@ -326,7 +286,7 @@ _MACHINE = (
         "--device",
         "--ctx",
         "ctx",
-        default="cpu",
+        default=ModelOptions.ctx,
         show_default=True,
         metavar="DEVICE",
         help="Where to compute: cpu, gpu or gpu:N; cuda is another word for gpu.",
@@ -344,8 +304,8 @@ _MACHINE = (
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--model`` and what belongs to it, handed on as ``model``, a :class:`ModelOptions`."""
-    return _packed(function, (_MODEL, *_NETWORK, *_MACHINE))
+    """``--model`` and what belongs to it: the options of :class:`ModelOptions`."""
+    return _with(function, (_MODEL, *_NETWORK, *_MACHINE))
 
 
 _ARGUMENT = (
@@ -356,12 +316,12 @@ _ARGUMENT = (
 
 def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """A network as an argument, with the options that say more of it, for what runs nothing."""
-    return _packed(function, (*_ARGUMENT, *_NETWORK))
+    return _with(function, (*_ARGUMENT, *_NETWORK))
 
 
 def model_to_run(function: Callable[..., Any]) -> Callable[..., Any]:
     """A network as an argument, with all that :func:`model_options` takes beside its name."""
-    return _packed(function, (*_ARGUMENT, *_NETWORK, *_MACHINE))
+    return _with(function, (*_ARGUMENT, *_NETWORK, *_MACHINE))
 
 
 def _one_model(argument: str | None, option: str | None) -> str:
@@ -374,16 +334,41 @@ def _one_model(argument: str | None, option: str | None) -> str:
     return model
 
 
-def _packed(
+def _with(
     function: Callable[..., Any], parameters: Sequence[Callable[..., Any]]
 ) -> Callable[..., Any]:
-    @functools.wraps(function)  # it takes along the options that stand below
-    def call(**given: Any) -> Any:
-        if "named" in given:
-            given["model"] = _one_model(given["model"], given.pop("named"))
-        names = [field.name for field in fields(ModelOptions) if field.name in given]
-        return function(model=ModelOptions(**{name: given.pop(name) for name in names}), **given)
-
     for parameter in reversed(parameters):
-        call = parameter(call)
-    return call
+        function = parameter(function)
+    return function
+
+
+def packed(**groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Hand the options that stand above it to the function in groups.
+
+    Args:
+        groups: by the parameter's name a dataclass whose fields are called as the options are. A
+            field may have such a class itself, as its ``default_factory``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)  # it takes along the options that stand below
+        def call(**given: Any) -> Any:
+            if "named" in given:
+                given["model"] = _one_model(given["model"], given.pop("named"))
+            values = {name: _pack(group, given) for name, group in groups.items()}
+            return function(**values, **given)
+
+        return call
+
+    return decorate
+
+
+def _pack(group: Any, given: dict[str, Any]) -> Any:
+    """A group of options, which are taken out of ``given``."""
+    values = {}
+    for field in fields(group):
+        if is_dataclass(field.default_factory):
+            values[field.name] = _pack(field.default_factory, given)
+        elif field.name in given:
+            values[field.name] = given.pop(field.name)
+    return group(**values)

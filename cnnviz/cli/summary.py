@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnviz.cli.console import put
-from cnnviz.cli.options import FilePath, ModelOptions, model_argument
+from cnnviz.cli.options import FilePath, model_argument, packed
 from cnnviz.outputs.provenance import Origin
+from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
     from cnnviz.errors import OutputError, ToolMissingError
@@ -36,6 +37,7 @@ _NARROWEST_NAME = 20
     "need Graphviz's program `dot`; without it a .dot file is written in that place.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@packed(model=ModelOptions)
 def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
     """List a network's layers with what they cost.
 

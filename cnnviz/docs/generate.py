@@ -20,12 +20,12 @@ from cnnviz.attribution import DEFAULT_METHODS, METHODS, choose_methods
 from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.methods import description_of
 from cnnviz.cli.methods import record as record_of_method
-from cnnviz.cli.options import ModelOptions
 from cnnviz.graph.architecture import shape_text
 from cnnviz.models import catalog
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
 from cnnviz.runs import manifest
+from cnnviz.runs.request import ModelOptions
 
 _WIDTH = 100
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -36,11 +36,9 @@ from cnnviz.labels.targets import (
     resolve_targets,
 )
 from cnnviz.models import catalog
-from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.outputs import OutputFolder, check_output_folder
 from cnnviz.outputs.files import sweep, written_by_cnnviz
-from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import (
     MANIFEST,
     VERSION,
@@ -51,75 +49,19 @@ from cnnviz.runs.manifest import (
     fingerprint,
     manifest_lines,
 )
+from cnnviz.runs.request import RunRequest
 from cnnviz.runs.stream import Outcome, Run, RunReport, automatic_batch_size
 
 Notify = Callable[[str], None] | None
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run as it is asked for, in the words of ``cnnviz explain``, whose help explains them.
-
-    Attributes:
-        inputs: images, folders, or ``-``.
-        output: the folder to write to.
-        card: the network.
-        ctx: the device.
-        layers: the target layers; none for the network's own.
-        targets: what to explain in each image.
-        contrasts: pairs of classes, ``A:B``.
-        methods: their names; none for the usual ones.
-        options: of the methods.
-        relu: rules.
-        resize: how images are brought to the network's size; None for what the card says.
-        style: how maps are drawn.
-        scale: ``image`` or ``run``.
-        arrays: whether to write the raw arrays.
-        panel: whether to write a figure of each image.
-        report: whether to write a page about all of them.
-        truth: ``folders`` or a file, see :func:`cnnviz.labels.ground_truth.read_ground_truth`.
-        only: see :func:`cnnviz.labels.predictions.select_images`.
-        sort: likewise.
-        limit: likewise.
-        batch_size: images that share a pass, or ``auto``.
-        max_pixels: larger images are refused.
-        force: whether to do again what an earlier run did.
-        fail_fast: whether the first failure ends the run.
-    """
-
-    inputs: tuple[str, ...]
-    output: Path
-    card: ModelConfig
-    ctx: str = "cpu"
-    layers: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ("top1",)
-    contrasts: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
-    relu: tuple[str, ...] = ()
-    resize: str | None = None
-    style: Style = field(default_factory=Style)
-    scale: str = "image"
-    arrays: bool = False
-    panel: bool = False
-    report: bool = False
-    truth: str | None = None
-    only: str | None = None
-    sort: str | None = None
-    limit: int | None = None
-    batch_size: int | str = 2
-    max_pixels: int = MAX_PIXELS
-    force: bool = False
-    fail_fast: bool = False
-
-
 class Work:
-    """A job that was found to be in order, on its way.
+    """A request that was found to be in order, on its way.
 
     Attributes:
-        job: what is asked for.
+        request: what is asked for.
         sources: the images, in order; those that were chosen, once that is done.
-        truth: their classes, if the job says where to find them.
+        truth: their classes, if the request says where to find them.
         explainer: the network and the methods, once it is loaded.
         crashed: see :class:`cnnviz.runs.stream.Run`; nothing if nobody says otherwise.
         touch: likewise. If it is there, one image is done at a time.
@@ -134,33 +76,41 @@ class Work:
     left_behind: Sequence[str]
     displaced: Sequence[str]
 
-    def __init__(self, job: Job, notify: Notify = None) -> None:
+    def __init__(self, request: RunRequest, notify: Notify = None) -> None:
         """Check all that can be checked before MXNet is needed.
 
         Args:
-            job: what is asked for.
+            request: what is asked for.
             notify: called with a sentence when something is assumed, or there is something to wait
                 for.
 
         Raises:
             CnnvizError: something is wrong with it.
         """
-        self.job = job
+        self.request = request
         self._notify = notify
-        self._found = find_model(job.card, notify=notify)
-        parse_device(job.ctx)
+        self._found = find_model(request.model.config(), notify=notify)
+        parse_device(request.model.ctx)
         # An exported network's classes are counted later: that takes MXNet.
         self._ends: tuple[tuple[Target, ...], tuple[ClassPair, ...]] | None = None
-        if job.card.model in catalog.names():
+        if self._found.config.model in catalog.names():
             self._ends = self._resolve()
-        self._methods = partial(choose_methods, job.methods, job.options, relu=job.relu)
+        methods = request.methods
+        self._methods = partial(choose_methods, methods.methods, methods.options, relu=methods.relu)
         self._methods()
-        if job.truth is None and (job.only in ("wrong", "right") or job.sort == "loss"):
-            wanted = f"--only {job.only}" if job.only in ("wrong", "right") else "--sort loss"
+        selection = request.selection
+        if selection.truth is None and (
+            selection.only in ("wrong", "right") or selection.sort == "loss"
+        ):
+            wanted = (
+                f"--only {selection.only}"
+                if selection.only in ("wrong", "right")
+                else "--sort loss"
+            )
             raise UsageError(f"{wanted} needs the images' true classes: give --truth.")
-        check_output_folder(job.output)
-        check_manifest(job.output)
-        found = find_sources(job.inputs, exclude=job.output, is_own=written_by_cnnviz)
+        check_output_folder(request.output)
+        check_manifest(request.output)
+        found = find_sources(request.inputs, exclude=request.output, is_own=written_by_cnnviz)
         for note in found.notes:
             self._say(note)
         self.sources: Sequence[Source] = found.sources
@@ -182,37 +132,40 @@ class Work:
         self._found.digest_ahead()
         if self._ends is None:
             self._ends = self._resolve()
-        if self.job.truth is not None:
+        if self.request.selection.truth is not None:
             self.truth = read_ground_truth(
-                self.job.truth, self.sources, self._found.labels, self._found.classes
+                self.request.selection.truth, self.sources, self._found.labels, self._found.classes
             )
             self._truths = self.truth.indices
             for note in self.truth.notes:
                 self._say(note)
-        if not self.chooses:
+        if not self.request.selection.by_prediction:
             self._take_first()
         self.explainer = load_model(
             self._found,
-            ctx=self.job.ctx,
-            layer=self.job.layers,
+            ctx=self.request.model.ctx,
+            layer=self.request.targets.layers,
             methods=self._methods,
-            resize=self.job.resize,
+            resize=self.request.model.resize,
             progress=progress,
         )
+        selection = self.request.selection
         if not self.explainer.network.architecture.activation.is_probability and (
-            self.job.only == "uncertain" or self.job.sort == "loss"
+            selection.only == "uncertain" or selection.sort == "loss"
         ):
-            wanted = "--only uncertain" if self.job.only == "uncertain" else "--sort loss"
+            wanted = (
+                "--only uncertain" if self.request.selection.only == "uncertain" else "--sort loss"
+            )
             raise UsageError(
                 f"{wanted} needs probabilities, and {self.explainer.name} gives numbers; "
                 "--activation says otherwise."
             )
-        batch_size = self.job.batch_size
+        batch_size = self.request.execution.batch_size
         if self.touch is not None:
             batch_size = 1
         elif isinstance(batch_size, str):
             batch_size = automatic_batch_size(
-                self.explainer, len(self.sources), self.job.style.size
+                self.explainer, len(self.sources), self.request.style.size
             )
         self._batch_size = batch_size
 
@@ -223,18 +176,13 @@ class Work:
         return self._ends[0]
 
     @property
-    def chooses(self) -> bool:
-        """Whether all images are looked at first, for some of them or another order."""
-        return not (self.job.only is None and self.job.sort is None)
-
-    @property
     def scanned(self) -> Mapping[str, Any] | None:
         """How all images were answered that were looked at; None if none was chosen by that."""
         return self._scanned
 
     def _take_first(self) -> None:
         """Leave out what lies beyond the limit, where no answer decides on which images count."""
-        limit = self.job.limit
+        limit = self.request.selection.limit
         if limit is None or limit >= len(self.sources):
             return
         self._say(f"the first {limit} of {len(self.sources)} images")
@@ -246,7 +194,7 @@ class Work:
     @property
     def rounds(self) -> int:
         """How often all images are explained: twice if maps have a common scale."""
-        return 2 if self.job.scale == "run" else 1
+        return 2 if self.request.files.scale == "run" else 1
 
     def choose(self, observe: Callable[[Source], None]) -> None:
         """Look at all images and choose: one forward pass each.
@@ -258,7 +206,12 @@ class Work:
             NetworkError: the network cannot be run at all.
         """
         predictions = self._run().predictions(observe)
-        kept = select_images(predictions, self.job.only, self.job.sort, self.job.limit)
+        kept = select_images(
+            predictions,
+            self.request.selection.only,
+            self.request.selection.sort,
+            self.request.selection.limit,
+        )
         self._scanned = _counts(predictions)
         self.sources = [self.sources[position] for position in kept]
         if self._truths:
@@ -283,21 +236,23 @@ class Work:
         began, started = monotonic(), datetime.now(timezone.utc)
         run = self._run()
         run.tick = tick
-        if self.job.scale == "run":
+        if self.request.files.scale == "run":
             run.reaches = run.measure(measured)
         about = self._about()
         mark = fingerprint({**self._decides(about), "reaches": dict(run.reaches)})
-        journal = Journal(self.job.output, mark, force=self.job.force, notify=self._notify)
+        journal = Journal(
+            self.request.output, mark, force=self.request.execution.force, notify=self._notify
+        )
         stems = [str(stem.path) for stem in run.stems]
         if journal.before is not None and journal.meets(stems):
-            self._say(_told_before(self.job.output, journal.before, about))
+            self._say(_told_before(self.request.output, journal.before, about))
         if journal.interrupted:
-            sweep(self.job.output, {stem.path.parent for stem in run.stems})
+            sweep(self.request.output, {stem.path.parent for stem in run.stems})
         done = False
 
         def told(outcome: Outcome) -> None:
             observe(outcome)
-            if self.job.fail_fast and outcome.error is not None:
+            if self.request.execution.fail_fast and outcome.error is not None:
                 raise FailFastError(
                     f"Stopped at {outcome.source.shown}, the first image that failed. Without "
                     "--fail-fast the same command goes on from there."
@@ -318,15 +273,15 @@ class Work:
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(monotonic() - began, 3),
             }
-            output = OutputFolder(self.job.output)
+            output = OutputFolder(self.request.output)
             output.write_json(MANIFEST, manifest_lines(about, summary, journal.lines(stems)))
             done = True
         finally:
             journal.close(done=done)
-        if self.job.report:
+        if self.request.files.report:
             from cnnviz.report import build_report
 
-            build_report(self.job.output, notify=self._notify)
+            build_report(self.request.output, notify=self._notify)
         return report
 
     def _say(self, text: str) -> None:
@@ -335,28 +290,28 @@ class Work:
 
     def _resolve(self) -> tuple[tuple[Target, ...], tuple[ClassPair, ...]]:
         labels, classes = self._found.labels, self._found.classes
-        targets = resolve_targets(self.job.targets, labels, classes)
-        contrasts = resolve_contrasts(self.job.contrasts, labels, classes)
+        targets = resolve_targets(self.request.targets.targets, labels, classes)
+        contrasts = resolve_contrasts(self.request.targets.contrasts, labels, classes)
         ends = [end for pair in contrasts for end in (pair.positive, pair.negative)]
-        if self.job.truth is None and any(end.truth for end in (*targets, *ends)):
+        if self.request.selection.truth is None and any(end.truth for end in (*targets, *ends)):
             raise UsageError("The class `truth` needs the images' true classes: give --truth.")
         return targets, contrasts
 
     def _run(self) -> Run:
         assert self._ends is not None  # once it is loaded
-        job = self.job
+        request = self.request
         run = Run(
             self.explainer,
             self.sources,
-            job.output,
-            job.style,
+            request.output,
+            request.style,
             *self._ends,
             truths=self._truths,
             batch_size=self._batch_size,
-            arrays=job.arrays,
-            panel=job.panel,
-            thumbnails=job.report,
-            max_pixels=job.max_pixels,
+            arrays=request.files.arrays,
+            panel=request.files.panel,
+            thumbnails=request.files.report,
+            max_pixels=_max_pixels(request),
             crashed=self.crashed,
             touch=self.touch,
         )
@@ -366,16 +321,22 @@ class Work:
 
     def _about(self) -> dict[str, Any]:
         """What the manifest says of the run, but for its times."""
-        job, explainer = self.job, self.explainer
-        asked = {**asdict(replace(job.card, labels=None)), **vars(job), **asdict(job.style)}
+        request, explainer = self.request, self.explainer
+        config = self._found.config
+        asked = {
+            **dict(request.options()),
+            **asdict(replace(config, labels=None)),
+            "resize": request.model.resize,
+            "max_pixels": _max_pixels(request),
+        }
         parameters = {
             name: str(value) if isinstance(value, Path) else value
             for name, value in sorted(asked.items())
-            if name not in ("card", "style", "force", "fail_fast")
+            if name not in ("threads", "force", "fail_fast")
         }
         weights = explainer.weights
         spec = explainer.spec
-        symbol = None if job.card.model in catalog.names() else Path(job.card.model)
+        symbol = None if config.model in catalog.names() else Path(config.model)
         return {
             "parameters": parameters,
             "versions": {
@@ -435,12 +396,17 @@ class Work:
             "methods": about["methods"],
             "targets": [asdict(target) for target in self._ends[0]],
             "contrasts": [asdict(pair) for pair in self._ends[1]],
-            "style": asdict(self.job.style),
-            "arrays": self.job.arrays,
-            "panel": self.job.panel,
+            "style": asdict(self.request.style),
+            "arrays": self.request.files.arrays,
+            "panel": self.request.files.panel,
             # Of files that are called as they always were, runs of earlier versions go on.
             **({} if is_usual(self._ends[0]) and not self._ends[1] else {"names": 2}),
         }
+
+
+def _max_pixels(request: RunRequest) -> int:
+    asked = request.execution.max_pixels
+    return MAX_PIXELS if asked is None else asked
 
 
 #: What a manifest says of a run that decides on its files: where, and how another one is told.

@@ -1,0 +1,146 @@
+"""What a run is asked to do, one frozen value for each group of options.
+
+A request can be pickled: a worker process is given one, and another machine could be. Each option
+has its default here, and the command line takes it from here; what an option means stands in the
+command's help, in ``cnnviz/cli``, under the field's name. Importing this is cheap: it takes neither
+NumPy nor OpenCV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cnnviz.rendering.style import Style
+
+if TYPE_CHECKING:
+    from cnnviz.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The network, and where it runs. None: nothing was said, and its own applies."""
+
+    model: str = "vgg16"
+    weights: Path | None = None
+    labels: Path | None = None
+    input_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: str | None = None
+    head: str | None = None
+    activation: str | None = None
+    resize: str | None = None
+    ctx: str = "cpu"
+    threads: int | None = None
+
+    def config(self) -> ModelConfig:
+        """What is known of the network: the options override the configuration file, if any.
+
+        Raises:
+            UsageError: there is no such network, or a configuration file or the class names cannot
+                be read.
+        """
+        from cnnviz.labels.label_files import read_labels
+        from cnnviz.models.config import find_config
+
+        return find_config(self.model).updated(
+            weights=self.weights,
+            labels=None if self.labels is None else read_labels(self.labels),
+            input_size=self.input_size,
+            mean=self.mean,
+            std=self.std,
+            channels=self.channels,
+            head=self.head,
+            activation=self.activation,
+            resize=self.resize,
+        )
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """What is explained in each image, and at which layers; no layers for the network's own."""
+
+    layers: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("top1",)
+    contrasts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """How it is explained; no methods for the usual ones."""
+
+    methods: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    relu: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written beside the images, and on which scale these are drawn."""
+
+    scale: Literal["image", "run"] = "image"
+    arrays: bool = False
+    panel: bool = False
+    report: bool = False
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """The images' true classes, and which of the images are explained, in which order."""
+
+    truth: str | None = None
+    only: str | None = None
+    sort: str | None = None
+    limit: int | None = None
+
+    @property
+    def by_prediction(self) -> bool:
+        """Whether the network's predictions for all images decide, or their order."""
+        return self.only is not None or self.sort is not None
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """How the work is done; of ``max_pixels`` None is what cnnviz refuses by default."""
+
+    batch_size: int | Literal["auto"] = 2
+    max_pixels: int | None = None
+    force: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """All that a run of ``cnnviz explain`` is asked to do.
+
+    Attributes:
+        inputs: images, folders, or ``-`` for paths on standard input.
+        output: the folder to write to.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    model: ModelOptions = field(default_factory=ModelOptions)
+    targets: TargetOptions = field(default_factory=TargetOptions)
+    methods: MethodOptions = field(default_factory=MethodOptions)
+    style: Style = field(default_factory=Style)
+    files: OutputOptions = field(default_factory=OutputOptions)
+    selection: SelectionOptions = field(default_factory=SelectionOptions)
+    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
+
+    def options(self) -> Iterator[tuple[str, Any]]:
+        """All options of all groups, flat, by name."""
+        yield "inputs", self.inputs
+        yield "output", self.output
+        for group in fields(self)[2:]:
+            yield from vars(getattr(self, group.name)).items()
+
+    def continued(self) -> RunRequest:
+        """The same for a process that goes on where another one crashed.
+
+        What was done before the crash is not done again, whatever was asked for.
+        """
+        return replace(self, execution=replace(self.execution, force=False))
