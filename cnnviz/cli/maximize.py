@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from cnnviz.inspection.maximize import Ascent, Goals, Maximized, Progress
+    from cnnviz.inspection.maximize import AscentOptions, MaximizedImage, Progress
+    from cnnviz.inspection.objectives import Objective
     from cnnviz.models.resolve import ModelSource
 
 
@@ -74,7 +75,7 @@ _FLASH = 0.12
 )
 @click.option(
     "--place",
-    type=Choice("cnnviz.inspection.maximize:PLACES", "PLACE"),
+    type=Choice("cnnviz.inspection.objectives:PLACES", "PLACE"),
     default="mean",
     show_default=True,
     help="Of a channel: its mean over all places, or the one in the middle.",
@@ -180,7 +181,7 @@ def _maximize(
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.engines.base import parse_device
     from cnnviz.engines.mxnet.runtime import context
-    from cnnviz.inspection.maximize import Ascent, maximize
+    from cnnviz.inspection.maximize import AscentOptions, maximize
     from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs import check_output_folder
@@ -189,7 +190,7 @@ def _maximize(
     found = find_model(model.config(), notify=printing.notify)
     device = parse_device(model.ctx)
     chosen: dict[str, Any] = {key: value for key, value in ascent.items() if value is not None}
-    how = Ascent(**chosen)
+    how = AscentOptions(**chosen)
     check_output_folder(output)
     for path in (frames, None if gif is None else gif.parent):
         if path is not None:
@@ -221,7 +222,7 @@ def _maximize(
     written = _write(found, origin, output, named, how, results)
     film.end()
     for goal, path, result in zip(named, written, results, strict=True):
-        if not result.moved and not printing.quiet:
+        if not result.has_gradient and not printing.quiet:
             say(
                 f"{goal.name}: it never answered to any change, so its image says nothing. Try "
                 "another --seed."
@@ -241,9 +242,9 @@ def _goals(
     layer: str | None,
     maximized: tuple[str, ...],
     place: str,
-) -> tuple[Goals, list[_Goal]]:
+) -> tuple[Objective, list[_Goal]]:
     """What is maximized, and how each is called."""
-    from cnnviz.inspection.maximize import ChannelGoals, ClassGoals
+    from cnnviz.inspection.objectives import ChannelObjective, ClassObjective
     from cnnviz.labels.targets import resolve_targets
 
     if layer is None:
@@ -254,14 +255,14 @@ def _goals(
                 "predicted, second, truth and topN are classes of an image, and there is none "
                 "yet: give an index or a name."
             )
-        return ClassGoals(indices), [_class_goal(found, index) for index in indices]
+        return ClassObjective(indices), [_class_goal(found, index) for index in indices]
     chosen = found.architecture.find(layer)
     parts = [part.strip() for given in maximized for part in given.split(",")]
     for part in parts:
         if not part.isdecimal():
             raise UsageError(f"A channel is a number from 0 on; got '{part}'.")
     numbers = tuple(dict.fromkeys(map(int, parts)))
-    goals = ChannelGoals(chosen, numbers, place)
+    goals = ChannelObjective(chosen, numbers, place)
     what = "value in the middle" if place == "middle" else "mean"
     return goals, [
         _Goal(
@@ -282,7 +283,9 @@ def _class_goal(found: ModelSource, index: int) -> _Goal:
     return _Goal(called, f"{index}{short}", "logit", record, index)
 
 
-def _about(shows: str, origin: Origin, goals: Sequence[_Goal], how: Ascent) -> dict[str, Any]:
+def _about(
+    shows: str, origin: Origin, goals: Sequence[_Goal], how: AscentOptions
+) -> dict[str, Any]:
     """What a file says of itself, see :mod:`cnnviz.outputs.provenance`."""
     method = {
         "name": "maximize",
@@ -305,8 +308,8 @@ def _write(
     origin: Origin,
     output: Path,
     goals: Sequence[_Goal],
-    how: Ascent,
-    results: Sequence[Maximized],
+    how: AscentOptions,
+    results: Sequence[MaximizedImage],
 ) -> list[Path]:
     """Write each image, and all together; the paths of the former."""
     from cnnviz.outputs import OutputFolder
@@ -352,24 +355,24 @@ def _sheet(
     return grid([one.repeat(times, 0).repeat(times, 1) for one in images], captions, title)
 
 
-def _found(found: ModelSource, goal: _Goal, result: Maximized) -> str:
+def _found(found: ModelSource, goal: _Goal, result: MaximizedImage) -> str:
     """``logit 23.4, probability 1.000``, and what the network says if that is another class."""
     said = (
         f"{goal.what} {result.value:.1f}"
         if goal.index is not None
-        else (f"{goal.what} {result.value:.3g} (noise: {result.before:.3g})")
+        else (f"{goal.what} {result.value:.3g} (noise: {result.initial_value:.3g})")
     )
     if goal.index is None:
         return said
     if result.activation.is_probability:
         said += f", probability {result.probabilities[goal.index]:.3f}"
-    if result.answer != goal.index:
-        said += f"; the network says {_class_goal(found, result.answer).name}"
+    if result.prediction != goal.index:
+        said += f"; the network says {_class_goal(found, result.prediction).name}"
     return said
 
 
 def _record(
-    found: ModelSource, goal: _Goal, how: Ascent, path: Path, result: Maximized
+    found: ModelSource, goal: _Goal, how: AscentOptions, path: Path, result: MaximizedImage
 ) -> dict[str, Any]:
     """One image as ``--json`` prints it."""
     probabilities = result.probabilities
@@ -390,9 +393,9 @@ def _record(
             score(goal.index) if goal.index is not None else goal.record
         ),
         "value": result.value,
-        "value_of_noise": result.before,
+        "value_of_noise": result.initial_value,
         "top": [score(int(index)) for index in (-result.logits).argsort(kind="stable")[:5]],
-        "moved": result.moved,
+        "moved": result.has_gradient,
         "file": str(path),
         **asdict(how),
     }
@@ -405,7 +408,7 @@ class _Film:
         self,
         origin: Origin,
         goals: Sequence[_Goal],
-        how: Ascent,
+        how: AscentOptions,
         folder: Path | None,
         gif: Path | None,
         every: int | None,
@@ -430,7 +433,7 @@ class _Film:
         if stand.step % self._every and stand.step < self._steps:
             return
         digits = len(str(self._steps))
-        frame = _sheet(stand.drawn(), self._captions, f"step {stand.step} of {self._steps}")
+        frame = _sheet(stand.pixels(), self._captions, f"step {stand.step} of {self._steps}")
         if self._folder is not None:
             name = f"{self._model}_step{stand.step:0{digits}}.png"
             OutputFolder(self._folder).write_png(PurePath(name), frame, self._about)

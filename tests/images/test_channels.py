@@ -13,7 +13,8 @@ from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import canvas, prepare
 from cnnviz.inspection.filters import find_convolution, read_filters
-from cnnviz.inspection.maximize import Ascent, ClassGoals, maximize
+from cnnviz.inspection.maximize import AscentOptions, maximize
+from cnnviz.inspection.objectives import ClassObjective
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -113,7 +114,7 @@ def test_colors_of_filters_are_those_they_look_for(networks):
 
 def test_maximized_image_is_the_same(networks):
     results = [
-        maximize(network, spec, ClassGoals((0, 2)), Ascent(steps=4))
+        maximize(network, spec, ClassObjective((0, 2)), AscentOptions(steps=4))
         for network, spec in zip(networks, (RGB, BGR), strict=True)
     ]
     for rgb, bgr in zip(*results, strict=True):

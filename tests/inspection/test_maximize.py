@@ -17,14 +17,11 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.images.preprocessing import InputSpec, prepare
-from cnnviz.inspection import maximize as module
-from cnnviz.inspection.maximize import (
-    Ascent,
-    ChannelGoals,
-    ClassGoals,
-    Progress,
+from cnnviz.inspection.maximize import AscentOptions, Progress, maximize, random_views
+from cnnviz.inspection.objectives import ChannelObjective, ClassObjective
+from cnnviz.inspection.spectrum import (
+    SpectralParameterization,
     cosines,
-    maximize,
     resampling,
     variation_gradient,
 )
@@ -53,10 +50,12 @@ def reached(demo: Network, index: int, scenes: int = 100) -> float:
     return float(np.percentile(np.concatenate(logits), 99))
 
 
-def check_demo(demo: Network, indices: tuple[int, ...], tmp_path: Any, ascent: Ascent) -> None:
-    results = maximize(demo, InputSpec(), ClassGoals(indices), ascent)
+def check_demo(
+    demo: Network, indices: tuple[int, ...], tmp_path: Any, ascent: AscentOptions
+) -> None:
+    results = maximize(demo, InputSpec(), ClassObjective(indices), ascent)
     for index, result in zip(indices, results, strict=True):
-        assert result.answer == index
+        assert result.prediction == index
         assert result.probabilities[index] > 0.99
         assert result.value > reached(demo, index)
         assert result.value == result.logits[index]
@@ -69,21 +68,21 @@ def check_demo(demo: Network, indices: tuple[int, ...], tmp_path: Any, ascent: A
 
 def test_a_demo_image_beats_real_ones(demo: Network, tmp_path: Any) -> None:
     """The class that comes nearest to failing; see the next test for all of them."""
-    check_demo(demo, (HARDEST,), tmp_path, Ascent())
+    check_demo(demo, (HARDEST,), tmp_path, AscentOptions())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_all_demo_images_beat_real_ones(demo: Network, tmp_path: Any, seed: int) -> None:
-    check_demo(demo, tuple(range(len(CLASSES))), tmp_path, Ascent(seed=seed))
+    check_demo(demo, tuple(range(len(CLASSES))), tmp_path, AscentOptions(seed=seed))
 
 
 def test_same_seed_same_image_whatever_stands_beside_it(demo: Network) -> None:
-    few = Ascent(steps=3)
-    alone = maximize(demo, InputSpec(), ClassGoals((4,)), few)[0]
-    again = maximize(demo, InputSpec(), ClassGoals((4,)), few)[0]
-    beside = maximize(demo, InputSpec(), ClassGoals((2, 4)), few)[1]
-    other = maximize(demo, InputSpec(), ClassGoals((4,)), Ascent(steps=3, seed=1))[0]
+    few = AscentOptions(steps=3)
+    alone = maximize(demo, InputSpec(), ClassObjective((4,)), few)[0]
+    again = maximize(demo, InputSpec(), ClassObjective((4,)), few)[0]
+    beside = maximize(demo, InputSpec(), ClassObjective((2, 4)), few)[1]
+    other = maximize(demo, InputSpec(), ClassObjective((4,)), AscentOptions(steps=3, seed=1))[0]
     np.testing.assert_array_equal(alone.image, again.image)
     # A batch of two may round differently, and Adam makes a whole step of a gradient next to zero.
     difference = np.abs(alone.image.astype(int) - beside.image)
@@ -115,8 +114,8 @@ def test_a_linear_network_gets_light_where_it_weighs_it() -> None:
     weights = np.full((2, 1, 8, 8), -1.0)
     weights[0, :, :, 4:] = weights[1, :, :4] = 1
     spec = InputSpec(8, 8, (0.5,), (0.25,))
-    ascent = Ascent(steps=200, rate=0.02, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
-    right, top = maximize(linear(weights), spec, ClassGoals((0, 1)), ascent)
+    ascent = AscentOptions(steps=200, rate=0.02, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
+    right, top = maximize(linear(weights), spec, ClassObjective((0, 1)), ascent)
     assert right.image.shape == (8, 8)  # gray
     # Adam moves all waves alike, so a few pixels first run the wrong way: in such a plain network
     # they reach black or white, from where the sigmoid lets none back.
@@ -128,18 +127,20 @@ def test_a_linear_network_gets_light_where_it_weighs_it() -> None:
         assert result.value == pytest.approx((signs * (result.image / 255 - 0.5) / 0.25).sum())
         # White is 2 after normalization, black -2: no image has more than 64 times 2.
         assert result.value > 0.75 * 128
-        assert result.before < 0.1 * 128
+        assert result.initial_value < 0.1 * 128
 
 
 def test_a_strong_pull_to_the_mean_leaves_the_mean() -> None:
     weights = np.random.default_rng(0).standard_normal((1, 3, 8, 8))
     mean = (0.3, 0.5, 0.7)
     spec = InputSpec(8, 8, mean, (0.2, 0.2, 0.2))
-    for held in (Ascent(steps=80, l2=1e4), Ascent(steps=80, tv=1e4, blur=0)):
-        (result,) = maximize(linear(weights), spec, ClassGoals((0,)), held)
+    for held in (AscentOptions(steps=80, l2=1e4), AscentOptions(steps=80, tv=1e4, blur=0)):
+        (result,) = maximize(linear(weights), spec, ClassObjective((0,)), held)
         near = np.abs(result.image.reshape(-1, 3) / 255 - result.image.mean((0, 1)) / 255)
         assert near.mean() < 0.06  # of one color; left alone it is 0.2
-    (pulled,) = maximize(linear(weights), spec, ClassGoals((0,)), Ascent(steps=80, l2=1e4))
+    (pulled,) = maximize(
+        linear(weights), spec, ClassObjective((0,)), AscentOptions(steps=80, l2=1e4)
+    )
     np.testing.assert_allclose(pulled.image.mean((0, 1)) / 255, mean, atol=0.05)
 
 
@@ -157,11 +158,11 @@ def channels(bias: float = 0.0) -> Network:
 def test_channels_of_a_layer(place: str) -> None:
     network = channels()
     spec = InputSpec(8, 8, (0.5,), (0.25,))
-    goals = ChannelGoals(network.architecture.find("0"), (1, 0), place)
-    ascent = Ascent(steps=100, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
+    goals = ChannelObjective(network.architecture.find("0"), (1, 0), place)
+    ascent = AscentOptions(steps=100, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
     dark, light = maximize(network, spec, goals, ascent)
-    assert light.moved
-    assert dark.moved
+    assert light.has_gradient
+    assert dark.has_gradient
     seen = (light.image / 255 - 0.5) / 0.25
     if place == "middle":
         assert dark.image[4, 4] < 5
@@ -178,43 +179,45 @@ def test_channels_of_a_layer(place: str) -> None:
 
 def test_a_relu_shut_in_the_middle_gives_nothing_to_follow() -> None:
     network = channels()
-    goals = ChannelGoals(network.architecture.find("1"), (1, 0), "middle")
-    ascent = Ascent(steps=100, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
+    goals = ChannelObjective(network.architecture.find("1"), (1, 0), "middle")
+    ascent = AscentOptions(steps=100, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
     results = maximize(network, InputSpec(8, 8, (0.5,), (0.25,)), goals, ascent)
     # One of the two sees its sign in the noise, the other never will without shifts.
-    shut, open_ = sorted(results, key=lambda result: result.moved)
-    assert not shut.moved
+    shut, open_ = sorted(results, key=lambda result: result.has_gradient)
+    assert not shut.has_gradient
     assert shut.value == 0
-    assert open_.moved
+    assert open_.has_gradient
     assert open_.value > 1.9  # of 2
 
 
 def test_a_channel_that_never_answers_is_told() -> None:
     network = channels(bias=-100.0)
     spec = InputSpec(8, 8, (0.5,), (0.25,))
-    goals = ChannelGoals(network.architecture.find("1"), (0,))
+    goals = ChannelObjective(network.architecture.find("1"), (0,))
     stands: list[Progress] = []
-    (result,) = maximize(network, spec, goals, Ascent(steps=5), stands.append)
-    assert not result.moved
-    assert result.value == result.before == 0
+    (result,) = maximize(network, spec, goals, AscentOptions(steps=5), stands.append)
+    assert not result.has_gradient
+    assert result.value == result.initial_value == 0
     np.testing.assert_array_equal(stands[0].images, stands[-1].images)
 
 
 def test_broken_weights_are_told() -> None:
     weights = np.full((1, 3, 8, 8), np.nan)
     with pytest.raises(NetworkError, match="not finite in step 1"):
-        maximize(linear(weights), InputSpec(8, 8), ClassGoals((0,)), Ascent(steps=2))
+        maximize(linear(weights), InputSpec(8, 8), ClassObjective((0,)), AscentOptions(steps=2))
 
 
 def test_every_step_is_observed() -> None:
     network = linear(np.ones((1, 3, 8, 6)))
     stands: list[Progress] = []
-    (result,) = maximize(network, InputSpec(8, 6), ClassGoals((0,)), Ascent(steps=4), stands.append)
+    (result,) = maximize(
+        network, InputSpec(8, 6), ClassObjective((0,)), AscentOptions(steps=4), stands.append
+    )
     assert [stand.step for stand in stands] == [0, 1, 2, 3, 4]
     for stand in stands:
         assert stand.images.shape == (1, 8, 6, 3)
         assert 0 <= stand.images.min() <= stand.images.max() <= 1
-    np.testing.assert_array_equal(stands[-1].drawn()[0], result.image)
+    np.testing.assert_array_equal(stands[-1].pixels()[0], result.image)
 
 
 # --- the parts -----------------------------------------------------------------------------------
@@ -269,11 +272,11 @@ def test_variation_gradient_is_that_of_the_sum() -> None:
 def test_gradients_at_spectra_are_those_of_the_images(channels: int) -> None:
     """Central differences of a weighted sum of all pixels, in every coefficient."""
     spec = InputSpec(6, 5, (0.4, 0.5, 0.6)[:channels], (0.2,) * channels)
-    canvas = module._Canvas(spec, 1.2, 0.4)
+    canvas = SpectralParameterization(spec, 1.2, 0.4)
     random = np.random.default_rng(2)
     spectra = random.standard_normal((1, *spec.shape)).astype(np.float32)
     weights = random.standard_normal(spectra.shape).astype(np.float32)
-    found = canvas.to_spectra(weights, canvas.images(spectra))
+    found = canvas.spectrum_gradients(weights, canvas.images(spectra))
     expected = np.zeros_like(spectra)
     for place in np.ndindex(*spectra.shape):
         step = np.zeros_like(spectra)
@@ -288,9 +291,9 @@ def test_gradients_at_spectra_are_those_of_the_images(channels: int) -> None:
 
 
 def test_a_spectrum_of_nothing_is_the_mean_color() -> None:
-    canvas = module._Canvas(InputSpec(6, 5), 1.2, 0.4)
+    canvas = SpectralParameterization(InputSpec(6, 5), 1.2, 0.4)
     images = canvas.images(np.zeros((1, 3, 6, 5), np.float32))
-    np.testing.assert_allclose(canvas.normalized(images), 0, atol=1e-5)
+    np.testing.assert_allclose(canvas.normalize(images), 0, atol=1e-5)
 
 
 def test_the_window_fades_toward_the_corners() -> None:
@@ -299,7 +302,7 @@ def test_the_window_fades_toward_the_corners() -> None:
     spectra = np.random.default_rng(3).standard_normal((1, 1, 40, 40)).astype(np.float32)
 
     def waves(window: float) -> np.ndarray:
-        seen = module._Canvas(spec, 1.0, window).images(spectra)[0, 0].astype(np.float64)
+        seen = SpectralParameterization(spec, 1.0, window).images(spectra)[0, 0].astype(np.float64)
         return np.log(seen / (1 - seen)) - np.log(0.3 / 0.7)
 
     share = waves(0.45) / waves(0)
@@ -310,9 +313,9 @@ def test_the_window_fades_toward_the_corners() -> None:
 
 def test_views_of_a_step_are_spread_over_the_sizes() -> None:
     spec = InputSpec(100, 80)
-    ascent = Ascent(zoom=4, views=3, jitter=0.1)
+    ascent = AscentOptions(zoom=4, views=3, jitter=0.1)
     for _ in range(20):
-        views = module._views(spec, ascent, np.random.default_rng())
+        views = random_views(spec, ascent, np.random.default_rng())
         for number, (rows, columns) in enumerate(views):
             assert rows.shape == (100, 100)
             assert columns.shape == (80, 80)
@@ -339,12 +342,12 @@ def test_views_of_a_step_are_spread_over_the_sizes() -> None:
 )
 def test_wrong_options_are_told(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError, match=text):
-        Ascent(**wrong)
+        AscentOptions(**wrong)
 
 
 def test_wrong_channels_are_told() -> None:
     layer = channels().architecture.find("1")
     with pytest.raises(UsageError, match="no channel 2: it has 2, numbered from 0 to 1"):
-        ChannelGoals(layer, (0, 2))
+        ChannelObjective(layer, (0, 2))
     with pytest.raises(UsageError, match="no place 'edge': use mean or middle"):
-        ChannelGoals(layer, (0,), "edge")
+        ChannelObjective(layer, (0,), "edge")
