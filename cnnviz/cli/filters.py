@@ -9,7 +9,6 @@ import click
 
 from cnnviz.cli.console import Printing, json_line, name_weights, put
 from cnnviz.cli.options import Choice, model_argument, output_option, packed
-from cnnviz.outputs.provenance import Origin
 from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
@@ -78,6 +77,7 @@ def _filters(
     from cnnviz.inspection.naming import file_parts
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs import OutputFolder, check_output_folder
+    from cnnviz.outputs.provenance import Origin
 
     found = find_model(model.config(), notify=printing.notify)
     check_output_folder(output)

@@ -22,7 +22,6 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.options import Choice, FilePath, model_to_run, output_option, packed
 from cnnviz.errors import ExitCode, UsageError
-from cnnviz.outputs.provenance import Origin
 from cnnviz.runs.request import ModelOptions
 from cnnviz.text import class_name
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from cnnviz.inspection.maximize import AscentOptions, MaximizedImage, Progress
     from cnnviz.inspection.objectives import Objective
     from cnnviz.models.resolve import ModelSource
+    from cnnviz.outputs.provenance import Origin
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,7 @@ def _maximize(
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs import check_output_folder
     from cnnviz.outputs.files import check_replaceable
+    from cnnviz.outputs.provenance import Origin
 
     found = find_model(model.config(), notify=printing.notify)
     device = parse_device(model.ctx)

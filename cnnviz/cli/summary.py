@@ -12,7 +12,6 @@ import click
 
 from cnnviz.cli.console import put
 from cnnviz.cli.options import FilePath, model_argument, packed
-from cnnviz.outputs.provenance import Origin
 from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
@@ -92,6 +91,7 @@ def _write_diagram(
     from cnnviz.errors import CnnvizError, OutputError, ToolMissingError, UsageError
     from cnnviz.inspection.diagram import draw, render
     from cnnviz.outputs import OutputFolder
+    from cnnviz.outputs.provenance import Origin
 
     text = draw(architecture, name)
     problem: ToolMissingError | OutputError | None = None
