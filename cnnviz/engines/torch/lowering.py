@@ -1,0 +1,319 @@
+"""Typed operators as PyTorch's functions: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cnnviz.engines.torch.runtime import import_torch
+from cnnviz.errors import NetworkError
+from cnnviz.graph.operators import (
+    ELU,
+    GELU,
+    SELU,
+    AdaptiveAvgPool2d,
+    Add,
+    Affine,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Divide,
+    Flatten,
+    GlobalAvgPool2d,
+    GlobalMaxPool2d,
+    GroupNorm,
+    HardSigmoid,
+    Identity,
+    InstanceNorm,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    Mean,
+    Multiply,
+    Opaque,
+    Operator,
+    Pad2d,
+    Pads,
+    PReLU,
+    ReLU,
+    Reshape,
+    Sigmoid,
+    Slice,
+    Softplus,
+    Softsign,
+    Split,
+    Subtract,
+    Sum,
+    Tanh,
+    Transpose,
+)
+
+#: From an operator's arguments, tensors with the batch first, to its output, or all of them.
+Function = Callable[..., Any]
+
+
+def function(operator: Operator) -> Function:
+    """What computes a typed operator.
+
+    Raises:
+        NetworkError: it is another framework's own, or PyTorch's engine has none that does the same.
+    """
+    if isinstance(operator, Opaque):
+        raise NetworkError(
+            f"The operator {operator.name} is {operator.framework}'s own: PyTorch's engine cannot "
+            "run it."
+        )
+    rule = _RULES.get(type(operator))
+    if rule is None:
+        raise NetworkError(f"PyTorch's engine has no {type(operator).__name__}.")
+    return rule(operator)
+
+
+def supports(operator: Operator) -> bool:
+    """Whether there is a function for such an operator."""
+    return type(operator) in _RULES
+
+
+def _conv(o: Conv2d) -> Function:
+    functional = import_torch().nn.functional
+    before, after = o.padding[:2], o.padding[2:]
+
+    def run(data: Any, weight: Any, bias: Any = None) -> Any:
+        padding = before
+        if before != after:
+            data, padding = _padded(data, o.padding), (0, 0)
+        return functional.conv2d(data, weight, bias, o.stride, padding, o.dilation, o.groups)
+
+    return run
+
+
+def _transposed(o: ConvTranspose2d) -> Function:
+    functional = import_torch().nn.functional
+    top, left, bottom, right = o.padding
+    if (top, left) == (bottom, right):
+        return lambda data, weight, bias=None: functional.conv_transpose2d(
+            data, weight, bias, o.stride, (top, left), o.output_padding, o.groups, o.dilation
+        )
+
+    def run(data: Any, weight: Any, bias: Any = None) -> Any:
+        whole = functional.conv_transpose2d(
+            data, weight, bias, o.stride, 0, o.output_padding, o.groups, o.dilation
+        )
+        return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
+
+    return run
+
+
+def _linear(o: Linear) -> Function:
+    linear = import_torch().nn.functional.linear
+
+    def run(data: Any, weight: Any, bias: Any = None) -> Any:
+        return linear(data.flatten(1) if o.flatten else data, weight, bias)
+
+    return run
+
+
+def _batch_norm(o: BatchNorm) -> Function:
+    torch = import_torch()
+
+    def run(data: Any, scale: Any, shift: Any, mean: Any, variance: Any) -> Any:
+        if o.fixed_scale:
+            scale = torch.ones_like(scale)
+        if o.axis != 0:
+            data = data.movedim(o.axis + 1, 1)
+        found = torch.nn.functional.batch_norm(
+            data, mean, variance, scale, shift, training=False, eps=o.eps
+        )
+        return found if o.axis == 0 else found.movedim(1, o.axis + 1)
+
+    return run
+
+
+def _layer_norm(o: LayerNorm) -> Function:
+    torch = import_torch()
+    axis = o.axis + 1 if o.axis >= 0 else o.axis
+
+    def run(data: Any, scale: Any, shift: Any) -> Any:
+        moved = data.movedim(axis, -1)
+        found = torch.nn.functional.layer_norm(
+            moved, (moved.shape[-1],), scale.flatten(), shift.flatten(), o.eps
+        )
+        return found.movedim(-1, axis)
+
+    return run
+
+
+def _group_norm(groups: Callable[[int], int], eps: float) -> Function:
+    torch = import_torch()
+
+    def run(data: Any, scale: Any, shift: Any) -> Any:
+        channels = data.shape[1]
+        count = groups(channels)
+        if len(scale) != channels:  # one for each group
+            scale, shift = (each.repeat_interleave(channels // count) for each in (scale, shift))
+        return torch.group_norm(data, count, scale, shift, eps)
+
+    return run
+
+
+def _max_pool(o: MaxPool2d) -> Function:
+    pool = import_torch().nn.functional.max_pool2d
+
+    def run(data: Any) -> Any:
+        padding = o.padding[:2]
+        if _needs_padding(o):
+            data, padding = _padded(data, o.padding, -float("inf")), (0, 0)
+        return pool(data, o.kernel, o.stride, padding, ceil_mode=o.ceil_mode)
+
+    return run
+
+
+def _avg_pool(o: AvgPool2d) -> Function:
+    torch = import_torch()
+    pool = torch.nn.functional.avg_pool2d
+
+    def run(data: Any) -> Any:
+        if not _needs_padding(o):
+            return pool(data, o.kernel, o.stride, o.padding[:2], o.ceil_mode, o.count_include_pad)
+        padded = _padded(data, o.padding)
+        means = pool(padded, o.kernel, o.stride, 0, o.ceil_mode)
+        if o.count_include_pad:
+            return means
+        # Each mean is of a window's values and of zeros: by the share that values have of it.
+        ones = torch.ones_like(data[:1, :1])
+        return means / pool(_padded(ones, o.padding), o.kernel, o.stride, 0, o.ceil_mode)
+
+    return run
+
+
+def _needs_padding(o: MaxPool2d | AvgPool2d) -> bool:
+    """Whether the padding is more than a pooling of PyTorch's can do by itself."""
+    before, after = o.padding[:2], o.padding[2:]
+    return before != after or any(
+        2 * pad > size for pad, size in zip(before, o.kernel, strict=True)
+    )
+
+
+def _padded(data: Any, pads: Pads, value: float = 0.0) -> Any:
+    top, left, bottom, right = pads
+    return import_torch().nn.functional.pad(data, (left, right, top, bottom), value=value)
+
+
+def _pad(o: Pad2d) -> Function:
+    top, left, bottom, right = o.pads
+    mode = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}[o.mode]
+    value = o.value if mode == "constant" else None
+    pad = import_torch().nn.functional.pad
+    return lambda data: pad(data, (left, right, top, bottom), mode, value)
+
+
+def _relu(o: ReLU) -> Function:
+    torch = import_torch()
+    if o.upper == float("inf"):
+        return lambda data: torch.relu(data)
+    return lambda data: torch.nn.functional.hardtanh(data, 0.0, o.upper)
+
+
+def _named(name: str, *arguments: Any, **options: Any) -> Function:
+    """One of PyTorch's functions, with what comes behind its data."""
+    run = getattr(import_torch().nn.functional, name)
+    return lambda data: run(data, *arguments, **options)
+
+
+def _elementwise(name: str) -> Callable[[Operator], Function]:
+    def rule(_: Operator) -> Function:
+        return getattr(import_torch(), name)  # type: ignore[no-any-return]
+
+    return rule
+
+
+def _split(o: Split) -> Function:
+    def run(data: Any) -> list[Any]:
+        edges = (0, *o.cuts, data.shape[o.axis + 1])
+        sizes = [end - begin for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+        return list(data.split(sizes, o.axis + 1))
+
+    return run
+
+
+def _slice(o: Slice) -> Function:
+    places = (slice(None), *map(slice, o.begin, o.end, o.steps))
+    return lambda data: data[places]
+
+
+def _reduction(name: str) -> Callable[[Mean | Sum], Function]:
+    def rule(o: Mean | Sum) -> Function:
+        axes = tuple(axis + 1 for axis in o.axes)
+        return lambda data: getattr(data, name)(axes, keepdim=o.keep_axes)
+
+    return rule
+
+
+def _concat(o: Concat) -> Function:
+    torch = import_torch()
+
+    def run(*parts: Any) -> Any:
+        return torch.cat(parts, o.axis + 1)
+
+    return run
+
+
+_RULES: Mapping[type[Operator], Callable[[Any], Function]] = {
+    AdaptiveAvgPool2d: lambda o: _named("adaptive_avg_pool2d", o.size),
+    Add: _elementwise("add"),
+    Affine: lambda o: lambda data: data * o.scale + o.shift,
+    AvgPool2d: _avg_pool,
+    BatchNorm: _batch_norm,
+    Concat: _concat,
+    Conv2d: _conv,
+    ConvTranspose2d: _transposed,
+    Divide: _elementwise("div"),
+    ELU: lambda o: _named("elu", o.alpha),
+    Flatten: lambda o: lambda data: data.flatten(1),
+    GELU: lambda o: _named("gelu"),
+    GlobalAvgPool2d: lambda o: lambda data: data.mean((2, 3), keepdim=True),
+    # Of equals the first passes the gradient on, as in every other max pooling.
+    GlobalMaxPool2d: lambda o: lambda data: (
+        import_torch().nn.functional.max_pool2d(data, tuple(data.shape[2:]))
+    ),
+    GroupNorm: lambda o: _group_norm(lambda channels: o.groups, o.eps),
+    HardSigmoid: lambda o: lambda data: (data * o.slope + o.offset).clamp(0, 1),
+    Identity: lambda o: lambda data: data,
+    InstanceNorm: lambda o: _group_norm(lambda channels: channels, o.eps),
+    LayerNorm: _layer_norm,
+    LeakyReLU: lambda o: _named("leaky_relu", o.slope),
+    Linear: _linear,
+    LocalResponseNorm: lambda o: _named("local_response_norm", o.size, o.alpha, o.beta, o.k),
+    MaxPool2d: _max_pool,
+    Mean: _reduction("mean"),
+    Multiply: _elementwise("mul"),
+    PReLU: lambda o: lambda data, slope: import_torch().nn.functional.prelu(data, slope.flatten()),
+    Pad2d: _pad,
+    ReLU: _relu,
+    Reshape: lambda o: lambda data: data.reshape(-1, *o.size),
+    SELU: lambda o: _named("selu"),
+    Sigmoid: _elementwise("sigmoid"),
+    Slice: _slice,
+    Softplus: lambda o: _named("softplus"),
+    Softsign: lambda o: _named("softsign"),
+    Split: _split,
+    Subtract: _elementwise("sub"),
+    Sum: _reduction("sum"),
+    Tanh: _elementwise("tanh"),
+    Transpose: lambda o: lambda data: data.permute(0, *(axis + 1 for axis in o.axes)),
+}
+
+
+def stretched(arguments: Sequence[Any]) -> Sequence[Any]:
+    """Values of several ranks for an element-wise operator: axes are missing behind the batch."""
+    most = max(argument.dim() for argument in arguments)
+    return [
+        argument.reshape(
+            argument.shape[0], *(1,) * (most - argument.dim()), *argument.shape[1:]
+        )
+        for argument in arguments
+    ]
