@@ -8,14 +8,16 @@ not kept only their places in the recorded pass (gradient edges) are held, not t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cnnviz.engines.base import Device, GradientRequest, GradientResult, Recording, ReluRule
+from cnnviz.engines.torch.captured import CapturedPasses, Replay
 from cnnviz.engines.torch.lowering import function, stretched
 from cnnviz.engines.torch.runtime import exact, import_torch, torch_device, torch_errors
 from cnnviz.errors import NetworkError
@@ -45,7 +47,14 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, graph: Graph, parameters: Mapping[str, Any], device: Device) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+        device: Device,
+        *,
+        capture: bool = True,
+    ) -> None:
         """Put the parameters onto the device, and find a function for every operator.
 
         Args:
@@ -53,6 +62,8 @@ class TorchEngine:
             parameters: for each of the graph's parameters an array, of NumPy or PyTorch, by name.
                 They are never written to, and shared where they are float32 and on the device.
             device: where to run.
+            capture: whether passes that come again are replayed as CUDA graphs on a GPU, which
+                takes memory for each size of batch.
 
         Raises:
             NetworkError: a parameter is missing, or PyTorch cannot run an operator.
@@ -72,34 +83,40 @@ class TorchEngine:
             for value, readers in graph.consumers.items()
             if value.node in self._dependent and value != graph.output
         }
+        # A CPU launches nothing: there a captured pass would only hold its memory.
+        captures = capture and device.kind != "cpu"
+        self._passes: CapturedPasses[CapturedPass] = CapturedPasses(captures)
+        self._replays: CapturedPasses[Replay] = CapturedPasses(captures)
         with self._running(record=False):
             self._constants = self._bind(parameters)
 
     def run(self, batch: Float32, keep: Sequence[Value] = (), *, record: bool) -> Recording:
         """See :meth:`cnnviz.engines.base.Engine.run`."""
-        kept = set(keep)
-        if record:
-            kept.update(self._weighed)
-            kept.add(self.graph.input)
+        kept = frozenset((*keep, *self._weighed, self.graph.input) if record else keep)
         with self._running(record=record):
             images = self._enter(batch)
-            if record:
-                images.requires_grad_()
-            values = {self.graph.input: images}
-            tape = Tape() if record else None
-            output = self._run(values, self.graph.layers, kept, tape)
-            return TorchRecording(self, output, values, tape)
+            captured = self._captured_pass(len(batch), kept, record)
+            if captured is None:
+                return TorchRecording(self, self._forward(images, kept, record))
+            return CapturedRecording(self, captured, images)
 
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
         """See :meth:`cnnviz.engines.base.Engine.run_from`."""
         self._check(at, activations)
         order = self._between(at)
         with self._running(record=False):
-            values = {at: self._array(activations)}
-            if any(self.graph.input in self.graph.nodes[index].inputs for index in order):
-                values[self.graph.input] = self._enter(context[None])
-            output = self._run(values, order, (), None, len(activations))
-            return _numpy(output.expand(len(activations), *output.shape[1:]))
+            given = self._array(activations)
+            image = self._enter(context[None])
+
+            def run(given: Any, image: Any) -> Any:
+                values = {at: given, self.graph.input: image}
+                output = self._run(values, order, frozenset(), None, len(given))
+                return output.expand(len(given), *output.shape[1:])
+
+            replay = self._replays.get(
+                (at, len(given)), lambda: Replay(run, given.clone(), image.clone())
+            )
+            return _numpy(run(given, image) if replay is None else replay(given, image))
 
     def constant(self, value: Value) -> Float32 | None:
         """See :meth:`cnnviz.engines.base.Engine.constant`."""
@@ -118,6 +135,61 @@ class TorchEngine:
                 found[Value(index)] = index
         return found
 
+    def _forward(self, images: Any, keep: Collection[Value], record: bool) -> Passed:
+        """One pass over a batch on the device, which stays as it is."""
+        if record:
+            with import_torch().no_grad():
+                # What is differentiated by must not be written to, as a captured pass's input is.
+                images = images.clone()
+            images.requires_grad_()
+        values = {self.graph.input: images}
+        tape = Tape() if record else None
+        output = self._run(values, self.graph.layers, keep, tape)
+        return Passed(output, values, tape)
+
+    def _captured_pass(
+        self, images: int, keep: frozenset[Value], record: bool
+    ) -> CapturedPass | None:
+        """A captured pass that nobody uses at present, if there is one for these."""
+        captured = self._passes.get(
+            (images, keep, record), lambda: CapturedPass(self, images, keep, record)
+        )
+        return None if captured is None or captured.is_lent else captured
+
+    def _gradient(
+        self, passed: Passed, start: Value, seed: Any, request: GradientRequest, retain: bool
+    ) -> Found:
+        """Go back through a recorded pass once, on the device."""
+        torch = import_torch()
+        tape = passed.tape
+        assert tape is not None  # it was recorded
+        lowest = -1 if request.to_input else min(value.node for value in request.at)
+        wanted: dict[Value, Any] = {value: tape.edges[value] for value in request.at}
+        weighed = [
+            value
+            for value, index in self._weighed.items()
+            if value.node >= max(lowest, 0) and index <= start.node and value in tape.edges
+        ]
+        wanted.update((value, tape.edges[value]) for value in weighed)
+        if request.to_input:
+            wanted[self.graph.input] = passed.values[self.graph.input]
+        with _under(request.rule, tape.relus) as changed:
+            found = torch.autograd.grad(
+                [tape.edges[start]],
+                list(wanted.values()),
+                [seed],
+                retain_graph=retain,
+                allow_unused=True,
+            )
+        gradients = dict(zip(wanted, found, strict=True))
+        terms = torch.zeros(len(seed), device=seed.device)
+        with torch.no_grad():
+            for value in weighed:
+                if gradients[value] is not None:
+                    products = (gradients[value] * passed.values[value]).abs()
+                    terms = torch.maximum(terms, products.flatten(1).sum(1))
+        return Found({v: g for v, g in gradients.items() if g is not None}, len(changed), terms)
+
     @contextmanager
     def _running(self, *, record: bool) -> Iterator[None]:
         torch = import_torch()
@@ -128,7 +200,7 @@ class TorchEngine:
         self,
         values: dict[Value, Any],
         order: Sequence[int],
-        keep: Sequence[Value] | set[Value],
+        keep: Collection[Value],
         tape: Tape | None,
         batch: int = 0,
     ) -> Any:
@@ -233,25 +305,37 @@ class Tape:
             self.relus.append(outputs[0].grad_fn)
 
 
+class Passed(NamedTuple):
+    """What a pass left on the device."""
+
+    output: Any
+    values: dict[Value, Any]
+    tape: Tape | None
+
+
+class Found(NamedTuple):
+    """What one way back left on the device."""
+
+    gradients: Mapping[Value, Any]
+    changed: int
+    terms: Any
+
+
 class TorchRecording:
     """See :class:`cnnviz.engines.base.Recording`."""
 
-    def __init__(
-        self, engine: TorchEngine, output: Any, values: dict[Value, Any], tape: Tape | None
-    ) -> None:
+    def __init__(self, engine: TorchEngine, passed: Passed) -> None:
         self._engine = engine
-        self._output: Any = output
-        self._values = values
-        self._tape = tape
+        self._passed: Passed | None = passed
 
     @cached_property
     def output(self) -> Float32:
         """See :attr:`cnnviz.engines.base.Recording.output`."""
-        return _numpy(self._output)
+        return _numpy(self._at_hand.output)
 
     def activation(self, at: Value) -> Float32:
         """See :meth:`cnnviz.engines.base.Recording.activation`."""
-        return _numpy(self._values[at])
+        return _numpy(self._at_hand.values[at])
 
     def gradients(
         self,
@@ -262,67 +346,109 @@ class TorchRecording:
         retain_graph: bool = True,
     ) -> list[GradientResult]:
         """See :meth:`cnnviz.engines.base.Recording.gradients`."""
-        if self._tape is None:
-            raise NetworkError("This pass was not recorded.")
-        self._engine._check(start, seed)
-        with self._engine._running(record=True):
-            arrived = self._engine._array(seed)
+        engine = self._engine
+        engine._check(start, seed)
+        with engine._running(record=True):
+            arrived = engine._array(seed)
             results = []
             for place, request in enumerate(requests):
-                last = place == len(requests) - 1 and not retain_graph
-                results.append(self._gradient(self._tape, start, arrived, request, last))
+                last = place == len(requests) - 1
+                found = self._gradient(start, arrived, request, retain_graph or not last)
+                results.append(self._result(request, found, len(seed)))
         if not retain_graph:
             self.release()
         return results
 
     def release(self) -> None:
         """See :meth:`cnnviz.engines.base.Recording.release`."""
-        _ = self.output
-        self._values.clear()
-        self._tape = self._output = None
+        if self._passed is not None:
+            _ = self.output
+            self._passed = None
 
-    def _gradient(
-        self, tape: Tape, start: Value, seed: Any, request: GradientRequest, last: bool
-    ) -> GradientResult:
-        torch = import_torch()
-        lowest = -1 if request.to_input else min(value.node for value in request.at)
-        wanted: dict[Value, Any] = {value: tape.edges[value] for value in request.at}
-        weighed = [
-            value
-            for value, index in self._engine._weighed.items()
-            if value.node >= max(lowest, 0) and index <= start.node and value in tape.edges
-        ]
-        wanted.update((value, tape.edges[value]) for value in weighed)
-        if request.to_input:
-            wanted[self._engine.graph.input] = self._values[self._engine.graph.input]
-        with _under(request.rule, tape.relus) as passed:
-            found = torch.autograd.grad(
-                [tape.edges[start]],
-                list(wanted.values()),
-                [seed],
-                retain_graph=not last,
-                allow_unused=True,
-            )
-        gradients = dict(zip(wanted, found, strict=True))
-        terms = torch.zeros(len(seed), device=seed.device)
-        for value in weighed:
-            if gradients[value] is not None:
-                products = (gradients[value] * self._values[value]).abs()
-                terms = torch.maximum(terms, products.flatten(1).sum(1).detach())
+    @property
+    def _at_hand(self) -> Passed:
+        if self._passed is None:
+            raise NetworkError("The memory of this pass was given back.")
+        return self._passed
+
+    def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
+        return self._engine._gradient(self._at_hand, start, seed, request, retain)
+
+    def _result(self, request: GradientRequest, found: Found, images: int) -> GradientResult:
+        """On the host; where nothing leads back to a value are zeros."""
+        graph = self._engine.graph
+
+        def read(value: Value) -> Float32:
+            gradient = found.gradients.get(value)
+            if gradient is None:
+                return np.zeros((images, *graph.shape(value)), np.float32)
+            return _numpy(gradient)
+
         return GradientResult(
-            {value: self._read(value, gradients[value], len(seed)) for value in request.at},
-            self._read(self._engine.graph.input, gradients[self._engine.graph.input], len(seed))
-            if request.to_input
-            else None,
-            len(passed),
-            _numpy(terms),
+            {value: read(value) for value in request.at},
+            read(graph.input) if request.to_input else None,
+            found.changed,
+            _numpy(found.terms),
         )
 
-    def _read(self, value: Value, gradient: Any, images: int) -> Float32:
-        """A gradient as an array; where nothing leads back to it is zeros."""
-        if gradient is None:
-            return np.zeros((images, *self._engine.graph.shape(value)), np.float32)
-        return _numpy(gradient)
+
+class CapturedPass:
+    """A pass over batches of one size as a CUDA graph, and the ways back through it."""
+
+    def __init__(
+        self, engine: TorchEngine, images: int, keep: frozenset[Value], record: bool
+    ) -> None:
+        torch = import_torch()
+        self.is_lent = False
+        self._engine = engine
+        size = (images, *engine.graph.input_size)
+        given = torch.zeros(size, dtype=torch.float32, device=engine._device)
+        self._replay = Replay(lambda images: engine._forward(images, keep, record), given)
+        self._ways_back: dict[Hashable, Replay | None] = {}
+
+    def forward(self, images: Any) -> Passed:
+        """Run a batch; what an earlier one left is overwritten."""
+        passed: Passed = self._replay(images)
+        return passed
+
+    def gradient(self, start: Value, seed: Any, request: GradientRequest) -> Found:
+        """Go back from the last batch; what an earlier call of the same kind left is overwritten.
+
+        Captured when it is asked for a second time.
+        """
+
+        def run(seed: Any) -> Found:
+            return self._engine._gradient(self._replay.outputs, start, seed, request, True)
+
+        key = (start, request)
+        if key not in self._ways_back:
+            self._ways_back[key] = None
+            return run(seed)
+        replay = self._ways_back[key]
+        if replay is None:
+            replay = Replay(run, seed.clone(), pool=self._replay.pool)
+            self._ways_back[key] = replay
+        found: Found = replay(seed)
+        return found
+
+
+class CapturedRecording(TorchRecording):
+    """A recording in the memory of a captured pass, which it gives back when it is released."""
+
+    def __init__(self, engine: TorchEngine, captured: CapturedPass, images: Any) -> None:
+        captured.is_lent = True
+        self._captured = captured
+        self._give_back = weakref.finalize(self, setattr, captured, "is_lent", False)
+        super().__init__(engine, captured.forward(images))
+
+    def release(self) -> None:
+        """See :meth:`cnnviz.engines.base.Recording.release`."""
+        super().release()
+        self._give_back()
+
+    def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
+        _ = self._at_hand
+        return self._captured.gradient(start, seed, request)
 
 
 @contextmanager
@@ -348,5 +474,14 @@ def _under(rule: ReluRule, relus: Sequence[Any]) -> Iterator[list[None]]:
 
 
 def _numpy(tensor: Any) -> Float32:
-    array: Float32 = tensor.detach().to("cpu").numpy()
+    """On the host, once all that was asked for before is there."""
+    torch = import_torch()
+    tensor = tensor.detach()
+    if tensor.device.type == "cuda":
+        # Into memory that the GPU writes by itself, several times faster than into any other.
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        torch.cuda.current_stream(tensor.device).synchronize()
+        tensor = host
+    array: Float32 = tensor.numpy()
     return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,7 @@ def function(operator: Operator) -> Function:
     """What computes a typed operator.
 
     Raises:
-        NetworkError: it is another framework's own, or PyTorch's engine has none that does the same.
+        NetworkError: PyTorch has none that does the same, or it is another framework's own.
     """
     if isinstance(operator, Opaque):
         raise NetworkError(
@@ -234,7 +235,7 @@ def _elementwise(name: str) -> Callable[[Operator], Function]:
 def _split(o: Split) -> Function:
     def run(data: Any) -> list[Any]:
         edges = (0, *o.cuts, data.shape[o.axis + 1])
-        sizes = [end - begin for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+        sizes = [end - begin for begin, end in itertools.pairwise(edges)]
         return list(data.split(sizes, o.axis + 1))
 
     return run
@@ -277,8 +278,8 @@ _RULES: Mapping[type[Operator], Callable[[Any], Function]] = {
     GELU: lambda o: _named("gelu"),
     GlobalAvgPool2d: lambda o: lambda data: data.mean((2, 3), keepdim=True),
     # Of equals the first passes the gradient on, as in every other max pooling.
-    GlobalMaxPool2d: lambda o: lambda data: (
-        import_torch().nn.functional.max_pool2d(data, tuple(data.shape[2:]))
+    GlobalMaxPool2d: lambda o: (
+        lambda data: import_torch().nn.functional.max_pool2d(data, tuple(data.shape[2:]))
     ),
     GroupNorm: lambda o: _group_norm(lambda channels: o.groups, o.eps),
     HardSigmoid: lambda o: lambda data: (data * o.slope + o.offset).clamp(0, 1),
@@ -312,8 +313,6 @@ def stretched(arguments: Sequence[Any]) -> Sequence[Any]:
     """Values of several ranks for an element-wise operator: axes are missing behind the batch."""
     most = max(argument.dim() for argument in arguments)
     return [
-        argument.reshape(
-            argument.shape[0], *(1,) * (most - argument.dim()), *argument.shape[1:]
-        )
+        argument.reshape(argument.shape[0], *(1,) * (most - argument.dim()), *argument.shape[1:])
         for argument in arguments
     ]
