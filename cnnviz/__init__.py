@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cnnviz.engines.mxnet.runtime import import_mxnet as import_mxnet
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explainer import Explanation as Explanation
+    from cnnviz.images.decode import read_image as read_image
     from cnnviz.images.input_spec import InputSpec as InputSpec
-    from cnnviz.images.inputs import read_image as read_image
     from cnnviz.models.resolve import load_explainer as load_explainer
     from cnnviz.outputs.provenance import about as about
     from cnnviz.rendering.style import Style as Style
@@ -42,7 +42,7 @@ _PUBLIC = {
     "explain": "cnnviz.api",
     "import_mxnet": "cnnviz.engines.mxnet.runtime",
     "load_explainer": "cnnviz.models.resolve",
-    "read_image": "cnnviz.images.inputs",
+    "read_image": "cnnviz.images.decode",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

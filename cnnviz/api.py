@@ -20,15 +20,16 @@ from PIL import Image
 from cnnviz.attribution import choose_methods
 from cnnviz.errors import OTHER_NAMES, ItemError, UsageError, in_keywords
 from cnnviz.explainer import Explainer, Explanation
-from cnnviz.images.inputs import find_sources, printable
-from cnnviz.images.pixels import Held, rgb_pixels
+from cnnviz.images.in_memory import Held, rgb_pixels
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
+from cnnviz.images.sources import find_sources
 from cnnviz.labels.targets import is_usual, resolve_targets
 from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.files import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import digest
+from cnnviz.text import printable_path
 
 Input = Union[str, "os.PathLike[str]", Held]
 """An image's path, a folder, or an image: uint8 (H, W, 3) RGB or (H, W) gray, or Pillow's."""
@@ -173,13 +174,13 @@ def _images(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
     for number, one in enumerate(several):
         if isinstance(one, (np.ndarray, Image.Image)):
             file = getattr(one, "filename", "")  # of an image that was opened
-            yield printable(PurePath(file).stem) if file else f"image{number}", one
+            yield printable_path(PurePath(file).stem) if file else f"image{number}", one
         elif isinstance(one, (str, os.PathLike)):
             found = find_sources([os.fspath(one)], is_own=written_by_cnnviz)
             for note in found.notes:
                 warnings.warn(f"{one}: {note}", stacklevel=4)
             for source in found.sources:
-                yield printable(source.relative.stem), Path(source.path)
+                yield printable_path(source.relative.stem), Path(source.path)
         else:
             raise UsageError(
                 "An image is a path, an array of pixels or an image of Pillow's; got "

@@ -35,15 +35,15 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.errors import ExplanationError, ItemError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer, shape_text
 from cnnviz.graph.ends import SOFTMAX, Activation
+from cnnviz.images.decode import MAX_PIXELS, read_reduced
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.images.inputs import MAX_PIXELS, printable, read_reduced
 from cnnviz.images.preprocessing import (
     Canvas,
     ImageSize,
     Prepared,
     canvas,
-    enough,
     prepare,
+    required_decode_size,
     resize_image,
     to_image,
 )
@@ -53,7 +53,7 @@ from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering import figures, layout, render
 from cnnviz.rendering.figures import Cell, answer, share
 from cnnviz.rendering.style import Style
-from cnnviz.text import class_name
+from cnnviz.text import class_name, printable_path
 from cnnviz.types import Float32, RgbImage
 
 #: The layer name that stands for a network's natural stages.
@@ -671,17 +671,17 @@ class Explainer:
         that it reads all the same is given to ``remark``, or is a warning.
 
         Raises:
-            ImageError: with the reason, see :func:`cnnviz.images.inputs.read_image`.
+            ImageError: with the reason, see :func:`cnnviz.images.decode.read_image`.
         """
         reading = read_reduced(
             path,
-            lambda shape: enough(shape, size, self.spec, self.resize),
+            lambda shape: required_decode_size(shape, size, self.spec, self.resize),
             max_pixels=max_pixels,
         )
         if reading.remark is not None and remark is not None:
             remark(reading.remark)
         elif reading.remark is not None:
-            warnings.warn(f"{printable(os.fspath(path))}: {reading.remark}", stacklevel=2)
+            warnings.warn(f"{printable_path(os.fspath(path))}: {reading.remark}", stacklevel=2)
         prepared = self.prepare(reading.pixels, reading.source)
         return prepared, canvas(reading.pixels, prepared, size)
 

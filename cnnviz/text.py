@@ -134,12 +134,23 @@ def decode(data: bytes, errors: str = "strict") -> str:
     return data.decode("utf-8-sig", errors)
 
 
-def legible(text: str) -> str:
-    """A text without signs that would work on a terminal instead of being shown."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in text
-    )
+def printable(text: str) -> str:
+    """A text for a terminal: what would steer it instead of being shown is written as ``\\x1b``.
+
+    A byte that is no UTF-8, which names of files may hold, is written as ``\\xff``.
+    """
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
+
+
+def printable_path(path: str | os.PathLike[str]) -> str:
+    """A file's name for people, in whatever encoding this process believes names to be."""
+    return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))
+
+
+def _escaped(sign: str) -> str:
+    if "\udc80" <= sign <= "\udcff":  # how Python keeps a byte that is no text
+        return f"\\x{ord(sign) - 0xDC00:02x}"
+    return sign.encode("unicode_escape").decode("ascii")
 
 
 def yaml_problem(text: str) -> str | None:

@@ -15,7 +15,7 @@ import cnnviz
 from cnnviz.attribution.cam import GradCam
 from cnnviz.demo import CLASSES
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.images.inputs import read_image
+from cnnviz.images.decode import read_image
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
-from cnnviz.images.inputs import find_images
 from cnnviz.images.preprocessing import InputSpec
+from cnnviz.images.sources import find_sources
 from cnnviz.labels.targets import Target
 from cnnviz.runs.stream import Run
 
@@ -81,7 +81,7 @@ def test_all_zero_maps_are_told_to_be_blank(tmp_path):
     names = ("gradcam", "guided-gradcam", "saliency", "gradient", "input-x-gradient")
     explainer = Explainer(network(weight=0.0), SPEC, methods=choose_methods(names))
     outcomes = []
-    run = Run(explainer, find_images([str(tmp_path / "cat.png")]), tmp_path / "out")
+    run = Run(explainer, find_sources([str(tmp_path / "cat.png")]).sources, tmp_path / "out")
     report = run.execute(outcomes.append)
     assert (report.done, report.blank) == (1, 1)
     (explanation,) = outcomes[0].record["explanations"]

@@ -11,7 +11,7 @@ import click
 from cnnviz.cli.console import json_line, put, say
 from cnnviz.cli.options import FilePath
 from cnnviz.errors import ExitCode, ImageError
-from cnnviz.text import class_name, legible
+from cnnviz.text import class_name, printable
 
 _MOST_NAMED = 16  # of channels
 
@@ -40,9 +40,9 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
         if as_json:
             put(json_line({"path": str(path), "status": "ok", **found}))
         else:
-            put(legible(f"{path}: {found['shows']}"))
+            put(printable(f"{path}: {found['shows']}"))
             for name, text in _lines(found):
-                put(legible(f"    {name:<8} {text}"))
+                put(printable(f"    {name:<8} {text}"))
     return ExitCode.SOME_FAILED if failed else ExitCode.OK
 
 

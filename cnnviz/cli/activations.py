@@ -35,7 +35,7 @@ from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
     from cnnviz.explainer import Explainer
-    from cnnviz.images.inputs import Source
+    from cnnviz.images.sources import Source
     from cnnviz.inspection.activations import Strongest
     from cnnviz.outputs import OutputFolder, OutputStem
 
@@ -130,7 +130,7 @@ def _activations(
 ) -> int:
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.engines.base import parse_device
-    from cnnviz.images.inputs import find_sources
+    from cnnviz.images.sources import find_sources
     from cnnviz.inspection.naming import file_parts
     from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model, load_model

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from cnnviz.text import is_url, legible, similar
+from cnnviz.text import is_url, printable, similar
 
 #: What other programs call what is an option here.
 _OTHER_WORDS = {
@@ -55,12 +55,12 @@ def for_option(error: click.NoSuchOption) -> click.UsageError:
 
 def for_command(arguments: Sequence[str], commands: Sequence[str]) -> str:
     """What to say to somebody whose first argument is no command."""
-    name = legible(arguments[0])
+    name = printable(arguments[0])
     if is_url(name):
         return f"'{name}' is a URL, which cnnviz does not read: download it first."
     stem, suffix = os.path.splitext(name)
     if os.path.lexists(arguments[0]) or "/" in name or (stem and 1 < len(suffix) <= _SUFFIX_LENGTH):
-        meant = legible(shlex.join(["cnnviz", "explain", *arguments]))
+        meant = printable(shlex.join(["cnnviz", "explain", *arguments]))
         return f"'{name}' is no command. Did you mean `{meant}`?"
     close = similar(name, commands, 1)
     hint = f"Did you mean `cnnviz {close[0]}`?" if close else "`cnnviz --help` lists them."

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from cnnviz.cli.supervision import Notes
     from cnnviz.explainer import Explainer
-    from cnnviz.images.inputs import Source
+    from cnnviz.images.sources import Source
     from cnnviz.runs.session import Work
     from cnnviz.runs.stream import Outcome, RunReport
 
@@ -343,9 +343,9 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
 
 def _some(names: Sequence[str]) -> str:
     """The first of the names."""
-    from cnnviz.images.inputs import printable
+    from cnnviz.text import printable_path
 
-    return ", ".join([*map(printable, names[:_NAMED]), *["..."] * (len(names) > _NAMED)])
+    return ", ".join([*map(printable_path, names[:_NAMED]), *["..."] * (len(names) > _NAMED)])
 
 
 def _announce(explainer: Explainer, images: int, targets: int, *, quiet: bool) -> int:

@@ -66,7 +66,7 @@ class Container:
         return self.size[0] * self.size[1]
 
 
-def look(data: bytes) -> Container:
+def probe(data: bytes) -> Container:
     """Walk through a file.
 
     Raises:
@@ -74,7 +74,7 @@ def look(data: bytes) -> Container:
     """
     kind = kind_read(data[:HEAD])
     if kind is not None:
-        return _LOOKS[kind](data)
+        return _PROBES[kind](data)
     other = kind_unread(data[:HEAD])
     if other is not None:
         raise ImageError(str(other))
@@ -286,7 +286,7 @@ def _pnm(data: bytes) -> Container:
     return Container("PNM", (int(match[3]), int(match[2])), plain=False)
 
 
-_LOOKS: dict[str, Callable[[bytes], Container]] = {
+_PROBES: dict[str, Callable[[bytes], Container]] = {
     "JPEG": _jpeg,
     "PNG": _png,
     "WebP": _webp,

@@ -1,83 +1,79 @@
-"""Images that Python holds already, NumPy arrays and Pillow's images, as RGB pixels."""
+"""What pixels are: the one check of RGB arrays, and the way there from whatever a file holds."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from cnnviz.errors import ImageError
-from cnnviz.images.inputs import orient, to_rgb8
-
-Held: TypeAlias = "npt.NDArray[np.uint8] | Image.Image"
-_ORIENTATION = 0x0112  # in EXIF
 
 
-def rgb_pixels(image: Held) -> npt.NDArray[np.uint8]:
-    """The pixels of an array or a Pillow image, as those of a file are read.
+def check_pixels(image: npt.NDArray[Any], *, gray: bool = False) -> None:
+    """Refuse what is not an image.
 
     Args:
-        image: uint8 (H, W, 3), RGB, or (H, W), gray; or an image of any mode that has a black and
-            a white. A rotation noted in it (EXIF) is applied, transparency is laid over white,
-            16 bits become 8: as in :func:`cnnviz.read_image`.
-
-    Returns:
-        uint8 (H, W, 3), C-contiguous.
+        image: what has to be uint8 (H, W, 3), RGB, without an empty side.
+        gray: whether uint8 (H, W) is one, too.
 
     Raises:
-        ImageError: an array of another kind, or an image that cannot be read or shown in colors.
+        ImageError: it is something else.
     """
-    return _of_image(image) if isinstance(image, Image.Image) else _of_array(image)
+    shape = image.shape
+    colored = len(shape) == 3 and shape[2] == 3
+    if image.dtype == np.uint8 and 0 not in shape and (colored or (gray and len(shape) == 2)):
+        return
+    also = ", or (H, W), gray" if gray else ""
+    raise ImageError(
+        f"an image is a uint8 array of shape (H, W, 3), RGB{also}, with at least one pixel; got "
+        f"{image.dtype} of shape {shape}"
+    )
 
 
-def _of_array(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
-        raise ImageError(
-            "an image is uint8 of shape (H, W, 3), RGB, or (H, W), gray; got "
-            f"{array.dtype} of shape {array.shape}"
-        )
-    if 0 in array.shape:
-        raise ImageError(f"an image has pixels; got shape {array.shape}")
-    return to_rgb8(array, premultiplied=False)
+_STRIP = 1 << 22
+"""Pixels that are brought to 8 bits and freed of transparency together: it takes 16 bytes each."""
 
 
-def _of_image(image: Image.Image) -> npt.NDArray[np.uint8]:
-    try:
-        image.load()
-        pixels = _samples(image)
-    except (AssertionError, AttributeError) as error:  # by version
-        raise ImageError("this image's file was closed before Pillow had read it") from error
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise
-        raise ImageError(f"Pillow cannot read this image of mode {image.mode}: {error}") from error
-    if 0 in pixels.shape:
-        raise ImageError(f"an image has pixels; this image's size is {image.size}")
-    upright = orient(to_rgb8(pixels, premultiplied=False), _orientation(image))
-    return np.ascontiguousarray(upright)
+def to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np.uint8]:
+    """Gray or RGB, with or without alpha, of 8 or 16 bits to RGB of 8 bits, alpha over white."""
+    full = int(np.iinfo(pixels.dtype).max)
+    if pixels.shape[2:] in ((2,), (4,)) and (pixels[:, :, -1] == full).all():
+        pixels = pixels[:, :, :-1]
+    if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
+        return np.ascontiguousarray(pixels)
+    height, width = pixels.shape[:2]
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        strip = pixels[top : top + rows]
+        if strip.shape[2:] in ((2,), (4,)):
+            strip = _over_white(strip, full, premultiplied=premultiplied)
+        if strip.dtype == np.uint16:
+            strip = _divide(strip.astype(np.uint32), 257).astype(np.uint8)
+        rgb[top : top + rows] = strip.reshape(*strip.shape[:2], -1)  # gray fills all three
+    return rgb
 
 
-def _samples(image: Image.Image) -> npt.NDArray[np.generic]:
-    """Gray of 16 bits, RGB or RGBA."""
-    # Some versions of Pillow call a PNG's 16 bits I, which may be anything.
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        gray = np.asarray(image).astype(np.uint16)
-        hidden = image.info.get("transparency")
-        return np.where(gray == hidden, np.uint16(0xFFFF), gray) if hidden is not None else gray
-    if image.mode in ("I", "F"):
-        raise ImageError(
-            f"an image of mode {image.mode} does not say what its black and white are; convert it "
-            "to L, RGB or I;16"
-        )
-    if image.mode == "La":  # which converts only to this
-        image = image.convert("LA")
-    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+def _over_white(pixels: npt.NDArray[Any], full: int, *, premultiplied: bool) -> npt.NDArray[Any]:
+    alpha = pixels[:, :, -1:].astype(np.uint32)  # 65535 squared just fits
+    color = pixels[:, :, :-1].astype(np.uint32)
+    if not premultiplied:
+        color = _divide(color * alpha, full)
+    # A color above its alpha is no valid premultiplied color, but occurs.
+    return np.minimum(color + (full - alpha), full).astype(pixels.dtype)
 
 
-def _orientation(image: Image.Image) -> int:
-    """What EXIF says of it; upright if that cannot be read, as of a file."""
-    try:
-        noted = image.getexif().get(_ORIENTATION)
-    except (OSError, SyntaxError, ValueError):
-        return 1
-    return noted if noted in range(1, 9) else 1
+def _divide(values: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
+    return (values + by // 2) // by
+
+
+def orient(rgb: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Bring the stored image upright; EXIF 2.3, tag 0x0112: where row 0 and column 0 belong."""
+    if orientation >= 5:  # row 0 is a side of the image
+        rgb = rgb.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):  # ... at the bottom; after the transposition 7 and 8
+        rgb = rgb[::-1]
+    if orientation in (2, 3, 6, 7):
+        rgb = rgb[:, ::-1]
+    return rgb

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from cnnviz.errors import ImageError, MapError, UsageError
 from cnnviz.images.input_spec import RESIZE_MODES, InputSpec
+from cnnviz.images.pixels import check_pixels
 
 DEFAULT_LONG_SIDE = 1024
 """Long side, in pixels, of the images written when no size is asked for."""
@@ -101,14 +102,14 @@ def prepare(
         spec: what the network expects; the default suits ImageNet networks.
         resize: ``"stretch"`` or ``"crop"``.
         source: (H, W) of the original if ``rgb`` was read at a reduced size
-            (:func:`cnnviz.images.inputs.read_reduced`); the geometry speaks of the original.
+            (:func:`cnnviz.images.decode.read_reduced`); the geometry speaks of the original.
 
     Raises:
         UsageError: an unknown ``resize``.
         ImageError: ``rgb`` is not an RGB image.
     """
     spec = InputSpec() if spec is None else spec
-    _check_rgb(rgb)
+    check_pixels(rgb)
     _check_resize(resize)
     height, width = rgb.shape[:2] if source is None else source
     net = (spec.height, spec.width)
@@ -184,7 +185,7 @@ def output_shape(
     return max(1, round(height * wanted / long_side)), max(1, round(width * wanted / long_side))
 
 
-def enough(
+def required_decode_size(
     source: tuple[int, int],
     size: ImageSize = "default",
     spec: InputSpec | None = None,
@@ -194,7 +195,7 @@ def enough(
 
     That is what is written, and twice what the network is fed, so that its pixels are still
     averages of several: an image read at this size or above
-    (:func:`cnnviz.images.inputs.read_reduced`)
+    (:func:`cnnviz.images.decode.read_reduced`)
     gives :func:`prepare` and :func:`canvas` all they need.
 
     Raises:
@@ -334,12 +335,4 @@ def _check_resize(resize: str) -> None:
     if resize not in RESIZE_MODES:
         raise UsageError(
             f"There is no resize mode {resize!r}; choose one of {', '.join(RESIZE_MODES)}."
-        )
-
-
-def _check_rgb(rgb: npt.NDArray[np.uint8]) -> None:
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
-        raise ImageError(
-            "An image is an array of uint8 with shape (height, width, 3) in RGB; got "
-            f"{rgb.dtype} with shape {rgb.shape}."
         )

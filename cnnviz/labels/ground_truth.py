@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from cnnviz.errors import UsageError
-from cnnviz.images.inputs import Source, printable
+from cnnviz.images.sources import Source
 from cnnviz.labels.label_files import WORDNET
 from cnnviz.labels.targets import Classes
-from cnnviz.text import caseless, decode, folded
+from cnnviz.text import caseless, decode, folded, printable_path
 
 FOLDERS = "folders"
 """What stands for the names of folders where a file could be named."""
@@ -538,7 +538,7 @@ def _no_truth(shown: str, where: str = "it") -> UsageError:
 def _legible(text: str) -> str:
     """A name as it is shown, whatever it holds: JSON knows letters that no encoding has."""
     try:
-        return printable(text)
+        return printable_path(text)
     except UnicodeEncodeError:
         return ascii(text)[1:-1]
 

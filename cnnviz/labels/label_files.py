@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnviz.errors import UsageError
-from cnnviz.text import decode, folded, legible, yaml_problem
+from cnnviz.text import decode, folded, printable, yaml_problem
 
 _LARGEST_FILE = 1 << 24  # bytes; a pipe is read as well, and a device may never end
 _MOST_DIGITS = 9  # of an index
@@ -160,12 +160,12 @@ def _in_order(entries: Sequence[_Entry]) -> Labels:
         by_index: dict[int, _Entry] = {}
         for entry in entries:
             if entry.number is None:
-                raise _WrongError(f"has no index for '{legible(entry.name)}', but for others.")
+                raise _WrongError(f"has no index for '{printable(entry.name)}', but for others.")
             other = by_index.setdefault(entry.number, entry)
             if other is not entry:
                 raise _WrongError(
-                    f"has the index {entry.number} twice, for '{legible(other.name)}' and "
-                    f"'{legible(entry.name)}'; every class needs its own."
+                    f"has the index {entry.number} twice, for '{printable(other.name)}' and "
+                    f"'{printable(entry.name)}'; every class needs its own."
                 )
         first = 0 if 0 in by_index or len(by_index) not in by_index else 1
         missing = next((i for i in range(first, first + len(by_index)) if i not in by_index), None)
@@ -181,7 +181,7 @@ def _in_order(entries: Sequence[_Entry]) -> Labels:
         if not entry.name.strip():
             raise _WrongError("has a class without a name.")
     ids = [entry.id for entry in entries]
-    names = [legible(entry.name.strip()) for entry in entries]
+    names = [printable(entry.name.strip()) for entry in entries]
     return Labels(names, ids if all(ids) else (), note)
 
 
@@ -385,7 +385,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _WrongError(f"has '{legible(twice)}' twice; every class needs its own entry.")
+        raise _WrongError(f"has '{printable(twice)}' twice; every class needs its own entry.")
     return found
 
 
@@ -400,7 +400,7 @@ def _yaml(text: str) -> Any:
         return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = getattr(error, "problem", None) or error
-        raise _WrongError(f"is no YAML: {legible(str(reason))[:200]}.") from error
+        raise _WrongError(f"is no YAML: {printable(str(reason))[:200]}.") from error
 
 
 def _structured(content: Any) -> list[_Entry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cnnviz.errors import CnnvizError
 from cnnviz.models import catalog
-from cnnviz.text import folded, is_url, legible, similar
+from cnnviz.text import folded, is_url, printable, similar
 
 _WEIGHTS = (".params", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _OURS = (".json", ".yaml", ".yml", *_WEIGHTS)
@@ -61,7 +61,7 @@ _SAME = {
 
 def file_that_is_none(path: Path) -> str:
     """Why a file that is there is no network, for ``--model``."""
-    suffix, shown = path.suffix.lower(), legible(str(path))
+    suffix, shown = path.suffix.lower(), printable(str(path))
     if suffix in _FOREIGN:
         return f"{shown} is {_FOREIGN[suffix]}, which cannot be read: {_EXPLAINED}."
     if suffix in _WEIGHTS:
@@ -82,7 +82,7 @@ def is_path(model: str) -> bool:
 
 def name_that_is_none(name: str) -> str:
     """Why a name, or a path of nothing, is no network."""
-    shown = legible(name)
+    shown = printable(name)
     if is_url(name):
         return f"'{shown}' is a URL, which cnnviz does not read: download the network first."
     suffix = Path(name).suffix.lower()
@@ -103,7 +103,7 @@ def name_that_is_none(name: str) -> str:
 
 def _weights(path: Path) -> str:
     """What to say of weights that were given for a network."""
-    shown = legible(str(path))
+    shown = printable(str(path))
     symbol = path.with_name(re.sub(r"(-\d{4})?\.params$", "-symbol.json", path.name))
     if symbol != path and symbol.is_file():
         return f"{shown} is a file of weights; the network is beside it: --model {symbol}."

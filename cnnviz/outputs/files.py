@@ -26,6 +26,7 @@ from isal import isal_zlib
 
 from cnnviz import __version__
 from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
+from cnnviz.images.pixels import check_pixels
 from cnnviz.outputs import provenance
 from cnnviz.outputs.provenance import LONGEST_COMMENT
 
@@ -84,10 +85,11 @@ def write_png(
         about: what it says of itself.
 
     Raises:
-        OutputError: another kind of array, or there is a file that cnnviz did not write.
+        ImageError: ``image`` is none.
+        OutputError: there is a file that cnnviz did not write.
         OutputUnavailableError: the file system refused (disk full, no permission).
     """
-    _check_pixels(image, "PNG")
+    check_pixels(image, gray=True)
     _write(Path(path), _png(image, about))
 
 
@@ -191,10 +193,11 @@ def write_jpeg(path: str | os.PathLike[str], image: npt.NDArray[np.uint8], quali
         quality: from 1 to 95.
 
     Raises:
-        OutputError: another kind of array, or there is a file that cnnviz did not write.
+        ImageError: ``image`` is none.
+        OutputError: there is a file that cnnviz did not write.
         OutputUnavailableError: the file system refused (disk full, no permission).
     """
-    _check_pixels(image, "JPEG")
+    check_pixels(image, gray=True)
     if max(image.shape[:2]) > _JPEG_LONGEST:
         raise OutputError(
             f"A JPEG has at most {_JPEG_LONGEST} pixels a side; got an image of shape "
@@ -444,19 +447,6 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
             )
         end = tail.rfind(b"PK\5\6")
         return end >= 0 and tail[end + _ZIP_END :].startswith(_MARK)
-
-
-def _check_pixels(image: npt.NDArray[np.uint8], kind: str) -> None:
-    if (
-        image.dtype != np.uint8
-        or image.ndim not in (2, 3)
-        or image.shape[2:] not in ((), (3,))
-        or 0 in image.shape
-    ):
-        raise OutputError(
-            f"A {kind} is written from uint8 pixels of shape (H, W, 3) or (H, W); got "
-            f"{image.dtype} with shape {image.shape}."
-        )
 
 
 def _begun(parts: Iterable[bytes]) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cnnviz.images.inputs import Source
+    from cnnviz.images.sources import Source
 
 _LONGEST_NAME = 255
 """Bytes that common file systems allow for a name."""

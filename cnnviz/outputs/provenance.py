@@ -48,7 +48,7 @@ from typing import Any, BinaryIO
 import cnnviz
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.structure import TEXT, check, no_constant
-from cnnviz.text import legible
+from cnnviz.text import printable
 
 VERSION = 1
 
@@ -149,7 +149,7 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
         UsageError: there is no such file.
         ImageError: it cannot be read, or says nothing of itself.
     """
-    shown = legible(os.fsdecode(path))
+    shown = printable(os.fsdecode(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ImageError(f"{shown} is no file: give a PNG or .npz that cnnviz wrote.")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import ImageError, OutputError
-from cnnviz.images.inputs import read_image
+from cnnviz.images.decode import read_image
 from cnnviz.images.preprocessing import resize_image
 from cnnviz.machine import available_cores, helper_threads
 from cnnviz.outputs import OutputFolder

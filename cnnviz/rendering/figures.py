@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from cnnviz.errors import ImageError, MapError
+from cnnviz.images.pixels import check_pixels
 from cnnviz.images.preprocessing import Canvas, resize_image, to_image
 from cnnviz.rendering import layout, render
 from cnnviz.rendering.style import Style
@@ -90,7 +91,7 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
         )
     for row in rows:
         for cell in row:
-            layout.check_image(cell.image)
+            check_pixels(cell.image, gray=True)
     if widest is not None:
         most = _most_columns(widest)
         rows = [part for row in rows for part in _parts(row, most)]

@@ -11,13 +11,14 @@ import functools
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from cnnviz.errors import ImageError
+from cnnviz.images.pixels import check_pixels
 from cnnviz.rendering.render import Color
 from cnnviz.types import RgbImage
 
@@ -148,7 +149,7 @@ def with_legend(image: RgbImage, entries: Sequence[tuple[Color, str]], title: st
     Raises:
         ImageError: ``image`` is not one.
     """
-    check_image(image)
+    check_pixels(image, gray=True)
     height, width = image.shape[:2]
     size = legible(0.028 * math.sqrt(height * width))
     line, pad = line_height(size), size // 2
@@ -213,7 +214,7 @@ def with_scale(
     Raises:
         ImageError: ``image`` is not one, no colors, or fewer than two labels.
     """
-    check_image(image)
+    check_pixels(image, gray=True)
     if colors.ndim != 2 or colors.shape[1] != 3 or len(colors) == 0 or len(labels) < 2:
         raise ImageError(
             "A scale has colors of shape (n, 3) and at least two labels; got shape "
@@ -288,18 +289,7 @@ def _check_cells(kind: str, cells: Sequence[RgbImage], captions: Sequence[str]) 
             f"{len(cells)} images and {len(captions)} captions."
         )
     for cell in cells:
-        check_image(cell)
-
-
-def check_image(image: npt.NDArray[Any]) -> None:
-    """Refuse what is not uint8 (H, W, 3) or (H, W) with a ImageError."""
-    shape = image.shape
-    colored = len(shape) == 3 and shape[2] == 3
-    if image.dtype != np.uint8 or 0 in shape or not (colored or len(shape) == 2):
-        raise ImageError(
-            "An image is an array of uint8 with shape (height, width, 3) or (height, width); got "
-            f"{image.dtype} with shape {shape}."
-        )
+        check_pixels(cell, gray=True)
 
 
 def paper(height: int, width: int) -> RgbImage:

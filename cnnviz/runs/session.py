@@ -25,7 +25,8 @@ from cnnviz.engines.base import parse_device
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import FailFastError, UsageError
 from cnnviz.explainer import Explainer
-from cnnviz.images.inputs import MAX_PIXELS, Source, find_sources
+from cnnviz.images.decode import MAX_PIXELS
+from cnnviz.images.sources import Source, find_sources
 from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
 from cnnviz.labels.predictions import Prediction, select_images
 from cnnviz.labels.targets import (

@@ -32,8 +32,9 @@ from cnnviz.explainer import (
     Wanted,
     about,
 )
-from cnnviz.images.inputs import MAX_PIXELS, Source, printable
+from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
+from cnnviz.images.sources import Source
 from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_usual
 from cnnviz.machine import available_cores, helper_threads, single_threaded, threads
@@ -45,7 +46,7 @@ from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
 from cnnviz.rendering import figures
 from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import Journal, digest, is_whole, written_files
-from cnnviz.text import ClassNames
+from cnnviz.text import ClassNames, printable_path
 
 TOP = 5
 #: Images of a batch are ready together, so that larger ones let the first wait.
@@ -536,7 +537,7 @@ class Run:
             first = found[0]
             shown = None
             if self.panel:
-                title = printable(str(loaded.source.relative))
+                title = printable_path(str(loaded.source.relative))
                 figure = figures.panel(title, panel, self.style.widest)
                 targets = tuple(one.target for one in found)
                 numbers = targets if self._numbered else None

@@ -56,13 +56,13 @@ import json, sys, time
 began = time.perf_counter()
 from pathlib import Path
 import cnnviz.cli, cnnviz.models.resolve, cnnviz.runs.stream
-from cnnviz.images.inputs import find_images
+from cnnviz.images.sources import find_sources
 cnnviz.import_mxnet()
 imported = time.perf_counter()
 model, weights, image, output = sys.argv[1:]
 explainer = cnnviz.load_explainer(model, weights=weights, progress=False)
 loaded = time.perf_counter()
-run = cnnviz.runs.stream.Run(explainer, find_images([image]), Path(output))
+run = cnnviz.runs.stream.Run(explainer, find_sources([image]).sources, Path(output))
 run.execute(lambda outcome: None)
 first = time.perf_counter()
 run.execute(lambda outcome: None)

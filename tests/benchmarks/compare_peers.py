@@ -356,7 +356,7 @@ def prepare_folder(folder: Path) -> None:
     import common
     from safetensors.numpy import save_file
 
-    from cnnviz.images.inputs import read_image
+    from cnnviz.images.decode import read_image
     from cnnviz.images.preprocessing import InputSpec, prepare
 
     dense = {"features.31": "classifier.0", "features.33": "classifier.3", "output": "classifier.6"}

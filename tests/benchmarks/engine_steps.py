@@ -39,8 +39,8 @@ import cnnviz
 from cnnviz.attribution import gather
 from cnnviz.engines.mxnet.backward import ForwardPass
 from cnnviz.engines.mxnet.engine import Network
-from cnnviz.images.inputs import read_reduced
-from cnnviz.images.preprocessing import enough, prepare
+from cnnviz.images.decode import read_reduced
+from cnnviz.images.preprocessing import prepare, required_decode_size
 from cnnviz.machine import keep_freed_memory
 from cnnviz.models import catalog
 from cnnviz.outputs import OutputFolder
@@ -166,7 +166,9 @@ def steps(network: Network, path: Path, rounds: int) -> None:
             passes: dict[str, float] = {}
             clock = time.perf_counter
             began = clock()
-            reading = read_reduced(path, lambda source: enough(source, style.size, spec))
+            reading = read_reduced(
+                path, lambda source: required_decode_size(source, style.size, spec)
+            )
             read = clock()
             prepared = prepare(reading.pixels, spec, explainer.resize, reading.source)
             ready = clock()

@@ -30,7 +30,7 @@ import common
 import cv2
 
 import cnnviz
-from cnnviz.images.inputs import Source
+from cnnviz.images.sources import Source
 from cnnviz.machine import keep_freed_memory
 from cnnviz.runs.manifest import Journal
 from cnnviz.runs.stream import Outcome, Run, automatic_batch_size

@@ -26,13 +26,13 @@ sys.path.insert(0, str(ROOT))
 from cnnviz.attribution import choose_methods  # noqa: E402
 from cnnviz.explainer import Explanation  # noqa: E402
 from cnnviz.graph.architecture import Layer  # noqa: E402
-from cnnviz.images.inputs import read_image, read_reduced  # noqa: E402
+from cnnviz.images.decode import read_image, read_reduced  # noqa: E402
 from cnnviz.images.preprocessing import (  # noqa: E402
     InputSpec,
     canvas,
-    enough,
     output_shape,
     prepare,
+    required_decode_size,
     to_image,
 )
 from cnnviz.outputs import OutputFolder  # noqa: E402
@@ -84,7 +84,7 @@ def measure(data, folder, style, resize, times):
     path.write_bytes(data)
 
     def needed(source):
-        return enough(source, style.size, spec, resize)
+        return required_decode_size(source, style.size, spec, resize)
 
     rows = []
 

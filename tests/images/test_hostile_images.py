@@ -24,14 +24,9 @@ import pytest
 from PIL import Image
 
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.images.containers import look
-from cnnviz.images.inputs import (
-    decode_image,
-    find_images,
-    find_sources,
-    read_image,
-    read_reduced,
-)
+from cnnviz.images.containers import probe
+from cnnviz.images.decode import decode_image, read_image, read_reduced
+from cnnviz.images.sources import find_sources
 from cnnviz.outputs.files import write_png, written_by_cnnviz
 from tests.support import hostile
 from tests.support.capabilities import SLOW
@@ -153,7 +148,7 @@ HUGE_WEBP = {
 
 @pytest.mark.parametrize("name", HUGE)
 def test_a_size_beyond_the_limit_is_refused_before_decoding(name):
-    assert look(HUGE[name]).size == (50000, 60000)
+    assert probe(HUGE[name]).size == (50000, 60000)
     tracemalloc.start()
     try:
         with pytest.raises(ImageError) as caught:
@@ -170,7 +165,7 @@ def test_a_size_beyond_the_limit_is_refused_before_decoding(name):
 @pytest.mark.parametrize("name", HUGE_WEBP)
 def test_webp_declares_its_size_in_four_places(name):
     data, width = HUGE_WEBP[name]
-    assert look(data).size == (16382, width)
+    assert probe(data).size == (16382, width)
     with pytest.raises(ImageError, match="16383 pixels wide and 16382 high, 268 million"):
         decode_image(data)
 
@@ -182,7 +177,7 @@ def test_sizes_found_in_headers_are_those_that_are_decoded(number):
     with Image.open(io.BytesIO(data)) as opened:
         expected = opened.size[::-1]
 
-    assert look(data).size == expected
+    assert probe(data).size == expected
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
@@ -247,7 +242,7 @@ def test_what_follows_a_pngs_end_is_kept_from_the_decoder():
     data = png(16, 16) + b"\x0d\x0a\x1a\x0a" + bytes(64)
     with pytest.raises(ImageError, match="damaged or of a rare kind"):
         decode_image(data)
-    assert look(data).content == png(16, 16)
+    assert probe(data).content == png(16, 16)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -266,7 +261,7 @@ def test_bigtiff_is_looked_into(order):
     data = head + struct.pack(order + "Q", len(tags)) + entries + bytes(8)
     body = planes.astype(order + "u2").tobytes()
     expected = np.rint(np.moveaxis(planes, 0, 2) / 257)
-    assert (decode_image(data + body) == expected).all()
+    assert (decode_image(data + body).pixels == expected).all()
     with pytest.raises(ImageError, match="truncated or damaged"):
         decode_image(data + body[:-1])
 
@@ -321,7 +316,7 @@ def test_pipes_sockets_and_devices_are_refused_and_not_waited_for(here):
             assert isinstance(error, ImageError)
             assert str(error) == f"it is {what}; cnnviz reads files"
         # They are found, so that nothing is left out without a word.
-        names = [source.shown for source in within(5, lambda: find_images(["."]))]
+        names = [source.shown for source in within(5, lambda: find_sources(["."]).sources)]
         assert names == ["pipe.jpg", "socket.jpg", "zero.jpg"]
 
 
@@ -353,21 +348,21 @@ def test_links_that_lead_nowhere_and_to_themselves(here):
     os.symlink("b.jpg", "a.jpg")
     os.symlink("a.jpg", "b.jpg")
 
-    sources = find_images(["."])
+    sources = find_sources(["."]).sources
 
     assert [source.shown for source in sources] == ["a.jpg", "b.jpg", "broken.jpg", "loop.jpg"]
     for source in sources:
         with pytest.raises(ImageError, match=r"no such file|symbolic links"):
             read_image(source.path)
     with pytest.raises(UsageError, match=r"loop\.jpg cannot be looked up: .*symbolic links"):
-        find_images(["loop.jpg"])
+        find_sources(["loop.jpg"])
 
 
 def test_a_folder_with_a_images_name_is_a_folder(here, write_image):
     write_image(here / "x.jpg" / "y.png")
 
-    assert [source.shown for source in find_images(["."])] == ["x.jpg/y.png"]
-    assert [str(source.relative) for source in find_images(["x.jpg"])] == ["y.png"]
+    assert [source.shown for source in find_sources(["."]).sources] == ["x.jpg/y.png"]
+    assert [str(source.relative) for source in find_sources(["x.jpg"]).sources] == ["y.png"]
     with pytest.raises(ImageError, match="a folder, not an image"):
         read_image("x.jpg")
 
@@ -377,7 +372,7 @@ def test_bad_lines_of_standard_input_do_not_stop_the_others(here, write_image):
     (here / "empty").mkdir()
     lines = b"empty\nnul\0in.png\n" + b"x" * 5000 + b".png\nlost.png\ngood.png\n/dev/zero\n"
 
-    sources = find_images(["-"], io.BytesIO(lines))
+    sources = find_sources(["-"], io.BytesIO(lines)).sources
 
     assert len(sources) == 6
     reasons = []
@@ -411,7 +406,9 @@ def test_a_tree_deeper_than_paths_can_be_long_is_named(here, write_image):
     os.close(folder)
     try:
         *deep, good = sorted(
-            find_images(["p"]), key=lambda source: source.shown != "p/good.png", reverse=True
+            find_sources(["p"]).sources,
+            key=lambda source: source.shown != "p/good.png",
+            reverse=True,
         )
         assert good.shown == "p/good.png"
         assert len(deep) == 1
@@ -436,7 +433,7 @@ def test_what_earlier_runs_wrote_into_the_folder_is_no_input(here, write_image):
 
     assert [source.shown for source in found.sources] == ["p/cat.png"]
     assert found.own == 2
-    assert len(find_images(["p"])) == 3
+    assert len(find_sources(["p"]).sources) == 3
 
     # Who names one, or lists it, means it.
     named = find_sources(

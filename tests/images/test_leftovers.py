@@ -13,9 +13,10 @@ from PIL import Image
 
 import cnnviz
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.images import inputs, leftovers
-from cnnviz.images.inputs import decode_image, find_images, find_sources
+from cnnviz.images import leftovers, sources
+from cnnviz.images.decode import decode_image
 from cnnviz.images.kinds import HEAD, kind_read, kind_unread
+from cnnviz.images.sources import find_sources
 from cnnviz.outputs.files import write_png, written_by_cnnviz
 
 
@@ -124,7 +125,7 @@ def test_files_are_opened_only_where_their_names_do_not_tell(folder, monkeypatch
     opened = []
     before = leftovers.kind_of_file
     monkeypatch.setattr(
-        inputs,
+        sources,
         "kind_of_file",
         lambda path: (opened.append(os.path.basename(path)), before(path))[1],
     )
@@ -175,7 +176,7 @@ def test_lists_of_paths_as_all_systems_write_them(listed, expected, folder):
     for name in ("a.png", "b c.png", "ü.png", "new\nline.png", "'quoted'.png", "'q'", "q"):
         open(name, "w").close()  # in the current folder
 
-    found = find_images(["-"], io.BytesIO(listed))
+    found = find_sources(["-"], io.BytesIO(listed)).sources
 
     assert [str(source.path) for source in found] == expected
 

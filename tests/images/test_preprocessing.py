@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnviz.errors import ImageError, MapError, UsageError
-from cnnviz.images.inputs import read_image, read_reduced
+from cnnviz.images.decode import read_image, read_reduced
 from cnnviz.images.preprocessing import (
     Geometry,
     InputSpec,
     canvas,
-    enough,
     output_shape,
     prepare,
+    required_decode_size,
     resize_image,
     to_image,
 )
@@ -259,14 +259,14 @@ def test_model_size_is_the_seen_image():
     ],
 )
 def test_enough_is_what_is_written_and_twice_what_is_fed(source, size, resize, pixels):
-    assert enough(source, size, InputSpec(), resize) == pixels
+    assert required_decode_size(source, size, InputSpec(), resize) == pixels
 
 
 def test_enough_refuses_what_the_others_refuse():
     with pytest.raises(UsageError, match="default, full, model"):
-        enough((3, 4), "big")
+        required_decode_size((3, 4), "big")
     with pytest.raises(UsageError, match="stretch, crop"):
-        enough((3, 4), resize="squeeze")
+        required_decode_size((3, 4), resize="squeeze")
 
 
 def photo_in_a_jpeg(path, width, height):
@@ -293,7 +293,9 @@ def test_what_is_fed_and_written_hardly_differs(tmp_path, mode, width, height, s
     photo_in_a_jpeg(path, width, height)
 
     full = read_image(path)
-    reduced = read_reduced(path, lambda source: enough(source, size, InputSpec(), mode))
+    reduced = read_reduced(
+        path, lambda source: required_decode_size(source, size, InputSpec(), mode)
+    )
 
     assert reduced.pixels.shape == (*read, 3)
     assert reduced.source == (height, width)
@@ -331,7 +333,7 @@ def test_nothing_moves_when_a_jpeg_is_read_reduced(width, height, orientation):
         stored.write(file.getbuffer())
         stored.flush()
         full = read_image(stored.name)
-        reduced = read_reduced(stored.name, lambda source: enough(source, 90, spec))
+        reduced = read_reduced(stored.name, lambda source: required_decode_size(source, 90, spec))
 
     assert reduced.source == full.shape[:2]
     assert reduced.pixels.shape[0] < full.shape[0] / 1.9

@@ -11,9 +11,9 @@ from cnnviz.images.preprocessing import (
     Geometry,
     InputSpec,
     canvas,
-    enough,
     output_shape,
     prepare,
+    required_decode_size,
     to_image,
 )
 
@@ -194,7 +194,7 @@ def test_results_keep_the_images_shape(source, size):
 @BOUNDED
 def test_enough_is_at_least_what_is_drawn_and_fed(case, mode, size):
     source, spec = case
-    needed = enough(source, size, spec, mode)
+    needed = required_decode_size(source, size, spec, mode)
     prepared = prepare(blank(source), spec, mode)
     drawn = canvas(blank(source), prepared, size)
 

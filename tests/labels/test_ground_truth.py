@@ -12,16 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnviz.errors import UsageError
-from cnnviz.images.inputs import Source, find_images, printable
+from cnnviz.images.sources import Source, find_sources
 from cnnviz.labels.ground_truth import read_ground_truth
 from cnnviz.labels.label_files import Labels
 from cnnviz.labels.targets import imagenet_labels
+from cnnviz.text import printable_path
 
 PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "black-footed ferret", "collie", "crane")
 
 
 def source(path, relative=None):
-    return Source(Path(path), printable(str(path)), PurePath(relative or Path(path).name))
+    return Source(Path(path), printable_path(str(path)), PurePath(relative or Path(path).name))
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    return find_images([str(argument) for argument in arguments or ["photos"]])
+    return find_sources([str(argument) for argument in arguments or ["photos"]]).sources
 
 
 def shown(sources):

@@ -10,8 +10,8 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode, NetworkError, OutputUnavailableError
 from cnnviz.explainer import Explainer
-from cnnviz.images.inputs import find_images
 from cnnviz.images.preprocessing import InputSpec
+from cnnviz.images.sources import find_sources
 from cnnviz.outputs import OutputFolder
 from cnnviz.rendering.style import Style
 from cnnviz.runs.stream import Run
@@ -52,7 +52,7 @@ def many(tmp_path):
 
 def run(explainer, folder, output, **options):
     outcomes = []
-    sources = find_images([str(folder)])
+    sources = find_sources([str(folder)]).sources
     report = Run(explainer, sources, output, Style(), **options).execute(outcomes.append)
     return report, outcomes
 
@@ -99,7 +99,7 @@ def test_whoever_stops_the_run_leaves_whole_images_and_is_told_of_them(
 
     monkeypatch.setattr(Explainer, "explain_targets", interrupted)
     outcomes = []
-    sources = find_images([str(many)])
+    sources = find_sources([str(many)]).sources
     with pytest.raises(KeyboardInterrupt):
         Run(explainer, sources, tmp_path / "out", helpers=helpers).execute(outcomes.append)
     written = {path.name for path in (tmp_path / "out").iterdir()}

@@ -262,10 +262,10 @@ class Images:
         import numpy as np
 
         from cnnviz.errors import ImageError
-        from cnnviz.images.inputs import decode_image
+        from cnnviz.images.decode import decode_image
 
         try:
-            pixels = decode_image(data, max_pixels=self.most)
+            pixels = decode_image(data, max_pixels=self.most).pixels
         except ImageError as error:
             _check_text(error)
             return False

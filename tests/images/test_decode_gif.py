@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnviz.errors import ImageError
-from cnnviz.images.inputs import decode_image
+from cnnviz.images.decode import decode_image
 
 
 def by_pillow(data):
@@ -41,28 +41,28 @@ def test_noise_of_any_size_and_depth(shape, colors, interlace):
     pixels = np.random.default_rng(0).integers(0, colors, shape)
     data = gif(indexed(pixels, colors), interlace=interlace)
 
-    assert (decode_image(data) == by_pillow(data)).all()
+    assert (decode_image(data).pixels == by_pillow(data)).all()
 
 
 def test_long_runs_use_the_code_that_is_only_being_made():
     data = gif(indexed(np.zeros((200, 300))))
 
-    assert (decode_image(data) == by_pillow(data)).all()
+    assert (decode_image(data).pixels == by_pillow(data)).all()
 
 
 def test_transparent_pixels_are_white():
     pixels = np.arange(12).reshape(3, 4) % 5
     data = gif(indexed(pixels, 8), transparency=3)
 
-    assert (decode_image(data) == by_pillow(data)).all()
-    assert (decode_image(data)[pixels == 3] == 255).all()
+    assert (decode_image(data).pixels == by_pillow(data)).all()
+    assert (decode_image(data).pixels[pixels == 3] == 255).all()
 
 
 def test_the_first_of_several_frames():
     frames = [indexed(np.full((4, 5), value), 4) for value in (1, 2, 3)]
     data = gif(frames[0], save_all=True, append_images=frames[1:])
 
-    assert (decode_image(data) == by_pillow(data)).all()
+    assert (decode_image(data).pixels == by_pillow(data)).all()
 
 
 @given(st.binary(min_size=1, max_size=400), st.integers(1, 20))
@@ -73,7 +73,7 @@ def test_any_pixels(values, width):
     pixels = pixels[: len(pixels) // width * width].reshape(-1, width)
     data = gif(indexed(pixels))
 
-    assert (decode_image(data) == by_pillow(data)).all()
+    assert (decode_image(data).pixels == by_pillow(data)).all()
 
 
 # By hand. The image of 2 x 1 pixels with indices 0 and 1 has the codes clear (4), 0, 1, end (5),
@@ -89,13 +89,13 @@ def by_hand(canvas, place, *, flags=0x80, before=b"", local=b"", codes=CODES):
 
 
 def test_two_pixels_by_hand():
-    result = decode_image(by_hand((2, 1), (0, 0, 2, 1)))
+    result = decode_image(by_hand((2, 1), (0, 0, 2, 1))).pixels
 
     assert result.tolist() == [[[255, 0, 0], [0, 255, 0]]]
 
 
 def test_a_frame_at_its_place_on_the_canvas():
-    result = decode_image(by_hand((4, 3), (1, 2, 2, 1)))
+    result = decode_image(by_hand((4, 3), (1, 2, 2, 1))).pixels
 
     assert result.shape == (3, 4, 3)
     assert result[2, 1:3].tolist() == [[255, 0, 0], [0, 255, 0]]
@@ -104,14 +104,14 @@ def test_a_frame_at_its_place_on_the_canvas():
 
 
 def test_the_frames_own_colors_come_first():
-    result = decode_image(by_hand((2, 1), (0, 0, 2, 1), local=bytes((1, 2, 3, 4, 5, 6))))
+    result = decode_image(by_hand((2, 1), (0, 0, 2, 1), local=bytes((1, 2, 3, 4, 5, 6)))).pixels
 
     assert result.tolist() == [[[1, 2, 3], [4, 5, 6]]]
 
 
 def test_comments_before_the_frame_are_passed_over():
     comment = b"\x21\xfe\x05hello\x02, \x00"
-    result = decode_image(by_hand((2, 1), (0, 0, 2, 1), before=comment))
+    result = decode_image(by_hand((2, 1), (0, 0, 2, 1), before=comment)).pixels
 
     assert result.tolist() == [[[255, 0, 0], [0, 255, 0]]]
 
@@ -143,7 +143,7 @@ def test_every_truncation_is_an_error():
 @settings(max_examples=100, deadline=None)
 def test_no_bytes_raise_anything_else(tail, keep):
     try:
-        result = decode_image(by_hand((2, 1), (0, 0, 2, 1))[:keep] + tail)
+        result = decode_image(by_hand((2, 1), (0, 0, 2, 1))[:keep] + tail).pixels
     except ImageError:
         return
     assert result.dtype == np.uint8

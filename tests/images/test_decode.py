@@ -1,15 +1,14 @@
-"""Finding images, and reading them: Pillow says what is in a file."""
+"""Image files decoded to pixels: Pillow says what is in a file."""
 
 from __future__ import annotations
 
 import io
 import os
 import struct
-import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import cv2
 import numpy as np
@@ -18,195 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from cnnviz.errors import ImageError, UsageError
-from cnnviz.images import inputs
-from cnnviz.images.inputs import (
-    decode_image,
-    find_images,
-    printable,
-    read_image,
-    read_reduced,
-)
-
-# --- finding -------------------------------------------------------------------------------------
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"x")
-
-
-def shown(sources):
-    return [source.shown for source in sources]
-
-
-def relatives(sources):
-    return [str(source.relative) for source in sources]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_folder_gives_images_of_every_suffix_and_nothing_else(here):
-    touch(here, "p/a.jpg", "p/b.JPEG", "p/c.Png", "p/d.webp", "p/e.bmp", "p/f.tif", "p/g.TIFF")
-    touch(here, "p/h.gif", "p/notes.txt", "p/jpg", "p/i.jpg.bak", "p/.hidden.jpg", "p/.git/x.png")
-
-    sources = find_images(["p"])
-
-    names = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.bmp", "f.tif", "g.TIFF", "h.gif"]
-    assert relatives(sources) == names
-    assert shown(sources) == [f"p/{name}" for name in names]
-    assert [source.path for source in sources] == [Path("p") / name for name in names]
-
-
-def test_sorted_as_people_sort(here):
-    touch(here, "p/10.jpg", "p/9.jpg", "p/B2.png", "p/b10.png", "p/a/2.jpg", "p/a/11.jpg")
-    touch(here, "p/007.jpg", "p/x.jpg", "p/a10/1.jpg", "p/a9/1.jpg", "p/²³.jpg")
-
-    expected = ["007.jpg", "9.jpg", "10.jpg", "a/2.jpg", "a/11.jpg", "a9/1.jpg", "a10/1.jpg"]
-    expected += ["B2.png", "b10.png", "x.jpg", "²³.jpg"]
-    assert relatives(find_images(["p"])) == expected
-
-
-def test_arguments_stay_in_their_order_and_files_keep_only_their_name(here):
-    touch(here, "z/cat.jpg", "a/deep/dog.png", "data.bin")
-
-    sources = find_images(["z/cat.jpg", "data.bin", "./a/", str(here / "z")])
-
-    assert shown(sources) == ["z/cat.jpg", "data.bin", "a/deep/dog.png"]  # the last is the first
-    assert relatives(sources) == ["cat.jpg", "data.bin", "deep/dog.png"]
-
-
-def test_the_same_file_is_done_once(here):
-    touch(here, "p/a.jpg", "p/sub/b.jpg")
-    (here / "link").symlink_to("p")
-    (here / "p/c.jpg").symlink_to("a.jpg")
-    (here / "p/aa").symlink_to("sub")  # sorted before what it leads to
-
-    for arguments in (
-        ["p", "p"],
-        ["p", "p/a.jpg", "p/sub"],
-        ["p", "link"],
-        ["p", "./p/../p/a.jpg"],
-    ):
-        assert relatives(find_images(arguments)) == ["a.jpg", "sub/b.jpg"]
-
-
-def test_copies_and_hard_links_are_images_of_their_own(here):
-    touch(here, "p/a.jpg")
-    os.link("p/a.jpg", "p/b.jpg")
-
-    assert relatives(find_images(["p"])) == ["a.jpg", "b.jpg"]
-
-
-def test_links_to_folders_are_followed_and_loops_end(here):
-    touch(here, "p/a.jpg", "elsewhere/b.jpg")
-    (here / "p/loop").symlink_to(here / "p")
-    (here / "p/up").symlink_to("..")
-    (here / "p/self").symlink_to("self")
-    (here / "p/there").symlink_to(here / "elsewhere")
-
-    # by `up` the folder above is found, and everything in it that was not yet
-    names = relatives(find_images(["p"]))
-    assert names[0] == "a.jpg"
-    assert sorted(Path(name).name for name in names) == ["a.jpg", "b.jpg"]
-
-
-def test_a_dead_link_is_kept_so_that_reading_reports_it(here):
-    touch(here, "p/a.jpg")
-    (here / "p/gone.jpg").symlink_to("nowhere.jpg")
-
-    sources = find_images(["p"])
-
-    assert relatives(sources) == ["a.jpg", "gone.jpg"]
-    with pytest.raises(ImageError, match="no such file"):
-        read_image(sources[1].path)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_without_permission_is_kept_so_that_reading_reports_it(here):
-    touch(here, "p/a.jpg", "p/secret/b.jpg")
-    (here / "p/secret").chmod(0)
-    try:
-        sources = find_images(["p"])
-        assert relatives(sources) == ["a.jpg", "secret"]
-        with pytest.raises(ImageError, match="permission to read this folder"):
-            read_image(sources[1].path)
-    finally:
-        (here / "p/secret").chmod(0o700)
-
-
-def test_the_output_folder_is_left_out(here):
-    touch(here, "p/a.jpg", "p/out/a_gradcam.png", "p/outside/b.jpg")
-
-    for exclude in ("p/out", "p/outside/../out", here / "p/out"):
-        assert relatives(find_images(["p"], exclude=Path(exclude))) == ["a.jpg", "outside/b.jpg"]
-    assert len(find_images(["p"], exclude=here / "not yet there")) == 3
-    assert len(find_images(["p"], exclude=here)) == 3  # above the input: nothing to leave out
-
-
-def test_the_output_folder_cannot_be_the_input_folder(here):
-    touch(here, "p/a.jpg")
-    with pytest.raises(UsageError, match=r"output folder is the input folder p .*p/explanations"):
-        find_images(["p"], exclude=here / "p")
-
-
-def test_standard_input_gives_paths_one_a_line(here):
-    touch(here, "a.jpg", "with space .jpg", "p/b.jpg")
-    odd = os.fsdecode(b"caf\xe9.jpg")  # Latin-1, not UTF-8
-    touch(here, odd)
-    stream = io.BytesIO(b"a.jpg\r\n\n   \nwith space .jpg\np\ncaf\xe9.jpg\nmissing.jpg")
-
-    sources = find_images(["-"], stream)
-
-    assert [source.path for source in sources] == [
-        Path("a.jpg"),
-        Path("with space .jpg"),
-        Path("p/b.jpg"),
-        Path(odd),
-        Path("missing.jpg"),  # one bad line does not stop the others; reading it reports it
-    ]
-    assert sources[3].shown == r"caf\xe9.jpg"
-
-
-def test_standard_input_is_the_default_stream(here, monkeypatch):
-    touch(here, "a.jpg", "b.jpg")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b.jpg\n")))
-
-    assert shown(find_images(["a.jpg", "-"])) == ["a.jpg", "b.jpg"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nope.jpg"], r"no image or folder nope\.jpg; check the path"),
-        (["a.jpg", "p/*.jpg"], r"p/\*\.jpg; the shell expands"),
-        (["empty"], r"folder empty holds no image that is read, but 1 \.txt; cnnviz reads JPEG,"),
-        ([], "No image was named"),
-        (["-"], "No image was named"),
-        ([""], "empty name"),
-        (["x" * 300], "x{300} cannot be looked up"),
-        (["a\0b"], r"a\\x00b"),
-    ],
-)
-def test_says_which_argument_is_wrong(here, arguments, message):
-    touch(here, "a.jpg", "empty/notes.txt")
-    with pytest.raises(UsageError, match=message):
-        find_images(arguments, io.BytesIO())
-
-
-def test_printable_names():
-    assert printable("Überfahrt 猫.jpg") == "Überfahrt 猫.jpg"
-    assert printable("two\nlines\t.jpg") == r"two\nlines\t.jpg"
-    assert printable("\x1b[31m.jpg") == r"\x1b[31m.jpg"
-    assert printable(os.fsdecode(b"\xff\xfe")) == r"\xff\xfe"
-
-
-# --- reading -------------------------------------------------------------------------------------
+from cnnviz.errors import ImageError
+from cnnviz.images import decode
+from cnnviz.images.decode import decode_image, read_image, read_reduced
+from cnnviz.images.sources import find_sources
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +49,7 @@ def by_pillow(data):
 
 
 def assert_like_pillow(data, tolerance=0):
-    ours, theirs = decode_image(data), by_pillow(data)
+    ours, theirs = decode_image(data).pixels, by_pillow(data)
     assert ours.dtype == np.uint8
     assert ours.flags["C_CONTIGUOUS"]
     assert ours.shape == theirs.shape
@@ -295,7 +109,7 @@ def test_transparency_shows_white_and_not_the_hidden_color():
     image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     image.putpixel((1, 0), (200, 100, 0, 51))  # alpha 0.2
 
-    result = decode_image(encode(image, "PNG"))
+    result = decode_image(encode(image, "PNG")).pixels
 
     # 0.2 * 200 + 0.8 * 255 = 244, 0.2 * 100 + 204 = 224, 204
     assert result.tolist() == [[[255, 255, 255], [244, 224, 204]]]
@@ -310,7 +124,7 @@ def test_tiff_transparency_with_and_without_multiplied_colors(alpha, dtype):
     pixels = np.tile(np.rint(np.append(stored, opacity) * full).astype(dtype), (4, 6, 1))
     data = tiff(pixels, extra_sample=1 if alpha == "associated" else 2)
 
-    result = decode_image(data)
+    result = decode_image(data).pixels
 
     expected = (color * opacity + 1 - opacity) * 255  # (255, 224.4, 204)
     assert np.abs(result - expected).max() <= 1
@@ -366,8 +180,8 @@ def test_the_tests_own_tiff_is_one():
     pixels = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 
     assert (np.asarray(Image.open(io.BytesIO(tiff(pixels)))) == pixels).all()
-    assert (decode_image(tiff(pixels)) == pixels).all()
-    assert (decode_image(tiff(pixels, planar=2)) == pixels).all()
+    assert (decode_image(tiff(pixels)).pixels == pixels).all()
+    assert (decode_image(tiff(pixels, planar=2)).pixels == pixels).all()
 
 
 # 16 bits
@@ -391,7 +205,7 @@ def test_16_bits_are_scaled_and_rounded(suffix, channels):
     done, data = cv2.imencode(suffix, values[:, :, ::-1])
     assert done
 
-    result = decode_image(data.tobytes())
+    result = decode_image(data.tobytes()).pixels
 
     assert (result == rounded(np.broadcast_to(values, (9, 11, 3)))).all()
 
@@ -399,7 +213,7 @@ def test_16_bits_are_scaled_and_rounded(suffix, channels):
 def test_16_bit_gray_as_pillow_writes_it():
     values = sixteen((9, 11))
     for kind in ("PNG", "TIFF"):
-        result = decode_image(encode(Image.fromarray(values), kind))
+        result = decode_image(encode(Image.fromarray(values), kind)).pixels
         assert (result == rounded(values)[:, :, None]).all()
 
 
@@ -411,7 +225,7 @@ def test_16_bit_gray_with_one_transparent_level():
     data = plain[:33] + chunk + plain[33:]  # after the header
 
     expected = rounded(np.where(values == 129, 65535, values))
-    assert (decode_image(data) == expected[:, :, None]).all()
+    assert (decode_image(data).pixels == expected[:, :, None]).all()
 
 
 def test_16_bits_with_transparency():
@@ -421,20 +235,20 @@ def test_16_bits_with_transparency():
 
     color, alpha = values[:, :, :3] / 65535, values[:, :, 3:] / 65535
     expected = 255 * (color * alpha + 1 - alpha)
-    assert np.abs(decode_image(data.tobytes()) - expected).max() <= 0.51
+    assert np.abs(decode_image(data.tobytes()).pixels - expected).max() <= 0.51
 
 
 def test_16_bit_tiff_where_zero_is_white():
     values = sixteen((9, 11))
-    result = decode_image(tiff(values, photometric=0))
+    result = decode_image(tiff(values, photometric=0)).pixels
 
     assert (result == rounded(65535.0 - values)[:, :, None]).all()
 
 
 def test_16_bit_tiff_in_separate_planes():
     values = sixteen((9, 11, 3))
-    assert (decode_image(tiff(values)) == rounded(values)).all()
-    assert (decode_image(tiff(values, planar=2)) == rounded(values)).all()
+    assert (decode_image(tiff(values)).pixels == rounded(values)).all()
+    assert (decode_image(tiff(values, planar=2)).pixels == rounded(values)).all()
 
 
 @pytest.mark.parametrize(
@@ -463,7 +277,7 @@ def test_every_orientation_comes_out_upright(image, kind, value, tmp_path):
     assert_like_pillow(data, 4 if kind == "JPEG" else 0)
 
     (tmp_path / "x").write_bytes(data)
-    assert (read_image(tmp_path / "x") == decode_image(data)).all()
+    assert (read_image(tmp_path / "x") == decode_image(data).pixels).all()
 
 
 def test_orientation_6_by_hand():
@@ -472,7 +286,7 @@ def test_orientation_6_by_hand():
     stored[0, 0] = 10
     stored[0, 2] = 20
     stored[1, 0] = 30
-    result = decode_image(with_orientation(Image.fromarray(stored), "PNG", 6))
+    result = decode_image(with_orientation(Image.fromarray(stored), "PNG", 6)).pixels
 
     assert result[:, :, 0].tolist() == [[30, 10], [0, 0], [0, 20]]
 
@@ -482,14 +296,14 @@ def test_16_bit_tiff_is_turned_once(value):
     values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 257
     turned = by_pillow(tiff((values // 257).astype(np.uint8), orientation=value))
 
-    assert (decode_image(tiff(values, orientation=value)) == turned).all()
+    assert (decode_image(tiff(values, orientation=value)).pixels == turned).all()
 
 
 def test_both_byte_orders_of_exif(image):
     for order, mark in (("<", b"II*\0"), (">", b"MM\0*")):
         exif = mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, 3, 0, 0)
         data = encode(image, "PNG", exif=exif)
-        assert (decode_image(data) == np.asarray(image)[::-1, ::-1]).all()
+        assert (decode_image(data).pixels == np.asarray(image)[::-1, ::-1]).all()
 
 
 def test_exif_in_webp_with_the_prefix_of_jpeg(image):
@@ -502,7 +316,7 @@ def test_exif_in_webp_with_the_prefix_of_jpeg(image):
     prefixed = b"RIFF" + struct.pack("<I", len(rest) + 4) + b"WEBP" + rest
 
     for data in (bare, prefixed):
-        assert (decode_image(data) == np.asarray(image)[::-1, ::-1]).all()
+        assert (decode_image(data).pixels == np.asarray(image)[::-1, ::-1]).all()
 
 
 @pytest.mark.parametrize(
@@ -511,15 +325,15 @@ def test_exif_in_webp_with_the_prefix_of_jpeg(image):
 def test_damaged_exif_does_not_cost_the_image(image, exif):
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif
     data = encode(image, "JPEG")
-    assert_like = decode_image(data)
+    assert_like = decode_image(data).pixels
 
-    assert (decode_image(data[:2] + segment + data[2:]) == assert_like).all()
+    assert (decode_image(data[:2] + segment + data[2:]).pixels == assert_like).all()
 
 
 def test_an_orientation_that_does_not_exist_means_upright(image):
     exif = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 9, 0, 0)
 
-    assert (decode_image(encode(image, "PNG", exif=exif)) == np.asarray(image)).all()
+    assert (decode_image(encode(image, "PNG", exif=exif)).pixels == np.asarray(image)).all()
 
 
 # several frames
@@ -531,7 +345,7 @@ def test_of_several_frames_the_first(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
-    assert (decode_image(data) == (255, 0, 0)).all()
+    assert (decode_image(data).pixels == (255, 0, 0)).all()
 
 
 # at reduced size
@@ -629,7 +443,7 @@ def test_other_kinds_are_read_in_full(image, read_at, kind):
 
     reading = read_at(data, (1, 1))
 
-    assert (reading.pixels == decode_image(data)).all()
+    assert (reading.pixels == decode_image(data).pixels).all()
     assert reading.source == (40, 56)
 
 
@@ -715,10 +529,10 @@ def test_a_jpeg_ends_at_its_own_end_marker(image):
     thumbnail = encode(image.resize((8, 8)), "JPEG")
     segment = b"\xff\xe2" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
     data = plain[:2] + segment + plain[2:]
-    expected = decode_image(plain)
+    expected = decode_image(plain).pixels
 
-    assert (decode_image(data) == expected).all()
-    assert (decode_image(data + b"trailer\xff\xd8\xff") == expected).all()
+    assert (decode_image(data).pixels == expected).all()
+    assert (decode_image(data + b"trailer\xff\xd8\xff").pixels == expected).all()
     with pytest.raises(ImageError, match="truncated"):
         decode_image(data[:-2])
 
@@ -746,7 +560,7 @@ def test_more_pixels_than_opencv_decodes(capfd):
 def test_no_bytes_raise_anything_but_a_image_error(tail, kind):
     head = encode(Image.new("RGB", (3, 3)), kind)[:40] if kind else b""
     try:
-        result = decode_image(head + tail)
+        result = decode_image(head + tail).pixels
     except ImageError:
         return
     assert result.dtype == np.uint8
@@ -757,7 +571,7 @@ def test_paths_with_odd_characters(tmp_path, image):
     for name in ("sp ace.png", "Überfahrt.png", os.fsdecode(b"\xff\xfe.png"), "new\nline.png"):
         (tmp_path / name).write_bytes(encode(image, "PNG"))
         assert (read_image(tmp_path / name) == np.asarray(image)).all()
-        assert find_images([str(tmp_path / name)])[0].relative == PurePath(name)
+        assert find_sources([str(tmp_path / name)]).sources[0].relative == PurePath(name)
 
 
 def test_opencv_gets_its_log_level_back(image):
@@ -769,7 +583,7 @@ def test_opencv_gets_its_log_level_back(image):
         inside = threading.Barrier(3)
 
         def read():
-            with inputs._quiet_opencv():
+            with decode._quiet_opencv():
                 inside.wait(10)
                 levels.append(cv2.getLogLevel())
 
@@ -785,12 +599,3 @@ def test_opencv_gets_its_log_level_back(image):
         assert cv2.getLogLevel() == 3
     finally:
         cv2.setLogLevel(before)
-
-
-def test_standard_input_that_cannot_be_read():
-    class Closed(io.BytesIO):
-        def read(self, _size=-1):
-            raise OSError(9, "Bad file descriptor")
-
-    with pytest.raises(UsageError, match="Standard input cannot be read: Bad file descriptor"):
-        inputs.find_sources(["-"], Closed())

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from cnnviz.errors import ImageError
-from cnnviz.images.inputs import read_image
-from cnnviz.images.pixels import rgb_pixels
+from cnnviz.images.decode import read_image
+from cnnviz.images.in_memory import rgb_pixels
 
 SHAPE = (23, 31)
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from cnnviz.errors import ImageError
-from cnnviz.images.inputs import decode_image
+from cnnviz.images.decode import decode_image
 
 SMALL = np.random.default_rng(0).integers(0, 256, (5, 7, 6), dtype=np.uint8)
 BASE = Image.fromarray(SMALL[:, :, :3]).resize((57, 41), Image.Resampling.BICUBIC)
@@ -40,7 +40,7 @@ def by_pillow(data):
 
 
 def difference(data, expected):
-    ours = decode_image(data)
+    ours = decode_image(data).pixels
     assert ours.shape == expected.shape
     return np.abs(ours.astype(int) - expected).max()
 
@@ -628,9 +628,9 @@ def with_exif(kind, *blocks):
     ],
 )
 def test_of_several_exif_blocks_the_first_that_can_be_read_counts(kind, blocks, turn):
-    plain = decode_image(with_exif(kind, exif(1)))
+    plain = decode_image(with_exif(kind, exif(1))).pixels
 
-    assert (decode_image(with_exif(kind, *blocks)) == upright(plain, turn)).all()
+    assert (decode_image(with_exif(kind, *blocks)).pixels == upright(plain, turn)).all()
 
 
 def test_pillow_takes_the_first_exif_block_too():

@@ -1,0 +1,335 @@
+"""Find images: from the arguments of a command to the files that they mean, each once, in order."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
+
+from cnnviz.errors import UsageError
+from cnnviz.images.kinds import READ
+from cnnviz.images.leftovers import NO_IMAGES, Leftovers, kind_of_file
+from cnnviz.text import is_url, printable_path
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"),
+    *(".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""What in a folder is taken for an image by its name, in any case; of others the first bytes
+decide. A file named explicitly may have any suffix."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to explain.
+
+    Attributes:
+        path: where to read it.
+        shown: how to name it to the user: the path as given, printable in every encoding that has
+            the name's own letters (stray bytes and control characters stand as ``\\xNN``).
+        relative: its path below the folder that was given, which decides the sub-folder of what is
+            written; of a file that was given, its name alone.
+    """
+
+    path: Path
+    shown: str
+    relative: PurePath
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the arguments of a command came to.
+
+    Attributes:
+        sources: the images, each file once, in order.
+        own: how many images in the folders were left out because cnnviz had written them.
+        notes: sentences about what was left out.
+    """
+
+    sources: tuple[Source, ...]
+    own: int
+    notes: tuple[str, ...] = ()
+
+
+def find_sources(
+    arguments: Sequence[str],
+    stdin: BinaryIO | None = None,
+    *,
+    exclude: Path | None = None,
+    is_own: Callable[[Path], bool] | None = None,
+) -> Found:
+    """Turn the arguments of a command into images, each file once, in a fixed order.
+
+    A folder is searched with everything below it, following links to folders, skipping hidden
+    names, sorted as people sort (``2.jpg`` before ``10.jpg``). Files without an image's suffix are
+    taken if they begin like an image; what is left out is counted. A folder that cannot be entered
+    stays in the list, so that reading it reports it; so does a dead link, a pipe or device with an
+    image's name, and a line of standard input that names nothing or a folder without images:
+    one bad entry must not stop the others.
+
+    Args:
+        arguments: images, folders, and ``-`` for paths on standard input: one a line, in the file
+            system's encoding or in UTF-8 or UTF-16 with a byte-order mark, or each ended by a null
+            character, as ``find -print0`` writes them.
+        stdin: where ``-`` reads bytes from; ``sys.stdin.buffer`` when left out.
+        exclude: a folder to leave out of every search, meant for the output folder.
+        is_own: asked of each image in a folder whether cnnviz wrote it, for what earlier runs
+            left there is no input (:func:`cnnviz.outputs.files.written_by_cnnviz`). Files that are
+            named one by one are taken whatever they are.
+
+    Raises:
+        UsageError: an argument does not exist, a folder holds no image, ``exclude`` is itself one
+            of the folders, or nothing was named at all.
+    """
+    search = _Search(None if exclude is None else os.path.realpath(exclude), is_own)
+    found: list[tuple[str, Source]] = []  # with the real path of each
+    for argument in arguments:
+        if argument == "-":
+            try:
+                listed = (sys.stdin.buffer if stdin is None else stdin).read()
+            except OSError as error:
+                raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
+            for line in _lines(listed):
+                found.extend(search.expand(line, listed=True))
+        else:
+            found.extend(search.expand(argument, listed=False))
+    if not found:
+        raise UsageError(
+            "No image was named: give images, folders, or - with paths on standard input."
+        )
+    sources: dict[str, Source] = {}
+    for real, source in found:
+        sources.setdefault(real, source)
+    return Found(tuple(sources.values()), len(search.own), search.notes())
+
+
+def _lines(listed: bytes) -> Iterator[str]:
+    """The paths in a list, as programs of all systems write them."""
+    if listed.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with suppress(UnicodeDecodeError):
+            listed = os.fsencode(listed.decode("utf-16"))
+    if listed.startswith(codecs.BOM_UTF8):
+        listed = listed[len(codecs.BOM_UTF8) :]
+    if listed.endswith(b"\0"):
+        yield from (os.fsdecode(path) for path in listed.split(b"\0") if path)
+        return
+    for line in listed.split(b"\n"):
+        path = line.rstrip(b"\r")
+        if path.strip():
+            yield _without_dressing(os.fsdecode(path))
+
+
+def _without_dressing(line: str) -> str:
+    """A line as it is, if there is such a file; or without what is around the path in it."""
+    bare = line.strip()
+    unquoted = bare[1:-1] if len(bare) > 2 and bare[0] == bare[-1] in "\"'" else bare
+    return next((path for path in (line, bare, unquoted) if os.path.lexists(path)), line)
+
+
+class _Search:
+    """What is left out of all folders, and which of cnnviz's own files were."""
+
+    def __init__(self, excluded: str | None, is_own: Callable[[Path], bool] | None) -> None:
+        self._excluded = excluded
+        self._is_own = is_own
+        self.own: set[str] = set()  # by real path
+        self._leftovers = Leftovers()
+
+    def notes(self) -> tuple[str, ...]:
+        """What to tell the user of what was left out."""
+        own = None
+        if self.own:
+            several = "1 image" if len(self.own) == 1 else f"{len(self.own)} images"
+            are = "is" if len(self.own) == 1 else "are"
+            own = f"{several} that cnnviz wrote {are} left out"
+        self._leftovers.forget({os.path.dirname(path) for path in self.own})
+        return tuple(note for note in (own, self._leftovers.note) if note is not None)
+
+    def expand(self, argument: str, *, listed: bool) -> list[tuple[str, Source]]:
+        """Sources of one argument, or of one line of standard input if ``listed``."""
+        if not argument:
+            raise UsageError("One of the inputs is an empty name; give an image or a folder.")
+        path = Path(argument)
+        try:
+            is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        except (OSError, ValueError) as error:  # ... a name too long, or with a null character
+            is_folder = False
+            if not listed:
+                raise _not_there(argument, error) from error
+        if not is_folder:
+            return [(_real(path), Source(path, printable_path(argument), PurePath(path.name)))]
+        real = os.path.realpath(path)
+        if real == self._excluded:
+            raise UsageError(
+                f"The output folder is the input folder {printable_path(argument)} itself, and the "
+                "next run would explain what this one writes; choose another, for example "
+                f"{printable_path(path / 'explanations')}."
+            )
+        before = len(self.own)
+        images = self._below(path)
+        if images:
+            return images
+        if listed:  # reading it will say that it is a folder
+            return [(real, Source(path, printable_path(argument), PurePath(path.name)))]
+        if len(self.own) > before:
+            raise UsageError(
+                f"The folder {printable_path(argument)} holds no image but those that cnnviz wrote "
+                f"({len(self.own) - before}); name the folder that these were made from."
+            )
+        held = self._leftovers.below(real)
+        raise UsageError(
+            f"The folder {printable_path(argument)} holds no image"
+            f"{f' that is read, but {held}' if held else ''}; cnnviz reads "
+            f"{', '.join(READ[:-1])} and {READ[-1]}."
+        )
+
+    def _below(self, root: Path) -> list[tuple[str, Source]]:
+        """Images below a folder in natural order, by real path: a file has one name."""
+        by_real_path: dict[str, PurePath] = {}
+        links: list[PurePath] = []
+        visited: set[str] = set()
+        # Linked folders and files come after everything real, so that a file goes by its own name.
+        waiting = [PurePath()]
+        linked_folders: list[PurePath] = []
+        while waiting or linked_folders:
+            folder = waiting.pop() if waiting else linked_folders.pop(0)
+            real_folder = os.path.realpath(root / folder)
+            if real_folder in visited or real_folder == self._excluded:
+                continue
+            visited.add(real_folder)
+            try:
+                with os.scandir(root / folder) as scan:
+                    entries = sorted(scan, key=lambda entry: entry.name)
+            except OSError as error:
+                if not folder.parts and error.errno not in (errno.EACCES, errno.EPERM):
+                    raise UsageError(
+                        f"The folder {printable_path(root)} cannot be read: {error.strerror}."
+                    ) from error
+                by_real_path[real_folder] = folder
+                continue
+            images, others = [], []
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    (linked_folders if entry.is_symlink() else waiting).append(folder / entry.name)
+                elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                    images.append(entry)
+                else:
+                    others.append(entry)
+            images += self._images_among(others, images, real_folder)
+            for entry in images:
+                if entry.is_symlink():
+                    links.append(folder / entry.name)
+                elif not self._owns(real := os.path.join(real_folder, entry.name)):
+                    by_real_path.setdefault(real, folder / entry.name)
+        for link in sorted(links, key=_natural):
+            real = os.path.realpath(root / link)
+            if real not in by_real_path and not self._owns(real):
+                by_real_path[real] = link
+        ordered = sorted(by_real_path.items(), key=lambda item: _natural(item[1]))
+        return [
+            (real, Source(root / relative, printable_path(root / relative), relative))
+            for real, relative in ordered
+        ]
+
+    def _images_among(
+        self,
+        others: Sequence[os.DirEntry[str]],
+        images: Sequence[os.DirEntry[str]],
+        real_folder: str,
+    ) -> Iterator[os.DirEntry[str]]:
+        """Those of a folder's other files that are images; the rest is noted.
+
+        What goes with an image by its name, as annotations do, needs no mention.
+        """
+        names = {entry.name for entry in images}
+        names |= {os.path.splitext(name)[0] for name in names}
+        for entry in others:
+            if not _is_file(entry):
+                continue
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix.lower() in NO_IMAGES:
+                if stem not in names:
+                    self._leftovers.add(os.path.join(real_folder, entry.name))
+                continue
+            kind = kind_of_file(entry.path)
+            if isinstance(kind, str):
+                yield entry
+            else:
+                self._leftovers.add(os.path.join(real_folder, entry.name), kind)
+
+    def _owns(self, real: str) -> bool:
+        if self._is_own is None:
+            return False
+        try:
+            own = os.path.isfile(real) and self._is_own(Path(real))
+        except OSError:  # reading it will say why
+            return False
+        if own:
+            self.own.add(real)
+        return own
+
+
+def _not_there(argument: str, error: OSError | ValueError) -> UsageError:
+    """The error for an argument that leads nowhere."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        if is_url(argument):
+            return UsageError(
+                f"'{printable_path(argument)}' is a URL, which cnnviz does not read: download it "
+                "first."
+            )
+        hint = (
+            "the shell expands a pattern only outside of quotes, and only if something fits it"
+            if any(letter in argument for letter in "*?[")
+            else "check the path"
+        )
+        return UsageError(f"There is no image or folder {printable_path(argument)}; {hint}.")
+    reason = getattr(error, "strerror", None) or error
+    return UsageError(f"{printable_path(argument)} cannot be looked up: {reason}.")
+
+
+def _real(path: Path) -> str:
+    """What a path leads to, or the path where nothing can be said."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return os.path.abspath(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _natural(path: PurePath) -> tuple[Any, ...]:
+    """A sorting key: digits by value, letters without case, and the exact name in the end."""
+    return (
+        tuple(
+            tuple(
+                (0, int(token), "") if token.isdecimal() else (1, 0, token.casefold())
+                for token in re.split(r"([0-9]+)", part)
+                if token
+            )
+            for part in path.parts
+        ),
+        str(path),
+    )
