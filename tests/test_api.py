@@ -101,7 +101,7 @@ def test_a_image_that_fails(photos, explainer):
     [
         (np.zeros((4, 5, 3), np.float32), "got float32 of shape"),
         (np.zeros((4, 5, 4), np.uint8), r"got uint8 of shape \(4, 5, 4\)"),
-        (np.zeros((0, 5, 3), np.uint8), "an image has pixels"),
+        (np.zeros((0, 5, 3), np.uint8), "with at least one pixel; got"),
     ],
 )
 def test_refuses_what_is_no_image(explainer, image, told):

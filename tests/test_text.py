@@ -19,6 +19,8 @@ from cnnviz.text import (
     folded,
     is_url,
     matching,
+    printable,
+    printable_path,
     similar,
 )
 
@@ -114,3 +116,25 @@ def test_names_that_look_alike_are_not_unique():
 def test_classes_without_names_have_their_index():
     assert (ClassNames()[7], ClassNames().short(7)) == ("class 7", "class 7")
     assert ClassNames({1: "a"}, kind="output")[7] == "output 7"
+
+
+@pytest.mark.parametrize("shown", [printable, printable_path])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Überfahrt 猫.jpg", "Überfahrt 猫.jpg"),
+        ("two\nlines\t.jpg", r"two\nlines\t.jpg"),
+        ("\x1b[31m.jpg", r"\x1b[31m.jpg"),
+        ("soft\N{SOFT HYPHEN}hyphen", r"soft\xadhyphen"),
+        (os.fsdecode(b"\xff\xfe"), r"\xff\xfe"),
+    ],
+)
+def test_printable_texts_and_paths(shown, text, expected):
+    assert shown(text) == expected
+
+
+@given(st.text(st.characters(categories=["L", "Cc", "Cf", "Cs", "Zs"])))
+def test_any_text_becomes_printable(text):
+    """Also half a character, which JSON can hold and no encoding has."""
+    assert printable(text).isprintable()
+    assert printable(printable(text)) == printable(text)

@@ -153,7 +153,7 @@ def lines(rows, top_down=False):
 
 def packed(bands, masks, dtype):
     values = np.zeros(bands[0].shape, np.uint64)
-    for band, mask in zip(bands, masks, strict=True):
+    for band, mask in zip(bands, masks, strict=False):  # alpha may have none
         lowest = (mask & -mask).bit_length() - 1
         values |= (band.astype(np.uint64) * (mask >> lowest) // 255) << np.uint64(lowest)
     return values.astype(dtype)

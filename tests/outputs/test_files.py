@@ -22,7 +22,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import cnnviz
-from cnnviz.errors import ExitCode, OutputError, OutputUnavailableError, UsageError
+from cnnviz.errors import ExitCode, ImageError, OutputError, OutputUnavailableError, UsageError
 from cnnviz.outputs import files
 from cnnviz.outputs.files import (
     OutputFolder,
@@ -224,11 +224,11 @@ def test_the_same_content_gives_the_same_bytes(tmp_path, image):
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (4, 4, 1), (4,), (0, 4, 3), (4, 0)])
 def test_only_images_become_png(tmp_path, shape):
-    with pytest.raises(OutputError, match="uint8"):
+    with pytest.raises(ImageError, match="uint8"):
         write_png(tmp_path / "x.png", np.zeros(shape, np.uint8))
-    with pytest.raises(OutputError, match="float32"):
+    with pytest.raises(ImageError, match="float32"):
         write_png(tmp_path / "x.png", np.zeros((4, 4, 3), np.float32))
-    with pytest.raises(OutputError, match="A JPEG is written from uint8"):
+    with pytest.raises(ImageError, match="an image is a uint8 array"):
         write_jpeg(tmp_path / "x.jpg", np.zeros(shape, np.uint8), 85)
     assert os.listdir(tmp_path) == []
 

@@ -249,7 +249,7 @@ def test_fitted_is_the_size_at_which_nothing_has_to_be_reduced(shape, columns):
     [
         ([], "at least one image; got rows of none"),
         ([[Cell(noise(4, 4), "")], []], "at least one image; got rows of 1, 0"),
-        ([[Cell(np.zeros((4, 4, 3)), "")]], r"float64 with shape \(4, 4, 3\)"),
+        ([[Cell(np.zeros((4, 4, 3)), "")]], r"float64 of shape \(4, 4, 3\)"),
         ([[Cell(np.zeros((0, 4, 3), np.uint8), "")]], r"\(0, 4, 3\)"),
     ],
 )

@@ -144,7 +144,7 @@ def test_no_room_no_words():
         ([], [], "0 images and 0 captions"),
         ([plain(4, 4)], ["a", "b"], "1 images and 2 captions"),
         ([plain(4, 4), plain(5, 4)], ["a", "b"], "same height; got 4, 5"),
-        ([np.zeros((4, 4, 3))], ["a"], r"float64 with shape \(4, 4, 3\)"),
+        ([np.zeros((4, 4, 3))], ["a"], r"float64 of shape \(4, 4, 3\)"),
         ([np.zeros((4, 4, 4), np.uint8)], ["a"], r"\(4, 4, 4\)"),
         ([np.zeros((0, 4, 3), np.uint8)], ["a"], r"\(0, 4, 3\)"),
     ],
