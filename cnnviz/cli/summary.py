@@ -89,14 +89,14 @@ def _write_diagram(
 ) -> tuple[Path, ToolMissingError | OutputError | None]:
     """Draw a network; which file was written, and what went wrong if that is only its text."""
     from cnnviz.errors import CnnvizError, OutputError, ToolMissingError, UsageError
-    from cnnviz.inspection.diagram import draw, render
+    from cnnviz.inspection.diagram import render_dot, to_dot
     from cnnviz.outputs import OutputFolder
     from cnnviz.outputs.provenance import Origin
 
-    text = draw(architecture, name)
+    text = to_dot(architecture, name)
     problem: ToolMissingError | OutputError | None = None
     try:
-        data = render(text, kind)
+        data = render_dot(text, kind)
     except (ToolMissingError, OutputError) as error:
         problem = error
         path, kind, data = path.with_suffix(".dot"), "dot", text.encode()

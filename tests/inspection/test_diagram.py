@@ -15,8 +15,8 @@ from cnnviz.errors import OutputError, ToolMissingError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
-from cnnviz.inspection import diagram
-from cnnviz.inspection.diagram import draw, escape, render
+from cnnviz.inspection.boxes import boxes_of, fold_repeats, merge_runs, segments_of
+from cnnviz.inspection.diagram import escape, render_dot, to_dot
 from cnnviz.models import catalog
 
 needs_dot = pytest.mark.needs("dot")
@@ -61,7 +61,7 @@ class Drawing:
 
 
 def test_vgg16_is_the_papers_column_d():
-    drawing = Drawing(draw(zoo_architecture("vgg16"), "vgg16"))
+    drawing = Drawing(to_dot(zoo_architecture("vgg16"), "vgg16"))
     pool = "max pool 2×2/2"
     assert [lines[0] for lines in drawing.boxes.values()] == [
         "input",
@@ -111,7 +111,7 @@ def test_vgg16_is_the_papers_column_d():
     ],
 )
 def test_residual_networks(name, frames, block):
-    drawing = Drawing(draw(zoo_architecture(name), name))
+    drawing = Drawing(to_dot(zoo_architecture(name), name))
     assert [times for times, _ in drawing.frames.values()] == frames
     first = [drawing.words(box) for box in next(iter(drawing.frames.values()))[1]]
     assert first == block
@@ -131,7 +131,7 @@ def test_residual_networks(name, frames, block):
 
 def test_densenet_121_has_6_12_24_and_16_layers_that_grow():
     # Huang et al. 2017, table 1; growth 32 from 64 channels on, halved in between.
-    drawing = Drawing(draw(zoo_architecture("densenet121"), "densenet121"))
+    drawing = Drawing(to_dot(zoo_architecture("densenet121"), "densenet121"))
     assert [times for times, _ in drawing.frames.values()] == [6, 12, 24, 16]
     last = [drawing.boxes[boxes[-1]] for _, boxes in drawing.frames.values()]
     assert last == [
@@ -145,7 +145,7 @@ def test_densenet_121_has_6_12_24_and_16_layers_that_grow():
 
 def test_squeezenet_1_1_has_its_fires_in_pairs():
     # Iandola et al. 2016, table 1, with 1.1's pooling after fires 3 and 5.
-    drawing = Drawing(draw(zoo_architecture("squeezenet1.1"), "squeezenet1.1"))
+    drawing = Drawing(to_dot(zoo_architecture("squeezenet1.1"), "squeezenet1.1"))
     frames = list(drawing.frames.values())
     assert [times for times, _ in frames] == [2, 2, 2, 2]
     for (_, boxes), squeeze in zip(frames, (16, 32, 48, 64), strict=True):
@@ -162,7 +162,7 @@ def test_squeezenet_1_1_has_its_fires_in_pairs():
 
 def test_inception_v3_splits_within_branches():
     # Szegedy et al. 2016, figure 7: the last two blocks' branches of 384 end in 1×3 beside 3×1.
-    drawing = Drawing(draw(zoo_architecture("inceptionv3"), "inceptionv3"))
+    drawing = Drawing(to_dot(zoo_architecture("inceptionv3"), "inceptionv3"))
     assert [times for times, _ in drawing.frames.values()] == [2, 2, 2]
     _, boxes = list(drawing.frames.values())[-1]
     assert len(boxes) == 1 + 4 + 5 + 2 + 1  # 320; 384; 448 and 384; pool and 192; join
@@ -174,8 +174,8 @@ def test_inception_v3_splits_within_branches():
 @pytest.mark.parametrize("name", ["densenet121", "inceptionv3", "mobilenetv2_1.0", "resnet18_v2"])
 def test_every_layer_is_drawn_once(name):
     architecture = zoo_architecture(name)
-    boxes = diagram._runs(diagram._boxes(architecture))
-    rows = diagram._folded(diagram._segments(boxes), boxes)
+    boxes = merge_runs(boxes_of(architecture))
+    rows = fold_repeats(segments_of(boxes), boxes)
     places = [index for row in rows for box in row.boxes for index in box]
     assert sorted(places) == list(range(len(boxes)))
     layers = [layer.index for place in places for layer in boxes[place].layers]
@@ -191,7 +191,7 @@ def nn():
 def drawing_of(nn, *layers):
     block = nn.HybridSequential()
     block.add(*layers, nn.GlobalAvgPool2D(), nn.Dense(2))
-    return Drawing(draw(architecture_of_block(block, (3, 32, 32)), "net"))
+    return Drawing(to_dot(architecture_of_block(block, (3, 32, 32)), "net"))
 
 
 def test_only_what_is_equal_is_folded(nn):
@@ -241,7 +241,7 @@ def test_skips_within_a_long_skip():
     join = sym.Concat(up, first, name="d")
     net = sym.FullyConnected(sym.Pooling(join, global_pool=True, kernel=(1, 1)), num_hidden=2)
     drawing = Drawing(
-        draw(architecture_of(for_inference(Graph.from_symbol(net)).graph, (3, 8, 8), {}), "u")
+        to_dot(architecture_of(for_inference(Graph.from_symbol(net)).graph, (3, 8, 8), {}), "u")
     )
     ((source, target),) = drawing.skips
     assert (drawing.words(source), drawing.words(target)) == ("conv 3×3, 4", "concatenate")
@@ -255,7 +255,7 @@ def evil():
     net = sym.Convolution(sym.var(DATA), num_filter=2, kernel=(3, 3), name=EVIL)
     net = sym.FullyConnected(net, num_hidden=2, name="out")
     graph = for_inference(Graph.from_symbol(net)).graph
-    return draw(architecture_of(graph, (3, 8, 8), {}), "</td>" + EVIL)
+    return to_dot(architecture_of(graph, (3, 8, 8), {}), "</td>" + EVIL)
 
 
 def test_names_from_files_are_escaped():
@@ -271,7 +271,7 @@ def test_names_from_files_are_escaped():
 
 @needs_dot
 def test_graphviz_takes_such_names_for_text():
-    tree = ElementTree.fromstring(render(evil(), "svg"))
+    tree = ElementTree.fromstring(render_dot(evil(), "svg"))
     space = "{http://www.w3.org/2000/svg}"
     assert len([g for g in tree.iter(f"{space}g") if g.get("class") == "node"]) == 3
     shown = "".join(text.text or "" for text in tree.iter(f"{space}text")).replace("\u2060", "")
@@ -283,9 +283,9 @@ def test_graphviz_takes_such_names_for_text():
     ("kind", "beginning"), [("svg", b"<?xml"), ("png", b"\x89PNG\r\n"), ("pdf", b"%PDF-")]
 )
 def test_the_same_network_gives_the_same_file(kind, beginning):
-    texts = [draw(zoo_architecture("squeezenet1.0"), "squeezenet1.0") for _ in range(2)]
+    texts = [to_dot(zoo_architecture("squeezenet1.0"), "squeezenet1.0") for _ in range(2)]
     assert texts[0] == texts[1]
-    first, second = render(texts[0], kind), render(texts[0], kind)
+    first, second = render_dot(texts[0], kind), render_dot(texts[0], kind)
     assert first == second
     assert first.startswith(beginning)
     # Not the time of day, which both might share.
@@ -295,12 +295,12 @@ def test_the_same_network_gives_the_same_file(kind, beginning):
 def test_without_graphviz_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match=r"PNG needs .*`dot`.*apt-get install graphviz"):
-        render("digraph {}", "png")
-    assert render("digraph {×}", "dot") == "digraph {×}".encode()
+        render_dot("digraph {}", "png")
+    assert render_dot("digraph {×}", "dot") == "digraph {×}".encode()
 
 
 @needs_dot
 def test_what_graphviz_refuses_is_told(capfd):
     with pytest.raises(OutputError, match="does not draw this network as SVG"):
-        render("digraph {", "svg")
+        render_dot("digraph {", "svg")
     assert capfd.readouterr().err == ""
