@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import resource
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -96,6 +97,12 @@ def single_threaded() -> bool:
     chosen MXNet's engine without threads.
     """
     return os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine"
+
+
+def is_limited() -> bool:
+    """Whether memory or processor time is limited, so that a library may end the process."""
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
 
 
 def helper_threads(count: int, name: str, begin: Callable[[], None] | None = None) -> Executor:

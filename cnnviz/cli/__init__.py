@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
 import click
 
@@ -81,16 +82,23 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit status.
 
-    Once MXNet was used the process ends at once, without Python's and MXNet's clearing up, which
-    takes 0.3 s after VGG-16 for what the system takes back anyway. Whoever wants to do something
-    afterward (a profiler, say) calls :func:`run`.
+    Whoever wants to do something afterward (a profiler, say) calls :func:`run`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    leave(partial(run, given, supervised=True))
+
+
+def leave(call: Callable[[], int]) -> NoReturn:
+    """Do what a process is for, and leave it with the exit status that is returned.
+
+    Once MXNet was used the process ends at once, without Python's and MXNet's clearing up, which
+    takes 0.3 s after VGG-16 for what the system takes back anyway.
+    """
     streams.steady()
     limits.make_do()
     if os.getpid() == 1:  # of a container, and so deaf to what it has no handler for
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-    status = streams.settle(run(given, supervised=True))
+    status = streams.settle(call())
     if "mxnet" in sys.modules:
         logging.shutdown()
         os._exit(status)
@@ -101,19 +109,29 @@ def run(arguments: Sequence[str] | None = None, *, supervised: bool = False) -> 
     """Run the command line; returns the exit status, prints errors on stderr.
 
     With ``supervised`` a command may do its work in a process of its own, see
-    :mod:`cnnviz.cli.supervision`.
+    :mod:`cnnviz.runs.supervisor`.
+    """
+
+    def call() -> Any:
+        # Without standalone mode, click leaves exit statuses and errors to us.
+        return group.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="cnnviz",
+            standalone_mode=False,
+            obj=supervised,
+        )
+
+    return exit_status(call)
+
+
+def exit_status(call: Callable[[], Any]) -> int:
+    """The exit status of what is called; errors are printed on stderr.
 
     Anything that is neither a :class:`~cnnviz.errors.CnnvizError` nor the environment's fault (see
     :mod:`cnnviz.cli.faults`) is a bug and passes through.
     """
     try:
-        # Without standalone mode, click leaves exit statuses and errors to us.
-        status = group.main(
-            args=None if arguments is None else list(arguments),
-            prog_name="cnnviz",
-            standalone_mode=False,
-            obj=list(arguments) if supervised and arguments is not None else None,
-        )
+        status = call()
     except click.ClickException as error:
         usage = advice.for_option(error) if isinstance(error, click.NoSuchOption) else error
         usage.show(sys.stderr)

@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from cnnviz.cli import exit_status, leave
 from cnnviz.cli.console import (
     Interrupt,
     Printing,
@@ -34,12 +36,17 @@ from cnnviz.cli.options import (
 from cnnviz.errors import UsageError
 from cnnviz.rendering.style import Style
 from cnnviz.runs.request import ExecutionOptions, OutputOptions, RunRequest, TargetOptions
+from cnnviz.runs.supervisor import (
+    Supervisor,
+    WorkerState,
+    reset_signal_handlers,
+    should_supervise,
+)
 from cnnviz.text import class_name
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from cnnviz.cli.supervision import Notes
     from cnnviz.explainer import Explainer
     from cnnviz.images.sources import Source
     from cnnviz.runs.session import Work
@@ -210,8 +217,6 @@ def _method_options(
     help="Refuse larger images, before they are decoded; 200 million by default.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
-@click.option("--worker", type=Choice("cnnviz.cli.supervision:WORKERS", "KIND"), hidden=True)
-@click.option("--notes", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
 @click.option("--verbose", "-v", is_flag=True, help="Print each image's five highest classes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
@@ -220,8 +225,6 @@ def command(
     request: RunRequest,
     printing: Printing,
     saliency: str | None,
-    worker: str | None,
-    notes: str | None,
 ) -> int:
     """Explain images: what the network sees in each, and where it looked.
 
@@ -230,44 +233,44 @@ def command(
     cat_saliency.png; where --target asks for another class than the network's answer its index
     stands in the names, cat_281_gradcam.png.
     """
-    arguments = click.get_current_context().obj
-    if worker is None and arguments is not None:
-        from cnnviz.cli import supervision
-
-        if supervision.worth_it(request.inputs):
-            status = supervision.supervise(
-                arguments, piped="-" in request.inputs, quiet=printing.quiet
-            )
-            if status is not None:
-                return status
     if saliency is not None:
         options = {**request.methods.options, "saliency.source": saliency}
         request = replace(request, methods=replace(request.methods, options=options))
-    return _explain(request, printing, worker, notes)
+    if click.get_current_context().obj and should_supervise(request.inputs):
+        supervisor = Supervisor(
+            partial(_work, request, printing),
+            piped="-" in request.inputs,
+            report=say,
+            warn=printing.notify,
+        )
+        status = supervisor.run()
+        if status is not None:
+            return status
+    return _explain(request, printing)
 
 
-def _explain(request: RunRequest, printing: Printing, worker: str | None, notes: str | None) -> int:
-    from cnnviz.cli import supervision
+def _work(request: RunRequest, printing: Printing, state: WorkerState) -> NoReturn:
+    """What a worker process does."""
+    leave(partial(exit_status, partial(_explain, request, printing, state)))
 
-    if worker is not None:
-        supervision.serve()
+
+def _explain(request: RunRequest, printing: Printing, state: WorkerState | None = None) -> int:
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.machine import keep_freed_memory
     from cnnviz.runs.session import Work
 
     quiet = printing.quiet
-    seen = supervision.Notes.parse(notes) if notes is not None else None
-    if worker == "careful" or (seen is not None and seen.crashed()):
+    if state is not None and state.continues:
         request = request.continued()
     work = Work(request, notify=printing.notify)
-    if seen is not None:
-        work.crashed = seen.crashed()
-        work.touch = seen.touch if worker == "careful" else None
+    if state is not None:
+        work.crashed = state.crashes()
+        work.state = state if state.kind == "isolating" else None
     doubt_threads(request.model.threads, quiet=quiet)
     keep_freed_memory()
     work.load(progress=not quiet)
-    if worker is not None:
-        supervision.crash_plainly()
+    if state is not None:
+        reset_signal_handlers()
     if not quiet:
         _introduce(work.explainer)
     began = time.monotonic()
@@ -277,7 +280,7 @@ def _explain(request: RunRequest, printing: Printing, worker: str | None, notes:
     passes = work.rounds * _announce(work.explainer, images, len(work.targets), quiet=quiet)
     total, unit = (passes, "pass") if passes else (work.rounds * images, "image")
     with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
-        printer = _Printer(bar, request.output, work.explainer, printing, seen)
+        printer = _Printer(bar, request.output, work.explainer, printing, state)
         done = 0 if passes else 1
 
         def advance(count: int) -> None:
@@ -393,19 +396,19 @@ class _Printer:
         output: Path,
         explainer: Explainer,
         printing: Printing,
-        notes: Notes | None = None,
+        state: WorkerState | None = None,
     ) -> None:
         self._bar = bar
         self._output = output
         self._layers = [layer.name for layer in explainer.layers]
-        self._notes = notes
+        self._state = state
         self._printing = printing
 
     def __call__(self, outcome: Outcome) -> None:
-        if self._notes is None or not self._notes.again():
+        if self._state is None or not self._state.already_reported():
             self._print(outcome)
-        if self._notes is not None:
-            self._notes.printed()
+        if self._state is not None:
+            self._state.record_report()
 
     def _print(self, outcome: Outcome) -> None:
         if outcome.error is not None:

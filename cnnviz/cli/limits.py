@@ -11,6 +11,8 @@ import os
 import resource
 from pathlib import Path
 
+from cnnviz.machine import is_limited
+
 #: Where a limit of processes (a thread counts as one) is no lower, it is taken for unlimited.
 _PLENTY = 1 << 14
 _BESIDES = 16  # threads that MXNet has beside those that compute
@@ -39,15 +41,9 @@ def few_threads() -> bool:
     return all(os.environ.get(name) == value for name, value in _ALONE.items())
 
 
-def is_tight() -> bool:
-    """Whether memory or processor time is limited, so that a library may end the process."""
-    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU)
-    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
-
-
 def _limited() -> bool:
     processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    if is_tight() or 0 <= processes < _PLENTY:
+    if is_limited() or 0 <= processes < _PLENTY:
         return True
     for path in _PIDS:
         try:

@@ -52,6 +52,7 @@ from cnnviz.runs.manifest import (
 )
 from cnnviz.runs.request import RunRequest
 from cnnviz.runs.stream import Outcome, Run, RunReport, automatic_batch_size
+from cnnviz.runs.supervisor import WorkerState
 
 Notify = Callable[[str], None] | None
 
@@ -65,7 +66,7 @@ class Work:
         truth: their classes, if the request says where to find them.
         explainer: the network and the methods, once it is loaded.
         crashed: see :class:`cnnviz.runs.stream.Run`; nothing if nobody says otherwise.
-        touch: likewise. If it is there, one image is done at a time.
+        state: what is told of each image in hand. If it is there, one image is done at a time.
         left_behind: once it is done, see :meth:`cnnviz.runs.manifest.Journal.left_behind`.
         displaced: likewise, images that an earlier run explained and whose files gave way to those
             of others of the same names.
@@ -73,7 +74,7 @@ class Work:
 
     explainer: Explainer
     crashed: Mapping[str, int]
-    touch: Callable[[str], None] | None
+    state: WorkerState | None
     left_behind: Sequence[str]
     displaced: Sequence[str]
 
@@ -117,7 +118,7 @@ class Work:
         self.sources: Sequence[Source] = found.sources
         self._own = found.own
         self.crashed = {}
-        self.touch = None
+        self.state = None
         self.left_behind = self.displaced = ()
         self.truth: GroundTruth | None = None
         self._truths: tuple[int | None, ...] = ()
@@ -162,7 +163,7 @@ class Work:
                 "--activation says otherwise."
             )
         batch_size = self.request.execution.batch_size
-        if self.touch is not None:
+        if self.state is not None:
             batch_size = 1
         elif isinstance(batch_size, str):
             batch_size = automatic_batch_size(
@@ -314,9 +315,9 @@ class Work:
             thumbnails=request.files.report,
             max_pixels=_max_pixels(request),
             crashed=self.crashed,
-            touch=self.touch,
+            state=self.state,
         )
-        if self.touch is not None:
+        if self.state is not None:
             run.helpers = 0
         return run
 

@@ -46,6 +46,7 @@ from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
 from cnnviz.rendering import figures
 from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import Journal, digest, is_whole, written_files
+from cnnviz.runs.supervisor import WorkerState
 from cnnviz.text import ClassNames, printable_path
 
 TOP = 5
@@ -191,8 +192,8 @@ class Run:
         max_pixels: larger images are refused, before they are decoded.
         crashed: images that are not touched, by their paths, because a library crashed on them:
             with the number of the signal.
-        touch: told the path of each image before it is touched, and nothing when it is done; that
-            is of use without helpers, and with one image a batch.
+        state: told the path of each image before it is touched, and when it is done; that is of
+            use without helpers, and with one image a batch.
         displaced: images that the journal knows and in whose place there are others of the same
             names, as the user was shown them.
     """
@@ -213,7 +214,7 @@ class Run:
     helpers: int = field(default_factory=lambda: _helpers())
     max_pixels: int = MAX_PIXELS
     crashed: Mapping[str, int] = field(default_factory=dict)
-    touch: Callable[[str], None] | None = None
+    state: WorkerState | None = None
     displaced: list[str] = field(default_factory=list, init=False)
 
     def predictions(self, observe: Callable[[Source], None]) -> list[Prediction | None]:
@@ -373,8 +374,8 @@ class Run:
 
     def _let_go(self) -> None:
         """The image in hand is done."""
-        if self.touch is not None:
-            self.touch("")
+        if self.state is not None:
+            self.state.finish()
 
     def _is_done(self, loaded: _Loaded, known: Mapping[str, Any]) -> bool:
         """Whether a record still says what is so."""
@@ -393,8 +394,8 @@ class Run:
         if path in self.crashed:
             told = f"the libraries that cnnviz uses crashed on it (signal {self.crashed[path]})"
             return replace(loaded, error=told, crashed=True)
-        if self.touch is not None:
-            self.touch(path)
+        if self.state is not None:
+            self.state.start(path)
         began = time.perf_counter()
         inside: tuple[Prepared, Canvas] | None = None
         error = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -192,24 +193,22 @@ def test_few_threads_are_found_out_beforehand(monkeypatch):
 
     monkeypatch.setattr(limits._thread, "start_new_thread", start)
     monkeypatch.setattr(limits.os, "environ", {})
-    monkeypatch.setattr(
-        limits.resource, "getrlimit", lambda _: (limits.resource.RLIM_INFINITY,) * 2
-    )
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     monkeypatch.setattr(limits, "_PIDS", ())
     limits.make_do()
     assert (started, limits.few_threads()) == ([], False)  # nobody limits them
-    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (6, 6))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (6, 6))
     limits.make_do()
     assert (len(started), limits.few_threads()) == (5, True)
 
 
 def test_no_process_for_the_work(photos, tmp_path, monkeypatch, capfd):
-    from cnnviz.cli import supervision
+    from cnnviz.runs import supervisor
 
     def full(*_, **__):
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(supervision.subprocess, "Popen", full)
+    monkeypatch.setattr(supervisor.subprocess, "Popen", full)
     monkeypatch.chdir(tmp_path)
     command = ["explain", "photos", "-m", "demo", "--method", "gradcam", "-o", "out"]
     assert run(command, supervised=True) == 0
@@ -228,7 +227,7 @@ def test_who_ignores_ctrl_c_goes_on_doing_so():
 
 def test_a_limit_of_processor_time_is_named(photos, tmp_path):
     def limit():
-        limits.resource.setrlimit(limits.resource.RLIMIT_CPU, (1, 1))
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
 
     done = subprocess.run(
         [*COMMAND, "explain", "photos/2.png", "-m", "demo", "--method", "rise", "-O", "masks=4000"],

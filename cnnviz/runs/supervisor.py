@@ -1,0 +1,284 @@
+"""A run in a process of its own, so that a crash in a library does not end it.
+
+A segmentation fault in MXNet or OpenCV cannot be caught within the process. So a run of more than
+one image is handed to a worker, as a task that can be pickled, and the supervisor waits. If the
+worker is ended by a crash, another one goes on from the journal. That one is isolating: it does one
+image at a time and notes beforehand which, so that the next crash has a name. Then that image
+fails, and a worker of the default kind does the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import pickle
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, Literal
+
+from cnnviz.errors import ExitCode, UsageError
+from cnnviz.machine import is_limited
+
+Kind = Literal["default", "isolating"]
+
+#: Signals that a process sends itself, by a mistake in its code.
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+#: Signals by which a user stops a run.
+_STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+#: Signals that the system sends at a limit.
+_LIMITS = {signal.SIGKILL, signal.SIGXCPU}
+_FROM_TERMINAL = 0x80  # SI_KERNEL: all processes at this terminal have got it
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_LONGEST_PATH = 1 << 16  # bytes; Linux has 4096
+
+
+def should_supervise(inputs: Sequence[str]) -> bool:
+    """Whether a crash would cost more than one image, or is likely enough to need words."""
+    return len(inputs) > 1 or inputs[0] == "-" or os.path.isdir(inputs[0]) or is_limited()
+
+
+class WorkerState:
+    """What workers and their supervisor know of a run, in files that outlive a worker.
+
+    How many outcomes were reported: the next worker meets them again, in the same order, and does
+    not report them twice. Which image is in hand, if the worker is an isolating one. Which images
+    were in hand when a worker crashed.
+
+    Attributes:
+        kind: ``isolating`` does one image at a time.
+    """
+
+    FILES = 3
+
+    def __init__(self, descriptors: Sequence[int], kind: Kind = "default") -> None:
+        """The files are the supervisor's."""
+        self.kind = kind
+        self._reported, self._in_hand, self._crashed = descriptors
+        self._reported_before = int(os.pread(self._reported, 20, 0) or b"0")
+        self._count = 0
+
+    @property
+    def continues(self) -> bool:
+        """Whether another worker crashed before this one."""
+        return self.kind == "isolating" or bool(self.crashes())
+
+    def already_reported(self) -> bool:
+        """Whether a worker before this one has reported the next outcome."""
+        return self._count < self._reported_before
+
+    def record_report(self) -> None:
+        """Take note of an outcome that is reported, or need not be."""
+        self._count += 1
+        if self._count > self._reported_before:
+            os.pwrite(self._reported, b"%020d" % self._count, 0)
+
+    def start(self, path: str) -> None:
+        """Take note of the image that is in hand from now on."""
+        data = os.fsencode(path)
+        os.ftruncate(self._in_hand, 0)
+        os.pwrite(self._in_hand, data, 0)
+
+    def finish(self) -> None:
+        """Take note that no image is in hand."""
+        os.ftruncate(self._in_hand, 0)
+
+    def record_crash(self, by: signal.Signals) -> bool:
+        """Take note that the image in hand crashed; whether there was one."""
+        path = os.pread(self._in_hand, _LONGEST_PATH, 0)
+        if not path:
+            return False
+        self.finish()
+        line = json.dumps([os.fsdecode(path), int(by)]).encode("ascii") + b"\n"
+        os.pwrite(self._crashed, line, os.fstat(self._crashed).st_size)
+        return True
+
+    def crashes(self) -> dict[str, int]:
+        """The images that crashed, each with the signal's number."""
+        data = os.pread(self._crashed, os.fstat(self._crashed).st_size, 0)
+        return dict(json.loads(line) for line in data.splitlines())
+
+
+Task = Callable[[WorkerState], int]
+"""What a worker does, and can be pickled; it returns the exit status."""
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """Has workers do a task until it is done.
+
+    Attributes:
+        task: what they do.
+        piped: whether it reads paths from standard input.
+        report: told in a sentence what happened to a worker, and what follows from it.
+        warn: told in a sentence if there can be none; None if nobody wants to know.
+    """
+
+    task: Task
+    piped: bool
+    report: Callable[[str], None]
+    warn: Callable[[str], None] | None
+
+    def run(self) -> int | None:
+        """Do it.
+
+        Returns:
+            The exit status; None if no worker could be started, and nothing is done yet.
+
+        Raises:
+            UsageError: standard input cannot be read.
+        """
+        with contextlib.ExitStack() as files:
+            try:
+                request, *notes = (
+                    files.enter_context(_scratch()) for _ in range(1 + WorkerState.FILES)
+                )
+            except OSError as error:
+                self._warn(error)
+                return None
+            request.write(pickle.dumps(self.task))
+            request.flush()
+            stdin = files.enter_context(self._copy_of_stdin()) if self.piped else None
+            return self._run(request, notes, stdin)
+
+    def _run(
+        self, request: IO[bytes], notes: Sequence[IO[bytes]], stdin: IO[bytes] | None
+    ) -> int | None:
+        state = WorkerState([file.fileno() for file in notes])
+        kind: Kind = "default"
+        started = False
+        while True:
+            if stdin is not None:
+                stdin.seek(0)
+            try:
+                status = _run_worker(kind, [request, *notes], stdin)
+            except OSError as error:
+                if started:  # what crashed one process would crash this one
+                    raise
+                self._warn(error)
+                if stdin is not None:
+                    os.dup2(stdin.fileno(), sys.stdin.fileno())
+                return None
+            started = True
+            if status >= 0:
+                return status
+            ended = signal.Signals(-status)
+            if ended not in _CRASHES:
+                return self._ended(ended)
+            if kind == "default":
+                self.report(
+                    f"One of the libraries that cnnviz uses crashed ({ended.name}); going on, one "
+                    "image at a time, to find out which one it was."
+                )
+                kind = "isolating"
+            elif state.record_crash(ended):
+                kind = "default"
+            else:
+                self.report(
+                    f"Error: one of the libraries that cnnviz uses crashed ({ended.name}), and not "
+                    "over an image. What is done is complete; --batch-size 1 or --threads 1 may "
+                    "help."
+                )
+                return ExitCode.UNUSABLE
+
+    def _warn(self, error: OSError) -> None:
+        if self.warn is not None:
+            self.warn(
+                f"No process can be started for the work ({error.strerror}): going on in this one, "
+                "where a crash of a library ends the run."
+            )
+
+    def _ended(self, by: signal.Signals) -> int:
+        """The exit status of a worker that somebody else ended."""
+        if by not in _LIMITS:
+            return 128 + by
+        if resource.getrlimit(resource.RLIMIT_CPU)[0] != resource.RLIM_INFINITY:
+            told = "Error: the run was ended, perhaps at its limit of processor time (`ulimit -t`)."
+            cure = ""
+        else:
+            told = "Error: the run was killed, perhaps for want of memory."
+            cure = "; --batch-size 1 or a smaller --size take less"
+        self.report(
+            f"{told} Finished images are complete, and the same command goes on from there{cure}."
+        )
+        return ExitCode.UNUSABLE
+
+    @staticmethod
+    def _copy_of_stdin() -> IO[bytes]:
+        """Standard input in a file: a second worker has to read the same again."""
+        copy = _scratch()
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        except OSError as error:
+            copy.close()
+            raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
+        return copy
+
+
+def die_with_parent() -> None:
+    """Called by a worker: end when the process that started it does."""
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def reset_signal_handlers() -> None:
+    """Called by a worker once MXNet is there, which exits with 255 where others crash."""
+    for number in _CRASHES:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def work(kind: Kind, descriptors: Sequence[int]) -> int:
+    """What a worker process does: the task that its supervisor has pickled."""
+    die_with_parent()
+    request, *notes = descriptors
+    task: Task = pickle.loads(os.pread(request, os.fstat(request).st_size, 0))
+    return task(WorkerState(notes, kind))
+
+
+def _scratch() -> IO[bytes]:
+    """A file for this run only, in memory: there may be no folder that can be written to."""
+    try:
+        return open(os.memfd_create("cnnviz"), "w+b")
+    except (AttributeError, OSError):  # an old system, or one in a sandbox
+        return tempfile.TemporaryFile()
+
+
+def _program(kind: Kind, descriptors: Sequence[int]) -> str:
+    """A program that looks for modules where this one does.
+
+    ``-m cnnviz`` would look into the current folder first, which may hold anything.
+    """
+    return (
+        f"import sys; sys.path[:] = {sys.path!r}; from cnnviz.runs.supervisor import work; "
+        f"sys.exit(work({kind!r}, {list(descriptors)!r}))"
+    )
+
+
+def _run_worker(kind: Kind, files: Sequence[IO[bytes]], stdin: IO[bytes] | None) -> int:
+    """Run a worker; its exit status, or the signal that ended it, negative."""
+    descriptors = [file.fileno() for file in files]
+    watched = {*_STOPS, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    # Where it is ignored, as a process may inherit it, nobody is told of a child's end.
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _program(kind, descriptors)],
+            stdin=stdin,
+            pass_fds=descriptors,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+        )
+        while process.poll() is None:
+            came = signal.sigwaitinfo(watched)
+            if came.si_signo in _STOPS and came.si_code != _FROM_TERMINAL:
+                process.send_signal(came.si_signo)
+        return int(process.returncode)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
