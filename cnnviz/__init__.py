@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cnnviz.engines.mxnet.engine import Network as Network
     from cnnviz.engines.mxnet.runtime import import_mxnet as import_mxnet
     from cnnviz.explainer import Explainer as Explainer
-    from cnnviz.explainer import Explanation as Explanation
+    from cnnviz.explanation import Explanation as Explanation
     from cnnviz.images.decode import read_image as read_image
     from cnnviz.images.input_spec import InputSpec as InputSpec
     from cnnviz.models.resolve import load_explainer as load_explainer
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Explainer": "cnnviz.explainer",
-    "Explanation": "cnnviz.explainer",
+    "Explanation": "cnnviz.explanation",
     "InputSpec": "cnnviz.images.input_spec",
     "Network": "cnnviz.engines.mxnet.engine",
     "Style": "cnnviz.rendering.style",

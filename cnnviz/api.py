@@ -19,8 +19,10 @@ from PIL import Image
 
 from cnnviz.attribution import choose_methods
 from cnnviz.errors import OTHER_NAMES, ItemError, UsageError, in_keywords
-from cnnviz.explainer import Explainer, Explanation
+from cnnviz.explainer import Explainer
+from cnnviz.explanation import Explanation
 from cnnviz.images.in_memory import Held, rgb_pixels
+from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import find_sources
 from cnnviz.labels.targets import is_usual, resolve_targets
@@ -28,6 +30,7 @@ from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.files import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
+from cnnviz.results import ImageExplanation
 from cnnviz.runs.manifest import digest
 from cnnviz.text import printable_path
 
@@ -49,7 +52,7 @@ def explain(
     batch_size: int = 2,
     skip_failed: bool = False,
     **network: Any,
-) -> list[Explanation]:
+) -> list[ImageExplanation]:
     """Explain images: what a network sees in each, and where it looked.
 
     Args:
@@ -87,14 +90,14 @@ def explain(
         methods()  # what is wrong is told before weights are looked for
     _check_keywords(network, model)
     if isinstance(model, Explainer):
-        explainer = model.using(layer, methods)
+        explainer = model.replace(layer, methods)
     else:
         explainer = load_explainer(model, layer=layer, methods=methods, **network)
     classes = explainer.network.architecture.classes
     targets = resolve_targets(_several("target", target), explainer.labels, classes)
     numbered = not is_usual(targets)
     waiting = _images(inputs)
-    explained: list[Explanation] = []
+    explained: list[ImageExplanation] = []
     while True:
         batch = list(islice(waiting, batch_size))
         if not batch:
@@ -107,15 +110,16 @@ def explain(
                     raise problem
                 warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
             else:
+                explanations, base = result
                 origin = _origin(explainer, name, image)
                 explained += [
-                    replace(
-                        one,
-                        name=f"{name}_{one.target}" if numbered else name,
-                        style=style,
-                        origin=origin,
+                    ImageExplanation.of(
+                        replace(one, origin=origin),
+                        f"{name}_{one.target}" if numbered else name,
+                        base,
+                        style,
                     )
-                    for one in result
+                    for one in explanations
                 ]
 
 
@@ -124,7 +128,7 @@ def _explain(
     batch: Sequence[tuple[str, Input]],
     targets: Sequence[Any],
     style: Style,
-) -> Iterator[list[Explanation] | ItemError]:
+) -> Iterator[tuple[Sequence[Explanation], Canvas] | ItemError]:
     """For each image of a batch its explanations, or the error."""
     read: list[tuple[Prepared, Canvas] | ItemError] = []
     for _, image in batch:
@@ -144,12 +148,12 @@ def _explain(
         if isinstance(result, ItemError):
             yield result
         else:
-            yield [replace(each, canvas=one[1]) for each in result.explanations]
+            yield result.explanations, one[1]
 
 
 def _read(explainer: Explainer, image: Input, style: Style) -> tuple[Prepared, Canvas]:
     if isinstance(image, (str, os.PathLike)):
-        return explainer.read(image, style.size)
+        return load_image(image, explainer.spec, explainer.resize, style.size)
     pixels = rgb_pixels(image)
     prepared = explainer.prepare(pixels)
     return prepared, canvas(pixels, prepared, style.size)

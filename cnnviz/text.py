@@ -85,6 +85,18 @@ def first_synonym(name: str) -> str:
     return name.partition(", ")[0] or name
 
 
+def format_number(value: float) -> str:
+    """A number of any size, in few digits: ``38.2``, ``-0.0042``, ``0.25``."""
+    return f"{value:.4g}"
+
+
+def format_probability(probability: float) -> str:
+    """A probability for a title: ``0.61``, ``0.004``, ``<0.001``."""
+    if probability >= 0.01 or probability == 0:
+        return f"{probability:.2f}"
+    return f"{probability:.3f}" if probability >= 0.001 else "<0.001"
+
+
 class ClassNames:
     """What classes are called where nobody needs their indices: in tables, say.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 #: Of an array. A network's shapes are without the batch: ``(C, h, w)``.
 Shape = tuple[int, ...]
+
+#: How a map is rendered: ``heat``, at least 0, as a color overlay; ``signed``, three channels
+#: around 0, in color on mid-gray; ``diverging``, around 0, (h, w) or the sum over (C, h, w), from
+#: blue over white to red; ``magnitude``, at least 0, in gray; ``probability``, from 0 to 1, in
+#: colors that mean the same in all images; ``classes``, indices of classes, with a legend.
+MapKind = Literal["heat", "signed", "diverging", "magnitude", "probability", "classes"]
 
 _ELEMENTS = {"RgbImage": "uint8", "Float32": "float32", "Float64": "float64"}
 

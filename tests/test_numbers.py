@@ -63,7 +63,7 @@ def test_one_output(name, activation):
         assert found.target == (logit > 0)
         yes = 1 / (1 + np.exp(-float(logit)))
         assert found.probabilities.tolist() == pytest.approx([1 - yes, yes], rel=1e-6)
-    drawn = found.draw(IMAGE, found.style)
+    drawn = found.render(IMAGE)
     assert all(np.isfinite(values).all() for values in found.maps.values())
     assert "original" in drawn.images
 

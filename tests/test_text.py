@@ -17,6 +17,8 @@ from cnnviz.text import (
     decode,
     expand_home,
     folded,
+    format_number,
+    format_probability,
     is_url,
     matching,
     printable,
@@ -138,3 +140,29 @@ def test_any_text_becomes_printable(text):
     """Also half a character, which JSON can hold and no encoding has."""
     assert printable(text).isprintable()
     assert printable(printable(text)) == printable(text)
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (1.0, "1.00"),
+        (0.9996, "1.00"),
+        (0.614, "0.61"),
+        (0.01, "0.01"),
+        (0.0096, "0.010"),
+        (0.0042, "0.004"),
+        (0.0009, "<0.001"),
+        (1e-30, "<0.001"),
+        (0.0, "0.00"),
+    ],
+)
+def test_probabilities_in_titles(probability, text):
+    assert format_probability(probability) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(38.2, "38.2"), (-0.0042, "-0.0042"), (0.25, "0.25"), (1234567, "1.235e+06")],
+)
+def test_numbers_of_any_size(value, text):
+    assert format_number(value) == text

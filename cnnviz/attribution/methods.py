@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +29,9 @@ from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX, Activation
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.types import Float32, Float64
+from cnnviz.types import Float32, Float64, MapKind
 
-#: How a map is drawn: ``heat``, at least 0, as a color overlay; ``signed``, three channels around
-#: 0, in color on mid-gray; ``diverging``, around 0, (h, w) or the sum over (C, h, w), from blue
-#: over white to red; ``magnitude``, at least 0, in gray; ``probability``, from 0 to 1, as an
-#: overlay whose colors mean the same in all images; ``classes``, indices of classes, with a
-#: legend.
-Drawing = Literal["heat", "signed", "diverging", "magnitude", "probability", "classes"]
+Drawing = MapKind
 
 #: Numbers that the two largest layers of a batch may take together when a method asks for passes
 #: of its own.

@@ -236,12 +236,19 @@ class _Job:
         return replace(outcome, seconds=time.perf_counter() - began)
 
     def _shown(self, source: Source, stem: OutputStem) -> _Outcome:
+        from cnnviz.images.loading import load_image
         from cnnviz.inspection.activations import arrays, look
         from cnnviz.outputs.files import all_or_none
         from cnnviz.runs.manifest import digest
 
         remarks: list[str] = []
-        prepared, canvas = self.explainer.read(source.path, self.style.size, remark=remarks.append)
+        prepared, canvas = load_image(
+            source.path,
+            self.explainer.spec,
+            self.explainer.resize,
+            self.style.size,
+            remark=remarks.append,
+        )
         found = look(self.explainer, prepared, top=self.top, by=self.by)
         origin = replace(
             self.explainer.origin, image=source.relative.as_posix(), sha256=digest(source.path)

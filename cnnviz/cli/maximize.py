@@ -350,7 +350,7 @@ def _sheet(
     images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], title: str
 ) -> npt.NDArray[np.uint8]:
     """Images in a grid; small ones enlarged, every pixel a square."""
-    from cnnviz.rendering.layout import grid
+    from cnnviz.rendering.grids import grid
 
     times = max(1, -(-_LEAST_SIDE // min(images[0].shape[:2])))
     return grid([one.repeat(times, 0).repeat(times, 1) for one in images], captions, title)

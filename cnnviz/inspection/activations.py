@@ -16,7 +16,9 @@ from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer, shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, to_image
-from cnnviz.rendering import layout, render
+from cnnviz.rendering import grids
+from cnnviz.rendering.colormaps import color_scale
+from cnnviz.rendering.maps import normalize_by_max
 from cnnviz.rendering.style import Style
 from cnnviz.types import Float32, RgbImage
 
@@ -104,24 +106,24 @@ class Strongest:
                 f"{len(self.channels) + 1} images of {width}x{height} pixels are too much for "
                 "one sheet; choose a smaller --size, or a smaller --top"
             )
-        full = max(0.0, *(channel.highest for channel in self.channels))
+        highest = max(0.0, *(channel.highest for channel in self.channels))
         cells, captions = [canvas.image], [image]
-        seen = np.ones(canvas.shape, np.bool_)
+        visible = np.ones(canvas.shape, np.bool_)
         for channel in self.channels:
             positive = np.maximum(channel.values, 0)
-            placed, seen = to_image(positive, canvas.geometry, canvas.shape)
-            heat, _ = render.normalize_by_max(placed, full)
-            cells.append(style.paint(canvas.image, heat, seen))
+            upsampled, visible = to_image(positive, canvas.geometry, canvas.shape)
+            heatmap, _ = normalize_by_max(upsampled, highest)
+            cells.append(style.colorize(canvas.image, heatmap, visible))
             captions.append(
                 f"channel {channel.index}: mean {channel.mean:.3g}, max {channel.highest:.3g}"
             )
-        sheet = layout.grid(cells, captions, self._title(network))
-        return layout.with_scale(
+        sheet = grids.grid(cells, captions, self._title(network))
+        return grids.with_scale(
             sheet,
-            render.color_scale(style.colormap),
-            [f"{full * part:.3g}" for part in (0, 0.25, 0.5, 0.75, 1)],
-            self._key(style, seen=bool(seen.all())),
-            layout.heading_size(sheet.shape),
+            color_scale(style.colormap),
+            [f"{highest * part:.3g}" for part in (0, 0.25, 0.5, 0.75, 1)],
+            self._key(style, seen=bool(visible.all())),
+            grids.heading_size(sheet.shape),
         )
 
     def _key(self, style: Style, *, seen: bool) -> str:

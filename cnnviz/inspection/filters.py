@@ -20,7 +20,8 @@ from cnnviz.graph.architecture import Architecture, Layer, shape_text
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import Conv2d
 from cnnviz.images.input_spec import CHANNEL_ORDERS
-from cnnviz.rendering import layout, render
+from cnnviz.rendering import grids
+from cnnviz.rendering.maps import signed_color
 from cnnviz.types import Float32, RgbImage
 
 Scale = Literal["layer", "filter"]
@@ -123,20 +124,20 @@ class Filters:
         own = scale == "filter"
         cells = [self._cell(one, one.reach if own else full) for one in self.shown]
         captions = [self._caption(one, own) for one in self.shown]
-        sheet = layout.grid(cells, captions, self._title(name))
+        sheet = grids.grid(cells, captions, self._title(name))
         levels = np.linspace(-1, 1, 256, dtype=np.float32)[None]
-        grays = np.repeat(render.signed_color(levels, full=1.0)[0][0][:, None], 3, axis=1)
+        grays = np.repeat(signed_color(levels, vmax=1.0)[0][0][:, None], 3, axis=1)
         ends = ["-max", "0", "max"] if own else [f"{0 - full:.3g}", "0", f"{full:.3g}"]
-        size = layout.heading_size(sheet.shape)
-        return layout.with_scale(sheet, grays, ends, self._key(own), size)
+        size = grids.heading_size(sheet.shape)
+        return grids.with_scale(sheet, grays, ends, self._key(own), size)
 
     def _cell(self, one: Filter, full: float) -> RgbImage:
         """One filter, enlarged."""
         height, width = self.shape[2:]
         if self.colored:
-            pixels, _ = render.signed_color(np.moveaxis(one.slices, 0, 2), full=full)
+            pixels, _ = signed_color(np.moveaxis(one.slices, 0, 2), vmax=full)
             return _framed(_enlarged(pixels, _COLOR_SIDE))
-        pixels, _ = render.signed_color(one.slices.reshape(-1, width), full=full)
+        pixels, _ = signed_color(one.slices.reshape(-1, width), vmax=full)
         side = _SLICE_SIDE if len(one.slices) > 1 else _COLOR_SIDE
         tiles = [_framed(_enlarged(tile, side)) for tile in pixels.reshape(-1, height, width)]
         gap = np.full((tiles[0].shape[0], _GAP), 255, np.uint8)

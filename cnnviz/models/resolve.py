@@ -25,8 +25,9 @@ from cnnviz.models.config import ModelConfig, find_config
 from cnnviz.text import expand_home
 
 if TYPE_CHECKING:
+    from cnnviz.attribution.fitting import MethodSpec
     from cnnviz.engines.mxnet.engine import Network
-    from cnnviz.explainer import Explainer, Wish
+    from cnnviz.explainer import Explainer
 
 Notify = Callable[[str], None] | None
 
@@ -182,7 +183,7 @@ def load_model(
     *,
     ctx: str = "cpu",
     layer: str | Sequence[str] | None = None,
-    methods: Wish = None,
+    methods: MethodSpec = None,
     resize: str | None = None,
     progress: bool = True,
 ) -> Explainer:
@@ -191,9 +192,11 @@ def load_model(
     Whatever can be known to be wrong without weights is told before they are looked for. The
     arguments are those of :func:`load_explainer`.
     """
+    from cnnviz.attribution.fitting import fit_methods
     from cnnviz.engines.base import parse_device
     from cnnviz.engines.mxnet.runtime import context
-    from cnnviz.explainer import Explainer, choose_layers, fit_methods
+    from cnnviz.explainer import Explainer
+    from cnnviz.graph.target_layers import choose_layers
 
     device = parse_device(ctx)
     context(device)
@@ -227,7 +230,7 @@ def load_explainer(
     activation: str | None = None,
     ctx: str = "cpu",
     layer: str | Sequence[str] | None = None,
-    methods: Wish = None,
+    methods: MethodSpec = None,
     resize: str | None = None,
     progress: bool = True,
     notify: Notify = None,

@@ -6,7 +6,6 @@ Arrays in, images out. What is drawn on is a :class:`cnnviz.images.preprocessing
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,12 +16,18 @@ import numpy as np
 from cnnviz.errors import ImageError, MapError
 from cnnviz.images.pixels import check_pixels
 from cnnviz.images.preprocessing import Canvas, resize_image, to_image
-from cnnviz.rendering import layout, render
-from cnnviz.rendering.style import Style
+from cnnviz.rendering import grids
+from cnnviz.rendering.colormaps import DIVERGING, color_scale
+from cnnviz.rendering.maps import UNSEEN_BRIGHTNESS, diverging, normalize_by_max, scale_limit
+from cnnviz.rendering.style import SCREEN_WIDTH, Style
+from cnnviz.rendering.text import (
+    SMALLEST_TEXT,
+    line_height,
+    readable_size,
+    wrapped,
+    write_line,
+)
 from cnnviz.types import Float32, RgbImage
-
-WIDEST = 2560
-"""Width in pixels of what a screen shows whole: for figures where no size was asked for."""
 
 _COLUMN = 14  # a column's least width, in sizes of its letters: enough for most words
 _LINES = 3  # a caption has no more
@@ -43,24 +48,24 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """One of the classes that an image is contrasted by.
+class ContrastedClass:
+    """One of the two classes of a contrast.
 
     Attributes:
         cam: (h, w) float32, at least 0: its class activation map, unnormalized.
-        name: what it is called, ``volcano (980)``.
-        probability: from 0 to 1; or a number of any range, as it is shown.
+        title: its name and what the network says of it, ``volcano (980) 0.22``.
+        short_name: its name where there is little room.
     """
 
     cam: Float32
-    name: str
-    probability: float | str
+    title: str
+    short_name: str
 
 
 # --- a panel -------------------------------------------------------------------------------------
 
 
-def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None) -> RgbImage:
+def panel(title: str, cells: Sequence[Sequence[Cell]], max_width: int | None = None) -> RgbImage:
     """Put images in rows and columns, a caption above each and a title above all.
 
     Captions stand above, as in the tutorial: what follows an image below, a scale or a legend,
@@ -73,9 +78,9 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
         title: above all, in up to five lines; may be empty.
         cells: the rows from above, each of at least one image; rows may differ in length and
             images in size.
-        widest: the width in pixels that the whole does not exceed, in so far as words allow it: a
-            column is at least 182 wide, and a row of more columns than that is broken.
-            :data:`WIDEST` suits a screen; None reduces nothing.
+        max_width: the width in pixels that the whole does not exceed, in so far as words allow it:
+            a column is at least 182 wide, and a row of more columns than that is broken.
+            :data:`SCREEN_WIDTH` suits a screen; None reduces nothing.
 
     Returns:
         uint8, (height, width, 3), RGB on white.
@@ -92,16 +97,16 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
     for row in rows:
         for cell in row:
             check_pixels(cell.image, gray=True)
-    if widest is not None:
-        most = _most_columns(widest)
+    if max_width is not None:
+        most = _most_columns(max_width)
         rows = [part for row in rows for part in _parts(row, most)]
-        rows = _reduced(rows, widest)
+        rows = _reduced(rows, max_width)
 
     plan = _Plan.of([[cell.image.shape[:2] for cell in row] for row in rows])
-    line, pad = layout.line_height(plan.size), math.ceil(plan.size / 4)
+    line, pad = line_height(plan.size), math.ceil(plan.size / 4)
     captions = [
         [
-            layout.wrapped(cell.caption, plan.size, width, _LINES)
+            wrapped(cell.caption, plan.size, width, _LINES)
             for cell, width in zip(row, plan.columns, strict=False)
         ]
         for row in rows
@@ -111,36 +116,34 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], widest: int | None = None
     between = 2 * plan.gap
     height = sum(above) + sum(below) + between * (len(rows) - 1)
 
-    size = max(round(1.25 * plan.size), layout.heading_size((height, plan.width)))
-    heading = layout.wrapped(title, size, plan.width - 2 * pad, _TITLE_LINES)
-    top = layout.line_height(size) * len(heading) + (pad if heading else 0)
-    canvas = layout.paper(top + height, plan.width)
-    for number, text in enumerate(heading):
-        y = number * layout.line_height(size)
-        layout.write_line(canvas, text, size, y, pad, plan.width - 2 * pad, align=0.5)
+    size = max(round(1.25 * plan.size), grids.heading_size((height, plan.width)))
+    heading = wrapped(title, size, plan.width - 2 * pad, _TITLE_LINES)
+    top = line_height(size) * len(heading) + (pad if heading else 0)
+    canvas = grids.paper(top + height, plan.width)
+    for number, words in enumerate(heading):
+        y = number * line_height(size)
+        write_line(canvas, words, size, y, pad, plan.width - 2 * pad, align=0.5)
     for row, texts, room, deep in zip(rows, captions, above, below, strict=True):
         left = 0
         for cell, lines, width in zip(row, texts, plan.columns, strict=False):
             y = top + room - pad - line * len(lines)  # they end right above the image
-            for number, text in enumerate(lines):
-                layout.write_line(
-                    canvas, text, plan.size, y + number * line, left, width, align=0.5
-                )
+            for number, words in enumerate(lines):
+                write_line(canvas, words, plan.size, y + number * line, left, width, align=0.5)
             beside = (width - cell.image.shape[1]) // 2
-            layout.lay(canvas, cell.image, top + room, left + beside)
+            grids.lay(canvas, cell.image, top + room, left + beside)
             left += width + plan.gap
         top += room + deep + between
     return canvas
 
 
-def fitted(shape: tuple[int, int], columns: int, widest: int = WIDEST) -> tuple[int, int]:
-    """The (h, w) at which so many images of (H, W) side by side are no wider than ``widest``.
+def fitted(shape: tuple[int, int], columns: int, max_width: int = SCREEN_WIDTH) -> tuple[int, int]:
+    """The (h, w) at which so many images of (H, W) side by side are no wider than ``max_width``.
 
     For what has words in it, a legend say: they can be read if it is drawn at this size, and not if
     it is reduced to it.
     """
-    row = [[shape] * min(columns, _most_columns(widest))]
-    factor = _factor(row, widest)
+    row = [[shape] * min(columns, _most_columns(max_width))]
+    factor = _factor(row, max_width)
     return _scaled(shape, factor)
 
 
@@ -161,14 +164,14 @@ class _Plan(NamedTuple):
         count = max(map(len, rows))
         widths = [max(row[i][1] for row in rows if i < len(row)) for i in range(count)]
         lowest = min(shape[0] for row in rows for shape in row)
-        size = layout.legible(min(max(0.045 * lowest, sum(widths) / 100), min(widths) / 16))
+        size = readable_size(min(max(0.045 * lowest, sum(widths) / 100), min(widths) / 16))
         return cls(size, math.ceil(size / 3), [max(width, _COLUMN * size) for width in widths])
 
 
-def _most_columns(widest: int) -> int:
+def _most_columns(max_width: int) -> int:
     """How many columns of the least width fit, at least one."""
-    least, gap = _COLUMN * layout.SMALLEST_TEXT, math.ceil(layout.SMALLEST_TEXT / 3)
-    return max(1, (widest + gap) // (least + gap))
+    least, gap = _COLUMN * SMALLEST_TEXT, math.ceil(SMALLEST_TEXT / 3)
+    return max(1, (max_width + gap) // (least + gap))
 
 
 def _parts(row: list[Cell], most: int) -> list[list[Cell]]:
@@ -177,15 +180,15 @@ def _parts(row: list[Cell], most: int) -> list[list[Cell]]:
     return [row[i : i + length] for i in range(0, len(row), length)]
 
 
-def _factor(rows: Sequence[Sequence[tuple[int, ...]]], widest: int) -> float:
+def _factor(rows: Sequence[Sequence[tuple[int, ...]]], max_width: int) -> float:
     """What all images are multiplied by, at most 1, for the whole to be no wider."""
-    widest = max(widest, _COLUMN * layout.SMALLEST_TEXT)
-    if _Plan.of(rows).width <= widest:
+    max_width = max(max_width, _COLUMN * SMALLEST_TEXT)
+    if _Plan.of(rows).width <= max_width:
         return 1.0
     fits, too_wide = 0.0, 1.0
     for _ in range(24):  # until it is exact to a pixel
         middle = (fits + too_wide) / 2
-        if _Plan.of([[_scaled(shape, middle) for shape in row] for row in rows]).width <= widest:
+        if _Plan.of([[_scaled(shape, middle) for shape in row] for row in rows]).width <= max_width:
             fits = middle
         else:
             too_wide = middle
@@ -196,8 +199,8 @@ def _scaled(shape: Sequence[int], factor: float) -> tuple[int, int]:
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
-def _reduced(rows: list[list[Cell]], widest: int) -> list[list[Cell]]:
-    factor = _factor([[cell.image.shape[:2] for cell in row] for row in rows], widest)
+def _reduced(rows: list[list[Cell]], max_width: int) -> list[list[Cell]]:
+    factor = _factor([[cell.image.shape[:2] for cell in row] for row in rows], max_width)
     if factor == 1.0:
         return rows
     return [
@@ -213,17 +216,9 @@ def _reduced(rows: list[list[Cell]], widest: int) -> list[list[Cell]]:
 
 
 def contrast(
-    base: Canvas,
-    a: Ranked,
-    b: Ranked,
-    difference: Float32,
-    colormap: str = Style.colormap,
-    alpha: float = Style.alpha,
-    *,
-    overlay: bool = True,
-    widest: int | None = None,
+    base: Canvas, a: ContrastedClass, b: ContrastedClass, difference: Float32, style: Style
 ) -> RgbImage:
-    """Show why a network answers one class rather than another.
+    """Show why a network predicts one class rather than another.
 
     Side by side: the image, the map of a, the difference, the map of b. Both maps have one scale,
     that of the stronger. The difference has its own: red speaks for a, blue for b, as far as the
@@ -235,16 +230,13 @@ def contrast(
         a: the class that speaks in red.
         b: the class that speaks in blue.
         difference: (h, w) float32, above 0 what speaks for a; of maps without their ReLU.
-        colormap: of the classes' maps, one of :data:`cnnviz.rendering.style.COLORMAPS`.
-        alpha: strength of their colors over the image, from 0 to 1.
-        overlay: whether all maps lie over the image; else their colors stand alone.
-        widest: as for :func:`panel`; what has to be smaller is drawn smaller.
+        style: colors of the classes' maps; whether all maps lie over the image. Where no size was
+            asked for, what would not fit a screen is drawn smaller.
 
     Returns:
         uint8, (height, width, 3), RGB on white.
 
     Raises:
-        UsageError: an unknown color map, or alpha outside [0, 1].
         MapError: the maps are not (h, w) of one shape, hold NaN or infinity, or a class's map
             is negative somewhere.
     """
@@ -254,30 +246,31 @@ def contrast(
             "The maps of a contrast have one shape (h, w); got "
             f"{', '.join(str(shape) for shape in shapes)}."
         )
-    shape = base.shape if widest is None else fitted(base.shape, 4, widest)
+    limit = style.max_width
+    shape = base.shape if limit is None else fitted(base.shape, 4, limit)
     base = Canvas(resize_image(base.image, shape), base.geometry)
-    full = max(render.reach("heat", ranked.cam) for ranked in (a, b))
+    vmax = max(scale_limit("heat", one.cam) for one in (a, b))
     shown, captions, blanks = [], [], []
-    for ranked in (a, b):
-        placed, seen = to_image(ranked.cam, base.geometry, base.shape)
-        heat, blank = render.normalize_by_max(placed, full)
-        shown.append(render.heat_color(base.image, heat, colormap, alpha, seen, overlay=overlay))
-        captions.append(f"Grad-CAM for {_first_name(ranked.name)}{': blank' if blank else ''}")
+    for one in (a, b):
+        upsampled, visible = to_image(one.cam, base.geometry, base.shape)
+        heatmap, blank = normalize_by_max(upsampled, vmax)
+        shown.append(style.colorize(base.image, heatmap, visible))
+        captions.append(f"Grad-CAM for {one.short_name}{': blank' if blank else ''}")
         blanks.append(blank)
     if not any(blanks):
         captions[1] += ", on the same scale"
-    signed, blank = _signed(base, difference, overlay=overlay)
+    signed, blank = _signed(base, difference, overlay=style.overlay)
     plan = _Plan.of([[base.shape] * 4])
-    wide = layout.paper(base.shape[0], plan.columns[2])  # so that the scale has a column's width
-    layout.lay(wide, signed, 0, (wide.shape[1] - base.shape[1]) // 2)
-    scaled = layout.with_scale(
+    wide = grids.paper(base.shape[0], plan.columns[2])  # so that the scale has a column's width
+    grids.lay(wide, signed, 0, (wide.shape[1] - base.shape[1]) // 2)
+    scaled = grids.with_scale(
         wide,
-        render.color_scale(render.DIVERGING),
-        [f"for {_first_name(ranked.name)}" for ranked in (b, a)],
+        color_scale(DIVERGING),
+        [f"for {one.short_name}" for one in (b, a)],
         size=plan.size,
     )
     return panel(
-        f"{answer(a.name, a.probability)}, rather than {answer(b.name, b.probability)}",
+        f"{a.title}, rather than {b.title}",
         [
             [
                 Cell(base.image, "the image"),
@@ -289,40 +282,14 @@ def contrast(
     )
 
 
-def _first_name(name: str) -> str:
-    """``loggerhead (33)`` of ``loggerhead, loggerhead turtle, Caretta caretta (33)``."""
-    return re.sub(r",.*(?= \(\d+\)$)", "", name)
-
-
-def answer(name: str, probability: float | str) -> str:
-    """``volcano (980) 0.22``, or ``class 980: 0.22`` where classes have no names.
-
-    Words in the probability's place are shown as they are.
-    """
-    said = probability if isinstance(probability, str) else share(probability)
-    return f"{name}{'' if name.endswith(')') else ':'} {said}"
-
-
-def number(value: float) -> str:
-    """A number of any size, in few digits: ``38.2``, ``-0.0042``, ``0.25``."""
-    return f"{value:.4g}"
-
-
-def share(probability: float) -> str:
-    """A probability for a title: ``0.61``, ``0.004``, ``<0.001``."""
-    if probability >= 0.01 or probability == 0:
-        return f"{probability:.2f}"
-    return f"{probability:.3f}" if probability >= 0.001 else "<0.001"
-
-
 def _signed(base: Canvas, difference: Float32, *, overlay: bool) -> tuple[RgbImage, bool]:
     """The difference in its colors, over the image in faded gray, and whether there is none."""
 
-    def place(values: Float32) -> Float32:
+    def upsample(values: Float32) -> Float32:
         return to_image(values, base.geometry, base.shape)[0]
 
-    seen = to_image(difference, base.geometry, base.shape)[1]
-    colors, blank = render.diverging(difference, place, seen=seen)
+    visible = to_image(difference, base.geometry, base.shape)[1]
+    colors, blank = diverging(difference, upsample, visible=visible)
     if not overlay:
         return colors, blank
     gray = cv2.cvtColor(base.image, cv2.COLOR_RGB2GRAY)
@@ -330,6 +297,6 @@ def _signed(base: Canvas, difference: Float32, *, overlay: bool) -> tuple[RgbIma
     faded = cv2.convertScaleAbs(gray, alpha=_FADED, beta=255 * (1 - _FADED))
     ground = cv2.cvtColor(faded, cv2.COLOR_GRAY2RGB)
     result = np.asarray(cv2.multiply(colors, ground, scale=1 / 255), np.uint8)
-    dark = cv2.convertScaleAbs(gray, alpha=render.UNSEEN_BRIGHTNESS)
-    result[~seen] = dark[~seen][:, None]
+    dark = cv2.convertScaleAbs(gray, alpha=UNSEEN_BRIGHTNESS)
+    result[~visible] = dark[~visible][:, None]
     return result, blank

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnnviz.errors import UsageError
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -29,6 +31,9 @@ COLORMAPS = (
 )
 """Names of the color maps, the default first."""
 
+SCREEN_WIDTH = 2560
+"""Width in pixels of what a screen shows whole: for figures where no size was asked for."""
+
 
 @dataclass(frozen=True)
 class Style:
@@ -36,8 +41,8 @@ class Style:
 
     Attributes:
         size: of the images, see :func:`cnnviz.images.preprocessing.output_shape`.
-        colormap: of the overlays, one of :data:`COLORMAPS`.
-        alpha: strength of the overlays, from 0 (image) to 1 (colors).
+        colormap: of the heatmaps, one of :data:`COLORMAPS`.
+        alpha: strength of their colors over the image, from 0 (image) to 1 (colors).
         overlay: whether heatmaps lie over the image; else their colors stand alone.
     """
 
@@ -49,22 +54,47 @@ class Style:
     def __post_init__(self) -> None:
         """Refuse what could only fail later, at every image."""
         from cnnviz.images.preprocessing import output_shape
-        from cnnviz.rendering.render import check_overlay
 
         output_shape((1, 1), self.size)
-        check_overlay(self.colormap, self.alpha)
+        check_colors(self.colormap, self.alpha)
 
     @property
-    def widest(self) -> int | None:
+    def max_width(self) -> int | None:
         """Pixels across a figure: a screen's, unless a size was asked for."""
-        from cnnviz.rendering.figures import WIDEST
+        return SCREEN_WIDTH if self.size == "default" else None
 
-        return WIDEST if self.size == "default" else None
-
-    def paint(
-        self, image: RgbImage, heat: Float32, seen: npt.NDArray[np.bool_] | None = None
+    def colorize(
+        self, image: RgbImage, heatmap: Float32, visible: npt.NDArray[np.bool_] | None = None
     ) -> RgbImage:
-        """A heatmap, from 0 to 1, over its image or alone; see :func:`render.heat_color`."""
-        from cnnviz.rendering.render import heat_color
+        """A heatmap over its image, or alone.
 
-        return heat_color(image, heat, self.colormap, self.alpha, seen, overlay=self.overlay)
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            heatmap: float32 (H, W), from 0 to 1.
+            visible: bool (H, W), true where the network saw the image.
+
+        Returns:
+            uint8 (H, W, 3), RGB.
+
+        Raises:
+            MapError: the heatmap holds other values, or has another shape.
+        """
+        from cnnviz.rendering.maps import colorize, overlay
+
+        if self.overlay:
+            return overlay(image, heatmap, self.colormap, self.alpha, visible)
+        return colorize(heatmap, self.colormap, visible)
+
+
+def check_colors(colormap: str, alpha: float = 1.0) -> None:
+    """Refuse what nothing can be drawn with.
+
+    Raises:
+        UsageError: an unknown color map, or alpha outside [0, 1].
+    """
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"alpha lies between 0 (image) and 1 (colors); got {alpha}.")
+    if colormap not in COLORMAPS:
+        raise UsageError(
+            f"There is no color map {colormap!r}; choose one of {', '.join(COLORMAPS)}."
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnnviz.attribution import METHODS
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA
-from cnnviz.rendering import render
+from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.style import COLORMAPS
 from cnnviz.report.pairs import Confusion, PairLocation, confusion, mean_locations, pair_of
 from cnnviz.text import ClassNames
@@ -115,7 +115,7 @@ def page_data(manifest: Record, pairs: Sequence[PairLocation], names: ClassNames
     used = {score["index"] for image in manifest["images"] for score in _scores(image)}
     parameters = manifest["run"]["parameters"]
     colors = parameters.get("colormap")
-    scale = render.color_scale(colors if colors in COLORMAPS else COLORMAPS[0])
+    scale = color_scale(colors if colors in COLORMAPS else COLORMAPS[0])
     return {
         "scale": _base64(scale),
         "classes": {str(index): names[index] for index in sorted(used)},

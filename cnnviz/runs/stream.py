@@ -23,16 +23,10 @@ import numpy.typing as npt
 
 from cnnviz.engines.mxnet.runtime import free_memory
 from cnnviz.errors import ExitCode, ItemError
-from cnnviz.explainer import (
-    Drawn,
-    Explainer,
-    Explanation,
-    Findings,
-    Score,
-    Wanted,
-    about,
-)
+from cnnviz.explainer import Explainer, TargetSpec
+from cnnviz.explanation import Explanation, ImageResult, Score, describe
 from cnnviz.images.decode import MAX_PIXELS
+from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
 from cnnviz.images.sources import Source
 from cnnviz.labels.predictions import Prediction, assess
@@ -44,6 +38,7 @@ from cnnviz.outputs.files import all_or_none
 from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
 from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
 from cnnviz.rendering import figures
+from cnnviz.rendering.explanation_images import RenderedExplanation
 from cnnviz.rendering.style import Style
 from cnnviz.runs.manifest import Journal, digest, is_whole, written_files
 from cnnviz.runs.supervisor import WorkerState
@@ -174,7 +169,7 @@ class Run:
         explainer: the network and methods.
         sources: the images, in order.
         folder: where to.
-        style: how maps are drawn.
+        style: how maps are rendered.
         targets: what is explained in each image. Unless it is the network's answer alone the
             class index stands in the files' names.
         contrasts: pairs of classes whose difference is explained too.
@@ -258,7 +253,7 @@ class Run:
                 for loaded, result in self._results(batch, contrasts=False):
                     if not isinstance(result, ItemError):
                         for explanation in result.explanations:
-                            for key, reach in explanation.reaches().items():
+                            for key, reach in explanation.scale_limits().items():
                                 reaches[key] = max(reach, reaches.get(key, 0.0))
                     self._let_go()
                     observe(loaded.source)
@@ -401,8 +396,13 @@ class Run:
         error = None
         remarks: list[str] = []
         try:
-            inside = self.explainer.read(
-                loaded.source.path, self.style.size, self.max_pixels, remarks.append
+            inside = load_image(
+                loaded.source.path,
+                self.explainer.spec,
+                self.explainer.resize,
+                self.style.size,
+                max_pixels=self.max_pixels,
+                remark=remarks.append,
             )
         except ItemError as problem:
             error = str(problem)
@@ -423,12 +423,12 @@ class Run:
 
     def _results(
         self, batch: Sequence[_Loaded], *, contrasts: bool = True
-    ) -> Iterator[tuple[_Loaded, Findings | ItemError]]:
+    ) -> Iterator[tuple[_Loaded, ImageResult | ItemError]]:
         """Explain what could be read of a batch."""
         ready = [loaded for loaded in batch if loaded.inside is not None]
         truths = [loaded.truth for loaded in ready]
 
-        def bound(target: Target) -> Wanted:
+        def bound(target: Target) -> TargetSpec:
             return lambda logits: target(logits, truths)
 
         explained = iter(
@@ -463,7 +463,7 @@ class Run:
             else:
                 yield writers.submit(self._finish, loaded, result, spent)
 
-    def _finish(self, loaded: _Loaded, result: Findings | ItemError, spent: float) -> Outcome:
+    def _finish(self, loaded: _Loaded, result: ImageResult | ItemError, spent: float) -> Outcome:
         """Draw and write one image."""
         began = time.perf_counter()
         found: dict[str, Any] = {}
@@ -492,7 +492,7 @@ class Run:
         }
         return Outcome(loaded.source, record)
 
-    def _write(self, loaded: _Loaded, findings: Findings) -> dict[str, Any]:
+    def _write(self, loaded: _Loaded, findings: ImageResult) -> dict[str, Any]:
         """Write one image's files; what its record says of them."""
         if loaded.inside is None:
             raise ValueError("an image that was not read cannot be written")
@@ -508,27 +508,27 @@ class Run:
             explanations = []
             panel: list[list[figures.Cell]] = []
             for explanation in found:
-                drawn = explanation.draw(base, self.style, self.reaches)
+                rendered = explanation.render(base, self.style, self.reaches)
                 number = explanation.target if self._numbered else None
                 files = {}
-                for key, pixels in drawn.images.items():
+                for key, pixels in rendered.images.items():
                     own = None if key == "original" else number  # the targets share it
-                    told = about(key, explanation)
+                    told = describe(key, explanation)
                     files[key] = output.png(f"_{key}.png", pixels, told, own)
                 if self.arrays:
-                    told = about("arrays", explanation)
+                    told = describe("arrays", explanation)
                     files["arrays"] = output.npz(".npz", explanation.arrays(), told, number)
-                explanations.append(_explanation_record(explanation, drawn, files))
+                explanations.append(_explanation_record(explanation, rendered, files))
                 if self.panel:
-                    panel += explanation.cells(drawn)
+                    panel += explanation.panel_cells(rendered)
             contrasts = [
                 {
                     "a": _score(contrast.scores[0]),
                     "b": _score(contrast.scores[1]),
                     "file": output.png(
                         "_contrast.png",
-                        contrast.draw(base, self.style),
-                        replace(contrast, origin=origin).about,
+                        contrast.render(base, self.style),
+                        replace(contrast, origin=origin).describe(),
                         (contrast.a, contrast.b),
                         figure=True,
                     ),
@@ -539,10 +539,10 @@ class Run:
             shown = None
             if self.panel:
                 title = printable_path(str(loaded.source.relative))
-                figure = figures.panel(title, panel, self.style.widest)
+                figure = figures.panel(title, panel, self.style.max_width)
                 targets = tuple(one.target for one in found)
                 numbers = targets if self._numbered else None
-                told = about("panel", *found)
+                told = describe("panel", *found)
                 shown = output.png("_panel.png", figure, told, numbers, figure=True)
         prediction = assess(first.logits, loaded.truth, first.activation)
         truth = None if loaded.truth is None else _score(first.score(loaded.truth))
@@ -685,15 +685,15 @@ class _Files:
 
 
 def _explanation_record(
-    explanation: Explanation, drawn: Drawn, files: Mapping[str, str]
+    explanation: Explanation, rendered: RenderedExplanation, files: Mapping[str, str]
 ) -> dict[str, Any]:
     """One target's explanation as the manifest has it."""
-    heat = explanation.heat
+    heat = explanation.heatmap
     location = None if heat is None else measure_location(heat, explanation.prepared)
     return {
         "target": _score(explanation.score(explanation.target)),
         "files": dict(files),
-        "blank": list(drawn.blank),
+        "blank": list(rendered.blank),
         "facts": {key: dict(facts) for key, facts in explanation.facts.items()},
         "ranges": {
             name: [float(values.min()), float(values.max())]

@@ -186,13 +186,13 @@ def test_every_method_but_the_guided_ones_needs_no_relu():
     guided = {name for name in METHODS if choose_methods([name], has_relu=False)[0].guided}
     assert guided == {"guided-gradcam", "guided-backprop", "deconvnet"}
     for name in set(METHODS) - guided:
-        (found,) = explainer.using(
+        (found,) = explainer.replace(
             methods=choose_methods([name], few.get(name), has_relu=False)
         ).explain([prepared(explainer)])
         assert found.maps
     for name in guided:
         with pytest.raises(UsageError, match=f"leave out --method {name}"):
-            explainer.using(methods=choose_methods([name]))
+            explainer.replace(methods=choose_methods([name]))
 
 
 def test_from_python_in_one_call(exported, image):

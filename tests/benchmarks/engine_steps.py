@@ -177,9 +177,9 @@ def steps(network: Network, path: Path, rounds: int) -> None:
             explained = clock()
             row = {"decode": read - began, "prepare": ready - read, **passes}
             row["maps, checks and copies"] = explained - ready - sum(passes.values())
-            if not isinstance(explanation, cnnviz.explainer.Explanation):
+            if not isinstance(explanation, cnnviz.explanation.Explanation):
                 raise explanation
-            drawn = explanation.draw(reading.pixels, style)
+            drawn = explanation.render(reading.pixels, style)
             painted = clock()
             for key, pixels in drawn.images.items():
                 output.write_png(PurePath(f"{key}.png"), pixels)

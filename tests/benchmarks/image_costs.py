@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from cnnviz.attribution import choose_methods  # noqa: E402
-from cnnviz.explainer import Explanation  # noqa: E402
+from cnnviz.explanation import Explanation  # noqa: E402
 from cnnviz.graph.architecture import Layer  # noqa: E402
 from cnnviz.images.decode import read_image, read_reduced  # noqa: E402
 from cnnviz.images.preprocessing import (  # noqa: E402
@@ -36,10 +36,10 @@ from cnnviz.images.preprocessing import (  # noqa: E402
     to_image,
 )
 from cnnviz.outputs import OutputFolder  # noqa: E402
-from cnnviz.rendering.render import (  # noqa: E402
-    color_overlay,
-    monochrome,
+from cnnviz.rendering.maps import (  # noqa: E402
+    grayscale,
     normalize_by_max,
+    overlay,
     signed_color,
 )
 from cnnviz.rendering.style import Style  # noqa: E402
@@ -102,21 +102,21 @@ def measure(data, folder, style, resize, times):
     def place(values):
         return to_image(values, base.geometry, base.shape)[0]
 
-    def overlay():
+    def gradcam():
         placed, seen = to_image(maps["gradcam"], base.geometry, base.shape)
         heat, _ = normalize_by_max(placed)
-        return color_overlay(base.image, heat, style.colormap, style.alpha, seen)
+        return overlay(base.image, heat, style.colormap, style.alpha, seen)
 
     guided = np.moveaxis(maps["guided_gradcam"], 0, 2)
-    step("draw gradcam", overlay)
+    step("draw gradcam", gradcam)
     step("draw guided_gradcam", lambda: signed_color(guided, place))
-    step("draw saliency", lambda: monochrome(maps["saliency"], place))
+    step("draw saliency", lambda: grayscale(maps["saliency"], place))
 
     layer = Layer("features.28", "conv", "Convolution", (512, 14, 14))
     explanation = Explanation(
         prepared, np.zeros(1000, np.float32), 0, (layer,), choose_methods(), (maps,), {}, None
     )
-    drawn = explanation.draw(base, style).images
+    drawn = explanation.render(base, style).images
     output = OutputFolder(folder / "out")
     sizes = {}
     for key, image in drawn.items():
@@ -130,7 +130,7 @@ def measure(data, folder, style, resize, times):
         base = canvas(reading.pixels, prepared, style.size)
         drawn = Explanation(
             prepared, explanation.logits, 0, layer, explanation.methods, maps, None
-        ).draw(base, style)
+        ).render(base, style)
         for key, image in drawn.images.items():
             output.write_png(Path(f"{key}.png"), image)
 

@@ -95,7 +95,8 @@ def test_every_method_finds_the_same(networks, image, name):
     for key, values in rgb.maps.items():
         close(bgr.maps[key], values)
     drawings = [
-        found.draw(canvas(image, found.prepared, "default"), Style()).images for found in explained
+        found.render(canvas(image, found.prepared, "default"), Style()).images
+        for found in explained
     ]
     for key, drawn in drawings[0].items():
         # A shade, where a value lies between two.

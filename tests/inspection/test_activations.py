@@ -12,7 +12,8 @@ from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import Canvas, InputSpec, canvas
 from cnnviz.inspection.activations import arrays, look, strongest
-from cnnviz.rendering import layout, render
+from cnnviz.rendering import grids
+from cnnviz.rendering.colormaps import UNSEEN, color_scale
 from cnnviz.rendering.style import Style
 
 mx = import_mxnet()
@@ -48,7 +49,7 @@ def test_nothing_above_zero_is_blank_and_drawn_as_zero():
     image = np.full((20, 20, 3), 99, np.uint8)
     prepared = explainer(resize="stretch").prepare(image)
     sheet = found.draw(canvas(image, prepared, 20), Style(size=20, overlay=False), "net", "it")
-    lowest = render.color_scale(Style.colormap)[0]
+    lowest = color_scale(Style.colormap)[0]
     # 400 pixels of the cell and the first of the bar.
     assert (sheet == lowest).all(axis=2).sum() >= 400
 
@@ -106,7 +107,7 @@ def test_one_pass_looks_at_all_layers(half):
 def drawn(found, base, style, monkeypatch):
     """What is handed to the grid and to the scale."""
     seen = {}
-    grid, with_scale = layout.grid, layout.with_scale
+    grid, with_scale = grids.grid, grids.with_scale
 
     def note_grid(images, captions, title=""):
         seen.update(images=images, captions=captions, title=title)
@@ -116,8 +117,8 @@ def drawn(found, base, style, monkeypatch):
         seen.update(bar=colors, labels=labels, key=title)
         return with_scale(image, colors, labels, title, size)
 
-    monkeypatch.setattr(layout, "grid", note_grid)
-    monkeypatch.setattr(layout, "with_scale", note_scale)
+    monkeypatch.setattr(grids, "grid", note_grid)
+    monkeypatch.setattr(grids, "with_scale", note_scale)
     seen["sheet"] = found.draw(base, style, "net", "half.png")
     return seen
 
@@ -162,7 +163,7 @@ def test_what_the_network_was_not_shown_is_gray(half, monkeypatch):
 
     seen = drawn(found, canvas(half, prepared, 64), style, monkeypatch)
 
-    gray = (seen["images"][1] == render.UNSEEN).all(axis=2)
+    gray = (seen["images"][1] == UNSEEN).all(axis=2)
     assert gray[:, :17].all()
     assert gray[:, -17:].all()
     assert not gray[4:-4, 20:-20].any()

@@ -9,7 +9,7 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.inspection.filters import Filters, find_convolution, read_filters
-from cnnviz.rendering import layout
+from cnnviz.rendering import grids
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -79,7 +79,7 @@ def test_filters_are_told_largest_first_with_their_numbers(colors):
 def cells(filters, scale, monkeypatch):
     """What is handed to the grid and to the scale."""
     seen = {}
-    grid, with_scale = layout.grid, layout.with_scale
+    grid, with_scale = grids.grid, grids.with_scale
 
     def note_grid(images, captions, title=""):
         seen.update(images=images, captions=captions, title=title)
@@ -89,8 +89,8 @@ def cells(filters, scale, monkeypatch):
         seen.update(bar=colors, labels=labels, key=title)
         return with_scale(image, colors, labels, title, size)
 
-    monkeypatch.setattr(layout, "grid", note_grid)
-    monkeypatch.setattr(layout, "with_scale", note_scale)
+    monkeypatch.setattr(grids, "grid", note_grid)
+    monkeypatch.setattr(grids, "with_scale", note_scale)
     seen["sheet"] = filters.draw(scale, "net")
     return seen
 

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cnnviz.errors import ImageError, MapError, UsageError
+from cnnviz.errors import ImageError, MapError
 from cnnviz.images.preprocessing import Canvas, Geometry
-from cnnviz.rendering import figures, layout, render
-from cnnviz.rendering.figures import Cell, Ranked, answer, contrast, fitted, panel, share
+from cnnviz.rendering import figures, grids
+from cnnviz.rendering.figures import Cell, ContrastedClass, contrast, fitted, panel
+from cnnviz.rendering.maps import overlay
+from cnnviz.rendering.style import Style
+from cnnviz.rendering.text import SMALLEST_TEXT, line_height
 
 FERRET = "black-footed ferret, ferret, Mustela nigripes (359) 0.87"
 
@@ -92,7 +95,7 @@ def test_captions_end_right_above_their_images():
         ends.append(bottom)
     assert 0 < above - ends[0] < 12
     assert 0 < above - ends[1] < 12
-    assert above > 2 * layout.line_height(layout.SMALLEST_TEXT)  # the long one takes two lines
+    assert above > 2 * line_height(SMALLEST_TEXT)  # the long one takes two lines
 
 
 def test_the_title_stands_above_all_in_larger_letters():
@@ -118,27 +121,27 @@ def test_the_title_stands_above_all_in_larger_letters():
     st.sampled_from([None, 200, 500, 1000, 2560]),
     st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"]), max_size=200),
 )
-def test_words_fit_and_can_be_read_at_all_sizes(height, width, columns, widest, text):
+def test_words_fit_and_can_be_read_at_all_sizes(height, width, columns, max_width, text):
     """A caption of H shows how large letters are; a long one stays in its column's three lines."""
     image = np.full((height, width, 3), 200, np.uint8)  # no ink
 
-    short = panel("", [[Cell(image, "H")] * columns], widest)
-    long = panel(2 * text, [[Cell(image, "H " + text)] * columns], widest)
+    short = panel("", [[Cell(image, "H")] * columns], max_width)
+    long = panel(2 * text, [[Cell(image, "H " + text)] * columns], max_width)
 
-    if widest is not None:
-        assert max(short.shape[1], long.shape[1]) <= max(widest, 14 * layout.SMALLEST_TEXT)
+    if max_width is not None:
+        assert max(short.shape[1], long.shape[1]) <= max(max_width, 14 * SMALLEST_TEXT)
     shapes = [(height, width)] * columns
-    if widest:  # a long row is broken
-        (shapes, *_) = figures._parts(shapes, figures._most_columns(widest))
-        shapes = [fitted((height, width), len(shapes), widest)] * len(shapes)
+    if max_width:  # a long row is broken
+        (shapes, *_) = figures._parts(shapes, figures._most_columns(max_width))
+        shapes = [fitted((height, width), len(shapes), max_width)] * len(shapes)
     plan = figures._Plan.of([shapes])
     first = short[: 3 * plan.size, : plan.columns[0]]
     top, bottom, *_ = ink(first)
     assert bottom - top >= 9
-    above = panel("", [[Cell(image, "H " + text)] + [Cell(image, "")] * (columns - 1)], widest)
+    above = panel("", [[Cell(image, "H " + text)] + [Cell(image, "")] * (columns - 1)], max_width)
     assert (above[:, plan.columns[0] :] >= 200).all()  # nothing in the neighbor's column
-    without = panel("", [[Cell(image, "")] * columns], widest)
-    assert above.shape[0] - without.shape[0] <= 3 * layout.line_height(plan.size) + plan.size
+    without = panel("", [[Cell(image, "")] * columns], max_width)
+    assert above.shape[0] - without.shape[0] <= 3 * line_height(plan.size) + plan.size
 
 
 def test_letters_grow_with_the_whole():
@@ -162,7 +165,7 @@ def test_a_title_without_end_is_cut():
 
     sheet = panel("many words " * 1000, [[cell]])
 
-    assert sheet.shape[0] < 200 + 6 * layout.line_height(2 * layout.SMALLEST_TEXT)
+    assert sheet.shape[0] < 200 + 6 * line_height(2 * SMALLEST_TEXT)
 
 
 def test_a_long_caption_keeps_its_ends():
@@ -175,7 +178,7 @@ def test_a_long_caption_keeps_its_ends():
     top, bottom, left, right = ink(alone)
     end = alone[top:bottom, left:right]
     lines = sheet[: sheet.shape[0] - 64]
-    assert lines.shape[0] < 4 * layout.line_height(layout.SMALLEST_TEXT)  # of the three
+    assert lines.shape[0] < 4 * line_height(SMALLEST_TEXT)  # of the three
     found = [
         (y, x)
         for y in range(lines.shape[0] - end.shape[0] + 1)
@@ -183,7 +186,7 @@ def test_a_long_caption_keeps_its_ends():
         if abs(lines[y : y + end.shape[0], x : x + end.shape[1]].astype(int) - end).mean() < 12
     ]
     assert found  # letters may begin between two pixels, and so be drawn a little differently
-    assert found[0][0] > 2 * layout.line_height(layout.SMALLEST_TEXT) - layout.SMALLEST_TEXT
+    assert found[0][0] > 2 * line_height(SMALLEST_TEXT) - SMALLEST_TEXT
 
 
 def test_too_wide_a_whole_is_reduced_by_one_factor():
@@ -273,17 +276,18 @@ def spread(values):
     return np.repeat(np.asarray(values, np.float32)[:, None], 4, axis=0).repeat(8, axis=1)
 
 
+def called(cam, name="volcano (980)", value="0.22", short=None):
+    return ContrastedClass(cam, f"{name} {value}", short or name)
+
+
 def drawn(base, a, b, difference, **options):
     """The four images of a contrast, and what lies above and below them."""
-    names = (
-        {"name": "volcano (980)", "probability": 0.22},
-        {"name": "web (815)", "probability": 0.5},
-    )
-    first, second = (Ranked(cam, **name) for cam, name in zip((a, b), names, strict=True))
-    sheet = contrast(base, first, second, difference, **options)
+    first, second = called(a), called(b, "web (815)", "0.5")
+    style = Style(size="full", **options)
+    sheet = contrast(base, first, second, difference, style)
     # Where images lie depends on words and on sizes alone.
     mark = Canvas(noise(*base.shape), base.geometry)
-    top, left = place(contrast(mark, first, second, difference, **options), mark.image)
+    top, left = place(contrast(mark, first, second, difference, style), mark.image)
     width = base.shape[1]
     step = (sheet.shape[1] - width) // 3
     lefts = [left + number * step for number in range(4)]
@@ -314,7 +318,7 @@ def test_both_maps_have_one_scale():
     (_, first, _, second), *_ = drawn(base, a, b, a - b)
 
     expected = [
-        render.color_overlay(plain(100), np.full((SIDE, SIDE), part, np.float32))[0, 0]
+        overlay(plain(100), np.full((SIDE, SIDE), part, np.float32))[0, 0]
         for part in (1, 0.25, 0.5, 0)
     ]
     full, quarter, half, nothing = expected
@@ -328,7 +332,7 @@ def test_both_maps_have_one_scale():
 
 
 def test_the_colors_of_the_difference_on_white_are_those_of_its_scale():
-    """Their ends as in cnnviz.rendering.render: what differs most, and neither."""
+    """Their ends as in cnnviz.rendering.colormaps: what differs most, and neither."""
     base = Canvas(plain(255), WHOLE)
     difference = spread([3, 0, -3])
 
@@ -411,13 +415,14 @@ def test_what_the_network_did_not_see_has_no_colors(overlay):
 def words(monkeypatch):
     """What is written on a figure, in order, and the middle of each, as a part of the width."""
     written = []
-    real = layout.write_line
+    real = figures.write_line
 
     def write_line(canvas, text, size, top, left, width, align=0.0):
         written.append((text, (left + width / 2) / canvas.shape[1]))
         real(canvas, text, size, top, left, width, align=align)
 
-    monkeypatch.setattr(layout, "write_line", write_line)
+    for module in (figures, grids):
+        monkeypatch.setattr(module, "write_line", write_line)
     return written
 
 
@@ -427,9 +432,10 @@ def test_the_words_of_a_contrast(words):
 
     contrast(
         Canvas(noise(SIDE, SIDE), WHOLE),
-        Ranked(maps[0], long, 0.614),
-        Ranked(maps[1], "volcano (980)", 0.0042),
+        called(maps[0], long, "0.61", "spider web (815)"),
+        called(maps[1], "volcano (980)", "0.004"),
         maps[0] - maps[1],
+        Style(),
     )
 
     scale, title, captions = words[:2], words[2], words[3:]
@@ -448,7 +454,7 @@ def test_the_words_of_a_contrast(words):
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 0), (0, 1)])
 def test_blank_maps_are_drawn_and_called_so(words, a, b):
     base = Canvas(plain(100), WHOLE)
-    nothing = render.color_overlay(plain(100), np.zeros((SIDE, SIDE), np.float32))[0, 0]
+    nothing = overlay(plain(100), np.zeros((SIDE, SIDE), np.float32))[0, 0]
     maps = [spread([level, level]) for level in (a, b)]
 
     (_, first, signed, second), *_ = drawn(base, *maps, maps[0] - maps[1])
@@ -470,14 +476,14 @@ def test_contrasts_of_all_sizes_fit_a_screen(shape):
     geometry = Geometry(shape, (0.0, 0.0, *map(float, shape)), (32, 32))
     base = Canvas(np.full((*shape, 3), 90, np.uint8), geometry)
     long = [
-        Ranked(spread([1, 0]), f"{', '.join([name] * 5)} ({index})", 0.5)
+        called(spread([1, 0]), f"{', '.join([name] * 5)} ({index})", short=f"{name} ({index})")
         for name, index in (("black-footed ferret", 359), ("loggerhead turtle", 33))
     ]
 
-    sheet = contrast(base, *long, spread([1, -1]), widest=2560)
+    sheet = contrast(base, *long, spread([1, -1]), Style())
 
     assert sheet.shape[1] <= 2560
-    whole = contrast(base, *long, spread([1, -1]))
+    whole = contrast(base, *long, spread([1, -1]), Style(size="full"))
     assert (whole.shape == sheet.shape) == (whole.shape[1] <= 2560)
 
 
@@ -486,13 +492,13 @@ def test_a_reduced_contrast_is_drawn_at_its_size():
     shape = (1500, 2000)
     geometry = Geometry(shape, (0.0, 0.0, *map(float, shape)), (32, 32))
     large = Canvas(np.full((*shape, 3), 90, np.uint8), geometry)
-    maps = Ranked(spread([1, 0]), "a (0)", 0.5), Ranked(spread([0, 1]), "b (1)", 0.4)
+    maps = called(spread([1, 0]), "a (0)"), called(spread([0, 1]), "b (1)")
     height, width = fitted(shape, 4)
     small = Canvas(np.full((height, width, 3), 90, np.uint8), geometry)
 
-    reduced = contrast(large, *maps, spread([1, -1]), widest=2560)
+    reduced = contrast(large, *maps, spread([1, -1]), Style())
 
-    assert (reduced == contrast(small, *maps, spread([1, -1]))).all()
+    assert (reduced == contrast(small, *maps, spread([1, -1]), Style(size="full"))).all()
 
 
 @pytest.mark.parametrize(
@@ -511,44 +517,4 @@ def test_a_contrast_says_what_is_wrong(maps, error, problem):
     a, b, difference = (values.astype(np.float32) for values in maps)
 
     with pytest.raises(error, match=problem):
-        contrast(base, Ranked(a, "a", 0.5), Ranked(b, "b", 0.4), difference)
-
-
-def test_an_unknown_color_map_is_refused():
-    one = spread([1, 0])
-    with pytest.raises(UsageError, match="no color map 'rainbow'"):
-        contrast(Canvas(plain(9), WHOLE), *[Ranked(one, "a", 0.5)] * 2, one, "rainbow")
-
-
-@pytest.mark.parametrize(
-    ("probability", "text"),
-    [
-        (1.0, "1.00"),
-        (0.9996, "1.00"),
-        (0.614, "0.61"),
-        (0.01, "0.01"),
-        (0.0096, "0.010"),
-        (0.0042, "0.004"),
-        (0.0009, "<0.001"),
-        (1e-30, "<0.001"),
-        (0.0, "0.00"),
-    ],
-)
-def test_probabilities_in_titles(probability, text):
-    assert share(probability) == text
-    assert answer("volcano (980)", probability) == f"volcano (980) {text}"
-    assert answer("class 3", probability) == f"class 3: {text}"
-
-
-@pytest.mark.parametrize(
-    ("name", "first"),
-    [
-        ("loggerhead, loggerhead turtle, Caretta caretta (33)", "loggerhead (33)"),
-        ("volcano (980)", "volcano (980)"),
-        ("a (x, y), b (3)", "a (x (3)"),
-        ("class 3", "class 3"),
-        ("one, two", "one, two"),
-    ],
-)
-def test_the_first_of_a_class_s_names(name, first):
-    assert figures._first_name(name) == first
+        contrast(base, called(a), called(b), difference, Style())

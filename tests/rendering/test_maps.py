@@ -12,21 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cnnviz.errors import MapError, UsageError
-from cnnviz.images.preprocessing import Geometry, to_image
-from cnnviz.rendering.render import (
-    CLASS_COLORS,
-    OTHER,
+from cnnviz.rendering.class_maps import class_map
+from cnnviz.rendering.colormaps import color_scale
+from cnnviz.rendering.maps import (
     SCALED,
-    UNSEEN,
-    class_map,
-    class_palette,
-    color,
-    color_overlay,
-    color_scale,
+    colorize,
     diverging,
-    monochrome,
+    grayscale,
     normalize_by_max,
-    reach,
+    overlay,
+    scale_limit,
     signed_color,
 )
 from cnnviz.rendering.style import COLORMAPS
@@ -67,11 +62,11 @@ def test_the_smallest_map_is_still_a_map():
     "function",
     [
         normalize_by_max,
-        monochrome,
+        grayscale,
         diverging,
-        color,
+        colorize,
         lambda array: signed_color(np.repeat(array[:, :, None], 3, axis=2)),
-        lambda array: color_overlay(np.zeros((2, 2, 3), np.uint8), array),
+        lambda array: overlay(np.zeros((2, 2, 3), np.uint8), array),
     ],
 )
 def test_nan_and_infinity_are_refused(function, bad):
@@ -83,9 +78,9 @@ def test_nan_and_infinity_are_refused(function, bad):
     "function",
     [
         normalize_by_max,
-        monochrome,
-        color,
-        lambda array: color_overlay(np.zeros((1, 2, 3), np.uint8), array),
+        grayscale,
+        colorize,
+        lambda array: overlay(np.zeros((1, 2, 3), np.uint8), array),
     ],
 )
 def test_negative_evidence_is_refused_where_none_can_be(function):
@@ -100,7 +95,7 @@ def doubled(values):
     return values.repeat(2, axis=0).repeat(2, axis=1)
 
 
-@pytest.mark.parametrize("draw", [signed_color, monochrome])
+@pytest.mark.parametrize("draw", [signed_color, grayscale])
 def test_percentiles_are_the_maps_own_wherever_it_is_drawn(draw):
     """Half of a crop's image may be outside: that must not change what is white."""
     rng = np.random.default_rng(5)
@@ -116,7 +111,7 @@ def test_percentiles_are_the_maps_own_wherever_it_is_drawn(draw):
     assert (padded[20:] == (128 if draw is signed_color else 0)).all()
 
 
-@pytest.mark.parametrize("draw", [signed_color, monochrome])
+@pytest.mark.parametrize("draw", [signed_color, grayscale])
 def test_a_blank_map_is_blank_on_the_image_too(draw):
     result, blank = draw(np.zeros((2, 3), np.float32), doubled)
 
@@ -132,7 +127,7 @@ def test_overlay_is_the_convex_sum():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
-    result = color_overlay(image, levels / 255, "viridis", 0.3)
+    result = overlay(image, levels / 255, "viridis", 0.3)
 
     colors = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[:, :, ::-1].astype(float)
     expected = np.rint(0.7 * image + 0.3 * colors)
@@ -143,7 +138,7 @@ def test_jet_goes_from_blue_through_green_to_red():
     """By default jet, in RGB order; its middle is light green (127 or so, 255, 127 or so)."""
     cam = np.array([[0.0, 0.5, 1.0]], np.float32)
 
-    (low, middle, high), *_ = color_overlay(np.zeros((1, 3, 3), np.uint8), cam, alpha=1.0)
+    (low, middle, high), *_ = overlay(np.zeros((1, 3, 3), np.uint8), cam, alpha=1.0)
 
     assert low[0] == 0
     assert low[1] == 0
@@ -162,9 +157,9 @@ def test_alpha_zero_is_the_image_and_one_the_colors(colormap):
     image = rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)
     cam = rng.random((8, 9))
 
-    assert (color_overlay(image, cam, colormap, 0.0) == image).all()
-    alone = color_overlay(image, cam, colormap, 1.0)
-    assert (alone == color_overlay(255 - image, cam, colormap, 1.0)).all()
+    assert (overlay(image, cam, colormap, 0.0) == image).all()
+    alone = overlay(image, cam, colormap, 1.0)
+    assert (alone == overlay(255 - image, cam, colormap, 1.0)).all()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 0.9, 1.0])
@@ -172,7 +167,7 @@ def test_overlay_of_white_and_black_never_wraps_around(alpha):
     """A sum in uint8 would turn 255 + 1 into 0: a brighter image must give a brighter result."""
     cam = np.linspace(0, 1, 64).reshape(8, 8)
     results = [
-        color_overlay(np.full((8, 8, 3), level, np.uint8), cam, alpha=alpha).astype(int)
+        overlay(np.full((8, 8, 3), level, np.uint8), cam, alpha=alpha).astype(int)
         for level in (0, 127, 254, 255)
     ]
     for darker, brighter in itertools.pairwise(results):
@@ -187,7 +182,7 @@ def test_between_two_colors_lies_their_mean(colormap):
     code = getattr(cv2, f"COLORMAP_{colormap.upper()}")
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], code)[:, 0, ::-1]
 
-    result = color_overlay(np.zeros((40, 50, 3), np.uint8), cam, colormap, 1.0)
+    result = overlay(np.zeros((40, 50, 3), np.uint8), cam, colormap, 1.0)
 
     for channel in range(3):
         expected = np.interp(cam * 255, np.arange(256), table[:, channel].astype(float))
@@ -199,7 +194,7 @@ def test_between_two_colors_lies_their_mean(colormap):
 def test_colors_are_not_quantized_before_mixing():
     """Between two entries of the table lies the value between: with 256 levels there were steps."""
     cam = np.linspace(0.40, 0.41, 50)[None]
-    blues = color_overlay(np.zeros((1, 50, 3), np.uint8), cam, "jet", 1.0)[0, :, 2].astype(int)
+    blues = overlay(np.zeros((1, 50, 3), np.uint8), cam, "jet", 1.0)[0, :, 2].astype(int)
 
     assert np.abs(np.diff(blues)).max() <= 1
 
@@ -208,7 +203,7 @@ def test_what_the_network_did_not_see_is_gray_and_dark():
     image = np.full((2, 2, 3), (200, 100, 50), np.uint8)
     seen = np.array([[True, False], [True, True]])
 
-    result = color_overlay(image, np.ones((2, 2)), alpha=0.5, seen=seen)
+    result = overlay(image, np.ones((2, 2)), alpha=0.5, visible=seen)
 
     # luma 0.299 * 200 + 0.587 * 100 + 0.114 * 50 = 124.2, half of it 62.1
     assert result[0, 1].tolist() == [62, 62, 62]
@@ -219,13 +214,13 @@ def test_what_the_network_did_not_see_is_gray_and_dark():
 def test_overlay_says_what_is_wrong():
     image = np.zeros((4, 5, 3), np.uint8)
     with pytest.raises(UsageError, match=r"'rainbow'.*jet, turbo"):
-        color_overlay(image, np.zeros((4, 5)), "rainbow")
+        overlay(image, np.zeros((4, 5)), "rainbow")
     with pytest.raises(UsageError, match=r"alpha.*1\.5"):
-        color_overlay(image, np.zeros((4, 5)), alpha=1.5)
+        overlay(image, np.zeros((4, 5)), alpha=1.5)
     with pytest.raises(MapError, match=r"\(5, 4\).*\(4, 5\)"):
-        color_overlay(image, np.zeros((5, 4)))
+        overlay(image, np.zeros((5, 4)))
     with pytest.raises(MapError, match="up to 7"):
-        color_overlay(image, np.full((4, 5), 7.0))
+        overlay(image, np.full((4, 5), 7.0))
 
 
 # --- signed color -------------------------------------------------------------------------------
@@ -295,14 +290,14 @@ def test_signed_color_mirrors_with_the_sign(array):
     assert (there[array == 0] == 128).all()
 
 
-# --- monochrome ----------------------------------------------------------------------------------
+# --- grayscale ----------------------------------------------------------------------------------
 
 
-def test_monochrome_stretches_from_minimum_to_the_99th_percentile():
+def test_grayscale_stretches_from_minimum_to_the_99th_percentile():
     values = np.arange(3, 1004, dtype=float)  # 1001 values: minimum 3, 99th percentile 993
     array = np.random.default_rng(3).permutation(values).reshape(7, 143)
 
-    result, blank = monochrome(array)
+    result, blank = grayscale(array)
 
     assert not blank
     expected = 255 * np.clip((array - 3) / 990, 0, 1)
@@ -314,7 +309,7 @@ def test_monochrome_stretches_from_minimum_to_the_99th_percentile():
 
 @pytest.mark.parametrize("level", [0.0, 0.37, 1e-30])
 def test_a_constant_map_is_black_and_blank(level):
-    result, blank = monochrome(np.full((4, 6), level, np.float32))
+    result, blank = grayscale(np.full((4, 6), level, np.float32))
 
     assert blank
     assert not result.any()
@@ -324,7 +319,7 @@ def test_few_bright_pixels_are_white():
     array = np.zeros((50, 50))
     array[1, 2] = 3e-8
 
-    result, blank = monochrome(array)
+    result, blank = grayscale(array)
 
     assert not blank
     assert result[1, 2] == 255
@@ -333,8 +328,8 @@ def test_few_bright_pixels_are_white():
 
 @given(hnp.arrays(np.float32, (5, 6), elements=st.floats(0, 1e6, width=32)))
 @settings(max_examples=100, deadline=None)
-def test_monochrome_keeps_the_order(array):
-    result, _ = monochrome(array)
+def test_grayscale_keeps_the_order(array):
+    result, _ = grayscale(array)
 
     order = np.argsort(array, axis=None)
     assert (np.diff(result.ravel()[order].astype(int)) >= 0).all()
@@ -349,16 +344,16 @@ def test_colors_alone_are_an_overlay_of_nothing_but_colors(colormap):
     cam = rng.random((30, 40))
     photo = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
 
-    assert (color(cam, colormap) == color_overlay(photo, cam, colormap, 1.0)).all()
+    assert (colorize(cam, colormap) == overlay(photo, cam, colormap, 1.0)).all()
 
 
 def test_where_no_image_lies_beneath_the_unseen_is_dark_gray():
     seen = np.array([[True, False]])
-    jet_half = color(np.array([[0.5]]))[0, 0].tolist()
+    jet_half = colorize(np.array([[0.5]]))[0, 0].tolist()
 
-    assert color(np.full((1, 2), 0.5), seen=seen)[0].tolist() == [jet_half, [64, 64, 64]]
-    assert diverging(np.zeros((1, 2)), seen=seen)[0][0].tolist() == [[247] * 3, [64] * 3]
-    assert class_map(np.zeros((1, 2), int), {0: (1, 2, 3)}, seen=seen)[0].tolist() == [
+    assert colorize(np.full((1, 2), 0.5), visible=seen)[0].tolist() == [jet_half, [64, 64, 64]]
+    assert diverging(np.zeros((1, 2)), visible=seen)[0][0].tolist() == [[247] * 3, [64] * 3]
+    assert class_map(np.zeros((1, 2), int), {0: (1, 2, 3)}, visible=seen)[0].tolist() == [
         [1, 2, 3],
         [64, 64, 64],
     ]
@@ -366,10 +361,10 @@ def test_where_no_image_lies_beneath_the_unseen_is_dark_gray():
 
 def test_what_was_seen_has_the_shape_of_the_map():
     for draw in (
-        lambda seen: color(np.zeros((2, 3)), seen=seen),
-        lambda seen: color_overlay(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3)), seen=seen),
-        lambda seen: diverging(np.zeros((2, 3)), seen=seen),
-        lambda seen: class_map(np.zeros((2, 3), int), {}, seen=seen),
+        lambda seen: colorize(np.zeros((2, 3)), visible=seen),
+        lambda seen: overlay(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3)), visible=seen),
+        lambda seen: diverging(np.zeros((2, 3)), visible=seen),
+        lambda seen: class_map(np.zeros((2, 3), int), {}, visible=seen),
     ):
         with pytest.raises(MapError, match=r"\(2, 3\).*\(3, 2\)"):
             draw(np.ones((3, 2), np.bool_))
@@ -377,9 +372,9 @@ def test_what_was_seen_has_the_shape_of_the_map():
 
 def test_colors_alone_say_what_is_wrong():
     with pytest.raises(UsageError, match="'rainbow'"):
-        color(np.zeros((4, 5)), "rainbow")
+        colorize(np.zeros((4, 5)), "rainbow")
     with pytest.raises(MapError, match="up to 7"):
-        color(np.full((4, 5), 7.0))
+        colorize(np.full((4, 5), 7.0))
 
 
 # --- two colors ---------------------------------------------------------------------------------
@@ -388,7 +383,7 @@ def test_colors_alone_say_what_is_wrong():
 def test_zero_is_white_against_is_blue_and_in_favor_is_red():
     array = np.array([[-1.0, -0.5, -0.125, 0.0, 0.125, 0.5, 1.0]])
 
-    ((*row,),), blank = diverging(array, full=1.0)
+    ((*row,),), blank = diverging(array, vmax=1.0)
 
     assert not blank
     assert [pixel.tolist() for pixel in row] == [
@@ -480,32 +475,32 @@ def test_two_colors_need_one_number_a_pixel():
 # --- scales in common ----------------------------------------------------------------------------
 
 DRAW = {
-    "heat": lambda array, full=None: normalize_by_max(array, full),
-    "signed": lambda array, full=None: signed_color(array, full=full),
-    "diverging": lambda array, full=None: diverging(array, full=full),
-    "magnitude": lambda array, full=None: monochrome(array, full=full),
+    "heat": lambda array, vmax=None: normalize_by_max(array, vmax),
+    "signed": lambda array, vmax=None: signed_color(array, vmax=vmax),
+    "diverging": lambda array, vmax=None: diverging(array, vmax=vmax),
+    "magnitude": lambda array, vmax=None: grayscale(array, vmax=vmax),
 }
 
 
 def test_every_scale_has_its_reach():
     array = np.arange(1001.0).reshape(7, 143)  # percentiles fall on whole numbers
 
-    assert {kind: reach(kind, array) for kind in SCALED} == {
+    assert {kind: scale_limit(kind, array) for kind in SCALED} == {
         "heat": 1000.0,
         "signed": 995.0,
         "diverging": 995.0,
         "magnitude": 990.0,
     }
-    assert reach("signed", -array) == 995.0
-    assert reach("heat", np.zeros((2, 2))) == 0.0
+    assert scale_limit("signed", -array) == 995.0
+    assert scale_limit("heat", np.zeros((2, 2))) == 0.0
     with pytest.raises(UsageError, match="heat, signed, diverging, magnitude; got 'loud'"):
-        reach("loud", array)
+        scale_limit("loud", array)
     for kind in SCALED:
         with pytest.raises(MapError, match="NaN or infinity"):
-            reach(kind, np.array([[np.nan]]))
+            scale_limit(kind, np.array([[np.nan]]))
     for kind in ("heat", "magnitude"):
         with pytest.raises(MapError, match="negative"):
-            reach(kind, -array)
+            scale_limit(kind, -array)
 
 
 @pytest.mark.parametrize("kind", SCALED)
@@ -514,7 +509,7 @@ def test_its_own_reach_draws_a_map_as_it_is_drawn_alone(kind):
     array[0, 0] = 0  # black is the minimum, or 0
 
     alone, _ = DRAW[kind](array)
-    scaled, blank = DRAW[kind](array, reach(kind, array))
+    scaled, blank = DRAW[kind](array, scale_limit(kind, array))
 
     assert not blank
     assert (alone == scaled).all()
@@ -527,7 +522,7 @@ def test_on_a_common_scale_equal_values_look_equal(kind):
     weak = rng.random((20, 20))
     strong = weak.copy()
     strong[10:] = rng.random((10, 20)) * 50
-    full = max(reach(kind, weak), reach(kind, strong))
+    full = max(scale_limit(kind, weak), scale_limit(kind, strong))
 
     assert (DRAW[kind](weak, full)[0][:10] == DRAW[kind](strong, full)[0][:10]).all()
     assert (DRAW[kind](weak)[0][:10] != DRAW[kind](strong)[0][:10]).any()
@@ -537,15 +532,15 @@ def test_given_scales_by_hand():
     heat, blank = normalize_by_max(np.array([0.0, 0.25, 1.0, 7.0]), 1.0)
     assert (heat.tolist(), blank) == ([0.0, 0.25, 1.0, 1.0], False)
 
-    signed, _ = signed_color(np.array([[-9.0, -1.0, 0.0, 1.0, 2.0]]), full=2.0)
+    signed, _ = signed_color(np.array([[-9.0, -1.0, 0.0, 1.0, 2.0]]), vmax=2.0)
     assert signed.tolist() == [[1, 64, 128, 192, 255]]  # 128 - 63.5 and 128 + 63.5, to even
 
-    gray, _ = monochrome(np.array([[1.0, 2.0, 4.0, 9.0]]), full=4.0)
+    gray, _ = grayscale(np.array([[1.0, 2.0, 4.0, 9.0]]), vmax=4.0)
     assert gray.tolist() == [[64, 128, 255, 255]]  # 63.75 and 127.5, to even: black is 0
 
 
 def test_the_same_value_everywhere_is_blank_but_seen_on_a_common_scale():
-    gray, blank = monochrome(np.full((2, 3), 0.5), full=1.0)
+    gray, blank = grayscale(np.full((2, 3), 0.5), vmax=1.0)
 
     assert blank
     assert (gray == 128).all()
@@ -567,89 +562,7 @@ def test_a_scale_of_zero_belongs_to_maps_of_zeros(kind):
 
 
 @pytest.mark.parametrize("kind", SCALED)
-@pytest.mark.parametrize("full", [-1.0, np.nan, np.inf])
-def test_a_scale_ends_at_a_finite_number_above_zero(kind, full):
-    with pytest.raises(UsageError, match=f"got {full}"):
-        DRAW[kind](np.ones((2, 2)), full)
-
-
-# --- classes -------------------------------------------------------------------------------------
-
-
-def test_the_most_frequent_class_has_the_first_color():
-    classes = np.array([[281, 281, 7], [-1, 281, 7], [3, 3, 404]])
-
-    palette = class_palette(classes, 4)
-
-    assert palette == dict(zip([281, 3, 7, -1], CLASS_COLORS, strict=False))
-    assert list(palette) == [281, 3, 7, -1]  # 3, 2, 2, 1 and 1: of equals the lower first
-
-
-def test_there_are_no_more_colors_than_can_be_told_apart():
-    palette = class_palette(np.arange(1000))
-
-    assert len(palette) == len(set(palette.values())) == 20
-    result = class_map(np.arange(1000).reshape(20, 50), palette)
-    assert (result[0, :20] == np.array(CLASS_COLORS)).all()
-    assert (result[1:] == OTHER).all()
-
-
-def test_colors_of_classes_are_far_from_one_another():
-    """20 units of CIELAB apart are colors with different names, or light and dark of one."""
-    every = np.array([*CLASS_COLORS, OTHER, UNSEEN, (255, 255, 255)], np.float32)[None] / 255
-    lab = cv2.cvtColor(every, cv2.COLOR_RGB2LAB)[0]
-
-    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
-
-    assert distances[~np.eye(len(lab), dtype=bool)].min() > 20
-
-
-@pytest.mark.parametrize("shape", [(6, 9), (7, 11), (2, 3), (50, 31)])
-def test_enlarged_classes_are_not_mixed(shape):
-    """Each pixel shows the class whose center is nearest to its own center."""
-    classes = np.array([[0, 1, 2], [3, 4, 0]])
-    palette = {index: (10 * index, index, 255 - index) for index in range(5)}
-    geometry = Geometry((20, 30), (0.0, 0.0, 20.0, 30.0), (2, 3))
-
-    result = class_map(classes, palette, lambda values: to_image(values, geometry, shape)[0])
-
-    rows = np.floor((np.arange(shape[0]) + 0.5) / shape[0] * 2).astype(int)
-    columns = np.floor((np.arange(shape[1]) + 0.5) / shape[1] * 3).astype(int)
-    expected = class_map(classes, palette)[rows][:, columns]
-    # A center on the very border between two values belongs to either.
-    on_border = np.isin((np.arange(shape[0]) + 0.5) / shape[0] * 2, [1.0])[:, None] | np.isin(
-        (np.arange(shape[1]) + 0.5) / shape[1] * 3, [1.0, 2.0]
-    )
-    assert (result[~on_border] == expected[~on_border]).all()
-    assert on_border.mean() < 0.5
-
-
-def test_classes_of_a_crop_lie_where_the_network_looked():
-    classes = np.array([[5, 6]])
-    geometry = Geometry((4, 8), (0.0, 2.0, 4.0, 6.0), (4, 4))
-    palette = {5: (1, 1, 1), 6: (2, 2, 2)}
-    _, seen = to_image(classes.astype(np.float32), geometry, (4, 8))
-
-    result = class_map(classes, palette, lambda values: to_image(values, geometry, (4, 8))[0], seen)
-
-    assert result[0, :, 0].tolist() == [64, 64, 1, 1, 2, 2, 64, 64]
-    assert (result == result[:1]).all()
-
-
-@pytest.mark.parametrize("bad", [np.zeros((2, 3)), np.zeros((2, 3, 1), int), np.zeros((0, 3), int)])
-def test_classes_are_whole_numbers(bad):
-    with pytest.raises(MapError, match="whole numbers"):
-        class_map(bad, {})
-
-
-# --- scales in a legend --------------------------------------------------------------------------
-
-
-def test_a_scale_goes_from_its_lowest_color_to_its_highest():
-    jet = color_scale("jet", 5)
-    assert jet[0].tolist() == [0, 0, 128]
-    assert jet[-1].tolist() == [128, 0, 0]
-    assert jet.shape == (5, 3)
-    assert color_scale("diverging", 3).tolist() == [[0, 79, 135], [247, 247, 247], [153, 10, 23]]
-    with pytest.raises(UsageError, match="'rainbow'"):
-        color_scale("rainbow")
+@pytest.mark.parametrize("vmax", [-1.0, np.nan, np.inf])
+def test_a_scale_ends_at_a_finite_number_above_zero(kind, vmax):
+    with pytest.raises(UsageError, match=f"got {vmax}"):
+        DRAW[kind](np.ones((2, 2)), vmax)

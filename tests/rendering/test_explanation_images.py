@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import choose_methods
-from cnnviz.explainer import Explanation
+from cnnviz.explanation import Explanation
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import InputSpec, canvas, prepare
 from cnnviz.rendering.style import Style
@@ -39,8 +39,8 @@ def test_on_a_canvas_as_on_the_image(image, resize, size):
     explained = explanation(image, InputSpec(32, 48), resize)
     style = Style(size=size)
 
-    drawn = explained.draw(image, style)
-    again = explained.draw(canvas(image, explained.prepared, size), style)
+    drawn = explained.render(image, style)
+    again = explained.render(canvas(image, explained.prepared, size), style)
 
     assert list(drawn.images) == ["original", "gradcam", "guided_gradcam", "saliency"]
     assert drawn.blank == again.blank == ()
@@ -53,7 +53,7 @@ def test_what_the_network_did_not_see_is_without_evidence(image):
     """Crop keeps 7/8 of the short side: of 90 rows 5.6 are left out above and below."""
     explained = explanation(image, InputSpec(32, 32), "crop")
 
-    drawn = explained.draw(image, Style()).images
+    drawn = explained.render(image, Style()).images
 
     assert (drawn["guided_gradcam"][:5] == 128).all()
     assert (drawn["saliency"][:5] == 0).all()
@@ -65,8 +65,8 @@ def test_a_larger_image_is_the_models_enlarged(image):
     """Scaled before it is enlarged, so that the same value has the same color at every size."""
     explained = explanation(image, InputSpec(60, 80))
 
-    small = explained.draw(image, Style(size=80)).images["guided_gradcam"].astype(float)
-    large = explained.draw(image, Style(size=160)).images["guided_gradcam"].astype(float)
+    small = explained.render(image, Style(size=80)).images["guided_gradcam"].astype(float)
+    large = explained.render(image, Style(size=160)).images["guided_gradcam"].astype(float)
 
     assert small.shape == (60, 80, 3)
     # Bilinear at a quarter of a pixel: 3/4 and 1/4 of neighbors, by hand for one row.
@@ -78,7 +78,7 @@ def test_a_larger_image_is_the_models_enlarged(image):
 def test_a_network_that_sees_gray(image):
     explained = explanation(image, InputSpec(32, 48, (0.5,), (0.2,)))
 
-    drawn = explained.draw(image, Style()).images
+    drawn = explained.render(image, Style()).images
 
     assert drawn["guided_gradcam"].shape == (90, 120)
     assert drawn["gradcam"].shape == (90, 120, 3)

@@ -1,50 +1,25 @@
-"""Images in a row or in several, with words beneath, and legends: what makes maps readable.
-
-Words are set in the font that Pillow brings, so that they look the same everywhere. It knows little
-beyond ASCII: a name that needs more is set in a font of the system that has all of its characters,
-or else in plain letters, with a question mark for what has none.
-"""
+"""Images in a row or in several, with words beneath, and legends: what makes maps readable."""
 
 from __future__ import annotations
 
 import functools
 import math
-import unicodedata
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
 from cnnviz.errors import ImageError
 from cnnviz.images.pixels import check_pixels
-from cnnviz.rendering.render import Color
+from cnnviz.rendering.colormaps import Color
+from cnnviz.rendering.text import line_height, readable_size, text_width, wrapped, write_line
 from cnnviz.types import RgbImage
 
-SMALLEST_TEXT = 13
-"""Size of the smallest letters, in pixels from the top of the highest to the foot of the lowest."""
-
-SYSTEM_FONTS = (
-    "DejaVuSans.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "wqy-microhei.ttc",
-    "DroidSansFallbackFull.ttf",
-    "unifont.ttf",
-)
-"""Fonts that are looked for, in this order, when a text needs more than Pillow's own font has."""
-
-ELLIPSIS = "…"
-
 _PAPER = 255
-_INK = 32
 _OUTLINE = 128
 _USUAL_ASPECT = 4 / 3  # width to height: what most images, screens and pages come near to
-_TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _SCALE_LINES = 3  # a label of a scale has no more
-_MISSING = "\U0010fffe"  # no character, and none ever: shown as what a font lacks
-# Signs that shapes and names are written with, in signs that every font has.
-_SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "−": "-", "→": ">", "\u00a0": " "})
 
 
 def strip(cells: Sequence[RgbImage], captions: Sequence[str]) -> RgbImage:
@@ -72,7 +47,7 @@ def strip(cells: Sequence[RgbImage], captions: Sequence[str]) -> RgbImage:
 
     narrowest = min(cell.shape[1] for cell in cells)
     total = sum(cell.shape[1] for cell in cells)
-    size = legible(min(max(0.045 * height, total / 100), narrowest / 16))
+    size = readable_size(min(max(0.045 * height, total / 100), narrowest / 16))
     gap = math.ceil(size / 3)
     widths = [max(cell.shape[1], 14 * size) for cell in cells]
     canvas = paper(height + gap + line_height(size), sum(widths) + gap * (len(cells) - 1))
@@ -151,13 +126,13 @@ def with_legend(image: RgbImage, entries: Sequence[tuple[Color, str]], title: st
     """
     check_pixels(image, gray=True)
     height, width = image.shape[:2]
-    size = legible(0.028 * math.sqrt(height * width))
+    size = readable_size(0.028 * math.sqrt(height * width))
     line, pad = line_height(size), size // 2
     swatch = size + pad
-    longest = swatch + max((_length(text, size) for _, text in entries), default=0)
+    longest = swatch + max((text_width(text, size) for _, text in entries), default=0)
 
     least = min(longest, 20 * size)  # of a column: wide enough for most names
-    column = min(max(longest, _length(title, size)), 28 * size)
+    column = min(max(longest, text_width(title, size)), 28 * size)
     rows, heading = len(entries), wrapped(title, size, column)
     beside = (max(height, (rows + len(heading)) * line + 2 * pad), width + column + 2 * pad)
     wide = max(width, least + 2 * pad)
@@ -185,7 +160,7 @@ def with_legend(image: RgbImage, entries: Sequence[tuple[Color, str]], title: st
 
 def heading_size(shape: Sequence[int]) -> int:
     """The size of letters, in pixels, that suits what is said of a whole sheet of (H, W, ...)."""
-    return legible(0.018 * math.sqrt(shape[0] * shape[1]))
+    return readable_size(0.018 * math.sqrt(shape[0] * shape[1]))
 
 
 def with_scale(
@@ -202,7 +177,7 @@ def with_scale(
     Args:
         image: uint8 (H, W, 3) RGB or (H, W).
         colors: uint8 (n, 3), from the lowest value to the highest
-            (:func:`cnnviz.rendering.render.color_scale`).
+            (:func:`cnnviz.rendering.colormaps.color_scale`).
         labels: at least two, of values in equal steps from the lowest to the highest; one that is
             too long for its part of the bar takes up to three lines.
         title: above the bar, in as many lines as it needs: what the values are.
@@ -221,7 +196,7 @@ def with_scale(
             f"{colors.shape} and {len(labels)} labels."
         )
     height, width = image.shape[:2]
-    size = legible(0.028 * math.sqrt(height * width)) if size is None else legible(size)
+    size = readable_size(0.028 * math.sqrt(height * width)) if size is None else readable_size(size)
     line, pad = line_height(size), size // 2
     wide = max(width, 12 * size)
     bar = wide - 2 * pad
@@ -266,7 +241,7 @@ class _Sheet(NamedTuple):
     @classmethod
     def of(cls, height: int, width: int, captions: tuple[str, ...], columns: int) -> _Sheet:
         """The sheet for images of (height, width) in so many columns."""
-        size = legible(min(max(0.045 * height, columns * width / 100), width / 16))
+        size = readable_size(min(max(0.045 * height, columns * width / 100), width / 16))
         gap = math.ceil(size / 2)
         column, lines = _captioned(captions, size, width)
         row = height + (gap // 2 + lines * line_height(size) if lines else 0)
@@ -278,7 +253,7 @@ class _Sheet(NamedTuple):
 @functools.lru_cache(maxsize=64)  # asked again for every number of columns
 def _captioned(captions: tuple[str, ...], size: int, width: int) -> tuple[int, int]:
     """The width of a column for images with captions, and how many lines the longest takes."""
-    column = max(width, min(18 * size, max(_length(caption, size) for caption in captions)))
+    column = max(width, min(18 * size, max(text_width(caption, size) for caption in captions)))
     return column, max(len(wrapped(caption, size, column)) for caption in captions)
 
 
@@ -313,132 +288,3 @@ def _swatch(canvas: RgbImage, color: Color, size: int, top: int, left: int) -> N
 def _unwieldy(shape: tuple[int, int]) -> float:
     """Of two sheets (height, width) the smaller and the more usual in aspect has less."""
     return math.log(shape[0] * shape[1]) + abs(math.log(shape[1] / shape[0] / _USUAL_ASPECT))
-
-
-def legible(size: float) -> int:
-    """The size of letters nearest to this one that can be read."""
-    return max(SMALLEST_TEXT, round(size))
-
-
-def line_height(size: int) -> int:
-    """Height in pixels of a line of text."""
-    return round(1.5 * size)
-
-
-def write_line(
-    canvas: RgbImage, text: str, size: int, top: int, left: int, width: int, align: float = 0.0
-) -> None:
-    """Write a line, no wider than ``width``; ``align`` from 0, at the left, to 1, at the right."""
-    ready, font = _setting(text, size)
-    ready = _shortened(ready, font, width)
-    if not ready:
-        return
-    line = Image.new("L", (width, line_height(size)), _PAPER)
-    start = align * (width - font.getlength(ready))
-    ImageDraw.Draw(line).text((start, 1.1 * size), ready, fill=_INK, font=font, anchor="ls")
-    canvas[top : top + line.height, left : left + width] = np.asarray(line)[:, :, None]
-
-
-def _length(text: str, size: int) -> int:
-    """Width in pixels that a line takes."""
-    ready, font = _setting(text, size)
-    return math.ceil(float(font.getlength(ready)))
-
-
-def wrapped(text: str, size: int, width: int, most: int | None = None) -> list[str]:
-    """The text in lines that fit the width; a word alone in its line may be longer.
-
-    What would take more than ``most`` lines loses its middle.
-    """
-    lines = _broken(text, size, width)
-    if most is None or len(lines) <= most:
-        return lines
-
-    def cut(kept: int) -> list[str]:
-        # A space, so that a line may end where something was left out.
-        return _broken(_ends(text, kept, f"{ELLIPSIS} "), size, width)
-
-    def fits(kept: int) -> bool:
-        lines = cut(kept)
-        return len(lines) <= most and all(_length(line, size) <= width for line in lines)
-
-    return cut(max(0, _most(len(text), fits)))
-
-
-def _broken(text: str, size: int, width: int) -> list[str]:
-    lines: list[str] = []
-    for word in text.split():
-        if lines and _length(f"{lines[-1]} {word}", size) <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or as much of its two ends as fits the width."""
-    if font.getlength(text) <= width:
-        return text
-    kept = _most(len(text), lambda kept: bool(font.getlength(_ends(text, kept)) <= width))
-    return _ends(text, kept) if kept >= 0 else ""
-
-
-def _most(length: int, fits: Callable[[int], bool]) -> int:
-    """The largest number below ``length`` that fits, -1 if even 0 does not."""
-    best, too_long = -1, length
-    while too_long - best > 1:
-        middle = (best + too_long) // 2
-        if fits(middle):
-            best = middle
-        else:
-            too_long = middle
-    return best
-
-
-def _ends(text: str, kept: int, between: str = ELLIPSIS) -> str:
-    head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
-    return f"{head.rstrip()}{between}{tail.lstrip()}"
-
-
-@functools.lru_cache(maxsize=1024)  # names and layers come again with every image of a run
-def _setting(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """What is written for a text, and in which font."""
-    usual = _own_font(size)
-    # Neither line breaks nor halves of characters, which file names can hold, nor signs that turn
-    # the order of the letters after them.
-    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
-    text = "".join(c for c in text if c not in _TURNING)
-    plain = text.translate(_SIGNS)
-    if _has(usual, plain):
-        return plain, usual
-    for name in SYSTEM_FONTS:
-        font = _system_font(name, size)
-        if font is not None and _has(font, text + ELLIPSIS):
-            return text, font
-    letters = unicodedata.normalize("NFKD", plain)
-    letters = "".join(c for c in letters if not unicodedata.combining(c))
-    return "".join(c if _has(usual, c) else "?" for c in letters), usual
-
-
-def _has(font: ImageFont.FreeTypeFont, text: str) -> bool:
-    """Whether the font has all characters."""
-    missing = _form(font, _MISSING)
-    return all(c == " " or _form(font, c) != missing for c in set(text))
-
-
-def _form(font: ImageFont.FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:
-    mask = font.getmask(character)
-    return mask.size, bytes(mask)
-
-
-@functools.lru_cache(maxsize=16)
-def _own_font(size: int) -> ImageFont.FreeTypeFont:
-    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # it is, of any size
-
-
-@functools.lru_cache(maxsize=64)
-def _system_font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
-    try:
-        return ImageFont.truetype(name, size)
-    except OSError:  # not on this machine
-        return None

@@ -6,12 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import ImageFont
 
 from cnnviz.errors import ImageError
-from cnnviz.rendering import layout
+from cnnviz.rendering import grids
+from cnnviz.rendering.text import line_height, text_width, wrapped
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 
@@ -31,21 +29,13 @@ def ink(area):
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
-@pytest.fixture
-def without_system_fonts(monkeypatch):
-    monkeypatch.setattr(layout, "SYSTEM_FONTS", ())
-    layout._setting.cache_clear()
-    yield
-    layout._setting.cache_clear()
-
-
 # --- a strip -------------------------------------------------------------------------------------
 
 
 def test_images_stand_side_by_side_unchanged():
     cells = [noise(200, 300), noise(200, 250), np.full((200, 260), 77, np.uint8)]
 
-    result = layout.strip(cells, ["one", "two", "gray"])
+    result = grids.strip(cells, ["one", "two", "gray"])
 
     gap = (result.shape[1] - 810) // 2
     assert 0 < gap <= 10
@@ -59,7 +49,7 @@ def test_images_stand_side_by_side_unchanged():
 
 
 def test_captions_stand_under_the_middle_of_their_images():
-    result = layout.strip([plain(200, 300), plain(200, 300)], ["mm", "conv5_3 512x14x14"])
+    result = grids.strip([plain(200, 300), plain(200, 300)], ["mm", "conv5_3 512x14x14"])
 
     gap = result.shape[1] - 600
     for left in (0, 300 + gap):
@@ -69,7 +59,7 @@ def test_captions_stand_under_the_middle_of_their_images():
 
 
 def test_without_words_there_is_no_ink():
-    result = layout.strip([plain(60, 300)], [""])
+    result = grids.strip([plain(60, 300)], [""])
 
     assert (result[60:] == 255).all()
 
@@ -78,7 +68,7 @@ def test_letters_grow_with_the_images():
     """A strip twice as large is read from twice as far."""
     heights = []
     for factor in (1, 2, 4):
-        result = layout.strip([plain(300 * factor, 400 * factor)] * 4, ["HHH"] * 4)
+        result = grids.strip([plain(300 * factor, 400 * factor)] * 4, ["HHH"] * 4)
         top, bottom, *_ = ink(result[300 * factor :, : 400 * factor])
         heights.append(bottom - top)
 
@@ -90,7 +80,7 @@ def test_letters_grow_with_the_images():
 def test_a_tiny_image_stands_in_a_column_with_room_for_words():
     cell = noise(32, 32)
 
-    result = layout.strip([cell, cell], ["stage1 16x32x32", "stage2 32x16x16"])
+    result = grids.strip([cell, cell], ["stage1 16x32x32", "stage2 32x16x16"])
 
     column = result.shape[1] // 2
     assert column > 100
@@ -101,41 +91,17 @@ def test_a_tiny_image_stands_in_a_column_with_room_for_words():
     assert last - first > 80  # not shortened
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=25, max_size=80))
-def test_long_captions_keep_their_ends(text):
-    font = layout._own_font(16)
-
-    result = layout._shortened(text, font, 200)
-
-    assert font.getlength(result) <= 200
-    if result == text:
-        return
-    head, tail = result.split("…")
-    assert text.startswith(head)
-    assert text.endswith(tail)
-    assert 0 <= len(head) - len(tail) <= 1
-    # one more letter would not have fitted
-    kept = len(head) + len(tail) + 1
-    longer = text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :]
-    assert font.getlength(longer) > 200
-
-
 def test_no_caption_runs_into_its_neighbor():
     name = "features.7.a_very_long_branch_name.of_a_concatenation.expand3x3  512x14x14"
-    result = layout.strip([plain(100, 300)] * 2, [name, ""])
+    result = grids.strip([plain(100, 300)] * 2, [name, ""])
 
     assert (result[100:, 300:] == 255).all()
     _, _, first, last = ink(result[100:, :300])
     assert last - first > 270  # as much as fits
-    shape = layout.strip([plain(100, 300)], ["14"])
+    shape = grids.strip([plain(100, 300)], ["14"])
     # what stands at the end is the end of the text
     *_, left, right = ink(shape[100:])
     assert (result[100:, last - (right - left) : last] == shape[100:, left:right]).mean() > 0.95
-
-
-def test_no_room_no_words():
-    assert layout._shortened("abc", layout._own_font(16), 3) == ""
 
 
 @pytest.mark.parametrize(
@@ -151,72 +117,7 @@ def test_no_room_no_words():
 )
 def test_a_strip_says_what_is_wrong(cells, captions, problem):
     with pytest.raises(ImageError, match=problem):
-        layout.strip(cells, captions)
-
-
-# --- words ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("512×14×14", "512x14x14"),
-        ("a–b", "a-b"),
-        ("first\nsecond\tthird\x00", "first second third "),
-        ("half \udc80 of a pair", "half   of a pair"),
-    ],
-)
-def test_signs_are_written_with_what_every_font_has(text, written):
-    cell = plain(50, 400)
-
-    assert (layout.strip([cell], [text]) == layout.strip([cell], [written])).all()
-
-
-@pytest.mark.usefixtures("without_system_fonts")
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("café (3): 7", "cafe (3): 7"),
-        ("Löwe, cafe\u0301", "Lowe, cafe"),
-        ("猫 (281): 37", "? (281): 37"),
-        ("🐱🐶", "??"),
-        ("עברית", "?????"),
-        ("\u200bzero width", "?zero width"),
-    ],
-)
-def test_what_no_font_has_is_plain_letters_or_a_question_mark(text, written):
-    cell = plain(50, 400)
-
-    result = layout.strip([cell], [text])
-
-    assert (result == layout.strip([cell], [written])).all()
-    ink(result[50:])  # something is written
-
-
-def test_a_font_of_the_system_writes_what_pillows_own_cannot(monkeypatch):
-    try:
-        ImageFont.truetype("DejaVuSans.ttf", 16)
-    except OSError:
-        pytest.skip("DejaVu Sans is not installed")
-    monkeypatch.setattr(layout, "SYSTEM_FONTS", ("no such font.ttf", "DejaVuSans.ttf"))
-    layout._setting.cache_clear()
-
-    text, font = layout._setting("Löwe", 16)
-    assert (text, font.getname()[0]) == ("Löwe", "DejaVu Sans")
-    plain_text, plain_font = layout._setting("Loewe", 16)
-    assert (plain_text, plain_font.getname()[0]) == ("Loewe", "Aileron")
-    layout._setting.cache_clear()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.text(st.characters(exclude_categories=[]), max_size=12))
-def test_any_text_can_be_written(text):
-    cell = plain(20, 150)
-
-    result = layout.strip([cell], [text])
-
-    assert (result[:20, :150] == cell).all() or result.shape[1] > 150
-    assert result.shape == layout.strip([cell], ["a"]).shape
+        grids.strip(cells, captions)
 
 
 # --- a grid --------------------------------------------------------------------------------------
@@ -244,7 +145,7 @@ def test_a_grid_is_read_like_text_and_changes_no_pixel():
     ]
     cells.append(np.random.default_rng(11).integers(0, 256, (90, 100), np.uint8))
 
-    sheet = layout.grid(cells, [f"number {i}" for i in range(12)], "twelve")
+    sheet = grids.grid(cells, [f"number {i}" for i in range(12)], "twelve")
 
     found = corners(sheet, cells)
     tops = sorted({top for top, _ in found})
@@ -263,7 +164,7 @@ def test_the_columns_of_a_grid_suit_the_images_shape():
         cells = [
             np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8) for seed in range(8)
         ]
-        columns.append(len({left for _, left in corners(layout.grid(cells, [""] * 8), cells)}))
+        columns.append(len({left for _, left in corners(grids.grid(cells, [""] * 8), cells)}))
 
     assert columns[0] == 1
     assert columns[1] in (3, 4)
@@ -272,8 +173,8 @@ def test_the_columns_of_a_grid_suit_the_images_shape():
 
 def test_captions_of_a_grid_stand_below_the_middle_and_take_several_lines():
     cell = noise(100, 120)
-    short = layout.grid([cell], ["mm"])
-    long = layout.grid([cell], ["one two three four five six seven eight nine"])
+    short = grids.grid([cell], ["mm"])
+    long = grids.grid([cell], ["one two three four five six seven eight nine"])
 
     *_, first, last = ink(short[100:])
     assert abs((first + last) / 2 - 60) <= 2
@@ -284,8 +185,8 @@ def test_captions_of_a_grid_stand_below_the_middle_and_take_several_lines():
 
 def test_tiny_images_of_a_grid_get_columns_as_wide_as_their_captions():
     cells = [np.full((9, 9, 3), (200, 0, number), np.uint8) for number in range(4)]
-    short = layout.grid(cells, ["1"] * 4)
-    long = layout.grid(cells, ["37: norm 1.23"] * 4)
+    short = grids.grid(cells, ["1"] * 4)
+    long = grids.grid(cells, ["37: norm 1.23"] * 4)
 
     assert long.shape[1] > short.shape[1]
     assert long.shape[0] < 4 * (9 + 30)  # none is wrapped
@@ -295,7 +196,7 @@ def test_tiny_images_of_a_grid_get_columns_as_wide_as_their_captions():
 def test_the_title_of_a_grid_is_wrapped_not_cut():
     cells = [noise(60, 150)]
     title = " ".join(["word"] * 30)
-    plain_sheet, sheet = layout.grid(cells, [""]), layout.grid(cells, [""], title)
+    plain_sheet, sheet = grids.grid(cells, [""]), grids.grid(cells, [""], title)
 
     assert sheet.shape[1] == plain_sheet.shape[1] == 150
     assert sheet.shape[0] - plain_sheet.shape[0] > 5 * 20  # at most six words of 25 pixels a line
@@ -312,7 +213,7 @@ def test_the_title_of_a_grid_is_wrapped_not_cut():
 )
 def test_what_makes_no_grid_is_refused(cells, captions, reason):
     with pytest.raises(ImageError, match=reason):
-        layout.grid(cells, captions)
+        grids.grid(cells, captions)
 
 
 # --- legends -------------------------------------------------------------------------------------
@@ -329,7 +230,7 @@ def test_a_legend_shows_every_color_once_in_order(shape):
     image[image == 200] = 199  # none of the legend's own colors
     entries = [(RED, "tabby, tabby cat (281): 37"), (GREEN, "lynx"), (BLUE, "other")]
 
-    result = layout.with_legend(image, entries, "Classes")
+    result = grids.with_legend(image, entries, "Classes")
 
     assert (result[: shape[0], : shape[1]] == image).all()
     areas, corners = [], []
@@ -350,8 +251,8 @@ def test_a_legend_shows_every_color_once_in_order(shape):
 def test_a_legend_stands_beside_what_is_high_and_below_what_is_wide():
     entries = [(RED, "tabby"), (GREEN, "lynx")]
 
-    tall = layout.with_legend(plain(500, 300), entries)
-    wide = layout.with_legend(plain(300, 900), entries)
+    tall = grids.with_legend(plain(500, 300), entries)
+    wide = grids.with_legend(plain(300, 900), entries)
 
     assert tall.shape[0] == 500
     assert tall.shape[1] > 300
@@ -362,7 +263,7 @@ def test_a_legend_stands_beside_what_is_high_and_below_what_is_wide():
 def test_a_wide_image_has_its_legend_in_columns():
     entries = [((10 * i, 0, 200), f"class {i}") for i in range(12)]
 
-    result = layout.with_legend(plain(100, 1600), entries)
+    result = grids.with_legend(plain(100, 1600), entries)
 
     lefts = sorted({places(result, color)[1].min() for color, _ in entries})
     assert len(lefts) > 2
@@ -373,8 +274,8 @@ def test_a_wide_image_has_its_legend_in_columns():
 
 def test_long_names_of_classes_keep_their_number():
     name = "a name that goes on and on " * 20
-    short = layout.with_legend(plain(300, 900), [(RED, f"{name}(281): 37")])
-    other = layout.with_legend(plain(300, 900), [(RED, f"{name}(281): 38")])
+    short = grids.with_legend(plain(300, 900), [(RED, f"{name}(281): 37")])
+    other = grids.with_legend(plain(300, 900), [(RED, f"{name}(281): 38")])
 
     assert short.shape == other.shape
     assert short.shape[1] == 900
@@ -385,11 +286,11 @@ def test_long_names_of_classes_keep_their_number():
 def test_a_legend_may_have_neither_title_nor_entries():
     image = plain(40, 60)
 
-    result = layout.with_legend(image, [])
+    result = grids.with_legend(image, [])
 
     assert (result[:40, :60] == image).all()
     with pytest.raises(ImageError, match="uint8"):
-        layout.with_legend(np.zeros((4, 5)), [])
+        grids.with_legend(np.zeros((4, 5)), [])
 
 
 # --- a scale of colors --------------------------------------------------------------------------
@@ -401,7 +302,7 @@ def test_a_scale_goes_from_left_to_right_in_all_its_colors(shape):
     colors[:, 0] = np.arange(100) + 100  # red tells where on the scale a column is
     image = noise(*shape)
 
-    result = layout.with_scale(image, colors, ["0", "1"])
+    result = grids.with_scale(image, colors, ["0", "1"])
 
     assert (result[: shape[0], : shape[1]] == image).all()
     below = result[shape[0] :]
@@ -418,7 +319,7 @@ def test_a_scale_goes_from_left_to_right_in_all_its_colors(shape):
 def test_labels_stand_under_their_values():
     colors = np.full((9, 3), 200, np.uint8)
 
-    result = layout.with_scale(plain(300, 500), colors, ["H", "H", "H"], "")
+    result = grids.with_scale(plain(300, 500), colors, ["H", "H", "H"], "")
 
     bar = np.nonzero((result[300:] == 200).all(axis=2))
     first, last, foot = bar[1].min(), bar[1].max() + 1, 300 + bar[0].max() + 1
@@ -434,8 +335,8 @@ def test_a_title_stands_above_the_scale():
     colors = np.full((9, 3), 200, np.uint8)
     image = plain(300, 500)
 
-    bare = layout.with_scale(image, colors, ["", ""])
-    titled = layout.with_scale(image, colors, ["", ""], "probability")
+    bare = grids.with_scale(image, colors, ["", ""])
+    titled = grids.with_scale(image, colors, ["", ""], "probability")
 
     more = titled.shape[0] - bare.shape[0]
     assert more > 0
@@ -450,8 +351,8 @@ def test_a_long_title_takes_several_lines():
     image = plain(200, 200)
 
     for draw in (
-        lambda title: layout.with_scale(image, colors, ["", ""], title),
-        lambda title: layout.with_legend(plain(200, 700), [(RED, "")] * 3, title * 3),
+        lambda title: grids.with_scale(image, colors, ["", ""], title),
+        lambda title: grids.with_legend(plain(200, 700), [(RED, "")] * 3, title * 3),
     ):
         one, several = draw("word"), draw(words)
         assert several.shape[1] == one.shape[1]
@@ -460,22 +361,21 @@ def test_a_long_title_takes_several_lines():
         assert more >= line
         assert more % line == 0
 
-    lines = layout.wrapped(words, 16, 200)
+    lines = wrapped(words, 16, 200)
     assert " ".join(lines) == words
-    font = layout._own_font(16)
-    assert all(font.getlength(line) <= 200 for line in lines)
+    assert all(text_width(line, 16) <= 200 for line in lines)
     # no word would have fitted into the line before
     for line, following in itertools.pairwise(lines):
-        assert font.getlength(f"{line} {following.split()[0]}") > 200
+        assert text_width(f"{line} {following.split()[0]}", 16) > 200
 
 
 def test_a_scale_says_what_is_wrong():
     with pytest.raises(ImageError, match=r"\(4, 2\) and 2 labels"):
-        layout.with_scale(plain(4, 4), np.zeros((4, 2), np.uint8), ["0", "1"])
+        grids.with_scale(plain(4, 4), np.zeros((4, 2), np.uint8), ["0", "1"])
     with pytest.raises(ImageError, match=r"\(4, 3\) and 1 labels"):
-        layout.with_scale(plain(4, 4), np.zeros((4, 3), np.uint8), ["0"])
+        grids.with_scale(plain(4, 4), np.zeros((4, 3), np.uint8), ["0"])
     with pytest.raises(ImageError, match="uint8"):
-        layout.with_scale(np.zeros((4, 5)), np.zeros((4, 3), np.uint8), ["0", "1"])
+        grids.with_scale(np.zeros((4, 5)), np.zeros((4, 3), np.uint8), ["0", "1"])
 
 
 def test_letters_of_a_scale_can_be_given_a_size():
@@ -483,7 +383,7 @@ def test_letters_of_a_scale_can_be_given_a_size():
     white = np.full((2, 3), 255, np.uint8)  # a bar without ink
     heights = []
     for size in (None, 40, 20):
-        sheet = layout.with_scale(plain(900, 1200), white, ["H", "H"], size=size)
+        sheet = grids.with_scale(plain(900, 1200), white, ["H", "H"], size=size)
         top, bottom, *_ = ink(sheet[900:])
         heights.append(bottom - top)
 
@@ -491,45 +391,17 @@ def test_letters_of_a_scale_can_be_given_a_size():
     assert heights[2] < heights[0]  # 0.028 of the square root of the area is 29 pixels
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), max_size=40), st.integers(1, 4))
-def test_text_in_so_many_lines_keeps_its_ends(words, most):
-    text = " ".join(words)
-
-    lines = layout.wrapped(text, 16, 120, most)
-
-    whole = layout.wrapped(text, 16, 120)
-    assert len(lines) <= most
-    if len(whole) <= most:
-        assert lines == whole
-        return
-    head, tail = " ".join(lines).split("…")
-    assert text.startswith(head.strip())
-    assert text.endswith(tail.strip())
-    assert len(head) + len(tail) > 5 * (most - 1)  # no line is left empty
-    assert all(layout._length(line, 16) <= 120 for line in lines)
-
-
 def test_long_labels_of_a_scale_take_lines_of_their_own_and_do_not_meet():
     colors = np.full((4, 3), 200, np.uint8)
     long = ["for black-footed ferret (359)", "for loggerhead turtle (33)"]
 
-    result = layout.with_scale(plain(100, 240), colors, long, size=13)
+    result = grids.with_scale(plain(100, 240), colors, long, size=13)
 
-    short = layout.with_scale(plain(100, 240), colors, ["a", "b"], size=13)
-    assert result.shape[0] == short.shape[0] + layout.line_height(13)
-    labels = result[-2 * layout.line_height(13) :]
+    short = grids.with_scale(plain(100, 240), colors, ["a", "b"], size=13)
+    assert result.shape[0] == short.shape[0] + line_height(13)
+    labels = result[-2 * line_height(13) :]
     assert (labels[:, 117:123] == 255).all()
     for side, text in ((labels[:, :120], long[0]), (labels[:, 120:], long[1])):
         top, bottom, left, right = ink(side)
-        assert bottom - top > layout.line_height(13)
-        assert right - left > 0.4 * layout._length(text, 13)  # in two lines, nothing left out
-
-
-def test_no_sign_turns_the_order_of_what_follows():
-    """A name may hold one; the index after it must not be read backwards."""
-    image = plain(100, 300)
-
-    turned = layout.strip([image], ["sail\u202eboat\u2066 (12) \u200f0.5"])
-
-    assert (turned == layout.strip([image], ["sailboat (12) 0.5"])).all()
+        assert bottom - top > line_height(13)
+        assert right - left > 0.4 * text_width(text, 13)  # in two lines, nothing left out

@@ -1,0 +1,328 @@
+"""What was found out about an image: maps, scores and where they come from, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cnnviz.attribution import Method
+from cnnviz.attribution.cam import GradCam
+from cnnviz.graph.architecture import Layer, shape_text
+from cnnviz.graph.ends import SOFTMAX, Activation
+from cnnviz.images.preprocessing import Canvas, Prepared, canvas
+from cnnviz.outputs.provenance import Origin
+from cnnviz.rendering import explanation_images, figures
+from cnnviz.rendering.explanation_images import ExplanationMaps, NamedMap, RenderedExplanation
+from cnnviz.rendering.figures import Cell, ContrastedClass
+from cnnviz.rendering.style import Style
+from cnnviz.text import class_name, first_synonym, format_number, format_probability
+from cnnviz.types import Float32, Float64, RgbImage
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a network says of one class of one image."""
+
+    index: int
+    name: str | None  #: None where the network's classes have no names
+    logit: float
+    probability: float | None  #: None of a network that gives numbers of any range
+
+    @property
+    def title(self) -> str:
+        """The class for people, ``tabby, tabby cat (281)``; of any number ``output 3``."""
+        return class_name(self.index, self.name, kind=self._kind)
+
+    @property
+    def short_title(self) -> str:
+        """The same with the first synonym alone: ``tabby (281)``."""
+        name = None if self.name is None else first_synonym(self.name)
+        return class_name(self.index, name, kind=self._kind)
+
+    @property
+    def value(self) -> str:
+        """The probability for a title, ``0.61``; or the number."""
+        if self.probability is None:
+            return format_number(self.logit)
+        return format_probability(self.probability)
+
+    @property
+    def prediction(self) -> str:
+        """Both: ``tabby, tabby cat (281) 0.61``, or ``class 281: 0.61``."""
+        return f"{self.title}{':' if self.name is None else ''} {self.value}"
+
+    @property
+    def _kind(self) -> str:
+        return "output" if self.probability is None else "class"
+
+
+@dataclass(frozen=True, repr=False)
+class Explanation:
+    """What a network saw in one image, for one target.
+
+    Attributes:
+        prepared: what the network was fed, and where that lies in the image.
+        logits: (K,) float32, before any softmax.
+        target: the class explained.
+        layers: the target layers, in the network's order.
+        methods: the methods asked for, in order.
+        maps_by_layer: for each of the layers the maps by key (``guided_gradcam``), those of the
+            parts that a method is composed of among them: unnormalized float32, see the method.
+            Those of colors, (3, H, W), are in the order RGB, whatever the network's is.
+        facts: by method's key what else it found out, in values that JSON can hold.
+        relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
+        labels: the classes' names, or none.
+        activation: what makes probabilities of the logits.
+        origin: of which network, and which image, it is: what its files say of themselves.
+    """
+
+    prepared: Prepared
+    logits: Float32
+    target: int
+    layers: tuple[Layer, ...]
+    methods: tuple[Method, ...]
+    maps_by_layer: tuple[Mapping[str, Float32], ...]
+    facts: Mapping[str, Mapping[str, Any]]
+    relus: tuple[int, int] | None
+    labels: tuple[str, ...] = ()
+    activation: Activation = SOFTMAX
+    origin: Origin = field(default_factory=Origin)
+
+    def __repr__(self) -> str:
+        return f"<Explanation: {self.score(self.target).prediction}>"
+
+    @property
+    def layer(self) -> Layer:
+        """The target layer; of several the last."""
+        return self.layers[-1]
+
+    @property
+    def maps(self) -> Mapping[str, Float32]:
+        """The maps at :attr:`layer`, by key."""
+        return self.maps_by_layer[-1]
+
+    def score(self, index: int) -> Score:
+        """One class."""
+        return _score(self.logits, self.activation, index, self.labels)
+
+    def top(self, count: int = 5) -> list[Score]:
+        """The highest classes, best first; the lower index first among equals."""
+        order = np.argsort(-self.logits, kind="stable")[:count]
+        return [self.score(int(index)) for index in order]
+
+    @cached_property
+    def probabilities(self) -> Float64:
+        """(K,) float64, what the network says of each class; see :meth:`Activation.outputs`."""
+        return self.activation.outputs(self.logits)
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything raw, by name, as ``--arrays`` writes it.
+
+        With several layers ``layer`` holds all their names, and a map that depends on the layer is
+        there once for each, as ``gradcam@features.28``.
+        """
+        names = [layer.name for layer in self.layers]
+        return {
+            "input": self.prepared.input,
+            "logits": self.logits,
+            "target": np.int64(self.target),
+            "layer": np.str_(*names) if len(names) == 1 else np.array(names),
+            **self.all_maps(),
+        }
+
+    def all_maps(self) -> dict[str, Float32]:
+        """The maps of all layers, by the names that they have in :meth:`arrays`."""
+        if len(self.layers) == 1:
+            return dict(self.maps)
+        fixed = {
+            key
+            for method in self.methods
+            for part in (*method.parts, method)
+            if not part.uses_layer
+            for key in part.drawings
+        }
+        return {
+            key if key in fixed else f"{key}@{layer.name}": values
+            for layer, maps in zip(self.layers, self.maps_by_layer, strict=True)
+            for key, values in maps.items()
+        }
+
+    @property
+    def heatmap(self) -> Float32 | None:
+        """The first map that says where the network looked: (h, w), at least 0."""
+        for method in self.methods:
+            for key, kind in method.drawings.items():
+                if kind == "heat":
+                    return self.maps[key]
+        return None
+
+    def scale_limits(self) -> dict[str, float]:
+        """How far each map's scale reaches: see :func:`explanation_images.scale_limits`."""
+        return explanation_images.scale_limits(self._maps.maps)
+
+    def render(
+        self,
+        image: RgbImage | Canvas,
+        style: Style | None = None,
+        limits: Mapping[str, float] | None = None,
+    ) -> RenderedExplanation:
+        """Render the original and every method's maps.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, the image that was explained; or the canvas made of it
+                for this style, which is all that a long run has to keep.
+            style: size, color map and strength of the overlay.
+            limits: by key, for scales that are common to several explanations
+                (:meth:`scale_limits`); a map that is not among them has its own.
+
+        Raises:
+            MapError: a map is not finite.
+        """
+        style = Style() if style is None else style
+        base = image if isinstance(image, Canvas) else canvas(image, self.prepared, style.size)
+        return explanation_images.render(self._maps, base, style, limits)
+
+    def panel_cells(self, rendered: RenderedExplanation) -> list[list[Cell]]:
+        """What a figure of it shows: see :func:`explanation_images.panel_cells`."""
+        return explanation_images.panel_cells(self._maps, rendered)
+
+    @cached_property
+    def _maps(self) -> ExplanationMaps:
+        """What there is to be rendered."""
+        target = self.score(self.target)
+        return ExplanationMaps(
+            tuple(
+                NamedMap(key, _title(method, key), kind, self._values(method, key))
+                for method in self.methods
+                for key, kind in method.drawings.items()
+            ),
+            tuple((layer.name, shape_text(layer.shape)) for layer in self.layers),
+            target.title,
+            target.prediction,
+            lambda index: self.score(index).title,
+            self.activation.is_probability,
+        )
+
+    def _values(self, method: Method, key: str) -> tuple[Float32, ...]:
+        """A map at each of the layers, or the only one where they are the same."""
+        layers = self.maps_by_layer if method.uses_layer else self.maps_by_layer[-1:]
+        return tuple(maps[key] for maps in layers)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Where a network saw more of one class than of another in one image, by Grad-CAM.
+
+    Attributes:
+        prepared: what the network was fed.
+        logits: (K,) float32.
+        a: the one class.
+        b: the other.
+        layer: the layer looked at.
+        cam_a: (h, w) float32, Grad-CAM of a, unnormalized.
+        cam_b: (h, w) float32, of b.
+        difference: (h, w) float32, see :func:`cnnviz.attribution.cam.grad_cam_difference`; above 0
+            what speaks for a.
+        labels: the classes' names, or none.
+        activation: what makes probabilities of the logits.
+        origin: of which network it is, and which image.
+    """
+
+    prepared: Prepared
+    logits: Float32
+    a: int
+    b: int
+    layer: Layer
+    cam_a: Float32
+    cam_b: Float32
+    difference: Float32
+    labels: tuple[str, ...] = field(default=(), repr=False)
+    activation: Activation = SOFTMAX
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def scores(self) -> tuple[Score, Score]:
+        """Those of a and b."""
+        a, b = (
+            _score(self.logits, self.activation, index, self.labels) for index in (self.a, self.b)
+        )
+        return a, b
+
+    def render(self, image: RgbImage | Canvas, style: Style | None = None) -> RgbImage:
+        """Both classes' maps on one scale, and their difference; see :func:`figures.contrast`."""
+        style = Style() if style is None else style
+        base = image if isinstance(image, Canvas) else canvas(image, self.prepared, style.size)
+        a, b = (
+            ContrastedClass(cam, score.prediction, score.short_title)
+            for cam, score in zip((self.cam_a, self.cam_b), self.scores, strict=True)
+        )
+        return figures.contrast(base, a, b, self.difference, style)
+
+    def describe(self) -> dict[str, Any]:
+        """What a file of it says of itself, see :func:`describe`."""
+        return self.origin.describe(
+            "contrast",
+            layers=[self.layer.name],
+            methods=[_method(GradCam())],
+            classes=[(score.index, score.name) for score in self.scores],
+        )
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """All that was found out about one image.
+
+    Attributes:
+        explanations: one for each target.
+        contrasts: one for each pair of classes.
+    """
+
+    explanations: tuple[Explanation, ...]
+    contrasts: tuple[Contrast, ...] = ()
+
+
+def describe(shows: str, *explanations: Explanation) -> dict[str, Any]:
+    """What a file with explanations of one image says of itself (:mod:`cnnviz.outputs.provenance`).
+
+    Args:
+        shows: the key of one map, ``original``, or ``arrays`` or ``panel``, which have all.
+        explanations: for one target each.
+    """
+    first = explanations[0]
+    whole = shows in ("arrays", "panel")
+    methods = [method for method in first.methods if whole or shows in method.drawings]
+    layers = first.layers if any(method.uses_layer for method in methods) else ()
+    targets = [one.score(one.target) for one in explanations] if methods else []
+    return first.origin.describe(
+        shows,
+        layers=[layer.name for layer in layers],
+        methods=map(_method, methods),
+        classes=[(score.index, score.name) for score in targets],
+    )
+
+
+def _method(method: Method) -> dict[str, Any]:
+    return {
+        "name": method.name,
+        "key": method.key,
+        "title": method.title,
+        "options": asdict(method),
+        "relu": list(method.relu_rules),
+    }
+
+
+def _title(method: Method, key: str) -> str:
+    """What one of a method's maps is called: ``occlusion: probability``."""
+    if key == method.key:
+        return method.title
+    return f"{method.title}: {key[len(method.key) :].strip('_').replace('_', ' ')}"
+
+
+def _score(logits: Float32, activation: Activation, index: int, labels: Sequence[str]) -> Score:
+    name = labels[index] if labels else None
+    said = float(activation.outputs(logits)[index]) if activation.is_probability else None
+    return Score(index, name, float(logits[index]), said)

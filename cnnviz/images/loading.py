@@ -1,0 +1,55 @@
+"""From an image file to what a network is fed and what results are drawn on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+
+from cnnviz.images.decode import MAX_PIXELS, read_reduced
+from cnnviz.images.input_spec import InputSpec
+from cnnviz.images.preprocessing import (
+    Canvas,
+    ImageSize,
+    Prepared,
+    canvas,
+    prepare,
+    required_decode_size,
+)
+from cnnviz.text import printable_path
+
+
+def load_image(
+    path: str | os.PathLike[str],
+    spec: InputSpec,
+    resize: str,
+    size: ImageSize,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    remark: Callable[[str], None] | None = None,
+) -> tuple[Prepared, Canvas]:
+    """Read a file: what the network is fed, and what is drawn on at the given size.
+
+    Nothing larger is kept, and a JPEG is decoded no larger than these two need.
+
+    Args:
+        path: the file.
+        spec: the network's input.
+        resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
+        size: of what is drawn on, see :func:`cnnviz.images.preprocessing.output_shape`.
+        max_pixels: an image of more is refused before it is decoded.
+        remark: called with what the decoder says of an image that it reads all the same; by
+            default that is a warning.
+
+    Raises:
+        ImageError: with the reason, see :func:`cnnviz.images.decode.read_image`.
+    """
+    reading = read_reduced(
+        path, lambda shape: required_decode_size(shape, size, spec, resize), max_pixels=max_pixels
+    )
+    if reading.remark is not None and remark is not None:
+        remark(reading.remark)
+    elif reading.remark is not None:
+        warnings.warn(f"{printable_path(os.fspath(path))}: {reading.remark}", stacklevel=2)
+    prepared = prepare(reading.pixels, spec, resize, reading.source)
+    return prepared, canvas(reading.pixels, prepared, size)
