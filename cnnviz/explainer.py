@@ -21,9 +21,9 @@ from cnnviz.graph.architecture import Layer, shape_text
 from cnnviz.graph.target_layers import choose_layers
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import Prepared, prepare
-from cnnviz.models.catalog import WeightsInfo
 from cnnviz.outputs.provenance import Origin
 from cnnviz.types import Float32, RgbImage
+from cnnviz.weights.info import WeightsInfo
 
 TargetSpec = SupportsIndex | Callable[[Float32], Any] | None
 """A target: a class index for all images, a function from their logits (N, K) to N indices, or

@@ -18,7 +18,7 @@ from cnnviz.engines.mxnet import backward
 from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from cnnviz.models.config import find_config
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def test_every_command_is_mentioned(command):
     assert f"\n## cnnviz {command}\n" in PAGES[DOCS / "cli.md"]
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", zoo.names())
 def test_every_network_is_mentioned(name):
     assert f"\n| `{name}` | " in PAGES[DOCS / "networks.md"]
 

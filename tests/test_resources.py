@@ -16,7 +16,7 @@ from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.machine import set_threads, threads
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from cnnviz.runs.stream import Run, automatic_batch_size
 
 nn = import_mxnet().gluon.nn
@@ -161,7 +161,7 @@ def test_the_estimate_covers_what_a_batch_takes():
     """VGG-16's outputs are 28.7 million numbers; a batch of 8 was seen to take 1.05 GB."""
 
     class Like:
-        network = Architecture(*catalog.build(catalog.get("vgg16")))
+        network = Architecture(*zoo.build(zoo.get("vgg16")))
 
     assert automatic_batch_size(Like, 100, free=2 * 1050 * 2**20) < 8
     assert automatic_batch_size(Like, 100, free=10 * 2**30) == 8

@@ -12,7 +12,17 @@ ROOT = Path(__file__).parents[1] / "cnnviz"
 #: What the modules of a room may import of cnnviz, besides those of the room itself.
 ALLOWED = {
     "graph": {"errors", "text", "types"},
-    "models/zoo": {"demo", "errors", "graph", "text", "types"},
+    "models/zoo": {
+        "demo",
+        "errors",
+        "graph",
+        "images",
+        "labels",
+        "models",
+        "text",
+        "types",
+        "weights",
+    },
 }
 FRAMEWORKS = {"mxnet", "torch", "tensorflow", "onnx"}
 

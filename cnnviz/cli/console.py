@@ -18,7 +18,7 @@ from cnnviz.errors import UsageError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from cnnviz.models.catalog import WeightsInfo
+    from cnnviz.weights.info import WeightsInfo
 
 
 def say(text: str) -> None:

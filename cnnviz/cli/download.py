@@ -17,16 +17,16 @@ def command(names: tuple[str, ...], quiet: bool) -> None:
     They go to MXNet's cache folder ($MXNET_HOME/models, by default ~/.mxnet/models), which can be
     copied to a machine without network. Weights that are there already are not fetched again.
     """
-    from cnnviz.models import catalog
-    from cnnviz.weights import store
+    from cnnviz.models import zoo
+    from cnnviz.models.zoo_weights import ensure_weights
 
-    # A misspelled name is told before the first half gigabyte is fetched.
-    entries = [catalog.get(name) for name in dict.fromkeys(names)]
+    # A misspelled name is reported before the first half gigabyte is fetched.
+    entries = [zoo.get(name) for name in dict.fromkeys(names)]
     failed: list[tuple[str, WeightsError]] = []
     for entry in entries:
         try:
-            located = store.ensure_weights(
-                entry.name,
+            located = ensure_weights(
+                entry,
                 progress=not quiet,
                 notify=None if quiet else say,
             )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cnnviz.inspection.maximize import AscentOptions, MaximizedImage, Progress
     from cnnviz.inspection.objectives import Objective
-    from cnnviz.models.resolve import ModelSource
+    from cnnviz.models.source import ModelSource
     from cnnviz.outputs.provenance import Origin
 
 

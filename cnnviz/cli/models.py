@@ -13,7 +13,7 @@ import click
 from cnnviz.cli.console import put
 
 if TYPE_CHECKING:
-    from cnnviz.models.catalog import ModelEntry
+    from cnnviz.models.zoo import ZooEntry
 
 _COLUMNS = ("NAME", "PARAMETERS", "DOWNLOAD", "INPUT", "DEFAULT LAYER", "WEIGHTS")
 _RIGHT_ALIGNED = {"PARAMETERS", "DOWNLOAD"}
@@ -26,9 +26,9 @@ def command(as_json: bool) -> None:
 
     The last column has the file that would be used, or "not here"; `cnnviz download` fetches it.
     """
-    from cnnviz.models import catalog
+    from cnnviz.models import zoo
 
-    entries = catalog.entries()
+    entries = zoo.entries()
     if as_json:
         put(json.dumps([_record(entry) for entry in entries], indent=2))
         return
@@ -40,24 +40,35 @@ def command(as_json: bool) -> None:
         put(line)
 
 
-def _cached(entry: ModelEntry) -> Path | None:
-    from cnnviz.weights import store
+def _cached(entry: ZooEntry) -> Path | None:
+    from cnnviz.models.zoo_weights import cached_weights
 
-    return store.cached(entry.name)
+    return cached_weights(entry)
 
 
-def _record(entry: ModelEntry) -> dict[str, Any]:
+def _record(entry: ZooEntry) -> dict[str, Any]:
     path = _cached(entry)
-    return {**dataclasses.asdict(entry), "weights": None if path is None else str(path)}
+    published = entry.published
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "parameters": entry.parameters,
+        "download_bytes": None if published is None else published.size,
+        "input": dataclasses.asdict(entry.input),
+        "default_layer": entry.default_layer,
+        "labels": entry.labels,
+        "hub": None if published is None else published.hub,
+        "weights": None if path is None else str(path),
+    }
 
 
-def _row(entry: ModelEntry) -> tuple[str, ...]:
+def _row(entry: ZooEntry) -> tuple[str, ...]:
     path = _cached(entry)
-    size = entry.download_bytes
+    published = entry.published
     return (
         entry.name,
         f"{entry.parameters:,}",
-        "embedded" if size is None else f"{size / 1e6:.0f} MB",
+        "embedded" if published is None else f"{published.size / 1e6:.0f} MB",
         f"{entry.input.width}x{entry.input.height}",
         entry.default_layer,
         "not here" if path is None else str(path),

@@ -68,9 +68,9 @@ class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         """The path."""
         path = _path(self, str(value), param, ctx)
         if not os.path.lexists(path):
-            from cnnviz.models import catalog
+            from cnnviz.models import zoo
 
-            if matching(path, catalog.names()):
+            if matching(path, zoo.names()):
                 self.fail(
                     f"There is no image or folder '{path}'; for the network give --model {path}.",
                     param,

@@ -21,7 +21,7 @@ from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.methods import description_of
 from cnnviz.cli.methods import record as record_of_method
 from cnnviz.graph.architecture import shape_text
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
 from cnnviz.runs import manifest
@@ -136,23 +136,23 @@ def methods_page() -> str:
 def networks_page() -> str:
     """``networks.md``: every named network."""
     sections = []
-    for family, members in groupby(catalog.entries(), key=lambda entry: entry.family):
+    for family, members in groupby(zoo.entries(), key=lambda entry: entry.family):
         title, explained = _FAMILIES[family]
         rows = []
         for entry in members:
             layer = find_model(
                 ModelConfig(entry.name), needs_weights=False
             ).architecture.default_layer
-            assert layer is not None  # each of the catalog has one
-            size = entry.download_bytes
+            assert layer is not None  # each of the zoo has one
+            published = entry.published
             rows.append(
                 (
                     f"`{entry.name}`",
                     f"{entry.parameters:,}",
-                    "none" if size is None else f"{size / 1e6:.0f} MB",
+                    "none" if published is None else f"{published.size / 1e6:.0f} MB",
                     f"{entry.input.width}×{entry.input.height}",
                     f"`{layer.name}`, {shape_text(layer.shape)}",
-                    "" if entry.hub is None else f"`{entry.hub}`",
+                    "" if published is None or published.hub is None else f"`{published.hub}`",
                 )
             )
         columns = ("network", "parameters", "download", "input", "default layer", "Hugging Face")

@@ -47,7 +47,7 @@ class ModelConfig:
     """What is known about a network. None: nothing was said, and the network's own applies.
 
     Attributes:
-        model: a name of the catalog, or the path of an exported symbol.
+        model: a name that ``cnnviz models`` lists, or the path of an exported symbol.
         weights: a weights file.
         labels: class names, in class order.
         input_size: (height, width) in pixels.
@@ -86,9 +86,9 @@ def find_config(model: str) -> ModelConfig:
     Raises:
         UsageError: it is none of these, or the configuration file is wrong.
     """
-    from cnnviz.models import catalog, unknown
+    from cnnviz.models import unknown, zoo
 
-    if model in catalog.names():
+    if model in zoo.names():
         return ModelConfig(model)
     if not model.strip():
         raise UsageError("The network's name is empty; `cnnviz models` lists names.")
@@ -100,16 +100,18 @@ def find_config(model: str) -> ModelConfig:
             return read_config(path)
         if path.suffix == ".json":
             return ModelConfig(str(path))
-        raise UsageError(unknown.file_that_is_none(path))
+        from cnnviz.models.zoo_weights import recognize
+
+        raise UsageError(unknown.file_that_is_none(path, zoo.names(), recognize))
     symbol = path.with_name(f"{path.name}-symbol.json")
     if symbol.is_file():
         raise UsageError(f"There is no network {model!r}; did you mean {symbol}?")
-    known = matching(model, catalog.names())
+    known = matching(model, zoo.names())
     if len(known) == 1:
         return ModelConfig(known[0])
     if unknown.is_path(model):
         raise UsageError(f"There is no file {model}.{_similar_file(path)}")
-    raise UsageError(unknown.name_that_is_none(model))
+    raise UsageError(unknown.name_that_is_none(model, zoo.names()))
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -276,15 +278,15 @@ def _is_line(text: str) -> bool:
 
 
 def _model(value: Any, folder: Path) -> str:
-    from cnnviz.models import catalog
+    from cnnviz.models import zoo
 
     if not isinstance(value, str) or not value.strip() or not _is_line(value):
         raise ValueError("a name that `cnnviz models` lists, or a symbol file")
-    if value in catalog.names():
+    if value in zoo.names():
         return value
     path = folder / expand_home(value, folder)
     if not path.is_file():
-        close = difflib.get_close_matches(value, catalog.names(), n=1)
+        close = difflib.get_close_matches(value, zoo.names(), n=1)
         raise ValueError(
             "a name that `cnnviz models` lists"
             + (f" (did you mean {close[0]}?)" if close else "")

@@ -29,10 +29,10 @@ from cnnviz.graph.architecture import Architecture, shape_text
 from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, listed
 from cnnviz.importers.mxnet_heads import choose_head
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_operators
-from cnnviz.models.catalog import WeightsInfo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.input_scale import recognize_scale
 from cnnviz.types import Shape
+from cnnviz.weights.info import WeightsInfo
 from cnnviz.weights.params_file import check_finite, is_name, shown
 
 Notify = Callable[[str], None] | None
@@ -187,7 +187,7 @@ class SymbolModel:
         """The parameter file's arrays, ``arg:`` and ``aux:`` taken off; still in the file."""
         if self.weights is None:
             return {}
-        from cnnviz.weights.converters import read_weights
+        from cnnviz.weights.formats import read_weights
 
         return {
             re.sub(r"^(arg|aux):", "", name): array
@@ -322,10 +322,9 @@ class SymbolModel:
 
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of the parameters."""
-        from cnnviz.weights import store
+        from cnnviz.weights.digests import digest_ahead
 
-        if self.weights is not None:
-            store.digest_ahead(self.name, self.weights)
+        digest_ahead(self.weights, ("sha256",))
 
     def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
         """The network with its weights on a device.
@@ -338,7 +337,7 @@ class SymbolModel:
             WeightsError: parameters are missing or of another shape.
             DeviceError: there is no such device.
         """
-        from cnnviz.weights import store
+        from cnnviz.weights.digests import digest
 
         if self.weights is None:
             self._find_weights(needed=True)
@@ -356,8 +355,7 @@ class SymbolModel:
         with mxnet_errors():
             network = Network(self.architecture, parameters, device)
         del self._arrays  # the network has them
-        digest = store.digest(self.weights, "sha256")
-        return network, WeightsInfo(self.weights, digest, self._source)
+        return network, WeightsInfo(self.weights, digest(self.weights, "sha256"), self._source)
 
     def _check_memory(self, device: str) -> None:
         """Refuse what MXNet would take all memory for."""

@@ -8,150 +8,22 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import UsageError, in_keywords
-from cnnviz.graph.architecture import Architecture
-from cnnviz.graph.ends import bare_end
-from cnnviz.images.input_spec import InputSpec, check_scale
 from cnnviz.labels.label_files import Labels, read_labels
-from cnnviz.models import catalog
-from cnnviz.models.catalog import WeightsInfo
+from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig, find_config
+from cnnviz.models.source import ModelSource
 from cnnviz.text import expand_home
 
 if TYPE_CHECKING:
     from cnnviz.attribution.fitting import MethodSpec
-    from cnnviz.engines.mxnet.engine import Network
     from cnnviz.explainer import Explainer
 
 Notify = Callable[[str], None] | None
-
-
-class ModelSource(Protocol):
-    """A network that was found: of the catalog, or exported. Each step is done when asked for."""
-
-    config: ModelConfig
-    name: str
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes; empty if they have none."""
-
-    @property
-    def classes(self) -> int:
-        """The number of logits."""
-
-    @property
-    def spec(self) -> InputSpec:
-        """What the network is fed."""
-
-    @property
-    def architecture(self) -> Architecture:
-        """The network without its weights."""
-
-    def digest_ahead(self) -> None:
-        """Begin in the background with the digest of weights that are on this machine."""
-
-    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
-        """The network with its weights."""
-
-
-class ZooModel:
-    """A network of the catalog."""
-
-    def __init__(self, config: ModelConfig, *, notify: Notify = None) -> None:
-        """Look it up; MXNet is not needed yet.
-
-        Raises:
-            UsageError: there is no such network, or the configuration does not suit it.
-        """
-        entry = catalog.get(config.model)
-        if config.head is not None:
-            raise UsageError(
-                f"{entry.name} has one output; --head is for exported networks with several."
-            )
-        check_scale(config.mean, config.std)
-        self.config = config
-        self.name = config.name or entry.name
-        self._labels = catalog.labels(entry) if config.labels is None else config.labels
-        own = replace(entry.input, channels=config.channels or entry.input.channels)
-        self.spec = InputSpec(
-            *(config.input_size or (own.height, own.width)),
-            config.mean or own.ordered(own.mean),
-            config.std or own.ordered(own.std),
-            own.channels,
-        )
-        if len(self.spec.mean) != len(entry.input.mean):
-            raise UsageError(
-                f"{entry.name} takes color images: give three numbers each for mean and std."
-            )
-        self._entry = entry
-        self._notify = notify
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes."""
-        # One output is a yes or no; more need not be looked at to be counted.
-        if len(self._labels) > 1:
-            return self._labels
-        return self.architecture.class_names(self._labels, self.name)
-
-    @property
-    def classes(self) -> int:
-        """The number of logits."""
-        return len(self.labels)
-
-    @cached_property
-    def architecture(self) -> Architecture:
-        """The network without its weights.
-
-        Raises:
-            UsageError: it does not take images of the size asked for.
-        """
-        classes, usual = len(self._labels), self._entry.input.shape
-        graph, paths = catalog.build(self._entry, classes, self.spec.shape)
-        architecture = Architecture(graph, paths, bare_end(classes, self.config.activation))
-        fits = (
-            self.spec.shape == usual
-            or catalog.build(self._entry, classes, usual).graph.parameters == graph.parameters
-        )
-        if not fits:
-            raise UsageError(
-                f"{self._entry.name} takes only images of {usual[1]}x{usual[2]}: its dense "
-                "layers are made for these. Leave out --input-size."
-            )
-        return architecture
-
-    def digest_ahead(self) -> None:
-        """See :func:`cnnviz.weights.store.digest_ahead`."""
-        from cnnviz.weights import store
-
-        store.digest_ahead(self._entry.name, self.config.weights)
-
-    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
-        """The network with its weights, which may be downloaded.
-
-        Raises:
-            WeightsError: the weights cannot be had or read, or belong to another network.
-            DeviceError: there is no such device.
-        """
-        from cnnviz.engines.mxnet.engine import Network
-
-        architecture = self.architecture
-        parameters, found = catalog.load_weights(
-            self._entry,
-            architecture.graph,
-            self.config.weights,
-            as_given=self.config.mean is not None or self.config.std is not None,
-            progress=progress,
-            notify=self._notify,
-        )
-        return Network(architecture, parameters, device), found
 
 
 def find_model(
@@ -171,7 +43,9 @@ def find_model(
     """
     if isinstance(config.labels, Labels) and config.labels.note and notify is not None:
         notify(config.labels.note)
-    if config.model in catalog.names():
+    if config.model in zoo.names():
+        from cnnviz.models.zoo_model import ZooModel
+
         return ZooModel(config, notify=notify)
     from cnnviz.models.exported import SymbolModel
 

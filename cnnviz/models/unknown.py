@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cnnviz.errors import CnnvizError
-from cnnviz.models import catalog
 from cnnviz.text import folded, is_url, printable, similar
 
 _WEIGHTS = (".params", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -59,13 +59,21 @@ _SAME = {
 }
 
 
-def file_that_is_none(path: Path) -> str:
-    """Why a file that is there is no network, for ``--model``."""
+def file_that_is_none(
+    path: Path, names: Sequence[str], recognize: Callable[[Path], str | None]
+) -> str:
+    """Why a file that is there is no network, for ``--model``.
+
+    Args:
+        path: the file.
+        names: of all networks.
+        recognize: gives the name of the network that a file's weights fit.
+    """
     suffix, shown = path.suffix.lower(), printable(str(path))
     if suffix in _FOREIGN:
         return f"{shown} is {_FOREIGN[suffix]}, which cannot be read: {_EXPLAINED}."
     if suffix in _WEIGHTS:
-        return _weights(path)
+        return _weights(path, names, recognize)
     return (
         f"{shown} is neither an exported network's symbol (.json) nor a configuration file "
         "(.yaml): --model "
@@ -80,7 +88,7 @@ def is_path(model: str) -> bool:
     return "/" in model or Path(model).suffix.lower() in _OURS
 
 
-def name_that_is_none(name: str) -> str:
+def name_that_is_none(name: str, names: Sequence[str]) -> str:
     """Why a name, or a path of nothing, is no network."""
     shown = printable(name)
     if is_url(name):
@@ -89,44 +97,44 @@ def name_that_is_none(name: str) -> str:
     if suffix in _FOREIGN:
         return f"There is no file {shown}, and {_FOREIGN[suffix]} cannot be read: {_EXPLAINED}."
     bare = _LIBRARIES.sub("", name, count=1)
-    same = _same(bare)
+    same = _same(bare, names)
     if same is not None:
         return f"There is no network '{shown}'; here it is called {same}: --model {same}."
     if bare != name or _KNOWN_ELSEWHERE.match(_key(bare)):
-        close = similar(bare, catalog.names(), 2, 0.75)
+        close = similar(bare, names, 2, 0.75)
         hint = f" Similar: {', '.join(close)}." if close else ""
         return f"'{shown}' is none of cnnviz's networks: {_EXPLAINED}.{hint}"
-    close = similar(name, catalog.names())
+    close = similar(name, names)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return f"There is no network '{shown}'.{hint} `cnnviz models` lists them."
 
 
-def _weights(path: Path) -> str:
+def _weights(path: Path, names: Sequence[str], recognize: Callable[[Path], str | None]) -> str:
     """What to say of weights that were given for a network."""
     shown = printable(str(path))
     symbol = path.with_name(re.sub(r"(-\d{4})?\.params$", "-symbol.json", path.name))
     if symbol != path and symbol.is_file():
         return f"{shown} is a file of weights; the network is beside it: --model {symbol}."
-    name = _same(path.stem) or _recognized(path)
+    name = _same(path.stem, names) or _recognized(path, recognize)
     return (
         f"{shown} looks like a file of weights: give the network too, --model {name or 'NAME'} "
         f"--weights {shown}" + ("." if name else "; `cnnviz models` lists names.")
     )
 
 
-def _recognized(path: Path) -> str | None:
+def _recognized(path: Path, recognize: Callable[[Path], str | None]) -> str | None:
     """The network that a file's weights fit."""
     try:
-        return catalog.recognize(path)
+        return recognize(path)
     except CnnvizError:  # damaged, or no weights: said once the network is known
         return None
 
 
-def _same(name: str) -> str | None:
+def _same(name: str, names: Sequence[str]) -> str | None:
     """The network here that is called so by others, with what they put behind its name."""
     for end in (name, name.rpartition(".")[0], re.split(r"-[0-9a-f]{8}|-\d{4}", name)[0]):
         key = _key(end)
-        for own in catalog.names():
+        for own in names:
             if key and key == _key(own):
                 return own
         if key in _SAME:

@@ -24,7 +24,7 @@ back; files are named below the folder, with ``/``. In version 1:
     ``softmax of softmax``), ``labels``, ``input`` (``height``, ``width``, ``mean`` and
     ``std`` in the order of ``channels``, which are ``rgb``, ``bgr`` or ``gray``; ``resize``),
     ``layers`` (``name``, ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null
-    for a network of the catalog) and ``weights`` (``path``, ``source``, ``sha256``); ``methods``
+    for a named network) and ``weights`` (``path``, ``source``, ``sha256``); ``methods``
     (``name``, ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether
     it takes another way through a ReLU than the derivative); ``notes``: sentences about what was
     recognized or assumed of the network, or cannot be shown as usual; ``truth`` (``source``,

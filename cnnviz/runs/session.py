@@ -36,7 +36,7 @@ from cnnviz.labels.targets import (
     resolve_contrasts,
     resolve_targets,
 )
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.outputs import OutputFolder, check_output_folder
 from cnnviz.outputs.files import sweep, written_by_cnnviz
@@ -95,7 +95,7 @@ class Work:
         parse_device(request.model.ctx)
         # An exported network's classes are counted later: that takes MXNet.
         self._ends: tuple[tuple[Target, ...], tuple[ClassPair, ...]] | None = None
-        if self._found.config.model in catalog.names():
+        if self._found.config.model in zoo.names():
             self._ends = self._resolve()
         methods = request.methods
         self._methods = partial(choose_methods, methods.methods, methods.options, relu=methods.relu)
@@ -338,7 +338,7 @@ class Work:
         }
         weights = explainer.weights
         spec = explainer.spec
-        symbol = None if config.model in catalog.names() else Path(config.model)
+        symbol = None if config.model in zoo.names() else Path(config.model)
         return {
             "parameters": parameters,
             "versions": {

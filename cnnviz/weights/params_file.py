@@ -199,15 +199,6 @@ def _give_back_pages(array: Array) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def fits(shape: tuple[int, ...], expected: tuple[int, ...] | None) -> bool:
-    """Whether a shape is the expected one, in which 0 (as in Gluon) stands for any size."""
-    if expected is None:
-        return True
-    return len(shape) == len(expected) and all(
-        wanted in (0, size) for size, wanted in zip(shape, expected, strict=True)
-    )
-
-
 def is_name(text: str) -> bool:
     """Whether a name out of a file can be shown: control characters could rewrite a terminal."""
     return len(text) <= _MAX_NAME_BYTES and _CONTROL.search(text) is None

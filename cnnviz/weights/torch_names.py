@@ -124,7 +124,7 @@ _RULES: dict[str, _Rules] = {
 
 #: Networks of torchvision and timm that share a name with one of Gluon's and are another: a
 #: parameter that only they have, and why they are refused.
-_STRANGERS: tuple[tuple[str, str], ...] = (
+_INCOMPATIBLE: tuple[tuple[str, str], ...] = (
     (
         r"layer[1-4]\.\d+\.conv3\.weight",
         "a ResNet with bottlenecks as torchvision and timm build it, with the stride in each "
@@ -170,9 +170,9 @@ def renamer(family: str, layers: Collection[str]) -> Callable[[str], str]:
     return rename
 
 
-def stranger(names: Collection[str]) -> str | None:
+def incompatible_architecture(names: Collection[str]) -> str | None:
     """What network a file's parameters belong to, if it is one that only seems to be Gluon's."""
-    for pattern, what in _STRANGERS:
+    for pattern, what in _INCOMPATIBLE:
         expression = re.compile(pattern)
         if any(expression.fullmatch(name) for name in names):
             return what

@@ -30,9 +30,9 @@ def seeded_parameters(model: str) -> dict[str, Any]:
         import seeded
     finally:
         del sys.path[0]
-    from cnnviz.models import catalog
+    from cnnviz.models import zoo
 
-    shapes = catalog.parameter_shapes(catalog.get(model))
+    shapes = zoo.parameter_shapes(zoo.get(model))
     return {name: seeded.parameter(name, shape) for name, shape in shapes.items()}
 
 

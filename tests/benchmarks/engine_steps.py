@@ -42,10 +42,10 @@ from cnnviz.engines.mxnet.engine import Network
 from cnnviz.images.decode import read_reduced
 from cnnviz.images.preprocessing import prepare, required_decode_size
 from cnnviz.machine import keep_freed_memory
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from cnnviz.outputs import OutputFolder
 
-VGGS = tuple(name for name in catalog.names() if catalog.get(name).family == "vgg")
+VGGS = tuple(name for name in zoo.names() if zoo.get(name).family == "vgg")
 STEPS_OF = "vgg16"
 GOAL = 2.1
 
@@ -57,7 +57,7 @@ def build(name: str) -> tuple[Any, Network]:
         from tests.support.zoo import assign, build_block
     finally:
         del sys.path[0]
-    entry = catalog.get(name)
+    entry = zoo.get(name)
     block = build_block(name)
     assign(block, common.seeded_parameters(name))
     return block, Network.from_block(block, entry.input.shape)

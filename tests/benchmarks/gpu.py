@@ -30,7 +30,7 @@ from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import Input, Parameter, ReLU
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 
 #: Relative L2 errors of float32 with IEEE arithmetic: rounding, where no ReLU or maximum flips.
 LOGITS, MAPS = 1e-5, 1e-4
@@ -141,9 +141,9 @@ def main() -> int:
 
 def network(name: str, small: bool) -> tuple[Architecture, Mapping[str, np.ndarray]]:
     """A network of the zoo with random weights."""
-    entry = catalog.get(name)
+    entry = zoo.get(name)
     size = (3, 64, 64) if small else None
-    architecture = Architecture(*catalog.build(entry, size=size))
+    architecture = Architecture(*zoo.build(entry, size=size))
     return architecture, weights(architecture.graph)
 
 

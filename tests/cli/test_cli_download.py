@@ -9,6 +9,7 @@ import pytest
 from cnnviz import cli
 from cnnviz.errors import WeightsError
 from cnnviz.weights import store
+from cnnviz.weights.info import LocatedWeights
 
 
 @pytest.fixture
@@ -16,13 +17,14 @@ def asked(monkeypatch):
     """A store that has every network but vgg13 and vgg19."""
     asked = []
 
-    def ensure(name, *, progress=True, notify=None):
+    def ensure(published, shapes, *, progress=True, notify=None):
+        name = published.network
         asked.append(name)
         if notify is not None:
             notify(f"waiting for {name}")
         if name in ("vgg13", "vgg19"):
             raise WeightsError(f"No source gave {name}.")
-        return store.LocatedWeights(Path(f"/cache/{name}.params"), "a store")
+        return LocatedWeights(Path(f"/cache/{name}.params"), "a store")
 
     monkeypatch.setattr(store, "ensure_weights", ensure)
     return asked

@@ -8,9 +8,8 @@ import sys
 
 import pytest
 
-from cnnviz import cli
-from cnnviz.models import catalog
-from cnnviz.weights import store
+from cnnviz import cli, demo
+from cnnviz.models import zoo
 from cnnviz.weights.params_file import write_params
 
 
@@ -32,9 +31,9 @@ def test_table(home, capsys):
     families = [text.splitlines() for text in "\n".join(lines[1:]).split("\n\n")]
     assert families[0][0].startswith("alexnet")
     assert [line.split()[0] for line in families[1]][::7] == ["vgg11", "vgg19_bn"]
-    assert len(families) == len({entry.family for entry in catalog.entries()})
+    assert len(families) == len({entry.family for entry in zoo.entries()})
     rows = {line.split()[0]: line for line in lines[1:] if line}
-    assert list(rows) == list(catalog.names())
+    assert list(rows) == list(zoo.names())
     assert rows["vgg16"].split() == [
         "vgg16", "138,357,544", "553", "MB", "224x224", "features.28", str(here)
     ]  # fmt: skip
@@ -48,7 +47,7 @@ def test_table(home, capsys):
 def test_json(home, capsys):
     assert cli.run(["models", "--json"]) == 0
     records = {record["name"]: record for record in json.loads(capsys.readouterr().out)}
-    assert list(records) == list(catalog.names())
+    assert list(records) == list(zoo.names())
     vgg = records["vgg16_bn"]
     assert vgg["parameters"] == 138_365_992
     assert vgg["input"] == {
@@ -67,7 +66,7 @@ def test_json(home, capsys):
     assert records["inceptionv3"]["input"]["height"] == 299
     assert records["resnet50_v1"]["hub"] is None
     assert records["demo"]["download_bytes"] is None
-    assert records["demo"]["weights"] == str(store.cached("demo"))
+    assert records["demo"]["weights"] == str(demo.weights_path())
 
 
 def test_loads_neither_mxnet_nor_the_hub():

@@ -17,7 +17,7 @@ import pytest
 from cnnviz import demo
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
-from cnnviz.models.catalog import get
+from cnnviz.models.zoo import get
 from cnnviz.runs.manifest import JOURNAL
 
 KINDS = ("original", "gradcam", "guided_gradcam", "saliency")

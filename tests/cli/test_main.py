@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import cnnviz as package
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 
 WITHOUT_MXNET = """
 import json, sys
@@ -80,7 +80,7 @@ def test_layers_as_json(cnnviz):
     assert status == 0
     layers = json.loads(out)
     (default,) = (layer for layer in layers if layer["default"])
-    assert default["name"] == catalog.get("demo").default_layer
+    assert default["name"] == zoo.get("demo").default_layer
     assert default["spatial"]
     assert layers[-1]["shape"] == [8]
     assert not layers[-1]["spatial"]

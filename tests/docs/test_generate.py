@@ -11,7 +11,7 @@ from cnnviz.attribution import METHODS
 from cnnviz.cli import COMMANDS, group
 from cnnviz.docs import __main__ as writer
 from cnnviz.docs.generate import PAGES, _as_markdown
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 
 FOLDER = Path(docs.__file__).parent
 
@@ -53,7 +53,7 @@ def test_commands_and_their_options_are_there():
 def test_methods_and_networks_are_there():
     methods, networks = PAGES["methods.md"](), (FOLDER / "networks.md").read_text(encoding="utf-8")
     assert all(f"\n## {name}\n" in methods for name in METHODS)
-    assert all(f"\n| `{name}` | " in networks for name in catalog.names())
+    assert all(f"\n| `{name}` | " in networks for name in zoo.names())
 
 
 def test_definitions_become_lists():

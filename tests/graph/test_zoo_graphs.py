@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cnnviz.graph.architecture import Architecture
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from tests.support.zoo import block_shapes, traced
 
 
@@ -26,11 +26,11 @@ def described(architecture):
     return rows
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", zoo.names())
 def test_a_graph_is_what_gluon_builds(name):
-    entry = catalog.get(name)
+    entry = zoo.get(name)
     block, architecture = traced(name)
-    built = Architecture(*catalog.build(entry))
+    built = Architecture(*zoo.build(entry))
 
     assert described(built) == described(architecture)
     assert built.default_layer.name == architecture.default_layer.name == entry.default_layer

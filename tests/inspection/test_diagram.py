@@ -17,14 +17,14 @@ from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
 from cnnviz.inspection.boxes import boxes_of, fold_repeats, merge_runs, segments_of
 from cnnviz.inspection.diagram import escape, render_dot, to_dot
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 
 needs_dot = pytest.mark.needs("dot")
 
 
 def zoo_architecture(name):
-    entry = catalog.get(name)
-    return Architecture(*catalog.build(entry, 1000))
+    entry = zoo.get(name)
+    return Architecture(*zoo.build(entry, 1000))
 
 
 class Drawing:

@@ -11,12 +11,12 @@ from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of
 from cnnviz.inspection.summary import Window, summarize
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 
 
 def summary_of(name):
-    entry = catalog.get(name)
-    return summarize(Architecture(*catalog.build(entry, 1000)))
+    entry = zoo.get(name)
+    return summarize(Architecture(*zoo.build(entry, 1000)))
 
 
 class Tally:

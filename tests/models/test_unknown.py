@@ -7,7 +7,7 @@ import pytest
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from cnnviz.models.config import find_config
 from tests.support.zoo import build_block
 
@@ -39,7 +39,7 @@ def test_case_and_hyphens_do_not_count(name):
 )
 def test_other_libraries_names_of_the_same_networks(name, same):
     assert f"here it is called {same}: --model {same}" in told(name)
-    assert same in catalog.names()
+    assert same in zoo.names()
 
 
 @pytest.mark.parametrize(

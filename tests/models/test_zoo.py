@@ -1,348 +1,287 @@
-"""Facts about the zoo's networks: what is explained in each, and whose weights fit."""
+"""Named networks against the real ones of Gluon's zoo, and their weights."""
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
+import hashlib
+import itertools
+import math
+import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import cnnviz
-from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.errors import WeightsError
-from cnnviz.importers.gluon import architecture_of_block
-from cnnviz.models import catalog
-from cnnviz.weights import converters
+from cnnviz.engines.mxnet.engine import Network
+from cnnviz.errors import UsageError, WeightsError
+from cnnviz.graph.architecture import Architecture
+from cnnviz.images.preprocessing import InputSpec
+from cnnviz.models import zoo
+from cnnviz.models.zoo import vgg
+from cnnviz.models.zoo.table import ZOO
+from cnnviz.models.zoo_weights import cached_weights, load_weights, old_names
+from cnnviz.weights import store
+from cnnviz.weights.info import LocatedWeights
 from cnnviz.weights.params_file import write_params
-from tests.support.zoo import assign, build_block, traced
+from tests.support.zoo import traced
 
-REFERENCE = Path(__file__).parent.parent / "reference"
-
-
-def load_seeds():
-    sys.path.insert(0, str(REFERENCE))
-    try:
-        return importlib.import_module("family_seeds")
-    finally:
-        sys.path.remove(str(REFERENCE))
-
-
-seeds = load_seeds()
-
-# Default layers -----------------------------------------------------------------------------------
-
-# Name, kind and shape (channels, height, width) for images of the network's size, from the papers
-# and the order in which Gluon lists the layers.
-DEFAULT_LAYERS = {
-    # The fifth and last convolution, before its ReLU and the last pooling (13 -> 6).
-    "alexnet": ("features.6", "Convolution", (256, 13, 13)),
-    # The last of 8, 10, 13 and 16 convolutions, or its batch norm, before ReLU and pooling.
-    "vgg11": ("features.18", "Convolution", (512, 14, 14)),
-    "vgg13": ("features.22", "Convolution", (512, 14, 14)),
-    "vgg16": ("features.28", "Convolution", (512, 14, 14)),
-    "vgg19": ("features.34", "Convolution", (512, 14, 14)),
-    "vgg11_bn": ("features.26", "BatchNorm", (512, 14, 14)),
-    "vgg13_bn": ("features.32", "BatchNorm", (512, 14, 14)),
-    "vgg16_bn": ("features.41", "BatchNorm", (512, 14, 14)),
-    "vgg19_bn": ("features.50", "BatchNorm", (512, 14, 14)),
-    # The last block of the last stage, after the addition and its ReLU: the second of two or the
-    # third of three, in the stage that follows four layers of stem and three stages.
-    "resnet18_v1": ("features.7.1", "ReLU", (512, 7, 7)),
-    "resnet34_v1": ("features.7.2", "ReLU", (512, 7, 7)),
-    "resnet50_v1": ("features.7.2", "ReLU", (2048, 7, 7)),
-    "resnet101_v1": ("features.7.2", "ReLU", (2048, 7, 7)),
-    "resnet152_v1": ("features.7.2", "ReLU", (2048, 7, 7)),
-    # What the global pooling (features.11) reads: batch norm and ReLU come after the last addition.
-    "resnet18_v2": ("features.10", "ReLU", (512, 7, 7)),
-    "resnet34_v2": ("features.10", "ReLU", (512, 7, 7)),
-    "resnet50_v2": ("features.10", "ReLU", (2048, 7, 7)),
-    "resnet101_v2": ("features.10", "ReLU", (2048, 7, 7)),
-    "resnet152_v2": ("features.10", "ReLU", (2048, 7, 7)),
-    # What the 7x7 pooling (features.13) reads. The channels are those of the paper's table 1:
-    # 121 ends with 512 + 16 * 32, 161 with 1056 + 24 * 48, and so on.
-    "densenet121": ("features.12", "ReLU", (1024, 7, 7)),
-    "densenet161": ("features.12", "ReLU", (2208, 7, 7)),
-    "densenet169": ("features.12", "ReLU", (1664, 7, 7)),
-    "densenet201": ("features.12", "ReLU", (1920, 7, 7)),
-    # The last fire module, two expansions of 256 joined: it feeds the classifier's convolution.
-    "squeezenet1.0": ("features.12.1", "Concat", (512, 13, 13)),
-    "squeezenet1.1": ("features.12.1", "Concat", (512, 13, 13)),
-    # The last of eleven modules: 320 + 2 * 384 + 2 * 384 + 192 channels.
-    "inceptionv3": ("features.17", "Concat", (2048, 8, 8)),
-    # 27 convolutions with batch norm and ReLU, three entries each; the last batch norm.
-    "mobilenet1.0": ("features.79", "BatchNorm", (1024, 7, 7)),
-    "mobilenet0.75": ("features.79", "BatchNorm", (768, 7, 7)),
-    "mobilenet0.5": ("features.79", "BatchNorm", (512, 7, 7)),
-    "mobilenet0.25": ("features.79", "BatchNorm", (256, 7, 7)),
-    # Stem (three entries), 17 bottlenecks, then the convolution to 1280 whatever the width.
-    "mobilenetv2_1.0": ("features.21", "BatchNorm", (1280, 7, 7)),
-    "mobilenetv2_0.75": ("features.21", "BatchNorm", (1280, 7, 7)),
-    "mobilenetv2_0.5": ("features.21", "BatchNorm", (1280, 7, 7)),
-    "mobilenetv2_0.25": ("features.21", "BatchNorm", (1280, 7, 7)),
+# Values in the weights file, as the documentation of Gluon's model zoo gives them ("number of
+# parameters", which has the running statistics and the two fixed parameters of ResNet v2).
+STORED = {
+    "alexnet": 61_100_840,
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_874_344,
+    "vgg13": 133_047_848,
+    "vgg13_bn": 133_059_624,
+    "vgg16": 138_357_544,
+    "vgg16_bn": 138_374_440,
+    "vgg19": 143_667_240,
+    "vgg19_bn": 143_689_256,
+    "resnet18_v1": 11_699_112,
+    "resnet34_v1": 21_814_696,
+    "resnet50_v1": 25_629_032,
+    "resnet101_v1": 44_695_144,
+    "resnet152_v1": 60_404_072,
+    "resnet18_v2": 11_695_796,
+    "resnet34_v2": 21_811_380,
+    "resnet50_v2": 25_595_060,
+    "resnet101_v2": 44_639_412,
+    "resnet152_v2": 60_329_140,
+    "densenet121": 8_062_504,
+    "densenet161": 28_900_936,
+    "densenet169": 14_307_880,
+    "densenet201": 20_242_984,
+    "squeezenet1.0": 1_248_424,
+    "squeezenet1.1": 1_235_496,
+    "inceptionv3": 23_869_000,
+    "mobilenet1.0": 4_253_864,
+    "mobilenet0.75": 2_601_976,
+    "mobilenet0.5": 1_342_536,
+    "mobilenet0.25": 475_544,
+    "mobilenetv2_1.0": 3_539_136,
+    "mobilenetv2_0.75": 2_653_864,
+    "mobilenetv2_0.5": 1_983_104,
+    "mobilenetv2_0.25": 1_526_856,
+}
+# Learned parameters as torchvision's documentation gives them (num_params of the weights), where
+# its network is the same; Inception v3 without its second classifier, which has 3,326,696.
+LEARNED = {
+    "alexnet": 61_100_840,
+    "vgg11": 132_863_336,
+    "vgg11_bn": 132_868_840,
+    "vgg13": 133_047_848,
+    "vgg13_bn": 133_053_736,
+    "vgg16": 138_357_544,
+    "vgg16_bn": 138_365_992,
+    "vgg19": 143_667_240,
+    "vgg19_bn": 143_678_248,
+    "resnet18_v1": 11_689_512,
+    "resnet34_v1": 21_797_672,
+    "densenet121": 7_978_856,
+    "densenet161": 28_681_000,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "squeezenet1.0": 1_248_424,
+    "squeezenet1.1": 1_235_496,
+    "inceptionv3": 27_161_264 - 3_326_696,
 }
 
 
-def test_the_table_has_every_network():
-    assert set(DEFAULT_LAYERS) == set(catalog.names()) - {"demo"}
+def test_lists_gluons_zoo_and_the_demo():
+    assert zoo.names() == (*STORED, "demo")
+    assert [entry.name for entry in zoo.entries()] == list(zoo.names())
 
 
-@pytest.mark.parametrize("name", DEFAULT_LAYERS)
-def test_default_layers(name):
-    _, architecture = traced(name)
-    layer = architecture.default_layer
-    assert (layer.name, layer.kind, layer.shape) == DEFAULT_LAYERS[name]
-    assert architecture.classes == 1000
+def test_families_stand_together():
+    families = [entry.family for entry in zoo.entries()]
+    assert len(list(itertools.groupby(families))) == len(set(families))
 
 
-# As many classes as the layer before has channels: then the classifier looks least like one.
-@pytest.mark.parametrize(
-    ("name", "classes"),
-    [
-        ("alexnet", 256),
-        ("vgg11", 512),
-        ("resnet18_v1", 512),
-        ("resnet18_v2", 512),
-        ("densenet121", 1024),
-        ("squeezenet1.0", 512),
-        ("squeezenet1.1", 1),
-        ("inceptionv3", 2048),
-        ("mobilenet0.25", 256),
-        ("mobilenetv2_0.25", 1280),
-    ],
-)
-def test_other_numbers_of_classes_have_the_same_layer(name, classes):
-    entry = catalog.get(name)
-    block = build_block(name, classes)
-    architecture = architecture_of_block(block, entry.input.shape)
-    layer = architecture.default_layer
-    assert (layer.name, layer.kind, layer.shape) == DEFAULT_LAYERS[name]
-    assert architecture.classes == classes
+@pytest.mark.parametrize("name", LEARNED)
+def test_parameter_counts(name):
+    assert zoo.get(name).parameters == LEARNED[name]
 
 
-REAL = Path(__file__).parents[3] / "shared" / "real"
+@pytest.mark.parametrize("name", STORED)
+def test_the_table_is_what_the_network_is(name):
+    """Built and counted, traced, and given more classes."""
+    entry = zoo.get(name)
+    block, architecture = traced(name)
+    assert architecture.default_layer.name == entry.default_layer
+    shapes = zoo.parameter_shapes(entry)
+    assert sum(map(math.prod, shapes.values())) == STORED[name]
+    assert entry.published.size == 4 * STORED[name]
+    learned = [p for p in block._collect_params_with_prefix().items() if p[1].grad_req != "null"]
+    assert sum(math.prod(shapes[key]) for key, _ in learned) == entry.parameters
+    more = zoo.parameter_shapes(entry, classes=1003)
+    assert list(more) == list(shapes)
+    values = sum(map(math.prod, more.values()))
+    assert values == STORED[name] + 3 * entry.per_class
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/real")
-def test_a_trained_squeezenet_names_its_photos():
-    explainer = cnnviz.load_explainer("squeezenet1.1", weights=REAL / "squeezenet1.1.params")
-    for name, index in (("hummingbird", 94), ("jellyfish", 107), ("snow_leopard", 289)):
-        image = cnnviz.read_image(REAL / "photos" / f"{name}.jpg")
-        (explanation,) = explainer.explain([explainer.prepare(image)])
-        top = explanation.top()[0]
-        assert top.index == index
-        assert top.probability > 0.95
+def test_input_sizes():
+    for entry in zoo.entries():
+        size = 299 if entry.name == "inceptionv3" else 224
+        assert entry.input == InputSpec(size, size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-# Weights of torchvision and timm ------------------------------------------------------------------
+def test_the_tutorials_layer():
+    assert zoo.get("vgg16").default_layer == "features.28"
 
 
-@pytest.fixture(scope="module")
-def foreign():
-    with np.load(REFERENCE / "foreign.npz") as file:
-        return dict(file)
-
-
-def fill(name, state, notify=None):
-    """The zoo's network with ten classes and a state dict's weights; what an image gives."""
-    entry = catalog.get(name)
-    block = build_block(name, seeds.CLASSES)
-    shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
-    assign(block, converters.match(state, shapes, family=entry.family, notify=notify))
-    mx = import_mxnet()
-    image = seeds.image(0, entry.input.shape)[None]
-    return block(mx.nd.array(image)).asnumpy()[0]
-
-
-def relative(value, truth):
-    return np.linalg.norm(value - truth) / np.linalg.norm(truth)
-
-
-SAME = ("alexnet", "resnet18_v1", "resnet34_v1", "densenet121", "squeezenet1.0", "squeezenet1.1")
-
-
-@pytest.mark.parametrize("name", SAME)
-def test_torchvisions_weights_give_torchvisions_logits(foreign, name):
-    state = seeds.torch_state(seeds.unpack(foreign[f"torchvision {name}"]))
-    # Float32's rounding is a few times 1e-7 here: padding, strides, epsilon are all the same.
-    assert relative(fill(name, state), foreign[f"logits {name}"]) < 1e-5
-
-
-def test_inception_with_second_classifier_wants_torchvisions_images(foreign):
-    """torchvision's published weights come with ``transform_input``; the fold gives the same."""
-    state = seeds.torch_state(seeds.unpack(foreign["torchvision inceptionv3"]))
-    said = []
-    logits = fill("inceptionv3", state, said.append)
-    assert relative(logits, foreign["logits inceptionv3 transform_input"]) < 1e-5
-    assert len(said) == 1
-    assert "images from -1 to 1" in said[0]
-
-
-def test_inception_without_second_classifier_is_taken_as_it_is(foreign):
-    shapes = seeds.unpack(foreign["timm inception_v3"])
-    assert not any(name.startswith("AuxLogits") for name in shapes)
-    said = []
-    logits = fill("inceptionv3", seeds.torch_state(shapes), said.append)
-    assert relative(logits, foreign["logits inceptionv3"]) < 1e-5
-    assert len(said) == 1
-    assert "does not say how its images were normalized" in said[0]
-
-
-def test_inception_stays_as_it_is_where_the_user_says_how_images_are_made(foreign):
-    entry = catalog.get("inceptionv3")
-    arrays = empty(seeds.unpack(foreign["torchvision inceptionv3"]))
-    first = seeds.torch_parameter("Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3))
-    arrays["Conv2d_1a_3x3.conv.weight"] = first
-    shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
-    said = []
-    matched = converters.match(
-        arrays, shapes, family=entry.family, as_given=True, notify=said.append
-    )
-    np.testing.assert_array_equal(matched["features.0.0.weight"], first)
-    assert said == []
-
-
-def test_gluons_own_inception_says_nothing():
-    entry = catalog.get("inceptionv3")
-    shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
-    adapted = ("features.0.0.weight", "features.0.1.running_mean")
-    own = {name: seeds.gluon_parameter(name, shapes[name]) for name in adapted}
-    said = []
-    matched = converters.match(
-        {**empty(shapes), **own}, shapes, family=entry.family, notify=said.append
-    )
-    assert said == []
-    for name, array in own.items():
-        np.testing.assert_array_equal(matched[name], array)
-
-
-def empty(shapes):
-    """Arrays of these shapes that need no memory."""
-    return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+def test_layers_are_numbered_from_zero_whatever_was_built_before():
+    first, second = (zoo.build(zoo.get("resnet18_v1")) for _ in range(2))
+    assert first == second
+    old = old_names(first.graph)
+    assert old["conv0"] == "features.0"
+    assert old["stage1_conv0"] == "features.4.0.body.0"
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("name", "told"),
     [
-        ("timm resnet18", "resnet18_v1"),
-        ("timm resnet34", "resnet34_v1"),
-        ("timm inception_v3", "inceptionv3"),
-        *((f"timm densenet{depth}", f"densenet{depth}") for depth in (121, 161, 169, 201)),
+        ("vgg17", "vgg1"),
+        ("vgg-16", "here it is called vgg16: --model vgg16"),
+        ("nothing", "'nothing'. `cnnviz models`"),
+        ("resnet50", "resnet50_v"),
     ],
 )
-def test_timms_names_and_shapes_fit(foreign, theirs, ours):
-    entry = catalog.get(ours)
-    arrays = empty(seeds.unpack(foreign[theirs]))
-    shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
-    assert converters.fits_network(arrays, shapes, family=entry.family)
+def test_unknown_names_get_suggestions(name, told):
+    with pytest.raises(UsageError, match=told) as caught:
+        zoo.get(name)
+    assert repr(name) in str(caught.value)
 
 
-def test_timms_names_are_torchvisions(foreign):
-    """So that equal logits of the one prove the other."""
-    for ours, theirs in (
-        ("resnet18_v1", "resnet18"),
-        ("resnet34_v1", "resnet34"),
-        ("densenet121", "densenet121"),
+def test_labels_are_as_many_as_outputs():
+    assert len(zoo.labels(zoo.get("vgg19_bn"))) == 1000
+    assert len(zoo.labels(zoo.get("demo"))) == 8
+
+
+def test_listing_imports_neither_mxnet_nor_the_hub():
+    program = (
+        "import sys\n"
+        "from cnnviz.labels.targets import resolve_class\n"
+        "from cnnviz.models import zoo, zoo_weights\n"
+        "[zoo_weights.cached_weights(entry) for entry in zoo.entries()]\n"
+        "resolve_class('tabby', zoo.labels(zoo.get('vgg16')), 1000)\n"
+        "print(sorted({'mxnet', 'huggingface_hub', 'torch', 'safetensors'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+SMALL = {
+    "features.0.weight": (4, 3, 3, 3),
+    "features.0.bias": (4,),
+    "features.1.weight": (6, 36),
+    "features.1.bias": (6,),
+    "output.weight": (5, 6),
+    "output.bias": (5,),
+}
+
+
+def load(entry, path=None, classes=None, **options):
+    """The weights as they come, the network with them, and what is told of them."""
+    graph, paths = zoo.build(entry, classes)
+    arrays, info = load_weights(entry, graph, path, **options)
+    return arrays, Network(Architecture(graph, paths), arrays), info
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """vgg16, but small: two dense layers on a 3x3 grid."""
+
+    def build(b, name, classes):
+        with b.block("features"):
+            x = b.ends(b.linear(b.conv(b.input, 4, 3, bias=True), 6))
+        return b.linear(x, classes, name="output")
+
+    entry = dataclasses.replace(zoo.get("vgg16"), input=InputSpec(5, 5))
+    vgg13 = zoo.get("vgg13").published
+    monkeypatch.setitem(ZOO, "vgg16", entry)
+    monkeypatch.setitem(ZOO, "vgg13", dataclasses.replace(entry, name="vgg13", published=vgg13))
+    monkeypatch.setattr(zoo, "labels", lambda entry: tuple("abcde"))
+    monkeypatch.setattr(vgg, "build", build)
+    rng = np.random.default_rng(0)
+    return {key: rng.standard_normal(shape).astype(np.float32) for key, shape in SMALL.items()}
+
+
+def test_loads_a_file(tmp_path, small):
+    path = tmp_path / "w.params"
+    write_params(path, small)
+    arrays, network, info = load(zoo.get("vgg16"), path)
+    assert {array.grad for array in arrays.values()} == {None}
+    for name, array in small.items():
+        np.testing.assert_array_equal(arrays[name].asnumpy(), array)
+    assert info.path == path
+    assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    # The same network in NumPy: one convolution on a 3x3 input, then two dense layers.
+    x = np.random.default_rng(1).standard_normal((1, 3, 5, 5)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], (3, 3), axis=(1, 2))
+    conv = np.einsum("cyxij,fcij->fyx", windows, small["features.0.weight"])
+    conv += small["features.0.bias"][:, None, None]
+    hidden = small["features.1.weight"] @ conv.ravel() + small["features.1.bias"]
+    logits = small["output.weight"] @ hidden + small["output.bias"]
+    np.testing.assert_allclose(network.logits(x)[0], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_file_asks_the_store(tmp_path, small, monkeypatch):
+    path = tmp_path / "found.params"
+    write_params(path, small)
+    asked = []
+
+    def ensure(published, shapes, **options):
+        asked.append((published.network, shapes, options["progress"]))
+        return LocatedWeights(path, "somewhere")
+
+    monkeypatch.setattr(store, "ensure_weights", ensure)
+    *_, info = load(zoo.get("vgg13"), progress=False)
+    assert asked == [("vgg13", SMALL, False)]
+    assert (info.path, info.source) == (path, "somewhere")
+
+
+def test_weights_for_other_classes_need_their_number(tmp_path, small):
+    path = tmp_path / "two.params"
+    fine = {**small, "output.weight": small["output.weight"][:2], "output.bias": np.zeros(2, "f4")}
+    write_params(path, fine)
+    with pytest.raises(
+        WeightsError, match=r"output\.weight \(2, 6\) instead of \(5, 6\).*--labels"
     ):
-        torchvision = seeds.unpack(foreign[f"torchvision {ours}"])
-        assert seeds.unpack(foreign[f"timm {theirs}"]) == torchvision
+        load(zoo.get("vgg16"), path)
+    _, network, _ = load(zoo.get("vgg16"), path, classes=2)
+    assert network.logits(np.zeros((1, 3, 5, 5), "f4")).shape == (1, 2)
 
 
-def test_densenets_older_names(foreign):
-    """torchvision's published files say ``norm.1`` where its code says ``norm1``."""
-    state = seeds.torch_state(seeds.unpack(foreign["torchvision densenet121"]))
-    older = {}
-    for name, array in state.items():
-        if "denselayer" in name:
-            for kind in ("norm", "conv"):
-                name = name.replace(f".{kind}1.", f".{kind}.1.").replace(
-                    f".{kind}2.", f".{kind}.2."
-                )
-        older[name] = array
-    assert set(older) != set(state)
-    shapes = catalog.parameter_shapes(catalog.get("densenet121"), seeds.CLASSES)
-    ours = converters.match(state, shapes, family="densenet")
-    matched = converters.match(older, shapes, family="densenet")
-    for name, array in ours.items():
-        np.testing.assert_array_equal(matched[name], array)
+def test_a_wrong_file_is_told(tmp_path, small):
+    path = tmp_path / "w.params"
+    write_params(path, {"features.0.weight": small["features.0.weight"]})
+    with pytest.raises(WeightsError, match=r"w\.params does not fit vgg16: 5 of 6 parameters"):
+        load(zoo.get("vgg16"), path)
 
 
-def load(tmp_path, name, arrays, classes=seeds.CLASSES):
-    """What ``--weights FILE`` does."""
-    path = tmp_path / "theirs.params"
-    write_params(path, {key: np.ascontiguousarray(array) for key, array in arrays.items()})
-    entry = catalog.get(name)
-    return catalog.load_weights(entry, catalog.build(entry, classes).graph, path)
+def test_the_demo():
+    from cnnviz import demo
+
+    entry = zoo.get("demo")
+    arrays, network, info = load(entry)
+    learned = sum(array.size for name, array in arrays.items() if ".running_" not in name)
+    assert entry.parameters == learned
+    assert info.path == demo.weights_path() == cached_weights(entry)
+    kinds = {layer.name: layer.kind for layer in network.layers}
+    *_, last = (name for name, kind in kinds.items() if kind in ("Convolution", "BatchNorm"))
+    assert last == entry.default_layer
+    assert kinds[last] == "BatchNorm"
+    assert network.logits(np.zeros((1, 3, 224, 224), "f4")).shape == (1, len(demo.CLASSES))
 
 
-@pytest.mark.parametrize(
-    ("theirs", "ours", "why"),
-    [
-        ("torchvision resnet50", "resnet50_v1", "the stride in each block's 3x3 convolution"),
-        ("torchvision resnet101", "resnet101_v1", "the stride in each block's 3x3 convolution"),
-        ("torchvision resnet152", "resnet152_v1", "the stride in each block's 3x3 convolution"),
-        ("timm resnet50", "resnet50_v1", "the stride in each block's 3x3 convolution"),
-        ("torchvision resnet50", "resnet50_v2", "the stride in each block's 3x3 convolution"),
-        ("timm resnetv2_18", "resnet18_v2", "without the batch norms that Gluon's"),
-        ("timm resnetv2_50", "resnet50_v2", "without the batch norms that Gluon's"),
-        ("torchvision mobilenet_v2", "mobilenetv2_1.0", "without the expansion in the first"),
-        ("timm mobilenetv2_100", "mobilenetv2_1.0", "without the expansion in the first"),
-        ("timm mobilenetv2_050", "mobilenetv2_0.5", "without the expansion in the first"),
-        ("timm mobilenetv1_100", "mobilenet1.0", "with ReLU6 for Gluon's ReLU"),
-    ],
-)
-def test_networks_that_only_seem_the_same_are_refused(foreign, theirs, ours, why):
-    entry = catalog.get(ours)
-    shapes = catalog.parameter_shapes(entry, seeds.CLASSES)
-    arrays = {f"module.{k}": v for k, v in empty(seeds.unpack(foreign[theirs])).items()}
-    with pytest.raises(WeightsError) as caught:
-        converters.match(arrays, shapes, network=ours, source="a.pth", family=entry.family)
-    text = str(caught.value)
-    assert text.startswith(f"a.pth does not fit {ours}: it holds a ")
-    assert why in text
-    assert text.endswith(f"use the weights of Gluon's own store (`cnnviz download {ours}`).")
-    assert text.count(". ") == 0  # one sentence
+def test_one_name_is_that_of_yes():
+    """Weights trained for one output say yes or no, unless they are said to give a number."""
+    from cnnviz.models.config import ModelConfig
+    from cnnviz.models.resolve import find_model
 
-
-@pytest.mark.parametrize(
-    ("theirs", "asked", "fitting"),
-    [
-        ("torchvision resnet18_v1", "resnet50_v1", "resnet18_v1"),
-        ("torchvision resnet18_v1", "resnet18_v2", "resnet18_v1"),
-        ("torchvision squeezenet1.1", "squeezenet1.0", "squeezenet1.1"),
-        ("timm densenet169", "mobilenet1.0", "densenet169"),
-        ("torchvision inceptionv3", "resnet34_v1", "inceptionv3"),
-    ],
-)
-def test_another_familys_weights_are_recognized(foreign, tmp_path, theirs, asked, fitting):
-    arrays = empty(seeds.unpack(foreign[theirs]))
-    with pytest.raises(WeightsError, match=rf"look like {fitting}'s: try --model {fitting}\."):
-        load(tmp_path, asked, arrays)
-
-
-def test_gluons_own_weights_of_another_network_are_recognized(tmp_path):
-    shapes = catalog.parameter_shapes(catalog.get("mobilenetv2_0.25"))
-    with pytest.raises(WeightsError, match=r"look like mobilenetv2_0\.25's"):
-        load(tmp_path, "mobilenet0.25", empty(shapes), 1000)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "alexnet",
-        "resnet18_v1",
-        "resnet18_v2",
-        "densenet121",
-        "squeezenet1.1",
-        "inceptionv3",
-        "mobilenet0.25",
-        "mobilenetv2_0.25",
-    ],
-)
-def test_other_classes_are_told_and_taken(name):
-    entry = catalog.get(name)
-    arrays = empty(catalog.parameter_shapes(entry, 7))
-    with pytest.raises(WeightsError, match="these weights are for 7, whose names --labels takes"):
-        converters.match(arrays, catalog.parameter_shapes(entry), family=entry.family)
-    assert build_block(name, 7)._collect_params_with_prefix().keys() == arrays.keys()
+    model = find_model(ModelConfig("mobilenetv2_0.25", labels=("cat",)))
+    assert (model.labels, model.classes) == (("not cat", "cat"), 2)
+    model = find_model(ModelConfig("mobilenetv2_0.25", labels=("age",), activation="none"))
+    assert (model.labels, model.classes) == (("age",), 1)

@@ -351,7 +351,8 @@ class Params:
 
     def read(self, data):
         from cnnviz.errors import WeightsError
-        from cnnviz.weights.converters import match, read_weights
+        from cnnviz.weights.formats import read_weights
+        from cnnviz.weights.matching import Expected, match
 
         self.place.write_bytes(data)  # a new one each time, which the last one's arrays do not see
         try:
@@ -368,7 +369,7 @@ class Params:
         if size > 2 * len(data):  # bfloat16 becomes float32
             raise ValueError(f"{size} bytes out of {len(data)}")
         try:
-            match(arrays, self.expected)
+            match(arrays, Expected(self.expected))
         except WeightsError as error:
             _check_text(error)
         return True

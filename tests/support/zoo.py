@@ -12,7 +12,7 @@ from cnnviz.demo import architecture as demo
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
-from cnnviz.models import catalog
+from cnnviz.models import zoo
 from cnnviz.weights.params_file import to_mxnet
 
 
@@ -45,4 +45,4 @@ def assign(block: Any, arrays: Mapping[str, np.ndarray]) -> None:
 def traced(name: str) -> tuple[Any, Architecture]:
     """The network with its usual classes, without weights: Gluon's block, and what it traces to."""
     block = build_block(name)
-    return block, architecture_of_block(block, catalog.get(name).input.shape)
+    return block, architecture_of_block(block, zoo.get(name).input.shape)

@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import save, save_file
 
 from cnnviz.errors import WeightsError
-from cnnviz.weights.converters import read_weights
+from cnnviz.weights.formats import read_weights
 from cnnviz.weights.params_file import MAGIC, check_finite, read_params, to_mxnet, write_params
 from tests.support import hostile
 from tests.support.capabilities import SLOW

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import os
@@ -25,10 +24,10 @@ import pytest
 from safetensors.numpy import save
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.errors import UsageError, WeightsError
-from cnnviz.images.preprocessing import InputSpec
-from cnnviz.models import catalog
-from cnnviz.weights import store
+from cnnviz.errors import WeightsError
+from cnnviz.models import zoo
+from cnnviz.weights import download, store
+from cnnviz.weights.info import PublishedWeights
 from cnnviz.weights.params_file import read_params, write_params
 
 NAME = "tinynet"
@@ -42,16 +41,6 @@ SHAPES = {
     "output.weight": (2, 5),
     "output.bias": (2,),
 }
-ENTRY = catalog.ModelEntry(
-    name=NAME,
-    family="vgg",
-    parameters=253,
-    download_bytes=4 * 253,
-    input=InputSpec(),
-    default_layer="features.0",
-    labels="imagenet",
-    hub=f"timm/{NAME}.tv_in1k",
-)
 ARRAYS = {
     name: np.random.default_rng(number).standard_normal(shape).astype(np.float32)
     for number, (name, shape) in enumerate(SHAPES.items())
@@ -179,11 +168,17 @@ def home(tmp_path, monkeypatch, site, whole):
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setitem(catalog._ENTRIES, NAME, ENTRY)
-    monkeypatch.setattr(catalog, "parameter_shapes", lambda entry, classes=None: SHAPES)
-    monkeypatch.setitem(store.SHA1, NAME, hashlib.sha1(whole).hexdigest())
-    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 1.0)
     return tmp_path
+
+
+def tiny(whole, hub=f"timm/{NAME}.tv_in1k"):
+    """The published weights of a small VGG."""
+    return PublishedWeights(NAME, "vgg", 4 * 253, hashlib.sha1(whole).hexdigest(), hub)
+
+
+def ensure(whole, **options):
+    return store.ensure_weights(tiny(whole), SHAPES, **options)
 
 
 def short(whole):
@@ -218,9 +213,9 @@ def weights_files(home):
     return [name for name in files(home / "mxnet" / "models") if not name.endswith(".lock")]
 
 
-def failure():
+def failure(published):
     with pytest.raises(WeightsError) as caught:
-        store.ensure_weights(NAME, progress=False)
+        store.ensure_weights(published, SHAPES, progress=False)
     return str(caught.value)
 
 
@@ -236,9 +231,10 @@ def same_values(path):
 
 def test_checksums_and_names_are_mxnets():
     model_store = import_mxnet().gluon.model_zoo.model_store
-    assert model_store._model_sha1 == store.SHA1
+    published = [entry.published for entry in zoo.entries() if entry.published is not None]
+    assert model_store._model_sha1 == {one.network: one.sha1 for one in published}
     assert model_store.apache_repo_url == store.GLUON_REPO
-    assert set(store.SHA1) == set(catalog.names()) - {"demo"}
+    assert {one.network for one in published} == set(zoo.names()) - {"demo"}
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -259,15 +255,11 @@ def test_nobody_knows_where_home_is(monkeypatch, tmp_path):
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("MXNET_HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    assert store.cached("alexnet") is None
+    published = zoo.get("alexnet").published
+    assert store.cached(published) is None
     with pytest.raises(WeightsError, match=r"there is no such home folder\): set MXNET_HOME"):
-        store.ensure_weights("alexnet")
+        store.ensure_weights(published, {})
     assert os.listdir(tmp_path) == []
-
-
-def test_unknown_names_are_usage_errors():
-    with pytest.raises(UsageError, match="vgg16"):
-        store.ensure_weights("vgg61")
 
 
 # What works ---------------------------------------------------------------------------------------
@@ -276,12 +268,12 @@ def test_unknown_names_are_usage_errors():
 def test_gluon_store(home, site, whole, capfd):
     serve_gluon(site, whole)
     serve_hub(site)
-    assert store.cached(NAME) is None
-    located = store.ensure_weights(NAME)
+    assert store.cached(tiny(whole)) is None
+    located = ensure(whole)
     assert located.path == home / "mxnet" / "models" / f"{NAME}-{short(whole)}.params"
     assert located.path.read_bytes() == whole
     assert located.source == f"Gluon model store ({site.host})"
-    assert store.cached(NAME) == located.path
+    assert store.cached(tiny(whole)) == located.path
     assert weights_files(home) == [located.path.name]
     assert site.asked == [f"GET {gluon_path(whole)}"]
     assert capfd.readouterr().err == ""  # no bar where there is no terminal
@@ -289,9 +281,9 @@ def test_gluon_store(home, site, whole, capfd):
 
 def test_the_cache_comes_first(home, site, whole):
     serve_gluon(site, whole)
-    first = store.ensure_weights(NAME)
+    first = ensure(whole)
     site.asked.clear()
-    again = store.ensure_weights(NAME)
+    again = ensure(whole)
     assert again.path == first.path
     assert again.source == "Gluon model store, cached"
     assert site.asked == []
@@ -299,7 +291,7 @@ def test_the_cache_comes_first(home, site, whole):
 
 def test_mxnet_finds_what_was_fetched(home, site, whole, monkeypatch):
     serve_gluon(site, whole)
-    located = store.ensure_weights(NAME)
+    located = ensure(whole)
     model_store = import_mxnet().gluon.model_zoo.model_store
     monkeypatch.setitem(model_store._model_sha1, NAME, hashlib.sha1(whole).hexdigest())
     assert model_store.get_model_file(NAME, root=str(store.cache_folder())) == str(located.path)
@@ -308,22 +300,22 @@ def test_mxnet_finds_what_was_fetched(home, site, whole, monkeypatch):
 def test_a_repository_without_trailing_slash(home, site, whole, monkeypatch):
     monkeypatch.setenv("MXNET_GLUON_REPO", f"{site.url}/store")
     serve_gluon(site, whole)
-    assert store.ensure_weights(NAME).path.read_bytes() == whole
+    assert ensure(whole).path.read_bytes() == whole
 
 
 def test_falls_back_to_hugging_face(home, site, whole, capfd):
     site.replies[gluon_path(whole)] = Reply(b"denied", status=403)
     serve_hub(site)
-    located = store.ensure_weights(NAME)
+    located = ensure(whole)
     assert located.path == home / "mxnet" / "models" / f"{NAME}-tv_in1k.params"
     assert located.source == f"timm/{NAME}.tv_in1k on Hugging Face"
     same_values(located.path)
-    assert store.cached(NAME) == located.path
+    assert store.cached(tiny(whole)) == located.path
     assert weights_files(home) == [located.path.name]
     assert len(site.gets(HUB_PATH)) == 1
     assert capfd.readouterr().err == ""
     site.asked.clear()
-    again = store.ensure_weights(NAME)
+    again = ensure(whole)
     assert (again.path, site.asked) == (located.path, [])
     assert again.source == f"timm/{NAME}.tv_in1k on Hugging Face, cached"
 
@@ -339,7 +331,7 @@ def test_hugging_faces_own_cache_is_used_without_network(home, site, whole, monk
     site.replies.clear()
     site.asked.clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    same_values(store.ensure_weights(NAME).path)
+    same_values(ensure(whole).path)
     assert not any("timm" in line for line in site.asked)
 
 
@@ -358,7 +350,7 @@ def test_a_redirected_hub_file(home, site, whole):
     )
     elsewhere.headers = reply.headers
     site.replies["/cdn/blob"] = elsewhere
-    same_values(store.ensure_weights(NAME).path)
+    same_values(ensure(whole).path)
 
 
 def test_a_body_that_breaks_off_is_resumed(home, site, whole):
@@ -368,14 +360,14 @@ def test_a_body_that_breaks_off_is_resumed(home, site, whole):
         Reply(body[:100], announced=len(body), headers=ranged),
         Reply(body, headers=ranged),
     ]
-    assert store.ensure_weights(NAME).path.read_bytes() == whole
+    assert ensure(whole).path.read_bytes() == whole
     assert site.asked[1] == f"GET {gluon_path(whole)} bytes=100-"
 
 
 def test_a_server_that_cannot_resume_is_asked_for_all_again(home, site, whole):
     body = serve_gluon(site, whole)
     site.replies[gluon_path(whole)] = [Reply(body[:100], announced=len(body)), Reply(body)]
-    assert store.ensure_weights(NAME).path.read_bytes() == whole
+    assert ensure(whole).path.read_bytes() == whole
 
 
 # What does not ------------------------------------------------------------------------------------
@@ -383,52 +375,53 @@ def test_a_server_that_cannot_resume_is_asked_for_all_again(home, site, whole):
 
 def test_no_source_says_everything(home, site, whole):
     site.replies[gluon_path(whole)] = Reply(b"denied", status=403)
-    text = failure()
+    text = failure(tiny(whole))
     folder = home / "mxnet" / "models"
-    assert f"{folder} (has neither {NAME}-{short(whole)}.params nor {NAME}-tv_in1k.params)" in text
+    assert text.startswith(
+        f"The weights of {NAME} (0 MB) are not on this machine and could not be "
+    )
     assert f"the Gluon model store at {site.host} (HTTP 403)" in text
     assert f"timm/{NAME}.tv_in1k at {site.host} (HTTP 404)" in text
-    assert f"{folder / NAME}-{short(whole)}.params by hand" in text
-    assert "--weights FILE" in text
-    assert "`--model demo` works without network" in text
+    assert f"or put {NAME}-{short(whole)}.params into {folder}" in text
+    assert "Give a .params, .safetensors or .pth file with --weights" in text
+    assert "`--model demo` needs no download" in text
     assert "\n" not in text
     assert WeightsError("").exit_code == 3
     assert weights_files(home) == []
-    assert store.cached(NAME) is None
+    assert store.cached(tiny(whole)) is None
 
 
 def test_a_network_that_hugging_face_has_not(home, site, whole, monkeypatch):
-    monkeypatch.setitem(catalog._ENTRIES, NAME, dataclasses.replace(ENTRY, hub=None))
+    alone = tiny(whole, hub=None)
     (home / "mxnet" / "models").mkdir(parents=True)
     # A file of that name has nothing to do with us.
     (home / "mxnet" / "models" / f"{NAME}-tv_in1k.params").write_bytes(b"something")
     serve_hub(site)
-    text = failure()
-    assert f"(has no {NAME}-{short(whole)}.params)" in text
+    text = failure(alone)
     assert "HTTP 404" in text
     assert "Hugging Face (has no network that is the same)" in text
     # Nobody else's files of it fit, so only Gluon's are asked for.
-    assert f"give any .params file of {NAME} with --weights FILE" in text
+    assert "Give a .params file with --weights" in text
     assert site.asked == [f"GET {gluon_path(whole)}"]
-    assert store.cached(NAME) is None
+    assert store.cached(alone) is None
     serve_gluon(site, whole)
-    assert store.ensure_weights(NAME).path.read_bytes() == whole
+    assert store.ensure_weights(alone, SHAPES).path.read_bytes() == whole
 
 
 def test_another_repository_of_hugging_face(home, site, whole, monkeypatch):
-    entry = dataclasses.replace(ENTRY, hub="timm/tiny_net.gluon_in1k")
-    monkeypatch.setitem(catalog._ENTRIES, NAME, entry)
+    published = tiny(whole, "timm/tiny_net.gluon_in1k")
     serve_hub(site)
     path = "/timm/tiny_net.gluon_in1k/resolve/main/model.safetensors"
     site.replies[path] = site.replies.pop(HUB_PATH)
-    located = store.ensure_weights(NAME)
+    located = store.ensure_weights(published, SHAPES)
     assert located.path.name == f"{NAME}-gluon_in1k.params"
     same_values(located.path)
 
 
 def test_what_hugging_face_has():
     """Repositories that timm names, with the means and deviations that it gives them."""
-    hub = {entry.name: entry.hub for entry in catalog.entries() if entry.hub is not None}
+    published = [entry.published for entry in zoo.entries() if entry.published is not None]
+    hub = {one.network: one.hub for one in published if one.hub is not None}
     vggs = [f"vgg{depth}{suffix}" for depth in (11, 13, 16, 19) for suffix in ("", "_bn")]
     densenets = [f"densenet{depth}" for depth in (121, 161, 169, 201)]
     assert hub == {
@@ -441,67 +434,67 @@ def test_what_hugging_face_has():
 
 
 def test_time_outs(home, site, whole, monkeypatch):
-    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
     never = threading.Event()
     serve_gluon(site, whole, wait=never)
     serve_hub(site, wait=never)
     before = time.monotonic()
-    text = failure()
+    text = failure(tiny(whole))
     never.set()
     assert text.count("timed out after 0.3 s") == 2
     assert time.monotonic() - before < 3
 
 
 def test_a_stalled_body_times_out(home, site, whole, monkeypatch):
-    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
     never = threading.Event()
     serve_gluon(site, whole, stall=never)
-    text = failure()
+    text = failure(tiny(whole))
     never.set()
     assert f"the Gluon model store at {site.host} (timed out after 0.3 s)" in text
     assert len(site.gets(gluon_path(whole))) == 2  # one more try, not minutes of them
     assert weights_files(home) == []
 
 
-def test_looking_up_a_host_for_ever_times_out(home, site, monkeypatch):
-    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.2)
+def test_looking_up_a_host_for_ever_times_out(home, site, monkeypatch, whole):
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
     slow = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: slow.wait(20))
     before = time.monotonic()
-    text = failure()
+    text = failure(tiny(whole))
     slow.set()
     assert text.count("timed out after 0.2 s") == 2
     assert time.monotonic() - before < 3
 
 
-def test_no_connection(home, monkeypatch):
+def test_no_connection(home, monkeypatch, whole):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     monkeypatch.setenv("MXNET_GLUON_REPO", f"http://127.0.0.1:{port}/")
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
-    assert failure().count("(no connection: Connection refused)") == 2
+    assert failure(tiny(whole)).count("(no connection: Connection refused)") == 2
 
 
-def test_no_such_host(home, monkeypatch):
+def test_no_such_host(home, monkeypatch, whole):
     def refuse(*_args, **_kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert failure().count("no connection: host name not resolved") == 2
+    assert failure(tiny(whole)).count("no connection: host name not resolved") == 2
 
 
 def test_truncated_body(home, site, whole):
     body = serve_gluon(site, whole)
     site.replies[gluon_path(whole)] = Reply(body[:100], announced=len(body))
-    assert f"the connection ended after 100 of {len(body)} bytes" in failure()
+    assert f"the connection ended after 100 of {len(body)} bytes" in failure(tiny(whole))
     assert weights_files(home) == []
 
 
 def test_wrong_checksum(home, site, whole):
     other = whole[:-1] + bytes([whole[-1] ^ 1])
     site.replies[gluon_path(whole)] = Reply(zipped(f"{NAME}-{short(whole)}.params", other))
-    assert "the file's checksum differs" in failure()
+    assert "the file's checksum differs" in failure(tiny(whole))
     assert weights_files(home) == []
 
 
@@ -514,41 +507,41 @@ def test_wrong_checksum(home, site, whole):
 )
 def test_something_else_than_the_archive(home, site, whole, body, told):
     site.replies[gluon_path(whole)] = Reply(body)
-    assert told in failure()
+    assert told in failure(tiny(whole))
 
 
 def test_an_archive_with_damaged_contents(home, site, whole):
     body = bytearray(serve_gluon(site, whole))
     body[200] ^= 0xFF
     site.replies[gluon_path(whole)] = Reply(bytes(body))
-    assert "not a sound zip archive" in failure()
+    assert "not a sound zip archive" in failure(tiny(whole))
 
 
 def test_an_archive_that_swells(home, site, whole):
     huge = zipped(f"{NAME}-{short(whole)}.params", bytes(4 << 20))
     site.replies[gluon_path(whole)] = Reply(huge)
-    assert "more than the 1012 bytes it should" in failure()
+    assert "more than the 1012 bytes it should" in failure(tiny(whole))
 
 
 def test_no_name_in_an_archive_leads_out_of_the_cache(home, site, whole):
     name = f"../../{NAME}-{short(whole)}.params"
     site.replies[gluon_path(whole)] = Reply(zipped(name, whole))
-    located = store.ensure_weights(NAME)
+    located = ensure(whole)
     assert located.path.parent == home / "mxnet" / "models"
     assert files(home) == ["mxnet"]
 
 
-def test_addresses_that_are_not_http(home, site, monkeypatch):
+def test_addresses_that_are_not_http(home, site, monkeypatch, whole):
     monkeypatch.setenv("MXNET_GLUON_REPO", "file:///etc/")
-    assert "MXNET_GLUON_REPO (not an https address: file://)" in failure()
+    assert "MXNET_GLUON_REPO (not an https address: file://)" in failure(tiny(whole))
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "example.com:8080", "127.0.0.1.example.com"])
-def test_without_tls_only_this_machine_is_asked(home, monkeypatch, host):
-    monkeypatch.setattr(store, "_open", lambda *_: pytest.fail("it was asked"))
+def test_without_tls_only_this_machine_is_asked(home, monkeypatch, host, whole):
+    monkeypatch.setattr(download, "_open", lambda *_: pytest.fail("it was asked"))
     monkeypatch.setenv("MXNET_GLUON_REPO", f"http://me:secret@{host}/")
     monkeypatch.setenv("HF_ENDPOINT", f"http://{host}")
-    text = failure()
+    text = failure(tiny(whole))
     assert f"MXNET_GLUON_REPO (http://{host} has no TLS: use https)" in text
     assert f"HF_ENDPOINT (http://{host} has no TLS: use https)" in text
     assert "secret" not in text
@@ -556,64 +549,64 @@ def test_without_tls_only_this_machine_is_asked(home, monkeypatch, host):
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "127.3.2.1", "[::1]:8080"])
 def test_this_machine_needs_no_tls(host):
-    assert store._host(f"http://{host}/x", "it") == host
+    assert download.safe_host(f"http://{host}/x", "it") == host
 
 
 def test_a_redirection_to_where_there_is_no_tls_is_not_followed(home, site, whole):
     site.replies[gluon_path(whole)] = Reply(
         status=302, headers={"Location": "http://192.0.2.1/weights.zip"}
     )
-    assert "a redirection (http://192.0.2.1 has no TLS: use https)" in failure()
+    assert "a redirection (http://192.0.2.1 has no TLS: use https)" in failure(tiny(whole))
 
 
 def test_a_redirection_to_a_safe_place_is(home, site, whole):
     body = serve_gluon(site, whole)
     site.replies["/elsewhere.zip"] = Reply(body)
     site.replies[gluon_path(whole)] = Reply(status=302, headers={"Location": "/elsewhere.zip"})
-    same_values(store.ensure_weights(NAME, progress=False).path)
+    same_values(ensure(whole, progress=False).path)
 
 
-def test_a_hub_file_is_what_the_hub_says_it_is(home, site):
+def test_a_hub_file_is_what_the_hub_says_it_is(home, site, whole):
     """Of the right size and shapes, but not of the SHA-256 that came as its ETag."""
     serve_hub(site)
     reply = site.replies[HUB_PATH]
     reply.body = reply.body[:-1] + bytes([reply.body[-1] ^ 1])
-    assert "differs: remove it to fetch it again" in failure()
+    assert "differs: remove it to fetch it again" in failure(tiny(whole))
     assert weights_files(home) == []
 
 
-def test_a_hub_file_whose_digest_nobody_told_is_not_used(home, site):
+def test_a_hub_file_whose_digest_nobody_told_is_not_used(home, site, whole):
     serve_hub(site)
     site.replies[HUB_PATH].headers["ETag"] = '"17"'
-    assert "nothing says what the SHA-256 of " in failure()
+    assert "nothing says what the SHA-256 of " in failure(tiny(whole))
     assert weights_files(home) == []
 
 
-def test_passwords_in_an_address_are_not_shown(home, site, monkeypatch):
+def test_passwords_in_an_address_are_not_shown(home, site, monkeypatch, whole):
     monkeypatch.setenv("MXNET_GLUON_REPO", f"http://me:secret@{site.host}/")
-    text = failure()
+    text = failure(tiny(whole))
     assert site.host in text
     assert "secret" not in text
 
 
-def test_offline_mode(home, site, monkeypatch):
+def test_offline_mode(home, site, monkeypatch, whole):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "not asked, because HF_HUB_OFFLINE is set" in failure()
+    assert "not asked, because HF_HUB_OFFLINE is set" in failure(tiny(whole))
     assert not any("timm" in line for line in site.asked)
 
 
-def test_a_hub_file_of_another_network(home, site):
+def test_a_hub_file_of_another_network(home, site, whole):
     serve_hub(site, body=save({"features.0.weight": np.zeros((1, 3, 3, 3), np.float32)}))
-    text = failure()
+    text = failure(tiny(whole))
     assert f"timm/{NAME}.tv_in1k at {site.host} (" in text
     assert f"does not fit {NAME}: 7 of 8 parameters are missing" in text
     assert weights_files(home) == []
 
 
-def test_a_hub_body_of_another_size(home, site):
+def test_a_hub_body_of_another_size(home, site, whole):
     body = timm_bytes()
     serve_hub(site, body=body[:-4], announced_to_head=len(body))
-    assert f"timm/{NAME}.tv_in1k at {site.host} (OSError: " in failure()
+    assert f"timm/{NAME}.tv_in1k at {site.host} (OSError: " in failure(tiny(whole))
     assert weights_files(home) == []
 
 
@@ -621,23 +614,23 @@ def test_a_damaged_file_in_the_cache_is_told_and_replaced(home, site, whole):
     damaged = home / "mxnet" / "models" / f"{NAME}-{short(whole)}.params"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(whole[:500])
-    assert f"{damaged} (its checksum differs" in failure()
+    assert f"{damaged} (its checksum differs" in failure(tiny(whole))
     assert damaged.read_bytes() == whole[:500]
     serve_gluon(site, whole)
-    assert store.ensure_weights(NAME).path.read_bytes() == whole
+    assert ensure(whole).path.read_bytes() == whole
 
 
 def test_a_damaged_converted_file_is_told_and_replaced(home, site, whole):
     damaged = home / "mxnet" / "models" / f"{NAME}-tv_in1k.params"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(whole[:500])
-    assert f"{damaged} is a damaged or incomplete .params file" in failure()
+    assert f"{damaged} is a damaged or incomplete .params file" in failure(tiny(whole))
     serve_hub(site)
-    same_values(store.ensure_weights(NAME).path)
+    same_values(ensure(whole).path)
 
 
-def test_a_cached_file_that_cannot_be_read_is_told(home, monkeypatch):
-    closed = home / "mxnet" / "models" / f"{NAME}-{store.SHA1[NAME][:8]}.params"
+def test_a_cached_file_that_cannot_be_read_is_told(home, monkeypatch, whole):
+    closed = home / "mxnet" / "models" / f"{NAME}-{short(whole)}.params"
     closed.parent.mkdir(parents=True)
     closed.touch()
 
@@ -645,13 +638,13 @@ def test_a_cached_file_that_cannot_be_read_is_told(home, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(store, "digest", refuse)
-    assert f"{closed} (cannot be read: Permission denied)" in failure()
+    assert f"{closed} (cannot be read: Permission denied)" in failure(tiny(whole))
 
 
-def test_a_cache_that_cannot_be_made(home, monkeypatch):
+def test_a_cache_that_cannot_be_made(home, monkeypatch, whole):
     (home / "plain").touch()
     monkeypatch.setenv("MXNET_HOME", str(home / "plain"))
-    assert "set MXNET_HOME to another folder" in failure()
+    assert "set MXNET_HOME to another folder" in failure(tiny(whole))
 
 
 def test_a_full_disk_ends_it_at_once(home, site, whole, monkeypatch):
@@ -665,15 +658,14 @@ def test_a_full_disk_ends_it_at_once(home, site, whole, monkeypatch):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(WeightsError, match=r"w\.part cannot be written: No space left on device"):
-        store._write(Full(), b"x")
-    monkeypatch.setattr(store, "_write", lambda file, chunk: store.__dict__["_raise_full"]())
-    monkeypatch.setitem(store.__dict__, "_raise_full", _full)
-    assert "No space left" in failure()
+        download.write(Full(), b"x")
+    monkeypatch.setattr(download, "write", _full)
+    assert "No space left" in failure(tiny(whole))
     assert len(site.asked) == 1
     assert weights_files(home) == []
 
 
-def _full():
+def _full(_file, _chunk):
     raise WeightsError("w.part cannot be written: No space left on device.")
 
 
@@ -684,15 +676,11 @@ def start(home, site, whole):
     """Another process that fetches the same weights; it prints the path."""
     program = f"""
         import sys
-        from cnnviz.models import catalog
         from cnnviz.weights import store
-        from cnnviz.images.preprocessing import InputSpec
-        catalog._ENTRIES[{NAME!r}] = catalog.ModelEntry(
-            {NAME!r}, "vgg", {NAME!r}, 253, 1012, InputSpec(), "features.0", "imagenet")
-        catalog.parameter_shapes = lambda entry, classes=2: {SHAPES!r}
-        store.SHA1[{NAME!r}] = {hashlib.sha1(whole).hexdigest()!r}
+        from cnnviz.weights.info import PublishedWeights
         notify = lambda text: print(text, file=sys.stderr, flush=True)
-        print(store.ensure_weights({NAME!r}, notify=notify).path, flush=True)
+        located = store.ensure_weights({tiny(whole)!r}, {SHAPES!r}, notify=notify)
+        print(located.path, flush=True)
     """
     environment = {**os.environ, "HF_HOME": str(home / "hf")}
     return subprocess.Popen(
@@ -723,8 +711,8 @@ def test_two_processes_at_once_fetch_once(home, site, whole):
     assert waiting == f"Another process is fetching the weights of {NAME}; waiting for it.\n"
     assert outputs[0][0] == outputs[1][0] != ""
     assert site.asked == [f"GET {gluon_path(whole)}"]
-    assert store.cached(NAME).read_bytes() == whole
-    assert weights_files(home) == [store.cached(NAME).name]
+    assert store.cached(tiny(whole)).read_bytes() == whole
+    assert weights_files(home) == [store.cached(tiny(whole)).name]
 
 
 def test_without_locks_both_fetch_and_neither_spoils_the_other(home, site, whole, monkeypatch):
@@ -736,9 +724,7 @@ def test_without_locks_both_fetch_and_neither_spoils_the_other(home, site, whole
     serve_gluon(site, whole, stall=go)
     found, told = [], []
     threads = [
-        threading.Thread(
-            target=lambda: found.append(store.ensure_weights(NAME, notify=told.append).path)
-        )
+        threading.Thread(target=lambda: found.append(ensure(whole, notify=told.append).path))
         for _ in range(2)
     ]
     for thread in threads:
@@ -766,12 +752,12 @@ def test_an_interrupted_download_is_not_taken_for_whole(home, site, whole, how):
     left = weights_files(home)
     assert all(name.endswith(".part") for name in left)
     assert (left == []) == (how == signal.SIGINT)  # who is killed cannot tidy up
-    assert store.cached(NAME) is None
+    assert store.cached(tiny(whole)) is None
     for name in left:  # as if an hour had passed
         os.utime(home / "mxnet" / "models" / name, (0, 0))
     serve_gluon(site, whole)
-    assert store.ensure_weights(NAME).path.read_bytes() == whole
-    assert weights_files(home) == [store.cached(NAME).name]
+    assert ensure(whole).path.read_bytes() == whole
+    assert weights_files(home) == [store.cached(tiny(whole)).name]
 
 
 # The bar ------------------------------------------------------------------------------------------
@@ -791,7 +777,7 @@ def test_one_bar_on_a_terminal(home, site, whole, monkeypatch, source, progress)
         serve_hub(site)
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    store.ensure_weights(NAME, progress=progress)
+    ensure(whole, progress=progress)
     shown = screen.getvalue()
     if not progress:
         assert shown == ""
@@ -799,52 +785,3 @@ def test_one_bar_on_a_terminal(home, site, whole, monkeypatch, source, progress)
     drawn = [line for line in shown.replace("\n", "\r").split("\r") if line.strip(" \x1b[A")]
     assert "100%" in drawn[-1]
     assert len({line.split(":")[0] for line in drawn}) == 1
-
-
-def test_digests_ahead_are_those_asked_for(tmp_path, monkeypatch):
-    path = tmp_path / "w.params"
-    path.write_bytes(bytes(range(256)) * 1000)
-    passes = []
-    digests = store._digests
-
-    def counted(file, algorithms):
-        passes.append(tuple(algorithms))
-        return digests(file, algorithms)
-
-    monkeypatch.setattr(store, "_digests", counted)
-    store.digest_ahead("vgg16", path)
-    wanted = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert store.digest(path, "sha256") == wanted
-    assert passes == [("sha256",)]
-    # What was not begun ahead is worked out now.
-    assert store.digest(path, "sha1") == hashlib.sha1(path.read_bytes()).hexdigest()
-    assert passes == [("sha256",), ("sha1",)]
-
-
-def test_a_digest_ahead_of_another_content_does_not_count(tmp_path):
-    path = tmp_path / "w.params"
-    path.write_bytes(b"before")
-    store.digest_ahead("vgg16", path)
-    path.write_bytes(b"and after")
-    assert store.digest(path, "sha256") == hashlib.sha256(b"and after").hexdigest()
-
-
-def test_both_digests_of_cached_weights_take_one_pass(home, whole, monkeypatch):
-    path = home / "mxnet" / "models" / f"{NAME}-{short(whole)}.params"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(whole)
-    store.digest_ahead(NAME)
-    store._ahead[store._identity(path.stat())].result()
-    monkeypatch.setattr(store, "_digests", None)
-    assert store.ensure_weights(NAME).path == path
-    assert store.digest(path, "sha256") == hashlib.sha256(whole).hexdigest()
-
-
-def test_digests_ahead_of_nothing(home, tmp_path):
-    before = dict(store._ahead)
-    store.digest_ahead(NAME)  # neither in the cache nor fetched
-    store.digest_ahead("vgg16", tmp_path / "gone.params")
-    store.digest_ahead("vgg16", tmp_path)
-    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
-    store.digest_ahead("vgg16", tmp_path / "pipe")
-    assert store._ahead == before

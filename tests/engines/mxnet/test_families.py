@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from cnnviz.engines.mxnet.engine import Gradients, Network
-from cnnviz.models import catalog
-from cnnviz.weights import converters
+from cnnviz.models import zoo
+from cnnviz.weights.matching import Expected, match
 from tests.support.zoo import assign, block_shapes, build_block
 
 REFERENCE = Path(__file__).parents[2] / "reference"
@@ -79,13 +79,13 @@ class Case(NamedTuple):
 
 def build(name: str, truth: dict[str, np.ndarray]) -> Any:
     """The zoo's network with the seeded weights, converted where they are torchvision's."""
-    entry = catalog.get(name)
+    entry = zoo.get(name)
     block = build_block(name, seeds.CLASSES)
     shapes = block_shapes(block, seeds.IMAGES[name])
     if "parameters" in truth:
         state = seeds.torch_state(seeds.unpack(truth["parameters"]))
         state = {key: value for key, value in state.items() if not key.startswith("AuxLogits.")}
-        weights = converters.match(state, shapes, family=entry.family)
+        weights = match(state, Expected(shapes, family=entry.family))
     else:
         weights = {key: seeds.gluon_parameter(key, shape) for key, shape in shapes.items()}
     assign(block, weights)
