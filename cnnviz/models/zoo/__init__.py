@@ -41,18 +41,18 @@ def get(name: str) -> ZooEntry:
     """
     found = matching(name, ZOO)
     if len(found) != 1:
-        from cnnviz.models import unknown
+        from cnnviz.models.unknown import name_that_is_none
 
-        raise UsageError(unknown.name_that_is_none(name, names()))
+        raise UsageError(name_that_is_none(name, names()))
     return ZOO[found[0]]
 
 
 def labels(entry: ZooEntry) -> tuple[str, ...]:
     """The class names of a network in the order of its logits."""
     if entry.labels == "demo":
-        from cnnviz import demo
+        from cnnviz.demo import CLASSES
 
-        return demo.CLASSES
+        return CLASSES
     from cnnviz.labels.targets import imagenet_labels
 
     return imagenet_labels()
