@@ -36,7 +36,7 @@ from cnnviz.runs.request import ModelOptions
 if TYPE_CHECKING:
     from cnnviz.explainer import Explainer
     from cnnviz.images.sources import Source
-    from cnnviz.inspection.activations import Strongest
+    from cnnviz.inspection.activations import TopChannels
     from cnnviz.outputs import OutputFolder, OutputStem
 
 _NAMED = 5  # channels named in the line that is printed for a layer
@@ -64,7 +64,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 )
 @click.option(
     "--by",
-    type=Choice("cnnviz.inspection.activations:BY", "HOW"),
+    type=Choice("cnnviz.inspection.activations:RANKINGS", "HOW"),
     default="mean",
     show_default=True,
     help="What makes a channel strong: the mean over the image, with 0 for what is below 0; or "
@@ -178,7 +178,7 @@ class _Outcome:
     """What became of one image."""
 
     source: Source
-    found: tuple[Strongest, ...] = ()
+    found: tuple[TopChannels, ...] = ()
     files: tuple[Path, ...] = ()
     arrays: Path | None = None
     error: str | None = None
@@ -237,7 +237,7 @@ class _Job:
 
     def _shown(self, source: Source, stem: OutputStem) -> _Outcome:
         from cnnviz.images.loading import load_image
-        from cnnviz.inspection.activations import arrays, look
+        from cnnviz.inspection.activations import channel_arrays, top_channels
         from cnnviz.outputs.files import all_or_none
         from cnnviz.runs.manifest import digest
 
@@ -249,19 +249,21 @@ class _Job:
             self.style.size,
             remark=remarks.append,
         )
-        found = look(self.explainer, prepared, top=self.top, by=self.by)
+        found = top_channels(self.explainer, prepared, top=self.top, by=self.by)
         origin = replace(
             self.explainer.origin, image=source.relative.as_posix(), sha256=digest(source.path)
         )
         raw = None
         with all_or_none() as files:
             for one, suffix in zip(found, self.suffixes, strict=True):
-                drawn = one.draw(canvas, self.style, self.explainer.name, source.path.name)
+                drawn = one.render(canvas, self.style, self.explainer.name, source.path.name)
                 told = origin.describe("activations", layers=[one.layer.name], channels=one.indices)
                 files.append(self.folder.write_png(stem.file(suffix), drawn, told))
             if self.arrays:
                 told = origin.describe("arrays", layers=[one.layer.name for one in found])
-                raw = self.folder.write_npz(stem.file("_activations.npz"), arrays(found), told)
+                raw = self.folder.write_npz(
+                    stem.file("_activations.npz"), channel_arrays(found), told
+                )
         return _Outcome(source, found, tuple(files), raw, remark=" ".join(remarks) or None)
 
 

@@ -95,7 +95,7 @@ def _filters(
         channels = [one.index for one in filters.shown]
         path = folder.write_png(
             PurePath(f"{name}_{part}_filters.png"),
-            filters.draw(scale, found.name),
+            filters.render(scale, found.name),
             origin.describe("filters", layers=[layer.name], channels=channels),
         )
         if printing.as_json:

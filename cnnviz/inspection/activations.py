@@ -1,8 +1,7 @@
-"""The strongest channels of a layer for one image: what the network found there, and where.
+"""The most active channels of a layer for one image, and where they are active.
 
-A channel's strength is the mean of what it puts out above zero, mean(max(0, A)), over all places
-that the network saw; or its highest value. What is below zero is what a ReLU would cut off, and is
-shown as zero.
+Channels are ranked by the mean of their positive part, mean(max(0, A)), over all positions, or by
+their highest value. Negative values, which a ReLU would cut off, are shown as zero.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from cnnviz.rendering.maps import normalize_by_max
 from cnnviz.rendering.style import Style
 from cnnviz.types import Float32, RgbImage
 
-By = Literal["mean", "max"]
+Ranking = Literal["mean", "max"]
 
-BY: tuple[By, ...] = ("mean", "max")
-"""What makes a channel strong: the mean of its positive part, or its highest value."""
+RANKINGS: tuple[Ranking, ...] = ("mean", "max")
+"""How channels are ranked: by the mean of their positive part, or by their highest value."""
 
 TOP = 16
 """Channels shown of a layer."""
@@ -52,17 +51,17 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Strongest:
-    """The strongest channels of a layer for one image, the strongest first.
+class TopChannels:
+    """The most active channels of a layer for one image, in order.
 
     Attributes:
         layer: the layer.
-        by: what makes a channel strong.
+        by: how they are ranked.
         channels: the channels.
     """
 
     layer: Layer
-    by: By
+    by: Ranking
     channels: tuple[Channel, ...]
 
     @property
@@ -82,8 +81,8 @@ class Strongest:
             for channel in self.channels
         ]
 
-    def draw(self, canvas: Canvas, style: Style, network: str, image: str) -> RgbImage:
-        """Draw the image and then the channels as a grid, with a scale of their colors.
+    def render(self, canvas: Canvas, style: Style, network: str, image: str) -> RgbImage:
+        """The image and then the channels as a grid, with a scale of their colors.
 
         All channels are on one scale, from zero to the highest value among them, and lie in the
         image's own geometry.
@@ -122,18 +121,18 @@ class Strongest:
             sheet,
             color_scale(style.colormap),
             [f"{highest * part:.3g}" for part in (0, 0.25, 0.5, 0.75, 1)],
-            self._key(style, seen=bool(visible.all())),
+            self._legend(style, seen=bool(visible.all())),
             grids.heading_size(sheet.shape),
         )
 
-    def _key(self, style: Style, *, seen: bool) -> str:
+    def _legend(self, style: Style, *, seen: bool) -> str:
         """What the colors mean."""
-        key = "activation; what is below 0 has the color of 0"
+        legend = "activation; what is below 0 has the color of 0"
         if style.overlay:
-            key += "; the colors lie over the image"
+            legend += "; the colors lie over the image"
         if not seen:
-            key += "; gray: what the network was not shown"
-        return key
+            legend += "; gray: what the network was not shown"
+        return legend
 
     def _title(self, network: str) -> str:
         layer = self.layer
@@ -147,23 +146,25 @@ class Strongest:
         )
 
 
-def strongest(layer: Layer, activations: Float32, *, top: int = TOP, by: By = "mean") -> Strongest:
-    """The strongest channels of a layer's output for one image.
+def rank_channels(
+    layer: Layer, activations: Float32, *, top: int = TOP, by: Ranking = "mean"
+) -> TopChannels:
+    """The most active channels of a layer's output for one image.
 
-    Of equals the lower index comes first.
+    Of channels that are equally active, the lower index comes first.
 
     Args:
         layer: the layer.
-        activations: (C, h, w) float32, what it put out.
+        activations: (C, h, w) float32, the output.
         top: how many; fewer if the layer has fewer.
         by: ``mean`` of the positive part, or ``max``.
 
     Raises:
-        UsageError: there is no such order, or not one channel is asked for.
+        UsageError: there is no such ranking, or ``top`` is below 1.
         ExplanationError: an activation is not finite.
     """
-    if by not in BY:
-        raise UsageError(f"Channels are ordered by {' or '.join(BY)}; got {by!r}.")
+    if by not in RANKINGS:
+        raise UsageError(f"Channels are ordered by {' or '.join(RANKINGS)}; got {by!r}.")
     if top < 1:
         raise UsageError(f"At least one channel is shown; got {top}.")
     if not np.isfinite(activations).all():
@@ -174,7 +175,7 @@ def strongest(layer: Layer, activations: Float32, *, top: int = TOP, by: By = "m
     means = np.maximum(activations, 0).mean(axis=(1, 2), dtype=np.float64)
     peaks = activations.max(axis=(1, 2))
     order = np.argsort(-(means if by == "mean" else peaks), kind="stable")[:top]
-    return Strongest(
+    return TopChannels(
         layer,
         by,
         tuple(
@@ -184,34 +185,34 @@ def strongest(layer: Layer, activations: Float32, *, top: int = TOP, by: By = "m
     )
 
 
-def look(
-    explainer: Explainer, prepared: Prepared, *, top: int = TOP, by: By = "mean"
-) -> tuple[Strongest, ...]:
-    """The strongest channels of each of an explainer's layers, with one forward pass.
+def top_channels(
+    explainer: Explainer, prepared: Prepared, *, top: int = TOP, by: Ranking = "mean"
+) -> tuple[TopChannels, ...]:
+    """The most active channels of each of an explainer's layers, with one forward pass.
 
     Args:
         explainer: the network and its layers.
         prepared: the image (:meth:`cnnviz.explainer.Explainer.prepare`).
-        top: see :func:`strongest`.
+        top: see :func:`rank_channels`.
         by: likewise.
 
     Raises:
-        UsageError: see :func:`strongest`.
+        UsageError: see :func:`rank_channels`.
         ExplanationError: likewise.
-        NetworkError: MXNet fails.
+        NetworkError: the engine fails (out of memory, say).
     """
     observed = explainer.network.observe(prepared.input[None], explainer.layers)
     return tuple(
-        strongest(layer, observed.activations(layer)[0], top=top, by=by)
+        rank_channels(layer, observed.activations(layer)[0], top=top, by=by)
         for layer in explainer.layers
     )
 
 
-def arrays(found: tuple[Strongest, ...]) -> dict[str, Any]:
+def channel_arrays(found: tuple[TopChannels, ...]) -> dict[str, Any]:
     """The raw activations of the channels shown, by name, for a file.
 
     ``layer`` is the layer's name, ``channels`` (N,) their indices, ``activations`` (N, h, w)
-    float32 what they put out. With several layers ``layer`` holds all names, and the others are
+    float32 their values. With several layers ``layer`` holds all names, and the others are
     there once for each, as ``activations@features.28``.
     """
     several = len(found) > 1

@@ -1,8 +1,8 @@
-"""A convolution's filters: which weights it looks with, as colors or as gray slices.
+"""A convolution's filters: their weights as colors or as gray slices.
 
-A filter of a layer that sees the image itself is a small color image: where it is red it looks
-for red. Deeper filters look at hundreds of channels; of these the heaviest slices are shown. What a
-filter weighs is its L2 norm, √Σ w², over all of its weights.
+A filter of a layer that reads the image itself is a small color image: it responds to the colors
+that it shows. Deeper filters read hundreds of channels; of these the slices with the largest L2
+norms, √Σ w², are shown, and of all filters those with the largest norms.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from cnnviz.types import Float32, RgbImage
 Scale = Literal["layer", "filter"]
 
 SCALES: tuple[Scale, ...] = ("layer", "filter")
-"""What is drawn up to its own largest weight: all filters of a layer together, or each."""
+"""What has a color scale in common: all filters of a layer, or each filter for itself."""
 
 TOP = 16
-"""Filters shown of a layer that does not see the image itself."""
+"""Filters shown of a layer that does not read the image itself."""
 
 SLICES = 8
-"""Slices shown of a filter that looks at more channels than can be colors."""
+"""Slices shown of a filter that reads more channels than can be colors."""
 
 _COLOR_SIDE = 96  # pixels at least that a filter, or a slice, is enlarged to
 _SLICE_SIDE = 48
@@ -63,19 +63,19 @@ class Filter:
     slices: Float32
 
     @property
-    def reach(self) -> float:
+    def scale_limit(self) -> float:
         """The largest magnitude of the weights that are shown."""
         return float(np.abs(self.slices).max())
 
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters of a convolution that are shown, the one with the largest norm first.
+    """The filters of a convolution that are shown, those with the largest norms first.
 
     Attributes:
         layer: the convolution.
         shape: of its weights, (O, I / groups, kh, kw).
-        first: whether it sees the image itself, so that its channels are the image's.
+        first: whether it reads the image itself, so that its channels are the image's.
         shown: the filters.
     """
 
@@ -102,8 +102,8 @@ class Filters:
             for one in self.shown
         ]
 
-    def draw(self, scale: Scale = "layer", name: str = "network") -> RgbImage:
-        """Draw the filters as a grid, enlarged without smoothing, with a scale of their colors.
+    def render(self, scale: Scale = "layer", name: str = "network") -> RgbImage:
+        """The filters as a grid, enlarged without smoothing, with a scale of their colors.
 
         Mid-gray is zero. No weight is beyond the scale.
 
@@ -120,16 +120,16 @@ class Filters:
         """
         if scale not in SCALES:
             raise UsageError(f"Filters are drawn to the scale of {' or '.join(SCALES)}.")
-        full = max(one.reach for one in self.shown)
+        full = max(one.scale_limit for one in self.shown)
         own = scale == "filter"
-        cells = [self._cell(one, one.reach if own else full) for one in self.shown]
+        cells = [self._cell(one, one.scale_limit if own else full) for one in self.shown]
         captions = [self._caption(one, own) for one in self.shown]
         sheet = grids.grid(cells, captions, self._title(name))
         levels = np.linspace(-1, 1, 256, dtype=np.float32)[None]
         grays = np.repeat(signed_color(levels, vmax=1.0)[0][0][:, None], 3, axis=1)
         ends = ["-max", "0", "max"] if own else [f"{0 - full:.3g}", "0", f"{full:.3g}"]
         size = grids.heading_size(sheet.shape)
-        return grids.with_scale(sheet, grays, ends, self._key(own), size)
+        return grids.with_scale(sheet, grays, ends, self._legend(own), size)
 
     def _cell(self, one: Filter, full: float) -> RgbImage:
         """One filter, enlarged."""
@@ -146,7 +146,7 @@ class Filters:
     def _caption(self, one: Filter, own: bool) -> str:
         words = f"{one.index}: norm {one.norm:.3g}"
         if own:
-            words += f", max {one.reach:.3g}"
+            words += f", max {one.scale_limit:.3g}"
         if self.first and self.shape[1] in (1, 3):  # all of it is shown
             return words
         channels = ", ".join(map(str, one.inputs))
@@ -166,7 +166,7 @@ class Filters:
             title += f"; of each the {slices} of its {channels} slices with the largest norms"
         return title
 
-    def _key(self, own: bool) -> str:
+    def _legend(self, own: bool) -> str:
         """What the colors mean."""
         end = "; max is a filter's largest weight shown, of either sign" if own else ""
         if self.colored:
@@ -222,7 +222,7 @@ def read_filters(
     Args:
         network: the network.
         layer: one of its convolutions (:func:`find_convolution`).
-        top: how many filters; None for all that see the image itself, else :data:`TOP`.
+        top: how many filters; None for all that read the image itself, else :data:`TOP`.
         slices: of how many input channels a filter's slices are shown, where they are no colors.
         channels: in which order the network takes red, green and blue, see
             :class:`cnnviz.images.preprocessing.InputSpec`.

@@ -108,7 +108,7 @@ def test_colors_of_filters_are_those_they_look_for(networks):
     for network, spec in zip(networks, (RGB, BGR), strict=True):
         layer = find_convolution(network.architecture)
         filters = read_filters(network, layer, channels=spec.channels)
-        drawn.append((filters.draw(), filters.shown))
+        drawn.append((filters.render(), filters.shown))
     assert drawn[0][0].tobytes() == drawn[1][0].tobytes()
     assert [one.inputs for one in drawn[1][1]] == [(2, 1, 0)] * 6
 

@@ -11,7 +11,7 @@ from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import Canvas, InputSpec, canvas
-from cnnviz.inspection.activations import arrays, look, strongest
+from cnnviz.inspection.activations import channel_arrays, rank_channels, top_channels
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import UNSEEN, color_scale
 from cnnviz.rendering.style import Style
@@ -27,7 +27,7 @@ PLANTED = np.array(
 
 
 def test_strong_is_the_mean_of_what_is_above_zero():
-    found = strongest(LAYER, PLANTED)
+    found = rank_channels(LAYER, PLANTED)
 
     assert [channel.index for channel in found.channels] == [1, 0, 3, 2]  # 0 before its equal, 3
     assert [channel.mean for channel in found.channels] == [2, 1, 1, 0]
@@ -38,17 +38,17 @@ def test_strong_is_the_mean_of_what_is_above_zero():
 
 
 def test_strong_may_be_the_highest_value_instead():
-    found = strongest(LAYER, PLANTED, by="max", top=3)
+    found = rank_channels(LAYER, PLANTED, by="max", top=3)
 
     assert [channel.index for channel in found.channels] == [0, 1, 3]
 
 
 def test_nothing_above_zero_is_blank_and_drawn_as_zero():
-    found = strongest(LAYER, PLANTED[[2]])
+    found = rank_channels(LAYER, PLANTED[[2]])
     assert found.blank
     image = np.full((20, 20, 3), 99, np.uint8)
     prepared = explainer(resize="stretch").prepare(image)
-    sheet = found.draw(canvas(image, prepared, 20), Style(size=20, overlay=False), "net", "it")
+    sheet = found.render(canvas(image, prepared, 20), Style(size=20, overlay=False), "net", "it")
     lowest = color_scale(Style.colormap)[0]
     # 400 pixels of the cell and the first of the bar.
     assert (sheet == lowest).all(axis=2).sum() >= 400
@@ -59,14 +59,14 @@ def test_what_is_not_finite_is_told(value):
     broken = PLANTED.copy()
     broken[3, 1, 1] = value
     with pytest.raises(ExplanationError, match=r"NaN or infinity in layer features\.3"):
-        strongest(LAYER, broken, top=1)
+        rank_channels(LAYER, broken, top=1)
 
 
 def test_senseless_wishes_are_refused():
     with pytest.raises(UsageError, match="mean or max"):
-        strongest(LAYER, PLANTED, by="median")
+        rank_channels(LAYER, PLANTED, by="median")
     with pytest.raises(UsageError, match="At least one"):
-        strongest(LAYER, PLANTED, top=0)
+        rank_channels(LAYER, PLANTED, top=0)
 
 
 def explainer(resize):
@@ -93,7 +93,7 @@ def half():
 
 def test_one_pass_looks_at_all_layers(half):
     explains = explainer("stretch")
-    convolution, relu = look(explains, explains.prepare(half))
+    convolution, relu = top_channels(explains, explains.prepare(half))
 
     assert (convolution.layer.name, relu.layer.name) == ("0", "1")
     for found in (convolution, relu):
@@ -119,7 +119,7 @@ def drawn(found, base, style, monkeypatch):
 
     monkeypatch.setattr(grids, "grid", note_grid)
     monkeypatch.setattr(grids, "with_scale", note_scale)
-    seen["sheet"] = found.draw(base, style, "net", "half.png")
+    seen["sheet"] = found.render(base, style, "net", "half.png")
     return seen
 
 
@@ -128,7 +128,7 @@ def test_channels_lie_where_the_image_has_them_on_one_scale(half, monkeypatch):
     explains = explainer("stretch")
     prepared = explains.prepare(half)
     style = Style(size=64, colormap="viridis", overlay=False)
-    found = look(explains, prepared, top=3)[0]
+    found = top_channels(explains, prepared, top=3)[0]
 
     seen = drawn(found, canvas(half, prepared, 64), style, monkeypatch)
 
@@ -158,7 +158,7 @@ def test_what_the_network_was_not_shown_is_gray(half, monkeypatch):
     """Cut out is 7/8 of the height, so of 64 columns 32 * 7/8 = 28 in the middle."""
     explains = explainer("crop")
     prepared = explains.prepare(half)
-    found = look(explains, prepared, top=1)[0]
+    found = top_channels(explains, prepared, top=1)[0]
     style = Style(size=64, colormap="viridis", overlay=False)
 
     seen = drawn(found, canvas(half, prepared, 64), style, monkeypatch)
@@ -173,7 +173,7 @@ def test_what_the_network_was_not_shown_is_gray(half, monkeypatch):
 def test_overlays_are_mixed_with_the_image(half, monkeypatch):
     explains = explainer("stretch")
     prepared = explains.prepare(half)
-    found = look(explains, prepared, top=1, by="max")[0]
+    found = top_channels(explains, prepared, top=1, by="max")[0]
     style = Style(size=64, colormap="viridis", alpha=0.25, overlay=True)
 
     seen = drawn(found, canvas(half, prepared, 64), style, monkeypatch)
@@ -189,17 +189,17 @@ def test_sheets_beyond_all_measure_are_refused(half):
     explains = explainer("stretch")
     prepared = explains.prepare(half)
     pixels = np.broadcast_to(np.uint8(0), (5001, 10000, 3))
-    found = look(explains, prepared, top=4)[0]
+    found = top_channels(explains, prepared, top=4)[0]
 
     with pytest.raises(ExplanationError, match=r"5 images of 10000x5001 .* smaller --size"):
-        found.draw(Canvas(pixels, prepared.geometry), Style(), "net", "it")
+        found.render(Canvas(pixels, prepared.geometry), Style(), "net", "it")
 
 
 def test_arrays_hold_what_was_put_out(half):
     explains = explainer("stretch")
-    both = look(explains, explains.prepare(half), top=2)
+    both = top_channels(explains, explains.prepare(half), top=2)
 
-    one = arrays(both[:1])
+    one = channel_arrays(both[:1])
     assert {name: str(value.dtype)[:5] for name, value in one.items()} == {
         "layer": "<U1",
         "channels": "int64",
@@ -207,7 +207,7 @@ def test_arrays_hold_what_was_put_out(half):
     }
     assert one["channels"].tolist() == [2, 0]
     np.testing.assert_array_equal(one["activations"][0], [[0] * 4 + [2] * 4] * 8)
-    several = arrays(both)
+    several = channel_arrays(both)
     assert several["layer"].tolist() == ["0", "1"]
     assert set(several) == {
         "layer",

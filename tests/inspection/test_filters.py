@@ -91,7 +91,7 @@ def cells(filters, scale, monkeypatch):
 
     monkeypatch.setattr(grids, "grid", note_grid)
     monkeypatch.setattr(grids, "with_scale", note_scale)
-    seen["sheet"] = filters.draw(scale, "net")
+    seen["sheet"] = filters.render(scale, "net")
     return seen
 
 
@@ -236,7 +236,7 @@ def test_unknown_scales_are_refused(colors):
     filters = read_filters(*colors)
     assert isinstance(filters, Filters)
     with pytest.raises(UsageError, match="layer or filter"):
-        filters.draw("all")
+        filters.render("all")
 
 
 def test_weights_of_the_network_are_a_copy(deep):
