@@ -8,17 +8,26 @@ not kept only their places in the recorded pass (gradient edges) are held, not t
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from cnnviz.engines.base import Device, GradientRequest, GradientResult, Recording, ReluRule
+from cnnviz.engines.base import Device, GradientRequest, Recording
 from cnnviz.engines.torch.captured import CapturedPasses, Replay
 from cnnviz.engines.torch.lowering import function, stretched
+from cnnviz.engines.torch.recording import (
+    CapturedPass,
+    CapturedRecording,
+    Found,
+    Passed,
+    Tape,
+    TorchRecording,
+    to_host,
+    under,
+)
 from cnnviz.engines.torch.runtime import exact, import_torch, torch_device, torch_errors
 from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Graph, Value
@@ -32,7 +41,6 @@ from cnnviz.graph.operators import (
     Linear,
     Multiply,
     Parameter,
-    ReLU,
     Subtract,
 )
 from cnnviz.types import Float32
@@ -71,7 +79,7 @@ class TorchEngine:
         """
         self.graph = graph
         self.device = device
-        self._device = torch_device(device)
+        self.place = torch_device(device)
         self._dependent = {graph.input.node, *graph.layers}
         self._functions = {
             index: function(node.operator)
@@ -87,25 +95,25 @@ class TorchEngine:
         captures = capture and device.kind != "cpu"
         self._passes: CapturedPasses[CapturedPass] = CapturedPasses(captures)
         self._replays: CapturedPasses[Replay] = CapturedPasses(captures)
-        with self._running(record=False):
+        with self.running(record=False):
             self._constants = self._bind(parameters)
 
     def run(self, batch: Float32, keep: Sequence[Value] = (), *, record: bool) -> Recording:
         """See :meth:`cnnviz.engines.base.Engine.run`."""
         kept = frozenset((*keep, *self._weighed, self.graph.input) if record else keep)
-        with self._running(record=record):
+        with self.running(record=record):
             images = self._enter(batch)
             captured = self._captured_pass(len(batch), kept, record)
             if captured is None:
-                return TorchRecording(self, self._forward(images, kept, record))
-            return CapturedRecording(self, captured, images)
+                return TorchRecording(self, self.forward(images, kept, record), keep)
+            return CapturedRecording(self, captured, images, keep)
 
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
         """See :meth:`cnnviz.engines.base.Engine.run_from`."""
-        self._check(at, activations)
+        self.check(at, activations)
         order = self._between(at)
-        with self._running(record=False):
-            given = self._array(activations)
+        with self.running(record=False):
+            given = self.array(activations)
             image = self._enter(context[None])
 
             def run(given: Any, image: Any) -> Any:
@@ -116,12 +124,12 @@ class TorchEngine:
             replay = self._replays.get(
                 (at, len(given)), lambda: Replay(run, given.clone(), image.clone())
             )
-            return _numpy(run(given, image) if replay is None else replay(given, image))
+            return to_host(run(given, image) if replay is None else replay(given, image))
 
     def constant(self, value: Value) -> Float32 | None:
         """See :meth:`cnnviz.engines.base.Engine.constant`."""
         found = self._constants.get(value)
-        return None if found is None else _numpy(found).copy()
+        return None if found is None else to_host(found).copy()
 
     @cached_property
     def _weighed(self) -> Mapping[Value, int]:
@@ -135,7 +143,7 @@ class TorchEngine:
                 found[Value(index)] = index
         return found
 
-    def _forward(self, images: Any, keep: Collection[Value], record: bool) -> Passed:
+    def forward(self, images: Any, keep: Collection[Value], record: bool) -> Passed:
         """One pass over a batch on the device, which stays as it is."""
         if record:
             with import_torch().no_grad():
@@ -156,7 +164,7 @@ class TorchEngine:
         )
         return None if captured is None or captured.is_lent else captured
 
-    def _gradient(
+    def gradient(
         self, passed: Passed, start: Value, seed: Any, request: GradientRequest, retain: bool
     ) -> Found:
         """Go back through a recorded pass once, on the device."""
@@ -173,7 +181,7 @@ class TorchEngine:
         wanted.update((value, tape.edges[value]) for value in weighed)
         if request.to_input:
             wanted[self.graph.input] = passed.values[self.graph.input]
-        with _under(request.rule, tape.relus) as changed:
+        with under(request.rule, tape.relus) as changed:
             found = torch.autograd.grad(
                 [tape.edges[start]],
                 list(wanted.values()),
@@ -191,7 +199,8 @@ class TorchEngine:
         return Found({v: g for v, g in gradients.items() if g is not None}, len(changed), terms)
 
     @contextmanager
-    def _running(self, *, record: bool) -> Iterator[None]:
+    def running(self, *, record: bool) -> Iterator[None]:
+        """PyTorch as this engine uses it; its errors become sentences."""
         torch = import_torch()
         with torch_errors(self.device), exact(self.device), torch.set_grad_enabled(record):
             yield
@@ -252,7 +261,7 @@ class TorchEngine:
             if isinstance(node.operator, Parameter):
                 if node.name not in parameters:
                     raise NetworkError(f"The network's parameter {node.name} has no value.")
-                constants[Value(index)] = self._array(parameters[node.name])
+                constants[Value(index)] = self.array(parameters[node.name])
                 continue
             found = self._functions[index](*(constants[value] for value in node.inputs))
             outputs = found if isinstance(found, list) else [found]
@@ -268,9 +277,10 @@ class TorchEngine:
             )
         if batch.dtype != np.float32:
             raise NetworkError(f"The network takes float32; this batch is {batch.dtype}.")
-        return self._array(batch)
+        return self.array(batch)
 
-    def _check(self, at: Value, values: Float32) -> None:
+    def check(self, at: Value, values: Float32) -> None:
+        """Make sure that arrays are of a value's shape."""
         shape = self.graph.shape(at)
         if values.shape[1:] != shape:
             name = self.graph.nodes[at.node].name
@@ -278,210 +288,15 @@ class TorchEngine:
                 f"{name} gives an array of shape {shape} for an image; these are {values.shape}."
             )
 
-    def _array(self, values: Any) -> Any:
+    def array(self, values: Any) -> Any:
         """A tensor on the device, float32, that no history is recorded for."""
         torch = import_torch()
         if isinstance(values, torch.Tensor):
-            return values.detach().to(self._device, torch.float32)
+            return values.detach().to(self.place, torch.float32)
         array = np.asarray(values, np.float32)
         if not array.flags.writeable:  # which PyTorch warns of; nobody here writes
             array = array.copy()
-        return torch.from_numpy(array).to(self._device)
-
-
-class Tape:
-    """What going back through a recorded pass needs beside PyTorch's own record of it."""
-
-    def __init__(self) -> None:
-        self.edges: dict[Value, Any] = {}
-        self.relus: list[Any] = []
-
-    def note(self, index: int, operator: object, outputs: Sequence[Any]) -> None:
-        """Note where an operator's outputs stand in the recorded pass."""
-        edge_of = import_torch().autograd.graph.get_gradient_edge
-        for place, output in enumerate(outputs):
-            self.edges[Value(index, place)] = edge_of(output)
-        if isinstance(operator, ReLU) and operator.standalone:
-            self.relus.append(outputs[0].grad_fn)
-
-
-class Passed(NamedTuple):
-    """What a pass left on the device."""
-
-    output: Any
-    values: dict[Value, Any]
-    tape: Tape | None
-
-
-class Found(NamedTuple):
-    """What one way back left on the device."""
-
-    gradients: Mapping[Value, Any]
-    changed: int
-    terms: Any
-
-
-class TorchRecording:
-    """See :class:`cnnviz.engines.base.Recording`."""
-
-    def __init__(self, engine: TorchEngine, passed: Passed) -> None:
-        self._engine = engine
-        self._passed: Passed | None = passed
-
-    @cached_property
-    def output(self) -> Float32:
-        """See :attr:`cnnviz.engines.base.Recording.output`."""
-        return _numpy(self._at_hand.output)
-
-    def activation(self, at: Value) -> Float32:
-        """See :meth:`cnnviz.engines.base.Recording.activation`."""
-        return _numpy(self._at_hand.values[at])
-
-    def gradients(
-        self,
-        start: Value,
-        seed: Float32,
-        requests: Sequence[GradientRequest],
-        *,
-        retain_graph: bool = True,
-    ) -> list[GradientResult]:
-        """See :meth:`cnnviz.engines.base.Recording.gradients`."""
-        engine = self._engine
-        engine._check(start, seed)
-        with engine._running(record=True):
-            arrived = engine._array(seed)
-            results = []
-            for place, request in enumerate(requests):
-                last = place == len(requests) - 1
-                found = self._gradient(start, arrived, request, retain_graph or not last)
-                results.append(self._result(request, found, len(seed)))
-        if not retain_graph:
-            self.release()
-        return results
-
-    def release(self) -> None:
-        """See :meth:`cnnviz.engines.base.Recording.release`."""
-        if self._passed is not None:
-            _ = self.output
-            self._passed = None
-
-    @property
-    def _at_hand(self) -> Passed:
-        if self._passed is None:
-            raise NetworkError("The memory of this pass was given back.")
-        return self._passed
-
-    def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
-        return self._engine._gradient(self._at_hand, start, seed, request, retain)
-
-    def _result(self, request: GradientRequest, found: Found, images: int) -> GradientResult:
-        """On the host; where nothing leads back to a value are zeros."""
-        graph = self._engine.graph
-
-        def read(value: Value) -> Float32:
-            gradient = found.gradients.get(value)
-            if gradient is None:
-                return np.zeros((images, *graph.shape(value)), np.float32)
-            return _numpy(gradient)
-
-        return GradientResult(
-            {value: read(value) for value in request.at},
-            read(graph.input) if request.to_input else None,
-            found.changed,
-            _numpy(found.terms),
-        )
-
-
-class CapturedPass:
-    """A pass over batches of one size as a CUDA graph, and the ways back through it."""
-
-    def __init__(
-        self, engine: TorchEngine, images: int, keep: frozenset[Value], record: bool
-    ) -> None:
-        torch = import_torch()
-        self.is_lent = False
-        self._engine = engine
-        size = (images, *engine.graph.input_size)
-        given = torch.zeros(size, dtype=torch.float32, device=engine._device)
-        self._replay = Replay(lambda images: engine._forward(images, keep, record), given)
-        self._ways_back: dict[Hashable, Replay | None] = {}
-
-    def forward(self, images: Any) -> Passed:
-        """Run a batch; what an earlier one left is overwritten."""
-        passed: Passed = self._replay(images)
-        return passed
-
-    def gradient(self, start: Value, seed: Any, request: GradientRequest) -> Found:
-        """Go back from the last batch; what an earlier call of the same kind left is overwritten.
-
-        Captured when it is asked for a second time.
-        """
-
-        def run(seed: Any) -> Found:
-            return self._engine._gradient(self._replay.outputs, start, seed, request, True)
-
-        key = (start, request)
-        if key not in self._ways_back:
-            self._ways_back[key] = None
-            return run(seed)
-        replay = self._ways_back[key]
-        if replay is None:
-            replay = Replay(run, seed.clone(), pool=self._replay.pool)
-            self._ways_back[key] = replay
-        found: Found = replay(seed)
-        return found
-
-
-class CapturedRecording(TorchRecording):
-    """A recording in the memory of a captured pass, which it gives back when it is released."""
-
-    def __init__(self, engine: TorchEngine, captured: CapturedPass, images: Any) -> None:
-        captured.is_lent = True
-        self._captured = captured
-        self._give_back = weakref.finalize(self, setattr, captured, "is_lent", False)
-        super().__init__(engine, captured.forward(images))
-
-    def release(self) -> None:
-        """See :meth:`cnnviz.engines.base.Recording.release`."""
-        super().release()
-        self._give_back()
-
-    def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
-        _ = self._at_hand
-        return self._captured.gradient(start, seed, request)
-
-
-@contextmanager
-def _under(rule: ReluRule, relus: Sequence[Any]) -> Iterator[list[None]]:
-    """Let a rule hold at the ReLUs of a recorded pass; what is yielded counts those passed."""
-    passed: list[None] = []
-    if rule.is_derivative:
-        yield passed
-        return
-
-    def hook(left: tuple[Any, ...], arrived: tuple[Any, ...]) -> tuple[Any]:
-        passed.append(None)
-        # max(0, (z > 0) · R') is (z > 0) · (R' > 0) · R'.
-        gradient = left[0] if rule.gate_by_input else arrived[0]
-        return (gradient.clamp(min=0) if rule.gate_by_gradient else gradient,)
-
-    handles = [relu.register_hook(hook) for relu in relus]
-    try:
-        yield passed
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _numpy(tensor: Any) -> Float32:
-    """On the host, once all that was asked for before is there."""
-    torch = import_torch()
-    tensor = tensor.detach()
-    if tensor.device.type == "cuda":
-        # Into memory that the GPU writes by itself, several times faster than into any other.
-        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        host.copy_(tensor, non_blocking=True)
-        torch.cuda.current_stream(tensor.device).synchronize()
-        tensor = host
-    array: Float32 = tensor.numpy()
-    return array
+        tensor = torch.from_numpy(array)
+        if self.place.type == "cuda":
+            tensor = torch.empty(array.shape, dtype=torch.float32, pin_memory=True).copy_(tensor)
+        return tensor.to(self.place, non_blocking=True)

@@ -1,0 +1,264 @@
+"""What a pass of PyTorch's engine left on the device, and the ways back through it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cnnviz.engines.base import GradientRequest, GradientResult, ReluRule
+from cnnviz.engines.torch.captured import Replay
+from cnnviz.engines.torch.runtime import import_torch
+from cnnviz.errors import NetworkError
+from cnnviz.graph.graph import Value
+from cnnviz.graph.operators import ReLU
+from cnnviz.types import Float32
+
+if TYPE_CHECKING:
+    from cnnviz.engines.torch.engine import TorchEngine
+
+
+class Tape:
+    """What going back through a recorded pass needs beside PyTorch's own record of it."""
+
+    def __init__(self) -> None:
+        self.edges: dict[Value, Any] = {}
+        self.relus: list[Any] = []
+
+    def note(self, index: int, operator: object, outputs: Sequence[Any]) -> None:
+        """Note where an operator's outputs stand in the recorded pass."""
+        edge_of = import_torch().autograd.graph.get_gradient_edge
+        for place, output in enumerate(outputs):
+            self.edges[Value(index, place)] = edge_of(output)
+        if isinstance(operator, ReLU) and operator.standalone:
+            self.relus.append(outputs[0].grad_fn)
+
+
+class Passed(NamedTuple):
+    """What a pass left on the device."""
+
+    output: Any
+    values: dict[Value, Any]
+    tape: Tape | None
+
+
+class Found(NamedTuple):
+    """What one way back left on the device."""
+
+    gradients: Mapping[Value, Any]
+    changed: int
+    terms: Any
+
+
+class TorchRecording:
+    """See :class:`cnnviz.engines.base.Recording`."""
+
+    def __init__(self, engine: TorchEngine, passed: Passed, keep: Sequence[Value]) -> None:
+        self._engine = engine
+        self._passed: Passed | None = passed
+        self._output = Fetch(passed.output)
+        self._kept = {value: Fetch(passed.values[value]) for value in keep}
+
+    @property
+    def output(self) -> Float32:
+        """See :attr:`cnnviz.engines.base.Recording.output`."""
+        return self._output.array
+
+    def activation(self, at: Value) -> Float32:
+        """See :meth:`cnnviz.engines.base.Recording.activation`."""
+        return self._kept[at].array
+
+    def gradients(
+        self,
+        start: Value,
+        seed: Float32,
+        requests: Sequence[GradientRequest],
+        *,
+        retain_graph: bool = True,
+    ) -> list[GradientResult]:
+        """See :meth:`cnnviz.engines.base.Recording.gradients`."""
+        engine = self._engine
+        engine.check(start, seed)
+        with engine.running(record=True):
+            arrived = engine.array(seed)
+            under_way = []
+            for place, request in enumerate(requests):
+                last = place == len(requests) - 1
+                found = self._gradient(start, arrived, request, retain_graph or not last)
+                under_way.append(self._fetched(request, found))
+            results = [
+                self._result(request, found, len(seed))
+                for request, found in zip(requests, under_way, strict=True)
+            ]
+        if not retain_graph:
+            self.release()
+        return results
+
+    def release(self) -> None:
+        """See :meth:`cnnviz.engines.base.Recording.release`."""
+        self._passed = None
+
+    @property
+    def _at_hand(self) -> Passed:
+        if self._passed is None:
+            raise NetworkError("The memory of this pass was given back.")
+        return self._passed
+
+    def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
+        return self._engine.gradient(self._at_hand, start, seed, request, retain)
+
+    def _fetched(self, request: GradientRequest, found: Found) -> Found:
+        """The same on its way to the host; not what was asked for only to know its terms."""
+        wanted = {*request.at, *([self._engine.graph.input] if request.to_input else [])}
+        gradients = {v: Fetch(g) for v, g in found.gradients.items() if v in wanted}
+        return Found(gradients, found.changed, Fetch(found.terms))
+
+    def _result(self, request: GradientRequest, found: Found, images: int) -> GradientResult:
+        """As soon as it is there; zeros where nothing leads back to a value."""
+        graph = self._engine.graph
+
+        def read(value: Value) -> Float32:
+            if value in found.gradients:
+                array: Float32 = found.gradients[value].array
+                return array
+            return np.zeros((images, *graph.shape(value)), np.float32)
+
+        return GradientResult(
+            {value: read(value) for value in request.at},
+            read(graph.input) if request.to_input else None,
+            found.changed,
+            found.terms.array,
+        )
+
+
+class CapturedPass:
+    """A pass over batches of one size as a CUDA graph, and the ways back through it."""
+
+    def __init__(
+        self, engine: TorchEngine, images: int, keep: frozenset[Value], record: bool
+    ) -> None:
+        torch = import_torch()
+        self.is_lent = False
+        self._engine = engine
+        size = (images, *engine.graph.input_size)
+        given = torch.zeros(size, dtype=torch.float32, device=engine.place)
+        self._replay = Replay(lambda images: engine.forward(images, keep, record), given)
+        self._ways_back: dict[Hashable, Replay | None] = {}
+
+    def forward(self, images: Any) -> Passed:
+        """Run a batch; what an earlier one left is overwritten."""
+        self._wait()
+        passed: Passed = self._replay(images)
+        return passed
+
+    def gradient(self, start: Value, seed: Any, request: GradientRequest) -> Found:
+        """Go back from the last batch; what an earlier call of the same kind left is overwritten.
+
+        Captured when it is asked for a second time.
+        """
+
+        def run(seed: Any) -> Found:
+            return self._engine.gradient(self._replay.outputs, start, seed, request, True)
+
+        key = (start, request)
+        if key not in self._ways_back:
+            self._ways_back[key] = None
+            return run(seed)
+        self._wait()
+        replay = self._ways_back[key]
+        if replay is None:
+            replay = Replay(run, seed.clone(), pool=self._replay.pool)
+            self._ways_back[key] = replay
+        found: Found = replay(seed)
+        return found
+
+    def _wait(self) -> None:
+        """Let what is still on its way to the host leave first."""
+        device = self._engine.place
+        import_torch().cuda.current_stream(device).wait_stream(_copies(device))
+
+
+class CapturedRecording(TorchRecording):
+    """A recording in the memory of a captured pass, which it gives back when it is released."""
+
+    def __init__(
+        self, engine: TorchEngine, captured: CapturedPass, images: Any, keep: Sequence[Value]
+    ) -> None:
+        captured.is_lent = True
+        self._captured = captured
+        self._give_back = weakref.finalize(self, setattr, captured, "is_lent", False)
+        super().__init__(engine, captured.forward(images), keep)
+
+    def release(self) -> None:
+        """See :meth:`cnnviz.engines.base.Recording.release`."""
+        super().release()
+        self._give_back()
+
+    def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
+        _ = self._at_hand
+        return self._captured.gradient(start, seed, request)
+
+
+@contextmanager
+def under(rule: ReluRule, relus: Sequence[Any]) -> Iterator[list[None]]:
+    """Let a rule hold at the ReLUs of a recorded pass; what is yielded counts those passed."""
+    passed: list[None] = []
+    if rule.is_derivative:
+        yield passed
+        return
+
+    def hook(left: tuple[Any, ...], arrived: tuple[Any, ...]) -> tuple[Any]:
+        passed.append(None)
+        # max(0, (z > 0) · R') is (z > 0) · (R' > 0) · R'.
+        gradient = left[0] if rule.gate_by_input else arrived[0]
+        return (gradient.clamp(min=0) if rule.gate_by_gradient else gradient,)
+
+    handles = [relu.register_hook(hook) for relu in relus]
+    try:
+        yield passed
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Fetch:
+    """A tensor on its way to the host, while the device goes on with its work."""
+
+    def __init__(self, tensor: Any) -> None:
+        """Begin: behind what computes it, and beside what comes after that."""
+        torch = import_torch()
+        self._tensor = tensor.detach()
+        self._there: Any = None
+        if self._tensor.device.type == "cuda":
+            # Memory that the GPU writes by itself, several times faster than into any other.
+            host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            stream = _copies(self._tensor.device)
+            stream.wait_stream(torch.cuda.current_stream(self._tensor.device))
+            with torch.cuda.stream(stream):
+                host.copy_(self._tensor, non_blocking=True)
+            self._there = stream.record_event()
+            self._tensor.record_stream(stream)
+            self._tensor = host
+
+    @cached_property
+    def array(self) -> Float32:
+        """The array, as soon as it is there."""
+        if self._there is not None:
+            self._there.synchronize()
+        array: Float32 = self._tensor.numpy()
+        return array
+
+
+@cache
+def _copies(device: Any) -> Any:
+    """The stream on which a device's results leave it."""
+    return import_torch().cuda.Stream(device)
+
+
+def to_host(tensor: Any) -> Float32:
+    """A tensor as an array on the host."""
+    return Fetch(tensor).array
