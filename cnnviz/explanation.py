@@ -25,23 +25,35 @@ from cnnviz.types import Float32, Float64, RgbImage
 
 @dataclass(frozen=True)
 class Score:
-    """What a network says of one class of one image."""
+    """What a network says of one class of one image.
+
+    Attributes:
+        index: the class.
+        name: its name; null if the network's classes have none.
+        logit: before any softmax.
+        probability: null for a network that gives numbers of any range.
+    """
 
     index: int
-    name: str | None  #: None where the network's classes have no names
+    name: str | None
     logit: float
-    probability: float | None  #: None of a network that gives numbers of any range
+    probability: float | None
+
+    @property
+    def kind(self) -> str:
+        """What it is: a ``class``, or an ``output`` of a network that gives numbers."""
+        return "output" if self.probability is None else "class"
 
     @property
     def title(self) -> str:
         """The class for people, ``tabby, tabby cat (281)``; of any number ``output 3``."""
-        return class_name(self.index, self.name, kind=self._kind)
+        return class_name(self.index, self.name, kind=self.kind)
 
     @property
     def short_title(self) -> str:
         """The same with the first synonym alone: ``tabby (281)``."""
         name = None if self.name is None else first_synonym(self.name)
-        return class_name(self.index, name, kind=self._kind)
+        return class_name(self.index, name, kind=self.kind)
 
     @property
     def value(self) -> str:
@@ -54,10 +66,6 @@ class Score:
     def prediction(self) -> str:
         """Both: ``tabby, tabby cat (281) 0.61``, or ``class 281: 0.61``."""
         return f"{self.title}{':' if self.name is None else ''} {self.value}"
-
-    @property
-    def _kind(self) -> str:
-        return "output" if self.probability is None else "class"
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,51 +1,216 @@
-"""Whether JSON that somebody else may have written is built as it has to be. Nothing heavy here."""
+"""Frozen dataclasses as JSON and back; what is read is checked. Nothing heavy is imported here.
+
+A dataclass is an object whose keys are its fields, a tuple is a list, a mapping is an object with
+keys of its own. What is read has to have every key, no other one, and values of the right types:
+files may come from another version, another program, or an editor.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-NUMBER = (int, float)
-TEXT = (str, type(None))
+T = TypeVar("T")
+_Reader = Callable[[Any], Any]
+
+_MOST_SHOWN = 40  # characters of a key or a value from elsewhere
 
 
-def check(value: Any, shape: Any, where: str) -> None:
-    """Compare a value with a shape.
+class _MismatchError(ValueError):
+    """A value is not of its type; ``place`` says where, from the inside out."""
 
-    Args:
-        value: as :mod:`json` gives it.
-        shape: a type, or a tuple as a choice of types; a list holds things of one shape, ``{str:
-            x}`` maps names to x, and other mappings have these keys and may have more.
-        where: what the value is called.
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.place: list[str] = []
+
+
+def plain(value: Any) -> Any:
+    """A value in what JSON knows: dictionaries, lists, texts, numbers, booleans, None."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """A value as one line of JSON in ASCII, without the end of the line.
 
     Raises:
-        ValueError: they differ; the text says where.
+        ValueError: there is a number in it that is not finite.
     """
-    if isinstance(shape, Mapping):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} is {_kind(value)} and not an object")
-        if set(shape) == {str}:
-            for key, inner in value.items():
-                check(inner, shape[str], f"{where}.{key}")
-            return
-        for key, inner in shape.items():
-            if key not in value:
-                raise ValueError(f"{where} has no {key}")
-            check(value[key], inner, f"{where}.{key}")
-    elif isinstance(shape, list):
+    return json.dumps(plain(value), allow_nan=False).encode("ascii")
+
+
+def parse(text: bytes | str) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply; NaN and infinities are not JSON.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def decode(kind: type[T], value: Any, where: str) -> T:
+    """A value of a type, out of what :func:`parse` returns.
+
+    Args:
+        kind: a dataclass whose fields have these types: ``int``, ``float``, ``str``, ``bool``,
+            ``Any``, ``Literal`` texts, ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]``,
+            ``X | None``, and dataclasses. Its ``__post_init__`` may refuse values by a ValueError.
+        value: the value.
+        where: what it is called, for errors.
+
+    Raises:
+        ValueError: it is built otherwise; the text says where: ``run.network has no name``.
+    """
+    try:
+        found: T = _object_reader(kind)(value)
+    except _MismatchError as problem:
+        raise ValueError(f"{where}{''.join(reversed(problem.place))} {problem}") from None
+    return found
+
+
+def _reader(kind: Any) -> _Reader:
+    """What reads values of a type, and raises :class:`_MismatchError` for others."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return lambda value: value
+    if kind is float:
+        return _number
+    if kind in _NAMES:
+        return _plain_reader(kind)
+    if is_dataclass(kind):
+        return _object_reader(kind)
+    if origin in (Union, UnionType) and len(inner) == 2 and type(None) in inner:
+        (other,) = (_reader(one) for one in inner if one is not type(None))
+        return lambda value: None if value is None else other(value)
+    if origin is Literal:
+        return _choice_reader(inner)
+    if origin is tuple:
+        return _list_reader(inner)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and inner[0] is str:
+        return _mapping_reader(_reader(inner[1]))
+    raise TypeError(f"no JSON is read as {kind}")
+
+
+def _at(place: str, reader: _Reader, value: Any) -> Any:
+    try:
+        return reader(value)
+    except _MismatchError as problem:
+        problem.place.append(place)
+        raise
+
+
+def _plain_reader(kind: type) -> _Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:  # True is an int, but not here
+            raise _MismatchError(f"is {_kind(value)} and not {_NAMES[kind]}")
+        return value
+
+    return read
+
+
+def _number(value: Any) -> Any:
+    if type(value) not in (int, float):
+        raise _MismatchError(f"is {_kind(value)} and not a number")
+    if abs(value) > sys.float_info.max:  # 1e999, which is read as infinity
+        raise _MismatchError("is too large a number")
+    return value
+
+
+def _choice_reader(choices: tuple[Any, ...]) -> _Reader:
+    def read(value: Any) -> Any:
+        if value not in choices:
+            raise _MismatchError(f"is {_shown(value)} and not {' or '.join(map(repr, choices))}")
+        return value
+
+    return read
+
+
+def _list_reader(inner: tuple[Any, ...]) -> _Reader:
+    anything = len(inner) == 2 and inner[1] is Ellipsis
+    readers = [_reader(one) for one in inner if one is not Ellipsis]
+
+    def read(value: Any) -> Any:
         if not isinstance(value, list):
-            raise ValueError(f"{where} is {_kind(value)} and not a list")
-        for number, inner in enumerate(value):
-            check(inner, shape[0], f"{where}[{number}]")
-    elif not isinstance(value, shape):
-        raise ValueError(f"{where} is {_kind(value)}")
+            raise _MismatchError(f"is {_kind(value)} and not a list")
+        if not anything and len(value) != len(readers):
+            raise _MismatchError(f"has {len(value)} values and not {len(readers)}")
+        each = readers * len(value) if anything else readers
+        return tuple(
+            _at(f"[{number}]", reader, one)
+            for number, (reader, one) in enumerate(zip(each, value, strict=True))
+        )
+
+    return read
 
 
-def no_constant(name: str) -> None:
-    """For ``parse_constant``: NaN and infinities are no JSON."""
-    raise ValueError(f"it has {name} for a number")
+def _mapping_reader(inner: _Reader) -> _Reader:
+    def read(value: Any) -> Any:
+        _check_object(value)
+        return {key: _at(f".{key:.{_MOST_SHOWN}}", inner, one) for key, one in value.items()}
+
+    return read
+
+
+def _new_object_reader(kind: Any) -> _Reader:
+    hints = get_type_hints(kind)
+    readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+
+    def read(value: Any) -> Any:
+        _check_object(value)
+        for name in readers:
+            if name not in value:
+                raise _MismatchError(f"has no {name}")
+        for name in value:
+            if name not in readers:
+                raise _MismatchError(f"has {_shown(name)}, which is unknown")
+        found = {name: _at(f".{name}", reader, value[name]) for name, reader in readers.items()}
+        try:
+            return kind(**found)
+        except ValueError as problem:
+            raise _MismatchError(str(problem)) from None
+
+    return read
+
+
+_object_reader: Callable[[Any], _Reader] = cache(_new_object_reader)
+
+
+def _check_object(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise _MismatchError(f"is {_kind(value)} and not an object")
+
+
+_NAMES: Mapping[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    type(None): "null",
+    bool: "a boolean",
+    int: "a whole number",
+    float: "a number",
+}
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", type(None): "null", bool: "a boolean"}
-    return names.get(type(value), "a number")
+    return _NAMES[type(value)]
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.{_MOST_SHOWN}}"
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"it has {name} for a number")

@@ -42,15 +42,17 @@ from cnnviz.runs.supervisor import (
     reset_signal_handlers,
     should_supervise,
 )
-from cnnviz.text import class_name
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from cnnviz.explainer import Explainer
+    from cnnviz.explanation import Score
     from cnnviz.images.sources import Source
+    from cnnviz.runs.records import ImageRecord
     from cnnviz.runs.session import Work
-    from cnnviz.runs.stream import Outcome, RunReport
+    from cnnviz.runs.stream import Outcome
+    from cnnviz.runs.summary import RunReport
 
 
 #: How many kinds of errors are listed in the end; the manifest has all.
@@ -315,20 +317,22 @@ def _choose(work: Work, *, quiet: bool) -> None:
 def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
     output = work.request.output
     failed = f", {ended.failed} failed" if ended.failed else ""
-    before = f" ({ended.before} of them before)" if ended.before else ""
-    say(f"{ended.done} explained{before}{failed}, in {seconds:.1f} s; written to {output}")
-    looked = work.scanned
-    if looked is not None and looked["accuracy"] is not None:
+    resumed = f" ({ended.resumed} of them before)" if ended.resumed else ""
+    say(f"{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
+    looked, accuracy = work.scanned, ended.accuracy
+    if looked is not None and looked.accuracy is not None:
         say(
-            f"of {looked['images']} looked at {looked['right']} right and {looked['wrong']} "
-            f"wrong: {100 * looked['accuracy']:.1f} % right; of those explained {ended.right} and "
-            f"{ended.wrong}"
+            f"of {looked.images} looked at {looked.correct} right and {looked.incorrect} wrong: "
+            f"{100 * looked.accuracy:.1f} % right; of those explained {accuracy.correct} and "
+            f"{accuracy.incorrect}"
         )
-    elif ended.accuracy is not None:
-        say(f"{ended.right} right and {ended.wrong} wrong: {100 * ended.accuracy:.1f} % right")
-    if ended.accuracy is not None:
-        for (truth, answer), count in ended.confusions.most_common(_CONFUSIONS):
-            say(f"    {count} x {ended.names[truth]} taken for {ended.names[answer]}")
+    elif accuracy.share is not None:
+        say(
+            f"{accuracy.correct} right and {accuracy.incorrect} wrong: "
+            f"{100 * accuracy.share:.1f} % right"
+        )
+    for truth, predicted, count in accuracy.confusions[:_CONFUSIONS]:
+        say(f"    {count} x {ended.names[truth]} taken for {ended.names[predicted]}")
     if work.left_behind:
         count = len(work.left_behind)
         say(
@@ -411,62 +415,43 @@ class _Printer:
             self._state.record_report()
 
     def _print(self, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            self._write(f"Error: {outcome.source.shown}: {outcome.error}", sys.stderr)
+        image = outcome.record
+        if image.error is not None:
+            self._write(f"Error: {image.path}: {image.error}", sys.stderr)
         if self._printing.quiet:
             return
-        if outcome.record.get("remark"):
-            self._write(f"{outcome.source.shown}: {outcome.record['remark']}", sys.stderr)
-        for one in outcome.record.get("explanations", ()):
-            if one["blank"]:
+        if image.remark is not None:
+            self._write(f"{image.path}: {image.remark}", sys.stderr)
+        for one in image.explanations:
+            if one.blank:
                 self._write(
-                    f"{outcome.source.shown}: {', '.join(one['blank'])} blank: nothing in this "
-                    f"layer speaks for {_kind(one['target'])} {one['target']['index']}. Try "
-                    "another --layer or --target.",
+                    f"{image.path}: {', '.join(one.blank)} blank: nothing in this layer speaks for "
+                    f"{one.target.kind} {one.target.index}. Try another --layer or --target.",
                     sys.stderr,
                 )
         if self._printing.as_json:
-            self._write(json_line(self._record(outcome)), sys.stdout)
-        elif outcome.error is None:
-            self._write(self._line(outcome), sys.stdout)
+            from cnnviz.runs.records import json_record
 
-    def _record(self, outcome: Outcome) -> dict[str, Any]:
-        """The image's record, with its files where they are seen from here."""
+            self._write(json_line(json_record(image, self._output, self._layers)), sys.stdout)
+        elif image.ok:
+            self._write(self._line(image), sys.stdout)
 
-        def seen(name: str) -> str:
-            return str(self._output / name)
-
-        record = {key: value for key, value in outcome.record.items() if key != "stem"}
-        if outcome.error is not None:
-            return record
-        record.pop("error")
-        record["layers"] = self._layers
-        record["explanations"] = [
-            {**one, "files": {key: seen(name) for key, name in one["files"].items()}}
-            for one in record["explanations"]
-        ]
-        record["contrasts"] = [{**one, "file": seen(one["file"])} for one in record["contrasts"]]
-        if record["panel"] is not None:
-            record["panel"] = seen(record["panel"])
-        return record
-
-    def _line(self, outcome: Outcome) -> str:
-        record = outcome.record
-        best, *_ = top = record["top5"]
-        line = f"{outcome.source.shown}: {_named(best)}"
-        if record["right"] is False:
-            line += f", wrong: {_named(record['truth'])}"
-        targets = [one["target"] for one in record["explanations"]]
-        if [target["index"] for target in targets] != [best["index"]]:
+    def _line(self, image: ImageRecord) -> str:
+        best = image.prediction
+        line = f"{image.path}: {_named(best)}"
+        if image.correct is False and image.ground_truth is not None:
+            line += f", wrong: {_named(image.ground_truth)}"
+        targets = [one.target for one in image.explanations]
+        if [target.index for target in targets] != [best.index]:
             line += f"; explained: {', '.join(map(_named, targets))}"
         if self._printing.verbose:
-            line += "".join(f"\n    {_named(score)}" for score in top)
-            if record["relus_guided"] is not None:
-                line += "\n    {} of {} ReLUs guided".format(*record["relus_guided"])
-            for one in record["explanations"]:
+            line += "".join(f"\n    {_named(score)}" for score in image.top5)
+            if image.relus_guided is not None:
+                line += "\n    {} of {} ReLUs guided".format(*image.relus_guided)
+            for one in image.explanations:
                 line += "".join(
-                    f"\n    {key} of class {one['target']['index']}: {_facts(facts)}"
-                    for key, facts in one["facts"].items()
+                    f"\n    {key} of class {one.target.index}: {_told(found)}"
+                    for key, found in one.diagnostics.items()
                 )
         return line
 
@@ -475,23 +460,17 @@ class _Printer:
             click.echo(text, file=stream)
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
+def _told(diagnostics: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in facts.items()
+        for name, value in diagnostics.items()
     )
 
 
-def _kind(score: Mapping[str, Any]) -> str:
-    """What a class is where it has no name."""
-    return "output" if score["probability"] is None else "class"
-
-
-def _named(score: Mapping[str, Any]) -> str:
+def _named(score: Score) -> str:
     """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``.
 
     Of a network that gives numbers: ``age (0) 38.2`` or ``output 0 38.2``.
     """
-    number = score["probability"] is None
-    said = f"{score['logit']:.4g}" if number else f"{score['probability']:.2f}"
-    return f"{class_name(score['index'], score['name'], kind=_kind(score))} {said}"
+    said = f"{score.logit:.4g}" if score.probability is None else f"{score.probability:.2f}"
+    return f"{score.title} {said}"

@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
@@ -24,7 +24,7 @@ from cnnviz.graph.architecture import shape_text
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
-from cnnviz.runs import manifest
+from cnnviz.runs import records
 from cnnviz.runs.request import ModelOptions
 
 _WIDTH = 100
@@ -170,9 +170,52 @@ def networks_page() -> str:
 
 
 def manifest_page() -> str:
-    """``manifest.md``: what :mod:`cnnviz.runs.manifest` says of the file."""
-    paragraphs = (manifest.__doc__ or "").strip().split("\n\n")
-    return _page("The manifest", *map(_as_markdown, paragraphs))
+    """``manifest.md``: every record of the manifest, with its keys."""
+    paragraphs = (records.__doc__ or "").strip().split("\n\n")
+    parts = [_as_markdown(paragraph) for paragraph in paragraphs]
+    for record in records.RECORDS:
+        about, _, attributes = inspect.cleandoc(record.__doc__ or "").partition("Attributes:")
+        told = re.split(r"^    (\w+): ", attributes, flags=re.MULTILINE)[1:]
+        types = get_type_hints(record)
+        keys = (
+            _bullet(f"`{name}` ({_json_type(types[name])}): {_as_markdown(' '.join(text.split()))}")
+            for name, text in zip(told[::2], told[1::2], strict=True)
+        )
+        parts += [f"## {_record_name(record)}", _as_markdown(about.strip()), "\n".join(keys)]
+    return _page("The manifest", *parts)
+
+
+def _record_name(record: type) -> str:
+    """``GroundTruthRecord`` as ``ground truth``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", record.__name__.removesuffix("Record")).lower()
+
+
+def _json_type(kind: Any) -> str:
+    """What a field is in JSON, in words."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        name = _record_name(kind)
+        return f"[{name}](#{name.replace(' ', '-')})"
+    if origin is tuple:
+        count = "" if inner[-1] is Ellipsis else f" of {len(inner)}"
+        return f"list{count}: {_json_type(inner[0])}"
+    if type(None) in inner:
+        return " or ".join(map(_json_type, inner))
+    if origin is Literal:
+        return "text"
+    if inner:
+        return f"object: {_json_type(inner[1])} by key"
+    return _JSON_TYPES[kind]
+
+
+_JSON_TYPES = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+    Any: "anything",
+}
 
 
 #: What makes each page.
@@ -238,29 +281,8 @@ def _bullet(text: str) -> str:
 
 
 def _as_markdown(paragraph: str) -> str:
-    """A paragraph of a docstring in reStructuredText.
-
-    A term with an indented definition becomes a heading with one bullet for each of the parts that
-    semicolons separate.
-    """
+    """A paragraph of a docstring in reStructuredText."""
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", paragraph.replace("``", "`"))
-    lines = text.splitlines()
-    if all(line.startswith("    ") for line in lines):
+    if all(line.startswith("    ") for line in text.splitlines()):
         return f"```\n{textwrap.dedent(text)}\n```"
-    if len(lines) > 1 and lines[1].startswith("    ") and not lines[0].startswith(" "):
-        parts = _parts(" ".join(line.strip() for line in lines[1:]))
-        return f"## {lines[0].strip()}\n\n" + "\n".join(map(_bullet, parts))
     return text.replace("::", ":") if text.endswith("::") else text
-
-
-def _parts(text: str) -> list[str]:
-    """What semicolons separate that stand in no parentheses."""
-    parts = [""]
-    depth = 0
-    for character in text:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == ";" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip().rstrip(".") for part in parts]

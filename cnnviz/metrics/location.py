@@ -13,12 +13,9 @@ make the share jump where the ring's edge crosses it, and 14 cells are no finer 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
@@ -64,19 +61,6 @@ class Location:
     box: tuple[int, int, int, int]
     map: Float32 = field(repr=False, compare=False)
 
-    def record(self) -> dict[str, Any]:
-        """As JSON: shares to six digits, the map as uint8 in base64."""
-        coded = np.rint(self.map * 255).astype(np.uint8)
-        return {
-            "border": round(self.border, 6),
-            "corners": [round(share, 6) for share in self.corners],
-            "box": list(self.box),
-            "map": {
-                "shape": list(coded.shape),
-                "data": base64.b64encode(coded.tobytes()).decode("ascii"),
-            },
-        }
-
 
 def measure_location(cam: Float32, prepared: Prepared) -> Location | None:
     """Measure one map; None if it is zero everywhere.
@@ -121,46 +105,25 @@ def measure_location(cam: Float32, prepared: Prepared) -> Location | None:
     )
 
 
-def decode_map(record: Mapping[str, Any]) -> Float32:
-    """The map of a record, float32 (h, w), from 0 to 1 in steps of 1/255.
+def mean_map(maps: Iterable[Float32]) -> Float32:
+    """The mean of several maps, float32 (h, w), from 0 to 1.
 
     Args:
-        record: what :meth:`Location.record` returned, perhaps read from a file.
+        maps: of one layer, each (h, w) with its maximum at 1 (:attr:`Location.map`), so that every
+            one counts alike, whatever its logit was. The mean's maximum is below 1 where they
+            differ; how far below tells how much they agree.
 
     Raises:
-        MapError: it is not such a record.
-    """
-    try:
-        height, width = record["map"]["shape"]
-        data = base64.b64decode(record["map"]["data"], validate=True)
-        if height < 1 or width < 1 or height * width != len(data):
-            raise ValueError(f"its shape is {height} by {width}, and it has {len(data)} values")
-        coded = np.frombuffer(data, np.uint8).reshape(height, width)
-    except (KeyError, TypeError, ValueError, binascii.Error) as problem:
-        raise MapError(f"A location map in the record cannot be read: {problem}.") from None
-    return coded.astype(np.float32) / np.float32(255)
-
-
-def mean_map(records: Iterable[Mapping[str, Any]]) -> Float32:
-    """The mean of several records' maps, float32 (h, w), from 0 to 1.
-
-    Every map has its maximum at 1 and so counts alike, whatever its logit was. The mean's maximum
-    is 1 where all peak in the same place; the farther below it is, the less they agree.
-
-    Raises:
-        MapError: there is no record, one cannot be read, or the maps differ in shape.
+        MapError: there is none, or they differ in shape.
     """
     total: Float64 | None = None
     count = 0
-    for record in records:
-        decoded = decode_map(record)
+    for one in maps:
         if total is None:
-            total = np.zeros(decoded.shape, np.float64)
-        if decoded.shape != total.shape:
-            raise MapError(
-                f"Maps of one layer have one shape; got {total.shape} and {decoded.shape}."
-            )
-        total += decoded
+            total = np.zeros(one.shape, np.float64)
+        if one.shape != total.shape:
+            raise MapError(f"Maps of one layer have one shape; got {total.shape} and {one.shape}.")
+        total += one
         count += 1
     if total is None:
         raise MapError("There is no map to take the mean of.")

@@ -27,8 +27,8 @@ its entries, in their order, which belong together. It is JSON in UTF-8; in vers
 ``channels``
     those shown, in order, where these are of a layer.
 
-Surrogates (``\\udc80``) stand for bytes of names that are not UTF-8. A version that takes something
-away, or changes what it means, has the next number; more keys may come in this one.
+Surrogates (``\\udc80``) stand for bytes of names that are not UTF-8. A version with other keys, or
+keys that mean something else, has the next number.
 
 Nothing heavy is imported here.
 """
@@ -47,7 +47,7 @@ from typing import Any, BinaryIO
 
 import cnnviz
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.structure import TEXT, check, no_constant
+from cnnviz.structure import decode, parse
 from cnnviz.text import printable
 
 VERSION = 1
@@ -63,15 +63,48 @@ _PNG_PLAIN = b"\0\0\0\0\0"
 _ZIP_SIGNATURE = b"PK\3\4"
 _LONGEST = 1 << 20
 _MOST_CHUNKS = 1 << 20
-_ABOUT = {
-    "cnnviz": str,
-    "shows": str,
-    "network": {"name": str, "weights": TEXT},
-    "layers": [str],
-    "methods": [{"name": str, "key": str, "title": str, "options": dict, "relu": [str]}],
-    "classes": [{"index": int, "name": TEXT}],
-}
-_IMAGE = {"name": str, "sha256": TEXT}
+
+
+@dataclass(frozen=True)
+class _Image:
+    name: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class _Network:
+    name: str
+    weights: str | None
+
+
+@dataclass(frozen=True)
+class _Method:
+    name: str
+    key: str
+    title: str
+    options: Mapping[str, Any]
+    relu: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Class:
+    index: int
+    name: str | None
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a file has to say of itself, as the module's text has it."""
+
+    cnnviz_about: int
+    cnnviz: str
+    shows: str
+    image: _Image | None
+    network: _Network
+    layers: tuple[str, ...]
+    methods: tuple[_Method, ...]
+    classes: tuple[_Class, ...]
+    channels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -165,7 +198,7 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UsageError(f"There is no file {shown}; check the path.") from None
     except OSError as error:
         raise ImageError(f"{shown} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ImageError(f"{shown} is damaged where it says what it shows: {error}.") from error
 
 
@@ -173,17 +206,14 @@ def _decoded(text: bytes) -> dict[str, Any]:
     """The object in a text; ValueError says what is wrong with it."""
     if len(text) > _LONGEST:
         raise ValueError(f"that is more than {_LONGEST:,} bytes")
-    found = json.loads(text.decode("utf-8"), parse_constant=no_constant)
+    found = parse(text.decode("utf-8"))
     if not isinstance(found, dict) or "cnnviz_about" not in found:
         raise ValueError("it has no cnnviz_about")
     if found["cnnviz_about"] != VERSION:
         raise ValueError(
             f"it is in version {found['cnnviz_about']!r:.20}, and this cnnviz knows {VERSION}"
         )
-    check(found, _ABOUT, "it")
-    if found.get("image") is not None:
-        check(found["image"], _IMAGE, "image")
-    check(found.get("channels", []), [int], "channels")
+    decode(_About, {"channels": [], **found}, "it")
     return found
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,15 +18,15 @@ from cnnviz.outputs import OutputFolder
 from cnnviz.outputs.thumbnails import make_missing
 from cnnviz.report.page import (
     class_names,
-    confusion_of,
     drawn_files,
-    mean_locations_of,
     meanings,
     page_data,
     pair_views,
 )
+from cnnviz.report.pairs import confusion_matrix, mean_locations
 from cnnviz.report.reading import read_manifest
 from cnnviz.runs.manifest import MANIFEST
+from cnnviz.runs.records import Manifest
 
 PAGE = PurePosixPath("index.html")
 
@@ -62,20 +62,20 @@ def build_report(
     folder = Path(folder)
     manifest = read_manifest(folder)
     page = render_page(manifest)
-    for problem in make_missing(folder, drawn_files(manifest["images"]), progress):
+    for problem in make_missing(folder, drawn_files(manifest.images), progress):
         if notify is not None:
             notify(problem)
     return OutputFolder(folder).write_html(PAGE, page)
 
 
-def render_page(manifest: Mapping[str, Any]) -> str:
+def render_page(manifest: Manifest) -> str:
     """The page of a manifest.
 
     Raises:
-        UsageError: a map in it is damaged.
+        UsageError: its heatmaps cannot be of one run.
     """
     try:
-        pairs = mean_locations_of(manifest)
+        pairs = mean_locations(manifest.images)
     except MapError as error:
         raise UsageError(f"The {MANIFEST} is damaged: {error} Run `cnnviz explain` again.") from (
             error
@@ -95,10 +95,10 @@ def render_page(manifest: Mapping[str, Any]) -> str:
     environment.filters["percent"] = lambda part: f"{part:.1%}"
     views = pair_views(manifest, pairs, names)
     return environment.get_template("template.html.j2").render(
-        run=manifest["run"],
-        summary=manifest["summary"],
-        images=len(manifest["images"]),
-        confusion=confusion_of(manifest),
+        run=manifest.run,
+        summary=manifest.summary,
+        images=len(manifest.images),
+        confusion=confusion_matrix(manifest.images),
         names=names,
         meanings=meanings(manifest),
         pairs=views,

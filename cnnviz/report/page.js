@@ -54,7 +54,7 @@
     ["blank", "○ blank map"],
     ["failed", "! failed"],
   ];
-  const truthKnown = images.some((image) => image.truth);
+  const truthKnown = images.some((image) => image.ground_truth);
   for (const [place, image] of images.entries()) {
     image.place = place;
     image.kinds = new Set();
@@ -67,7 +67,7 @@
     image.main =
       image.explanations.find((one) => one.target.index === image.answer.index) ??
       image.explanations[0];
-    if (image.truth) image.kinds.add(image.answer.index === image.truth.index ? "right" : "wrong");
+    if (image.ground_truth) image.kinds.add(image.answer.index === image.ground_truth.index ? "right" : "wrong");
     else if (truthKnown) image.kinds.add("unknown");
     if (image.explanations.some((one) => one.blank.length)) image.kinds.add("blank");
   }
@@ -121,8 +121,8 @@
       button.append(
         line("answer", nameOf(image.answer), said(image.answer)),
       );
-      if (image.truth && !image.kinds.has("right")) {
-        button.append(line("truth", `truly ${nameOf(image.truth)}`, said(image.truth)));
+      if (image.ground_truth && !image.kinds.has("right")) {
+        button.append(line("truth", `truly ${nameOf(image.ground_truth)}`, said(image.ground_truth)));
       }
       if (image.main.target.index !== image.answer.index) {
         button.append(h("span", { class: "line quiet" }, `explained: ${nameOf(image.main.target)}`));
@@ -211,7 +211,7 @@
   function fits(image) {
     if (state.predicted && String(image.answer?.index) !== state.predicted) return false;
     if (state.truth) {
-      const truth = image.truth ? String(image.truth.index) : "none";
+      const truth = image.ground_truth ? String(image.ground_truth.index) : "none";
       if (truth !== state.truth || image.status !== "ok") return false;
     }
     return !state.q || image.path.toLowerCase().includes(state.q.toLowerCase());
@@ -352,7 +352,7 @@
     };
     choices("predicted", counted((image) => image.answer && String(image.answer.index)), "all answers");
     choices("truth", counted((image) =>
-      image.status === "ok" ? (image.truth ? String(image.truth.index) : "none") : undefined), "all true classes");
+      image.status === "ok" ? (image.ground_truth ? String(image.ground_truth.index) : "none") : undefined), "all true classes");
     byId("truth-label").hidden = !truthKnown;
     byId("sort").append(...Object.entries(SORTS).map(([key, { title }]) => h("option", { value: key }, title)));
     byId("map").append(...data.maps.map(({ key, title }) => h("option", { value: key }, title)));
@@ -496,7 +496,7 @@
     for (const [place, one] of image.explanations.entries()) {
       const role = one.target.index === image.answer.index
         ? "the answer"
-        : image.truth && one.target.index === image.truth.index ? "the true class" : "";
+        : image.ground_truth && one.target.index === image.ground_truth.index ? "the true class" : "";
       parts.push(h("h3", {}, `Explained: ${withIndex(one.target)}, ${said(one.target)}${role ? `, ${role}` : ""}`));
       const list = h("div", { class: "figures" });
       const { original } = one.files;
@@ -513,7 +513,7 @@
       parts.push(list);
     }
     for (const one of image.contrasts ?? []) {
-      parts.push(h("h3", {}, `Why ${withIndex(one.a)} rather than ${withIndex(one.b)}`),
+      parts.push(h("h3", {}, `Why ${withIndex(one.positive)} rather than ${withIndex(one.negative)}`),
         h("div", { class: "figures wide" }, figure(one.file, "Red speaks for the first, blue for the second", { alt: "Contrast" })));
     }
     if (image.panel) {
@@ -528,12 +528,12 @@
       const bars = image.top5.map((score) => {
         const fill = h("i");
         fill.style.width = `${100 * (score.probability ?? 0)}%`;
-        const truth = image.truth && score.index === image.truth.index ? " ← true class" : "";
+        const truth = image.ground_truth && score.index === image.ground_truth.index ? " ← true class" : "";
         return h("li", {}, h("span", { class: "label" }, h("span", {}, withIndex(score) + truth),
           h("span", {}, said(score))), h("span", { class: "meter", "aria-hidden": "true" }, fill));
       });
       parts.push(h("section", {}, h("h3", {}, "Answers"), h("ol", { class: "top5" }, bars), rows([
-        ["true class", image.truth && `${withIndex(image.truth)}, ${said(image.truth)}`],
+        ["true class", image.ground_truth && `${withIndex(image.ground_truth)}, ${said(image.ground_truth)}`],
         ["loss", typeof image.loss === "number" ? number(image.loss) : null],
         ["margin", typeof image.margin === "number" ? number(image.margin) : null],
       ])));
@@ -548,8 +548,8 @@
           entries.push(["in corners", `${corners.map(percent).join(", ")}; each area 4%`]);
           entries.push(["peak's box", `x ${box[0]} to ${box[2]}, y ${box[1]} to ${box[3]}`]);
         }
-        for (const [key, facts] of Object.entries(one.facts)) {
-          for (const [fact, value] of Object.entries(facts)) {
+        for (const [key, found] of Object.entries(one.diagnostics)) {
+          for (const [fact, value] of Object.entries(found)) {
             entries.push([`${titleOf(key)}: ${fact.replaceAll("_", " ")}`, number(value)]);
           }
         }

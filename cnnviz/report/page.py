@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,10 +16,16 @@ from cnnviz.attribution import METHODS
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.style import COLORMAPS
-from cnnviz.report.pairs import Confusion, PairLocation, confusion, mean_locations, pair_of
+from cnnviz.report.pairs import PairLocation, pair_of
+from cnnviz.runs.records import (
+    ExplanationRecord,
+    ImageRecord,
+    LocationRecord,
+    Manifest,
+    MethodRecord,
+)
+from cnnviz.structure import plain
 from cnnviz.text import ClassNames
-
-Record = Mapping[str, Any]
 
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
@@ -83,38 +89,39 @@ def url_of(file: str) -> str:
     return quote(os.fsencode(file))
 
 
-def drawn_files(images: Sequence[Record]) -> Iterator[PurePosixPath]:
+def drawn_files(images: Sequence[ImageRecord]) -> Iterator[PurePosixPath]:
     """The PNGs that the cards of the page show, each once: those of explanations."""
     seen = set()
     for image in images:
-        for explanation in image.get("explanations", ()):
-            for file in explanation["files"].values():
+        for explanation in image.explanations:
+            for file in explanation.files.values():
                 if file not in seen and PurePosixPath(file).suffix == ".png":
                     seen.add(file)
                     yield PurePosixPath(file)
 
 
-def class_names(manifest: Record) -> ClassNames:
+def class_names(manifest: Manifest) -> ClassNames:
     """What classes are called, from wherever a manifest names them."""
-    names = dict(enumerate(manifest["run"]["network"].get("labels", ())))
+    names = dict(enumerate(manifest.run.network.labels))
     kind = "class"
-    for image in manifest["images"]:
-        for score in _scores(image):
-            if score["name"] is not None:
-                names[score["index"]] = score["name"]
-            if score["probability"] is None:
-                kind = "output"
+    for image in manifest.images:
+        for score in image.scores:
+            if score.name is not None:
+                names[score.index] = score.name
+            kind = score.kind
     return ClassNames(names, kind=kind)
 
 
-def page_data(manifest: Record, pairs: Sequence[PairLocation], names: ClassNames) -> dict[str, Any]:
+def page_data(
+    manifest: Manifest, pairs: Sequence[PairLocation], names: ClassNames
+) -> dict[str, Any]:
     """What the page's program works on.
 
-    Files become URLs; maps become those of pairs, in base64 of uint8, and nothing else is copied.
+    Files become URLs; heatmaps become those of pairs, in base64 of uint8, and nothing else is
+    copied.
     """
-    used = {score["index"] for image in manifest["images"] for score in _scores(image)}
-    parameters = manifest["run"]["parameters"]
-    colors = parameters.get("colormap")
+    used = {score.index for image in manifest.images for score in image.scores}
+    colors = manifest.run.parameters.get("colormap")
     scale = color_scale(colors if colors in COLORMAPS else COLORMAPS[0])
     return {
         "scale": _base64(scale),
@@ -124,28 +131,28 @@ def page_data(manifest: Record, pairs: Sequence[PairLocation], names: ClassNames
             {"shape": list(pair.mean.shape), "map": _base64(np.rint(pair.mean * 255))}
             for pair in pairs
         ],
-        "images": [_image(image) for image in manifest["images"]],
+        "images": [_image(image) for image in manifest.images],
     }
 
 
-def meanings(manifest: Record) -> list[Meaning]:
+def meanings(manifest: Manifest) -> list[Meaning]:
     """A line for each kind of image in the run."""
     lines = [Meaning("Original", "The image, upright, at the size of the others.")]
-    for method in manifest["run"]["methods"]:
-        for key, drawing in method["drawings"].items():
-            text = _SPECIAL.get(key) or _MEANINGS.get(drawing, "")
-            known = METHODS.get(method.get("name", ""))
+    for method in manifest.run.methods:
+        for key, kind in method.map_kinds.items():
+            text = _SPECIAL.get(key) or _MEANINGS.get(kind, "")
+            known = METHODS.get(method.name)
             if known is not None and not known.class_specific:
                 text += _UNSPECIFIC
             lines.append(
                 Meaning(
                     title=_title(method, key),
                     text=text,
-                    guided=method["guided"],
-                    colors=drawing in ("heat", "probability"),
+                    guided=method.guided,
+                    colors=kind in ("heat", "probability"),
                 )
             )
-    if any(image.get("contrasts") for image in manifest["images"]):
+    if any(image.contrasts for image in manifest.images):
         lines.append(
             Meaning(
                 "Contrast",
@@ -156,22 +163,12 @@ def meanings(manifest: Record) -> list[Meaning]:
     return lines
 
 
-def confusion_of(manifest: Record) -> Confusion | None:
-    """See :func:`cnnviz.report.pairs.confusion`."""
-    return confusion(manifest["images"])
-
-
-def mean_locations_of(manifest: Record) -> list[PairLocation]:
-    """See :func:`cnnviz.report.pairs.mean_locations`."""
-    return mean_locations(manifest["images"])
-
-
 def pair_views(
-    manifest: Record, pairs: Sequence[PairLocation], names: ClassNames
+    manifest: Manifest, pairs: Sequence[PairLocation], names: ClassNames
 ) -> list[PairView]:
     """The pairs in words, in their order."""
     sizes: dict[Any, int] = {}
-    for image in manifest["images"]:
+    for image in manifest.images:
         pair = pair_of(image)
         sizes[pair] = sizes.get(pair, 0) + 1
     return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
@@ -221,75 +218,58 @@ def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> 
     )
 
 
-def _map_titles(manifest: Record) -> list[dict[str, str]]:
-    """The drawn maps that cards can show: key and title, in the order of the methods."""
-    there = {
-        key
-        for image in manifest["images"]
-        for explanation in image.get("explanations", ())
-        for key in explanation["files"]
-    }
-    titles = []
-    for method in manifest["run"]["methods"]:
-        for key, drawing in method["drawings"].items():
-            if key in there:
-                titles.append({"key": key, "title": _title(method, key), "drawing": drawing})
-    return titles
-
-
-def _title(method: Record, key: str) -> str:
-    """What one of a method's drawings is called; it may have several."""
-    title = str(method["title"])
-    rest = key[len(method["key"]) :] if key.startswith(method["key"]) else key
-    return f"{title}: {rest.replace('_', ' ').strip()}" if rest else title
-
-
-def _image(image: Record) -> dict[str, Any]:
-    kept = {
-        key: image[key]
-        for key in (
-            *("path", "relative", "status", "error", "sha256", "size", "top5", "truth", "right"),
-            *("loss", "margin", "seconds"),
-        )
-        if image.get(key) is not None
-    }
-    if image["status"] != "ok":
-        return kept
-    kept["explanations"] = [
-        {
-            "target": one["target"],
-            "files": {key: url_of(file) for key, file in one["files"].items()},
-            "blank": one["blank"],
-            "facts": one.get("facts") or {},
-            "ranges": one.get("ranges") or {},
-            "location": _without_map(one.get("location")),
-        }
-        for one in image["explanations"]
+def _map_titles(manifest: Manifest) -> list[dict[str, str]]:
+    """The maps that cards can show: key and title, in the order of the methods."""
+    there = {key for image in manifest.images for one in image.explanations for key in one.files}
+    return [
+        {"key": key, "title": _title(method, key)}
+        for method in manifest.run.methods
+        for key in method.map_kinds
+        if key in there
     ]
-    kept["contrasts"] = [
-        {"a": one["a"], "b": one["b"], "file": url_of(one["file"])}
-        for one in image.get("contrasts") or ()
-    ]
-    if image.get("panel") is not None:
-        kept["panel"] = url_of(image["panel"])
-    return kept
 
 
-def _without_map(location: Record | None) -> dict[str, Any] | None:
-    if location is None:
-        return None
-    return {key: location[key] for key in ("border", "corners", "box")}
+def _title(method: MethodRecord, key: str) -> str:
+    """What one of a method's maps is called; it may have several."""
+    rest = key[len(method.key) :] if key.startswith(method.key) else key
+    return f"{method.title}: {rest.replace('_', ' ').strip()}" if rest else method.title
 
 
-def _scores(image: Record) -> Iterator[Record]:
-    """All classes that an image's record names."""
-    yield from image.get("top5", ())
-    if image.get("truth") is not None:
-        yield image["truth"]
-    for one in image.get("explanations", ()):
-        yield one["target"]
-    for one in image.get("contrasts") or ():
-        yield from (one["a"], one["b"])
+def _image(image: ImageRecord) -> dict[str, Any]:
+    """Of a record what the page shows, under the same keys."""
+    shown: dict[str, Any] = {
+        "path": image.path,
+        "relative": image.relative,
+        "status": image.status,
+        "error": image.error,
+        "sha256": image.sha256,
+        "size": image.size,
+        "top5": plain(image.top5),
+        "ground_truth": plain(image.ground_truth),
+        "correct": image.correct,
+        "loss": image.loss,
+        "margin": image.margin,
+        "seconds": image.seconds,
+        "explanations": [_explanation(one) for one in image.explanations],
+        "contrasts": [{**plain(one), "file": url_of(one.file)} for one in image.contrasts],
+        "panel": None if image.panel is None else url_of(image.panel),
+    }
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+def _explanation(one: ExplanationRecord) -> dict[str, Any]:
+    return {
+        "target": plain(one.target),
+        "files": {key: url_of(file) for key, file in one.files.items()},
+        "blank": one.blank,
+        "diagnostics": one.diagnostics,
+        "ranges": one.ranges,
+        "location": None if one.location is None else _without_heatmap(one.location),
+    }
+
+
+def _without_heatmap(location: LocationRecord) -> dict[str, Any]:
+    return {"border": location.border, "corners": location.corners, "box": location.box}
 
 
 def _base64(array: Any) -> str:

@@ -7,17 +7,17 @@ predicted), each an index; the truth is None where it is not known.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
+from cnnviz.runs.records import ImageRecord, LocationRecord
+from cnnviz.runs.summary import Accuracy
 
 Pair = tuple[int | None, int]
-Record = Mapping[str, Any]
 
 MATRIX_WHOLE = 20
 """A matrix has all classes up to so many; of more it has the most confused ones."""
@@ -35,8 +35,8 @@ SUSPICIOUS_IMAGES = 3
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """How often each class was answered for each.
+class ConfusionMatrix:
+    """How often each class was predicted for each.
 
     Attributes:
         classes: indices of the rows (truth) and columns (answers).
@@ -75,52 +75,52 @@ class PairLocation:
     suspicious: bool
 
 
-def pair_of(image: Record) -> Pair | None:
+def pair_of(image: ImageRecord) -> Pair | None:
     """The pair that an image belongs to; None if it failed."""
-    if image["status"] != "ok":
+    if not image.ok:
         return None
-    truth = image.get("truth")
-    return (None if truth is None else truth["index"], image["top5"][0]["index"])
+    truth = image.ground_truth
+    return (None if truth is None else truth.index, image.prediction.index)
 
 
-def confusion(images: Iterable[Record]) -> Confusion | None:
-    """Count the pairs of the images whose truth is known; None if there is none."""
-    counts: Counter[tuple[int, int]] = Counter()
-    for image in images:
-        pair = pair_of(image)
-        if pair is not None and pair[0] is not None:
-            counts[pair[0], pair[1]] += 1
-    if not counts:
+def confusion_matrix(images: Iterable[ImageRecord]) -> ConfusionMatrix | None:
+    """Count the pairs of the images whose true class is known; None if there is none."""
+    accuracy = Accuracy.of(images)
+    if not accuracy.counts:
         return None
-    wrong = [(truth, answer, n) for (truth, answer), n in counts.items() if truth != answer]
-    wrong.sort(key=lambda error: (-error[2], error[0], error[1]))
-    classes = sorted({index for pair in counts for index in pair})
+    classes = sorted({index for pair in accuracy.counts for index in pair})
     whole = len(classes) <= MATRIX_WHOLE
     if not whole:
         involved: Counter[int] = Counter()
-        for truth, answer, n in wrong:
-            involved[truth] += n
-            involved[answer] += n
+        for truth, predicted, count in accuracy.confusions:
+            involved[truth] += count
+            involved[predicted] += count
         most = sorted(involved, key=lambda index: (-involved[index], index))[:MATRIX_PART]
         classes = sorted(most)
-    table = tuple(tuple(counts[truth, answer] for answer in classes) for truth in classes)
-    return Confusion(tuple(classes), table, whole, tuple(wrong))
+    return ConfusionMatrix(
+        classes=tuple(classes),
+        counts=tuple(
+            tuple(accuracy.counts[truth, predicted] for predicted in classes) for truth in classes
+        ),
+        whole=whole,
+        errors=tuple(accuracy.confusions),
+    )
 
 
-def mean_locations(images: Iterable[Record]) -> list[PairLocation]:
+def mean_locations(images: Iterable[ImageRecord]) -> list[PairLocation]:
     """Where the network looked for each pair, those first that look most like a shortcut.
 
     Of each image the map of the class that was answered counts, if that was explained.
     """
-    found: defaultdict[Pair, list[Record]] = defaultdict(list)
+    found: defaultdict[Pair, list[LocationRecord]] = defaultdict(list)
     for image in images:
         pair = pair_of(image)
         if pair is None:
             continue
-        for explanation in image["explanations"]:
-            if explanation["target"]["index"] == pair[1]:
-                if explanation.get("location") is not None:
-                    found[pair].append(explanation["location"])
+        for explanation in image.explanations:
+            if explanation.target.index == pair[1]:
+                if explanation.location is not None:
+                    found[pair].append(explanation.location)
                 break
     pairs = [_mean(pair, records) for pair, records in found.items()]
     return sorted(
@@ -135,13 +135,11 @@ def mean_locations(images: Iterable[Record]) -> list[PairLocation]:
     )
 
 
-def _mean(pair: Pair, records: Sequence[Record]) -> PairLocation:
-    images = len(records)
-    borders = [float(record["border"]) for record in records]
-    corners = [[float(share) for share in record["corners"]] for record in records]
-    border = sum(borders) / images
+def _mean(pair: Pair, locations: Sequence[LocationRecord]) -> PairLocation:
+    images = len(locations)
+    border = sum(one.border for one in locations) / images
     top_left, top_right, bottom_left, bottom_right = (
-        sum(one) / images for one in zip(*corners, strict=True)
+        sum(shares) / images for shares in zip(*(one.corners for one in locations), strict=True)
     )
     each = (top_left, top_right, bottom_left, bottom_right)
     # One even image more: what a single image shows may be chance.
@@ -152,7 +150,7 @@ def _mean(pair: Pair, records: Sequence[Record]) -> PairLocation:
         images=images,
         border=border,
         corners=each,
-        mean=mean_map(records),
+        mean=mean_map(one.heatmap.values() for one in locations),
         score=max(
             (drawn_border - BORDER_AREA) / (1 - BORDER_AREA),
             (drawn_corner - CORNER_AREA) / (1 - CORNER_AREA),

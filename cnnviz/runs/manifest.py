@@ -4,64 +4,7 @@ While a run goes on, each image's record is added to a journal in the output fol
 image's files. When all are done the manifest is written from it, and the journal goes. A run that
 is stopped anywhere leaves its journal; the same run, started again, finds there what is done.
 
-The manifest is JSON in ASCII with one image a line, so that it can be read line by line::
-
-    {"cnnviz_manifest": 1,
-    "run": {"fingerprint": ..., "parameters": ..., "versions": ..., "network": ..., ...},
-    "summary": {"images": 2, "ok": 2, ...},
-    "images": [
-    {"stem": "a/cat", "path": "photos/a/cat.jpg", "status": "ok", ...},
-    {"stem": "dog", "path": "photos/dog.jpg", "status": "failed", "error": ...}
-    ]}
-
-Bytes of names that are not UTF-8 stand as ``\\udc80`` to ``\\udcff``, which ``os.fsencode`` brings
-back; files are named below the folder, with ``/``. In version 1:
-
-``run`` has
-    ``fingerprint``, the same for runs that write the same for an image; ``parameters``, all that
-    was asked for; ``versions``; ``network`` with ``name``, ``device``, ``classes``, ``activation``
-    (what makes probabilities of its logits: ``softmax``, ``sigmoid``, ``none``, or two of these as
-    ``softmax of softmax``), ``labels``, ``input`` (``height``, ``width``, ``mean`` and
-    ``std`` in the order of ``channels``, which are ``rgb``, ``bgr`` or ``gray``; ``resize``),
-    ``layers`` (``name``, ``kind``, ``shape``), ``symbol`` (``path``, ``sha256``; null
-    for a named network) and ``weights`` (``path``, ``source``, ``sha256``); ``methods``
-    (``name``, ``key``, ``title``, ``paper``, ``drawings`` by key, ``options``, ``guided``: whether
-    it takes another way through a ReLU than the derivative); ``notes``: sentences about what was
-    recognized or assumed of the network, or cannot be shown as usual; ``truth`` (``source``,
-    ``known``: of how many
-    images) or null; ``started`` (ISO 8601) and ``seconds``.
-
-``summary`` has
-    ``images``, ``ok``, ``failed``, ``blank``; of images with a truth ``right``, ``wrong``,
-    ``accuracy`` (null if there are none) and ``confusions``, most first (``truth_index`` and
-    ``answer_index``; ``truth`` and ``answer``, the same as people call them, with the index behind
-    a name that several classes have; ``count``); ``scanned``: the same numbers of all images that
-    were looked at, where only some of them were explained, or null; ``own``: how many images were
-    left out because cnnviz itself had written them; ``left_behind``: files of earlier runs that lie
-    in the folder, and that no image of this run names.
-
-an image has
-    ``stem``, what the names of its files begin with; ``path`` as the user was shown it, and
-    ``relative`` to the folder that was given; ``sha256`` of the file, null if it cannot be read;
-    ``size`` [height, width], null likewise; ``status``, ``ok`` or ``failed``; ``error``, null or a
-    sentence; ``crashed``, true if a library crashed on it; ``remark``, what the decoder said of it,
-    if anything; ``seconds``.
-
-an image that is ok has also
-    ``top5``: scores (``index``, ``name`` or null, ``logit``, ``probability``, null of a network
-    that gives numbers), the highest first;
-    ``truth``: its score, or null; ``right``, ``loss`` (cross entropy in nats), both null without a
-    truth; ``margin`` between the two highest probabilities; ``relus_guided`` [N, of M], or null;
-    ``panel``, its file or null; ``contrasts`` (``a`` and ``b``, scores, and ``file``);
-    ``explanations``, one a target.
-
-an explanation has
-    ``target``, its score; ``files`` by key; ``blank``, keys of
-    images with nothing to show; ``facts`` by method; ``ranges``, [lowest, highest] of each raw
-    map; ``location``, see :meth:`cnnviz.metrics.location.Location.record`, or null.
-
-A version that takes something away, or changes what it means, has the next number; more keys may
-come in this one.
+What both hold are the records of :mod:`cnnviz.runs.records`.
 """
 
 from __future__ import annotations
@@ -70,16 +13,19 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import cnnviz
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.outputs.files import written_by_cnnviz
+from cnnviz.runs.records import VERSION, ImageRecord, RunRecord, SummaryRecord
+from cnnviz.structure import decode, encode, parse, plain
 
-VERSION = 1
 MANIFEST = PurePosixPath("manifest.json")
 JOURNAL = ".cnnviz-journal.jsonl"
 
@@ -92,11 +38,8 @@ _MOST_TRIES = 100  # to open a journal that other runs end with and delete
 _PNG_START = b"\x89PNG"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk: its length, name and checksum
 _IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
-
-
-def encode(record: Mapping[str, Any]) -> bytes:
-    """A record as one line of JSON, without the end of the line."""
-    return json.dumps(record, allow_nan=False).encode("ascii")
+_VERSION = re.compile(rb'\{"cnnviz_(?:manifest|journal)": ?(\d{1,9})[,}]')
+_VERSION_WITHIN = 64  # bytes from the start
 
 
 def digest(path: Path) -> str | None:
@@ -113,24 +56,17 @@ def digest(path: Path) -> str | None:
     return sha.hexdigest()
 
 
-def written_files(record: Mapping[str, Any]) -> list[str]:
-    """The files that an image's record names, each once, below the output folder."""
-    names = [name for one in record.get("explanations", ()) for name in one["files"].values()]
-    names += [one["file"] for one in record.get("contrasts", ())]
-    names += [record["panel"]] if record.get("panel") else []
-    return list(dict.fromkeys(names))
-
-
 def fingerprint(decides: Mapping[str, Any]) -> str:
     """The SHA-256 of all that decides on what is written for an image."""
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode("ascii")).hexdigest()
+    return hashlib.sha256(json.dumps(plain(decides), sort_keys=True).encode("ascii")).hexdigest()
 
 
 def check_manifest(folder: Path) -> None:
     """Find out, before any work, whether the manifest can be written.
 
     Raises:
-        UsageError: there is a file of its name that cnnviz did not write.
+        UsageError: there is a file of its name that cnnviz did not write, or a run in another
+            version of the format, which is not overwritten.
     """
     path = folder / MANIFEST
     if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
@@ -138,6 +74,24 @@ def check_manifest(folder: Path) -> None:
             f"{path} exists and was not written by cnnviz; move it away, or choose another output "
             "folder."
         )
+    for path in (folder / MANIFEST, folder / JOURNAL):
+        version = _version_of(path)
+        if version not in (None, VERSION):
+            raise UsageError(
+                f"{path} has version {version} of the format, and this cnnviz writes version "
+                f"{VERSION}: it does not continue or overwrite that run. Choose another output "
+                "folder, or move that one away."
+            )
+
+
+def _version_of(path: Path) -> int | None:
+    """The version of the format of a manifest or a journal, if there is one that says so."""
+    try:
+        with open(path, "rb") as file:
+            found = _VERSION.match(file.read(_VERSION_WITHIN))
+    except OSError:
+        return None
+    return None if found is None else int(found[1])
 
 
 def is_whole(path: Path) -> bool:
@@ -157,9 +111,9 @@ def is_whole(path: Path) -> bool:
 
 
 def manifest_lines(
-    run: Mapping[str, Any], summary: Mapping[str, Any], images: Iterable[bytes]
+    run: RunRecord, summary: SummaryRecord, images: Iterable[bytes]
 ) -> Iterator[bytes]:
-    """The manifest, piece by piece; ``images`` are records as :func:`encode` has them."""
+    """The manifest, piece by piece; ``images`` as :meth:`Journal.lines` gives them."""
     yield b'{"cnnviz_manifest": %d,\n"run": %s,\n' % (VERSION, encode(run))
     yield b'"summary": %s,\n"images": [' % encode(summary)
     between = b"\n"
@@ -178,12 +132,13 @@ class Journal:
 
     Attributes:
         interrupted: whether a run was stopped before its end; which one, does not matter.
-        before: what the manifest says of the run before, if that was one of another fingerprint;
-            nothing of a run that was stopped. None if there was none.
+        differs: whether the run before was one of another fingerprint.
+        before: what the manifest says of that; None if it was stopped, or nobody knows.
     """
 
     interrupted: bool
-    before: Mapping[str, Any] | None
+    differs: bool
+    before: RunRecord | None
 
     def __init__(
         self,
@@ -205,7 +160,7 @@ class Journal:
             UsageError: another run has it, or it cannot be written.
         """
         self._path = folder / JOURNAL
-        self.interrupted = False
+        self.interrupted = self.differs = False
         self.before = None
         self._known: dict[str, _Place] = {}
         self._manifest: BinaryIO | None = None
@@ -228,19 +183,22 @@ class Journal:
         except OSError as error:
             raise UsageError(f"{self._path} cannot be written: {error.strerror}.") from error
 
-    def find(self, stem: str) -> dict[str, Any] | None:
-        """The record of an image that is done, by its ``stem``. May be called by any thread."""
-        line = self._line(stem)
-        return None if line is None else json.loads(line)
+    def find(self, stem: str) -> ImageRecord | None:
+        """The record of an image that is done, by its ``stem``; None if it is damaged.
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Take note of an image whose files are written; the record begins with its ``stem``.
+        May be called by any thread.
+        """
+        line = self._line(stem)
+        return None if line is None else _image_in(line)
+
+    def add(self, record: ImageRecord) -> None:
+        """Take note of an image whose files are written.
 
         Raises:
             OutputUnavailableError: it cannot be written; the disk is full, say.
         """
         line = encode(record)
-        self._known[record["stem"]] = (self._file, self._append(line), len(line))
+        self._known[record.stem] = (self._file, self._append(line), len(line))
 
     def _append(self, line: bytes) -> int:
         """Where the line stands."""
@@ -332,7 +290,7 @@ class Journal:
             return
         self._manifest = file
         place = 0
-        run: Mapping[str, Any] | None = None
+        run: Any = None
         for line in file:
             if line.startswith(_IMAGE) and run is not None:
                 text = line.rstrip(b",\n")
@@ -345,10 +303,14 @@ class Journal:
                 left = (_value_of(line) or {}).get("left_behind")
                 self._left = _texts(left) if isinstance(left, list) else []
             place += len(line)
-        if run is not None and run.get("fingerprint") == fingerprint:
+        if run is None:
+            return
+        if run.get("fingerprint") == fingerprint:
             self._known.update(self._manifested)
-        else:
-            self.before = run
+            return
+        self.differs = True
+        with suppress(ValueError):  # somebody may have changed it
+            self.before = decode(RunRecord, run, "run")
 
     def _read(self, header: bytes, *, force: bool) -> None:
         """Note what is there behind the right header; what cannot be used is cut off."""
@@ -375,8 +337,7 @@ class Journal:
             stem = _stem_in(line)
             if stem is not None:
                 self._dropped[stem] = _files_in(line)
-        if self._dropped and differs and self.before is None:
-            self.before = {}
+        self.differs = self.differs or (differs and bool(self._dropped))
 
     def _line(self, stem: str) -> bytes | None:
         return self._text(self._known[stem]) if stem in self._known else None
@@ -391,11 +352,11 @@ def _header(fingerprint: str) -> bytes:
     return encode({"cnnviz_journal": VERSION, "fingerprint": fingerprint}) + b"\n"
 
 
-def _value_of(line: bytes) -> Mapping[str, Any] | None:
+def _value_of(line: bytes) -> dict[str, Any] | None:
     """The object that a line of a manifest gives a name to; nothing if it is none."""
     try:
-        value = json.loads(line.rstrip(b",\n").partition(b":")[2])
-    except (ValueError, RecursionError):
+        value = parse(line.rstrip(b",\n").partition(b":")[2])
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
@@ -407,19 +368,25 @@ def _texts(values: Iterable[Any]) -> list[str]:
 def _stem_in(line: bytes) -> str | None:
     """The stem in a line, if it is an image's record."""
     try:
-        stem = json.loads(line)["stem"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        value = parse(line)
+    except ValueError:
         return None
+    stem = value.get("stem") if isinstance(value, dict) else None
     return stem if isinstance(stem, str) else None
 
 
-def _files_in(line: bytes) -> list[str]:
-    """The files that an image's record names, as far as it can be read."""
+def _image_in(line: bytes) -> ImageRecord | None:
+    """The image's record in a line, if it is whole."""
     try:
-        names = written_files(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
-    return _texts(names)
+        return decode(ImageRecord, parse(line), "image")
+    except ValueError:
+        return None
+
+
+def _files_in(line: bytes) -> list[str]:
+    """The files that an image's record names; none if it is damaged."""
+    image = _image_in(line)
+    return [] if image is None else image.files
 
 
 def _is_there(folder: Path, name: str) -> bool:

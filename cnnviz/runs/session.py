@@ -6,7 +6,6 @@ come last, and nothing is written before the network is known to run.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -28,11 +27,10 @@ from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.sources import Source, find_sources
 from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
-from cnnviz.labels.predictions import Prediction, select_images
+from cnnviz.labels.predictions import select_images
 from cnnviz.labels.targets import (
     ClassPair,
     Target,
-    is_usual,
     resolve_contrasts,
     resolve_targets,
 )
@@ -42,17 +40,29 @@ from cnnviz.outputs import OutputFolder, check_output_folder
 from cnnviz.outputs.files import sweep, written_by_cnnviz
 from cnnviz.runs.manifest import (
     MANIFEST,
-    VERSION,
     Journal,
     check_manifest,
     digest,
-    encode,
     fingerprint,
     manifest_lines,
 )
+from cnnviz.runs.records import (
+    VERSION,
+    GroundTruthRecord,
+    InputRecord,
+    LayerRecord,
+    MethodRecord,
+    NetworkRecord,
+    RunRecord,
+    ScannedRecord,
+    SymbolRecord,
+    WeightsRecord,
+)
 from cnnviz.runs.request import RunRequest
-from cnnviz.runs.stream import Outcome, Run, RunReport, automatic_batch_size
+from cnnviz.runs.stream import Outcome, Run, automatic_batch_size
+from cnnviz.runs.summary import RunReport, scanned
 from cnnviz.runs.supervisor import WorkerState
+from cnnviz.structure import decode, encode, parse
 
 Notify = Callable[[str], None] | None
 
@@ -68,6 +78,8 @@ class Work:
         crashed: see :class:`cnnviz.runs.stream.Run`; nothing if nobody says otherwise.
         state: what is told of each image in hand. If it is there, one image is done at a time.
         left_behind: once it is done, see :meth:`cnnviz.runs.manifest.Journal.left_behind`.
+        scanned: what was predicted for all images that were looked at; None if none was chosen by
+            that.
         displaced: likewise, images that an earlier run explained and whose files gave way to those
             of others of the same names.
     """
@@ -123,7 +135,7 @@ class Work:
         self.truth: GroundTruth | None = None
         self._truths: tuple[int | None, ...] = ()
         self._batch_size = 1
-        self._scanned: dict[str, Any] | None = None
+        self.scanned: ScannedRecord | None = None
 
     def load(self, *, progress: bool = True) -> None:
         """Load the network.
@@ -177,11 +189,6 @@ class Work:
         assert self._ends is not None  # once it is loaded
         return self._ends[0]
 
-    @property
-    def scanned(self) -> Mapping[str, Any] | None:
-        """How all images were answered that were looked at; None if none was chosen by that."""
-        return self._scanned
-
     def _take_first(self) -> None:
         """Leave out what lies beyond the limit, where no answer decides on which images count."""
         limit = self.request.selection.limit
@@ -214,7 +221,7 @@ class Work:
             self.request.selection.sort,
             self.request.selection.limit,
         )
-        self._scanned = _counts(predictions)
+        self.scanned = scanned(predictions)
         self.sources = [self.sources[position] for position in kept]
         if self._truths:
             self._truths = tuple(self._truths[position] for position in kept)
@@ -241,12 +248,12 @@ class Work:
         if self.request.files.scale == "run":
             run.reaches = run.measure(measured)
         about = self._about()
-        mark = fingerprint({**self._decides(about), "reaches": dict(run.reaches)})
+        mark = fingerprint({**self._decides(about), "reaches": run.reaches})
         journal = Journal(
             self.request.output, mark, force=self.request.execution.force, notify=self._notify
         )
         stems = [str(stem.path) for stem in run.stems]
-        if journal.before is not None and journal.meets(stems):
+        if journal.differs and journal.meets(stems):
             self._say(_told_before(self.request.output, journal.before, about))
         if journal.interrupted:
             sweep(self.request.output, {stem.path.parent for stem in run.stems})
@@ -254,7 +261,7 @@ class Work:
 
         def told(outcome: Outcome) -> None:
             observe(outcome)
-            if self.request.execution.fail_fast and outcome.error is not None:
+            if self.request.execution.fail_fast and not outcome.record.ok:
                 raise FailFastError(
                     f"Stopped at {outcome.source.shown}, the first image that failed. Without "
                     "--fail-fast the same command goes on from there."
@@ -263,18 +270,13 @@ class Work:
         try:
             report = run.execute(told, journal)
             self.left_behind, self.displaced = journal.left_behind(stems), run.displaced
-            summary = {
-                **report.record(),
-                "scanned": self._scanned,
-                "own": self._own,
-                "left_behind": self.left_behind,
-            }
-            about = {
-                "fingerprint": mark,
-                **about,
-                "started": started.isoformat(timespec="seconds"),
-                "seconds": round(monotonic() - began, 3),
-            }
+            summary = report.record(self.scanned, self._own, self.left_behind)
+            about = replace(
+                about,
+                fingerprint=mark,
+                started=started.isoformat(timespec="seconds"),
+                seconds=round(monotonic() - began, 3),
+            )
             output = OutputFolder(self.request.output)
             output.write_json(MANIFEST, manifest_lines(about, summary, journal.lines(stems)))
             done = True
@@ -321,8 +323,8 @@ class Work:
             run.helpers = 0
         return run
 
-    def _about(self) -> dict[str, Any]:
-        """What the manifest says of the run, but for its times."""
+    def _about(self) -> RunRecord:
+        """What the manifest says of the run, but for its fingerprint and its times."""
         request, explainer = self.request, self.explainer
         config = self._found.config
         asked = {
@@ -336,73 +338,67 @@ class Work:
             for name, value in sorted(asked.items())
             if name not in ("threads", "force", "fail_fast")
         }
-        weights = explainer.weights
-        spec = explainer.spec
-        symbol = None if config.model in zoo.names() else Path(config.model)
-        return {
-            "parameters": parameters,
-            "versions": {
+        truth = self.truth
+        return RunRecord(
+            parameters=parameters,
+            versions={
                 "cnnviz": cnnviz.__version__,
                 "mxnet": import_mxnet().__version__,
                 "numpy": np.__version__,
                 "opencv": cv2.__version__,
                 "python": platform.python_version(),
             },
-            "network": {
-                "name": explainer.name,
-                "device": str(explainer.network.device),
-                "classes": explainer.network.architecture.classes,
-                "activation": explainer.network.architecture.activation.name,
-                "labels": list(explainer.labels),
-                "input": {
-                    "height": spec.height,
-                    "width": spec.width,
-                    "mean": list(spec.mean),
-                    "std": list(spec.std),
-                    "channels": spec.channels if len(spec.mean) > 1 else "gray",
-                    "resize": explainer.resize,
-                },
-                "layers": [
-                    {"name": layer.name, "kind": layer.kind, "shape": list(layer.shape)}
-                    for layer in explainer.layers
-                ],
-                "symbol": None
-                if symbol is None
-                else {"path": str(symbol), "sha256": digest(symbol)},
-                "weights": None
-                if weights is None
-                else {
-                    "path": str(weights.path),
-                    "source": weights.source,
-                    "sha256": weights.sha256,
-                },
-            },
-            "methods": [_method(method) for method in explainer.methods],
-            "notes": list(explainer.notes),
-            "truth": None
-            if self.truth is None
-            else {"source": self.truth.source, "known": self.truth.known},
-        }
+            network=self._network(),
+            methods=tuple(map(_method, explainer.methods)),
+            notes=tuple(explainer.notes),
+            ground_truth=None if truth is None else GroundTruthRecord(truth.source, truth.known),
+        )
 
-    def _decides(self, about: Mapping[str, Any]) -> dict[str, Any]:
+    def _network(self) -> NetworkRecord:
+        explainer, spec, weights = self.explainer, self.explainer.spec, self.explainer.weights
+        architecture = explainer.network.architecture
+        model = self._found.config.model
+        return NetworkRecord(
+            name=explainer.name,
+            device=str(explainer.network.device),
+            classes=architecture.classes,
+            activation=architecture.activation.name,
+            labels=tuple(explainer.labels),
+            input=InputRecord(
+                height=spec.height,
+                width=spec.width,
+                mean=tuple(spec.mean),
+                std=tuple(spec.std),
+                channels=spec.channels if len(spec.mean) > 1 else "gray",
+                resize=explainer.resize,
+            ),
+            layers=tuple(
+                LayerRecord(layer.name, layer.kind, layer.shape) for layer in explainer.layers
+            ),
+            symbol=None
+            if model in zoo.names()
+            else SymbolRecord(str(Path(model)), digest(Path(model))),
+            weights=None
+            if weights is None
+            else WeightsRecord(str(weights.path), weights.source, weights.sha256),
+        )
+
+    def _decides(self, about: RunRecord) -> dict[str, Any]:
         """What decides on the files and the record of an image, of all that is said of a run."""
         assert self._ends is not None  # once it is loaded
-        network = dict(about["network"])
-        weights, symbol = network.pop("weights"), network.pop("symbol")
+        weights, symbol = about.network.weights, about.network.symbol
         return {
             "manifest": VERSION,
-            "versions": {**about["versions"], "python": None},
-            "network": network,
-            "weights": weights and weights["sha256"],
-            "symbol": symbol and symbol["sha256"],
-            "methods": about["methods"],
-            "targets": [asdict(target) for target in self._ends[0]],
-            "contrasts": [asdict(pair) for pair in self._ends[1]],
-            "style": asdict(self.request.style),
+            "versions": {**about.versions, "python": None},
+            "network": replace(about.network, weights=None, symbol=None),
+            "weights": weights and weights.sha256,
+            "symbol": symbol and symbol.sha256,
+            "methods": about.methods,
+            "targets": self._ends[0],
+            "contrasts": self._ends[1],
+            "style": self.request.style,
             "arrays": self.request.files.arrays,
             "panel": self.request.files.panel,
-            # Of files that are called as they always were, runs of earlier versions go on.
-            **({} if is_usual(self._ends[0]) and not self._ends[1] else {"names": 2}),
         }
 
 
@@ -428,15 +424,15 @@ _DECISIVE = (
 )
 
 
-def _told_before(folder: Path, before: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def _told_before(folder: Path, before: RunRecord | None, about: RunRecord) -> str:
     """A sentence about an earlier run of other options whose files are in the way.
 
     Args:
         folder: where.
-        before: what its manifest says of it, which anybody may have changed; or nothing.
+        before: what its manifest says of it, if it has one.
         about: what is said of this one.
     """
-    now = json.loads(encode(about))
+    now = decode(RunRecord, parse(encode(about)), "run")
     differing = dict.fromkeys(
         text for path, text in _DECISIVE if before and _at(before, path) != _at(now, path)
     )
@@ -447,32 +443,19 @@ def _told_before(folder: Path, before: Mapping[str, Any], about: Mapping[str, An
 
 
 def _at(value: Any, path: Sequence[str]) -> Any:
-    """What a manifest has there, or nothing."""
+    """What a run has there, or nothing."""
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
     return value
 
 
-def _method(method: Method) -> dict[str, Any]:
-    return {
-        "name": method.name,
-        "key": method.key,
-        "title": method.title,
-        "paper": method.paper,
-        "drawings": dict(method.drawings),
-        "options": asdict(method),
-        "guided": method.guided,
-    }
-
-
-def _counts(predictions: Sequence[Prediction | None]) -> dict[str, Any]:
-    """How a folder was answered as a whole."""
-    right = sum(one is not None and one.correct is True for one in predictions)
-    wrong = sum(one is not None and one.correct is False for one in predictions)
-    return {
-        "images": len(predictions),
-        "failed": sum(one is None for one in predictions),
-        "right": right,
-        "wrong": wrong,
-        "accuracy": right / (right + wrong) if right + wrong else None,
-    }
+def _method(method: Method) -> MethodRecord:
+    return MethodRecord(
+        name=method.name,
+        key=method.key,
+        title=method.title,
+        paper=method.paper,
+        map_kinds=method.drawings,
+        options=asdict(method),
+        guided=method.guided,
+    )

@@ -7,12 +7,12 @@ import os
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice, zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.engines.mxnet.runtime import free_memory
-from cnnviz.errors import ExitCode, ItemError
+from cnnviz.errors import ItemError
 from cnnviz.explainer import Explainer, TargetSpec
-from cnnviz.explanation import Explanation, ImageResult, Score, describe
+from cnnviz.explanation import Explanation, ImageResult, describe
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
@@ -32,7 +32,7 @@ from cnnviz.images.sources import Source
 from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_usual
 from cnnviz.machine import available_cores, helper_threads, single_threaded, threads
-from cnnviz.metrics.location import measure_location
+from cnnviz.metrics.location import Location, measure_location
 from cnnviz.outputs import OutputFolder, OutputStem, plan
 from cnnviz.outputs.files import all_or_none
 from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
@@ -40,7 +40,15 @@ from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
 from cnnviz.rendering import figures
 from cnnviz.rendering.explanation_images import RenderedExplanation
 from cnnviz.rendering.style import Style
-from cnnviz.runs.manifest import Journal, digest, is_whole, written_files
+from cnnviz.runs.manifest import Journal, digest, is_whole
+from cnnviz.runs.records import (
+    ContrastRecord,
+    ExplanationRecord,
+    HeatmapRecord,
+    ImageRecord,
+    LocationRecord,
+)
+from cnnviz.runs.summary import RunReport
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.text import ClassNames, printable_path
 
@@ -60,101 +68,13 @@ class Outcome:
 
     Attributes:
         source: the image.
-        record: its line in the manifest, see :mod:`cnnviz.runs.manifest`; files by their paths
-            below the output folder.
+        record: what the manifest says of it.
         fresh: whether it was done now, and not by an earlier run that this one continues.
     """
 
     source: Source
-    record: Mapping[str, Any]
+    record: ImageRecord
     fresh: bool = True
-
-    @property
-    def status(self) -> str:
-        """``ok`` or ``failed``."""
-        return str(self.record["status"])
-
-    @property
-    def error(self) -> str | None:
-        """Why it failed, or None."""
-        return self.record.get("error")
-
-    @property
-    def files(self) -> list[str]:
-        """All that was written, each once, below the output folder."""
-        return written_files(self.record)
-
-
-@dataclass
-class RunReport:
-    """Counts of a run, and the exit status that follows from them.
-
-    Attributes:
-        done: images that were explained, now or by the run that this one continues.
-        failed: those that could not be.
-        before: how many of them were done before.
-        blank: how many have a map with nothing to show.
-        right: answers that are the truth.
-        wrong: those that are not; of images whose truth is known.
-        confusions: how often a class, the first, was taken for another, by their indices.
-        names: what the classes are called.
-    """
-
-    done: int = 0
-    failed: int = 0
-    before: int = 0
-    blank: int = 0
-    right: int = 0
-    wrong: int = 0
-    confusions: Counter[tuple[int, int]] = field(default_factory=Counter)
-    names: ClassNames = field(default_factory=ClassNames)
-
-    def count(self, outcome: Outcome) -> None:
-        """Take note of one image."""
-        record = outcome.record
-        self.before += not outcome.fresh
-        if outcome.error is not None:
-            self.failed += 1
-            return
-        self.done += 1
-        self.blank += any(one["blank"] for one in record["explanations"])
-        self.right += record["right"] is True
-        self.wrong += record["right"] is False
-        if record["right"] is False:
-            self.confusions[record["truth"]["index"], record["top5"][0]["index"]] += 1
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of right answers among images whose truth is known, if there are any."""
-        known = self.right + self.wrong
-        return self.right / known if known else None
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0, or 1 if any image failed."""
-        return ExitCode.SOME_FAILED if self.failed else ExitCode.OK
-
-    def record(self) -> dict[str, Any]:
-        """It as the manifest has it."""
-        return {
-            "images": self.done + self.failed,
-            "ok": self.done,
-            "failed": self.failed,
-            "blank": self.blank,
-            "right": self.right,
-            "wrong": self.wrong,
-            "accuracy": self.accuracy,
-            "confusions": [
-                {
-                    "truth": self.names[truth],
-                    "answer": self.names[answer],
-                    "truth_index": truth,
-                    "answer_index": answer,
-                    "count": count,
-                }
-                for (truth, answer), count in self.confusions.most_common()
-            ],
-        }
 
 
 @dataclass
@@ -285,7 +205,7 @@ class Run:
             if journal is not None and outcome.fresh:
                 journal.add(outcome.record)
             self._let_go()
-            report.count(outcome)
+            report.count(outcome.record, fresh=outcome.fresh)
             observe(outcome)
 
         with self._threads() as (readers, writers):
@@ -348,7 +268,7 @@ class Run:
                 # A batch is done as a whole, so that it gives the same numbers as it would have
                 # without an interruption; but what crashed is not touched again.
                 batch = [
-                    self._read(one) if one.known and one.known["status"] == "ok" else one
+                    self._read(one) if one.known is not None and one.known.ok else one
                     for one in batch
                 ]
             yield batch
@@ -364,7 +284,7 @@ class Run:
             if known is not None and self._is_done(loaded, known):
                 return replace(loaded, known=known)
             if known is not None and _is_another(loaded, known):
-                self.displaced.append(known["path"])
+                self.displaced.append(known.path)
         return self._read(loaded)
 
     def _let_go(self) -> None:
@@ -372,16 +292,16 @@ class Run:
         if self.state is not None:
             self.state.finish()
 
-    def _is_done(self, loaded: _Loaded, known: Mapping[str, Any]) -> bool:
+    def _is_done(self, loaded: _Loaded, known: ImageRecord) -> bool:
         """Whether a record still says what is so."""
-        truth = known.get("truth")
+        truth = known.ground_truth
         return (
-            (known["status"] == "ok" or known.get("crashed", False))
+            (known.ok or known.crashed)
             and loaded.sha256 is not None
-            and known["sha256"] == loaded.sha256
-            and known["path"] == loaded.source.shown
-            and (None if truth is None else truth["index"]) == loaded.truth
-            and all(is_whole(self.folder / name) for name in written_files(known))
+            and known.sha256 == loaded.sha256
+            and known.path == loaded.source.shown
+            and (None if truth is None else truth.index) == loaded.truth
+            and all(is_whole(self.folder / name) for name in known.files)
         )
 
     def _read(self, loaded: _Loaded) -> _Loaded:
@@ -466,34 +386,33 @@ class Run:
     def _finish(self, loaded: _Loaded, result: ImageResult | ItemError, spent: float) -> Outcome:
         """Draw and write one image."""
         began = time.perf_counter()
-        found: dict[str, Any] = {}
-        error = None
+        inside = loaded.inside
+        record_as = partial(
+            ImageRecord,
+            stem=str(loaded.stem.path),
+            path=loaded.source.shown,
+            relative=loaded.source.relative.as_posix(),
+            sha256=loaded.sha256,
+            size=None if inside is None else inside[0].geometry.source,
+            crashed=loaded.crashed,
+            remark=loaded.remark,
+        )
         try:
             if isinstance(result, ItemError):
                 raise result
-            found = self._write(loaded, result)
+            record = self._write(record_as, loaded, result)
         except ItemError as problem:
-            error = str(problem)
+            record = record_as(status="failed", error=str(problem))
         except MemoryError:
-            error = "there is not enough memory to draw it; choose a smaller --size"
-        inside = loaded.inside
-        record = {
-            "stem": str(loaded.stem.path),
-            "path": loaded.source.shown,
-            "relative": loaded.source.relative.as_posix(),
-            "sha256": loaded.sha256,
-            "size": None if inside is None else list(inside[0].geometry.source),
-            "status": "ok" if error is None else "failed",
-            "error": error,
-            **({"crashed": True} if loaded.crashed else {}),
-            **({"remark": loaded.remark} if loaded.remark is not None else {}),
-            **found,
-            "seconds": round(spent + time.perf_counter() - began, 4),
-        }
+            told = "there is not enough memory to draw it; choose a smaller --size"
+            record = record_as(status="failed", error=told)
+        record = replace(record, seconds=round(spent + time.perf_counter() - began, 4))
         return Outcome(loaded.source, record)
 
-    def _write(self, loaded: _Loaded, findings: ImageResult) -> dict[str, Any]:
-        """Write one image's files; what its record says of them."""
+    def _write(
+        self, record_as: Callable[..., ImageRecord], loaded: _Loaded, findings: ImageResult
+    ) -> ImageRecord:
+        """Write one image's files; its record, from what was found and what is known already."""
         if loaded.inside is None:
             raise ValueError("an image that was not read cannot be written")
         base = loaded.inside[1]
@@ -522,17 +441,16 @@ class Run:
                 if self.panel:
                     panel += explanation.panel_cells(rendered)
             contrasts = [
-                {
-                    "a": _score(contrast.scores[0]),
-                    "b": _score(contrast.scores[1]),
-                    "file": output.png(
+                ContrastRecord(
+                    *contrast.scores,
+                    output.png(
                         "_contrast.png",
                         contrast.render(base, self.style),
                         replace(contrast, origin=origin).describe(),
                         (contrast.a, contrast.b),
                         figure=True,
                     ),
-                }
+                )
                 for contrast in findings.contrasts
             ]
             first = found[0]
@@ -545,18 +463,18 @@ class Run:
                 told = describe("panel", *found)
                 shown = output.png("_panel.png", figure, told, numbers, figure=True)
         prediction = assess(first.logits, loaded.truth, first.activation)
-        truth = None if loaded.truth is None else _score(first.score(loaded.truth))
-        return {
-            "top5": [_score(score) for score in first.top(TOP)],
-            "truth": truth,
-            "right": prediction.correct,
-            "loss": prediction.loss,
-            "margin": prediction.margin,
-            "relus_guided": None if first.relus is None else list(first.relus),
-            "explanations": explanations,
-            "contrasts": contrasts,
-            "panel": shown,
-        }
+        return record_as(
+            status="ok",
+            top5=tuple(first.top(TOP)),
+            ground_truth=None if loaded.truth is None else first.score(loaded.truth),
+            correct=prediction.correct,
+            loss=prediction.loss,
+            margin=prediction.margin,
+            relus_guided=first.relus,
+            explanations=tuple(explanations),
+            contrasts=tuple(contrasts),
+            panel=shown,
+        )
 
     @cached_property
     def _output(self) -> OutputFolder:
@@ -624,17 +542,13 @@ class _Loaded:
     error: str | None = None
     remark: str | None = None
     seconds: float = 0.0
-    known: Mapping[str, Any] | None = None
+    known: ImageRecord | None = None
     crashed: bool = False
 
 
-def _is_another(loaded: _Loaded, known: Mapping[str, Any]) -> bool:
+def _is_another(loaded: _Loaded, known: ImageRecord) -> bool:
     """Whether a record is of another image whose files are in this one's place."""
-    return (
-        known["path"] != loaded.source.shown
-        and known["sha256"] != loaded.sha256
-        and bool(written_files(known))
-    )
+    return known.path != loaded.source.shown and known.sha256 != loaded.sha256 and bool(known.files)
 
 
 def _remembered(loaded: _Loaded) -> Outcome:
@@ -686,27 +600,29 @@ class _Files:
 
 def _explanation_record(
     explanation: Explanation, rendered: RenderedExplanation, files: Mapping[str, str]
-) -> dict[str, Any]:
+) -> ExplanationRecord:
     """One target's explanation as the manifest has it."""
     heat = explanation.heatmap
     location = None if heat is None else measure_location(heat, explanation.prepared)
-    return {
-        "target": _score(explanation.score(explanation.target)),
-        "files": dict(files),
-        "blank": list(rendered.blank),
-        "facts": {key: dict(facts) for key, facts in explanation.facts.items()},
-        "ranges": {
-            name: [float(values.min()), float(values.max())]
+    return ExplanationRecord(
+        target=explanation.score(explanation.target),
+        files=files,
+        blank=rendered.blank,
+        diagnostics=explanation.facts,
+        ranges={
+            name: (float(values.min()), float(values.max()))
             for name, values in explanation.all_maps().items()
         },
-        "location": None if location is None else location.record(),
-    }
+        location=None if location is None else _location_record(location),
+    )
 
 
-def _score(score: Score) -> dict[str, Any]:
-    return {
-        "index": score.index,
-        "name": score.name,
-        "logit": score.logit,
-        "probability": score.probability,
-    }
+def _location_record(location: Location) -> LocationRecord:
+    """Shares to six digits."""
+    top_left, top_right, bottom_left, bottom_right = (round(one, 6) for one in location.corners)
+    return LocationRecord(
+        border=round(location.border, 6),
+        corners=(top_left, top_right, bottom_left, bottom_right),
+        box=location.box,
+        heatmap=HeatmapRecord.of(location.map),
+    )

@@ -86,9 +86,9 @@ class Watch:
         self.written = 0
 
     def __call__(self, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            raise SystemExit(f"{outcome.source.shown}: {outcome.error}")
-        for path in map(self.folder.joinpath, outcome.files):
+        if not outcome.record.ok:
+            raise SystemExit(f"{outcome.source.shown}: {outcome.record.error}")
+        for path in map(self.folder.joinpath, outcome.record.files):
             self.written += path.stat().st_size
             path.unlink()
         self.done += 1

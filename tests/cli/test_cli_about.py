@@ -27,7 +27,7 @@ def manifest_files(record):
         for key, name in one["files"].items():
             yield key, name, [] if key == "original" else [one["target"]["index"]]
     for one in record["contrasts"]:
-        yield "contrast", one["file"], [one["a"]["index"], one["b"]["index"]]
+        yield "contrast", one["file"], [one["positive"]["index"], one["negative"]["index"]]
     yield "panel", record["panel"], [one["target"]["index"] for one in record["explanations"]]
 
 
@@ -47,7 +47,7 @@ def test_all_that_explain_writes(cnnviz, photos, tmp_path):
         "saliency": ["standard", "guided"],
         "gradient": ["standard"],
     }
-    known = {key: one["name"] for one in manifest["run"]["methods"] for key in one["drawings"]}
+    known = {key: one["name"] for one in manifest["run"]["methods"] for key in one["map_kinds"]}
     seen = set()
     for record in manifest["images"]:
         for key, name, targets in manifest_files(record):

@@ -141,7 +141,7 @@ def test_a_number_is_shown_as_one(cnnviz, network, tmp_path):
     assert "trained for regression" in err
     (image,) = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
     assert image["top5"] == [{"index": 0, "name": None, "logit": 38.25, "probability": None}]
-    facts = image["explanations"][0]["facts"]["occlusion"]
+    facts = image["explanations"][0]["diagnostics"]["occlusion"]
     assert facts["probability"] == 38.25
     assert facts["largest_drop"] == 5  # a bright place becomes gray
     status, _, err = cnnviz(*arguments, "--only", "uncertain")

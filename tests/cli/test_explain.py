@@ -70,6 +70,8 @@ def test_bad_images_are_named_and_the_others_done(cnnviz, photos, tmp_path):
     for name, record in (("1_broken.png", records[0]), ("empty.jpg", records[3])):
         assert f"Error: {photos / name}: {record['error']}" in err
     assert "empty" in records[3]["error"]
+    assert list(records[3]) == list(records[1])
+    assert {record["schema_version"] for record in records} == {2}
     assert "3 explained, 2 failed" in err
 
 
@@ -295,7 +297,7 @@ def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterward(
     assert "occlusion: passes for each image: 19 (forward)" in err
     for line in out.splitlines():
         for explained in json.loads(line)["explanations"]:
-            facts = explained["facts"]["occlusion"]
+            facts = explained["diagnostics"]["occlusion"]
             assert facts["grid"] == [4, 4]
             assert sum(facts["counts"].values()) == 16
             keys = {"occlusion", "occlusion_probability", "occlusion_classes"}

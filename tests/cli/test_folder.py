@@ -66,34 +66,34 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
     ]
     assert ", wrong: fish (1) 0." in wrong[0]
     found = manifest(tmp_path)
-    assert found["run"]["truth"] == {"source": "folders", "known": 6}
+    assert found["run"]["ground_truth"] == {"source": "folders", "known": 6}
     assert found["summary"] == {
         "images": 6,
         "ok": 6,
         "failed": 0,
         "blank": 0,
-        "right": 4,
-        "wrong": 2,
+        "correct": 4,
+        "incorrect": 2,
         "accuracy": 4 / 6,
         "confusions": [
             {
-                "truth": truth,
-                "answer": answer,
-                "truth_index": CLASSES.index(truth),
-                "answer_index": CLASSES.index(answer),
+                "ground_truth": truth,
+                "prediction": answer,
+                "ground_truth_index": CLASSES.index(truth),
+                "prediction_index": CLASSES.index(answer),
                 "count": 1,
             }
             for truth, answer in (("fish", "snail"), ("umbrella", "fish"))
         ],
         "scanned": None,
-        "own": 0,
+        "skipped_own": 0,
         "left_behind": [],
     }
     for image, (name, kind) in zip(found["images"], SCENES, strict=True):
-        truth = image["truth"]
+        truth = image["ground_truth"]
         assert truth["name"] == name
         assert image["top5"][0]["name"] == kind
-        assert image["right"] is (name == kind)
+        assert image["correct"] is (name == kind)
         assert image["loss"] == pytest.approx(-math.log(truth["probability"]), rel=1e-9)
         first, second = image["top5"][:2]
         margin = first["probability"] - second["probability"]
@@ -114,8 +114,9 @@ def test_classes_of_one_name_are_told_apart(cnnviz, folder, tmp_path):
     assert f"    1 x crane ({fish}) taken for crane ({snail})\n" in err
     assert f"    1 x crane ({snail}) taken for teapot\n" in err
     assert f"    1 x umbrella taken for crane ({fish})\n" in err
+    keys = ("ground_truth_index", "prediction_index", "count")
     found = manifest(tmp_path)["summary"]["confusions"]
-    assert {(one["truth_index"], one["answer_index"], one["count"]) for one in found} == {
+    assert {tuple(one[key] for key in keys) for one in found} == {
         (fish, snail, 1),
         (snail, teapot, 1),
         (umbrella, fish, 1),
@@ -127,7 +128,7 @@ def test_the_manifest_says_all_of_a_image(cnnviz, folder, tmp_path):
     status, _, _ = explain(cnnviz, path, "--arrays")
     assert status == 0
     found = manifest(tmp_path)
-    assert found["cnnviz_manifest"] == 1
+    assert found["cnnviz_manifest"] == 2
     run = found["run"]
     assert run["versions"]["cnnviz"] == package.__version__
     assert run["network"]["labels"] == list(CLASSES)
@@ -143,14 +144,14 @@ def test_the_manifest_says_all_of_a_image(cnnviz, folder, tmp_path):
     assert image["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert image["size"] == list(cv2.imread(str(path)).shape[:2])
     assert (image["relative"], image["status"], image["error"]) == ("0.png", "ok", None)
-    assert image["truth"] is image["right"] is image["loss"] is None
+    assert image["ground_truth"] is image["correct"] is image["loss"] is None
     (explanation,) = image["explanations"]
     with np.load(tmp_path / "out" / explanation["files"]["arrays"]) as arrays:
         for name in ("gradcam", "guided_backprop", "guided_gradcam", "saliency"):
             assert explanation["ranges"][name] == [arrays[name].min(), arrays[name].max()]
         cam = arrays["gradcam"]
     location = explanation["location"]
-    coded = np.frombuffer(base64.b64decode(location["map"]["data"]), np.uint8)
+    coded = np.frombuffer(base64.b64decode(location["heatmap"]["data"]), np.uint8)
     np.testing.assert_allclose(coded, cam.ravel() / cam.max() * 255, atol=0.51)
     for file in explanation["files"].values():
         assert (tmp_path / "out" / file).is_file()
@@ -162,7 +163,7 @@ def test_images_that_cnnviz_wrote_are_left_out(cnnviz, folder, tmp_path):
     assert status == 0
     assert "8 images that cnnviz wrote are left out" in err
     assert len(out.splitlines()) == 6
-    assert manifest(tmp_path)["summary"]["own"] == 8
+    assert manifest(tmp_path)["summary"]["skipped_own"] == 8
 
 
 def test_failures_are_in_the_manifest(cnnviz, folder, tmp_path):
@@ -175,7 +176,7 @@ def test_failures_are_in_the_manifest(cnnviz, folder, tmp_path):
     assert failed["relative"] == "fish/2.png"
     assert failed["sha256"] == hashlib.sha256(b"no image").hexdigest()
     assert failed["error"]
-    assert "explanations" not in failed
+    assert failed["explanations"] == []
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_choosing(cnnviz, folder, tmp_path, options, stems):
     found = manifest(tmp_path)
     assert {image["stem"] for image in found["images"]} == stems
     scanned = found["summary"]["scanned"]
-    assert (scanned["images"], scanned["right"], scanned["wrong"]) == (6, 4, 2)
+    assert (scanned["images"], scanned["correct"], scanned["incorrect"]) == (6, 4, 2)
 
 
 def test_a_limit_alone_looks_at_no_other_image(cnnviz, folder, tmp_path, monkeypatch):
@@ -215,7 +216,7 @@ def test_a_limit_alone_looks_at_no_other_image(cnnviz, folder, tmp_path, monkeyp
     found = manifest(tmp_path)
     assert [image["stem"] for image in found["images"]] == ["fish/0", "fish/1"]
     assert found["summary"]["scanned"] is None
-    assert found["run"]["truth"]["known"] == 2
+    assert found["run"]["ground_truth"]["known"] == 2
     assert len(out.splitlines()) == 2
 
 
@@ -286,13 +287,13 @@ def test_contrast_of_the_answer_and_the_truth(cnnviz, folder, tmp_path):
     assert status == 0
     images = manifest(tmp_path)["images"]
     for image in images:
-        if image["right"]:  # there is nothing to tell apart
+        if image["correct"]:  # there is nothing to tell apart
             assert image["contrasts"] == []
             continue
         (contrast,) = image["contrasts"]
-        assert contrast["a"] == image["top5"][0]
-        assert contrast["b"] == image["truth"]
-        ends = f"{contrast['a']['index']}-{contrast['b']['index']}"
+        assert contrast["positive"] == image["top5"][0]
+        assert contrast["negative"] == image["ground_truth"]
+        ends = f"{contrast['positive']['index']}-{contrast['negative']['index']}"
         assert contrast["file"] == f"{image['stem']}_{ends}_contrast.png"
         figure = cv2.imread(str(tmp_path / "out" / contrast["file"]))
         assert figure.shape[1] > 3 * figure.shape[0] / 2
@@ -333,7 +334,7 @@ def test_target_truth_is_each_images_own(cnnviz, folder, tmp_path):
     explain(cnnviz, folder, "--truth", "folders", "--target", "truth", "--method", "gradcam")
     for image in manifest(tmp_path)["images"]:
         (explanation,) = image["explanations"]
-        assert explanation["target"] == image["truth"]
+        assert explanation["target"] == image["ground_truth"]
 
 
 @pytest.mark.parametrize(
@@ -383,4 +384,4 @@ def test_json_names_files_where_they_are(cnnviz, folder, tmp_path):
     assert len(files) == 6
     assert all((tmp_path / file).is_file() for file in files)
     assert record["layers"]
-    assert "error" not in record
+    assert record["error"] is None

@@ -136,7 +136,7 @@ def test_home_folders_in_every_option(photos, tmp_path, monkeypatch, literal):
     assert status == 0
     record = json.loads((place / "out/manifest.json").read_text())
     assert record["run"]["network"]["name"] == "mine"
-    assert record["images"][0]["truth"]["name"] == "c1"
+    assert record["images"][0]["ground_truth"]["name"] == "c1"
     assert run(["report", "-q", "~/out"]) == 0
     assert run(["summary", "demo", "--diagram=~/d.dot"]) == 0
     assert (place / "d.dot").is_file()

@@ -56,11 +56,25 @@ def test_methods_and_networks_are_there():
     assert all(f"\n| `{name}` | " in networks for name in zoo.names())
 
 
-def test_definitions_become_lists():
-    text = "``a`` has\n    ``b`` (one; two);\n    ``c``, see :meth:`x.y`."
-    assert _as_markdown(text) == "## `a` has\n\n- `b` (one; two)\n- `c`, see `x.y`"
+def test_docstrings_become_markdown():
+    assert _as_markdown("``a``, see :meth:`x.y`.") == "`a`, see `x.y`."
     assert _as_markdown("so::") == "so:"
     assert _as_markdown('    {"a":\n      1}') == '```\n{"a":\n  1}\n```'
+
+
+def test_the_manifest_page_says_what_each_key_is():
+    page = PAGES["manifest.md"]()
+    _, image = page.split("\n## image\n")
+    image = image.split("\n## ")[0]
+    for line in (
+        "- `sha256` (text or null): of the file; null if it cannot be read.",
+        "- `size` (list of 2: integer or null): height and width in pixels; null if it cannot be",
+        "- `crashed` (true or false): whether a library crashed on it.",
+        "- `ground_truth` ([score](#score) or null): its true class, null if that is not known",
+        "- `explanations` (list: [explanation](#explanation)): one for each target.",
+    ):
+        assert line in image, line
+    assert "- `files` (object: text by key): " in page
 
 
 def test_writing_names_what_was_written(monkeypatch, tmp_path, capsys):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from cnnviz.metrics.location import (
     BORDER_AREA,
     CORNER_AREA,
     LARGEST_MAP,
-    decode_map,
     mean_map,
     measure_location,
 )
@@ -44,8 +40,6 @@ def test_an_even_map_has_the_areas(shape):
     assert found.border == pytest.approx(BORDER_AREA, abs=1e-12)
     assert found.corners == pytest.approx([CORNER_AREA] * 4, abs=1e-12)
     assert found.box == (0, 0, 400, 300)
-    assert found.record()["border"] == 0.36
-    assert found.record()["corners"] == [0.04] * 4
 
 
 def test_all_in_one_corner_cell_by_hand():
@@ -210,24 +204,6 @@ def test_blank_maps_have_no_location_and_wrong_ones_are_refused():
             measure_location(single((3, 3), 1, 1, value), seen_whole())
 
 
-def test_records_are_json_and_come_back():
-    cam = np.random.RandomState(0).rand(14, 9).astype(np.float32)
-    found = measure_location(cam, seen_whole())
-    record = json.loads(json.dumps(found.record()))
-    assert set(record) == {"border", "corners", "box", "map"}
-    assert record["map"]["shape"] == [14, 9]
-    assert record["border"] == round(found.border, 6)
-    assert all(isinstance(edge, int) for edge in record["box"])
-    decoded = decode_map(record)
-    assert (decoded.dtype, decoded.shape) == (np.float32, (14, 9))
-    # Half a step of 1/255.
-    np.testing.assert_allclose(decoded, cam / cam.max(), atol=0.5 / 255 + 1e-6)
-    assert decoded.max() == 1
-    # In a dash of hand work: 0, 51 and 255 of 255.
-    by_hand = {"map": {"shape": [1, 3], "data": base64.b64encode(bytes([0, 51, 255])).decode()}}
-    np.testing.assert_allclose(decode_map(by_hand), [[0, 0.2, 1]], atol=1e-7)
-
-
 def test_large_maps_are_averaged_down():
     cam = np.zeros((2 * LARGEST_MAP, 2 * LARGEST_MAP), np.float32)
     cam[10:12, 20:22] = 2.0
@@ -242,50 +218,18 @@ def test_large_maps_are_averaged_down():
 
 
 def test_mean_map_by_hand():
-    one = measure_location(np.array([[2, 0], [1, 0]], np.float32), seen_whole()).record()
-    two = measure_location(np.array([[0, 40], [40, 40]], np.float32), seen_whole()).record()
-    # 1/2 is 127.5 of 255, which rounds to the even 128.
-    expected = [[0.5, 0.5], [(128 / 255 + 1) / 2, 0.5]]
-    np.testing.assert_allclose(mean_map(iter([one, two])), expected, atol=1e-7)
-    np.testing.assert_array_equal(mean_map([one]), decode_map(one))
+    one, two = (np.array(rows, np.float32) for rows in ([[1, 0], [0.5, 0]], [[0, 1], [1, 1]]))
+    mean = mean_map(iter([one, two]))
+    assert mean.dtype == np.float32
+    np.testing.assert_array_equal(mean, [[0.5, 0.5], [0.75, 0.5]])
+    np.testing.assert_array_equal(mean_map([one]), one)
 
 
 def test_no_mean_of_nothing_or_of_different_shapes():
     with pytest.raises(MapError, match="no map"):
         mean_map([])
-    small, large = (
-        measure_location(np.ones(shape, np.float32), seen_whole()).record()
-        for shape in [(7, 7), (14, 14)]
-    )
     with pytest.raises(MapError, match="one shape"):
-        mean_map([small, large])
-
-
-def test_a_record_with_too_few_values_says_so():
-    with pytest.raises(MapError, match="2 by 2, and it has 3 values"):
-        decode_map({"map": {"shape": [2, 2], "data": "AAAA"}})
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {},
-        {"map": None},
-        {"map": {"shape": [2], "data": "AAAA"}},
-        {"map": {"shape": [2, 2], "data": "AAAA"}},
-        {"map": {"shape": [-1, -3], "data": "AAAA"}},
-        {"map": {"shape": [10**30, 10**30], "data": "AAAA"}},
-        {"map": {"shape": ["1", 3], "data": "AAAA"}},
-        {"map": {"shape": [1.0, 3], "data": "AAAA"}},
-        {"map": {"shape": [1, 3], "data": "<script>"}},
-        {"map": {"shape": [1, 3], "data": 5}},
-        {"map": {"shape": [1, 3], "data": "ä"}},
-        [],
-    ],
-)
-def test_damaged_records_are_refused(wrong):
-    with pytest.raises(MapError, match="cannot be read"):
-        decode_map(wrong)
+        mean_map([np.ones((7, 7), np.float32), np.ones((14, 14), np.float32)])
 
 
 maps = array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
@@ -306,9 +250,8 @@ def test_shares_and_boxes_are_within_their_bounds(cam, source):
     x0, y0, x1, y1 = found.box
     assert 0 <= x0 < x1 <= source[1]
     assert 0 <= y0 < y1 <= source[0]
-    decoded = decode_map(found.record())
-    assert decoded.shape == cam.shape
-    assert decoded.max() == 1
+    assert found.map.shape == cam.shape
+    assert found.map.max() == 1
 
 
 @settings(max_examples=100, deadline=None)

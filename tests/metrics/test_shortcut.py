@@ -114,7 +114,7 @@ def test_the_box_is_around_the_stamp(misread: list[Answer]) -> None:
 
 
 def test_the_mean_map_of_the_confused_pair_peaks_in_the_corner(misread: list[Answer]) -> None:
-    mean = mean_map(one.location.record() for one in misread if one.location)
+    mean = mean_map(one.location.map for one in misread if one.location)
     height, width = mean.shape
     row, column = np.unravel_index(mean.argmax(), mean.shape)
     assert (row + 0.5) / height >= 0.8

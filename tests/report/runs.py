@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from cnnviz.outputs import OutputFolder
+from cnnviz.runs.records import Manifest
+from cnnviz.structure import decode
 
 NAMES = ("volcano", "spider web", "tabby, tabby cat", "lighthouse", "crane")
 METHODS = [
@@ -24,7 +26,7 @@ METHODS = [
         "key": "gradcam",
         "title": "Grad-CAM",
         "paper": "Selvaraju et al. 2017",
-        "drawings": {"gradcam": "heat"},
+        "map_kinds": {"gradcam": "heat"},
         "options": {},
         "guided": False,
     },
@@ -33,7 +35,7 @@ METHODS = [
         "key": "guided_gradcam",
         "title": "Guided Grad-CAM",
         "paper": "Selvaraju et al. 2017",
-        "drawings": {"guided_gradcam": "signed"},
+        "map_kinds": {"guided_gradcam": "signed"},
         "options": {},
         "guided": True,
     },
@@ -57,7 +59,7 @@ def located(border=0.36, corners=(0.04,) * 4, cells=((255, 0), (0, 0))):
         "border": border,
         "corners": list(corners),
         "box": [4, 3, 20, 15],
-        "map": {
+        "heatmap": {
             "shape": list(values.shape),
             "data": base64.b64encode(values.tobytes()).decode(),
         },
@@ -80,8 +82,9 @@ def image(
     rest = round((1 - probability) / 2, 4)
     others = [index for index in range(3) if index != answer][:2]
     files = {"original": f"{stem}_original.png"}
-    files.update({key: f"{stem}_{key}.png" for one in methods for key in one["drawings"]})
+    files.update({key: f"{stem}_{key}.png" for one in methods for key in one["map_kinds"]})
     known = truth is not None
+    of_truth = probability if truth == answer else rest
     return {
         "stem": stem,
         "path": f"photos/{path}",
@@ -90,19 +93,22 @@ def image(
         "size": [36, 48],
         "status": "ok",
         "error": None,
+        "crashed": False,
+        "remark": None,
         "top5": [score(answer, probability, names), *(score(i, rest, names) for i in others)],
-        "truth": score(truth, probability if truth == answer else rest, names) if known else None,
-        "right": truth == answer if known else None,
-        "loss": round(-float(np.log(probability if truth == answer else rest)), 4)
+        "ground_truth": score(truth, probability if truth == answer else rest, names)
         if known
         else None,
+        "correct": truth == answer if known else None,
+        "loss": round(-float(np.log(of_truth)), 4) if known else None,
         "margin": round(probability - rest, 4),
+        "relus_guided": None,
         "explanations": [
             {
                 "target": score(answer, probability, names),
                 "files": files,
                 "blank": ["gradcam"] if blank else [],
-                "facts": {},
+                "diagnostics": {},
                 "ranges": {"gradcam": [0.0, 0.0 if blank else 3.21]},
                 "location": None if blank else (location or located()),
             }
@@ -123,6 +129,17 @@ def failed(path, error="It is no image: the file is empty."):
         "size": None,
         "status": "failed",
         "error": error,
+        "crashed": False,
+        "remark": None,
+        "top5": [],
+        "ground_truth": None,
+        "correct": None,
+        "loss": None,
+        "margin": None,
+        "relus_guided": None,
+        "explanations": [],
+        "contrasts": [],
+        "panel": None,
         "seconds": 0.01,
     }
 
@@ -130,10 +147,10 @@ def failed(path, error="It is no image: the file is empty."):
 def manifest(images, *, methods=METHODS, **network):
     """The manifest of a run, counts and all."""
     good = [one for one in images if one["status"] == "ok"]
-    right = sum(one["right"] is True for one in good)
-    wrong = sum(one["right"] is False for one in good)
+    correct = sum(one["correct"] is True for one in good)
+    incorrect = sum(one["correct"] is False for one in good)
     return {
-        "cnnviz_manifest": 1,
+        "cnnviz_manifest": 2,
         "run": {
             "parameters": {"model": "vgg16", "colormap": "jet", "target": ["top1"]},
             "versions": {"cnnviz": "0.1.0", "mxnet": "1.9.1"},
@@ -141,6 +158,16 @@ def manifest(images, *, methods=METHODS, **network):
                 "name": "vgg16",
                 "device": "cpu(0)",
                 "classes": len(NAMES),
+                "activation": "softmax",
+                "input": {
+                    "height": 224,
+                    "width": 224,
+                    "mean": [0.5],
+                    "std": [0.5],
+                    "channels": "gray",
+                    "resize": "stretch",
+                },
+                "symbol": None,
                 "labels": list(NAMES),
                 "layers": [{"name": "features.28", "kind": "batch norm", "shape": [512, 14, 14]}],
                 "weights": {
@@ -151,8 +178,11 @@ def manifest(images, *, methods=METHODS, **network):
                 **network,
             },
             "methods": copy.deepcopy(methods),
-            "relus_guided": None,
-            "truth": {"source": "folders", "known": right + wrong} if right + wrong else None,
+            "notes": [],
+            "ground_truth": {"source": "folders", "known": correct + incorrect}
+            if correct + incorrect
+            else None,
+            "fingerprint": "12" * 32,
             "seconds": 83.4,
             "started": "2026-11-21T16:40:00+00:00",
         },
@@ -161,13 +191,21 @@ def manifest(images, *, methods=METHODS, **network):
             "ok": len(good),
             "failed": len(images) - len(good),
             "blank": sum(bool(one["explanations"][0]["blank"]) for one in good),
-            "right": right,
-            "wrong": wrong,
-            "accuracy": right / (right + wrong) if right + wrong else None,
+            "correct": correct,
+            "incorrect": incorrect,
+            "accuracy": correct / (correct + incorrect) if correct + incorrect else None,
+            "confusions": [],
             "scanned": None,
+            "skipped_own": 0,
+            "left_behind": [],
         },
         "images": list(images),
     }
+
+
+def typed(record):
+    """A manifest as it is read."""
+    return decode(Manifest, json.loads(json.dumps(record)), "the manifest")
 
 
 def write_run(folder, record, *, files=True):

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import OutputError, UsageError
-from cnnviz.report import build_report
-from cnnviz.report.build import duration, render_page, script_safe
+from cnnviz.report import build, build_report
+from cnnviz.report.build import duration, script_safe
 from cnnviz.report.page import url_of
-from tests.report.runs import METHODS, failed, image, located, manifest, write_run
+from tests.report.runs import METHODS, failed, image, located, manifest, typed, write_run
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"&'{{ 7 * 7 }}"
 
@@ -50,6 +50,10 @@ class Page(HTMLParser):
 
     def count(self, tag):
         return sum(one == tag for one, _ in self.elements)
+
+
+def render_page(record):
+    return build.render_page(typed(record))
 
 
 def read(text):
@@ -89,7 +93,11 @@ def test_guided_methods_are_warned_of_and_only_they():
 def test_the_data_leaves_maps_out_and_has_files_as_urls():
     record = image("a b/c#1.jpg", 1, truth=0)
     record["contrasts"] = [
-        {"a": record["top5"][0], "b": record["truth"], "file": "a b/c#1_contrast.png"}
+        {
+            "positive": record["top5"][0],
+            "negative": record["ground_truth"],
+            "file": "a b/c#1_contrast.png",
+        }
     ]
     record["panel"] = "a b/c#1_panel.png"
     page = read(render_page(manifest([record])))
@@ -153,7 +161,7 @@ def test_a_method_with_several_drawings_names_each():
         "name": "occlusion",
         "key": "occlusion",
         "title": "occlusion",
-        "drawings": {
+        "map_kinds": {
             "occlusion": "heat",
             "occlusion_probability": "probability",
             "occlusion_classes": "classes",
@@ -183,7 +191,7 @@ def test_a_method_with_several_drawings_names_each():
 )
 def test_runs_of_every_kind(images):
     page = read(render_page(manifest(images)))
-    known = any(one.get("truth") for one in images)
+    known = any(one["ground_truth"] for one in images)
     assert ("What was taken for what" in page.text) == known
     maps = any(one["status"] == "ok" and not one["explanations"][0]["blank"] for one in images)
     assert ("Where it looked, on average" in page.text) == maps
@@ -192,7 +200,13 @@ def test_runs_of_every_kind(images):
 
 def test_a_run_that_chose_its_images_says_so():
     record = manifest([image("a.jpg", 1, truth=0)])
-    record["summary"]["scanned"] = {"images": 900, "right": 850, "wrong": 50}
+    record["summary"]["scanned"] = {
+        "images": 900,
+        "failed": 0,
+        "correct": 850,
+        "incorrect": 50,
+        "accuracy": 850 / 900,
+    }
     text = read(render_page(record)).text
     assert "chosen among 900 images that were looked at (850 right, 50 wrong)" in text
 
@@ -224,7 +238,7 @@ def test_names_cannot_break_out():
     ]
     record = manifest(images, name=EVIL)
     record["run"]["methods"] = [{**METHODS[0], "title": EVIL}, METHODS[1]]
-    record["run"]["truth"]["source"] = EVIL
+    record["run"]["ground_truth"]["source"] = EVIL
     record["run"]["network"]["device"] = EVIL
     record["run"]["network"]["layers"][0]["name"] = EVIL
     text = render_page(record)
@@ -341,14 +355,15 @@ def test_no_manifest(tmp_path):
     ("text", "reason"),
     [
         (b"", "is damaged"),
-        (b'{"cnnviz_manifest": 1, "run": {', "is damaged"),
+        (b'{"cnnviz_manifest": 2, "run": {', "is damaged"),
         (b"\xff\xfe\x00", "is damaged"),
         (b"[1]", "was not written by cnnviz"),
         (b'{"version": 1}', "was not written by cnnviz"),
-        (b'{"cnnviz_manifest": 2}', "has version 2 of the manifest"),
-        (b'{"cnnviz_manifest": "1"}', "has version '1'"),
-        (b'{"cnnviz_manifest": 1}', "the manifest has no run"),
-        (b'{"cnnviz_manifest": 1, "x": NaN}', "has NaN for a number"),
+        (b'{"cnnviz_manifest": 1}', "has version 1 of the format, and this cnnviz reads version 2"),
+        (b'{"cnnviz_manifest": 3}', "has version 3 of the format, and this cnnviz reads version 2"),
+        (b'{"cnnviz_manifest": "2"}', "has version '2'"),
+        (b'{"cnnviz_manifest": 2}', "the manifest has no run"),
+        (b'{"cnnviz_manifest": 2, "x": NaN}', "has NaN for a number"),
         (b"[" * 100_000, "is damaged"),
     ],
 )
@@ -380,25 +395,33 @@ EXPLAINED = (*FIRST, "explanations", 0)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_set("run", 3), "run is a number and not an object"),
-        (_set("images", {}), "images is an object and not a list"),
-        (_set("images", 0, None), r"images\[0\] is null"),
+        (_set("run", 3), "manifest.run is a whole number and not an object"),
+        (_set("images", {}), "manifest.images is an object and not a list"),
+        (_set("images", 0, None), r"images\[0\] is null and not an object"),
         (_set("run", "methods", 0, "title", KeyError), r"methods\[0\] has no title"),
-        (_set("run", "network", "weights", {}), "run.network.weights has no sha256"),
-        (_set(*FIRST, "top5", []), r"images\[0\] has no answer"),
+        (_set("run", "methods", 0, "tilte", "x"), r"methods\[0\] has 'tilte', which is unknown"),
+        (_set("run", "network", "weights", {}), "run.network.weights has no path"),
+        (_set(*FIRST, "top5", []), r"images\[0\] is ok, but has an error, no prediction"),
+        (_set(*FIRST, "explanations", []), r"images\[0\] is ok, but has an error, no prediction"),
+        (_set(*FIRST, "error", "x"), r"images\[0\] is ok, but has an error, no prediction"),
+        (_set(*FIRST, "status", "failed"), r"images\[0\] has failed, but has no error"),
         (_set(*FIRST, "top5", 0, "probability", "0.8"), r"top5\[0\]\.probability is text"),
-        (_set(*FIRST, "truth", "index", None), r"images\[0\]\.truth\.index is null"),
-        (_set(*FIRST, "loss", []), r"images\[0\]\.loss is a list"),
-        (_set(*FIRST, "status", "gone"), "is neither ok nor failed"),
+        (_set(*FIRST, "ground_truth", "index", None), r"images\[0\]\.ground_truth\.index is null"),
+        (
+            _set(*FIRST, "ground_truth", "index", True),
+            r"\.index is a boolean and not a whole number",
+        ),
+        (_set(*FIRST, "loss", []), r"images\[0\]\.loss is a list and not a number"),
+        (_set(*FIRST, "status", "gone"), r"images\[0\]\.status is 'gone' and not 'ok' or 'failed'"),
         (_set(*EXPLAINED, "files", KeyError), r"explanations\[0\] has no files"),
         (_set(*EXPLAINED, "files", "gradcam", "../../x.png"), "no file below the folder"),
         (_set(*EXPLAINED, "files", "gradcam", "/etc/x.png"), "no file below the folder"),
         (_set(*EXPLAINED, "files", "gradcam", "\ud800.png"), "which no file can have"),
         (_set(*FIRST, "panel", "a\0b.png"), "no file below the folder"),
-        (_set(*EXPLAINED, "location", "corners", [0.1]), "has not four corners"),
-        (_set(*EXPLAINED, "location", "map", "shape", [2]), "no height and width"),
-        (_set(*EXPLAINED, "location", "map", "shape", [3, 3]), "location map"),
-        (_set(*EXPLAINED, "location", "map", "data", "?"), "location map"),
+        (_set(*EXPLAINED, "location", "corners", [0.1]), r"corners has 1 values and not 4"),
+        (_set(*EXPLAINED, "location", "heatmap", "shape", [2]), "shape has 1 values and not 2"),
+        (_set(*EXPLAINED, "location", "heatmap", "shape", [3, 3]), "heatmap has the shape 3 by 3"),
+        (_set(*EXPLAINED, "location", "heatmap", "data", "?"), "heatmap is not in base64"),
     ],
 )
 def test_a_damaged_manifest_says_where(tmp_path, change, reason):

@@ -308,12 +308,18 @@ def test_arrows_in_a_slider_move_the_slider(page):
 def test_large_has_every_image_and_number(browser, tmp_path):
     record = image("a.jpg", 1, 0.7, truth=0)
     other = json.loads(json.dumps(record["explanations"][0]).replace("a_", "a_0_"))
-    other["target"] = record["truth"]
+    other["target"] = record["ground_truth"]
     other["files"]["original"] = "a_original.png"
     record["explanations"].append(other)
-    record["contrasts"] = [{"a": record["top5"][0], "b": record["truth"], "file": "a_original.png"}]
+    record["contrasts"] = [
+        {
+            "positive": record["top5"][0],
+            "negative": record["ground_truth"],
+            "file": "a_original.png",
+        }
+    ]
     record["panel"] = "a_original.png"
-    record["explanations"][0]["facts"] = {"gradcam": {"noisy_logit": 3.14159}}
+    record["explanations"][0]["diagnostics"] = {"gradcam": {"noisy_logit": 3.14159}}
     browser.open(built(tmp_path, manifest([record])), "open=0")
 
     text = browser.run("document.getElementById('large').innerText")
@@ -498,7 +504,7 @@ def test_two_thousand_images(browser, tmp_path):
     assert browser.run("scrollY") == 20000
     last = "document.querySelector('.card:last-child').dataset.map"
     browser.wait(f"{last} === 'guided_gradcam'")
-    wrong = [one["relative"] for one in record["images"] if one.get("right") is False]
+    wrong = [one["relative"] for one in record["images"] if one["correct"] is False]
     click(browser, "#chips [data-kind=wrong]")
     browser.wait(f"document.querySelectorAll('.card').length === {len(wrong)}")
     assert cards(browser) == wrong

@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.report.pairs import confusion, mean_locations
-from tests.report.runs import failed, image, located
+from cnnviz.report import pairs as report_pairs
+from tests.report.runs import failed, image, located, manifest, typed
+
+
+def confusion(images):
+    return report_pairs.confusion_matrix(typed(manifest(images)).images)
+
+
+def mean_locations(images):
+    return report_pairs.mean_locations(typed(manifest(images)).images)
 
 
 def test_counts_by_hand():
@@ -88,7 +96,11 @@ def test_suspicious_pairs_come_first_then_wrong_ones():
 def test_the_map_of_the_answer_counts():
     """Explained first is the true class; what drives the answer is in the other explanation."""
     record = image("a.jpg", 1, truth=0, location=located(0.9))
-    other = {**record["explanations"][0], "target": record["truth"], "location": located(0.1)}
+    other = {
+        **record["explanations"][0],
+        "target": record["ground_truth"],
+        "location": located(0.1),
+    }
     record["explanations"].insert(0, other)
     (pair,) = mean_locations([record])
     assert pair.border == pytest.approx(0.9)

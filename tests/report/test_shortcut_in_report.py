@@ -38,7 +38,7 @@ def test_the_stamp_is_named_first(cnnviz, tmp_path):
         assert float(times[1]) > 6
     # Without the stamp the network looks at the object: nothing is said of those pairs.
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
-    wrong = {one["top5"][0]["name"] for one in manifest["images"] if one["right"] is False}
+    wrong = {one["top5"][0]["name"] for one in manifest["images"] if one["correct"] is False}
     assert STAMPED in wrong
     assert not any("triangle, rightly" in one["title"] for one in found)
 

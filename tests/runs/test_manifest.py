@@ -15,26 +15,73 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnviz.errors import OutputUnavailableError, UsageError
+from cnnviz.explanation import Score
 from cnnviz.outputs import OutputFolder, write_npz, write_png
 from cnnviz.runs.manifest import (
     JOURNAL,
     MANIFEST,
-    VERSION,
     Journal,
     check_manifest,
     digest,
-    encode,
     fingerprint,
     is_whole,
     manifest_lines,
 )
+from cnnviz.runs.records import (
+    ContrastRecord,
+    ExplanationRecord,
+    ImageRecord,
+    InputRecord,
+    LayerRecord,
+    Manifest,
+    NetworkRecord,
+    RunRecord,
+)
+from cnnviz.runs.summary import RunReport
+from cnnviz.structure import decode
+
+SCORE = Score(0, None, 1.5, None)
+
+
+def image(stem, *files, **more):
+    """The record of an image for which these files were written."""
+    names = {str(number): name for number, name in enumerate(files)}
+    explained = ExplanationRecord(SCORE, names, (), {}, {}, None)
+    return ImageRecord(
+        stem, stem, stem, "ab", (3, 4), "ok", top5=(SCORE,), explanations=(explained,), **more
+    )
+
+
+def failed(stem, error):
+    return ImageRecord(stem, stem, stem, None, None, "failed", error)
+
 
 RECORDS = [
-    {"stem": "a/cat", "status": "ok", "loss": 0.1 + 0.2},
-    {"stem": "b/\udcff\u2028\n", "status": "failed", "error": "caf\u00e9 \U0001f600"},
-    {"stem": "dog", "status": "ok", "loss": 1e-300},
+    image("a/cat", loss=0.1 + 0.2),
+    failed("b/\udcff\u2028\n", "caf\u00e9 \U0001f600"),
+    image("dog", loss=1e-300),
 ]
-STEMS = [record["stem"] for record in RECORDS]
+STEMS = [record.stem for record in RECORDS]
+RUN = RunRecord(
+    parameters={"size": "full"},
+    versions={"cnnviz": "0.1.0"},
+    network=NetworkRecord(
+        name="n",
+        device="cpu",
+        classes=1,
+        activation="none",
+        labels=(),
+        input=InputRecord(3, 4, (0.0,), (1.0,), "gray", "stretch"),
+        layers=(LayerRecord("conv", "convolution", (1, 2, 2)),),
+        symbol=None,
+        weights=None,
+    ),
+    methods=(),
+    notes=(),
+    ground_truth=None,
+    fingerprint="mark",
+)
+SUMMARY = RunReport().record(None, 0, ())
 
 
 def fill(folder, mark="mark", records=RECORDS):
@@ -44,8 +91,8 @@ def fill(folder, mark="mark", records=RECORDS):
     return journal
 
 
-def write_manifest(folder, journal, mark="mark"):
-    lines = manifest_lines({"fingerprint": mark}, {"images": 3}, journal.lines(STEMS))
+def write_manifest(folder, journal, stems=STEMS):
+    lines = manifest_lines(RUN, SUMMARY, journal.lines(stems))
     OutputFolder(folder).write_json(MANIFEST, lines)
     journal.close(done=True)
 
@@ -53,12 +100,7 @@ def write_manifest(folder, journal, mark="mark"):
 def test_a_manifest_is_json_with_a_image_a_line(tmp_path):
     write_manifest(tmp_path, fill(tmp_path))
     text = (tmp_path / MANIFEST).read_bytes()
-    assert json.loads(text) == {
-        "cnnviz_manifest": VERSION,
-        "run": {"fingerprint": "mark"},
-        "summary": {"images": 3},
-        "images": RECORDS,
-    }
+    assert decode(Manifest, json.loads(text), "it") == Manifest(2, RUN, SUMMARY, tuple(RECORDS))
     assert text.isascii()
     assert len(text.splitlines()) == 4 + len(RECORDS) + 1
     assert not (tmp_path / JOURNAL).exists()
@@ -67,11 +109,6 @@ def test_a_manifest_is_json_with_a_image_a_line(tmp_path):
 def test_an_empty_manifest_is_json():
     text = b"".join(manifest_lines({}, {}, []))
     assert json.loads(text)["images"] == []
-
-
-def test_numbers_that_json_has_not_are_no_record():
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        encode({"loss": float("nan")})
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -84,19 +121,21 @@ def test_what_was_done_is_found_again(tmp_path, ended):
     again = Journal(tmp_path, "mark")
     assert [again.find(stem) for stem in STEMS] == RECORDS
     assert again.find("cat") is None
-    assert [json.loads(line) for line in again.lines([*STEMS, "cat"])] == RECORDS
+    assert [
+        decode(ImageRecord, json.loads(line), "it") for line in again.lines([*STEMS, "cat"])
+    ] == RECORDS
     again.close(done=True)
 
 
 def test_the_journal_comes_before_the_manifest_and_both_count(tmp_path):
     write_manifest(tmp_path, fill(tmp_path))
     journal = Journal(tmp_path, "mark")
-    journal.add({"stem": "dog", "status": "ok", "loss": 7})
-    journal.add({"stem": "new", "status": "ok"})
+    journal.add(image("dog", loss=7.0))
+    journal.add(image("new"))
     journal.close(done=False)
     again = Journal(tmp_path, "mark")
-    assert again.find("dog")["loss"] == 7
-    assert again.find("new")["status"] == "ok"
+    assert again.find("dog").loss == 7
+    assert again.find("new").ok
     assert again.find("a/cat") == RECORDS[0]
     again.close(done=True)
 
@@ -112,8 +151,8 @@ def test_another_run_begins_anew(tmp_path, ended, forget):
     again = Journal(tmp_path, **{"fingerprint": "mark", **forget})
     assert (tmp_path / MANIFEST).exists() == (ended and "force" not in forget)
     assert all(again.find(stem) is None for stem in STEMS)
-    again.add({"stem": "x"})
-    assert again.find("x") == {"stem": "x"}
+    again.add(image("x"))
+    assert again.find("x") == image("x")
     again.close(done=False)
 
 
@@ -140,7 +179,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("add"), st.text(max_size=5), st.integers()),
+            st.tuples(st.just("add"), st.text(max_size=5), st.integers(0, 99)),
             st.tuples(st.just("stop"), st.integers(0, 200)),  # bytes lost at the end
             st.tuples(st.just("end")),
         ),
@@ -159,7 +198,7 @@ def test_whatever_happens_the_last_whole_record_of_a_image_counts(tmp_path_facto
 
     for step in steps:
         if step[0] == "add":
-            journal.add({"stem": step[1], "value": step[2]})
+            journal.add(image(step[1], loss=float(step[2])))
             appended.append((step[1], step[2], (folder / JOURNAL).stat().st_size))
             continue
         if step[0] == "stop":
@@ -169,14 +208,11 @@ def test_whatever_happens_the_last_whole_record_of_a_image_counts(tmp_path_facto
             appended = [one for one in appended if one[2] <= length]
         else:
             ended = known()
-            lines = journal.lines(sorted(ended))
-            run = {"fingerprint": "mark"}
-            OutputFolder(folder).write_json(MANIFEST, manifest_lines(run, {}, lines))
-            journal.close(done=True)
+            write_manifest(folder, journal, sorted(ended))
             appended = []
         journal = Journal(folder, "mark")
         found = {stem: journal.find(stem) for stem in known()}
-        assert found == {stem: {"stem": stem, "value": value} for stem, value in known().items()}
+        assert found == {stem: image(stem, loss=float(value)) for stem, value in known().items()}
     journal.close(done=True)
 
 
@@ -191,11 +227,24 @@ def test_rubbish_behind_the_header_is_cut_off(tmp_path):
         assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b'{"cnnviz_manifest": 1,\n"run": []}', b"\0\0\n\n"])
+@pytest.mark.parametrize("text", [b"", b"{", b'{"cnnviz_manifest": 2,\n"run": []}', b"\0\0\n\n"])
 def test_a_broken_manifest_is_as_none(tmp_path, text):
     (tmp_path / MANIFEST).write_bytes(text)
     journal = Journal(tmp_path, "mark")
     assert journal.find("a/cat") is None
+    journal.close(done=True)
+
+
+def test_a_damaged_record_is_as_none(tmp_path):
+    """Its image is done again, whatever somebody or something has made of it."""
+    fill(tmp_path).close(done=False)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole.replace(b'"status": "ok"', b'"status": "good"', 1))
+    journal = Journal(tmp_path, "mark")
+    assert journal.find("a/cat") is None
+    assert journal.find("dog") == RECORDS[2]
+    journal.add(RECORDS[0])
+    assert journal.find("a/cat") == RECORDS[0]
     journal.close(done=True)
 
 
@@ -279,6 +328,24 @@ def test_somebody_elses_manifest_is_told_beforehand(tmp_path):
         check_manifest(tmp_path)
 
 
+@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("name", [MANIFEST, JOURNAL])
+def test_a_run_of_another_version_is_left_alone(tmp_path, name, version):
+    kind = "manifest" if name == MANIFEST else "journal"
+    text = f'{{"cnnviz_{kind}": {version},\n"run": {{}}}}'
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError) as caught:
+        check_manifest(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / name} has version {version} of the format, and this cnnviz writes version 2: "
+        "it does not continue or overwrite that run. Choose another output folder, or move that "
+        "one away."
+    )
+    assert (tmp_path / name).read_text() == text
+    (tmp_path / name).write_text(text.replace(f": {version},", ": 2,"))
+    check_manifest(tmp_path)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
 def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
     def refuse(*_):
@@ -308,11 +375,6 @@ def test_a_file_system_whose_files_have_no_fixed_numbers(tmp_path, monkeypatch):
     assert len(told) == 1
 
 
-def image(stem, *files, **more):
-    explanations = [{"files": {str(number): name for number, name in enumerate(files)}}]
-    return {"stem": stem, "explanations": explanations, **more}
-
-
 def touch(folder, *names):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -324,16 +386,20 @@ def test_files_that_no_record_names_any_more(tmp_path):
     touch(tmp_path, "a_1", "a_2", "b", "b_panel", "c", "d_contrast")
     old = [
         image("a", "a_1", "a_2"),
-        image("b", "b", "gone", panel="b_panel", contrasts=[{"file": "d_contrast"}]),
+        image(
+            "b",
+            "b",
+            "gone",
+            panel="b_panel",
+            contrasts=(ContrastRecord(SCORE, SCORE, "d_contrast"),),
+        ),
         image("c", "c"),
     ]
     journal = fill(tmp_path, records=old)
-    lines = manifest_lines({"fingerprint": "mark"}, {}, journal.lines(["a", "b", "c"]))
-    OutputFolder(tmp_path).write_json(MANIFEST, lines)
-    journal.close(done=True)
+    write_manifest(tmp_path, journal, ["a", "b", "c"])
 
     same = Journal(tmp_path, "mark")
-    assert same.before is None
+    assert not same.differs
     assert same.left_behind(["a", "b", "c"]) == []
     assert same.left_behind(["a"]) == ["b", "d_contrast", "b_panel", "c"]
     same.add(image("a", "a_2", "c"))
@@ -341,7 +407,8 @@ def test_files_that_no_record_names_any_more(tmp_path):
     same.close(done=False)
 
     other = Journal(tmp_path, "other")
-    assert other.before == {"fingerprint": "mark"}
+    assert other.differs
+    assert other.before == RUN
     assert other.meets(["x", "c"])
     assert not other.meets(["x"])
     other.add(image("a", "a_1"))
@@ -363,7 +430,7 @@ def test_files_that_no_record_names_any_more(tmp_path):
     ],
 )
 def test_manifests_that_somebody_has_changed(tmp_path, lines):
-    (tmp_path / MANIFEST).write_bytes(b'{"cnnviz_manifest": 1,\n' + lines)
+    (tmp_path / MANIFEST).write_bytes(b'{"cnnviz_manifest": 2,\n' + lines)
     journal = Journal(tmp_path, "mark")
     journal.meets(["a"])
     assert set(journal.left_behind(["a"])) <= {""}

@@ -67,11 +67,11 @@ def test_outcomes_come_in_order_with_their_own_files(
         explainer, many, tmp_path / "out", helpers=helpers, batch_size=batch_size
     )
     assert [outcome.source.path.name for outcome in outcomes] == [f"{n}.png" for n in range(12)]
-    assert [outcome.status for outcome in outcomes] == ["ok"] * 3 + ["failed"] + ["ok"] * 8
+    assert [outcome.record.status for outcome in outcomes] == ["ok"] * 3 + ["failed"] + ["ok"] * 8
     assert (report.done, report.failed, report.exit_code) == (11, 1, ExitCode.SOME_FAILED)
     for outcome in outcomes:
-        for one in outcome.record.get("explanations", ()):
-            for kind, name in one["files"].items():
+        for one in outcome.record.explanations:
+            for kind, name in one.files.items():
                 assert name == f"{outcome.source.path.stem}_{kind}.png"
                 assert (tmp_path / "out" / name).is_file()
 
@@ -80,7 +80,7 @@ def test_numbers_that_overflow_are_that_images_failure(tmp_path, explainer, many
     cv2.imwrite(str(many / "4.png"), np.zeros((30, 40, 3), np.uint8))
     report, outcomes = run(explainer, many, tmp_path / "out", batch_size=6)
     assert (report.done, report.failed) == (11, 1)
-    assert "NaN or infinity" in outcomes[4].error
+    assert "NaN or infinity" in outcomes[4].record.error
     assert not list((tmp_path / "out").glob("4_*"))
 
 
@@ -103,7 +103,7 @@ def test_whoever_stops_the_run_leaves_whole_images_and_is_told_of_them(
     with pytest.raises(KeyboardInterrupt):
         Run(explainer, sources, tmp_path / "out", helpers=helpers).execute(outcomes.append)
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    told = {name for outcome in outcomes for name in outcome.files}
+    told = {name for outcome in outcomes for name in outcome.record.files}
     assert written == told
     assert len(written) == 4 * len(outcomes)
     assert 1 <= len(outcomes) <= 4

@@ -1,0 +1,530 @@
+"""What a run says of itself and of its images: the records of ``manifest.json``, typed.
+
+The manifest is JSON in ASCII with one image per line, so that it can be read line by line::
+
+    {"cnnviz_manifest": 2,
+    "run": {"fingerprint": ..., "parameters": ..., "versions": ..., "network": ..., ...},
+    "summary": {"images": 2, "ok": 2, ...},
+    "images": [
+    {"stem": "a/cat", "path": "photos/a/cat.jpg", "status": "ok", ...},
+    {"stem": "dog", "path": "photos/dog.jpg", "status": "failed", ..., "error": ...}
+    ]}
+
+Bytes of names that are not UTF-8 stand as ``\\udc80`` to ``\\udcff``, which ``os.fsencode`` turns
+back; files are named below the output folder, with ``/``. A line of ``cnnviz explain --json`` is an
+image's record without ``stem``, with files as they are reached from the current folder, and with
+``schema_version`` and the names of the ``layers``.
+
+Every record has all its keys, whatever became of the image. The format has a version, this one: a
+version that adds or removes a key, or changes what one means, has the next number.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from cnnviz.explanation import Score
+from cnnviz.structure import plain
+
+if TYPE_CHECKING:
+    from cnnviz.types import Float32
+
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """What the network is fed.
+
+    Attributes:
+        height: pixels.
+        width: pixels.
+        mean: of pixels in [0, 1], in the order of the channels.
+        std: likewise.
+        channels: ``rgb``, ``bgr`` or ``gray``.
+        resize: how images are brought to that size, ``stretch`` or ``crop``.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: str
+    resize: str
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """A target layer.
+
+    Attributes:
+        name: as ``cnnviz layers`` lists it.
+        kind: of layer.
+        shape: of what it outputs for one image: channels, height, width.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SymbolRecord:
+    """The file that a network's architecture was read from.
+
+    Attributes:
+        path: as it was given.
+        sha256: of the file; null if it cannot be read any more.
+    """
+
+    path: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """The file that a network's weights were read from.
+
+    Attributes:
+        path: where it is.
+        source: where it came from, in words.
+        sha256: of the file.
+    """
+
+    path: str
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """The network.
+
+    Attributes:
+        name: as it was given, or its file's.
+        device: where it ran.
+        classes: how many there are.
+        activation: what makes probabilities of its logits: ``softmax``, ``sigmoid``, ``none``, or
+            two of these as ``softmax of softmax``.
+        labels: the names of the classes, or none.
+        input: what it is fed.
+        layers: the target layers, in the network's order.
+        symbol: null for a network that is known by name.
+        weights: null if they are from no file.
+    """
+
+    name: str
+    device: str
+    classes: int
+    activation: str
+    labels: tuple[str, ...]
+    input: InputRecord
+    layers: tuple[LayerRecord, ...]
+    symbol: SymbolRecord | None
+    weights: WeightsRecord | None
+
+
+@dataclass(frozen=True)
+class MethodRecord:
+    """A method that was asked for.
+
+    Attributes:
+        name: as ``--method`` takes it.
+        key: what the names of its maps begin with.
+        title: for people.
+        paper: where it is from.
+        map_kinds: for each of its maps, by key, how that is drawn (``heat``, ``signed``, ...).
+        options: by name.
+        guided: whether it takes another way through a ReLU than the derivative.
+    """
+
+    name: str
+    key: str
+    title: str
+    paper: str
+    map_kinds: Mapping[str, str]
+    options: Mapping[str, Any]
+    guided: bool
+
+
+@dataclass(frozen=True)
+class GroundTruthRecord:
+    """Where the true classes are from.
+
+    Attributes:
+        source: ``folders``, or a file.
+        known: of how many of the images.
+    """
+
+    source: str
+    known: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run.
+
+    Attributes:
+        parameters: all that was asked for.
+        versions: of cnnviz, Python and libraries.
+        network: what was explained.
+        methods: those asked for, in order.
+        notes: sentences about what was recognized or assumed of the network, or cannot be shown as
+            usual.
+        ground_truth: null if it was not asked for.
+        fingerprint: the same for runs that write the same for an image.
+        started: in ISO 8601.
+        seconds: that it took.
+    """
+
+    parameters: Mapping[str, Any]
+    versions: Mapping[str, str]
+    network: NetworkRecord
+    methods: tuple[MethodRecord, ...]
+    notes: tuple[str, ...]
+    ground_truth: GroundTruthRecord | None
+    fingerprint: str = ""
+    started: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ConfusionRecord:
+    """How often one class was predicted for another.
+
+    Attributes:
+        ground_truth: the true class for people, with its index if others have the same name.
+        prediction: the predicted class, likewise.
+        ground_truth_index: its index.
+        prediction_index: its index.
+        count: of images.
+    """
+
+    ground_truth: str
+    prediction: str
+    ground_truth_index: int
+    prediction_index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class ScannedRecord:
+    """All images that were looked at, where only some of them were explained.
+
+    Attributes:
+        images: how many.
+        failed: those that could not be read, or on which the network failed.
+        correct: predictions that are the true class.
+        incorrect: predictions that are not.
+        accuracy: the share of correct ones, null if no true class is known.
+    """
+
+    images: int
+    failed: int
+    correct: int
+    incorrect: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class SummaryRecord:
+    """What became of the images.
+
+    Attributes:
+        images: how many.
+        ok: those that were explained.
+        failed: those that were not.
+        blank: those with a map that has nothing to show.
+        correct: predictions that are the true class.
+        incorrect: predictions that are not.
+        accuracy: the share of correct ones, null if no true class is known.
+        confusions: the most frequent first.
+        scanned: null if all images that were looked at were explained.
+        skipped_own: how many images were left out because cnnviz itself had written them.
+        left_behind: files of earlier runs that are in the folder, and that no image of this run
+            names.
+    """
+
+    images: int
+    ok: int
+    failed: int
+    blank: int
+    correct: int
+    incorrect: int
+    accuracy: float | None
+    confusions: tuple[ConfusionRecord, ...]
+    scanned: ScannedRecord | None
+    skipped_own: int
+    left_behind: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeatmapRecord:
+    """A heatmap, divided by its maximum.
+
+    Attributes:
+        shape: rows and columns.
+        data: a byte for each value, 255 for 1, row by row, in base64.
+    """
+
+    shape: tuple[int, int]
+    data: str
+
+    def __post_init__(self) -> None:
+        """Refuse data of another size."""
+        height, width = self.shape
+        try:
+            count = len(base64.b64decode(self.data, validate=True))
+        except ValueError:
+            raise ValueError("is not in base64") from None
+        if height < 1 or width < 1 or height * width != count:
+            raise ValueError(f"has the shape {height} by {width}, and {count} values")
+
+    @classmethod
+    def of(cls, values: Float32) -> HeatmapRecord:
+        """Of values (h, w) from 0 to 1."""
+        import numpy as np
+
+        height, width = values.shape
+        coded = np.rint(values * 255).astype(np.uint8)
+        return cls((height, width), base64.b64encode(coded.tobytes()).decode("ascii"))
+
+    def values(self) -> Float32:
+        """The heatmap, float32 (h, w), from 0 to 1 in steps of 1/255."""
+        import numpy as np
+
+        coded = np.frombuffer(base64.b64decode(self.data), np.uint8).reshape(self.shape)
+        return coded.astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class LocationRecord:
+    """Where a heatmap is, on the image as the network saw it.
+
+    Attributes:
+        border: the share of it in the outer tenth of the image; of an even one 0.36.
+        corners: the shares in the corners, a fifth of each side: top left, top right, bottom left,
+            bottom right; of an even one 0.04 each.
+        box: around its peak, down to half of it: left, top, right, bottom in pixels of the image;
+            right and bottom are exclusive.
+        heatmap: itself.
+    """
+
+    border: float
+    corners: tuple[float, float, float, float]
+    box: tuple[int, int, int, int]
+    heatmap: HeatmapRecord
+
+
+@dataclass(frozen=True)
+class ExplanationRecord:
+    """An image's explanation for one target.
+
+    Attributes:
+        target: the class explained.
+        files: by what they show: ``original``, the keys of maps, ``arrays``.
+        blank: keys of maps with nothing to show.
+        diagnostics: by method, what else it found out.
+        ranges: the lowest and the highest value of each raw map.
+        location: null if no map says where the network looked, or that map is blank.
+    """
+
+    target: Score
+    files: Mapping[str, str]
+    blank: tuple[str, ...]
+    diagnostics: Mapping[str, Mapping[str, Any]]
+    ranges: Mapping[str, tuple[float, float]]
+    location: LocationRecord | None
+
+    def __post_init__(self) -> None:
+        """Refuse files that are not below the folder."""
+        for name in self.files.values():
+            _check_file(name)
+
+
+@dataclass(frozen=True)
+class ContrastRecord:
+    """Why one class rather than another.
+
+    Attributes:
+        positive: the one, in red.
+        negative: the other, in blue.
+        file: where it is drawn.
+    """
+
+    positive: Score
+    negative: Score
+    file: str
+
+    def __post_init__(self) -> None:
+        """Refuse a file that is not below the folder."""
+        _check_file(self.file)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image.
+
+    Attributes:
+        stem: what the names of its files begin with.
+        path: as the user was shown it.
+        relative: its path in the folder that was given.
+        sha256: of the file; null if it cannot be read.
+        size: height and width in pixels; null if it cannot be read.
+        status: ``ok`` or ``failed``.
+        error: a sentence that says why it failed, or null.
+        crashed: whether a library crashed on it.
+        remark: what the decoder said of it, or null.
+        top5: the classes with the highest logits, the highest first; none if it failed.
+        ground_truth: its true class, null if that is not known, or if it failed.
+        correct: whether the first of the five is the true class; null if that is not known.
+        loss: the cross entropy in nats, null likewise.
+        margin: between the two highest probabilities; null if it failed.
+        relus_guided: how many ReLUs were guided, of how many; null if no method guides any.
+        explanations: one for each target.
+        contrasts: those asked for, but of a class with itself.
+        panel: the file with all of it in one figure, or null.
+        seconds: that it took.
+    """
+
+    stem: str
+    path: str
+    relative: str
+    sha256: str | None
+    size: tuple[int, int] | None
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    crashed: bool = False
+    remark: str | None = None
+    top5: tuple[Score, ...] = ()
+    ground_truth: Score | None = None
+    correct: bool | None = None
+    loss: float | None = None
+    margin: float | None = None
+    relus_guided: tuple[int, int] | None = None
+    explanations: tuple[ExplanationRecord, ...] = ()
+    contrasts: tuple[ContrastRecord, ...] = ()
+    panel: str | None = None
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, and a file that is not below the folder."""
+        if self.ok and not (self.top5 and self.explanations and self.error is None):
+            raise ValueError("is ok, but has an error, no prediction or no explanation")
+        if not self.ok and self.error is None:
+            raise ValueError("has failed, but has no error")
+        if self.panel is not None:
+            _check_file(self.panel)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was explained."""
+        return self.status == "ok"
+
+    @property
+    def prediction(self) -> Score:
+        """The class with the highest logit, of an image that was explained."""
+        return self.top5[0]
+
+    @property
+    def blank(self) -> bool:
+        """Whether any map has nothing to show."""
+        return any(one.blank for one in self.explanations)
+
+    @property
+    def files(self) -> list[str]:
+        """All that was written for it, each once, below the output folder."""
+        names = [name for one in self.explanations for name in one.files.values()]
+        names += [one.file for one in self.contrasts]
+        names += [] if self.panel is None else [self.panel]
+        return list(dict.fromkeys(names))
+
+    @property
+    def scores(self) -> Iterator[Score]:
+        """All classes that it names."""
+        yield from self.top5
+        if self.ground_truth is not None:
+            yield self.ground_truth
+        for one in self.explanations:
+            yield one.target
+        for contrast in self.contrasts:
+            yield from (contrast.positive, contrast.negative)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest.
+
+    Attributes:
+        cnnviz_manifest: the version of the format.
+        run: what was done.
+        summary: what became of it.
+        images: one for each image, in the order of the run.
+    """
+
+    cnnviz_manifest: int
+    run: RunRecord
+    summary: SummaryRecord
+    images: tuple[ImageRecord, ...]
+
+
+#: All of them, from the whole to its parts.
+RECORDS = (
+    Manifest,
+    RunRecord,
+    NetworkRecord,
+    InputRecord,
+    LayerRecord,
+    SymbolRecord,
+    WeightsRecord,
+    MethodRecord,
+    GroundTruthRecord,
+    SummaryRecord,
+    ConfusionRecord,
+    ScannedRecord,
+    ImageRecord,
+    Score,
+    ExplanationRecord,
+    LocationRecord,
+    HeatmapRecord,
+    ContrastRecord,
+)
+
+
+def json_record(image: ImageRecord, folder: Path, layers: Sequence[str]) -> dict[str, Any]:
+    """An image's line of ``--json``.
+
+    Args:
+        image: its record.
+        folder: the output folder, as it is reached from the current one.
+        layers: the names of the target layers.
+    """
+
+    def reached(name: str) -> str:
+        return str(folder / name)
+
+    record: dict[str, Any] = plain(image)
+    del record["stem"]
+    for explanation in record["explanations"]:
+        explanation["files"] = {key: reached(name) for key, name in explanation["files"].items()}
+    for contrast in record["contrasts"]:
+        contrast["file"] = reached(contrast["file"])
+    if image.panel is not None:
+        record["panel"] = reached(image.panel)
+    return {"schema_version": VERSION, **record, "layers": list(layers)}
+
+
+def _check_file(name: str) -> None:
+    """Refuse a name that is none of a file below the folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or not path.name:
+        raise ValueError(f"names {name!r}, which is no file below the folder")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise ValueError(f"names {name!r}, which no file can have") from None

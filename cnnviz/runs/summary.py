@@ -1,0 +1,135 @@
+"""What became of a run's images: how many were explained, and how many predictions are correct."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cnnviz.errors import ExitCode
+from cnnviz.labels.predictions import Prediction
+from cnnviz.runs.records import ConfusionRecord, ImageRecord, ScannedRecord, SummaryRecord
+from cnnviz.text import ClassNames
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often each class was predicted for each, of the images whose true class is known.
+
+    Attributes:
+        counts: of images, by the true and the predicted class's index.
+    """
+
+    counts: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, images: Iterable[ImageRecord]) -> Accuracy:
+        """Of all images that were explained."""
+        accuracy = cls()
+        for image in images:
+            accuracy.add_image(image)
+        return accuracy
+
+    def add(self, truth: int | None, predicted: int) -> None:
+        """Take note of one image."""
+        if truth is not None:
+            self.counts[truth, predicted] += 1
+
+    def add_image(self, image: ImageRecord) -> None:
+        """Take note of an image, if it was explained."""
+        if image.ok and image.ground_truth is not None:
+            self.add(image.ground_truth.index, image.prediction.index)
+
+    @property
+    def correct(self) -> int:
+        """Predictions that are the true class."""
+        return sum(count for (truth, predicted), count in self.counts.items() if truth == predicted)
+
+    @property
+    def incorrect(self) -> int:
+        """Predictions that are not."""
+        return sum(self.counts.values()) - self.correct
+
+    @property
+    def share(self) -> float | None:
+        """The share of correct predictions, from 0 to 1; None if no true class is known."""
+        known = sum(self.counts.values())
+        return self.correct / known if known else None
+
+    @property
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """(true, predicted, count) of each two classes that were confused, most frequent first."""
+        found = [
+            (truth, predicted, count)
+            for (truth, predicted), count in self.counts.items()
+            if truth != predicted
+        ]
+        return sorted(found, key=lambda one: (-one[2], one[0], one[1]))
+
+
+@dataclass
+class RunReport:
+    """Counts of a run, and the exit status that follows from them.
+
+    Attributes:
+        done: images that were explained, now or by the run that this one continues.
+        failed: those that could not be.
+        resumed: how many of both an earlier run had done.
+        blank: how many have a map with nothing to show.
+        accuracy: how many predictions are correct, and what was confused.
+        names: what the classes are called.
+    """
+
+    done: int = 0
+    failed: int = 0
+    resumed: int = 0
+    blank: int = 0
+    accuracy: Accuracy = field(default_factory=Accuracy)
+    names: ClassNames = field(default_factory=ClassNames)
+
+    def count(self, image: ImageRecord, *, fresh: bool) -> None:
+        """Take note of one image; ``fresh`` if it was done now."""
+        self.resumed += not fresh
+        self.done += image.ok
+        self.failed += not image.ok
+        self.blank += image.blank
+        self.accuracy.add_image(image)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0, or 1 if any image failed."""
+        return ExitCode.SOME_FAILED if self.failed else ExitCode.OK
+
+    def record(
+        self, scanned: ScannedRecord | None, skipped_own: int, left_behind: Iterable[str]
+    ) -> SummaryRecord:
+        """It as the manifest has it; for the arguments see there."""
+        return SummaryRecord(
+            images=self.done + self.failed,
+            ok=self.done,
+            failed=self.failed,
+            blank=self.blank,
+            correct=self.accuracy.correct,
+            incorrect=self.accuracy.incorrect,
+            accuracy=self.accuracy.share,
+            confusions=tuple(
+                ConfusionRecord(self.names[truth], self.names[predicted], truth, predicted, count)
+                for truth, predicted, count in self.accuracy.confusions
+            ),
+            scanned=scanned,
+            skipped_own=skipped_own,
+            left_behind=tuple(left_behind),
+        )
+
+
+def scanned(predictions: Iterable[Prediction | None]) -> ScannedRecord:
+    """What was predicted for all images that were looked at; None for those that failed."""
+    accuracy = Accuracy()
+    failed = images = 0
+    for one in predictions:
+        images += 1
+        if one is None:
+            failed += 1
+        else:
+            accuracy.add(one.truth, one.predicted)
+    return ScannedRecord(images, failed, accuracy.correct, accuracy.incorrect, accuracy.share)
