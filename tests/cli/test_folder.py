@@ -19,6 +19,7 @@ import cnnviz as package
 from cnnviz.demo import CLASSES
 from cnnviz.demo.scenes.held_out import one_object_scenes
 from cnnviz.explainer import Explainer
+from cnnviz.images.loading import load_image
 
 #: (folder, what is drawn): two images lie in the wrong folder, so that the network is "wrong".
 SCENES = (
@@ -202,9 +203,9 @@ def test_choosing(cnnviz, folder, tmp_path, options, stems):
 
 def test_a_limit_alone_looks_at_no_other_image(cnnviz, folder, tmp_path, monkeypatch):
     read = []
-    before = Explainer.read
     monkeypatch.setattr(
-        Explainer, "read", lambda self, path, *rest: read.append(path) or before(self, path, *rest)
+        "cnnviz.runs.stream.load_image",
+        lambda path, *rest, **more: read.append(path) or load_image(path, *rest, **more),
     )
     status, out, err = explain(
         cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--limit", "2"
