@@ -143,8 +143,8 @@ def main() -> int:
 def network(name: str, small: bool) -> tuple[Architecture, Mapping[str, np.ndarray]]:
     """A network of the zoo with random weights."""
     entry = zoo.get(name)
-    size = (3, 64, 64) if small else None
-    architecture = Architecture(*zoo.build(entry, size=size))
+    shape = (3, 64, 64) if small else None
+    architecture = Architecture(*zoo.build(entry, input_shape=shape))
     return architecture, weights(architecture.graph)
 
 
