@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import operator
 import os
@@ -32,7 +31,7 @@ from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import ImageExplanation
 from cnnviz.runs.manifest import digest
-from cnnviz.text import printable_path
+from cnnviz.text import did_you_mean, printable_path
 
 Input = Union[str, "os.PathLike[str]", Held]
 """An image's path, a folder, or an image: uint8 (H, W, 3) RGB or (H, W) gray, or Pillow's."""
@@ -218,9 +217,9 @@ def _check_keywords(given: Iterable[str], explainer: Any) -> None:
     taken = [name for name in dict.fromkeys(known) if name not in ("network", "methods")]
     for keyword in given:
         if keyword not in taken:
-            close = difflib.get_close_matches(OTHER_NAMES.get(keyword, keyword), taken, n=1)
-            advice = f"did you mean {close[0]}?" if close else f"it takes {', '.join(taken)}."
-            raise UsageError(f"explain() takes no {keyword}: {advice}")
+            hint = did_you_mean(OTHER_NAMES.get(keyword, keyword), taken, count=1)
+            advice = hint or f"It takes {', '.join(taken)}."
+            raise UsageError(f"explain() takes no {keyword}. {advice}")
         if isinstance(explainer, Explainer):
             raise UsageError(
                 f"{keyword} is for load_explainer(), which made the explainer that is used."

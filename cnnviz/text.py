@@ -1,6 +1,4 @@
-"""Text that people write, and what classes are called for people.
-
-Names as they are compared, files as they are decoded, ``~`` in paths.
+"""Text from people and for people: names compared, files decoded, classes named, lists shortened.
 
 Nothing heavy is imported here.
 """
@@ -17,6 +15,7 @@ from functools import cached_property
 
 _BETWEEN_WORDS = re.compile(r"(?<=\S)[ _-]+(?=\S)")
 _COMMA = re.compile(" ?, ?(?=.)")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _MOST_DEEP = 20  # levels of YAML
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: Signs that mean the same wherever names are compared: dashes of all lengths, apostrophes.
@@ -67,6 +66,44 @@ def similar(wanted: str, names: Iterable[str], count: int = 3, cutoff: float = 0
     by_key = {folded(name): name for name in reversed(list(names))}
     close = difflib.get_close_matches(folded(wanted), by_key, count, cutoff)
     return [by_key[key] for key in close]
+
+
+def did_you_mean(
+    wanted: str, names: Iterable[str], *, count: int = 3, cutoff: float = 0.6, form: str = "{}"
+) -> str:
+    """``Did you mean gradcam or xgradcam?``, or nothing if no name is :func:`similar`.
+
+    Args:
+        wanted: what was given.
+        names: those that there are.
+        count: how many to offer at most.
+        cutoff: how similar they have to be, from 0 to 1.
+        form: how each is written.
+    """
+    close = [form.format(name) for name in similar(wanted, names, count, cutoff)]
+    return f"Did you mean {joined(close)}?" if close else ""
+
+
+def paragraph(*sentences: str) -> str:
+    """The sentences that there are, one after another: some may be empty."""
+    return " ".join(filter(None, sentences))
+
+
+def joined(names: Iterable[str], word: str = "or") -> str:
+    """``a``, ``a or b``, ``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """``a, b, c, ...``: the names, at most so many."""
+    names = list(names)
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def class_name(index: int, name: str | None, *, kind: str = "class") -> str:
@@ -162,6 +199,19 @@ def printable(text: str) -> str:
 def printable_path(path: str | os.PathLike[str]) -> str:
     """A file's name for people, in whatever encoding this process believes names to be."""
     return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))
+
+
+def is_line(text: str, longest: int) -> bool:
+    """Whether a text can be shown as it is, in a line of at most so many characters."""
+    return len(text) <= longest and _CONTROL.search(text) is None
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most so many characters: of a longer one its beginning and its end."""
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - longest :]}"
 
 
 def _escaped(sign: str) -> str:

@@ -14,15 +14,22 @@ from cnnviz.text import (
     ClassNames,
     caseless,
     class_name,
+    counted,
     decode,
+    did_you_mean,
     expand_home,
     folded,
     format_number,
     format_probability,
+    is_line,
     is_url,
+    joined,
+    listed,
     matching,
+    paragraph,
     printable,
     printable_path,
+    shortened,
     similar,
 )
 
@@ -166,3 +173,30 @@ def test_probabilities_in_titles(probability, text):
 )
 def test_numbers_of_any_size(value, text):
     assert format_number(value) == text
+
+
+def test_words_of_messages_by_hand():
+    names = ["gradcam", "xgradcam", "occlusion"]
+    assert did_you_mean("grad-cam", names) == "Did you mean gradcam or xgradcam?"
+    assert did_you_mean("grad-cam", names, count=1, form="`{}`") == "Did you mean `gradcam`?"
+    assert did_you_mean("saliency", names) == ""
+    assert [joined("a"), joined("ab"), joined("abc", "and")] == ["a", "a or b", "a, b and c"]
+    assert [listed("abc"), listed("abcd"), listed([])] == ["a, b, c", "a, b, c, ...", ""]
+    assert [counted(n, "image") for n in range(3)] == ["0 images", "1 image", "2 images"]
+    assert paragraph("One.", "", "Two.") == "One. Two."
+
+
+@given(st.text(), st.integers(1, 20))
+def test_a_shortened_text_keeps_its_ends(text, longest):
+    short = shortened(text, longest)
+    assert len(short) == min(len(text), longest)
+    head, _, tail = short.partition("…") if short != text else (text, "", "")
+    assert text.startswith(head)
+    assert text.endswith(tail)
+
+
+def test_what_can_be_shown_in_a_line():
+    assert is_line("naïve 猫", 10)
+    assert not is_line("two\nlines", 10)
+    assert not is_line("x" * 11, 10)
+    assert not is_line("\x9b31m", 10)  # begins a control sequence of its own

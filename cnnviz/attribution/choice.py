@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from cnnviz.attribution.gradients import Saliency
 from cnnviz.attribution.methods import Method
 from cnnviz.errors import UsageError
-from cnnviz.text import folded, similar
+from cnnviz.text import did_you_mean, folded, paragraph
 
 _RELU = "relu"
 #: What else methods are called, as :func:`_key` has it, by other libraries and for short.
@@ -134,9 +133,8 @@ def find(known: Mapping[str, type[Method]], name: str) -> str:
     meant = by_key.get(_key(name), "")
     if meant in known:
         return meant
-    close = similar(name, known)
-    advice = f"did you mean {' or '.join(close)}?" if close else f"use {', '.join(known)}."
-    raise UsageError(f"There is no method '{name}': {advice}")
+    advice = did_you_mean(name, known) or f"Use {', '.join(known)}."
+    raise UsageError(f"There is no method '{name}'. {advice}")
 
 
 def _key(name: str) -> str:
@@ -164,13 +162,10 @@ def _check_used(key: str, methods: Iterable[type[Method]]) -> None:
     if key in having:
         return
     short = sorted(name for name in having if "." not in name)
-    close = difflib.get_close_matches(key, having, n=2)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    offered = f"they have {_listed(short)}" if short else "they have none"
-    raise UsageError(
-        f"None of the chosen methods has an option '{key}'; {offered}.{hint} "
-        "`cnnviz methods` lists all."
-    )
+    offered = f"they have {', '.join(short)}" if short else "they have none"
+    hint = did_you_mean(key, sorted(having), count=2)
+    problem = f"None of the chosen methods has an option '{key}'; {offered}."
+    raise UsageError(paragraph(problem, hint, "`cnnviz methods` lists all."))
 
 
 def _value(method: type[Method], name: str, given: Any) -> Any:

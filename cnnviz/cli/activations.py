@@ -32,6 +32,7 @@ from cnnviz.cli.options import (
 from cnnviz.errors import ExitCode, ItemError
 from cnnviz.rendering.style import Style
 from cnnviz.runs.request import ModelOptions
+from cnnviz.text import listed
 
 if TYPE_CHECKING:
     from cnnviz.explainer import Explainer
@@ -282,6 +283,5 @@ def _tell(outcome: _Outcome, *, as_json: bool, quiet: bool) -> None:
         put(json_line(outcome.record()))
         return
     for one in outcome.found:
-        first = ", ".join(str(channel.index) for channel in one.channels[:_NAMED])
-        more = ", ..." if len(one.channels) > _NAMED else ""
-        put(f"{shown}: {one.layer.name}: channels {first}{more}")
+        first = listed((str(channel.index) for channel in one.channels), _NAMED)
+        put(f"{shown}: {one.layer.name}: channels {first}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from cnnviz.text import is_url, printable, similar
+from cnnviz.text import did_you_mean, is_url, printable
 
 #: What other programs call what is an option here.
 _OTHER_WORDS = {
@@ -62,6 +62,6 @@ def for_command(arguments: Sequence[str], commands: Sequence[str]) -> str:
     if os.path.lexists(arguments[0]) or "/" in name or (stem and 1 < len(suffix) <= _SUFFIX_LENGTH):
         meant = printable(shlex.join(["cnnviz", "explain", *arguments]))
         return f"'{name}' is no command. Did you mean `{meant}`?"
-    close = similar(name, commands, 1)
-    hint = f"Did you mean `cnnviz {close[0]}`?" if close else "`cnnviz --help` lists them."
+    hint = did_you_mean(name, commands, count=1, form="`cnnviz {}`")
+    hint = hint or "`cnnviz --help` lists them."
     return f"There is no command '{name}'. {hint}"

@@ -42,6 +42,7 @@ from cnnviz.runs.supervisor import (
     reset_signal_handlers,
     should_supervise,
 )
+from cnnviz.text import counted, listed, printable_path
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -336,7 +337,7 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
     if work.left_behind:
         count = len(work.left_behind)
         say(
-            f"{output} still has {count} file{'s' * (count > 1)} of earlier runs that its "
+            f"{output} still has {counted(count, 'file')} of earlier runs that its "
             f"manifest no longer names: {_some(work.left_behind)}"
         )
     if work.displaced:
@@ -350,9 +351,7 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
 
 def _some(names: Sequence[str]) -> str:
     """The first of the names."""
-    from cnnviz.text import printable_path
-
-    return ", ".join([*map(printable_path, names[:_NAMED]), *["..."] * (len(names) > _NAMED)])
+    return listed(map(printable_path, names), _NAMED)
 
 
 def _announce(explainer: Explainer, images: int, targets: int, *, quiet: bool) -> int:

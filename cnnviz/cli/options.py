@@ -14,7 +14,7 @@ import click
 
 from cnnviz.cli.limits import few_threads
 from cnnviz.runs.request import ModelOptions
-from cnnviz.text import expand_home, is_url, matching, similar
+from cnnviz.text import did_you_mean, expand_home, is_url, matching, paragraph
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -45,9 +45,8 @@ class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         choices = self.choices
         found = matching(value, choices)
         if len(found) != 1:
-            close = similar(value, choices)
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            self.fail(f"'{value}' is none of {', '.join(choices)}.{hint}", param, ctx)
+            hint = did_you_mean(value, choices)
+            self.fail(paragraph(f"'{value}' is none of {', '.join(choices)}.", hint), param, ctx)
         return found[0]
 
 

@@ -13,6 +13,7 @@ import click
 from cnnviz.cli.console import put
 from cnnviz.cli.options import FilePath, model_argument, packed
 from cnnviz.runs.request import ModelOptions
+from cnnviz.text import joined, printable, shortened
 
 if TYPE_CHECKING:
     from cnnviz.errors import OutputError, ToolMissingError
@@ -74,7 +75,7 @@ def _check_diagram(path: Path) -> str:
     if kind not in FORMATS:
         raise UsageError(
             f"{path} does not say what kind of file the diagram is to be: give a name that ends "
-            f"in {', '.join(f'.{name}' for name in FORMATS[:-1])} or .{FORMATS[-1]}."
+            f"in {joined(f'.{name}' for name in FORMATS)}."
         )
     check_output_folder(path.parent)
     try:
@@ -158,7 +159,7 @@ def _table(summary: Summary) -> Iterator[str]:
     used = [any(row[column] for row in rows[1:]) for column in range(len(_COLUMNS))]
     for row in (*rows, total):
         cells = (
-            cell.rjust(width) if place >= _NUMBERS else _cut(cell, width).ljust(width)
+            cell.rjust(width) if place >= _NUMBERS else shortened(cell, width).ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             if used[place]
         )
@@ -172,8 +173,8 @@ def _cells(layer: LayerSummary) -> tuple[str, ...]:
     from cnnviz.graph.architecture import shape_text
 
     return (
-        _printable(layer.name),
-        _cut(_printable(layer.kind), _WIDEST_KIND),
+        printable(layer.name),
+        shortened(printable(layer.kind), _WIDEST_KIND),
         str(layer.window),
         shape_text(layer.shape),
         _number(layer.parameters) or ("(shared)" if layer.shared else ""),
@@ -190,7 +191,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     yield f"Weights: {summary.weight_bytes / 1e6:,.1f} MB as float32."
     yield (
         "Multiply-adds: for one image, of convolutions and dense layers without their biases. "
-        f"Counted as none: {', '.join(map(_printable, summary.uncounted)) or 'nothing else'}."
+        f"Counted as none: {', '.join(map(printable, summary.uncounted)) or 'nothing else'}."
     )
     signs = ["kernel/stride, without stride 1"]
     if any("d" in str(layer.window) for layer in summary.layers):
@@ -210,16 +211,3 @@ def _notes(summary: Summary) -> Iterator[str]:
 
 def _number(value: int) -> str:
     return f"{value:,}" if value else ""
-
-
-def _printable(name: str) -> str:
-    """A name from somebody's file, without what would steer a terminal."""
-    return "".join(character if character.isprintable() else "�" for character in name)
-
-
-def _cut(text: str, width: int) -> str:
-    """Its beginning and end, if it is too long."""
-    if len(text) <= width:
-        return text
-    head = (width - 1) // 2
-    return f"{text[:head]}…{text[head + 1 - width :]}"

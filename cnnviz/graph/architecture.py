@@ -14,7 +14,7 @@ from cnnviz.graph.ends import Activation, End
 from cnnviz.graph.graph import Graph, Value, is_spatial
 from cnnviz.graph.operators import Operator, ReLU
 from cnnviz.graph.regions import Region, find_regions
-from cnnviz.text import matching, similar
+from cnnviz.text import did_you_mean, matching, paragraph
 from cnnviz.types import Shape
 
 
@@ -125,11 +125,14 @@ class Architecture:
             )
         if not found:
             spatial = [name for name, layer in by_name.items() if layer.is_spatial]
-            close = similar(wanted, spatial, cutoff=0.5)
-            hint = f"Did you mean {' or '.join(close)}? " if close else ""
+            hint = did_you_mean(wanted, spatial, cutoff=0.5)
             raise UsageError(
-                f"This network has no layer '{name}'. {hint}`cnnviz layers` lists all of them; "
-                f"`explain` takes {self.default_layer.name} by default."
+                paragraph(
+                    f"This network has no layer '{name}'.",
+                    hint,
+                    "`cnnviz layers` lists all of them; `explain` takes "
+                    f"{self.default_layer.name} by default.",
+                )
             )
         return by_name[next(iter(found.values()))]
 

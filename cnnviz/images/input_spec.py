@@ -89,17 +89,17 @@ def check_scale(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -
         UsageError: with the numbers to give instead.
     """
     if std is not None and min(std) <= 0:
-        raise UsageError(f"Every value of std has to be above zero; {listed(std)} was given.")
+        raise UsageError(f"Every value of std has to be above zero; {option_value(std)} was given.")
     if mean is not None and max(map(abs, mean)) > 1:
-        instead = f"--mean {listed(value / 255 for value in mean)}"
+        instead = f"--mean {option_value(value / 255 for value in mean)}"
         if std is not None:
-            instead += f" --std {listed(value / 255 for value in std)}"
+            instead += f" --std {option_value(value / 255 for value in std)}"
         raise UsageError(
-            f"The mean {listed(mean)} belongs to pixels from 0 to 255; here they run from 0 to 1. "
-            f"Divide mean and std by 255: {instead}."
+            f"The mean {option_value(mean)} belongs to pixels from 0 to 255; here they run from 0 "
+            f"to 1. Divide mean and std by 255: {instead}."
         )
 
 
-def listed(values: Iterable[float]) -> str:
+def option_value(values: Iterable[float]) -> str:
     """Numbers as the command line takes them: ``0.485,0.456,0.406``."""
     return ",".join(f"{value:.4g}" for value in values)

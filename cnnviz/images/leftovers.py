@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from cnnviz.images.kinds import HEAD, Kind, kind_read, kind_unread
+from cnnviz.text import counted
 
 #: Files that are never opened to see whether they are images: next to a hundred thousand
 #: images there may lie as many of these.
@@ -73,11 +74,11 @@ class Leftovers:
         """A line for the user, if anything was left out."""
         parts = []
         if self._files:
-            files = "1 file" if len(self._files) == 1 else f"{len(self._files)} files"
+            files = counted(len(self._files), "file")
             are = "is not an image" if len(self._files) == 1 else "are not images"
             parts.append(f"{files} left out that {are}: {_listed(Counter(self._files.values()))}")
         if self._images:
-            images = "1 image" if len(self._images) == 1 else f"{len(self._images)} images"
+            images = counted(len(self._images), "image")
             kinds = _listed(Counter(self._images.values()))
             parts.append(
                 f"{images} left out that cnnviz does not read: {kinds}; convert "

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from cnnviz.errors import UsageError
 from cnnviz.images.kinds import READ
 from cnnviz.images.leftovers import NO_IMAGES, Leftovers, kind_of_file
-from cnnviz.text import is_url, printable_path
+from cnnviz.text import counted, is_url, joined, printable_path
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"),
@@ -148,9 +148,8 @@ class _Search:
         """What to tell the user of what was left out."""
         own = None
         if self.own:
-            several = "1 image" if len(self.own) == 1 else f"{len(self.own)} images"
             are = "is" if len(self.own) == 1 else "are"
-            own = f"{several} that cnnviz wrote {are} left out"
+            own = f"{counted(len(self.own), 'image')} that cnnviz wrote {are} left out"
         self._leftovers.forget({os.path.dirname(path) for path in self.own})
         return tuple(note for note in (own, self._leftovers.note) if note is not None)
 
@@ -189,7 +188,7 @@ class _Search:
         raise UsageError(
             f"The folder {printable_path(argument)} holds no image"
             f"{f' that is read, but {held}' if held else ''}; cnnviz reads "
-            f"{', '.join(READ[:-1])} and {READ[-1]}."
+            f"{joined(READ, 'and')}."
         )
 
     def _below(self, root: Path) -> list[tuple[str, Source]]:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import ImageError
+from cnnviz.text import counted
 
 ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
 """How a file begins, and the byte order that this means."""
@@ -238,7 +239,7 @@ class Layout:
         elif self.bands < self.colors:
             what = f"{self.bands} bands"
         if what is not None:
-            bands = "1 band" if self.bands == 1 else f"{self.bands} bands"
+            bands = counted(self.bands, "band")
             raise ImageError(
                 f"it is a TIFF with {what} ({bands} of {self.bits} bits), which cnnviz does not "
                 "read; convert it to PNG"

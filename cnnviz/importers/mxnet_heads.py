@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from typing import Any
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.text import did_you_mean, listed
 
 Head = str | int | None
 #: How many outputs a sentence names.
@@ -49,11 +49,8 @@ def choose_head(
         if name in names and name not in variables:
             return internals[names.index(name)]
     nodes = [re.sub(r"_output0?$", "", name) for name in names if name not in variables]
-    close = difflib.get_close_matches(head, [*outputs, *nodes], n=3, cutoff=0.6)
-    raise UsageError(
-        f"{whose} has no output or node '{head}'; "
-        + (f"did you mean {' or '.join(close)}?" if close else f"outputs: {', '.join(outputs)}.")
-    )
+    advice = did_you_mean(head, [*outputs, *nodes]) or f"Its outputs are {', '.join(outputs)}."
+    raise UsageError(f"{whose} has no output or node '{head}'. {advice}")
 
 
 def _several(
@@ -82,7 +79,7 @@ def _several(
             f"{whose} has {len(outputs)} outputs: choose one with {option} "
             f"({', '.join(usable)}{rest if others else ''})."
         )
-    named = ", ".join(outputs[:_NAMED]) + (", ..." if len(outputs) > _NAMED else "")
+    named = listed(outputs, _NAMED)
     return NetworkError(
         f"{whose} is not an image classifier that can be explained: none of its {len(outputs)} "
         f"outputs will do ({named}). {reasons[0]}."

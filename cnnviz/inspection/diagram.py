@@ -24,6 +24,7 @@ from cnnviz.inspection.boxes import (
     skip_connections,
 )
 from cnnviz.inspection.summary import summarize
+from cnnviz.text import printable, shortened
 
 FORMATS = ("svg", "png", "pdf", "dot")  #: endings of the files that a drawing can be written to
 
@@ -150,12 +151,12 @@ def _node(architecture: Architecture, identifier: str, instances: Sequence[Box])
     for layer in layers:
         if layer is architecture.default_layer:
             border = f', color="{_MARK}", penwidth=2.5'
-            label.append(_small(f"explained by default: {_cut(layer.name)}", _MARK))
+            label.append(_small(f"explained by default: {shortened(layer.name, _LONGEST)}", _MARK))
         elif layer in stages:
             number = stages.index(layer) + 1
-            label.append(_small(f"end of stage {number}: {_cut(layer.name)}"))
+            label.append(_small(f"end of stage {number}: {shortened(layer.name, _LONGEST)}"))
     ends = [layers[0].name, layers[-1].name] if len(layers) > 1 else [layers[0].name]
-    tip = escape(" to ".join(map(_cut, ends)))
+    tip = escape(" to ".join(shortened(name, _LONGEST) for name in ends))
     return (
         f'{identifier} [label=<{_lines(label)}>, tooltip="{tip}", '
         f'fillcolor="{_COLORS[box.kind]}"{border}];'
@@ -188,7 +189,7 @@ def _heading(
     if skips:
         marks.append(f'<font color="{_SKIP}">orange: skip connection</font>')
     lines = [
-        f"<b>{escape(_cut(name))}</b>",
+        f"<b>{escape(shortened(name, _LONGEST))}</b>",
         facts,
         f'<table border="0" cellspacing="4" cellpadding="2"><tr>{"".join(colors)}</tr></table>',
         ",  ".join(signs),
@@ -198,11 +199,10 @@ def _heading(
 
 
 def escape(text: str) -> str:
-    """Text as it may stand in Graphviz's labels and tooltips, what cannot be printed as `�`."""
-    printable = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    """Text as it may stand in Graphviz's labels and tooltips."""
     # A backslash begins an escape, even as an entity (`\N`, the box's name): so a word joiner,
     # which has no width, stands between it and the next letter.
-    return html.escape(printable).replace("\\", "\\\u2060")
+    return html.escape(printable(text)).replace("\\", "\\\u2060")
 
 
 def _lines(lines: Sequence[str], padding: int = 0) -> str:
@@ -216,12 +216,6 @@ def _lines(lines: Sequence[str], padding: int = 0) -> str:
 
 def _small(text: str, color: str = _FAINT) -> str:
     return f'<font point-size="9" color="{color}">{escape(text)}</font>'
-
-
-def _cut(name: str) -> str:
-    """A name that is not too long: its beginning and its end."""
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _wrapped(text: str) -> list[str]:

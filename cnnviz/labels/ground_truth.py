@@ -18,7 +18,7 @@ from cnnviz.errors import UsageError
 from cnnviz.images.sources import Source
 from cnnviz.labels.label_files import WORDNET
 from cnnviz.labels.targets import Classes
-from cnnviz.text import caseless, decode, folded, printable_path
+from cnnviz.text import caseless, counted, decode, folded, listed, printable
 
 FOLDERS = "folders"
 """What stands for the names of folders where a file could be named."""
@@ -94,7 +94,7 @@ def read_ground_truth(
     known = Classes(labels, classes)
     if spec.strip().lower() == FOLDERS:
         return _from_folders(sources, known)
-    suffix, shown = os.path.splitext(spec)[1].lower(), _legible(spec)
+    suffix, shown = os.path.splitext(spec)[1].lower(), printable(spec)
     if suffix not in _FILES:
         raise UsageError(
             f"The truth comes from {FOLDERS}, or from a .csv or .json file; got '{shown}'."
@@ -154,7 +154,7 @@ def _from_folders(sources: Sequence[Source], known: Classes) -> GroundTruth:
     if strange:
         count = sum(images[folder] for folder in strange)
         notes.append(
-            f"{_counted(count, 'image')} in folders that are called as no class "
+            f"{counted(count, 'image')} in folders that are called as no class "
             f"({_some(strange)}) {'has' if count == 1 else 'have'} no truth.{_wordnet(strange)}"
         )
     indices = tuple(called[folder][0] if len(called[folder]) == 1 else None for folder in folders)
@@ -168,7 +168,7 @@ def _folder(source: Source) -> str:
 
 def _ambiguous(name: str, found: Sequence[int], known: Classes) -> str:
     return (
-        f"The name '{_legible(name)}' fits {len(found)} classes, {known.listed(found)}: use an "
+        f"The name '{printable(name)}' fits {len(found)} classes, {known.listed(found)}: use an "
         "index or another of the names."
     )
 
@@ -221,7 +221,7 @@ def _from_rows(
             raise _problem(
                 row,
                 shown,
-                f"the label is '{_legible(row.label)}' here and '{_legible(first.label)}' in "
+                f"the label is '{printable(row.label)}' here and '{printable(first.label)}' in "
                 f"{first.where}; keep one.",
             )
         if before is None:
@@ -233,14 +233,14 @@ def _from_rows(
     if unused:
         names = "names" if len(unused) == 1 else "name"
         notes.append(
-            f"{_counted(len(unused), 'row')} of {shown} {names} no image of this run, for "
-            f"example '{_legible(unused[0].path)}' ({unused[0].where})."
+            f"{counted(len(unused), 'row')} of {shown} {names} no image of this run, for "
+            f"example '{printable(unused[0].path)}' ({unused[0].where})."
         )
     without = [source for source, index in zip(sources, indices, strict=True) if index is None]
     if without:
         have = "has" if len(without) == 1 else "have"
         notes.append(
-            f"{_counted(len(without), 'image')} of {len(sources)} {have} no truth in {shown}, "
+            f"{counted(len(without), 'image')} of {len(sources)} {have} no truth in {shown}, "
             f"for example {without[0].shown}."
         )
     return GroundTruth(shown, tuple(indices), tuple(notes))
@@ -267,20 +267,20 @@ def _class_of(row: _Row, shown: str, known: Classes) -> int:
         return known.find(row.label)
     except UsageError as error:
         hint = " If this line holds titles, call them path and label." * (row.where == "line 1")
-        raise _problem(row, shown, _legible(str(error)) + hint) from error
+        raise _problem(row, shown, printable(str(error)) + hint) from error
 
 
 def _problem(row: _Row, shown: str, text: str) -> UsageError:
     where = row.where[0].upper() + row.where[1:]
-    return UsageError(f"{where} of {shown} ('{_legible(row.path)}'): {text}")
+    return UsageError(f"{where} of {shown} ('{printable(row.path)}'): {text}")
 
 
 def _nothing(rows: Sequence[_Row], shown: str, sources: Sequence[Source]) -> str:
     if not rows:
         return f"{shown} says nothing of any image; wanted is a path and a label for each."
     return (
-        f"{shown} names no image of this run: it has '{_legible(rows[0].path)}', and the run "
-        f"has '{_legible(str(sources[0].relative))}' ({sources[0].shown}). Write paths relative "
+        f"{shown} names no image of this run: it has '{printable(rows[0].path)}', and the run "
+        f"has '{printable(str(sources[0].relative))}' ({sources[0].shown}). Write paths relative "
         "to the file's own folder or to the folder of images."
     )
 
@@ -469,7 +469,7 @@ def _csv_rows(text: str, shown: str, images: _Images, *, spaced: bool) -> list[_
         more = not table.titled and any(cell.strip() for cell in cells[2:])
         if more or len(cells) <= max(path, label):
             raise UsageError(
-                f"Line {line} of {shown} has {_counted(len(cells), 'column')}; wanted are a path "
+                f"Line {line} of {shown} has {counted(len(cells), 'column')}; wanted are a path "
                 "and a label, parted by comma, semicolon or tab, or columns with these titles."
             )
         rows.append(_Row(f"line {line}", cells[path], cells[label]))
@@ -535,18 +535,5 @@ def _no_truth(shown: str, where: str = "it") -> UsageError:
 # --- words ---------------------------------------------------------------------------------------
 
 
-def _legible(text: str) -> str:
-    """A name as it is shown, whatever it holds: JSON knows letters that no encoding has."""
-    try:
-        return printable_path(text)
-    except UnicodeEncodeError:
-        return ascii(text)[1:-1]
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{_legible(name)}'" for name in names[:_SHOWN])
-    return f"{shown}, ..." if len(names) > _SHOWN else shown
+    return listed((f"'{printable(name)}'" for name in names), _SHOWN)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cnnviz.errors import UsageError
 from cnnviz.labels.label_files import Labels
-from cnnviz.text import ClassNames, class_name, folded, similar
+from cnnviz.text import ClassNames, class_name, folded, listed, similar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -231,9 +231,7 @@ class Classes:
 
     def listed(self, indices: Iterable[int], most: int = _SHOWN) -> str:
         """``tabby, tabby cat (281), tiger cat (282)``."""
-        indices = list(indices)
-        shown = ", ".join(class_name(index, self.labels[index]) for index in indices[:most])
-        return shown + (", ..." if len(indices) > most else "")
+        return listed((class_name(index, self.labels[index]) for index in indices), most)
 
     def _suggestions(self, wanted: str) -> str:
         parts = {

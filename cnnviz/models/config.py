@@ -21,7 +21,6 @@ what the network says of itself. Neither MXNet nor NumPy is needed to read one.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -32,14 +31,22 @@ from pathlib import Path
 from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.text import decode, expand_home, matching, yaml_problem
+from cnnviz.text import (
+    decode,
+    did_you_mean,
+    expand_home,
+    is_line,
+    joined,
+    matching,
+    similar,
+    yaml_problem,
+)
 
 #: What a configuration file is called in a network's folder, first choice first.
 CONFIG_NAMES = ("cnnviz.yaml", "cnnviz.yml", "cnnviz.json")
 
 _MOST_BYTES = 1_000_000
 _LONGEST_TEXT = 1000
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -130,9 +137,8 @@ def read_config(path: Path) -> ModelConfig:
     values: dict[str, Any] = {}
     for key, value in content.items():
         if key not in _KEYS:
-            close = difflib.get_close_matches(str(key)[:99], _KEYS, n=1)
-            advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(_KEYS)}."
-            raise UsageError(f"{path} has an unknown key {_shown(str(key))}; {advice}")
+            advice = did_you_mean(str(key)[:99], _KEYS, count=1) or f"Use {joined(_KEYS)}."
+            raise UsageError(f"{path} has an unknown key {_shown(str(key))}. {advice}")
         if value is None:
             continue
         try:
@@ -207,7 +213,7 @@ def _similar_file(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
     names = [entry.name for entry in path.parent.iterdir()]
-    close = difflib.get_close_matches(path.name, names, n=1)
+    close = similar(path.name, names, 1)
     return f" Did you mean {path.parent / close[0]}?" if close else ""
 
 
@@ -267,26 +273,21 @@ def _shown(value: Any) -> str:
 
 
 def _text(value: Any, _folder: Path) -> str:
-    if not isinstance(value, str) or not value.strip() or not _is_line(value):
+    if not isinstance(value, str) or not value.strip() or not is_line(value, _LONGEST_TEXT):
         raise ValueError("a name")
     return value.strip()
-
-
-def _is_line(text: str) -> bool:
-    """Whether a text can be shown in a line: control characters could rewrite a terminal."""
-    return len(text) <= _LONGEST_TEXT and _CONTROL.search(text) is None
 
 
 def _model(value: Any, folder: Path) -> str:
     from cnnviz.models import zoo
 
-    if not isinstance(value, str) or not value.strip() or not _is_line(value):
+    if not isinstance(value, str) or not value.strip() or not is_line(value, _LONGEST_TEXT):
         raise ValueError("a name that `cnnviz models` lists, or a symbol file")
     if value in zoo.names():
         return value
     path = folder / expand_home(value, folder)
     if not path.is_file():
-        close = difflib.get_close_matches(value, zoo.names(), n=1)
+        close = similar(value, zoo.names(), 1)
         raise ValueError(
             "a name that `cnnviz models` lists"
             + (f" (did you mean {close[0]}?)" if close else "")
@@ -299,7 +300,7 @@ def _model(value: Any, folder: Path) -> str:
 
 
 def _path(value: Any, folder: Path) -> Path:
-    if not isinstance(value, str) or not value.strip() or not _is_line(value):
+    if not isinstance(value, str) or not value.strip() or not is_line(value, _LONGEST_TEXT):
         raise ValueError("a file")
     return folder / expand_home(value, folder)
 
@@ -320,7 +321,7 @@ def _labels(value: Any, folder: Path) -> tuple[str, ...]:
     for name in value:
         if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
             raise ValueError(f"a list of names ({_shown(name)} is none: put it in quotes)")
-        if not _is_line(str(name)):
+        if not is_line(str(name), _LONGEST_TEXT):
             raise ValueError(f"a list of names that can be shown ({_shown(name)} cannot)")
     return tuple(str(name).strip() for name in value)
 
@@ -340,7 +341,7 @@ def _activation(value: Any, _folder: Path) -> str:
     from cnnviz.graph.ends import ACTIVATIONS
 
     if value not in ACTIVATIONS:
-        raise ValueError(", ".join(ACTIVATIONS[:-1]) + f" or {ACTIVATIONS[-1]}")
+        raise ValueError(joined(ACTIVATIONS))
     return str(value)
 
 
@@ -348,7 +349,7 @@ def _channels(value: Any, _folder: Path) -> str:
     from cnnviz.images.input_spec import CHANNEL_ORDERS
 
     if value not in CHANNEL_ORDERS:
-        raise ValueError(" or ".join(CHANNEL_ORDERS))
+        raise ValueError(joined(CHANNEL_ORDERS))
     return str(value)
 
 
@@ -356,7 +357,7 @@ def _resize(value: Any, _folder: Path) -> str:
     from cnnviz.images.input_spec import RESIZE_MODES
 
     if value not in RESIZE_MODES:
-        raise ValueError(" or ".join(RESIZE_MODES))
+        raise ValueError(joined(RESIZE_MODES))
     return str(value)
 
 

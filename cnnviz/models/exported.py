@@ -26,11 +26,12 @@ from cnnviz.engines.mxnet.runtime import first_line, free_memory, import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
 from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.graph.architecture import Architecture, shape_text
-from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, listed
+from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
 from cnnviz.importers.mxnet_heads import choose_head
 from cnnviz.importers.mxnet_symbol import DATA, architecture_of, check_operators
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.input_scale import recognize_scale
+from cnnviz.text import counted, listed
 from cnnviz.types import Shape
 from cnnviz.weights.info import WeightsInfo
 from cnnviz.weights.params_file import check_finite, is_name, shown
@@ -236,7 +237,7 @@ class SymbolModel:
         if always:
             remarks.append(
                 f"{self.name} drops values at random even when it answers (Dropout with "
-                f"mode=always, node {_few(always)}); that is left out, so that the answer is the "
+                f"mode=always, node {listed(always)}); that is left out, so that the answer is the "
                 "same every time."
             )
         architecture = architecture_of(
@@ -303,20 +304,20 @@ class SymbolModel:
             spec = InputSpec(*size, mean, std, order)
             remark = (
                 f"No mean and std were given for {self.name}; {reason}: "
-                f"--mean {listed(spec.mean)} --std {listed(spec.std)}"
+                f"--mean {option_value(spec.mean)} --std {option_value(spec.std)}"
                 f"{'' if order == CHANNEL_ORDERS[0] else f' --channels {order}'}."
             )
             return spec, [remark]
         if len(config.mean) != len(config.std):
             raise UsageError(
-                f"Mean has {_count(config.mean)} and std {_count(config.std)}: give as many for "
-                "each."
+                f"Mean has {counted(len(config.mean), 'number')} and std "
+                f"{counted(len(config.std), 'number')}: give as many for each."
             )
         if channels is not None and channels != len(config.mean):
             kind = "a gray image (1 channel)" if channels == 1 else "color (3 channels)"
             raise UsageError(
-                f"{self.name} takes {kind}, and mean and std have {_count(config.mean)}: "
-                f"give {channels} each."
+                f"{self.name} takes {kind}, and mean and std have "
+                f"{counted(len(config.mean), 'number')}: give {channels} each."
             )
         return InputSpec(*size, config.mean, config.std, order), []
 
@@ -383,14 +384,15 @@ class SymbolModel:
         parts = []
         if missing:
             parts.append(
-                f"{len(missing)} of {len(expected)} parameters are missing ({_few(missing)})"
+                f"{len(missing)} of {len(expected)} parameters are missing ({listed(missing)})"
             )
         if other:
             parts.append(
-                f"{len(other)} {'has' if len(other) == 1 else 'have'} another shape ({_few(other)})"
+                f"{len(other)} {'has' if len(other) == 1 else 'have'} another shape "
+                f"({listed(other)})"
             )
         if no_numbers:
-            parts.append(f"{len(no_numbers)} are not floating point ({_few(no_numbers)})")
+            parts.append(f"{len(no_numbers)} are not floating point ({listed(no_numbers)})")
         if not parts:
             return
         advice = ""
@@ -634,11 +636,3 @@ def _channels(graph: Graph, shapes: Mapping[str, Shape]) -> int | None:
             return None
         return shape[1] * int(node.attrs.get("num_group", "1"))
     return None
-
-
-def _count(values: tuple[float, ...]) -> str:
-    return f"{len(values)} number{'' if len(values) == 1 else 's'}"
-
-
-def _few(items: list[str]) -> str:
-    return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")

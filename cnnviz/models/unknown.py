@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cnnviz.errors import CnnvizError
-from cnnviz.text import folded, is_url, printable, similar
+from cnnviz.text import did_you_mean, folded, is_url, paragraph, printable, similar
 
 _WEIGHTS = (".params", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _OURS = (".json", ".yaml", ".yml", *_WEIGHTS)
@@ -104,9 +104,8 @@ def name_that_is_none(name: str, names: Sequence[str]) -> str:
         close = similar(bare, names, 2, 0.75)
         hint = f" Similar: {', '.join(close)}." if close else ""
         return f"'{shown}' is none of cnnviz's networks: {_EXPLAINED}.{hint}"
-    close = similar(name, names)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"There is no network '{shown}'.{hint} `cnnviz models` lists them."
+    hint = did_you_mean(name, names)
+    return paragraph(f"There is no network '{shown}'.", hint, "`cnnviz models` lists them.")
 
 
 def _weights(path: Path, names: Sequence[str], recognize: Callable[[Path], str | None]) -> str:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import stat
 import struct
 import tempfile
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import WeightsError
+from cnnviz.text import is_line, printable, shortened
 
 Array = NDArray[Any]
 
@@ -46,7 +46,7 @@ _MAX_DIMENSIONS = 32
 #: More than any network has; each takes a Python object, however few bytes it has in the file.
 _MAX_ARRAYS = 100_000
 _MAX_NAME_BYTES = 256
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_LONGEST_REASON = 300  # characters
 _BFLOAT16 = 12
 _DTYPES: dict[int, np.dtype[Any]] = {
     code: np.dtype(name).newbyteorder("<")
@@ -201,15 +201,12 @@ def _give_back_pages(array: Array) -> None:
 
 def is_name(text: str) -> bool:
     """Whether a name out of a file can be shown: control characters could rewrite a terminal."""
-    return len(text) <= _MAX_NAME_BYTES and _CONTROL.search(text) is None
+    return is_line(text, _MAX_NAME_BYTES)
 
 
 def shown(what: object) -> str:
     """What a library says of a damaged file, without the file's own control characters."""
-    text = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(what)
-    )
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    return shortened(printable(str(what)), _LONGEST_REASON)
 
 
 class _Reader:

@@ -284,7 +284,7 @@ def test_methods_share_one_forward_pass(network, batch, monkeypatch):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UsageError, match=r"no method 'grad-cm': did you mean.*gradcam"):
+    with pytest.raises(UsageError, match=r"no method 'grad-cm'\. Did you mean.*gradcam"):
         choose_methods(["grad-cm"])
     with pytest.raises(UsageError, match=r"source of saliency is one of guided-gradcam.*'noise'"):
         choose_methods(["saliency"], {"source": "noise"})

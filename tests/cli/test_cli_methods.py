@@ -110,7 +110,7 @@ def test_unknown_method_is_wrong_usage(cnnviz):
     status, out, err = cnnviz("methods", "ocklusion")
     assert status == 2
     assert not out
-    assert err == "Error: There is no method 'ocklusion': did you mean occlusion?\n"
+    assert err == "Error: There is no method 'ocklusion'. Did you mean occlusion?\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["rise"], ["--json"]])

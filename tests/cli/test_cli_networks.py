@@ -201,7 +201,7 @@ def test_mistakes_in_cards_and_files_are_told_without_mxnet(spots, tmp_path):
     spots.with_name("spots-0000.params").unlink()
     (tmp_path / "no.json").write_text("{}")
     for model, said in (
-        ("spots", "unknown key 'lables'; did you mean labels?"),
+        ("spots", "unknown key 'lables'. Did you mean labels?"),
         ("lost-symbol.json", "There is no file lost-symbol.json"),
         ("no.json", "is JSON, but no network"),
         ("spots/spots-symbol.json", "no parameters beside spots/spots-symbol.json"),

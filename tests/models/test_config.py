@@ -105,8 +105,8 @@ def test_what_is_given_wins_and_nothing_given_leaves_the_config():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("modell: vgg16", r"cnnviz\.yaml has an unknown key 'modell'; did you mean model\?"),
-        ("zzz: 1", "unknown key 'zzz'; known are model, weights"),
+        ("modell: vgg16", r"cnnviz\.yaml has an unknown key 'modell'\. Did you mean model\?"),
+        ("zzz: 1", r"unknown key 'zzz'\. Use model, weights"),
         ("weights: a.params", "does not say which network"),
         ("model: vgg17", r"model has to be .*did you mean vgg\d+.*it is 'vgg17'"),
         ("model: [vgg16]", "model has to be a name"),
@@ -155,7 +155,7 @@ def test_config_that_is_no_text(tmp_path):
         ("./lost-symbol.json", "There is no file"),
         ("net-0000.params", "There is no file"),
         ("nett-symbol.json", r"no file nett-symbol\.json\. Did you mean net-symbol\.json\?"),
-        ("net", r"did you mean net-symbol\.json\?"),
+        ("net", r"[Dd]id you mean net-symbol\.json\?"),
         ("names.txt", "neither an exported network's symbol"),
         ("sub", r"folder sub has no configuration file \(cnnviz\.yaml\)"),
         (".", r"give --model net-symbol\.json"),

@@ -243,9 +243,9 @@ def test_heads_are_listed_and_suggested(two_heads):
     path, _ = two_heads
     with pytest.raises(UsageError, match=r"2 outputs.*--head \(two_animals_fwd_output, two_col"):
         load(ModelConfig(str(path), **COLOR))
-    with pytest.raises(UsageError, match="no output or node 'animals_fwd'; did you mean two_an"):
+    with pytest.raises(UsageError, match=r"no output or node 'animals_fwd'\. Did you mean two_an"):
         load(ModelConfig(str(path), head="animals_fwd", **COLOR))
-    with pytest.raises(UsageError, match="outputs: two_animals_fwd_output, "):
+    with pytest.raises(UsageError, match="Its outputs are two_animals_fwd_output, "):
         load(ModelConfig(str(path), head="zzz", **COLOR))
     with pytest.raises(UsageError, match="no output or node 'two_animals_weight'"):
         load(ModelConfig(str(path), head="two_animals_weight", **COLOR))

@@ -21,6 +21,7 @@ from typing import Any
 from cnnviz import machine
 from cnnviz.engines.base import Device
 from cnnviz.errors import DeviceError, NetworkError
+from cnnviz.text import counted
 
 #: Variables where MXNet ends the process over what is no number, or true or false.
 _NUMBERS = re.compile(
@@ -159,11 +160,7 @@ def context(device: Device) -> Any:
     if device.index >= count:
         raise DeviceError(
             f"{device} was asked for, but this machine has "
-            + (
-                f"only {count} GPU{'s' if count > 1 else ''} (numbered from 0)"
-                if count
-                else "no GPU"
-            )
+            + (f"only {counted(count, 'GPU')} (numbered from 0)" if count else "no GPU")
             + ". Choose another, or use --device cpu."
         )
     return mx.gpu(device.index)

@@ -114,7 +114,7 @@ def test_heads_that_can_be_chosen_are_told():
         architecture_of_block(net, SHAPE)
     with pytest.raises(UsageError, match="no output 3"):
         architecture_of_block(net, SHAPE, head=3)
-    with pytest.raises(UsageError, match="did you mean main_fwd_output"):
+    with pytest.raises(UsageError, match="Did you mean main_fwd_output"):
         architecture_of_block(net, SHAPE, head="mian_fwd_output")
 
 
