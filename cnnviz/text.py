@@ -171,11 +171,6 @@ class ClassNames:
         return Counter(folded(first_synonym(name)) for name in self._names.values())
 
 
-def few(items: Sequence[str]) -> str:
-    """The first three of a list, as a sentence names them: ``a, b, c, ...``."""
-    return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
-
-
 def decode(data: bytes, errors: str = "strict") -> str:
     """The text in a file: UTF-8, or UTF-16 or UTF-32 with a byte-order mark.
 

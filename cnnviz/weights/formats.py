@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
-from cnnviz.text import few
+from cnnviz.text import listed
 from cnnviz.weights.params_file import (
     MAGIC,
     bfloat16_to_float32,
@@ -155,7 +155,7 @@ def _read_zip(path: Path) -> dict[str, Array]:
         return _read_torch(path)
     inside = [name for name in members if name.endswith((".params", ".safetensors", ".pth"))]
     advice = shown(
-        f"unpack it and give {inside[0]}" if inside else f"it holds {few(members) or 'nothing'}"
+        f"unpack it and give {inside[0]}" if inside else f"it holds {listed(members) or 'nothing'}"
     )
     raise WeightsError(f"{path} is a zip archive, not a weights file: {advice}.")
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
-from cnnviz.text import few
+from cnnviz.text import listed
 from cnnviz.types import Shape
 from cnnviz.weights import torch_names
 
@@ -187,15 +187,15 @@ class Fit:
         if self.missing:
             parts.append(
                 f"{len(self.missing)} of {self.expected} parameters are missing "
-                f"({few(self.missing)})"
+                f"({listed(self.missing)})"
             )
         if self.extra:
-            parts.append(f"{len(self.extra)} are not the network's ({few(self.extra)})")
+            parts.append(f"{len(self.extra)} are not the network's ({listed(self.extra)})")
         if self.misshapen:
             have = "has" if len(self.misshapen) == 1 else "have"
-            parts.append(f"{len(self.misshapen)} {have} another shape ({few(self.misshapen)})")
+            parts.append(f"{len(self.misshapen)} {have} another shape ({listed(self.misshapen)})")
         if self.not_float:
-            parts.append(f"{len(self.not_float)} are not floating point ({few(self.not_float)})")
+            parts.append(f"{len(self.not_float)} are not floating point ({listed(self.not_float)})")
         return "; ".join(parts)
 
 
