@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cnnviz._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from cnnviz.api import explain as explain
     from cnnviz.attribution import choose_methods as choose_methods
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from cnnviz.models.resolve import load_explainer as load_explainer
     from cnnviz.outputs.provenance import about as about
     from cnnviz.rendering.style import Style as Style
-
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "Explainer": "cnnviz.explainer",

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-import cnnviz
+from cnnviz._version import __version__
 from cnnviz.cli import advice, limits, streams
 from cnnviz.cli.console import say
 from cnnviz.errors import CnnvizError, ExitCode
@@ -70,7 +70,7 @@ class _LazyGroup(click.Group):
         "3 network, weights or device cannot be used; 130 interrupted."
     ),
 )
-@click.version_option(cnnviz.__version__, prog_name="cnnviz")
+@click.version_option(__version__, prog_name="cnnviz")
 def group() -> None:
     """Show where a convolutional network looked.
 

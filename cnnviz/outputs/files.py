@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from cnnviz import __version__
+from cnnviz._version import __version__
 from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
 from cnnviz.images.pixels import check_pixels
 from cnnviz.outputs import provenance

@@ -45,7 +45,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import cnnviz
+from cnnviz._version import __version__
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.structure import decode, parse
 from cnnviz.text import printable
@@ -144,7 +144,7 @@ class Origin:
         image = None if self.image is None else {"name": self.image, "sha256": self.sha256}
         return {
             "cnnviz_about": VERSION,
-            "cnnviz": cnnviz.__version__,
+            "cnnviz": __version__,
             "shows": shows,
             "image": image,
             "network": {"name": self.network, "weights": self.weights},

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import cnnviz
+from cnnviz._version import __version__
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.outputs.files import written_by_cnnviz
 from cnnviz.runs.records import VERSION, ImageRecord, RunRecord, SummaryRecord
@@ -104,7 +104,7 @@ def is_whole(path: Path) -> bool:
             start = file.read(len(_PNG_START))
             file.seek(max(0, file.seek(0, os.SEEK_END) - len(_PNG_END)))
             # A .npz ends with our mark.
-            end = _PNG_END if start == _PNG_START else cnnviz.__version__.encode("ascii")
+            end = _PNG_END if start == _PNG_START else __version__.encode("ascii")
             return file.read().endswith(end) and written_by_cnnviz(path)
     except OSError:
         return False

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-import cnnviz
+from cnnviz._version import __version__
 from cnnviz.attribution import Method, choose_methods
 from cnnviz.engines.base import parse_device
 from cnnviz.engines.mxnet.runtime import import_mxnet
@@ -342,7 +342,7 @@ class Work:
         return RunRecord(
             parameters=parameters,
             versions={
-                "cnnviz": cnnviz.__version__,
+                "cnnviz": __version__,
                 "mxnet": import_mxnet().__version__,
                 "numpy": np.__version__,
                 "opencv": cv2.__version__,
