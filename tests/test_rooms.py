@@ -61,6 +61,7 @@ KNOWN = frozenset(
     {
         "a circle of engines/mxnet/backward.py, engines/mxnet/engine.py",
         "a circle of rendering/colormaps.py, rendering/maps.py, rendering/style.py",
+        "a circle of engines/torch/engine.py, engines/torch/recording.py",
         "engines/mxnet/engine.py imports importers/gluon.py",
         "models/exported.py imports mxnet",
         "models/exported.py lists operators of MXNet",
