@@ -66,7 +66,7 @@ def stage_targets(graph: Graph, regions: Mapping[Value, Region]) -> tuple[int, .
     last = search.default
     before = search.on_every_path(last)
     candidates = [index for index in before if search.joins(index)] or [
-        index for index in before if graph.nodes[index].operator.convolves
+        index for index in before if graph.nodes[index].operator.has("convolves")
     ]
     stages = {graph.shape(Value(i))[1:]: search.completed(i) for i in candidates}
     stages[graph.shape(Value(last))[1:]] = last
@@ -133,7 +133,7 @@ class _Search:
 
         That is a convolution's bias, if it stands apart, and batch norm; a join's activation, too.
         """
-        convolves = self._operator(chosen).convolves
+        convolves = self._operator(chosen).has("convolves")
         while True:
             after = self._graph.consumers.get(Value(chosen), ())
             if len(after) != 1 or self._shape(after[0]) != self._shape(chosen):
@@ -171,7 +171,7 @@ class _Search:
             if len(sides) < 2 or math.prod(sides) == 1:
                 continue
             before = [value.node for value in self._sources(index) if value.node in found]
-            if self._operator(index).rearranges:
+            if self._operator(index).has("rearranges"):
                 before = [source for source in before if self._shape(source)[-2:] == sides]
             ratio = sides[0] * width / (sides[1] * height)
             if before or 1 / _ONE_LEVEL < ratio < _ONE_LEVEL:
@@ -199,7 +199,7 @@ class _Search:
         return [
             index
             for index in self.on_every_path(end)
-            if (self._operator(index).convolves or self.joins(index))
+            if (self._operator(index).has("convolves") or self.joins(index))
             and not self._makes_class_maps(index)
         ]
 
@@ -217,7 +217,7 @@ class _Search:
         found: set[int] = set()
         for index in self._graph.layers:
             if index in self._unmixed and (
-                self._operator(index).convolves
+                self._operator(index).has("convolves")
                 or all(value.node in found for value in self._sources(index))
             ):
                 found.add(index)
@@ -229,7 +229,9 @@ class _Search:
         found: set[int] = set()
         for index in reversed(self._graph.layers):
             readers = self._readers[index]
-            if all(one in found and not self._operator(one).mixes_channels for one in readers):
+            if all(
+                one in found and not self._operator(one).has("mixes_channels") for one in readers
+            ):
                 found.add(index)
         return frozenset(found)
 
@@ -238,7 +240,7 @@ class _Search:
         depths: dict[int, int] = {}
         for index in self._graph.layers:
             before = [depths.get(value.node, 0) for value in self._sources(index)]
-            depths[index] = max(before) + self._operator(index).convolves
+            depths[index] = max(before) + self._operator(index).has("convolves")
         return depths
 
     def _one_level(self, a: int, b: int) -> bool:
@@ -262,5 +264,5 @@ class _Search:
                 "No layer of this network has height and width, so there is nowhere to look: "
                 "cnnviz explains convolutional networks on images."
             )
-        convolutions = [i for i in spatial if self._operator(i).convolves]
+        convolutions = [i for i in spatial if self._operator(i).has("convolves")]
         return (convolutions or spatial)[-1]

@@ -56,6 +56,7 @@ from cnnviz.graph.operators import (
     Subtract,
     Sum,
     Tanh,
+    Trait,
     Transpose,
 )
 from cnnviz.types import Shape
@@ -155,9 +156,9 @@ _REARRANGES = re.compile(r"reshape|transpose|swapaxis|expand_dims|squeeze|flatte
 _KEEPS_CHANNELS = {"Cast", "amp_cast", "_div_scalar"}
 
 
-def traits(name: str) -> frozenset[str]:
+def traits(name: str) -> frozenset[Trait]:
     """What is true of an operator that stays opaque; see :class:`Opaque`."""
-    found = {
+    found: dict[Trait, bool] = {
         "convolves": name == "Convolution",
         "mixes_channels": _MIXES.search(name) is not None,
         "keeps_channels": name in _KEEPS_CHANNELS,
@@ -194,8 +195,9 @@ def _transposed(place: Place) -> Operator:
         ]
         top, left = ((each + 1) // 2 for each in over)
         pads, adjusted = (top, left, top, left), (over[0] % 2, over[1] % 2)
+    channels, groups = a.whole("num_filter"), a.whole("num_group")
     return ConvTranspose2d(
-        a.whole("num_filter"), kernel, stride, pads, adjusted, dilation, a.whole("num_group")
+        channels, kernel, stride, pads, dilation, groups, output_padding=adjusted
     )
 
 

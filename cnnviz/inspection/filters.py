@@ -278,7 +278,7 @@ def _sees_image(graph: Graph, value: Value) -> bool:
     while value != graph.input:
         node = graph.nodes[value.node]
         sources = {source for source in node.inputs if source.node in dependent}
-        if not node.operator.keeps_channels or len(sources) != 1:
+        if not node.operator.has("keeps_channels") or len(sources) != 1:
             return False
         (value,) = sources
     return True

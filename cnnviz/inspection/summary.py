@@ -161,12 +161,13 @@ def _parameters(architecture: Architecture, index: int) -> Mapping[str, bool]:
     graph = architecture.graph
     node = graph.nodes[index]
     found: dict[str, bool] = {}
+    operator = node.operator
     for place, value in enumerate(node.inputs):
         if value.node in graph.layers or value == graph.input:
             continue
-        held = isinstance(node.operator, BatchNorm) and not node.operator.learns(place)
+        fixed = isinstance(operator, BatchNorm) and operator.inputs[place] not in operator.learned
         for name in _stored(graph, value.node):
-            found[name] = found.get(name, False) or not held
+            found[name] = found.get(name, False) or not fixed
     return found
 
 

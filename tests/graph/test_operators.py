@@ -35,7 +35,11 @@ from cnnviz.graph.operators import (
         (Conv2d(8, (2, 2), padding=(0, 1, 1, 2)), [(4, 5, 5)], (8, 5, 7)),
         (Conv2d(8, (1, 7), padding=(0, 3, 0, 3), groups=4), [(4, 5, 5)], (8, 5, 5)),
         (ConvTranspose2d(2, (4, 4), (2, 2), (1, 1, 1, 1)), [(3, 7, 8)], (2, 14, 16)),
-        (ConvTranspose2d(2, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1)), [(3, 7, 8)], (2, 14, 16)),
+        (
+            ConvTranspose2d(2, (3, 3), (2, 2), (1, 1, 1, 1), output_padding=(1, 1)),
+            [(3, 7, 8)],
+            (2, 14, 16),
+        ),
         (MaxPool2d((2, 2), (2, 2)), [(4, 7, 8)], (4, 3, 4)),
         (MaxPool2d((2, 2), (2, 2), ceil_mode=True), [(4, 7, 8)], (4, 4, 4)),
         # The third window would start in the padding: PyTorch and ONNX have 2, MXNet has 3.

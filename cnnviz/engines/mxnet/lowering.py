@@ -131,8 +131,10 @@ def _same_pads(pads: Pads) -> Pair:
     return pads[:2]
 
 
-def _conv(o: Conv2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    return "Convolution", {
+def _convolution(
+    o: Conv2d | ConvTranspose2d, inputs: Sequence[Shape]
+) -> tuple[str, Mapping[str, Any]]:
+    attributes = {
         "kernel": o.kernel,
         "stride": o.stride,
         "dilate": o.dilation,
@@ -141,19 +143,9 @@ def _conv(o: Conv2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
         "num_group": o.groups,
         "no_bias": len(inputs) < 3,
     }
-
-
-def _transposed(o: ConvTranspose2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    return "Deconvolution", {
-        "kernel": o.kernel,
-        "stride": o.stride,
-        "dilate": o.dilation,
-        "pad": _same_pads(o.padding),
-        "adj": o.output_padding,
-        "num_filter": o.channels,
-        "num_group": o.groups,
-        "no_bias": len(inputs) < 3,
-    }
+    if isinstance(o, ConvTranspose2d):
+        return "Deconvolution", {**attributes, "adj": o.output_padding}
+    return "Convolution", attributes
 
 
 def _linear(o: Linear, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
@@ -264,8 +256,8 @@ _RULES: Mapping[type[Operator], _Rule] = {
     AvgPool2d: _pool,
     BatchNorm: _batch_norm,
     Concat: lambda o, inputs: ("Concat", {"dim": o.axis + 1, "num_args": len(inputs)}),
-    Conv2d: _conv,
-    ConvTranspose2d: _transposed,
+    Conv2d: _convolution,
+    ConvTranspose2d: _convolution,
     Divide: _elementwise("div"),
     ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
     GELU: lambda o, inputs: ("LeakyReLU", {"act_type": "gelu"}),

@@ -1,0 +1,142 @@
+"""What all operators have, and what enters a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from cnnviz.types import Shape
+
+Pair = tuple[int, int]
+Pads = tuple[int, int, int, int]
+
+#: What may be true of an operator.
+#: ``convolves``: it is a convolution over height and width;
+#: ``mixes_channels``: channels of its output are made of several channels, or of several inputs';
+#: ``keeps_channels``: its output has the channels of its data in their order, at most scaled;
+#: ``rearranges``: it brings values into another shape or order: axes change their meaning.
+Trait = Literal["convolves", "mixes_channels", "keeps_channels", "rearranges"]
+
+
+class ShapeError(ValueError):
+    """An operator does not take inputs of these shapes; the text says why."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What a node does.
+
+    Attributes:
+        inputs: what an operator's inputs are called, the data first. The last name stands for all
+            further ones where it ends in ``...``.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("data",)
+
+    #: What a person calls such a layer; empty for the class's own name.
+    NAME: ClassVar[str] = ""
+    #: What is true of all operators of this class.
+    TRAITS: ClassVar[frozenset[Trait]] = frozenset()
+
+    @property
+    def kind(self) -> str:
+        """What a person calls such a layer."""
+        return self.NAME or type(self).__name__
+
+    def has(self, trait: Trait) -> bool:
+        """Whether something is true of this operator; see :data:`Trait`."""
+        return trait in self.TRAITS
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """The shape of the output, from those of the inputs.
+
+        Raises:
+            ShapeError: the inputs do not fit.
+        """
+        return inputs[0]
+
+    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """The shapes of all outputs; nearly all operators have one."""
+        return (self.shape(*inputs),)
+
+    def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
+        """How many multiply-adds one image takes; 0 for what is not counted."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Input(Operator):
+    """The images: (C, H, W)."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+
+    size: Shape = ()
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """As it is given."""
+        return self.size
+
+
+@dataclass(frozen=True)
+class Parameter(Operator):
+    """An array stored with the network, which its node is called after; its shape is whole."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+
+    size: Shape = ()
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """As it is stored."""
+        return self.size
+
+
+@dataclass(frozen=True)
+class Opaque(Operator):
+    """An operator of a framework that has no typed form: only that framework's engine runs it.
+
+    Attributes:
+        framework: whose it is, ``mxnet`` say.
+        name: what it is called there.
+        attributes: as they are written there.
+        outputs: the shapes of its outputs, as the importer found them.
+        extra: what else belongs to it, in the framework's own form.
+        traits: what is true of it, as the importer says.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("data...",)
+
+    framework: str = ""
+    name: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[Shape, ...] = ()
+    extra: Any = None
+    traits: frozenset[Trait] = frozenset()
+
+    @property
+    def kind(self) -> str:
+        """Its own name."""
+        return self.name
+
+    def has(self, trait: Trait) -> bool:
+        """As the importer says."""
+        return trait in self.traits
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """That of its first output."""
+        return self.outputs[0]
+
+    def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """As they were found."""
+        return self.outputs
+
+
+def image_shape(shape: Shape) -> Shape:
+    """A shape that has to be an image's, (C, h, w).
+
+    Raises:
+        ShapeError: it is not.
+    """
+    if len(shape) != 3:
+        raise ShapeError(f"wanted is (C, h, w), and this is {shape}")
+    return shape
