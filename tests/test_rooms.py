@@ -22,10 +22,11 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("metrics", "weights"),
     ("importers", "outputs"),
     ("explanation",),
-    ("explainer", "results"),
+    ("explainer",),
     ("models", "inspection"),
     ("runs",),
-    ("report", "api"),
+    ("report", "results"),
+    ("api",),
     ("cli",),
     ("docs", "__init__", "__main__"),
 )
@@ -195,6 +196,14 @@ def test_rooms_stand_in_order(check):
 def test_every_module_has_a_row():
     rows = {name for names in ROWS for name in names}
     assert {path.partition("/")[0].removesuffix(".py") for path in modules().values()} <= rows
+
+
+def test_the_drawing_shows_the_same_rows():
+    page = (PACKAGE / "docs/contributing.md").read_text(encoding="utf-8")
+    (drawing,) = re.findall(r"<!-- rooms -->\n```\n(.*?)\n```", page, re.DOTALL)
+    # Two spaces part the rooms of a row, three or more its rooms from what they are.
+    rows = [re.split(r" {3,}", line)[0].split("  ") for line in drawing.splitlines()]
+    assert [tuple(row) for row in reversed(rows)] == list(ROWS)
 
 
 def test_the_checks_see_something():
