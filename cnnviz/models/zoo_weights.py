@@ -25,9 +25,9 @@ def cached_weights(entry: ZooEntry) -> Path | None:
     """
     if entry.published is None:
         return _embedded().path
-    from cnnviz.weights import store
+    from cnnviz.weights.cache import cached
 
-    return store.cached(entry.published)
+    return cached(entry.published)
 
 
 def ensure_weights(

@@ -24,6 +24,7 @@ from typing import IO, Any
 from cnnviz.errors import WeightsError
 from cnnviz.types import Shape
 from cnnviz.weights import huggingface, torch_names
+from cnnviz.weights.cache import cache_folder, candidates, converted_name, store_name
 from cnnviz.weights.digests import digest
 from cnnviz.weights.download import CHUNK, UnavailableError, download, safe_host, write
 from cnnviz.weights.formats import read_weights
@@ -37,25 +38,6 @@ Shapes = Mapping[str, Shape]
 GLUON_REPO = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 #: Temporary files that have not grown for so long belong to a process that was killed.
 _STALE_SECONDS = 3600.0
-
-
-def cache_folder() -> Path:
-    """Where MXNet keeps weights: ``$MXNET_HOME/models``, by default ``~/.mxnet/models``.
-
-    The ``~`` stays where nobody knows the user's home, as in a container with a user of its own.
-    """
-    return Path(os.path.expanduser(os.environ.get("MXNET_HOME") or "~/.mxnet")) / "models"
-
-
-def cached(published: PublishedWeights) -> Path | None:
-    """The file that would be used for a network without any download, or None.
-
-    Its contents are not looked at.
-    """
-    for located in _candidates(published):
-        if os.path.isfile(located.path):  # False, too, in a folder that must not be entered
-            return located.path
-    return None
 
 
 def ensure_weights(
@@ -111,7 +93,7 @@ def ensure_weights(
 
 
 def _no_source(published: PublishedWeights, damaged: list[str], answers: list[str]) -> str:
-    by_hand = _candidates(published)[0].path
+    by_hand = candidates(published)[0].path
     converts = published.hub is not None or published.family in torch_names.TORCHVISION_ONLY
     kinds = ".params, .safetensors or .pth" if converts else ".params"
     here = f"The cache has no sound file: {'; '.join(damaged)}. " if damaged else ""
@@ -123,33 +105,11 @@ def _no_source(published: PublishedWeights, damaged: list[str], answers: list[st
     )
 
 
-def _candidates(published: PublishedWeights) -> tuple[LocatedWeights, ...]:
-    """Where the cache may have the weights, best first: as the store names them, and converted."""
-    folder = cache_folder()
-    gluon = LocatedWeights(folder / f"{_store_name(published)}.params", "Gluon model store, cached")
-    if published.hub is None:
-        return (gluon,)
-    converted = folder / _converted_name(published)
-    return gluon, LocatedWeights(converted, f"{published.hub} on Hugging Face, cached")
-
-
-def _store_name(published: PublishedWeights) -> str:
-    return f"{published.network}-{published.sha1[:8]}"
-
-
-def _converted_name(published: PublishedWeights) -> str:
-    """``vgg16-tv_in1k.params``: the network and what the repository says of the training."""
-    return f"{published.network}-{str(published.hub).rpartition('.')[2]}.params"
-
-
-# --- the cache
-
-
 def _from_cache(
     published: PublishedWeights, shapes: Shapes, damaged: list[str]
 ) -> LocatedWeights | None:
     """What the cache has; what cannot be used of it is added to ``damaged``, with the reason."""
-    gluon, *converted = _candidates(published)
+    gluon, *converted = candidates(published)
     if os.path.isfile(gluon.path):
         try:
             if digest(gluon.path, "sha1") == published.sha1:
@@ -230,7 +190,7 @@ def _temporary(folder: Path, name: str) -> Iterator[tuple[IO[bytes], Path]]:
 def _from_gluon(
     published: PublishedWeights, _shapes: Shapes, folder: Path, progress: bool
 ) -> LocatedWeights:
-    name = _store_name(published)
+    name = store_name(published)
     repo = os.environ.get("MXNET_GLUON_REPO") or GLUON_REPO
     url = f"{repo.rstrip('/')}/gluon/models/{name}.zip"
     host = safe_host(url, "MXNET_GLUON_REPO")
@@ -299,7 +259,7 @@ def _from_hub(
     # Read here and not left to huggingface_hub, which looks at its environment on import only.
     endpoint = (os.environ.get("HF_ENDPOINT") or huggingface.HUB).rstrip("/")
     where = f"{repo} at {safe_host(endpoint, 'HF_ENDPOINT')}"
-    target = folder / _converted_name(published)
+    target = folder / converted_name(published)
     try:
         path = huggingface.fetch(repo, endpoint, progress=progress)
         weights = _checked(published, shapes, path)

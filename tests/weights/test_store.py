@@ -26,7 +26,7 @@ from safetensors.numpy import save
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import WeightsError
 from cnnviz.models import zoo
-from cnnviz.weights import download, store
+from cnnviz.weights import cache, download, store
 from cnnviz.weights.info import PublishedWeights
 from cnnviz.weights.params_file import read_params, write_params
 
@@ -239,10 +239,10 @@ def test_checksums_and_names_are_mxnets():
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("MXNET_HOME", str(tmp_path))
-    assert store.cache_folder() == tmp_path / "models"
+    assert cache.cache_folder() == tmp_path / "models"
     monkeypatch.delenv("MXNET_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
-    assert store.cache_folder() == tmp_path / "me" / ".mxnet" / "models"
+    assert cache.cache_folder() == tmp_path / "me" / ".mxnet" / "models"
 
 
 def test_nobody_knows_where_home_is(monkeypatch, tmp_path):
@@ -256,7 +256,7 @@ def test_nobody_knows_where_home_is(monkeypatch, tmp_path):
     monkeypatch.delenv("MXNET_HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
     published = zoo.get("alexnet").published
-    assert store.cached(published) is None
+    assert cache.cached(published) is None
     with pytest.raises(WeightsError, match=r"there is no such home folder\): set MXNET_HOME"):
         store.ensure_weights(published, {})
     assert os.listdir(tmp_path) == []
@@ -268,12 +268,12 @@ def test_nobody_knows_where_home_is(monkeypatch, tmp_path):
 def test_gluon_store(home, site, whole, capfd):
     serve_gluon(site, whole)
     serve_hub(site)
-    assert store.cached(tiny(whole)) is None
+    assert cache.cached(tiny(whole)) is None
     located = ensure(whole)
     assert located.path == home / "mxnet" / "models" / f"{NAME}-{short(whole)}.params"
     assert located.path.read_bytes() == whole
     assert located.source == f"Gluon model store ({site.host})"
-    assert store.cached(tiny(whole)) == located.path
+    assert cache.cached(tiny(whole)) == located.path
     assert weights_files(home) == [located.path.name]
     assert site.asked == [f"GET {gluon_path(whole)}"]
     assert capfd.readouterr().err == ""  # no bar where there is no terminal
@@ -294,7 +294,7 @@ def test_mxnet_finds_what_was_fetched(home, site, whole, monkeypatch):
     located = ensure(whole)
     model_store = import_mxnet().gluon.model_zoo.model_store
     monkeypatch.setitem(model_store._model_sha1, NAME, hashlib.sha1(whole).hexdigest())
-    assert model_store.get_model_file(NAME, root=str(store.cache_folder())) == str(located.path)
+    assert model_store.get_model_file(NAME, root=str(cache.cache_folder())) == str(located.path)
 
 
 def test_a_repository_without_trailing_slash(home, site, whole, monkeypatch):
@@ -310,7 +310,7 @@ def test_falls_back_to_hugging_face(home, site, whole, capfd):
     assert located.path == home / "mxnet" / "models" / f"{NAME}-tv_in1k.params"
     assert located.source == f"timm/{NAME}.tv_in1k on Hugging Face"
     same_values(located.path)
-    assert store.cached(tiny(whole)) == located.path
+    assert cache.cached(tiny(whole)) == located.path
     assert weights_files(home) == [located.path.name]
     assert len(site.gets(HUB_PATH)) == 1
     assert capfd.readouterr().err == ""
@@ -388,7 +388,7 @@ def test_no_source_says_everything(home, site, whole):
     assert "\n" not in text
     assert WeightsError("").exit_code == 3
     assert weights_files(home) == []
-    assert store.cached(tiny(whole)) is None
+    assert cache.cached(tiny(whole)) is None
 
 
 def test_a_network_that_hugging_face_has_not(home, site, whole, monkeypatch):
@@ -403,7 +403,7 @@ def test_a_network_that_hugging_face_has_not(home, site, whole, monkeypatch):
     # Nobody else's files of it fit, so only Gluon's are asked for.
     assert "Give a .params file with --weights" in text
     assert site.asked == [f"GET {gluon_path(whole)}"]
-    assert store.cached(alone) is None
+    assert cache.cached(alone) is None
     serve_gluon(site, whole)
     assert store.ensure_weights(alone, SHAPES).path.read_bytes() == whole
 
@@ -711,8 +711,8 @@ def test_two_processes_at_once_fetch_once(home, site, whole):
     assert waiting == f"Another process is fetching the weights of {NAME}; waiting for it.\n"
     assert outputs[0][0] == outputs[1][0] != ""
     assert site.asked == [f"GET {gluon_path(whole)}"]
-    assert store.cached(tiny(whole)).read_bytes() == whole
-    assert weights_files(home) == [store.cached(tiny(whole)).name]
+    assert cache.cached(tiny(whole)).read_bytes() == whole
+    assert weights_files(home) == [cache.cached(tiny(whole)).name]
 
 
 def test_without_locks_both_fetch_and_neither_spoils_the_other(home, site, whole, monkeypatch):
@@ -752,12 +752,12 @@ def test_an_interrupted_download_is_not_taken_for_whole(home, site, whole, how):
     left = weights_files(home)
     assert all(name.endswith(".part") for name in left)
     assert (left == []) == (how == signal.SIGINT)  # who is killed cannot tidy up
-    assert store.cached(tiny(whole)) is None
+    assert cache.cached(tiny(whole)) is None
     for name in left:  # as if an hour had passed
         os.utime(home / "mxnet" / "models" / name, (0, 0))
     serve_gluon(site, whole)
     assert ensure(whole).path.read_bytes() == whole
-    assert weights_files(home) == [store.cached(tiny(whole)).name]
+    assert weights_files(home) == [cache.cached(tiny(whole)).name]
 
 
 # The bar ------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from typing import ClassVar
 from cnnviz.graph.operators.base import Operator
 
 
-@dataclass(frozen=True)
 class Activation(Operator):
     """A function of each value by itself, such as stands behind a layer."""
 
@@ -47,24 +46,20 @@ class ELU(Activation):
     alpha: float = 1.0
 
 
-@dataclass(frozen=True)
 class SELU(Activation):
     """λ x above 0, λ α (exp x - 1) below (Klambauer et al. 2017)."""
 
 
-@dataclass(frozen=True)
 class GELU(Activation):
     """x · Φ(x), with the normal distribution's Φ (Hendrycks & Gimpel 2016)."""
 
 
-@dataclass(frozen=True)
 class PReLU(Activation):
     """x above 0, below it a learned slope times x: one for each channel, or one for all."""
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "slope")
 
 
-@dataclass(frozen=True)
 class Sigmoid(Activation):
     """1 / (1 + exp -x)."""
 
@@ -77,17 +72,14 @@ class HardSigmoid(Activation):
     offset: float = 0.5
 
 
-@dataclass(frozen=True)
 class Tanh(Activation):
     """The hyperbolic tangent."""
 
 
-@dataclass(frozen=True)
 class Softsign(Activation):
     """x / (1 + |x|)."""
 
 
-@dataclass(frozen=True)
 class Softplus(Activation):
     """log(1 + exp x)."""
 

@@ -9,7 +9,6 @@ from cnnviz.graph.operators.base import Operator, ShapeError, Trait
 from cnnviz.types import Shape
 
 
-@dataclass(frozen=True)
 class _Elementwise(Operator):
     """Two values, element by element; a size of 1, or a missing axis, is stretched."""
 
@@ -21,22 +20,18 @@ class _Elementwise(Operator):
         return _broadcast(*inputs)
 
 
-@dataclass(frozen=True)
 class Add(_Elementwise):
     """The sum."""
 
 
-@dataclass(frozen=True)
 class Subtract(_Elementwise):
     """The left less the right."""
 
 
-@dataclass(frozen=True)
 class Multiply(_Elementwise):
     """The product."""
 
 
-@dataclass(frozen=True)
 class Divide(_Elementwise):
     """The left by the right."""
 
@@ -70,12 +65,10 @@ class _Reduction(Operator):
         return tuple(s for axis, s in enumerate(inputs[0]) if axis not in self.axes)
 
 
-@dataclass(frozen=True)
 class Mean(_Reduction):
     """The mean over the axes."""
 
 
-@dataclass(frozen=True)
 class Sum(_Reduction):
     """The sum over the axes."""
 

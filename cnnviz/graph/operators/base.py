@@ -27,6 +27,9 @@ class ShapeError(ValueError):
 class Operator:
     """What a node does.
 
+    A subclass with fields of its own is a frozen dataclass. One without needs no decorator, which
+    would cost time whenever cnnviz starts.
+
     Attributes:
         inputs: what an operator's inputs are called, the data first. The last name stands for all
             further ones where it ends in ``...``.

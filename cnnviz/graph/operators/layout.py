@@ -11,7 +11,6 @@ from cnnviz.graph.operators.base import Operator, Pads, ShapeError, Trait, image
 from cnnviz.types import Shape
 
 
-@dataclass(frozen=True)
 class Identity(Operator):
     """Nothing."""
 
@@ -98,7 +97,6 @@ class Pad2d(Operator):
         return (channels, height + top + bottom, width + left + right)
 
 
-@dataclass(frozen=True)
 class Flatten(Operator):
     """All values of an image in a row."""
 

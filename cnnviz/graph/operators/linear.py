@@ -49,7 +49,6 @@ class _Convolution(Operator):
         return (self.channels, *(self._length(size, axis) for axis, size in enumerate(data[1:])))
 
 
-@dataclass(frozen=True)
 class Conv2d(_Convolution):
     """A convolution: weight (channels, C / groups, kh, kw), perhaps a bias (channels,)."""
 

@@ -8,7 +8,6 @@ from typing import ClassVar
 from cnnviz.graph.operators.base import Operator, Trait
 
 
-@dataclass(frozen=True)
 class Normalization(Operator):
     """What brings values to a common scale; it stands behind a layer, or before it."""
 

@@ -37,7 +37,6 @@ class _Pool2d(Operator):
         return places
 
 
-@dataclass(frozen=True)
 class MaxPool2d(_Pool2d):
     """The highest value of each window."""
 
@@ -53,7 +52,6 @@ class AvgPool2d(_Pool2d):
     count_include_pad: bool = True
 
 
-@dataclass(frozen=True)
 class GlobalAvgPool2d(Operator):
     """The mean over height and width, which stay as 1."""
 
@@ -64,7 +62,6 @@ class GlobalAvgPool2d(Operator):
         return (image_shape(inputs[0])[0], 1, 1)
 
 
-@dataclass(frozen=True)
 class GlobalMaxPool2d(Operator):
     """The highest value over height and width, which stay as 1."""
 
