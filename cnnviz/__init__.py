@@ -21,12 +21,13 @@ from cnnviz._version import __version__ as __version__
 if TYPE_CHECKING:
     from cnnviz.api import explain as explain
     from cnnviz.attribution import choose_methods as choose_methods
-    from cnnviz.engines.mxnet.engine import Network as Network
     from cnnviz.engines.mxnet.runtime import import_mxnet as import_mxnet
+    from cnnviz.engines.network import Network as Network
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explanation import Explanation as Explanation
     from cnnviz.images.decode import read_image as read_image
     from cnnviz.images.input_spec import InputSpec as InputSpec
+    from cnnviz.importers.gluon import from_gluon as from_gluon
     from cnnviz.models.resolve import load_explainer as load_explainer
     from cnnviz.outputs.provenance import about as about
     from cnnviz.rendering.style import Style as Style
@@ -35,11 +36,12 @@ _PUBLIC = {
     "Explainer": "cnnviz.explainer",
     "Explanation": "cnnviz.explanation",
     "InputSpec": "cnnviz.images.input_spec",
-    "Network": "cnnviz.engines.mxnet.engine",
+    "Network": "cnnviz.engines.network",
     "Style": "cnnviz.rendering.style",
     "about": "cnnviz.outputs.provenance",
     "choose_methods": "cnnviz.attribution",
     "explain": "cnnviz.api",
+    "from_gluon": "cnnviz.importers.gluon",
     "import_mxnet": "cnnviz.engines.mxnet.runtime",
     "load_explainer": "cnnviz.models.resolve",
     "read_image": "cnnviz.images.decode",

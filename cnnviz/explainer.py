@@ -14,7 +14,7 @@ import numpy as np
 from cnnviz.attribution import Evidence, Passes, gather_all
 from cnnviz.attribution.cam import GradCam, settled_difference
 from cnnviz.attribution.fitting import MethodSpec, fit_methods
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.network import Network
 from cnnviz.errors import ExplanationError, ItemError
 from cnnviz.explanation import Contrast, Explanation, ImageResult
 from cnnviz.graph.architecture import Layer, shape_text

@@ -319,7 +319,7 @@ def _method(method: Method) -> dict[str, Any]:
         "key": method.key,
         "title": method.title,
         "options": asdict(method),
-        "relu": list(method.relu_rules),
+        "relu": [rule.name for rule in method.relu_rules],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import re
 import resource
@@ -10,9 +11,12 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 #: More threads than that were never meant.
@@ -176,3 +180,17 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)
         mallopt(_M_ARENA_MAX, 1)  # one thread's pieces fit another's
+
+
+def give_back_pages(array: npt.NDArray[Any]) -> None:
+    """Let go of the memory of the mapped file that an array is a view of, if it is one.
+
+    The array stays as it is: what is read once more comes from the file once more.
+    """
+    import numpy as np
+
+    base: Any = array
+    while isinstance(base, (np.ndarray, memoryview)):
+        base = base.obj if isinstance(base, memoryview) else base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)

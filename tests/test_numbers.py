@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import METHODS, choose_methods
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.labels.targets import Target
 from cnnviz.runs.stream import Run
 
@@ -37,7 +37,7 @@ def network(channels=4, classes=3, weight=None, activation=None):
     block.initialize(mx.init.Normal(0.1))
     if weight is not None:
         block[3].weight.set_data(mx.nd.full(block[3].weight.shape, weight))
-    return Network.from_block(block, (3, 16, 20), activation=activation)
+    return from_gluon(block, (3, 16, 20), activation=activation)
 
 
 def explain(net, **options):

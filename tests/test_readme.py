@@ -14,10 +14,10 @@ import pytest
 from cnnviz.attribution import METHODS
 from cnnviz.attribution import methods as base
 from cnnviz.cli import COMMANDS
-from cnnviz.engines.mxnet import backward
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines import base as engines
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.models import zoo
 from cnnviz.models.config import find_config
 
@@ -125,14 +125,14 @@ def test_method_example_is_a_method():
     example = next(block for block in python_blocks() if "(Method):" in block)
     names = ("Method", "Evidence", "Float32", "option", "RELU_HELP", "RELU_RULES", "ReluRule")
     scope = {"dataclass": dataclass, "np": np, **{name: getattr(base, name) for name in names[:5]}}
-    scope.update((name, getattr(backward, name)) for name in names[5:])
+    scope.update((name, getattr(engines, name)) for name in names[5:])
     exec(compile("from __future__ import annotations\n" + example, "README.md", "exec"), scope)
 
     nn = import_mxnet().gluon.nn
     net = nn.HybridSequential()
     net.add(nn.Conv2D(3, 1, use_bias=False), nn.Flatten(), nn.Dense(4, use_bias=False))
     net.initialize()
-    known = Network.from_block(net, (3, 6, 6))
+    known = from_gluon(net, (3, 6, 6))
     batch = np.random.RandomState(0).randn(2, 3, 6, 6).astype(np.float32)
     colors = net[0].weight.data().asnumpy()[:, :, 0, 0]  # (filters, colors)
     places = net[2].weight.data().asnumpy().reshape(4, 3, 6, 6)  # (classes, filters, ...)

@@ -9,12 +9,12 @@ import pytest
 from cnnviz import machine
 from cnnviz.engines.base import Device
 from cnnviz.engines.mxnet import runtime
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import free_memory, import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.preprocessing import InputSpec
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.machine import set_threads, threads
 from cnnviz.models import zoo
 from cnnviz.runs.stream import Run, automatic_batch_size
@@ -127,7 +127,7 @@ def explainer():
     net = nn.HybridSequential()
     net.add(nn.Conv2D(4, 3, padding=1), nn.Activation("relu"), nn.Flatten(), nn.Dense(2))
     net.initialize()
-    return Explainer(Network.from_block(net, (3, 8, 8)), InputSpec(8, 8))
+    return Explainer(from_gluon(net, (3, 8, 8)), InputSpec(8, 8))
 
 
 #: Four times the float32 of all outputs.

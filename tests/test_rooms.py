@@ -60,16 +60,12 @@ MXNET_OPERATORS = frozenset(
 #: What is not yet as it shall be. This list only gets shorter.
 KNOWN = frozenset(
     {
-        "a circle of engines/mxnet/backward.py, engines/mxnet/engine.py",
         "a circle of rendering/colormaps.py, rendering/maps.py, rendering/style.py",
         "a circle of engines/torch/engine.py, engines/torch/recording.py",
-        "engines/mxnet/engine.py imports importers/gluon.py",
         "models/exported.py imports mxnet",
         "models/exported.py lists operators of MXNet",
         "models/input_scale.py lists operators of MXNet",
-        "runs/session.py imports mxnet",
         "runs/session.py imports report/__init__.py",
-        "weights/params_file.py imports mxnet",
     }
 )
 

@@ -19,7 +19,7 @@ from cnnviz.attribution.methods import (
     Passes,
     option,
 )
-from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
+from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.types import Float32, Float64
@@ -33,7 +33,7 @@ def _weighted(
     inputs: Iterable[Float32],
     weights: Float64,
     target: int,
-    rule: ReluRule = "standard",
+    rule: ReluRule = STANDARD,
 ) -> tuple[Float64, float, float]:
     """Σ_i w_i ∂y/∂x at the i-th input, (C, H, W) float64; Σ_i w_i y there; and the terms' mean.
 
@@ -86,7 +86,7 @@ class SmoothGrad(Method):
         0.15, "their standard deviation, as a part of the input's range", least=0.0
     )
     seed: int = option(0, "of the noise", least=0, most=2**32 - 1)
-    relu: ReluRule = option("standard", RELU_HELP, choices=RELU_RULES)
+    relu: str = option(STANDARD.name, RELU_HELP, choices=RELU_RULES)
 
     @property
     def magnitude_key(self) -> str:
@@ -117,7 +117,7 @@ class SmoothGrad(Method):
         ):
             noisy = self._noisy(image, evidence.spec)
             signed[index], logit, terms[index] = _weighted(
-                evidence, noisy, weights, int(target), self.relu
+                evidence, noisy, weights, int(target), RELU_RULES[self.relu]
             )
             logits.append(logit)
         terms /= rounding.largest(evidence.spec).max()  # for one unit of input

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from cnnviz.attribution import rounding
 from cnnviz.attribution.methods import RELU_HELP, Drawing, Evidence, Method, Passes, option
-from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
+from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule
 from cnnviz.graph.architecture import Layer
 from cnnviz.types import Float32, Float64
 
@@ -251,20 +251,21 @@ class GradCam(LayerMethod):
     paper = "Selvaraju et al. 2017, eq. 1 and 2"
     formula = "ReLU(Σ_k mean(∂y/∂A_k) · A_k)"
 
-    relu: ReluRule = option("standard", RELU_HELP, choices=RELU_RULES)
+    relu: str = option(STANDARD.name, RELU_HELP, choices=RELU_RULES)
 
     @property
     def layer_rules(self) -> tuple[ReluRule, ...]:
         """The one chosen."""
-        return (self.relu,)
+        return (RELU_RULES[self.relu],)
 
     def terms(self, evidence: Evidence) -> Float64:
         """Those that cancel in the mean over a channel and in the sum over channels."""
-        return evidence.layer_terms(self.relu)
+        return evidence.layer_terms(RELU_RULES[self.relu])
 
     def attribute(self, evidence: Evidence) -> Float32:
         """Eq. 1 and 2."""
-        return grad_cam(self.at_layer(evidence), evidence.layer_gradients[self.relu])
+        gradients = evidence.layer_gradients[RELU_RULES[self.relu]]
+        return grad_cam(self.at_layer(evidence), gradients)
 
 
 def settled_difference(a: Evidence, b: Evidence) -> Float32:
@@ -287,7 +288,7 @@ def settled_difference(a: Evidence, b: Evidence) -> Float32:
 
 def _difference(a: Evidence, b: Evidence) -> Float32:
     assert a.activations is not None  # both were gathered for their layer's sake
-    gradients = (evidence.layer_gradients["standard"] for evidence in (a, b))
+    gradients = (evidence.layer_gradients[STANDARD] for evidence in (a, b))
     return grad_cam_difference(a.activations, *gradients)
 
 
@@ -298,11 +299,11 @@ class _GradientCam(LayerMethod):
     @property
     def layer_rules(self) -> tuple[ReluRule, ...]:
         """Standard: the derivative."""
-        return ("standard",)
+        return (STANDARD,)
 
     def gradients(self, evidence: Evidence) -> Float32:
         """dy/dA, (N, C, h, w)."""
-        return evidence.layer_gradients["standard"]
+        return evidence.layer_gradients[STANDARD]
 
     def terms(self, evidence: Evidence) -> Float64 | None:
         """The gradient times the activations."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from cnnviz.attribution.gradients import Saliency
 from cnnviz.attribution.methods import Method
+from cnnviz.engines.base import STANDARD
 from cnnviz.errors import UsageError
 from cnnviz.text import did_you_mean, folded, paragraph
 
@@ -85,11 +86,11 @@ def check_unguided(methods: Iterable[Method]) -> None:
     """
     advice = []
     for method in methods:
-        rule = getattr(method, _RELU, "standard")
+        rule = getattr(method, _RELU, STANDARD.name)
         if not method.guided:
             continue
-        if rule != "standard":
-            advice.append(f"in place of --relu {rule} give --relu standard")
+        if rule != STANDARD.name:
+            advice.append(f"in place of --relu {rule} give --relu {STANDARD.name}")
         elif isinstance(method, Saliency):
             advice.append(f"in place of --saliency {method.source} give --saliency gradient")
         else:

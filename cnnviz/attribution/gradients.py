@@ -18,7 +18,7 @@ from cnnviz.attribution.methods import (
     Method,
     option,
 )
-from cnnviz.engines.mxnet.backward import RELU_RULES, ReluRule
+from cnnviz.engines.base import DECONVNET, GUIDED, RELU_RULES, STANDARD, ReluRule
 from cnnviz.types import Float32, Float64
 
 
@@ -60,12 +60,12 @@ class Gradient(InputGradientMethod):
     paper = "Simonyan et al. 2014, section 3"
     formula = "∂y/∂x"
 
-    relu: ReluRule = option("standard", RELU_HELP, choices=RELU_RULES)
+    relu: str = option(STANDARD.name, RELU_HELP, choices=RELU_RULES)
 
     @property
     def rule(self) -> ReluRule:
         """The one chosen."""
-        return self.relu
+        return RELU_RULES[self.relu]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class GuidedBackprop(InputGradientMethod):
     @property
     def rule(self) -> ReluRule:
         """Guided."""
-        return "guided"
+        return GUIDED
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Deconvnet(InputGradientMethod):
     @property
     def rule(self) -> ReluRule:
         """The deconvnet's."""
-        return "deconvnet"
+        return DECONVNET
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,12 @@ class InputXGradient(InputGradientMethod):
     formula = "x · ∂y/∂x"
     drawing = "diverging"
 
-    relu: ReluRule = option("standard", RELU_HELP, choices=RELU_RULES)
+    relu: str = option(STANDARD.name, RELU_HELP, choices=RELU_RULES)
 
     @property
     def rule(self) -> ReluRule:
         """The one chosen."""
-        return self.relu
+        return RELU_RULES[self.relu]
 
     def terms(self, evidence: Evidence) -> Float64:
         """The gradient times what the input may be: pixels of the mean color are rounded zeros."""
@@ -166,12 +166,12 @@ class GuidedGradCam(Method):
     @property
     def input_rules(self) -> tuple[ReluRule, ...]:
         """Guided."""
-        return ("guided",)
+        return (GUIDED,)
 
     @property
     def layer_rules(self) -> tuple[ReluRule, ...]:
         """Standard, for Grad-CAM."""
-        return ("standard",)
+        return (STANDARD,)
 
     def attribute(self, evidence: Evidence) -> Float32:
         """The product of the two parts."""
@@ -204,10 +204,10 @@ class Saliency(Method):
 
     #: What ``--saliency`` may name, and the ReLU rule that it needs.
     SOURCES: ClassVar[dict[str, ReluRule]] = {
-        "guided-gradcam": "guided",
-        "gradient": "standard",
-        "guided": "guided",
-        "deconvnet": "deconvnet",
+        "guided-gradcam": GUIDED,
+        "gradient": STANDARD,
+        "guided": GUIDED,
+        "deconvnet": DECONVNET,
     }
 
     source: str = option(
@@ -222,7 +222,7 @@ class Saliency(Method):
     @property
     def layer_rules(self) -> tuple[ReluRule, ...]:
         """That of Grad-CAM, if its source needs that."""
-        return ("standard",) if self.source == "guided-gradcam" else ()
+        return (STANDARD,) if self.source == "guided-gradcam" else ()
 
     def attribute(self, evidence: Evidence) -> Float32:
         """The sum of the channels' magnitudes."""

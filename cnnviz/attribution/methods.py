@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.attribution import rounding
-from cnnviz.engines.mxnet.backward import Backward, Observation, ReluRule, Walk
-from cnnviz.engines.mxnet.engine import Network, Targets, choose_targets
+from cnnviz.engines.base import RELU_RULES, STANDARD, GradientRequest, GradientResult, ReluRule
+from cnnviz.engines.network import Network, Targets, choose_targets
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX, Activation
@@ -102,7 +102,7 @@ class Ask:
         self,
         layer: Layer,
         activations: Iterable[Float32],
-        around: Float32,
+        context: Float32,
         once: Hashable = None,
     ) -> Float32:
         """The logits that the network would give if a layer put out something else.
@@ -112,7 +112,7 @@ class Ask:
         Args:
             layer: the layer.
             activations: M outputs of it, each (C, h, w) float32.
-            around: (C, H, W) float32, the network's input, for what leads past the layer.
+            context: (C, H, W) float32, the network's input, for what leads past the layer.
             once: see :meth:`logits`.
 
         Returns:
@@ -121,35 +121,37 @@ class Ask:
         after = [other for other in self.network.layers if other.index >= layer.index]
         return self._collected(
             (
-                self.network.logits_from(layer, chunk, around)
+                self.network.logits_from(layer, chunk, context=context)
                 for chunk in self._chunks(activations, after)
             ),
             once,
         )
 
     def gradients(
-        self, inputs: Iterable[Float32], target: int, relu_rule: ReluRule = "standard"
+        self, inputs: Iterable[Float32], target: int, rule: ReluRule = STANDARD
     ) -> Iterator[tuple[Float32, Float32, Float32]]:
         """Logits, input gradients and their terms of M inputs, batch by batch.
 
         Args:
             inputs: each (C, H, W) float32.
             target: the class whose logit is differentiated.
-            relu_rule: see :class:`cnnviz.engines.mxnet.backward.Walk`.
+            rule: what passes the ReLUs on the way back.
 
         Yields:
             (m, K) logits, (m, C, H, W) gradients and (m,) terms (see
-            :class:`cnnviz.engines.mxnet.backward.Backward`), float32, in the order of the inputs.
+            :class:`cnnviz.engines.base.GradientResult`), float32, in the order of the inputs.
         """
         for chunk in self._chunks(inputs, self.network.layers):
-            recorded = self.network.forward(chunk)
+            recorded = self.network.run(chunk, record=True)
             targets = np.full(len(chunk), target, np.int64)
-            (walked,) = recorded.backward(targets, [Walk(relu_rule)], final=True, seed=self.seed)
-            assert walked.input_gradients is not None  # inputs were asked for
+            (result,) = recorded.gradients(
+                targets, [GradientRequest(rule)], scale=self.seed, retain_graph=False
+            )
+            assert result.input is not None  # it was asked for
             yield (
                 recorded.logits,
-                _divided(walked.input_gradients, self.seed),
-                _divided(walked.terms, self.seed),
+                _divided(result.input, self.seed),
+                _divided(result.terms, self.seed),
             )
             self._tick(len(chunk))
 
@@ -192,12 +194,12 @@ class Evidence:
         layer_gradients: for each ReLU rule that was asked for, (N, C, h, w) float32, the gradient
             of the target's logit at the layer.
         input_gradients: for each ReLU rule that was asked for, (N, channels, H, W) float32.
-        relus_guided: for each rule other than the standard one how many ReLUs it acted on.
+        relus_guided: for each rule other than the derivative how many ReLUs it acted on.
         relus_total: ReLUs in the network.
         spec: what the network's input is made of, for methods that make inputs of their own.
         ask: the network, for methods that need more passes.
         terms: for each ReLU rule that was asked for, (N,) float32, how large the terms are that
-            canceled on the way back, see :class:`cnnviz.engines.mxnet.backward.Backward`.
+            canceled on the way back, see :class:`cnnviz.engines.base.GradientResult`.
         again: asks for an image's evidence again, rounded differently: that of ``TIMES`` images
             (:mod:`cnnviz.attribution.rounding`); None in what it gives.
         activation: what makes probabilities of the logits.
@@ -218,12 +220,12 @@ class Evidence:
     again: Callable[[int], Evidence] | None = None
     activation: Activation = SOFTMAX
 
-    def layer_terms(self, rule: ReluRule = "standard") -> Float64:
+    def layer_terms(self, rule: ReluRule = STANDARD) -> Float64:
         """The mean over the layer's places of Σ_k |∂y/∂A_k · A_k|, (N,)."""
         assert self.activations is not None  # asked only by methods that use the layer
         return _sizes(self.layer_gradients[rule], self.activations)
 
-    def input_terms(self, rule: ReluRule = "standard") -> Float64:
+    def input_terms(self, rule: ReluRule = STANDARD) -> Float64:
         """The mean over the input's places of Σ_c |∂y/∂x_c| · max |x_c|, (N,)."""
         return _sizes(self.input_gradients[rule], rounding.largest(self.spec)[:, None, None])
 
@@ -256,7 +258,7 @@ def option(
     default: Any,
     help: str,
     *,
-    choices: Sequence[str] = (),
+    choices: Iterable[str] = (),
     least: float | None = None,
     most: float | None = None,
 ) -> Any:
@@ -328,12 +330,13 @@ class Method(ABC):
     @property
     def guided(self) -> bool:
         """Whether it, or a part of it, lets something else pass a ReLU than the derivative."""
-        return any(rule != "standard" for rule in self.relu_rules)
+        return any(not rule.is_derivative for rule in self.relu_rules)
 
     @property
     def relu_rules(self) -> tuple[ReluRule, ...]:
         """The ReLU rules that it, or a part of it, needs; none if it takes no gradients."""
-        own = (self.relu,) if hasattr(self, "relu") else ()  # of passes that it may ask for itself
+        # Its own is that of passes that it may ask for itself.
+        own = (RELU_RULES[self.relu],) if hasattr(self, "relu") else ()
         parts = (self, *self.parts)
         rules = (rule for part in parts for rule in (*part.layer_rules, *part.input_rules))
         return tuple(dict.fromkeys((*own, *rules)))
@@ -383,8 +386,8 @@ class Method(ABC):
     @property
     def key(self) -> str:
         """The method's name in the names of files and arrays."""
-        rule = getattr(self, "relu", "standard")
-        return self.name.replace("-", "_") + ("" if rule == "standard" else f"_{rule}")
+        rule = getattr(self, "relu", STANDARD.name)
+        return self.name.replace("-", "_") + ("" if rule == STANDARD.name else f"_{rule}")
 
     @property
     def drawings(self) -> Mapping[str, Drawing]:
@@ -409,8 +412,8 @@ def gather_all(
     Args:
         network: the network.
         batch: (N, C, H, W) float32, preprocessed.
-        targets: each as in :meth:`cnnviz.engines.mxnet.engine.Network.gradients`: one target an
-        image. layers: the target layers.
+        targets: each one target an image, see :data:`cnnviz.engines.network.Targets`.
+        layers: the target layers.
         methods: the methods that will be asked.
         spec: what the network's input is made of; the default suits ImageNet networks.
         tick: see :class:`Ask`.
@@ -424,25 +427,24 @@ def gather_all(
     at_input = _each(rule for method in methods for rule in method.input_rules)
     last_layer = tuple(layers[-1:]) if beside else ()
     watched = tuple(layers) if any(method.uses_layer for method in methods) else ()
-    # One walk passes the layers on its way to the input.
-    walks = [
-        Walk(rule, watched if rule in on_layer else (), rule in at_input)
+    # One backward pass takes the layers on its way to the input.
+    requests = [
+        _request(rule, watched if rule in on_layer else (), rule in at_input)
         for rule in _each([*on_layer, *at_input])
     ]
     seen = watched or last_layer
-    recorded = network.forward(batch, seen) if walks or beside else None
-    observed = network.observe(batch, seen) if recorded is None else recorded
-    activations = {layer: observed.activations(layer) for layer in seen}
+    forward = network.run(batch, seen, record=bool(requests or beside))
+    activations = {layer: forward.activations(layer) for layer in seen}
     spec = InputSpec() if spec is None else spec
     ask = Ask(network, tick)
-    columns = [(wanted, walks, layers) for wanted in targets]
-    to_last = [Walk(layers=last_layer, inputs=False)]
+    columns = [(wanted, requests, layers) for wanted in targets]
+    to_last = [_request(STANDARD, last_layer, to_input=False)] if beside else []
     columns += [(wanted, to_last, last_layer) for wanted in beside]
     found = []
-    for number, (wanted, ways, places) in enumerate(columns, 1):
-        chosen = choose_targets(wanted, observed.logits)
-        last = number == len(columns)
-        walked = recorded.backward(chosen, ways, final=last) if recorded is not None else []
+    for number, (wanted, asked, places) in enumerate(columns, 1):
+        chosen = choose_targets(wanted, forward.logits)
+        more = number < len(columns)
+        results = forward.gradients(chosen, asked, retain_graph=more) if asked else []
         found.append(
             [
                 _settled(
@@ -450,11 +452,11 @@ def gather_all(
                         ask,
                         spec,
                         batch,
-                        observed.logits,
+                        forward.logits,
                         chosen,
                         layer,
                         activations.get(layer),
-                        dict(zip(ways, walked, strict=True)),
+                        _by_rule(asked, results),
                     )
                 )
                 for layer in places
@@ -471,10 +473,9 @@ def _evidence(
     targets: npt.NDArray[np.int64],
     layer: Layer,
     activations: Float32 | None,
-    walked: Mapping[Walk, Backward],
+    by_rule: Mapping[ReluRule, GradientResult],
 ) -> Evidence:
-    """What walks for one target an image found at one layer and at the input."""
-    by_rule = {walk.relu_rule: found for walk, found in walked.items()}
+    """The evidence at one layer and at the input, from the gradients of one target an image."""
     return Evidence(
         inputs=inputs,
         logits=logits,
@@ -482,17 +483,17 @@ def _evidence(
         layer=layer,
         activations=activations,
         layer_gradients={
-            rule: _divided(found.layer_gradients[layer.name], ask.seed)
+            rule: _divided(found.at[layer.value], ask.seed)
             for rule, found in by_rule.items()
-            if layer.name in found.layer_gradients
+            if layer.value in found.at
         },
         input_gradients={
-            rule: _divided(found.input_gradients, ask.seed)
+            rule: _divided(found.input, ask.seed)
             for rule, found in by_rule.items()
-            if found.input_gradients is not None
+            if found.input is not None
         },
         relus_guided={
-            rule: found.relus_guided for rule, found in by_rule.items() if rule != "standard"
+            rule: found.relus_changed for rule, found in by_rule.items() if not rule.is_derivative
         },
         relus_total=ask.network.relus,
         spec=spec,
@@ -508,37 +509,40 @@ def _again(evidence: Evidence, index: int) -> Evidence:
     inputs = rounding.jittered(evidence.inputs[index], rounding.largest(evidence.spec))
     targets = np.full(len(inputs), evidence.targets[index])
     layers = () if evidence.activations is None else (evidence.layer,)
-    walks = [
-        Walk(
+    requests = [
+        _request(
             rule,
             layers if rule in evidence.layer_gradients else (),
             rule in evidence.input_gradients,
         )
         for rule in evidence.terms
     ]
-    observed: Observation
-    if walks:
-        observed = recorded = network.forward(inputs, layers)
-    else:
-        observed = network.observe(inputs, layers)
-    (activations,) = map(observed.activations, layers) if layers else (None,)
+    forward = network.run(inputs, layers, record=bool(requests))
+    (activations,) = map(forward.activations, layers) if layers else (None,)
     seed = rounding.SEED
+    results = (
+        forward.gradients(targets, requests, scale=seed, retain_graph=False) if requests else []
+    )
     return _evidence(
         Ask(network, seed=seed),
         evidence.spec,
         inputs,
-        observed.logits,
+        forward.logits,
         targets,
         evidence.layer,
         activations,
-        dict(
-            zip(
-                walks,
-                recorded.backward(targets, walks, final=True, seed=seed) if walks else (),
-                strict=True,
-            )
-        ),
+        _by_rule(requests, results),
     )
+
+
+def _request(rule: ReluRule, layers: Iterable[Layer], to_input: bool) -> GradientRequest:
+    return GradientRequest(rule, tuple(layer.value for layer in layers), to_input)
+
+
+def _by_rule(
+    requests: Sequence[GradientRequest], results: Sequence[GradientResult]
+) -> dict[ReluRule, GradientResult]:
+    return {request.rule: result for request, result in zip(requests, results, strict=True)}
 
 
 def _settled(evidence: Evidence) -> Evidence:

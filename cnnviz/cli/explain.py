@@ -126,7 +126,7 @@ def _method_options(
 @click.option(
     "--relu",
     multiple=True,
-    type=Choice("cnnviz.engines.mxnet.backward:RELU_RULES", "RULE"),
+    type=Choice("cnnviz.engines.base:RELU_RULES", "RULE"),
     help="What passes a ReLU on the way back, in methods where that is a choice: standard, guided "
     "or deconvnet. Repeatable: one image for each.",
 )

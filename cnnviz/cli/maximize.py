@@ -180,7 +180,7 @@ def _maximize(
         raise UsageError("--layer and --channel belong together: give both.")
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.engines.base import parse_device
-    from cnnviz.engines.mxnet.runtime import context
+    from cnnviz.engines.registry import engine_class
     from cnnviz.inspection.maximize import AscentOptions, maximize
     from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model
@@ -204,7 +204,7 @@ def _maximize(
         say(found.architecture.end.remark)
     for path in [*(output / name for name in _files(found, named)), *([gif] if gif else [])]:
         check_replaceable(path)  # before minutes are spent on it
-    context(device)
+    engine_class().check_device(device)
     network, weights = found.load(str(device), progress=not printing.quiet)
     if not printing.quiet:
         name_weights(weights)

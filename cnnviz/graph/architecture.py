@@ -34,6 +34,11 @@ class Layer:
     index: int = field(default=-1, repr=False)
 
     @property
+    def value(self) -> Value:
+        """Its output in the graph."""
+        return Value(self.index)
+
+    @property
     def is_spatial(self) -> bool:
         """Whether the layer's output still has height and width, so that it can be explained."""
         return is_spatial(self.shape)

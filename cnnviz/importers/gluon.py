@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.engines.base import parse_device
 from cnnviz.engines.mxnet.runtime import arrays_of, first_line, import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, for_inference
+from cnnviz.engines.network import Network
+from cnnviz.engines.registry import build_engine
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.mxnet_heads import Head, choose_head
@@ -43,6 +46,34 @@ def architecture_of_block(
         return _of_trace(block, chosen, outputs, input_shape, activation)
 
     return read(choose_head(symbol, head, whose="The network", option="head", attempt=read))
+
+
+def from_gluon(
+    block: Any,
+    input_shape: tuple[int, int, int] = (3, 224, 224),
+    *,
+    device: str = "cpu",
+    activation: str | None = None,
+    head: Head = None,
+) -> Network:
+    """Trace an initialized Gluon HybridBlock, and share its parameters.
+
+    Args:
+        block: see :func:`architecture_of_block`.
+        input_shape: (C, H, W).
+        device: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
+        activation: see :func:`architecture_of_block`.
+        head: likewise.
+
+    Raises:
+        NetworkError: it cannot be traced, is not a classifier, or is not initialized.
+        UsageError: there is no such head, or there are several.
+        DeviceError: there is no such device.
+    """
+    architecture = architecture_of_block(block, input_shape, activation, head)
+    parameters = parameters_of(block, architecture.parameter_shapes)
+    engine = build_engine(architecture.graph, parameters, parse_device(device), "mxnet")
+    return Network(architecture, engine)
 
 
 def parameters_of(block: Any, shapes: Mapping[str, Shape]) -> dict[str, Any]:

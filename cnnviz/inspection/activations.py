@@ -201,9 +201,9 @@ def top_channels(
         ExplanationError: likewise.
         NetworkError: the engine fails (out of memory, say).
     """
-    observed = explainer.network.observe(prepared.input[None], explainer.layers)
+    forward = explainer.network.run(prepared.input[None], explainer.layers)
     return tuple(
-        rank_channels(layer, observed.activations(layer)[0], top=top, by=by)
+        rank_channels(layer, forward.activations(layer)[0], top=top, by=by)
         for layer in explainer.layers
     )
 

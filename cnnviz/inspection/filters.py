@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.network import Network
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer, shape_text
 from cnnviz.graph.graph import Graph, Value

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.network import Network
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.ends import SOFTMAX, Activation
 from cnnviz.images.input_spec import InputSpec

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from cnnviz.engines.mxnet.backward import Observation, Walk
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.base import GradientRequest
+from cnnviz.engines.network import ForwardPass, Network
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.types import Float32
@@ -52,10 +52,12 @@ class ClassObjective:
 
     def gradients(self, network: Network, batch: Float32) -> tuple[Float32, Float32]:
         """The classes' logits (N,), and their gradients (N, channels, H, W)."""
-        recorded = network.forward(batch)
-        (walked,) = recorded.backward(np.array(self.indices), [Walk()], final=True)
-        assert walked.input_gradients is not None  # inputs were asked for
-        return recorded.logits[np.arange(len(self)), self.indices], walked.input_gradients
+        forward = network.run(batch, record=True)
+        (result,) = forward.gradients(
+            np.array(self.indices), [GradientRequest()], retain_graph=False
+        )
+        assert result.input is not None  # it was asked for
+        return forward.logits[np.arange(len(self)), self.indices], result.input
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,16 @@ class ChannelObjective:
 
     def values(self, network: Network, batch: Float32) -> tuple[Float32, Float32]:
         """The channels' values (N,), and the logits (N, K)."""
-        observed = network.observe(batch, [self.layer])
-        return self._read(observed), observed.logits
+        forward = network.run(batch, [self.layer])
+        return self._read(forward), forward.logits
 
     def gradients(self, network: Network, batch: Float32) -> tuple[Float32, Float32]:
         """The channels' values (N,), and their gradients (N, channels, H, W)."""
-        recorded = network.forward(batch, [self.layer])
-        values = self._read(recorded)
-        return values, recorded.input_gradients_from(self.layer, self.weights, final=True)
+        forward = network.run(batch, [self.layer], record=True)
+        values = self._read(forward)
+        return values, forward.input_vjp(self.layer, self.weights, retain_graph=False)
 
-    def _read(self, observed: Observation) -> Float32:
-        product: Float32 = observed.activations(self.layer) * self.weights
+    def _read(self, forward: ForwardPass) -> Float32:
+        product: Float32 = forward.activations(self.layer) * self.weights
         values: Float32 = product.reshape(len(self), -1).sum(axis=1)
         return values

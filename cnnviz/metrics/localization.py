@@ -15,8 +15,8 @@ import numpy as np
 
 from cnnviz.attribution.cam import grad_cam
 from cnnviz.demo.scenes import Scene
-from cnnviz.engines.mxnet.backward import Walk
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.base import GradientRequest
+from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import prepare, to_image
 from cnnviz.types import Float32
@@ -90,14 +90,14 @@ def localize(network: Network, scenes: Sequence[Scene], layer: str | None = None
     target = network.layer(layer)
     counts: dict[PeakPlace, int] = {"own": 0, "other": 0, "neither": 0}
     for part, batch in _batches(scenes):
-        recorded = network.forward(batch, [target])
-        activations = recorded.activations(target)
-        walk = Walk(layers=(target,), inputs=False)
+        forward = network.run(batch, [target], record=True)
+        activations = forward.activations(target)
+        request = GradientRequest(at=(target.value,), to_input=False)
         for asked in (0, 1):
             classes = np.array([drawn.objects[asked].index for drawn in part])
-            (walked,) = recorded.backward(classes, [walk], final=asked == 1)
-            gradients = walked.layer_gradients[target.name]
-            for drawn, cam in zip(part, grad_cam(activations, gradients), strict=True):
+            (result,) = forward.gradients(classes, [request], retain_graph=asked == 0)
+            cams = grad_cam(activations, result.at[target.value])
+            for drawn, cam in zip(part, cams, strict=True):
                 counts[peak_place(drawn, asked, cam)] += 1
     maps = 2 * len(scenes)
     own, other, neither = (counts[place] / maps for place in ("own", "other", "neither"))

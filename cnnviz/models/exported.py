@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnviz.engines.base import parse_device
-from cnnviz.engines.mxnet.backward import mxnet_errors
-from cnnviz.engines.mxnet.engine import Network
-from cnnviz.engines.mxnet.runtime import first_line, free_memory, import_mxnet
+from cnnviz.engines.mxnet.runtime import first_line, import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
+from cnnviz.engines.network import Network
+from cnnviz.engines.registry import build_engine, engine_class
 from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.graph.architecture import Architecture, shape_text
 from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
@@ -346,23 +346,21 @@ class SymbolModel:
         expected = self.architecture.parameter_shapes
         self._check(expected)
         self._check_memory(device)
-        mx = import_mxnet()
         parameters = {}
         for name in expected:
             with np.errstate(over="ignore"):  # of doubles too large for singles, which are told
-                values = self._arrays[name].astype(np.float32, copy=False)
-            check_finite(name, values, str(self.weights))
-            parameters[name] = mx.nd.array(values, dtype="float32")
-        with mxnet_errors():
-            network = Network(self.architecture, parameters, device)
-        del self._arrays  # the network has them
-        return network, WeightsInfo(self.weights, digest(self.weights, "sha256"), self._source)
+                parameters[name] = self._arrays[name].astype(np.float32, copy=False)
+            check_finite(name, parameters[name], str(self.weights))
+        engine = build_engine(self.architecture.graph, parameters, parse_device(device))
+        del self._arrays  # the engine has them
+        sha256 = digest(self.weights, "sha256")
+        return Network(self.architecture, engine), WeightsInfo(self.weights, sha256, self._source)
 
     def _check_memory(self, device: str) -> None:
-        """Refuse what MXNet would take all memory for."""
+        """Refuse what would take all memory."""
         shapes = self.architecture.graph.shapes
         needed = 4 * sum(math.prod(shape) for outputs in shapes for shape in outputs)
-        free = free_memory(parse_device(device))
+        free = engine_class().free_memory(parse_device(device))
         if 0 < free < needed:
             raise NetworkError(
                 f"What {self.symbol} computes for one image takes {needed / 1e9:,.1f} GB, and "

@@ -68,12 +68,12 @@ def load_model(
     """
     from cnnviz.attribution.fitting import fit_methods
     from cnnviz.engines.base import parse_device
-    from cnnviz.engines.mxnet.runtime import context
+    from cnnviz.engines.registry import engine_class
     from cnnviz.explainer import Explainer
     from cnnviz.graph.target_layers import choose_layers
 
     device = parse_device(ctx)
-    context(device)
+    engine_class().check_device(device)
     layer = layer or model.config.layer
     choose_layers(model.architecture, layer)
     fit_methods(model.architecture, methods)

@@ -10,7 +10,7 @@ from cnnviz.models.config import ModelConfig
 from cnnviz.weights.info import WeightsInfo
 
 if TYPE_CHECKING:
-    from cnnviz.engines.mxnet.engine import Network
+    from cnnviz.engines.network import Network
 
 
 class ModelSource(Protocol):

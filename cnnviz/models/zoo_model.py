@@ -17,7 +17,7 @@ from cnnviz.models.zoo_weights import cached_weights, load_weights
 from cnnviz.weights.info import WeightsInfo
 
 if TYPE_CHECKING:
-    from cnnviz.engines.mxnet.engine import Network
+    from cnnviz.engines.network import Network
 
 Notify = Callable[[str], None] | None
 
@@ -104,7 +104,9 @@ class ZooModel:
             WeightsError: the weights cannot be had or read, or belong to another network.
             DeviceError: there is no such device.
         """
-        from cnnviz.engines.mxnet.engine import Network
+        from cnnviz.engines.base import parse_device
+        from cnnviz.engines.network import Network
+        from cnnviz.engines.registry import build_engine
 
         architecture = self.architecture
         parameters, found = load_weights(
@@ -115,4 +117,5 @@ class ZooModel:
             progress=progress,
             notify=self._notify,
         )
-        return Network(architecture, parameters, device), found
+        engine = build_engine(architecture.graph, parameters, parse_device(device))
+        return Network(architecture, engine), found

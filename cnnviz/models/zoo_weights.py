@@ -80,8 +80,7 @@ def load_weights(
         notify: called with a sentence when there is something to wait for, or something is assumed.
 
     Returns:
-        MXNet arrays on the CPU, float32, by the names of the graph's parameters, and where they
-        come from.
+        Arrays of float32 by the names of the graph's parameters, and where they come from.
 
     Raises:
         WeightsError: the weights cannot be had or read, or belong to another network.
@@ -90,7 +89,7 @@ def load_weights(
     from cnnviz.weights.digests import digest
     from cnnviz.weights.formats import read_weights
     from cnnviz.weights.matching import match
-    from cnnviz.weights.params_file import to_mxnet
+    from cnnviz.weights.params_file import in_float32
 
     if weights is None:
         located = ensure_weights(entry, progress=progress, notify=notify)
@@ -108,7 +107,7 @@ def load_weights(
             similar_model=lambda: _similar_model(arrays, entry, graph),
             notify=notify,
         )
-        values = to_mxnet(matched, source=str(located.path))
+        values = in_float32(matched, source=str(located.path))
         return values, WeightsInfo(located.path, sha256.result(), located.source)
 
 

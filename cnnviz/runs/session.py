@@ -21,7 +21,6 @@ import numpy as np
 from cnnviz._version import __version__
 from cnnviz.attribution import Method, choose_methods
 from cnnviz.engines.base import parse_device
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import FailFastError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
@@ -343,7 +342,7 @@ class Work:
             parameters=parameters,
             versions={
                 "cnnviz": __version__,
-                "mxnet": import_mxnet().__version__,
+                explainer.network.engine.name: explainer.network.engine.version(),
                 "numpy": np.__version__,
                 "opencv": cv2.__version__,
                 "python": platform.python_version(),

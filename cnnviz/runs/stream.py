@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.engines.mxnet.runtime import free_memory
 from cnnviz.errors import ItemError
 from cnnviz.explainer import Explainer, TargetSpec
 from cnnviz.explanation import Explanation, ImageResult, describe
@@ -505,12 +504,12 @@ def automatic_batch_size(
         explainer: the network.
         images: how many there are.
         size: the size at which they are written.
-        free: bytes; None asks the system (:func:`cnnviz.engines.mxnet.runtime.free_memory`).
+        free: bytes; None asks the system (:meth:`cnnviz.engines.base.Engine.free_memory`).
     """
     if size == "full":
         return 1
     if free is None:
-        free = free_memory(explainer.network.device)
+        free = explainer.network.engine.free_memory(explainer.network.device)
     one = _BYTES_A_VALUE * sum(math.prod(layer.shape) for layer in explainer.network.layers)
     batch = 1
     while 2 * batch <= min(_MOST_TOGETHER, images) and 2 * (2 * batch * one) <= free:

@@ -1,8 +1,8 @@
-"""MXNet's ``.params`` files, read and written in NumPy, and made into MXNet's arrays.
+"""MXNet's ``.params`` files, read and written in NumPy.
 
 MXNet's own reader trusts what a file says about itself: random bytes can make it allocate without
 bound or take the process down. The format is small, so it is read here, every size checked against
-the bytes that are there, and without importing MXNet. Only :func:`to_mxnet` needs MXNet.
+the bytes that are there, and without importing MXNet.
 
 A file is, all numbers little-endian::
 
@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import WeightsError
+from cnnviz.machine import give_back_pages
 from cnnviz.text import is_line, printable, shortened
+from cnnviz.types import Float32
 
 Array = NDArray[Any]
 
@@ -140,12 +141,11 @@ def publish(temporary: str | os.PathLike[str], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def to_mxnet(arrays: Mapping[str, Array], *, source: str = "The weights") -> dict[str, Any]:
-    """Weights as MXNet arrays on the CPU, float32, that share no memory with the given ones.
+def in_float32(arrays: Mapping[str, Array], *, source: str = "The weights") -> dict[str, Float32]:
+    """Parameters as engines take them: float32 and finite.
 
-    Values are copied once, straight from the arrays' memory into MXNet's. Where that memory is
-    a mapped file, its pages are given back on the way, so that the process never holds the weights
-    twice.
+    What is float32 already is not copied. Where an array's memory is a mapped file, its pages are
+    given back on the way, so that a process that copies the weights never holds them twice.
 
     Args:
         arrays: Floating point, by name.
@@ -154,17 +154,12 @@ def to_mxnet(arrays: Mapping[str, Array], *, source: str = "The weights") -> dic
     Raises:
         WeightsError: A value is not finite.
     """
-    mx = import_mxnet()
-    copies = {}
+    found = {}
     for name, array in arrays.items():
-        # A view, because from_numpy() makes the array it is given read-only.
-        values = np.require(array, dtype=np.float32, requirements=["C", "A"]).view()
-        check_finite(name, values, source)
-        copies[name] = mx.nd.from_numpy(values).copyto(mx.cpu())
-        # MXNet copies in the background; the source must outlive that.
-        copies[name].wait_to_read()
-        _give_back_pages(array)
-    return copies
+        found[name] = np.require(array, np.float32, ["C", "A"])
+        check_finite(name, found[name], source)
+        give_back_pages(array)
+    return found
 
 
 def check_finite(name: str, array: Array, source: str) -> None:
@@ -185,18 +180,6 @@ def check_finite(name: str, array: Array, source: str) -> None:
             f"{source}: {name} holds {bad} of {array.size} numbers that are not finite (NaN or "
             "infinity). The file is damaged, or the training that made it went wrong."
         )
-
-
-def _give_back_pages(array: Array) -> None:
-    """Let go of the memory of the mapped file that an array is a view of, if it is one.
-
-    The array stays as it is: what is read once more comes from the file once more.
-    """
-    base: Any = array
-    while isinstance(base, (np.ndarray, memoryview)):
-        base = base.obj if isinstance(base, memoryview) else base.base
-    if isinstance(base, mmap.mmap):
-        base.madvise(mmap.MADV_DONTNEED)
 
 
 def is_name(text: str) -> bool:

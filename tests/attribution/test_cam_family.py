@@ -19,8 +19,9 @@ from cnnviz.attribution.cam import (
     layer_cam,
     xgrad_cam,
 )
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.base import STANDARD
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.importers.gluon import from_gluon
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -95,7 +96,7 @@ def block():
 
 @pytest.fixture(scope="module")
 def network(block):
-    return Network.from_block(block, SHAPE)
+    return from_gluon(block, SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +149,13 @@ def test_difference_adds_up_to_that_of_the_logits():
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
     bias = net[4].bias.data().asnumpy().astype(float)
-    network = Network.from_block(net, SHAPE)
+    network = from_gluon(net, SHAPE)
     batch = np.random.RandomState(3).randn(2, *SHAPE).astype(np.float32)
     layer = network.layer("1")
     found = gather_all(network, batch, [], [layer], [], beside=[[1, 3], [2, 0]])
     a, b = (column[0] for column in found)
     difference = grad_cam_difference(
-        a.activations, a.layer_gradients["standard"], b.layer_gradients["standard"]
+        a.activations, a.layer_gradients[STANDARD], b.layer_gradients[STANDARD]
     )
     rows, logits = np.arange(2), a.logits.astype(float)
     expected = (logits - bias)[rows, [1, 3]] - (logits - bias)[rows, [2, 0]]
@@ -326,7 +327,7 @@ def test_hires_cam_sums_up_to_the_logit_without_its_bias():
     """The paper's guarantee, where a dense layer follows the layer."""
     random = np.random.RandomState(2)
     weights, bias = random.randn(2, 3 * 8 * 10) / 9, np.array([0.7, -1.1])
-    network = Network.from_block(linear_head(weights, bias), SHAPE)
+    network = from_gluon(linear_head(weights, bias), SHAPE)
     batch = random.randn(2, *SHAPE).astype(np.float32)
     maps, evidence = asked("hirescam", network, batch, [0, 1])
     for n, target in enumerate((0, 1)):
@@ -347,7 +348,7 @@ def test_after_pooling_and_one_dense_layer_all_are_cam():
     net.initialize()
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
-    network = Network.from_block(net, SHAPE)
+    network = from_gluon(net, SHAPE)
     batch = np.random.RandomState(4).randn(4, *SHAPE).astype(np.float32)
     names = ("gradcam", "xgradcam", "hirescam", "layercam", "gradcam-plusplus", "ablationcam")
     maps = {name: asked(name, network, batch, range(4), "1")[0] for name in names}
@@ -483,7 +484,7 @@ def test_score_cam_of_one_channel_is_that_channel():
     """Its softmax is 1 whatever it scores; its increase is its weight."""
     random = np.random.RandomState(3)
     weights = random.randn(2, 8 * 10) / 9
-    network = Network.from_block(linear_head(weights, np.zeros(2), kernels=1), SHAPE)
+    network = from_gluon(linear_head(weights, np.zeros(2), kernels=1), SHAPE)
     batch = random.randn(1, *SHAPE).astype(np.float32)
     found, evidence = asked("scorecam", network, batch, [0], "1")
     assert evidence.activations.any()
@@ -495,7 +496,7 @@ def test_score_cam_of_flat_channels_is_blank():
     net = linear_head(np.ones((2, 3 * 8 * 10)), np.ones(2))
     net[0].weight.set_data(mx.nd.zeros(net[0].weight.shape))
     net[0].bias.set_data(mx.nd.array([0, 1, 2]))
-    found, _ = asked("scorecam", Network.from_block(net, SHAPE), np.ones((1, *SHAPE), "f"), [0])
+    found, _ = asked("scorecam", from_gluon(net, SHAPE), np.ones((1, *SHAPE), "f"), [0])
     assert not found.any()
 
 
@@ -537,7 +538,7 @@ def test_ablation_cam_before_a_dense_layer_weighs_gradient_times_activation():
     """
     random = np.random.RandomState(6)
     weights = random.randn(3 * 8 * 10) / 9
-    network = Network.from_block(linear_head(np.stack([weights, -weights]), np.zeros(2)), SHAPE)
+    network = from_gluon(linear_head(np.stack([weights, -weights]), np.zeros(2)), SHAPE)
     batch = random.randn(1, *SHAPE).astype(np.float32)
     maps, evidence = zip(
         *[asked("ablationcam", network, batch, [t], "1") for t in (0, 1)], strict=True
@@ -560,7 +561,7 @@ def test_ablation_cam_of_a_score_of_zero_is_finite():
     net[0].weight.set_data(mx.nd.zeros(net[0].weight.shape))
     net[0].bias.set_data(mx.nd.array([1, 1]))
     found, evidence = asked(
-        "ablationcam", Network.from_block(net, SHAPE), np.ones((1, *SHAPE), "f"), [0], "1"
+        "ablationcam", from_gluon(net, SHAPE), np.ones((1, *SHAPE), "f"), [0], "1"
     )
     assert evidence.logits[0, 0] == 0
     # Weights 80 / 1e-6 and -80 / 1e-6 on activations of 1.
@@ -591,7 +592,7 @@ def test_ablated_channel_is_a_network_without_that_filter(layer):
         parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
     batch = np.random.RandomState(7).randn(3, *SHAPE).astype(np.float32)
     targets = [2, 0, 1]
-    found, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, layer)
+    found, evidence = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, layer)
 
     def scores():
         logits = net(mx.nd.array(batch)).asnumpy().astype(float)
@@ -616,13 +617,13 @@ def test_ablation_cam_of_a_score_near_zero_is_the_same_image(truth):
     """The last bias moves y and no difference: only the scale of the map may change."""
     batch, targets = truth["batch"][:1], truth["targets"][:1]
     net = build()
-    plain, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, "4")
+    plain, evidence = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
     assert plain.any()
     score = float(evidence.logits[0, targets[0]])
     bias = net[8].bias.data().asnumpy()
     bias[targets[0]] -= score
     net[8].bias.set_data(mx.nd.array(bias))
-    found, evidence = asked("ablationcam", Network.from_block(net, SHAPE), batch, targets, "4")
+    found, evidence = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
     assert abs(evidence.logits[0, targets[0]]) < 1e-6
     # What is divided by, 1e-6 instead of y.
     np.testing.assert_allclose(found * 1e-6, plain * score, rtol=1e-4, atol=1e-6)
@@ -681,7 +682,7 @@ def test_pytorch_grad_cam_agrees(network, truth, name, layer):
 def test_pytorch_grad_cam_agrees_on_strong_gradients(network, truth):
     """Its Grad-CAM++, where 1e-6 in alpha's denominator is nothing; on weak ones it differs."""
     _, evidence = asked("gradcam-plusplus", network, truth["batch"], truth["targets"], "4")
-    gradients = evidence.layer_gradients["standard"]
+    gradients = evidence.layer_gradients[STANDARD]
     found = grad_cam_plus_plus(evidence.activations, 100 * gradients)
     expected = truth["gradcam_plusplus"]
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < FRAMEWORKS

@@ -11,11 +11,12 @@ import pytest
 import cnnviz
 from cnnviz.attribution import choose_methods, gather
 from cnnviz.attribution.averages import gauss_legendre
-from cnnviz.engines.mxnet.backward import Walk
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.base import RELU_RULES, GradientRequest
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.images.preprocessing import InputSpec
+from cnnviz.importers.gluon import from_gluon
+from tests.support.networks import differentiate
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -49,7 +50,7 @@ def relu_network(bias=True, channels=3):
         nn.Dense(4),
     )
     shape = (channels, *SHAPE[1:])
-    return Network.from_block(initialized(net, shape, bias), shape)
+    return from_gluon(initialized(net, shape, bias), shape)
 
 
 def linear_network():
@@ -60,7 +61,7 @@ def linear_network():
     mixing = net[0].weight.data().asnumpy()[:, :, 0, 0]
     dense = net[2].weight.data().asnumpy().reshape(4, 5, *SHAPE[1:])
     slopes = np.einsum("tkij,kc->tcij", dense.astype(np.float64), mixing.astype(np.float64))
-    return Network.from_block(net, SHAPE), slopes
+    return from_gluon(net, SHAPE), slopes
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def attribute(network, batch, targets, name, spec=None, **options):
 def one_by_one(network, inputs, target, rule="standard"):
     """Gradients of inputs that go through the network alone: a list of (C, H, W) float64."""
     return [
-        network.gradients(one[None].astype(np.float32), [target], relu_rule=rule)
+        differentiate(network, one[None].astype(np.float32), [target], relu_rule=rule)
         .input_gradients[0]
         .astype(np.float64)
         for one in inputs
@@ -114,7 +115,7 @@ def test_three_columns_for_grad_cam_and_for_the_gradient(network, batch):
     together = gather(network, batch, [0, 1, 2], network.default_layer, methods)
     maps = {method.key: method.attribute(together) for method in methods}
     for rule, key in zip(RULES, ("gradient", "gradient_guided", "gradient_deconvnet"), strict=True):
-        alone = network.gradients(batch, [0, 1, 2], relu_rule=rule).input_gradients
+        alone = differentiate(network, batch, [0, 1, 2], relu_rule=rule).input_gradients
         np.testing.assert_array_equal(maps[key], alone)
     assert distance(maps["gradient_guided"], maps["gradient"]) > 0.1
     assert distance(maps["gradient_deconvnet"], maps["gradient_guided"]) > 0.1
@@ -128,14 +129,18 @@ def test_named_methods_are_the_gradient_under_their_rule(network, batch, name, r
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_walks_do_not_overwrite_each_others_input_gradients(network, batch, images):
-    """The recorded gradient array of the first operator is one for all walks."""
+def test_requests_do_not_overwrite_each_others_input_gradients(network, batch, images):
+    """The recorded gradient array of the first operator is one for all requests."""
     targets = np.arange(images)
-    walks = [Walk(rule) for rule in RULES]
-    together = network.forward(batch[:images]).backward(targets, walks, final=True)
-    for walk, found in zip(walks, together, strict=True):
-        (alone,) = network.forward(batch[:images]).backward(targets, [walk], final=True)
-        np.testing.assert_array_equal(found.input_gradients, alone.input_gradients)
+    requests = [GradientRequest(RELU_RULES[rule]) for rule in RULES]
+    together = network.run(batch[:images], record=True).gradients(
+        targets, requests, retain_graph=False
+    )
+    for request, found in zip(requests, together, strict=True):
+        (alone,) = network.run(batch[:images], record=True).gradients(
+            targets, [request], retain_graph=False
+        )
+        np.testing.assert_array_equal(found.input, alone.input)
 
 
 def test_gradient_of_a_linear_network_is_its_slopes(batch):
@@ -154,7 +159,7 @@ def test_gradient_and_deconvnet_by_hand():
     net[0].weight.set_data(mx.nd.array([1, -1, 1]).reshape(3, 1, 1, 1))
     net[0].bias.set_data(mx.nd.array([0, 0, 1]))
     net[2].weight.set_data(mx.nd.array([[2, -3, 5], [-2, 3, -5]]).reshape(2, 3, 1, 1))
-    network = Network.from_block(net, (1, 1, 4))
+    network = from_gluon(net, (1, 1, 4))
     image = np.array([[[[2, -0.5, -2, 0.25]]]], np.float32)
 
     def quarters(name, target):  # the mean over four pixels divides all by four
@@ -185,7 +190,7 @@ def test_input_x_gradient_sums_to_the_logit_without_biases(batch):
 def test_input_x_gradient_is_the_product(network, batch, rule):
     options = {} if rule == "standard" else {"relu": rule}
     found = attribute(network, batch, [0, 1, 2], "input-x-gradient", **options)
-    gradients = network.gradients(batch, [0, 1, 2], relu_rule=rule).input_gradients
+    gradients = differentiate(network, batch, [0, 1, 2], relu_rule=rule).input_gradients
     np.testing.assert_allclose(found, batch.astype(np.float64) * gradients, rtol=1e-6)
 
 
@@ -314,7 +319,7 @@ def captum():
     with np.load(REFERENCE / "gradient_family.npz") as file:
         numbers = {name: file[name] for name in file.files}
     image = seeded().image(int(numbers["picture_seed"]))[None, :, :16, :12]
-    return Network.from_block(net, (3, 16, 12)), image, numbers
+    return from_gluon(net, (3, 16, 12)), image, numbers
 
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "white"])

@@ -20,9 +20,12 @@ from cnnviz.attribution import (
     options_of,
 )
 from cnnviz.attribution.cam import grad_cam
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.base import RELU_RULES, STANDARD
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
+from cnnviz.importers.gluon import from_gluon
+from tests.support.networks import differentiate
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -48,7 +51,7 @@ def small_network(seed=0):
 
 @pytest.fixture(scope="module")
 def network():
-    return Network.from_block(small_network(), SHAPE)
+    return from_gluon(small_network(), SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -128,36 +131,37 @@ def test_constant_score_gives_a_constant_map(method, batch):
         pytest.skip("the method does not look at scores")
     net = small_network()
     net[6].weight.set_data(mx.nd.zeros((4, 12)))
-    maps = attribute(method, Network.from_block(net, SHAPE), batch, [0, 1, 2])
+    maps = attribute(method, from_gluon(net, SHAPE), batch, [0, 1, 2])
     expected = 1 / 4 if method.drawing == "probability" else 0
     np.testing.assert_allclose(maps, expected, rtol=1e-6, atol=1e-12)
 
 
 def test_passes_are_as_many_as_announced(method, network, batch, monkeypatch):
     """Counted where they are made: rows that go through the network beyond the shared pass."""
-    rows = {"logits": 0, "logits_from": 0, "forward": 0}
+    rows = {"logits": 0, "logits_from": 0, "recorded": 0}
 
-    def count(name, place):
-        own = getattr(Network, name)
+    run, logits_from = Network.run, Network.logits_from
 
-        def counted(self, *arguments):
-            rows[name] += len(arguments[place])
-            return own(self, *arguments)
+    def counted_run(self, batch, layers=(), *, record=False):
+        rows["recorded" if record else "logits"] += len(batch)
+        return run(self, batch, layers, record=record)
 
-        monkeypatch.setattr(Network, name, counted)
+    def counted_from(self, layer, activations, *, context):
+        rows["logits_from"] += len(activations)
+        return logits_from(self, layer, activations, context=context)
 
-    for name, place in (("logits", 0), ("logits_from", 1), ("forward", 0)):
-        count(name, place)
+    monkeypatch.setattr(Network, "run", counted_run)
+    monkeypatch.setattr(Network, "logits_from", counted_from)
     ticks = []
     ((evidence,),) = gather_all(
         network, batch, [[0, 1, 2]], [network.default_layer], [method], None, ticks.append
     )
-    shared = rows["forward"]
+    shared = dict(rows)
     method.explain(evidence)
     each = method.passes(SHAPE, network.default_layer)
-    assert rows["logits"] == 3 * each.forwards
+    assert rows["logits"] - shared["logits"] == 3 * each.forwards
     assert rows["logits_from"] == 3 * each.partial
-    assert rows["forward"] - shared == 3 * each.backwards
+    assert rows["recorded"] - shared["recorded"] == 3 * each.backwards
     assert sum(ticks) == 3 * each.total()
 
 
@@ -199,7 +203,7 @@ def test_flat_image_gives_a_finite_map(method, network):
 def test_network_is_untouched(method, batch):
     net = small_network()
     before = [p.data().asnumpy().tobytes() for p in net.collect_params().values()]
-    network = Network.from_block(net, SHAPE)
+    network = from_gluon(net, SHAPE)
     attribute(method, network, batch, None)
     with pytest.raises(UsageError, match="no class 4"):
         attribute(method, network, batch, [0, 4, 0])
@@ -255,7 +259,7 @@ def test_saliency_is_the_sum_of_magnitudes_of_its_source(network, batch, source)
         signed = attribute(origin, network, batch, [0, 1, 2])
     else:
         rule = {"gradient": "standard"}.get(source, source)
-        signed = network.gradients(batch, [0, 1, 2], relu_rule=rule).input_gradients
+        signed = differentiate(network, batch, [0, 1, 2], relu_rule=rule).input_gradients
     expected = np.abs(signed[:, 0]) + np.abs(signed[:, 1]) + np.abs(signed[:, 2])
     maps = attribute(method, network, batch, [0, 1, 2])
     np.testing.assert_allclose(maps, expected, rtol=1e-6, atol=1e-9)
@@ -263,11 +267,11 @@ def test_saliency_is_the_sum_of_magnitudes_of_its_source(network, batch, source)
 
 def test_methods_share_one_forward_pass(network, batch, monkeypatch):
     passes = []
-    forward = Network.forward
+    run = Network.run
     monkeypatch.setattr(
         Network,
-        "forward",
-        lambda self, batch, layers: passes.append(1) or forward(self, batch, layers),
+        "run",
+        lambda self, *given, **more: passes.append(1) or run(self, *given, **more),
     )
     methods = [
         *choose_methods(DEFAULT_METHODS),
@@ -277,10 +281,12 @@ def test_methods_share_one_forward_pass(network, batch, monkeypatch):
     assert len(passes) == 1
     # What one shared forward gives is what each rule gives alone.
     for rule in ("standard", "guided"):
-        alone = network.gradients(batch, relu_rule=rule)
-        np.testing.assert_array_equal(evidence.input_gradients[rule], alone.input_gradients)
-        np.testing.assert_array_equal(evidence.layer_gradients["standard"], alone.layer_gradients)
-        assert evidence.relus_guided.get(rule, 0) == alone.relus_guided
+        alone = differentiate(network, batch, relu_rule=rule)
+        np.testing.assert_array_equal(
+            evidence.input_gradients[RELU_RULES[rule]], alone.input_gradients
+        )
+        np.testing.assert_array_equal(evidence.layer_gradients[STANDARD], alone.layer_gradients)
+        assert evidence.relus_guided.get(RELU_RULES[rule], 0) == alone.relus_changed
 
 
 def test_unknown_names_are_refused():
@@ -323,11 +329,11 @@ def test_options_that_fit_nothing_are_refused(names, options, relu, told):
 
 def test_several_targets_and_layers_share_one_forward_pass(network, batch, monkeypatch):
     passes = []
-    forward = Network.forward
+    run = Network.run
     monkeypatch.setattr(
         Network,
-        "forward",
-        lambda self, batch, layers: passes.append(1) or forward(self, batch, layers),
+        "run",
+        lambda self, *given, **more: passes.append(1) or run(self, *given, **more),
     )
     methods = choose_methods(DEFAULT_METHODS)
     layers = [network.layer("0"), network.default_layer]

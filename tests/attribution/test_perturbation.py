@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import choose_methods, gather, gather_all
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import Geometry, InputSpec, to_image
+from cnnviz.importers.gluon import from_gluon
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -32,7 +33,7 @@ def network_of(*layers, shape=SHAPE):
 def network():
     mx.random.seed(2)  # one whose highest class depends on what is covered, whatever covers it
     net = network_of(nn.Conv2D(4, 3, activation="relu"), nn.MaxPool2D(2), nn.Flatten(), nn.Dense(5))
-    return Network.from_block(net, SHAPE)
+    return from_gluon(net, SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def linear_network(weights):
     net[0].bias.set_data(mx.nd.zeros(1))
     net[2].weight.set_data(mx.nd.array(np.stack([weights.ravel(), 0 * weights.ravel()])))
     net[2].bias.set_data(mx.nd.zeros(2))
-    return Network.from_block(net, weights.shape)
+    return from_gluon(net, weights.shape)
 
 
 def gray(height, width):

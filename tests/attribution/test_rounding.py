@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import METHODS, choose_methods, gather, options_of, rounding
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
+from cnnviz.importers.gluon import from_gluon
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -73,7 +73,7 @@ def network(*behind, scale=1.0, classes=4, bias=0.0, seed=1):
     net(mx.nd.zeros((1, 3, SIDE, SIDE)))
     net[-1].weight.set_data(net[-1].weight.data() * scale)
     net[-1].bias.set_data(mx.nd.array(np.arange(classes) * bias * scale))
-    return Network.from_block(net, (3, SIDE, SIDE))
+    return from_gluon(net, (3, SIDE, SIDE))
 
 
 def photo(seed=3):
@@ -202,7 +202,7 @@ def test_activations_that_are_rounding_are_blank():
     net.add(nn.Activation("relu"), nn.GlobalAvgPool2D(), nn.Flatten(), nn.Dense(3))
     net.initialize(mx.init.Xavier(magnitude=3))
     net(mx.nd.zeros((1, 3, SIDE, SIDE)))
-    traced = Network.from_block(net, (3, SIDE, SIDE))
+    traced = from_gluon(net, (3, SIDE, SIDE))
     names = ["eigencam", "gradcam", "layercam", "scorecam", "ablationcam"]
     layer = layer_of(traced)
     gray = np.full((SIDE, SIDE, 3), 77, np.uint8)
@@ -236,7 +236,7 @@ def test_contrast_of_equal_classes_is_none():
     classes[1, 20:] = classes[0, order]
     net[-2].weight.set_data(mx.nd.array(units))
     net[-1].weight.set_data(mx.nd.array(classes))
-    assert not contrast_of(Network.from_block(net, (3, SIDE, SIDE))).difference.any()
+    assert not contrast_of(from_gluon(net, (3, SIDE, SIDE))).difference.any()
 
 
 def test_contrast_of_classes_that_differ_is_drawn():
@@ -280,7 +280,7 @@ def test_scores_count_from_64_times_what_rounding_changes():
         weights[0, :, 4:8, 4:8] = signal
         net[-1].weight.set_data(mx.nd.array(weights.reshape(2, -1)))
         net[-1].bias.set_data(mx.nd.array([100.0, 100.0]))
-        traced = Network.from_block(net, (3, SIDE, SIDE))
+        traced = from_gluon(net, (3, SIDE, SIDE))
         found[signal] = shown(explained(traced, SCORES, target=0), SCORES)
     assert found[1e-9] == set()
     assert found[1e-2] == set(SCORES)

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from cnnviz import Explainer, InputSpec, Network, explain, load_explainer
+from cnnviz import Explainer, InputSpec, explain, load_explainer
 from cnnviz.attribution import METHODS, choose_methods
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
+from cnnviz.importers.gluon import from_gluon
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -73,7 +74,7 @@ def prepared(explainer):
 def test_explainer_attributes_with_what_needs_no_relu(activation):
     """Saliency is the sum of the plain gradient's magnitudes: MXNet's own, op by op."""
     net = network(activation, activation)
-    explainer = Explainer(Network.from_block(net, SPEC.shape), SPEC)
+    explainer = Explainer(from_gluon(net, SPEC.shape), SPEC)
     assert [method.name for method in explainer.methods] == ["gradcam", "saliency"]
     assert explainer.notes == (NOTE,)
     image = prepared(explainer)
@@ -182,7 +183,7 @@ def test_what_cannot_be_done_is_refused_with_advice_that_works(
 
 def test_every_method_but_the_guided_ones_needs_no_relu():
     few = {"smoothgrad": {"samples": 2}, "integrated-gradients": {"steps": 2}, "rise": {"masks": 4}}
-    explainer = Explainer(Network.from_block(network("tanh", "tanh"), SPEC.shape), SPEC)
+    explainer = Explainer(from_gluon(network("tanh", "tanh"), SPEC.shape), SPEC)
     guided = {name for name in METHODS if choose_methods([name], has_relu=False)[0].guided}
     assert guided == {"guided-gradcam", "guided-backprop", "deconvnet"}
     for name in set(METHODS) - guided:

@@ -37,10 +37,10 @@ import numpy as np
 
 import cnnviz
 from cnnviz.attribution import gather
-from cnnviz.engines.mxnet.backward import ForwardPass
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.network import ForwardPass, Network
 from cnnviz.images.decode import read_reduced
 from cnnviz.images.preprocessing import prepare, required_decode_size
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.machine import keep_freed_memory
 from cnnviz.models import zoo
 from cnnviz.outputs import OutputFolder
@@ -60,7 +60,7 @@ def build(name: str) -> tuple[Any, Network]:
     entry = zoo.get(name)
     block = build_block(name)
     assign(block, common.seeded_parameters(name))
-    return block, Network.from_block(block, entry.input.shape)
+    return block, from_gluon(block, entry.input.shape)
 
 
 def against_forward(block: Any, network: Network, batch: Any, rounds: int) -> None:
@@ -102,13 +102,13 @@ def watched(spent: dict[str, float]) -> Iterator[None]:
         setattr(owner, name, call)
         return original
 
-    forward = timed(Network, "forward", "forward")
-    backward = timed(ForwardPass, "backward", "backward, true to the layer, guided to the input")
+    run = timed(Network, "run", "forward")
+    gradients = timed(ForwardPass, "gradients", "backward, true to the layer, guided to the input")
     try:
         yield
     finally:
-        setattr(Network, "forward", forward)  # noqa: B010 (mypy refuses the assignment)
-        setattr(ForwardPass, "backward", backward)  # noqa: B010
+        setattr(Network, "run", run)  # noqa: B010 (mypy refuses the assignment)
+        setattr(ForwardPass, "gradients", gradients)  # noqa: B010
 
 
 def by_operator(function: Callable[[], Any], rounds: int) -> dict[str, tuple[float, float]]:

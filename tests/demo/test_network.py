@@ -10,15 +10,16 @@ import pytest
 
 from cnnviz.demo import CLASSES, weights_path
 from cnnviz.demo.architecture import build
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.network import Network
+from cnnviz.importers.gluon import from_gluon
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
     block = build()
     block.load_parameters(str(weights_path()))
-    return Network.from_block(block)
+    return from_gluon(block)
 
 
 def test_the_weights_fit_into_two_megabytes() -> None:

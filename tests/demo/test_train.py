@@ -10,8 +10,9 @@ import pytest
 from cnnviz.demo import CLASSES, train, weights_path
 from cnnviz.demo.architecture import build
 from cnnviz.demo.scenes import scene
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.importers.gluon import from_gluon
+from tests.support.networks import differentiate
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +72,12 @@ def test_the_losses_follow_from_the_logits_and_the_true_gradient(few: train.Scen
     block.load_parameters(str(weights_path()))
     pick = [i for i in range(64) if (few.wanted[i] == 0.5).sum() == 2][:3]
     batch, cells, wanted = train.plain(few.images[pick]), few.cells[pick], few.wanted[pick]
-    network = Network.from_block(block)
+    network = from_gluon(block)
 
     entropy, terms = 0.0, []
     for own in range(2):
         targets = [int(np.flatnonzero(row)[own]) for row in wanted]
-        result = network.gradients(batch, targets, relu_rule="standard")
+        result = differentiate(network, batch, targets, relu_rule="standard")
         weights = result.layer_gradients.astype(np.float64).mean(axis=(2, 3))
         raw = 196 * np.einsum("nk,nkij->nij", weights, result.activations.astype(np.float64))
         for number, target in enumerate(targets):

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from cnnviz import Explainer, InputSpec, Network, Style, explain, load_explainer
+from cnnviz import Explainer, InputSpec, Style, explain, load_explainer
 from cnnviz.attribution import METHODS, choose_methods
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import canvas, prepare
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.filters import find_convolution, read_filters
 from cnnviz.inspection.maximize import AscentOptions, maximize
 from cnnviz.inspection.objectives import ClassObjective
@@ -51,9 +52,7 @@ def block(*, reverse=False):
 
 @pytest.fixture(scope="module")
 def networks():
-    return tuple(
-        Network.from_block(block(reverse=reverse), (3, SIDE, SIDE)) for reverse in (False, True)
-    )
+    return tuple(from_gluon(block(reverse=reverse), (3, SIDE, SIDE)) for reverse in (False, True))
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ import json
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.importers.mxnet_canonical import element_wise
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.exported import SymbolModel
+from tests.support.networks import differentiate
 
 mx = import_mxnet()
 sym = mx.sym
@@ -173,7 +174,7 @@ def guided(activation, folder):
     model, arrays = saved(symbol, folder)
     network, _ = model.load("cpu")
     x = np.random.RandomState(0).normal(0, 2, (2, *SHAPE)).astype(np.float32)
-    result = network.gradients(x, [1, 2], relu_rule="guided")
+    result = differentiate(network, x, [1, 2], relu_rule="guided")
     executor = symbol.bind(mx.cpu(), {**arrays, "data": mx.nd.array(x)})
     return result, network, executor.forward()[0].asnumpy()
 
@@ -187,7 +188,7 @@ def test_relus_are_guided_however_they_are_written(kind, form, tmp_path):
     result, network, logits = guided(forms[form], tmp_path)
     plain, _, _ = guided(next(iter(forms.values())), tmp_path)
     relus = 3 if form in TWICE else 2
-    assert (result.relus_guided, result.relus_total) == (relus, relus)
+    assert (result.relus_changed, result.relus_total) == (relus, relus)
     same = relus - 1 if kind == "ReLU" else 0
     assert [layer.kind for layer in network.layers].count(kind) == 1 + same
     assert network.default_layer.name == "conv1"
@@ -200,7 +201,7 @@ def test_relus_are_guided_however_they_are_written(kind, form, tmp_path):
 @pytest.mark.parametrize("form", OTHERS)
 def test_what_is_no_relu_is_left_alone(form, tmp_path):
     result, _, logits = guided(OTHERS[form], tmp_path)
-    assert (result.relus_guided, result.relus_total) == (1, 1)
+    assert (result.relus_changed, result.relus_total) == (1, 1)
     np.testing.assert_allclose(result.logits, logits, rtol=1e-5, atol=1e-4)
 
 
@@ -210,7 +211,7 @@ def test_what_is_no_relu_is_left_alone(form, tmp_path):
 def test_twice_a_relu(form, sign, tmp_path):
     result, network, _ = guided(form, tmp_path)
     plain, _, _ = guided(lambda x: 2 * sym.relu(sign * x), tmp_path)
-    assert (result.relus_guided, result.relus_total) == (2, 2)
+    assert (result.relus_changed, result.relus_total) == (2, 2)
     np.testing.assert_array_equal(result.input_gradients, plain.input_gradients)
     assert len({layer.node for layer in network.layers}) == len(network.layers)
 
@@ -270,9 +271,9 @@ def test_batch_norm_that_is_one_operator_with_its_relu(tmp_path):
     block = mx.gluon.SymbolBlock(symbol, sym.var("data"))
     for name, parameter in block.collect_params().items():
         parameter._load_init(arrays[name], mx.cpu())
-    network = Network.from_block(block, SHAPE)
+    network = from_gluon(block, SHAPE)
     x = random.normal(0, 1, (2, *SHAPE)).astype(np.float32)
-    assert network.gradients(x, [0, 1]).relus_guided == 2
+    assert differentiate(network, x, [0, 1]).relus_changed == 2
     np.testing.assert_allclose(network.logits(x), block(mx.nd.array(x)).asnumpy(), rtol=1e-4)
 
 

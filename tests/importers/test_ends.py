@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from cnnviz import Network
 from cnnviz.attribution import gather_all
 from cnnviz.attribution.cam import GradCam
 from cnnviz.attribution.perturbation import Occlusion, Rise
@@ -11,9 +10,10 @@ from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Graph, for_inference
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.ends import Activation
-from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.gluon import architecture_of_block, from_gluon
 from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.labels.predictions import assess
+from tests.support.networks import differentiate
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -106,7 +106,7 @@ SOFTMAXES = {
 def test_softmaxes_are_looked_through(name):
     end, probabilities, factor = SOFTMAXES[name]
     block, x = ends(5, end), batch()
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     assert network.architecture.activation.name == "softmax"
     logits = network.logits(x)
     np.testing.assert_allclose(logits, scores(block, x) * factor, rtol=1e-6, atol=1e-6)
@@ -130,7 +130,7 @@ SIGMOIDS = {
 def test_sigmoids_are_looked_through(name, classes):
     end, probabilities = SIGMOIDS[name]
     block, x = ends(classes, end), batch()
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     assert network.architecture.activation.name == "sigmoid"
     logits, wanted = network.logits(x), scores(block, x)
     said = network.architecture.activation.outputs(logits)
@@ -177,7 +177,7 @@ ONE_LOGIT = {
 def test_one_logit_makes_two_classes(name):
     end, signs = ONE_LOGIT[name]
     block, x = ends(1, end), batch()
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     assert (network.architecture.classes, network.architecture.activation.name) == (2, "sigmoid")
     np.testing.assert_allclose(network.logits(x), scores(block, x) * signs, rtol=1e-5, atol=1e-6)
     positive = 1 / (1 + np.exp(-scores(block, x)[:, 0].astype(np.float64)))
@@ -197,8 +197,8 @@ def test_negative_class_is_explained_by_minus_the_logit():
     block, x = ends(1, yes), batch(3)
     # The same weights, ending with minus the logit: what the negative class's map has to be.
     turned = ends(1, lambda F, x: -x)
-    both = Network.from_block(block, (3, 16, 16))
-    number = Network.from_block(turned, (3, 16, 16), activation="none")
+    both = from_gluon(block, (3, 16, 16))
+    number = from_gluon(turned, (3, 16, 16), activation="none")
     method = GradCam()
     negative = method.attribute(evidence(both, x, 0, method))
     np.testing.assert_allclose(
@@ -208,14 +208,16 @@ def test_negative_class_is_explained_by_minus_the_logit():
     assert negative.any()
     assert positive.any()
     assert not np.allclose(negative, positive)
-    gradients = [both.gradients(x, [k] * 3, relu_rule="standard").input_gradients for k in (0, 1)]
+    gradients = [
+        differentiate(both, x, [k] * 3, relu_rule="standard").input_gradients for k in (0, 1)
+    ]
     np.testing.assert_array_equal(gradients[0], -gradients[1])
 
 
 @pytest.mark.parametrize("classes", [1, 4])
 def test_occlusion_and_rise_watch_the_probability_that_is_put_out(classes):
     block, x = ends(classes, yes), batch(1)
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     target = 1 if classes == 1 else 2
     column = 0 if classes == 1 else 2
     method = Occlusion(window=8, stride=8, fill="mean")
@@ -240,7 +242,7 @@ def test_two_softmaxes_explain_the_logits_and_say_the_outer_probability():
         (lambda F, x: F.softmax(F.sigmoid(x)), "softmax of sigmoid"),
     ):
         block, x = ends(5, end), batch()
-        network = Network.from_block(block, (3, 16, 16))
+        network = from_gluon(block, (3, 16, 16))
         activation = network.architecture.activation
         assert activation.name == name
         assert "of the" in network.architecture.end.remark
@@ -262,7 +264,7 @@ MIXTURES = {
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_distribution_without_logits_is_explained_by_its_logarithm(name):
     block, x = ends(5, MIXTURES[name]), batch()
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     said = put_out(block, x)
     np.testing.assert_allclose(network.logits(x), np.log(said), rtol=1e-5)
     np.testing.assert_allclose(
@@ -275,7 +277,7 @@ def test_a_distribution_without_logits_is_explained_by_its_logarithm(name):
     with mx.autograd.record(train_mode=True):
         chosen = mx.nd.log(block(leaf))[:, 3].sum()
     chosen.backward()
-    found = network.gradients(x, [3, 3], relu_rule="standard").input_gradients
+    found = differentiate(network, x, [3, 3], relu_rule="standard").input_gradients
     np.testing.assert_allclose(found, leaf.grad.asnumpy(), rtol=1e-4, atol=1e-7)
 
 
@@ -294,7 +296,7 @@ def test_two_networks_may_vote():
 
     block, x = Votes(), batch()
     block.third.initialize(mx.init.Normal(1))
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     np.testing.assert_allclose(
         network.architecture.activation.outputs(network.logits(x)), put_out(block, x), rtol=1e-5
     )
@@ -313,7 +315,7 @@ NUMBERS = {
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_are_numbers(name):
     block, x = ends(1, NUMBERS[name]), batch()
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     assert (network.architecture.classes, network.architecture.activation.name) == (1, "none")
     said = network.architecture.activation.outputs(network.logits(x))
     np.testing.assert_allclose(said, put_out(block, x), rtol=1e-6)
@@ -324,7 +326,7 @@ def test_numbers_are_numbers(name):
 def test_a_decision_is_looked_through(head):
     arguments = {} if head == "argmax_channel" else {"axis": 1}
     block, x = ends(5, lambda F, x: getattr(F, head)(F.softmax(x), **arguments)), batch()
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     np.testing.assert_allclose(network.logits(x), scores(block, x), rtol=1e-6)
     assert "highest class" in network.architecture.end.remark
 
@@ -332,30 +334,30 @@ def test_a_decision_is_looked_through(head):
 def test_bounded_outputs_are_numbers():
     for end in (lambda F, x: F.clip(x, 0, 1), lambda F, x: F.hard_sigmoid(x)):
         block, x = ends(5, end), batch()
-        network = Network.from_block(block, (3, 16, 16))
+        network = from_gluon(block, (3, 16, 16))
         assert network.architecture.activation.name == "none"
         np.testing.assert_allclose(network.logits(x), put_out(block, x), rtol=1e-6)
 
 
 def test_usual_ends_need_no_words():
     for end in (lambda F, x: x, lambda F, x: F.softmax(x), lambda F, x: F.log_softmax(x)):
-        assert Network.from_block(ends(5, end), (3, 16, 16)).architecture.end.remark is None
+        assert from_gluon(ends(5, end), (3, 16, 16)).architecture.end.remark is None
 
 
 def test_activation_can_be_given():
     block, x = ends(5, lambda F, x: x), batch()
-    network = Network.from_block(block, (3, 16, 16), activation="sigmoid")
+    network = from_gluon(block, (3, 16, 16), activation="sigmoid")
     np.testing.assert_allclose(
         network.architecture.activation.outputs(network.logits(x)),
         1 / (1 + np.exp(-scores(block, x).astype(np.float64))),
         rtol=1e-6,
     )
     single = ends(1, lambda F, x: x)
-    assert Network.from_block(single, (3, 16, 16), activation="none").architecture.classes == 1
+    assert from_gluon(single, (3, 16, 16), activation="none").architecture.classes == 1
     with pytest.raises(UsageError, match="a softmax is always 1"):
-        Network.from_block(single, (3, 16, 16), activation="softmax")
+        from_gluon(single, (3, 16, 16), activation="softmax")
     with pytest.raises(UsageError, match="no activation 'tanh'"):
-        Network.from_block(single, (3, 16, 16), activation="tanh")
+        from_gluon(single, (3, 16, 16), activation="tanh")
 
 
 def trained(loss, classes, **attributes):
@@ -446,7 +448,7 @@ def test_what_is_no_classifier_is_refused(end, said):
 )
 def test_an_output_without_an_axis_for_the_batch_has_its_classes(end):
     block, x = ends(5, end), batch(3)
-    network = Network.from_block(block, (3, 16, 16))
+    network = from_gluon(block, (3, 16, 16))
     np.testing.assert_allclose(network.logits(x), scores(block, x), rtol=1e-5, atol=1e-6)
 
 

@@ -11,11 +11,12 @@ import json
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.backward import Walk
+from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.mxnet.lowering import lowered_graph
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.exported import SymbolModel
+from tests.support.networks import differentiate
 
 mx = import_mxnet()
 sym = mx.sym
@@ -126,13 +127,13 @@ def test_several_images_give_what_each_gives(form, tmp_path):
     batch = np.random.RandomState(4).normal(0, 1, (3, *SHAPE)).astype(np.float32)
     targets = np.array([0, 2, 1])
     layer = network.layer("conv0")
-    recorded = network.forward(batch, [layer])
-    walked = recorded.backward(targets, [Walk(layers=(layer,))])[0]
+    recorded = network.run(batch, [layer], record=True)
+    result = recorded.gradients(targets, [GradientRequest(at=(layer.value,))])[0]
     logits = network.logits(batch)
-    activations = network.observe(batch, [layer]).activations(layer)
-    again = network.logits_from(layer, activations, batch[0])
-    at_once = network.gradients(batch, targets, relu_rule="standard")
-    np.testing.assert_array_equal(at_once.input_gradients, walked.input_gradients)
+    activations = network.run(batch, [layer]).activations(layer)
+    again = network.logits_from(layer, activations, context=batch[0])
+    at_once = differentiate(network, batch, targets, relu_rule="standard")
+    np.testing.assert_array_equal(at_once.input_gradients, result.input)
     ends = symbol.list_outputs()[0].startswith("softmax")
     before = symbol.get_internals()["dense_output"] if ends else symbol
     for place, image in enumerate(batch):
@@ -147,14 +148,10 @@ def test_several_images_give_what_each_gives(form, tmp_path):
         expected = output.asnumpy().reshape(-1)
         for several in (logits, recorded.logits, again):
             np.testing.assert_allclose(several[place], expected, **close)
-        np.testing.assert_allclose(
-            walked.input_gradients[place], gradients["data"].asnumpy()[0], **close
-        )
+        np.testing.assert_allclose(result.input[place], gradients["data"].asnumpy()[0], **close)
         np.testing.assert_array_equal(recorded.activations(layer)[place], activations[place])
-    seeds = walked.layer_gradients[layer.name]
-    np.testing.assert_allclose(
-        recorded.input_gradients_from(layer, seeds), walked.input_gradients, rtol=1e-4, atol=1e-5
-    )
+    seeds = result.at[layer.value]
+    np.testing.assert_allclose(recorded.input_vjp(layer, seeds), result.input, rtol=1e-4, atol=1e-5)
 
 
 def test_another_batch_that_is_written_in(tmp_path):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import Canvas, InputSpec, canvas
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.activations import channel_arrays, rank_channels, top_channels
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import UNSEEN, color_scale
@@ -79,7 +79,7 @@ def explainer(resize):
     net.initialize(mx.init.Zero())
     net[0].weight.set_data(mx.nd.array([1, -1, 2, 0]).reshape((4, 1, 1, 1)))
     net[0].bias.set_data(mx.nd.array([0, 0, 0, 0.5]))
-    network = Network.from_block(net, (1, 8, 8))
+    network = from_gluon(net, (1, 8, 8))
     return Explainer(network, InputSpec(8, 8, (0.0,), (1.0,)), layer=["0", "1"], resize=resize)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.filters import Filters, find_convolution, read_filters
 from cnnviz.rendering import grids
 
@@ -27,7 +27,7 @@ def network(*blocks, shape=(3, 8, 8)):
 
 
 def traced(net, shape=(3, 8, 8)):
-    return Network.from_block(net, shape)
+    return from_gluon(net, shape)
 
 
 def planted(weights, *, groups=1, inputs=3):

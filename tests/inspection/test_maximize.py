@@ -13,10 +13,11 @@ import pytest
 
 from cnnviz.demo import CLASSES
 from cnnviz.demo.scenes import scene
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.network import Network
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.images.preprocessing import InputSpec, prepare
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.maximize import AscentOptions, Progress, maximize, random_views
 from cnnviz.inspection.objectives import ChannelObjective, ClassObjective
 from cnnviz.inspection.spectrum import (
@@ -107,7 +108,7 @@ def linear(weights: np.ndarray) -> Network:
     block.initialize(mx.init.Zero())
     block[0].weight.set_data(mx.nd.array(np.eye(channels)[:, :, None, None]))
     block[1].weight.set_data(mx.nd.array(weights.reshape(len(weights), -1)))
-    return Network.from_block(block, weights.shape[1:])
+    return from_gluon(block, weights.shape[1:])
 
 
 def test_a_linear_network_gets_light_where_it_weighs_it() -> None:
@@ -151,7 +152,7 @@ def channels(bias: float = 0.0) -> Network:
     block.initialize(mx.init.One())
     block[0].weight.set_data(mx.nd.array([[[[1]]], [[[-1]]]]))
     block[0].bias.set_data(mx.nd.array([bias, bias]))
-    return Network.from_block(block, (1, 8, 8))
+    return from_gluon(block, (1, 8, 8))
 
 
 @pytest.mark.parametrize("place", ["mean", "middle"])

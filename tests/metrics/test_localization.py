@@ -8,9 +8,10 @@ import pytest
 from cnnviz.demo.architecture import build
 from cnnviz.demo.scenes import Object, Scene
 from cnnviz.demo.scenes.held_out import one_object_scenes, two_object_scenes
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.metrics.localization import classify, localize, peak_place
 from tests.support.capabilities import SLOW
 from tests.support.demo import demo_network
@@ -50,7 +51,7 @@ def test_the_measure_fails_a_network_that_knows_nothing(pairs: list[Scene]) -> N
     np.random.seed(3)
     block = build()
     block.initialize(mx.init.Xavier())
-    untrained = Network.from_block(block)
+    untrained = from_gluon(block)
     assert localize(untrained, pairs[:20]).own < 0.5
     assert classify(untrained, one_object_scenes(16)).accuracy < 0.5
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution.cam import grad_cam
-from cnnviz.engines.mxnet.backward import Walk
+from cnnviz.engines.base import GradientRequest
 from cnnviz.images.preprocessing import prepare
 from cnnviz.metrics.location import CORNER_AREA, Location, mean_map, measure_location
 from cnnviz.models.config import ModelConfig
@@ -35,11 +35,11 @@ def answers(folder: Path, shortcut: bool) -> list[Answer]:
     files = [*paths.stamped, *paths.plain]
     prepared = [prepare(cv2.imread(str(path))[:, :, ::-1], INPUT) for path in files]
     layer = network.layer(None)
-    recorded = network.forward(np.stack([one.input for one in prepared]), [layer])
+    recorded = network.run(np.stack([one.input for one in prepared]), [layer], record=True)
     highest = recorded.logits.argmax(axis=1)
     activations = recorded.activations(layer)
-    (walked,) = recorded.backward(highest, [Walk(layers=(layer,), inputs=False)])
-    cams = grad_cam(activations, walked.layer_gradients[layer.name])
+    (result,) = recorded.gradients(highest, [GradientRequest(at=(layer.value,), to_input=False)])
+    cams = grad_cam(activations, result.at[layer.value])
     return [
         Answer(path.parent.name, CLASSES[index], path in paths.stamped, measure_location(cam, one))
         for path, index, cam, one in zip(files, highest, cams, prepared, strict=True)

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode, NetworkError, OutputUnavailableError
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.outputs import OutputFolder
 from cnnviz.rendering.style import Style
 from cnnviz.runs.stream import Run
@@ -37,7 +37,7 @@ def explainer():
     net = Logarithm()
     net.initialize()
     spec = InputSpec(16, 20)
-    return Explainer(Network.from_block(net, (3, 16, 20)), spec)
+    return Explainer(from_gluon(net, (3, 16, 20)), spec)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.network import Network
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
 

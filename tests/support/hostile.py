@@ -575,6 +575,7 @@ class Symbols:
         from cnnviz.errors import CnnvizError
         from cnnviz.models.config import ModelConfig
         from cnnviz.models.exported import SymbolModel
+        from tests.support.networks import differentiate
 
         self.place.write_text(text)
         scale = (0.5, 0.5, 0.5)
@@ -582,7 +583,7 @@ class Symbols:
         try:
             network, _info = SymbolModel(config).load("cpu")
             logits = network.logits(self.batch)
-            network.gradients(self.batch, relu_rule="standard")
+            differentiate(network, self.batch, relu_rule="standard")
         except CnnvizError as error:
             _check_text(error)
             return False

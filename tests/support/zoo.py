@@ -13,7 +13,6 @@ from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import zoo
-from cnnviz.weights.params_file import to_mxnet
 
 
 def build_block(name: str, classes: int | None = None) -> Any:
@@ -34,11 +33,12 @@ def block_shapes(block: Any, shape: tuple[int, int, int]) -> dict[str, tuple[int
 
 def assign(block: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Set all parameters of a block, initialized or not, by structural name."""
+    mx = import_mxnet()
     block.collect_params().setattr("grad_req", "null")
     parameters = block._collect_params_with_prefix()
     assert parameters.keys() == arrays.keys()
-    for name, array in to_mxnet(arrays).items():
-        parameters[name]._load_init(array, None)
+    for name, array in arrays.items():
+        parameters[name]._load_init(mx.nd.array(array, dtype="float32"), None)
 
 
 @cache

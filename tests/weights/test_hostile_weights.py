@@ -19,7 +19,7 @@ from safetensors.numpy import save, save_file
 
 from cnnviz.errors import WeightsError
 from cnnviz.weights.formats import read_weights
-from cnnviz.weights.params_file import MAGIC, check_finite, read_params, to_mxnet, write_params
+from cnnviz.weights.params_file import MAGIC, check_finite, in_float32, read_params, write_params
 from tests.support import hostile
 from tests.support.capabilities import SLOW
 
@@ -245,9 +245,9 @@ def test_a_sum_that_overflows_is_no_fault(array):
 
 def test_a_network_is_not_given_such_weights():
     good = {"weight": np.ones((2, 3), "f4"), "bias": np.zeros(2, "f4")}
-    to_mxnet(good)
+    in_float32(good)
     with pytest.raises(WeightsError, match=r"w\.params: bias holds 1 of 2 numbers"):
-        to_mxnet({**good, "bias": np.array([0, np.nan], "f4")}, source="w.params")
+        in_float32({**good, "bias": np.array([0, np.nan], "f4")}, source="w.params")
 
 
 def test_the_command_names_file_and_parameter(cnnviz, tmp_path, write_image):

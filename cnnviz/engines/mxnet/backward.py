@@ -1,34 +1,27 @@
-"""The way back: what a forward pass recorded, and walks from there toward the input."""
+"""Reverse-mode differentiation over the tape of a forward pass."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cnnviz.engines.base import GradientRequest, GradientResult
 from cnnviz.engines.mxnet.derivatives import Vjp
-from cnnviz.engines.mxnet.runtime import arrays_of, first_line, import_mxnet, mxnet_lock
-from cnnviz.engines.mxnet.symbol import Entry
-from cnnviz.errors import NetworkError
-from cnnviz.graph.architecture import Layer
+from cnnviz.engines.mxnet.errors import mxnet_errors
+from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.graph.graph import Value
 from cnnviz.types import Float32
 
-if TYPE_CHECKING:
-    from cnnviz.engines.mxnet.engine import Network
-
-ReluRule = Literal["standard", "guided", "deconvnet"]
 #: From all inputs, all outputs and the gradients at these to those at inputs, in MXNet's arrays.
 MxnetVjp = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]]
-RELU_RULES: tuple[ReluRule, ...] = ("standard", "guided", "deconvnet")
 
 #: Operators whose derivatives subtract: what arrives at them may cancel down to its rounding.
-_CANCELLING = {
+_CANCELING = {
     *("InstanceNorm", "LayerNorm", "GroupNorm", "L2Normalization"),
     *("softmax", "log_softmax", "SoftmaxActivation"),
     *("broadcast_sub", "broadcast_minus", "elemwise_sub", "_sub", "_minus", "_npi_subtract"),
@@ -36,144 +29,117 @@ _CANCELLING = {
 }
 
 
-@dataclass(frozen=True)
-class Walk:
-    """One way back through a network: under which rule, how far, and what to note.
-
-    The rule says what passes a ReLU f = max(0, z) backwards, R' being what arrives at f
-    (Springenberg et al. 2015, fig. 1):
-
-    - ``standard``: R = (z > 0) · R', the derivative;
-    - ``deconvnet``: R = (R' > 0) · R';
-    - ``guided``: R = (z > 0) · (R' > 0) · R'.
-
-    It holds for every ReLU between input and logits, those in the head included. In clipped ones
-    (ReLU6) the derivative takes the place of (z > 0).
-
-    Attributes:
-        relu_rule: ``standard``, ``guided`` or ``deconvnet``.
-        layers: where to note the gradient on the way.
-        inputs: whether to go on to the input; without it the walk ends at the first of the layers.
-    """
-
-    relu_rule: ReluRule = "standard"
-    layers: tuple[Layer, ...] = ()
-    inputs: bool = True
-
-
-@dataclass(frozen=True)
-class Backward:
-    """What one walk gave.
-
-    Attributes:
-        layer_gradients: for each layer asked for, by name, (N, C, h, w) float32.
-        input_gradients: (N, channels, H, W) float32, or None where it was not asked for.
-        relus_guided: how many ReLUs were passed under a rule other than the derivative.
-        terms: (N,) float32, for each image the largest Σ |gradient · value| that the walk met
-            where terms cancel: behind normalizations and differences, and before dense layers.
-            Gradients far below it may be nothing but rounding.
-    """
-
-    layer_gradients: Mapping[str, Float32]
-    input_gradients: Float32 | None
-    relus_guided: int
-    terms: Float32
-
-
 @dataclass
-class Step:
+class TapeEntry:
     """One operator of a forward pass, and the way back through it.
 
     It was recorded: then there is a leaf for each input that depends on the data. Or there was no
     need to: it is a ReLU, of which the output says all, or ``vjp`` takes all of its inputs (which
     then are the leaves, if it reads them), its outputs and the gradients at these to those at the
-    inputs that depend on the data. ``copies`` is how many times over the batch was recorded, so
-    that as many walks can pass together.
+    inputs that depend on the data.
+
+    Attributes:
+        index: of its node.
+        operator: what it is, as MXNet calls it.
+        is_relu: whether ReLU rules act on it.
+        sources: the inputs that depend on the data.
+        leaves: what was recorded, or is read on the way back.
+        outputs: all of its outputs.
+        vjp: see above.
+        replicas: how many times over the batch was recorded, so that as many passes can go back
+            together.
     """
 
     index: int
-    sources: list[Entry]
+    operator: str
+    is_relu: bool
+    sources: list[Value]
     leaves: list[Any]
     outputs: list[Any]
     vjp: MxnetVjp | None = None
-    copies: int = 1
+    replicas: int = 1
 
 
-class _Walker:
-    """A walk under way: the gradients that have arrived at entries not yet passed."""
+class BackwardPass:
+    """One request under way: the gradients that have arrived at values not yet passed."""
 
-    def __init__(self, network: Network, walk: Walk, start: Entry, seed: Any) -> None:
-        self._network = network
-        self._rule = walk.relu_rule
-        self._noted = {Entry(layer.index): layer.name for layer in walk.layers}
-        self._lowest = -1 if walk.inputs else min(entry.node for entry in self._noted)
-        self._arrived: dict[Entry, Any] = {start: seed}
-        self._found: dict[str, Float32] = {}
-        self._guided = 0
+    def __init__(
+        self, request: GradientRequest, network_input: Value, start: Value, seed: Any
+    ) -> None:
+        """Begin at a value, where ``seed``, an MXNet array of its shape, arrives."""
+        self._rule = request.rule
+        self._wanted = frozenset(request.at)
+        self._input = network_input if request.to_input else None
+        self._lowest = -1 if request.to_input else min(value.node for value in request.at)
+        self._arrived: dict[Value, Any] = {start: seed}
+        self._found: dict[Value, Float32] = {}
+        self._relus_changed = 0
         self._images = len(seed)
         self._terms: list[Any] = []
 
-    def arrive(self, step: Step) -> list[Any] | None:
-        """Take what has arrived at a step's outputs; None if it need not be passed."""
-        if step.index < self._lowest:
+    def pop(self, entry: TapeEntry) -> list[Any] | None:
+        """The gradients that have arrived at an operator's outputs; None if it is not passed."""
+        if entry.index < self._lowest:
             return None
-        entries = [Entry(step.index, output) for output in range(len(step.outputs))]
-        if entries[0] in self._noted:
-            # Copied out at once: walks share the leaves' gradient arrays.
-            gradient = self._arrived.get(entries[0])
-            if gradient is None:  # another output of this operator leads to the logits
-                gradient = import_mxnet().nd.zeros_like(step.outputs[0])
-            self._found[self._noted[entries[0]]] = gradient.asnumpy()
-        if step.index == self._lowest:
+        values = [Value(entry.index, output) for output in range(len(entry.outputs))]
+        for value, output in zip(values, entry.outputs, strict=True):
+            if value in self._wanted:
+                # Copied out at once: passes share the leaves' gradient arrays.
+                gradient = self._arrived.get(value)
+                if gradient is None:
+                    gradient = import_mxnet().nd.zeros_like(output)
+                self._found[value] = gradient.asnumpy()
+        if entry.index == self._lowest:
             return None
-        gradients = [self._arrived.pop(entry, None) for entry in entries]
+        gradients = [self._arrived.pop(value, None) for value in values]
         return None if all(gradient is None for gradient in gradients) else gradients
 
-    def leave(self, step: Step, passed: Sequence[Any]) -> None:
-        """Hand on what has passed a step."""
-        if self._network.operator(step.index) == "FullyConnected" and len(step.leaves) == 1:
-            self._weigh(passed[0], step.leaves[0][: len(passed[0])])
-        for entry, gradient in zip(step.sources, passed, strict=True):
-            before = self._arrived.get(entry)
-            self._arrived[entry] = gradient if before is None else before + gradient
+    def accumulate(self, entry: TapeEntry, passed: Sequence[Any]) -> None:
+        """Add what has passed an operator to what has arrived at its inputs."""
+        if entry.operator == "FullyConnected" and len(entry.leaves) == 1:
+            self._weigh(passed[0], entry.leaves[0][: len(passed[0])])
+        for value, gradient in zip(entry.sources, passed, strict=True):
+            before = self._arrived.get(value)
+            self._arrived[value] = gradient if before is None else before + gradient
 
-    def pass_through(self, step: Step, *, keep: bool, copy: bool) -> None:
-        """Arrive at a step, pass it under the rule, and leave.
+    def step(self, entry: TapeEntry, *, retain: bool, copy: bool) -> None:
+        """Go back through one operator under the rule.
 
         Args:
-            step: the highest one not yet passed.
-            keep: whether it will be passed once more.
-            copy: whether another walk passes it before this one has passed the next.
+            entry: the highest one not yet passed.
+            retain: whether it will be passed once more.
+            copy: whether another pass takes it before this one has passed the next.
         """
-        gradients = self.arrive(step)
+        gradients = self.pop(entry)
         if gradients is None:
             return
-        if self._network.operator(step.index) in _CANCELLING and gradients[0] is not None:
-            self._weigh(gradients[0], step.outputs[0])
-        is_relu = self._network.is_relu(step.index)
-        if step.vjp is not None:
-            passed = step.vjp(step.leaves, step.outputs, gradients)
-        elif is_relu and self._rule == "deconvnet":
-            passed = [_positive(gradients[0])]
-        elif not step.leaves:
-            arrived = gradients[0] if self._rule == "standard" else _positive(gradients[0])
-            passed = [_where_positive(arrived, step.outputs[0])]
+        if entry.operator in _CANCELING and gradients[0] is not None:
+            self._weigh(gradients[0], entry.outputs[0])
+        if entry.vjp is not None:
+            passed = entry.vjp(entry.leaves, entry.outputs, gradients)
+        elif entry.is_relu:
+            passed = [self._through_relu(entry, gradients[0], retain=retain, copy=copy)]
         else:
-            passed = _derivative(step, gradients, keep=keep)
-            if is_relu and self._rule == "guided":
-                passed = [_positive(passed[0])]
-            if copy:
-                passed = [gradient.copy() for gradient in passed]
-        self._guided += is_relu and self._rule != "standard"
-        self.leave(step, passed)
+            passed = _derivative(entry, gradients, retain=retain, copy=copy)
+        self._relus_changed += entry.is_relu and not self._rule.is_derivative
+        self.accumulate(entry, passed)
 
-    def result(self) -> Backward:
-        """What was found, after the last step."""
-        inputs = self._arrived[self._network.entrance].asnumpy() if self._lowest < 0 else None
+    def _through_relu(self, entry: TapeEntry, gradient: Any, *, retain: bool, copy: bool) -> Any:
+        gate = _positive if self._rule.gate_by_gradient else _unchanged
+        if not self._rule.gate_by_input:
+            return gate(gradient)
+        if not entry.leaves:
+            return _where_positive(gate(gradient), entry.outputs[0])
+        (passed,) = _derivative(entry, [gradient], retain=retain, copy=copy)
+        return gate(passed)
+
+    def result(self) -> GradientResult:
+        """What was found, after the last operator."""
+        at_input = None if self._input is None else self._arrived[self._input].asnumpy()
         terms = np.zeros(self._images, np.float32)
         for own in self._terms:
             np.maximum(terms, own.asnumpy(), out=terms)
-        return Backward(self._found, inputs, self._guided, terms)
+        return GradientResult(self._found, at_input, self._relus_changed, terms)
 
     def _weigh(self, gradient: Any, value: Any) -> None:
         """Note how large the terms of each image are at one place."""
@@ -181,213 +147,116 @@ class _Walker:
         self._terms.append(products.reshape((self._images, -1)).sum(axis=1))
 
 
-class Observation:
-    """What a network put out for a batch.
+class MxnetRecording:
+    """A forward pass; see :class:`cnnviz.engines.base.Recording`.
 
     Attributes:
-        logits: (N, K) float32, before any softmax.
+        output: what the graph put out, (N, \\*shape) float32.
     """
-
-    def __init__(self, network: Network, values: dict[Entry, Any], output: Any) -> None:
-        self._network = network
-        self._values = values
-        self._output = output
-        self.logits: Float32 = network.read_logits(output)
-
-    def activations(self, layer: Layer) -> Float32:
-        """The layer's output, (N, C, h, w) float32; KeyError if it was not asked for beforehand."""
-        activations: Float32 = self._values[Entry(layer.index)].asnumpy()
-        return activations
-
-
-class ForwardPass(Observation):
-    """One recorded forward pass of a batch, which any number of walks back can start from."""
 
     def __init__(
-        self, network: Network, tape: list[Step], values: dict[Entry, Any], output: Any
-    ) -> None:
-        super().__init__(network, values, output)
-        self._tape = tape
-
-    def backward(
         self,
-        targets: npt.NDArray[np.int64],
-        walks: Sequence[Walk],
-        *,
-        final: bool = False,
-        seed: float = 1.0,
-    ) -> list[Backward]:
-        """Differentiate each image's target logit, once for each walk.
-
-        Walks that are asked for together share their way through the dense layers, where all the
-        time goes into reading the weights.
+        network_input: Value,
+        values: dict[Value, Any],
+        output: Any,
+        tape: list[TapeEntry] | None,
+    ) -> None:
+        """Take what a pass has left.
 
         Args:
-            targets: (N,) int64, in range.
-            walks: what to differentiate under which rule.
-            final: give the pass's memory back along the way; it can answer nothing afterward.
-            seed: above 0, what the logit is multiplied by: all gradients come out so much larger.
-
-        Raises:
-            UsageError: there is no such rule.
-            NetworkError: a rule other than the standard one is asked of a network without ReLUs,
-                or MXNet fails (out of memory, say).
+            network_input: of the graph.
+            values: MXNet's arrays, those to be kept among them.
+            output: the graph's output, likewise.
+            tape: the operators, in order; None if they were not recorded.
         """
-        start = self._network.seed(targets, self._output) * np.float32(seed)
-        return self._walk(self._network.head, start, walks, final=final)
+        self._input = network_input
+        self._values = values
+        self._context = output.context
+        self._tape = tape
+        self.output: Float32 = output.asnumpy()
 
-    def input_gradients_from(
-        self, layer: Layer, gradients: Float32, *, final: bool = False
-    ) -> Float32:
-        """Take gradients at a layer's output back to the input: (∂A/∂x)ᵀ · gradients.
+    def activation(self, at: Value) -> Float32:
+        """See :meth:`cnnviz.engines.base.Recording.activation`."""
+        activation: Float32 = self._values[at].asnumpy()
+        return activation
 
-        With 1 at one value of A, the layer's output, and 0 elsewhere that is this value's own
-        gradient; with 1/(h·w) all over a channel that of its mean.
-
-        Args:
-            layer: the layer; it need not have been asked for beforehand.
-            gradients: (N, C, h, w) float32, of the layer's shape.
-            final: see :meth:`backward`.
-
-        Returns:
-            (N, channels, H, W) float32.
-
-        Raises:
-            NetworkError: the gradients are not of the layer's shape, or MXNet fails.
-        """
-        wanted = (len(self.logits), *layer.shape)
-        if gradients.shape != wanted:
-            raise NetworkError(
-                f"Layer {layer.name} put out an array of shape {wanted}; these gradients have "
-                f"shape {gradients.shape}."
-            )
-        (walked,) = self._walk(Entry(layer.index), gradients, [Walk()], final=final)
-        assert walked.input_gradients is not None  # inputs were asked for
-        return walked.input_gradients
-
-    def forget(self) -> None:
-        """Give the pass's memory back; it can answer nothing afterward."""
+    def release(self) -> None:
+        """See :meth:`cnnviz.engines.base.Recording.release`."""
         self._values.clear()
-        self._tape.clear()
+        self._tape = None
 
-    def _walk(
-        self, start: Entry, seed: Float32, walks: Sequence[Walk], *, final: bool
-    ) -> list[Backward]:
-        """Walk back from one entry of the graph, where ``seed`` arrives."""
-        network = self._network
-        for walk in walks:
-            network.check_rule(walk.relu_rule)
+    def gradients(
+        self,
+        start: Value,
+        seed: Float32,
+        requests: Sequence[GradientRequest],
+        *,
+        retain_graph: bool = True,
+    ) -> list[GradientResult]:
+        """See :meth:`cnnviz.engines.base.Recording.gradients`.
+
+        Requests share their way through the dense layers, where all the time goes into reading the
+        weights.
+        """
+        if self._tape is None:
+            raise ValueError("nothing was recorded, or it was released")
+        tape = self._tape
         mx = import_mxnet()
-        if final:
+        if not retain_graph:
             self._values.clear()
         with mxnet_errors():
-            first = mx.nd.array(seed, ctx=self._output.context, dtype="float32")
-            walkers = [_Walker(network, walk, start, first.copy()) for walk in walks]
-            dense = [place for place, step in enumerate(self._tape) if step.copies > 1]
-            together = dense[0] if dense else len(self._tape)
-            for step in reversed(self._tape[together:]):
-                if step.copies > 1:
-                    _pass_together(walkers, step, keep=not final)
+            first = mx.nd.array(seed, ctx=self._context, dtype="float32")
+            passes = [
+                BackwardPass(request, self._input, start, first.copy()) for request in requests
+            ]
+            dense = [place for place, entry in enumerate(tape) if entry.replicas > 1]
+            together = dense[0] if dense else len(tape)
+            for entry in reversed(tape[together:]):
+                if entry.replicas > 1:
+                    _step_together(passes, entry, retain=retain_graph)
                 else:
-                    for walker in walkers:
-                        last = walker is walkers[-1]
-                        walker.pass_through(step, keep=not (final and last), copy=not last)
+                    for one in passes:
+                        last = one is passes[-1]
+                        one.step(entry, retain=retain_graph or not last, copy=not last)
             results = []
-            for walker in walkers:
-                last = final and walker is walkers[-1]
-                for step in reversed(self._tape[:together]):
-                    walker.pass_through(step, keep=not last, copy=False)
+            for one in passes:
+                last = not retain_graph and one is passes[-1]
+                for entry in reversed(tape[:together]):
+                    one.step(entry, retain=not last, copy=False)
                     if last:
-                        step.leaves.clear()
-                        step.outputs.clear()
-                # At once: the next walk overwrites the first operator's gradient arrays.
-                results.append(walker.result())
-            return results
+                        entry.leaves.clear()
+                        entry.outputs.clear()
+                # At once: the next pass overwrites the first operator's gradient arrays.
+                results.append(one.result())
+        if not retain_graph:
+            self.release()
+        return results
 
 
-class SeparateObservations(Observation):
-    """Observations of one image each, of a network that takes no more at a time."""
-
-    def __init__(self, parts: Sequence[Observation]) -> None:
-        self._parts = parts
-        self.logits = np.concatenate([part.logits for part in parts])
-
-    def activations(self, layer: Layer) -> Float32:
-        """See :meth:`Observation.activations`."""
-        return np.concatenate([part.activations(layer) for part in self._parts])
-
-
-class SeparateForwardPasses(SeparateObservations, ForwardPass):
-    """Forward passes of one image each, of a network that takes no more at a time.
-
-    None of them can be walked as the final one is: MXNet would forget with it what it has noted
-    about the parameters, which the others have recorded too.
-    """
-
-    def __init__(self, parts: Sequence[ForwardPass]) -> None:
-        SeparateObservations.__init__(self, parts)
-        self._passes = parts
-
-    def backward(
-        self,
-        targets: npt.NDArray[np.int64],
-        walks: Sequence[Walk],
-        *,
-        final: bool = False,
-        seed: float = 1.0,
-    ) -> list[Backward]:
-        """See :meth:`ForwardPass.backward`."""
-        walked = []
-        for place, one in enumerate(self._passes):
-            walked.append(one.backward(targets[place : place + 1], walks, seed=seed))
-            if final:
-                one.forget()
-        return [_joined(of_one_walk) for of_one_walk in zip(*walked, strict=True)]
-
-    def input_gradients_from(
-        self, layer: Layer, gradients: Float32, *, final: bool = False
-    ) -> Float32:
-        """See :meth:`ForwardPass.input_gradients_from`."""
-        found = []
-        for place, one in enumerate(self._passes):
-            found.append(one.input_gradients_from(layer, gradients[place : place + 1]))
-            if final:
-                one.forget()
-        return np.concatenate(found)
-
-
-def _joined(parts: Sequence[Backward]) -> Backward:
-    """What one walk gave for several images, from what it gave for each."""
-    inputs = [part.input_gradients for part in parts if part.input_gradients is not None]
-    return Backward(
-        {
-            name: np.concatenate([part.layer_gradients[name] for part in parts])
-            for name in parts[0].layer_gradients
-        },
-        np.concatenate(inputs) if inputs else None,
-        parts[0].relus_guided,
-        np.concatenate([part.terms for part in parts]),
-    )
-
-
-def _pass_together(walkers: Sequence[_Walker], step: Step, *, keep: bool) -> None:
-    """Pass a step that was recorded several times over with as many walks at a time."""
+def _step_together(passes: Sequence[BackwardPass], entry: TapeEntry, *, retain: bool) -> None:
+    """Go back through an operator that was recorded several times over with several passes."""
     mx = import_mxnet()
     waiting = [
-        (walker, gradients[0])
-        for walker, gradients in ((walker, walker.arrive(step)) for walker in walkers)
+        (one, gradients[0])
+        for one, gradients in ((one, one.pop(entry)) for one in passes)
         if gradients is not None
     ]
-    for first in range(0, len(waiting), step.copies):
-        group = waiting[first : first + step.copies]
-        more = first + step.copies < len(waiting)
+    for first in range(0, len(waiting), entry.replicas):
+        group = waiting[first : first + entry.replicas]
+        more = first + entry.replicas < len(waiting)
         filled = [gradient for _, gradient in group]
-        filled += filled[:1] * (step.copies - len(filled))  # what comes of these is not read
-        (passed,) = _derivative(step, [mx.nd.concat(*filled, dim=0)], keep=keep or more)
-        rows = len(passed) // step.copies
-        for place, (walker, _) in enumerate(group):
+        filled += filled[:1] * (entry.replicas - len(filled))  # what comes of these is not read
+        (passed,) = _derivative(
+            entry, [mx.nd.concat(*filled, dim=0)], retain=retain or more, copy=False
+        )
+        rows = len(passed) // entry.replicas
+        for place, (one, _) in enumerate(group):
             own = passed[place * rows : (place + 1) * rows]
-            walker.leave(step, [own.copy() if more else own])
+            one.accumulate(entry, [own.copy() if more else own])
+
+
+def _unchanged(gradient: Any) -> Any:
+    return gradient
 
 
 def _positive(gradient: Any) -> Any:
@@ -418,19 +287,21 @@ def _where_positive(gradient: Any, output: Any) -> Any:
     return _relu_backward()([gradient, output], ["act_type"], ["relu"], None, False, False)
 
 
-def _derivative(step: Step, gradients: Sequence[Any], *, keep: bool) -> list[Any]:
+def _derivative(
+    entry: TapeEntry, gradients: Sequence[Any], *, retain: bool, copy: bool
+) -> list[Any]:
     """One operator's backward: from the gradients at its outputs to those at its leaves."""
     mx = import_mxnet()
     mx.autograd.backward(
-        step.outputs,
+        entry.outputs,
         [
             mx.nd.zeros_like(output) if gradient is None else gradient
-            for output, gradient in zip(step.outputs, gradients, strict=True)
+            for output, gradient in zip(entry.outputs, gradients, strict=True)
         ],
-        retain_graph=keep,
+        retain_graph=retain,
         train_mode=True,
     )
-    return [leaf.grad for leaf in step.leaves]
+    return [leaf.grad.copy() if copy else leaf.grad for leaf in entry.leaves]
 
 
 class _AsNumpy(Sequence[Float32]):
@@ -467,36 +338,8 @@ def through_numpy(vjp: Vjp, wanted: Sequence[int]) -> MxnetVjp:
     return apply
 
 
-def recorded_anew(record: Callable[[Sequence[Any]], Step]) -> MxnetVjp:
+def recorded_anew(record: Callable[[Sequence[Any]], TapeEntry]) -> MxnetVjp:
     """MXNet's derivative, of an operator recorded each time on its inputs."""
-    return lambda inputs, _outputs, gradients: _derivative(record(inputs), gradients, keep=False)
-
-
-def _raised_by_mxnet(error: Exception) -> bool:
-    """Whether an error came out of the library: as its own class, or as one of Python's."""
-    base = import_mxnet().base
-    if isinstance(error, base.MXNetError):
-        return True
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__") == base.__name__
-
-
-@contextmanager
-def mxnet_errors() -> Iterator[None]:
-    """Turn what MXNet raises inside the block into a sentence; one thread at a time is inside.
-
-    There, shapes mean what they mean to ``mx.nd``, whatever ``npx.set_np()`` has made of them.
-    """
-    import_mxnet()  # first: a lock that another thread held when this process was forked stays shut
-    try:
-        with mxnet_lock, arrays_of(numpy=False):
-            yield
-    except Exception as error:
-        if not _raised_by_mxnet(error):
-            raise
-        text = first_line(error)
-        memory = "out of memory" in text.lower() or "alloc" in text.lower()
-        hint = " Use a smaller batch, or smaller images." if memory else ""
-        raise NetworkError(f"MXNet could not run the network: {text}.{hint}") from error
+    return lambda inputs, _outputs, gradients: _derivative(
+        record(inputs), gradients, retain=False, copy=False
+    )

@@ -30,12 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from cnnviz.engines.mxnet.backward import Walk
+from cnnviz.engines.base import Device, GradientRequest
 from cnnviz.engines.mxnet.derivatives import DERIVATIVES, PASSED_ONCE, needs_plain_order
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.lowering import lowered_graph
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
+from cnnviz.engines.network import Network
+from cnnviz.engines.registry import build_engine
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.mxnet_symbol import architecture_of
@@ -1133,14 +1134,15 @@ def _error(
     random: np.random.RandomState,
     steps: Sequence[float],
 ) -> float:
-    mx = import_mxnet()
     hints = {name: value.shape for name, value in values.items()}
     architecture = architecture_of(for_inference(graph).graph, data.shape[1:], {}, hints)
-    network = Network(architecture, {name: mx.nd.array(value) for name, value in values.items()})
+    network = Network(
+        architecture, build_engine(architecture.graph, values, Device("cpu"), "mxnet")
+    )
     _poison(len(data), architecture)
-    recorded = network.forward(data)
-    walked = recorded.backward(targets, [Walk(), Walk()])
-    found = [walk.input_gradients for walk in walked]
+    recorded = network.run(data, record=True)
+    results = recorded.gradients(targets, [GradientRequest(), GradientRequest()])
+    found = [result.input for result in results]
     score = _Score(lowered_graph(architecture.graph), values, targets)
     logits = recorded.logits[range(len(data)), targets].astype(np.float64).sum()
     if not abs(score(data) - logits) <= 1e-3 * (1 + abs(logits)):

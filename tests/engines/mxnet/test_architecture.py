@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from cnnviz.demo.architecture import build as demo
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.lowering import lower, lowered_graph
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.operators import GlobalAvgPool2d, LeakyReLU, MaxPool2d, ReLU, Sigmoid
-from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.gluon import architecture_of_block, from_gluon
 from cnnviz.importers.mxnet_operators import Attributes, Place, typed
 from cnnviz.importers.mxnet_symbol import architecture_of
 
@@ -210,7 +209,7 @@ def test_wrong_input_shape_is_said():
 
 def test_uninitialized_network_is_refused():
     with pytest.raises(NetworkError, match="has no value"):
-        Network.from_block(vision.squeezenet1_1())
+        from_gluon(vision.squeezenet1_1())
 
 
 def variable(name):

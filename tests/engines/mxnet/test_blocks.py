@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.gluon import architecture_of_block, from_gluon
+from tests.support.networks import differentiate
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -34,7 +35,7 @@ def check(net, network):
     np.testing.assert_allclose(
         network.logits(x), net(mx.nd.array(x)).asnumpy(), rtol=1e-4, atol=1e-5
     )
-    assert np.abs(network.gradients(x, [0, 1]).input_gradients).max() > 0
+    assert np.abs(differentiate(network, x, [0, 1]).input_gradients).max() > 0
 
 
 class Spare(mx.gluon.HybridBlock):
@@ -52,7 +53,7 @@ class Spare(mx.gluon.HybridBlock):
 
 def test_a_child_that_is_not_used():
     net = ready(Spare())
-    network = Network.from_block(net, SHAPE)
+    network = from_gluon(net, SHAPE)
     check(net, network)
     assert "spare" not in [layer.name for layer in network.layers]
 
@@ -75,11 +76,11 @@ def test_recurrent_layers(kind, layout):
             return self.out(F.mean(states, axis=axes.index(2)))
 
     net = ready(Recurrent())
-    network = Network.from_block(net, SHAPE)
+    network = from_gluon(net, SHAPE)
     check(net, network)
     # What is differentiated drops nothing either.
     np.testing.assert_allclose(
-        network.forward(batch()).logits, network.logits(batch()), rtol=1e-4, atol=1e-6
+        network.run(batch(), record=True).logits, network.logits(batch()), rtol=1e-4, atol=1e-6
     )
 
 
@@ -102,7 +103,7 @@ def test_a_head_is_chosen(head, place):
     net = two_headed()
     x = batch()
     main, (other, _) = net(mx.nd.array(x))
-    network = Network.from_block(net, SHAPE, head=head)
+    network = from_gluon(net, SHAPE, head=head)
     np.testing.assert_allclose(
         network.logits(x), [main, other][place].asnumpy(), rtol=1e-4, atol=1e-5
     )
@@ -139,7 +140,7 @@ def test_doubles_inside():
             return self.out(F.mean(x, axis=(2, 3)))
 
     net = ready(Doubles())
-    check(net, Network.from_block(net, SHAPE))
+    check(net, from_gluon(net, SHAPE))
 
 
 @pytest.mark.parametrize("what", ["Conv2D", "MaxPool2D"])
@@ -173,8 +174,9 @@ def test_a_transposed_input_is_refused():
 
 NUMPY = """
 import numpy
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from tests.support.networks import differentiate
 mx = import_mxnet()
 from mxnet import np, npx
 npx.set_np()
@@ -196,10 +198,10 @@ expected = net(np.array(x)).asnumpy()
 for reset in (False, True):
     if reset:
         npx.reset_np()
-    network = Network.from_block(net, (3, 16, 16))
+    network = from_gluon(net, (3, 16, 16))
     numpy.testing.assert_allclose(network.logits(x), expected, rtol=1e-4, atol=1e-5)
-    result = network.gradients(x, [0, 1])
-    assert (result.relus_guided, result.relus_total) == (2, 2), result.relus_total
+    result = differentiate(network, x, [0, 1])
+    assert (result.relus_changed, result.relus_total) == (2, 2), result.relus_total
     assert abs(result.input_gradients).max() > 0
 """
 
@@ -208,6 +210,7 @@ def test_blocks_of_mx_np():
     # In a process of its own: set_np() is for the whole of it.
     done = subprocess.run(
         [sys.executable, "-c", NUMPY],
+        cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import choose_methods
-from cnnviz.engines.mxnet.backward import Walk
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
+from cnnviz.importers.gluon import from_gluon
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -30,7 +30,7 @@ def network(seed=0):
     net.add(nn.MaxPool2D(2), nn.InstanceNorm(), nn.Flatten(), nn.Dense(9, activation="relu"))
     net.add(nn.Dense(4))
     net.initialize(mx.init.Xavier(magnitude=3))
-    return Network.from_block(net, (3, SIDE, SIDE))
+    return from_gluon(net, (3, SIDE, SIDE))
 
 
 def photo(seed):
@@ -42,11 +42,11 @@ def test_forward_passes_are_independent():
     net = network()
     batch = np.random.RandomState(0).randn(2, 3, SIDE, SIDE).astype(np.float32)
     targets = np.array([0, 1])
-    alone = net.forward(batch).backward(targets, [Walk()], final=True)[0].input_gradients
-    first, second = net.forward(batch), net.forward(batch)
+    alone = net.run(batch, record=True).gradients(targets, [GradientRequest()])[0].input
+    first, second = net.run(batch, record=True), net.run(batch, record=True)
     for recorded in (second, first):
-        (found,) = recorded.backward(targets, [Walk()], final=True)
-        np.testing.assert_array_equal(found.input_gradients, alone)
+        (found,) = recorded.gradients(targets, [GradientRequest()], retain_graph=False)
+        np.testing.assert_array_equal(found.input, alone)
 
 
 @pytest.mark.parametrize("shared", [True, False])

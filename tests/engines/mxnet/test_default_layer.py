@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cnnviz import Explainer, InputSpec, Network
+from cnnviz import Explainer, InputSpec
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.graph.regions import Region
-from cnnviz.importers.gluon import architecture_of_block
+from cnnviz.importers.gluon import architecture_of_block, from_gluon
 from cnnviz.importers.mxnet_symbol import architecture_of
 
 mx = import_mxnet()
@@ -427,5 +427,5 @@ def test_every_other_row_is_no_part():
 def test_what_a_layer_does_not_see_is_said(way, said):
     net = Net(way)
     net.initialize()
-    explainer = Explainer(Network.from_block(net, (3, 64, 64)), InputSpec(64, 64))
+    explainer = Explainer(from_gluon(net, (3, 64, 64)), InputSpec(64, 64))
     assert [note.partition(") ")[2] for note in explainer.notes] == ([] if said is None else [said])

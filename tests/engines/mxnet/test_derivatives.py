@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from cnnviz.engines.mxnet.derivatives import own_derivative
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Node
+from cnnviz.importers.gluon import from_gluon
+from tests.support.networks import differentiate
 
 sys.path.insert(0, str(Path(__file__).parent))
 import operators
@@ -76,8 +77,8 @@ def test_lrn_between_convolutions_at_pixels_of_0_to_255(channels: int) -> None:
     block.initialize(mx.init.Normal(1))
     weights = block[3].weight.data().asnumpy().astype(np.float64)[1].reshape(1, channels, 6, 5)
     image = np.random.RandomState(0).uniform(0, 255, (1, channels, 6, 5)).astype(np.float32)
-    network = Network.from_block(block, (channels, 6, 5))
-    found = network.gradients(image, [1], layer="0", relu_rule="standard")
+    network = from_gluon(block, (channels, 6, 5))
+    found = differentiate(network, image, [1], layer="0", relu_rule="standard")
     truth = lrn_gradient(image.astype(np.float64), weights)
     # float32: 1e-7 for each of a dozen operations.
     np.testing.assert_allclose(found.input_gradients, truth, atol=1e-5 * np.abs(truth).max())
@@ -139,7 +140,7 @@ def test_deconvolution_to_a_size(target: tuple[int, int]) -> None:
     block = Enlarged()
     block.initialize()
     block.weight.set_data(mx.nd.array(weights))
-    found = Network.from_block(block, (3, 7, 6)).logits(image)
+    found = from_gluon(block, (3, 7, 6)).logits(image)
     wide = [mx.nd.array(array, dtype="float64") for array in (image, weights.astype(np.float32))]
     truth = (mx.nd.Deconvolution(*wide, **how) ** 2).sum(axis=(2, 3)).asnumpy()
     np.testing.assert_allclose(found, truth, rtol=1e-5)

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.engine import Gradients, Network
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.models import zoo
 from cnnviz.weights.matching import Expected, match
+from tests.support.networks import Gradients, differentiate
 from tests.support.zoo import assign, block_shapes, build_block
 
 REFERENCE = Path(__file__).parents[2] / "reference"
@@ -99,9 +100,9 @@ def case(request: pytest.FixtureRequest) -> Case:
         truth = dict(file)
     shape = seeds.IMAGES[name]
     batch = seeds.image(int(truth["picture_seed"]), shape)[None]
-    network = Network.from_block(build(name, truth), input_shape=shape)
+    network = from_gluon(build(name, truth), input_shape=shape)
     target = [int(truth["target"])]
-    ours = {rule: network.gradients(batch, target, relu_rule=rule) for rule in RULES}
+    ours = {rule: differentiate(network, batch, target, relu_rule=rule) for rule in RULES}
     return Case(name, truth, ours)
 
 
@@ -138,7 +139,7 @@ def test_input_gradients(case: Case, rule: str) -> None:
 
 
 def test_every_relu_is_counted(case: Case) -> None:
-    counts = {rule: (o.relus_guided, o.relus_total) for rule, o in case.ours.items()}
+    counts = {rule: (o.relus_changed, o.relus_total) for rule, o in case.ours.items()}
     assert counts["standard"] == (0, RELUS[case.name])
     assert counts["guided"] == counts["deconvnet"] == (RELUS[case.name], RELUS[case.name])
 

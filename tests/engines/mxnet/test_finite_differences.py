@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.backward import Walk
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.base import GUIDED, GradientRequest
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError
+from cnnviz.importers.gluon import from_gluon
+from tests.support.networks import differentiate
 
 SHAPE = (3, 8, 6)
 CLASSES = 4
@@ -189,9 +190,9 @@ def batch() -> np.ndarray:
 
 
 def test_input_gradients(branching: Any, batch: np.ndarray) -> None:
-    network = Network.from_block(branching, input_shape=SHAPE)
+    network = from_gluon(branching, SHAPE)
     for targets in ([0, 1], [2, 3]):
-        found = network.gradients(batch, targets, relu_rule="standard")
+        found = differentiate(network, batch, targets, relu_rule="standard")
         for image, target, ours in zip(batch, targets, found.input_gradients, strict=True):
             truth = central_differences(branching.walk, image, target)
             assert relative(ours, truth) < TOLERANCE
@@ -199,8 +200,8 @@ def test_input_gradients(branching: Any, batch: np.ndarray) -> None:
 
 @pytest.mark.parametrize("rule", ["standard", "guided"])
 def test_layer_gradients_are_the_true_ones(branching: Any, batch: np.ndarray, rule: str) -> None:
-    network = Network.from_block(branching, input_shape=SHAPE)
-    found = network.gradients(batch, [3, 0], layer="trunk", relu_rule=rule)
+    network = from_gluon(branching, SHAPE)
+    found = differentiate(network, batch, [3, 0], layer="trunk", relu_rule=rule)
     assert found.layer.shape == (14, 4, 3)
     for features, target, ours in zip(
         found.activations, [3, 0], found.layer_gradients, strict=True
@@ -211,8 +212,8 @@ def test_layer_gradients_are_the_true_ones(branching: Any, batch: np.ndarray, ru
 
 def test_activations_are_what_the_head_reads(branching: Any, batch: np.ndarray) -> None:
     mx = import_mxnet()
-    network = Network.from_block(branching, input_shape=SHAPE)
-    found = network.gradients(batch, [0, 0], layer="trunk")
+    network = from_gluon(branching, SHAPE)
+    found = differentiate(network, batch, [0, 0], layer="trunk")
     logits = branching.head(mx.nd.array(found.activations)).asnumpy()
     np.testing.assert_allclose(found.logits, logits, rtol=1e-5, atol=1e-6)
 
@@ -221,21 +222,21 @@ def test_activations_are_what_the_head_reads(branching: Any, batch: np.ndarray) 
 def test_input_gradients_of_a_layers_values(branching: Any, batch: np.ndarray, layer: str) -> None:
     """One value of the layer in the first image, another channel's mean in the second."""
     mx = import_mxnet()
-    network = Network.from_block(branching, input_shape=SHAPE)
+    network = from_gluon(branching, SHAPE)
     chosen = network.layer(layer)
     channels, height, width = chosen.shape
     seeds = np.zeros((2, *chosen.shape), np.float32)
     seeds[0, 1, height // 2, width // 2] = 1
     seeds[1, channels - 1] = 1 / (height * width)
-    ours = network.forward(batch).input_gradients_from(chosen, seeds)
-    after_a_walk = network.forward(batch, [chosen])
-    after_a_walk.backward(np.array([0, 1]), [Walk("guided")])
-    np.testing.assert_array_equal(after_a_walk.input_gradients_from(chosen, seeds), ours)
+    ours = network.run(batch, record=True).input_vjp(chosen, seeds)
+    asked_before = network.run(batch, [chosen], record=True)
+    asked_before.gradients(np.array([0, 1]), [GradientRequest(GUIDED)])
+    np.testing.assert_array_equal(asked_before.input_vjp(chosen, seeds), ours)
 
     for image, seed, found in zip(batch, seeds, ours, strict=True):
 
         def score(_F: Any, images: Any, seed: np.ndarray = seed) -> tuple[Any, Any]:
-            observed = network.observe(images.asnumpy(), [chosen]).activations(chosen)
+            observed = network.run(images.asnumpy(), [chosen]).activations(chosen)
             switches = branching.trunk.walk(mx.nd, images)[1]
             return mx.nd.array((observed * seed).sum(axis=(1, 2, 3))[:, None]), switches
 
@@ -243,16 +244,16 @@ def test_input_gradients_of_a_layers_values(branching: Any, batch: np.ndarray, l
 
 
 def test_gradients_at_a_layer_have_its_shape(branching: Any, batch: np.ndarray) -> None:
-    network = Network.from_block(branching, input_shape=SHAPE)
-    recorded = network.forward(batch)
+    network = from_gluon(branching, SHAPE)
+    recorded = network.run(batch, record=True)
     layer = network.layer("trunk")
     with pytest.raises(NetworkError, match=r"shape \(2, 14, 4, 3\).*have shape \(2, 14, 4, 2\)"):
-        recorded.input_gradients_from(layer, np.zeros((2, 14, 4, 2), np.float32))
+        recorded.input_vjp(layer, np.zeros((2, 14, 4, 2), np.float32))
 
 
 def test_the_differences_would_notice_a_wrong_gradient(branching: Any, batch: np.ndarray) -> None:
-    network = Network.from_block(branching, input_shape=SHAPE)
-    guided = network.gradients(batch, [0, 1], relu_rule="guided")
+    network = from_gluon(branching, SHAPE)
+    guided = differentiate(network, batch, [0, 1], relu_rule="guided")
     truth = central_differences(branching.walk, batch[0], 0)
     assert relative(guided.input_gradients[0], truth) > 0.1
 
@@ -281,8 +282,8 @@ def test_values_read_more_than_once() -> None:
 
     block = fill(Tangled())
     image = np.random.RandomState(3).uniform(-1, 1, (1, *SHAPE)).astype(np.float32)
-    network = Network.from_block(block, input_shape=SHAPE)
-    found = network.gradients(image, [1], layer="conv", relu_rule="standard")
+    network = from_gluon(block, input_shape=SHAPE)
+    found = differentiate(network, image, [1], layer="conv", relu_rule="standard")
     step = 2.0**-6
     shifts = step * np.eye(image.size, dtype=np.float32).reshape(-1, *SHAPE)
     high, low = (

@@ -76,8 +76,10 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution.cam import grad_cam
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.network import Network
+from cnnviz.importers.gluon import from_gluon
+from tests.support.networks import differentiate
 
 IMAGE = [[1, 0, 2, 1], [0, 3, 1, 0], [2, 1, 0, 1], [0, 1, 2, 3]]
 FILTERS = [[[[0, 0, 0], [0, 1, 0], [0, 0, 1]]], [[[1, 0, 0], [0, 0, 0], [0, -1, 0]]]]
@@ -120,7 +122,7 @@ def network() -> Network:
     block[0].bias.set_data(mx.nd.array([0, -0.5]))
     block[3].weight.set_data(mx.nd.array(OUTPUT))
     block[3].bias.set_data(mx.nd.array([0.25, -0.5]))
-    return Network.from_block(block, input_shape=(1, 4, 4))
+    return from_gluon(block, input_shape=(1, 4, 4))
 
 
 @pytest.fixture
@@ -136,30 +138,32 @@ def test_the_layer_is_the_convolution_before_its_relu(network: Network) -> None:
 
 @pytest.mark.parametrize("rule", INPUT_GRADIENTS)
 def test_every_number(network: Network, batch: np.ndarray, rule: str) -> None:
-    found = network.gradients(batch, [0, 1], relu_rule=rule)
+    found = differentiate(network, batch, [0, 1], relu_rule=rule)
     np.testing.assert_array_equal(found.logits, [LOGITS, LOGITS])
     np.testing.assert_array_equal(found.targets, [0, 1])
     np.testing.assert_array_equal(found.activations, [ACTIVATIONS, ACTIVATIONS])
     np.testing.assert_array_equal(found.layer_gradients, LAYER_GRADIENTS)
     np.testing.assert_array_equal(found.input_gradients[:, 0], INPUT_GRADIENTS[rule])
     assert found.relus_total == 1
-    assert found.relus_guided == (0 if rule == "standard" else 1)
+    assert found.relus_changed == (0 if rule == "standard" else 1)
 
 
 def test_grad_cam(network: Network, batch: np.ndarray) -> None:
-    found = network.gradients(batch, [0, 1])
+    found = differentiate(network, batch, [0, 1])
     np.testing.assert_array_equal(
         grad_cam(found.activations, found.layer_gradients), np.asarray(GRAD_CAM, np.float32)
     )
 
 
 def test_targets_default_to_the_highest_logit(network: Network, batch: np.ndarray) -> None:
-    found = network.gradients(batch, relu_rule="standard")
+    found = differentiate(network, batch, relu_rule="standard")
     np.testing.assert_array_equal(found.targets, [0, 0])
     np.testing.assert_array_equal(found.input_gradients[1], found.input_gradients[0])
 
 
 def test_targets_from_the_logits(network: Network, batch: np.ndarray) -> None:
-    found = network.gradients(batch, lambda logits: logits.argmin(axis=1), relu_rule="standard")
+    found = differentiate(
+        network, batch, lambda logits: logits.argmin(axis=1), relu_rule="standard"
+    )
     np.testing.assert_array_equal(found.targets, [1, 1])
     np.testing.assert_array_equal(found.input_gradients[:, 0], [INPUT_GRADIENTS["standard"][1]] * 2)

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.engine import Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.importers.gluon import from_gluon
 from cnnviz.machine import available_cores
+from tests.support.networks import differentiate
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -173,8 +174,8 @@ def test_max_pooling_recorded_for_inference_gives_garbage(hybridise: bool) -> No
 
 def test_max_pooling_in_the_engine() -> None:
     batch = distinct(*POOLED)
-    found = Network.from_block(pooling_block(), POOLED[1:]).gradients(
-        batch, [0, 0], relu_rule="standard"
+    found = differentiate(
+        from_gluon(pooling_block(), POOLED[1:]), batch, [0, 0], relu_rule="standard"
     )
     np.testing.assert_array_equal(found.input_gradients, winners(batch))
 
@@ -195,7 +196,7 @@ def test_recording_for_training_drops_and_learns() -> None:
     slopes = np.broadcast_to(1 / deviations, batch.shape)
     before = block[1].running_mean.data().asnumpy()
 
-    found = Network.from_block(block, (3, 8, 8)).gradients(batch, [0, 0], relu_rule="standard")
+    found = differentiate(from_gluon(block, (3, 8, 8)), batch, [0, 0], relu_rule="standard")
     np.testing.assert_allclose(found.logits, logits, rtol=1e-5)
     np.testing.assert_allclose(found.input_gradients, slopes, rtol=1e-5)
     np.testing.assert_array_equal(block[1].running_mean.data().asnumpy(), before)
@@ -230,7 +231,7 @@ def test_backward_defaults_to_training_even_after_inference() -> None:
     np.testing.assert_allclose(gradients[True], slopes, rtol=1e-5)
     assert far(gradients[False], slopes)
 
-    found = Network.from_block(block, (3, 8, 8)).gradients(batch, [0, 0], relu_rule="standard")
+    found = differentiate(from_gluon(block, (3, 8, 8)), batch, [0, 0], relu_rule="standard")
     np.testing.assert_allclose(found.input_gradients, slopes, rtol=1e-5)
 
 
@@ -251,7 +252,7 @@ def test_attach_grad_inside_a_network_cuts_it() -> None:
     np.testing.assert_array_equal(maps.grad.asnumpy(), open_units)
     assert not x.grad.asnumpy().any()  # and no error either
 
-    found = Network.from_block(block, (2, 4, 4)).gradients(batch, [0], relu_rule="standard")
+    found = differentiate(from_gluon(block, (2, 4, 4)), batch, [0], relu_rule="standard")
     assert found.layer.name == "0"
     np.testing.assert_array_equal(found.layer_gradients, open_units)
     np.testing.assert_array_equal(found.input_gradients, open_units)
@@ -284,8 +285,8 @@ def test_grad_req_add_forgets_what_was_there() -> None:
         score.backward()
     np.testing.assert_array_equal(leaf.grad.asnumpy(), both - 4)  # the first reader's 4 is gone
 
-    found = Network.from_block(TwoReaders(), (2, 4, 4)).gradients(
-        batch, [0], layer="conv", relu_rule="standard"
+    found = differentiate(
+        from_gluon(TwoReaders(), (2, 4, 4)), batch, [0], layer="conv", relu_rule="standard"
     )
     np.testing.assert_array_equal(found.layer_gradients, both)
     np.testing.assert_array_equal(found.input_gradients, both)
@@ -307,9 +308,7 @@ def test_forward_hooks_fall_silent_when_hybridised() -> None:
     assert called == []
     handle.detach()
 
-    found = Network.from_block(block, (2, 4, 4)).gradients(
-        batch, [0], layer="0", relu_rule="standard"
-    )
+    found = differentiate(from_gluon(block, (2, 4, 4)), batch, [0], layer="0", relu_rule="standard")
     np.testing.assert_array_equal(found.activations, batch)
 
 
@@ -334,5 +333,5 @@ def test_relus_that_no_activation_block_stands_for() -> None:
     children = list(block._children.values())
     assert sum(isinstance(child, nn.Activation) for child in children) == 1
 
-    found = Network.from_block(block, (2, 4, 4)).gradients(uniform(1, 2, 4, 4), [0])
-    assert (found.relus_guided, found.relus_total) == (4, 4)
+    found = differentiate(from_gluon(block, (2, 4, 4)), uniform(1, 2, 4, 4), [0])
+    assert (found.relus_changed, found.relus_total) == (4, 4)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution.cam import grad_cam
-from cnnviz.engines.mxnet.engine import Gradients, Network
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.importers.gluon import from_gluon
 from tests.support.capabilities import SLOW
+from tests.support.networks import Gradients, differentiate
 
 REFERENCE = Path(__file__).parents[2] / "reference"
 NAMES = ["vgg11", "vgg13_bn", "vgg16", "vgg19_bn"]
@@ -60,9 +61,9 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     with np.load(REFERENCE / f"{request.param}.npz") as file:
         truth = dict(file)
     batch = np.stack([seeded.image(int(seed)) for seed in truth["picture_seeds"]])
-    network = Network.from_block(build(request.param), input_shape=seeded.IMAGE_SHAPE)
+    network = from_gluon(build(request.param), input_shape=seeded.IMAGE_SHAPE)
     targets = truth["targets"].tolist()
-    ours = {rule: network.gradients(batch, targets, relu_rule=rule) for rule in RULES}
+    ours = {rule: differentiate(network, batch, targets, relu_rule=rule) for rule in RULES}
     yield Case(request.param, truth, ours)
     del network, ours
     gc.collect()  # half a gigabyte a network: the next must not come on top of it
@@ -102,7 +103,7 @@ def test_input_gradients(case: Case, rule: str) -> None:
 
 def test_every_relu_is_counted(case: Case) -> None:
     relus = RELUS[case.name.replace("_bn", "")]
-    counts = {rule: (o.relus_guided, o.relus_total) for rule, o in case.ours.items()}
+    counts = {rule: (o.relus_changed, o.relus_total) for rule, o in case.ours.items()}
     assert counts["standard"] == (0, relus)
     assert counts["guided"] == (relus, relus)
 

@@ -1,10 +1,10 @@
-"""Convolutions whose way back is a convolution again, so that nothing has to be recorded.
+"""The input VJP of convolutions that is a convolution again, so that nothing has to be recorded.
 
-A convolution is linear: its derivative with respect to its input is its adjoint, which needs
-nothing of the forward pass. For stride 1 the adjoint is itself a convolution, with every kernel
-turned by 180 degrees and the two kinds of channels exchanged. Run for inference, oneDNN brings
-both sets of weights into an order of its own once; a recorded convolution has its weights
-reordered anew in every pass, forwards and backwards.
+A convolution is linear: its vector-Jacobian product with respect to its input needs nothing of the
+forward pass. For stride 1 it is itself a convolution, with every kernel flipped on both axes and
+the two kinds of channels exchanged. Run for inference, oneDNN brings both sets of weights into an
+order of its own once; a recorded convolution has its weights reordered anew in every pass, forward
+and backward.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _FEWEST_CHANNELS = 16
 
 
 @dataclass(frozen=True)
-class AdjointConvolution:
-    """The adjoint of a convolution of stride 1.
+class ConvInputVjp:
+    """The input VJP of a convolution of stride 1.
 
     Attributes:
-        node: the operator that takes the gradient at the output, (N, O, h', w'), and the turned
+        node: the operator that takes the gradient at the output, (N, O, h', w'), and the flipped
             weights to the gradient at the input, (N, I, h, w).
-        groups: of the convolution and of its adjoint.
+        groups: of both convolutions.
         channels: I; what the operator makes beyond these is nothing.
     """
 
@@ -37,8 +37,8 @@ class AdjointConvolution:
     groups: int
     channels: int
 
-    def turn(self, weights: Float32) -> Float32:
-        """The adjoint's weights from the convolution's.
+    def flipped(self, weights: Float32) -> Float32:
+        """The operator's weights from the convolution's.
 
         Args:
             weights: (O, I / groups, k, k) float32.
@@ -48,15 +48,15 @@ class AdjointConvolution:
         """
         outputs, per_group, *kernel = weights.shape
         grouped = weights.reshape(self.groups, outputs // self.groups, per_group, *kernel)
-        turned = np.flip(grouped.swapaxes(1, 2), axis=tuple(range(3, grouped.ndim)))
+        flipped = np.flip(grouped.swapaxes(1, 2), axis=tuple(range(3, grouped.ndim)))
         made = int(self.node.attrs["num_filter"])
         result = np.zeros((made, outputs // self.groups, *kernel), np.float32)
-        result[: self.channels] = turned.reshape(self.channels, outputs // self.groups, *kernel)
+        result[: self.channels] = flipped.reshape(self.channels, outputs // self.groups, *kernel)
         return result
 
 
-def adjoint_convolution(node: Node, weights: Sequence[int]) -> AdjointConvolution | None:
-    """The adjoint of an operator, where that is a convolution and faster than the recorded one.
+def conv_input_vjp(node: Node, weights: Sequence[int]) -> ConvInputVjp | None:
+    """The input VJP of an operator, where that is a convolution and faster than a recorded one.
 
     Args:
         node: any operator.
@@ -70,7 +70,7 @@ def adjoint_convolution(node: Node, weights: Sequence[int]) -> AdjointConvolutio
     stride = numbers(node, "stride") or (1,) * len(kernel)
     dilate = numbers(node, "dilate") or (1,) * len(kernel)
     pad = numbers(node, "pad") or (0,) * len(kernel)
-    # What the convolution reaches beyond its padding is padding of the adjoint, and the reverse.
+    # What a kernel reaches beyond the padding is padding on the way back, and the reverse.
     around = tuple(d * (k - 1) - p for k, d, p in zip(kernel, dilate, pad, strict=True))
     plain = node.attrs.get("layout", "None") in ("None", "NCHW")
     if not plain or len(kernel) != 2 or any(s != 1 for s in stride) or min(around) < 0:
@@ -84,6 +84,6 @@ def adjoint_convolution(node: Node, weights: Sequence[int]) -> AdjointConvolutio
         "num_group": str(groups),
         "no_bias": "True",
     }
-    return AdjointConvolution(
-        Node("Convolution", f"{node.name}_adjoint", attrs, (Entry(0), Entry(1))), groups, channels
+    return ConvInputVjp(
+        Node("Convolution", f"{node.name}_input_vjp", attrs, (Entry(0), Entry(1))), groups, channels
     )

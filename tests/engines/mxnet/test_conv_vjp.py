@@ -8,10 +8,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.adjoint import adjoint_convolution
-from cnnviz.engines.mxnet.engine import Network
+from cnnviz.engines.mxnet.conv_vjp import conv_input_vjp
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Node
+from cnnviz.importers.gluon import from_gluon
+from tests.support.networks import differentiate
 
 
 def convolution(**attrs):
@@ -56,13 +57,13 @@ def test_it_is_the_derivative(channels, outputs, kernel, pad, dilate, groups):
         n + 2 * p - d * (k - 1) for n, p, d, k in zip(size, pad, dilate, kernel, strict=True)
     )
     gradient = random.normal(size=(2, outputs, *made)).astype(np.float32)
-    adjoint = adjoint_convolution(
+    vjp = conv_input_vjp(
         convolution(kernel=kernel, pad=pad, dilate=dilate, num_filter=outputs, num_group=groups),
         weights.shape,
     )
-    attrs = {key: ast.literal_eval(value) for key, value in adjoint.node.attrs.items()}
+    attrs = {key: ast.literal_eval(value) for key, value in vjp.node.attrs.items()}
     passed = mx.nd.Convolution(
-        mx.nd.array(gradient), mx.nd.array(adjoint.turn(weights)), **attrs
+        mx.nd.array(gradient), mx.nd.array(vjp.flipped(weights)), **attrs
     ).asnumpy()
     expected = scattered(gradient, weights, size, pad, dilate, groups)
     # A few hundred float32 products of order 1 add up in each number: 1e-5 of the largest.
@@ -82,12 +83,12 @@ def test_it_is_the_derivative(channels, outputs, kernel, pad, dilate, groups):
     ],
 )
 def test_what_is_no_such_convolution_is_recorded(attrs):
-    assert adjoint_convolution(convolution(num_filter=16, **attrs), (16, 16, 3, 3)) is None
+    assert conv_input_vjp(convolution(num_filter=16, **attrs), (16, 16, 3, 3)) is None
 
 
 def test_other_operators_are_recorded():
     node = Node("Deconvolution", "up", {"kernel": "(3, 3)", "num_filter": "4"}, (Entry(0),))
-    assert adjoint_convolution(node, (4, 4, 3, 3)) is None
+    assert conv_input_vjp(node, (4, 4, 3, 3)) is None
 
 
 def test_a_networks_weights_are_left_as_they_were():
@@ -101,10 +102,10 @@ def test_a_networks_weights_are_left_as_they_were():
     )
     block.initialize(mx.init.Xavier())
     before = {name: p.data().asnumpy() for name, p in block.collect_params().items()}
-    network = Network.from_block(block, (16, 8, 8))
+    network = from_gluon(block, (16, 8, 8))
     batch = np.random.default_rng(0).normal(size=(1, 16, 8, 8)).astype(np.float32)
-    first = network.gradients(batch)
-    second = network.gradients(batch)
+    first = differentiate(network, batch)
+    second = differentiate(network, batch)
     for name, parameter in block.collect_params().items():
         np.testing.assert_array_equal(parameter.data().asnumpy(), before[name])
     np.testing.assert_array_equal(first.input_gradients, second.input_gradients)

@@ -1,0 +1,308 @@
+"""A network ready to be explained: an architecture, and an engine that runs it.
+
+Here are classes, logits and layers' names, and the checks that speak of them; whatever computes is
+behind :class:`cnnviz.engines.base.Engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnviz.engines.base import (
+    Device,
+    Engine,
+    GradientRequest,
+    GradientResult,
+    Recording,
+    ReluRule,
+)
+from cnnviz.errors import NetworkError, UsageError
+from cnnviz.graph.architecture import Architecture, Layer, shape_text
+from cnnviz.graph.graph import Value
+from cnnviz.graph.operators import Conv2d, ConvTranspose2d, Linear
+from cnnviz.types import Float32
+
+#: N class indices, a function that makes them from the logits (N, K), or None for each image's
+#: highest logit (the lowest index among equals).
+Targets = Sequence[int] | npt.NDArray[Any] | Callable[[Float32], Any] | None
+
+
+class ForwardPass:
+    """One forward pass of a batch of N images, and any number of ways back if it was recorded.
+
+    Attributes:
+        logits: (N, K) float32, before any softmax.
+    """
+
+    def __init__(self, architecture: Architecture, parts: Sequence[Recording]) -> None:
+        """Take recordings of parts of a batch: one of all, or one of each image."""
+        self._architecture = architecture
+        self._parts = parts
+        output = _joined([part.output for part in parts])
+        self._output_shape = output.shape
+        self._rows = output.reshape(-1, architecture.outputs)
+        self.logits: Float32 = architecture.end.logits(self._rows)
+
+    def activations(self, layer: Layer) -> Float32:
+        """A layer's output, (N, C, h, w) float32.
+
+        Raises:
+            KeyError: it was not asked for beforehand.
+        """
+        return _joined([part.activation(layer.value) for part in self._parts])
+
+    def gradients(
+        self,
+        targets: npt.NDArray[np.int64],
+        requests: Sequence[GradientRequest],
+        *,
+        scale: float = 1.0,
+        retain_graph: bool = True,
+    ) -> list[GradientResult]:
+        """Differentiate each image's target logit, once for each request.
+
+        Args:
+            targets: (N,) int64, in range.
+            requests: under which rules, and where; together they are cheaper than one by one.
+            scale: above 0, what the logit is multiplied by: all gradients come out so much larger.
+            retain_graph: whether more will be asked. Otherwise the pass's memory is given back.
+
+        Raises:
+            NetworkError: a rule other than the derivative is asked of a network without ReLUs, or
+                the engine fails (out of memory).
+        """
+        for request in requests:
+            check_rule(self._architecture, request.rule)
+        seed = self._architecture.end.seed(targets, self._rows).reshape(self._output_shape)
+        start = self._architecture.graph.output
+        return self._backward(start, seed * np.float32(scale), requests, retain_graph)
+
+    def input_vjp(self, layer: Layer, gradients: Float32, *, retain_graph: bool = True) -> Float32:
+        """Take gradients at a layer's output back to the input: (∂A/∂x)ᵀ · gradients.
+
+        With 1 at one value of A, the layer's output, and 0 elsewhere that is this value's own
+        gradient; with 1/(h·w) all over a channel that of its mean.
+
+        Args:
+            layer: the layer; it need not have been asked for beforehand.
+            gradients: (N, C, h, w) float32, of the layer's shape.
+            retain_graph: see :meth:`gradients`.
+
+        Returns:
+            (N, channels, H, W) float32.
+
+        Raises:
+            NetworkError: the gradients are not of the layer's shape, or the engine fails.
+        """
+        wanted = (len(self.logits), *layer.shape)
+        if gradients.shape != wanted:
+            raise NetworkError(
+                f"The output of layer {layer.name} has shape {wanted}; these gradients have shape "
+                f"{gradients.shape}."
+            )
+        (found,) = self._backward(layer.value, gradients, [GradientRequest()], retain_graph)
+        assert found.input is not None  # it was asked for
+        return found.input
+
+    def release(self) -> None:
+        """Give the pass's memory back; it can answer nothing afterward but :attr:`logits`."""
+        for part in self._parts:
+            part.release()
+
+    def _backward(
+        self,
+        start: Value,
+        seed: Float32,
+        requests: Sequence[GradientRequest],
+        retain_graph: bool,
+    ) -> list[GradientResult]:
+        if len(self._parts) == 1:
+            (part,) = self._parts
+            return part.gradients(start, seed, requests, retain_graph=retain_graph)
+        by_image = []
+        for place, part in enumerate(self._parts):
+            # MXNet would forget with one recording what others have noted about the parameters.
+            by_image.append(part.gradients(start, seed[place : place + 1], requests))
+            if not retain_graph:
+                part.release()
+        return [_result(of_one_request) for of_one_request in zip(*by_image, strict=True)]
+
+
+class Network:
+    """A network with weights on a device.
+
+    Attributes:
+        architecture: its layers, shapes and classes.
+        engine: what runs it.
+    """
+
+    def __init__(self, architecture: Architecture, engine: Engine) -> None:
+        """Put the two together.
+
+        Args:
+            architecture: the network without weights.
+            engine: runs the architecture's graph; see :func:`cnnviz.engines.registry.build_engine`.
+        """
+        self.architecture = architecture
+        self.engine = engine
+
+    @property
+    def device(self) -> Device:
+        """Where it runs."""
+        return self.engine.device
+
+    @property
+    def relus(self) -> int:
+        """The number of ReLUs between input and logits."""
+        return self.architecture.relus
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers between input and logits, in order."""
+        return self.architecture.layers
+
+    @property
+    def default_layer(self) -> Layer:
+        """The layer that is explained when nobody names one."""
+        return self.architecture.default_layer
+
+    def layer(self, name: str | None) -> Layer:
+        """The target layer called ``name``, or the default one; see :meth:`Architecture.layer`."""
+        return self.default_layer if name is None else self.architecture.layer(name)
+
+    def weights(self, layer: Layer) -> Float32:
+        """A copy of the weights of a convolution, (O, I / groups, kh, kw), or dense layer, (O, I).
+
+        Raises:
+            UsageError: the layer has none, or they are not constant.
+        """
+        node = self.architecture.graph.nodes[layer.index]
+        found = None
+        if isinstance(node.operator, (Conv2d, ConvTranspose2d, Linear)):
+            found = self.engine.constant(node.inputs[1])
+        if found is None:
+            raise UsageError(f"Layer {layer.name} ({layer.kind}) has no weights of its own.")
+        return found
+
+    def logits(self, batch: Float32) -> Float32:
+        """The logits (N, K) float32 of a batch (N, C, H, W) float32, without recording anything."""
+        return self.run(batch).logits
+
+    def logits_from(self, layer: Layer, activations: Float32, *, context: Float32) -> Float32:
+        """The logits that the network would give if a layer's output were something else.
+
+        Only the operators between the layer and the logits are run; where branches lead past the
+        layer (it lies inside a residual branch, say) these are run as well.
+
+        Args:
+            layer: the layer.
+            activations: (M, C, h, w) float32, M outputs of it to go on from.
+            context: (channels, H, W) float32, the network's input, for branches that lead past.
+
+        Returns:
+            (M, K) float32.
+
+        Raises:
+            NetworkError: the activations are not of the layer's shape, or the engine fails.
+        """
+        if activations.shape[1:] != layer.shape:
+            raise NetworkError(
+                f"The output of layer {layer.name} is {shape_text(layer.shape)} for each image; "
+                f"these activations have shape {activations.shape}."
+            )
+        found = [
+            self.engine.run_from(layer.value, part, context=context)
+            for part in self._parts(activations)
+        ]
+        return self.architecture.end.logits(_joined(found).reshape(-1, self.architecture.outputs))
+
+    def run(
+        self, batch: Float32, layers: Sequence[Layer] = (), *, record: bool = False
+    ) -> ForwardPass:
+        """Run a batch forward.
+
+        Args:
+            batch: (N, C, H, W) float32, preprocessed as the network wants it.
+            layers: whose activations will be asked for.
+            record: whether gradients will be asked for.
+
+        Raises:
+            NetworkError: its shape or type does not fit, or the engine fails (out of memory).
+        """
+        batch = np.asarray(batch)
+        self._check(batch)
+        keep = [layer.value for layer in layers]
+        recordings = [self.engine.run(part, keep, record=record) for part in self._parts(batch)]
+        return ForwardPass(self.architecture, recordings)
+
+    def _parts(self, batch: Float32) -> list[Float32]:
+        """A batch as it can be run: as a whole, or image by image."""
+        if self.architecture.takes_batches or len(batch) < 2:
+            return [batch]
+        return [one[None] for one in batch]
+
+    def _check(self, batch: Float32) -> None:
+        if batch.ndim != 4 or batch.shape[1:] != self.architecture.input_shape:
+            wanted = ", ".join(map(str, self.architecture.input_shape))
+            raise NetworkError(
+                f"The network takes batches of shape (N, {wanted}); this one is {batch.shape}."
+            )
+        if batch.dtype != np.float32:
+            raise NetworkError(f"The network takes float32; this batch is {batch.dtype}.")
+
+
+def check_rule(architecture: Architecture, rule: ReluRule) -> None:
+    """Make sure that a ReLU rule can be followed.
+
+    Raises:
+        NetworkError: it changes what passes the ReLUs, and the network has none.
+    """
+    if architecture.relus == 0 and not rule.is_derivative:
+        raise NetworkError(
+            f"0 of 0 ReLUs: this network has no ReLU for the {rule.name} rule to act on, so "
+            "its gradient would be the plain one under another name. Use the standard rule."
+        )
+
+
+def choose_targets(targets: Targets, logits: Float32) -> npt.NDArray[np.int64]:
+    """The class to explain in each image, (N,) int64, checked against the logits (N, K).
+
+    Raises:
+        UsageError: not one integer an image, or out of range.
+    """
+    images, classes = logits.shape
+    if targets is None:
+        targets = np.argmax(logits, axis=1)
+    chosen = np.asarray(targets(logits) if callable(targets) else targets)
+    if chosen.shape != (images,) or not np.issubdtype(chosen.dtype, np.integer):
+        raise UsageError(
+            f"One class index an image is needed, {images} in all; received an array of shape "
+            f"{chosen.shape} and type {chosen.dtype}."
+        )
+    wrong = chosen[(chosen < 0) | (chosen >= classes)]
+    if wrong.size:
+        raise UsageError(
+            f"There is no class {wrong[0]}: the network has {classes}, "
+            f"numbered from 0 to {classes - 1}."
+        )
+    indices: npt.NDArray[np.int64] = chosen.astype(np.int64)
+    return indices
+
+
+def _joined(parts: Sequence[Float32]) -> Float32:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _result(parts: Sequence[GradientResult]) -> GradientResult:
+    """What one request gave for several images, from what it gave for each."""
+    inputs = [part.input for part in parts if part.input is not None]
+    return GradientResult(
+        {value: np.concatenate([part.at[value] for part in parts]) for value in parts[0].at},
+        np.concatenate(inputs) if inputs else None,
+        parts[0].relus_changed,
+        np.concatenate([part.terms for part in parts]),
+    )
