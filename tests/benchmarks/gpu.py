@@ -32,8 +32,9 @@ from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import Input, Parameter, ReLU
 from cnnviz.models import zoo
 
-#: Relative L2 errors of float32 with IEEE arithmetic: rounding, where no ReLU or maximum flips.
-ROUNDING = {"logits": 1e-5, "activations": 1e-5, "gradient": 1e-4, "guided": 1e-4}
+#: Relative L2 errors of float32 with IEEE arithmetic. Of the millions of ReLUs on the way back to
+#: the input one is nearly always within rounding of 0, and flips.
+ROUNDING = {"logits": 1e-5, "activations": 1e-5, "gradient": 1e-4, "guided": 1e-3}
 #: One flip changes gradients by about so much; most images have none.
 FLIP = 2e-2
 IMAGES = 5
