@@ -61,7 +61,6 @@ MXNET_OPERATORS = frozenset(
 KNOWN = frozenset(
     {
         "a circle of rendering/colormaps.py, rendering/maps.py, rendering/style.py",
-        "a circle of engines/torch/engine.py, engines/torch/recording.py",
         "models/exported.py imports mxnet",
         "models/exported.py lists operators of MXNet",
         "models/input_scale.py lists operators of MXNet",

@@ -3,62 +3,26 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from cnnviz.engines.base import GradientRequest, GradientResult, ReluRule
+from cnnviz.engines.base import GradientRequest, GradientResult
 from cnnviz.engines.torch.captured import Replay
+from cnnviz.engines.torch.program import Found, Passed, Program
 from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Value
-from cnnviz.graph.operators import ReLU
 from cnnviz.types import Float32
-
-if TYPE_CHECKING:
-    from cnnviz.engines.torch.engine import TorchEngine
-
-
-class Tape:
-    """What going back through a recorded pass needs beside PyTorch's own record of it."""
-
-    def __init__(self) -> None:
-        self.edges: dict[Value, Any] = {}
-        self.relus: list[Any] = []
-
-    def note(self, index: int, operator: object, outputs: Sequence[Any]) -> None:
-        """Note where an operator's outputs stand in the recorded pass."""
-        edge_of = import_torch().autograd.graph.get_gradient_edge
-        for place, output in enumerate(outputs):
-            self.edges[Value(index, place)] = edge_of(output)
-        if isinstance(operator, ReLU) and operator.standalone:
-            self.relus.append(outputs[0].grad_fn)
-
-
-class Passed(NamedTuple):
-    """What a pass left on the device."""
-
-    output: Any
-    values: dict[Value, Any]
-    tape: Tape | None
-
-
-class Found(NamedTuple):
-    """What one way back left on the device."""
-
-    gradients: Mapping[Value, Any]
-    changed: int
-    terms: Any
 
 
 class TorchRecording:
     """See :class:`cnnviz.engines.base.Recording`."""
 
-    def __init__(self, engine: TorchEngine, passed: Passed, keep: Sequence[Value]) -> None:
-        self._engine = engine
+    def __init__(self, program: Program, passed: Passed, keep: Sequence[Value]) -> None:
+        self._program = program
         self._passed: Passed | None = passed
         self._output = Fetch(passed.output)
         self._kept = {value: Fetch(passed.values[value]) for value in keep}
@@ -81,10 +45,9 @@ class TorchRecording:
         retain_graph: bool = True,
     ) -> list[GradientResult]:
         """See :meth:`cnnviz.engines.base.Recording.gradients`."""
-        engine = self._engine
-        engine.check(start, seed)
-        with engine.running(record=True):
-            arrived = engine.array(seed)
+        program = self._program
+        with program.running(record=True):
+            arrived = program.array(seed)
             under_way = []
             for place, request in enumerate(requests):
                 last = place == len(requests) - 1
@@ -109,17 +72,17 @@ class TorchRecording:
         return self._passed
 
     def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
-        return self._engine.gradient(self._at_hand, start, seed, request, retain)
+        return self._program.gradient(self._at_hand, start, seed, request, retain)
 
     def _fetched(self, request: GradientRequest, found: Found) -> Found:
         """The same on its way to the host; not what was asked for only to know its terms."""
-        wanted = {*request.at, *([self._engine.graph.input] if request.to_input else [])}
+        wanted = {*request.at, *([self._program.graph.input] if request.to_input else [])}
         gradients = {v: Fetch(g) for v, g in found.gradients.items() if v in wanted}
         return Found(gradients, found.changed, Fetch(found.terms))
 
     def _result(self, request: GradientRequest, found: Found, images: int) -> GradientResult:
         """As soon as it is there; zeros where nothing leads back to a value."""
-        graph = self._engine.graph
+        graph = self._program.graph
 
         def read(value: Value) -> Float32:
             if value in found.gradients:
@@ -138,15 +101,13 @@ class TorchRecording:
 class CapturedPass:
     """A pass over batches of one size as a CUDA graph, and the ways back through it."""
 
-    def __init__(
-        self, engine: TorchEngine, images: int, keep: frozenset[Value], record: bool
-    ) -> None:
+    def __init__(self, program: Program, images: int, keep: frozenset[Value], record: bool) -> None:
         torch = import_torch()
         self.is_lent = False
-        self._engine = engine
-        size = (images, *engine.graph.input_size)
-        given = torch.zeros(size, dtype=torch.float32, device=engine.place)
-        self._replay = Replay(lambda images: engine.forward(images, keep, record), given)
+        self._program = program
+        size = (images, *program.graph.input_size)
+        given = torch.zeros(size, dtype=torch.float32, device=program.place)
+        self._replay = Replay(lambda images: program.forward(images, keep, record), given)
         self._ways_back: dict[Hashable, Replay | None] = {}
 
     def forward(self, images: Any) -> Passed:
@@ -162,7 +123,7 @@ class CapturedPass:
         """
 
         def run(seed: Any) -> Found:
-            return self._engine.gradient(self._replay.outputs, start, seed, request, True)
+            return self._program.gradient(self._replay.outputs, start, seed, request, True)
 
         key = (start, request)
         if key not in self._ways_back:
@@ -178,7 +139,7 @@ class CapturedPass:
 
     def _wait(self) -> None:
         """Let what is still on its way to the host leave first."""
-        device = self._engine.place
+        device = self._program.place
         import_torch().cuda.current_stream(device).wait_stream(_copies(device))
 
 
@@ -186,12 +147,12 @@ class CapturedRecording(TorchRecording):
     """A recording in the memory of a captured pass, which it gives back when it is released."""
 
     def __init__(
-        self, engine: TorchEngine, captured: CapturedPass, images: Any, keep: Sequence[Value]
+        self, program: Program, captured: CapturedPass, images: Any, keep: Sequence[Value]
     ) -> None:
         captured.is_lent = True
         self._captured = captured
         self._give_back = weakref.finalize(self, setattr, captured, "is_lent", False)
-        super().__init__(engine, captured.forward(images), keep)
+        super().__init__(program, captured.forward(images), keep)
 
     def release(self) -> None:
         """See :meth:`cnnviz.engines.base.Recording.release`."""
@@ -201,28 +162,6 @@ class CapturedRecording(TorchRecording):
     def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
         _ = self._at_hand
         return self._captured.gradient(start, seed, request)
-
-
-@contextmanager
-def under(rule: ReluRule, relus: Sequence[Any]) -> Iterator[list[None]]:
-    """Let a rule hold at the ReLUs of a recorded pass; what is yielded counts those passed."""
-    passed: list[None] = []
-    if rule.is_derivative:
-        yield passed
-        return
-
-    def hook(left: tuple[Any, ...], arrived: tuple[Any, ...]) -> tuple[Any]:
-        passed.append(None)
-        # max(0, (z > 0) · R') is (z > 0) · (R' > 0) · R'.
-        gradient = left[0] if rule.gate_by_input else arrived[0]
-        return (gradient.clamp(min=0) if rule.gate_by_gradient else gradient,)
-
-    handles = [relu.register_hook(hook) for relu in relus]
-    try:
-        yield passed
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Fetch:
