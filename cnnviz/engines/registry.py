@@ -26,7 +26,10 @@ class _Entry(NamedTuple):
 
 #: First choice first.
 _ENGINES: Mapping[str, _Entry] = MappingProxyType(
-    {"mxnet": _Entry("mxnet", "cnnviz.engines.mxnet.engine", "MxnetEngine")}
+    {
+        "mxnet": _Entry("mxnet", "cnnviz.engines.mxnet.engine", "MxnetEngine"),
+        "torch": _Entry("torch", "cnnviz.engines.torch.engine", "TorchEngine"),
+    }
 )
 #: What an engine may be chosen by.
 ENGINES = (AUTO, *_ENGINES)
