@@ -24,7 +24,7 @@ from cnnviz.images.in_memory import Held, rgb_pixels
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import find_sources
-from cnnviz.labels.targets import is_usual, resolve_targets
+from cnnviz.labels.targets import is_default, resolve_targets
 from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.files import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
@@ -94,7 +94,7 @@ def explain(
         explainer = load_explainer(model, layer=layer, methods=methods, **network)
     classes = explainer.network.architecture.classes
     targets = resolve_targets(_several("target", target), explainer.labels, classes)
-    numbered = not is_usual(targets)
+    numbered = not is_default(targets)
     waiting = _images(inputs)
     explained: list[ImageExplanation] = []
     while True:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnviz.labels.targets import imagenet_labels
+from cnnviz.labels.classes import imagenet_labels
 from cnnviz.text import (
     ClassNames,
     caseless,

@@ -1,83 +1,20 @@
-"""Class names out of the files in which people keep them."""
+"""Read class names from the files in which people keep them."""
 
 from __future__ import annotations
 
-import ast
-import csv
-import io
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.text import decode, folded, printable, yaml_problem
+from cnnviz.labels.classes import Labels
+from cnnviz.labels.label_formats import Entry, LabelFormatError, parse_entries, parse_structured
+from cnnviz.text import decode, printable
 
 _LARGEST_FILE = 1 << 24  # bytes; a pipe is read as well, and a device may never end
-_MOST_DIGITS = 9  # of an index
-
-WORDNET = re.compile(r"n[0-9]{8}")
-"""What WordNet's numbers look like, by which ImageNet calls its classes."""
-
-#: What tables and JSON objects call their parts, as :func:`cnnviz.text.folded` has it.
-_INDEX_TITLES = (
-    *("index", "idx", "id", "class index", "class idx", "class id", "label id", "label index"),
-    *("category id", "target", "no", "number", "#", "y"),
-)
-_NAME_TITLES = (
-    *("name", "class name", "label name", "category name", "display name", "label", "class"),
-    *("category", "title", "description", "names", "labels", "words"),
-)
-#: What holds the names in a file that holds more, best first.
-_HOLDERS = (
-    *("id2label", "idx to class", "index to class", "idx2label", "id to label", "index to label"),
-    *("label2id", "class to idx", "class to index", "label to id", "label to idx", "names"),
-    *("classes", "class names", "labels", "label names", "label map", "categories", "classnames"),
-)
-#: ``0: cat``, ``0 cat``, ``0,cat``, ``[0] cat``, ... and the other way round.
-_DIGITS = rf"(?P<index>[0-9]{{1,{_MOST_DIGITS}}})"
-_INDEX_FIRST = re.compile(
-    rf"""[\[("']?{_DIGITS}[\])"']?
-    (?P<part>\s*[:,;=|)：，；]\s*|\.\s+|\s*\t\s*|\s+-\s+|\s+)(?P<name>\S.*)""",
-    re.VERBOSE,
-)
-_INDEX_LAST = re.compile(rf"(?P<name>.*\S)(?P<part>\s*[:,;=|\t：，；]\s*|\s+)['\"]?{_DIGITS}['\"]?")
-_ID_FIRST = re.compile(rf"['\"]?({WORDNET.pattern})['\"]?(?:\s*[-:,;=|\t]\s*|\s+)(\S.*)")
-_LIST = re.compile(r"\[\s*[\"'\[{0-9].*\]", re.DOTALL)
 
 
-class Labels(tuple[str, ...]):
-    """Class names in class order, and what else their file says.
-
-    Attributes:
-        ids: WordNet's numbers of the classes; empty if the file has none.
-        note: what the user should know of how the file was read, or nothing.
-    """
-
-    ids: tuple[str, ...]
-    note: str
-
-    def __new__(cls, names: Iterable[str], ids: Iterable[str] = (), note: str = "") -> Labels:
-        """Of the names; ``ids`` are as many, or none."""
-        labels = super().__new__(cls, names)
-        labels.ids, labels.note = tuple(ids), note
-        return labels
-
-
-class _Entry(NamedTuple):
-    """What a file says of one class."""
-
-    name: str
-    number: int | None = None  # its index
-    id: str = ""
-
-
-class _WrongError(Exception):
-    """What is wrong with a file, as the rest of a sentence that begins with its name."""
-
-
-def read_labels(path: Path, *, classes: int | None = None) -> Labels:
+def read_labels(path: Path) -> Labels:
     """Class names from a file.
 
     A text file has a name in each line, in class order. Where all lines begin or end with an index
@@ -89,22 +26,16 @@ def read_labels(path: Path, *, classes: int | None = None) -> Labels:
 
     Args:
         path: The file: UTF-8, or UTF-16 with a byte-order mark.
-        classes: How many names it must have; ``None`` takes any number.
 
     Raises:
         UsageError: The file cannot be read, is not text, is empty, has a blank line between
-            names, leaves out an index or has one twice, or has another number of names.
+            names, or leaves out an index or has one twice.
     """
     text = _read(path)
     try:
-        labels = _in_order(_entries(text, path.suffix.lower()))
-    except _WrongError as error:
+        return _in_order(parse_entries(text, path.suffix.lower()))
+    except LabelFormatError as error:
         raise UsageError(f"{path} {error}") from error
-    if classes is not None and len(labels) != classes:
-        raise UsageError(
-            f"{path} names {len(labels)} classes, but the network has {classes} outputs."
-        )
-    return labels
 
 
 def labels_of(content: Any) -> Labels:
@@ -114,8 +45,8 @@ def labels_of(content: Any) -> Labels:
         ValueError: there are none; the text says why.
     """
     try:
-        return _in_order(_structured(content))
-    except _WrongError as error:
+        return _in_order(parse_structured(content))
+    except LabelFormatError as error:
         raise ValueError(str(error)) from error
 
 
@@ -128,359 +59,46 @@ def _read(path: Path) -> str:
         raise UsageError(f"The class names in {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is not a UTF-8 text file; wanted is one with a class name a line. Save it as "
-            "UTF-8."
+            f"{path} is not a UTF-8 text file; expected one class name per line. Save it as UTF-8."
         ) from error
     if len(data) > _LARGEST_FILE:
-        raise UsageError(f"{path} has more than {_LARGEST_FILE:,} bytes: that is no list of names.")
+        raise UsageError(
+            f"{path} has more than {_LARGEST_FILE:,} bytes, too large for a list of names."
+        )
     if "\0" in text:
-        raise UsageError(f"{path} is no text; wanted is a file with a class name a line.")
+        raise UsageError(f"{path} is not a text file; expected one class name per line.")
     return text
 
 
-def _entries(text: str, suffix: str) -> list[_Entry]:
-    text, start = text.rstrip(), text.strip()
-    if not start:
-        raise _WrongError("is empty; wanted is a class name a line, in class order.")
-    if suffix in (".yaml", ".yml"):
-        return _structured(_yaml(text))
-    if suffix in (".json", ".jsonl") or start.startswith("{") or _LIST.fullmatch(start):
-        return _structured(_json_or_python(text))
-    if suffix in (".csv", ".tsv"):
-        found = _of_table(text)
-        if found is not None:
-            return found
-    return _of_lines(text)
-
-
-def _in_order(entries: Sequence[_Entry]) -> Labels:
+def _in_order(entries: Sequence[Entry]) -> Labels:
     """The names in the order of their indices, if they have any."""
     note = ""
     if any(entry.number is not None for entry in entries):
-        by_index: dict[int, _Entry] = {}
+        by_index: dict[int, Entry] = {}
         for entry in entries:
             if entry.number is None:
-                raise _WrongError(f"has no index for '{printable(entry.name)}', but for others.")
+                raise LabelFormatError(
+                    f"has no index for '{printable(entry.name)}', although others have one."
+                )
             other = by_index.setdefault(entry.number, entry)
             if other is not entry:
-                raise _WrongError(
+                raise LabelFormatError(
                     f"has the index {entry.number} twice, for '{printable(other.name)}' and "
                     f"'{printable(entry.name)}'; every class needs its own."
                 )
         first = 0 if 0 in by_index or len(by_index) not in by_index else 1
         missing = next((i for i in range(first, first + len(by_index)) if i not in by_index), None)
         if missing is not None:
-            raise _WrongError(
-                f"has no class {missing}, though its indices go up to {max(by_index)}; wanted is a "
-                "name for every index from 0 on."
+            raise LabelFormatError(
+                f"has no class {missing}, though its indices go up to {max(by_index)}; "
+                "expected a name for every index from 0."
             )
         if first:
             note = "The class names are numbered from 1; the first is the network's class 0."
         entries = [by_index[index] for index in sorted(by_index)]
     for entry in entries:
         if not entry.name.strip():
-            raise _WrongError("has a class without a name.")
+            raise LabelFormatError("has a class without a name.")
     ids = [entry.id for entry in entries]
     names = [printable(entry.name.strip()) for entry in entries]
     return Labels(names, ids if all(ids) else (), note)
-
-
-# --- lines ---------------------------------------------------------------------------------------
-
-
-def _of_lines(text: str) -> list[_Entry]:
-    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
-    full = [line for line in lines if line]
-    for some in (full, full[1:]):  # the second without titles
-        if some is not full and not (some and _are_titles(re.split(r"[,;:=|\t ]+", full[0]))):
-            break
-        found = _indexed(some)
-        if found is not None:
-            return found
-    if "" in lines:
-        raise _WrongError(
-            f"has a blank line {lines.index('') + 1}; every line must name a class, or the names "
-            "after it would belong to the wrong classes."
-        )
-    quoted = all(_unquoted(line) != line for line in lines)
-    return _plain([_unquoted(line) for line in lines] if quoted else lines)
-
-
-def _plain(names: Sequence[str]) -> list[_Entry]:
-    """Names in class order, with or without WordNet's numbers."""
-    return [_Entry(name, None, own) for own, name in _without_ids(names)]
-
-
-def _indexed(lines: Sequence[str]) -> list[_Entry] | None:
-    """What lines say that all have an index; None if not all have, or it is a part of the names.
-
-    WordNet's numbers may stand before the index or behind it.
-    """
-    before = _without_ids(lines)
-    if all(own and own != rest and _index(rest) is not None for own, rest in before):
-        return [_Entry(own, _index(rest), own) for own, rest in before]
-    for form in (_INDEX_FIRST, _INDEX_LAST):
-        matches = [form.fullmatch(rest) for _, rest in before]
-        if not all(matches):
-            continue
-        found = [match for match in matches if match]
-        indices = [int(match["index"]) for match in found]
-        names = [_unquoted(match["name"]) for match in found]
-        plain = all(not match["part"].strip(" ") for match in found) or form is _INDEX_LAST
-        if not _are_indices(indices, names, plain=plain):
-            continue
-        after = _without_ids(names)
-        return [
-            _Entry(_unquoted(name), index, first or second)
-            for (first, _), (second, name), index in zip(before, after, indices, strict=True)
-        ]
-    return None
-
-
-def _are_indices(indices: Sequence[int], names: Sequence[str], *, plain: bool) -> bool:
-    """Whether numbers beside names are indices, or belong to the names.
-
-    Names such as "7 up", "101 dalmatians" begin with a number, "grade 1", "grade 2" end with one,
-    "4:3", "16:9" are nothing else. Words behind a mark have an index, even if one is missing; words
-    behind a space if most numbers are those of classes.
-
-    Args:
-        indices: the numbers.
-        names: what else is in the lines.
-        plain: whether nothing but a space parts them, or the number comes last.
-    """
-    count = len(indices)
-    fitting = len({index for index in indices if index <= count})
-    if plain and len(set(names)) * 2 <= count and count > 1:
-        return False
-    words = any(letter.isalpha() for name in names for letter in name)
-    return fitting == count or (words and (not plain or fitting * 2 > count > 2))
-
-
-def _without_ids(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """For each line WordNet's number in front, and the rest; nothing and all if one has none."""
-    if all(WORDNET.fullmatch(_unquoted(line)) for line in lines):
-        return [(_unquoted(line),) * 2 for line in lines]
-    matches = [_ID_FIRST.fullmatch(line) for line in lines]
-    if not all(matches):
-        return [("", line) for line in lines]
-    return [(match[1], _unquoted(match[2])) for match in matches if match]
-
-
-def _unquoted(text: str) -> str:
-    text = text.strip()
-    if text[:1] in ("'", '"') and text.endswith(f"{text[0]},"):  # out of a list of Python's
-        text = text[:-1]
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        return text[1:-1].strip()
-    return text
-
-
-def _are_titles(cells: Iterable[str]) -> bool:
-    return all(
-        cell in ("", "wordnet id", "wnid", "synset", *_INDEX_TITLES, *_NAME_TITLES)
-        for cell in map(folded, cells)
-    )
-
-
-# --- tables --------------------------------------------------------------------------------------
-
-
-def _of_table(text: str) -> list[_Entry] | None:
-    """What a CSV says; None if it is none, or a list of names with commas in them."""
-    tables = [table for table in (_table(text, delimiter) for delimiter in ",;\t|") if table]
-    for rows in tables:
-        if len(rows[0]) > 1:
-            found = _by_index(rows) or _by_titles(rows) or _by_index(rows[1:], rows[0])
-            if found:
-                return found
-    if tables and len(tables[0][0]) == 1:  # by commas: those in names are quoted
-        names = [name for (name,) in tables[0]]
-        titled = len(names) > 1 and folded(names[0]) in _NAME_TITLES
-        return _indexed(names) or _plain(names[titled:])
-    return None
-
-
-def _table(text: str, delimiter: str) -> list[list[str]]:
-    """The rows of a CSV, all equally long; none if it is no such table."""
-    try:
-        rows = list(csv.reader(io.StringIO(text, ""), delimiter=delimiter, strict=True))
-    except csv.Error:
-        return []
-    rows = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
-    return rows if len({len(row) for row in rows}) == 1 else []
-
-
-def _by_index(
-    rows: Sequence[Sequence[str]], titles: Sequence[str] | None = None
-) -> list[_Entry] | None:
-    """Rows one of whose columns is the index; None if there is no such column."""
-    number = next((at for at, cells in enumerate(zip(*rows, strict=True)) if _count(cells)), None)
-    if number is None or (titles is not None and _index(titles[number]) is not None):
-        return None
-    return [_of_fields(row[number], [*row[:number], *row[number + 1 :]]) for row in rows]
-
-
-def _by_titles(rows: Sequence[Sequence[str]]) -> list[_Entry] | None:
-    """Rows below titles that say which column has the names; None if there are no such titles."""
-    titles, body = [folded(cell) for cell in rows[0]], rows[1:]
-    columns = list(zip(*body, strict=True))
-    named = [titles.index(title) for title in _NAME_TITLES if title in titles]
-    if not (named and body):
-        return None
-    name = next((at for at in named if not _count(columns[at])), named[0])
-    number = next((titles.index(title) for title in _INDEX_TITLES if title in titles), None)
-    if number is None or any(_index(cell) is None for cell in columns[number]):
-        # Without a title, as pandas writes it, or with one that names have elsewhere.
-        others = (at for at, cells in enumerate(columns) if at != name and _count(cells))
-        number = next(others, None)
-    ids = next((at for at, cells in enumerate(columns) if all(map(_is_id, cells))), None)
-    return [
-        _Entry(
-            row[name],
-            None if number is None else _index(row[number]),
-            "" if ids is None else row[ids],
-        )
-        for row in body
-    ]
-
-
-def _count(cells: Sequence[str]) -> bool:
-    """Whether the cells of a column are 0 to K - 1, or 1 to K, in any order."""
-    numbers = [number for number in map(_index, cells) if number is not None]
-    return len(numbers) == len(cells) and sorted(numbers) in (
-        list(range(len(cells))),
-        list(range(1, len(cells) + 1)),
-    )
-
-
-# --- JSON, YAML, Python --------------------------------------------------------------------------
-
-
-def _json_or_python(text: str) -> Any:
-    """What a text says as JSON, as JSON a line, or as Python prints lists and dictionaries."""
-    attempts: tuple[Callable[[str], Any], ...] = (
-        lambda text: json.loads(text, object_pairs_hook=_pairs),
-        lambda text: [
-            json.loads(line, object_pairs_hook=_pairs) for line in text.splitlines() if line.strip()
-        ],
-        ast.literal_eval,
-    )
-    problem: Exception | None = None
-    for attempt in attempts:
-        try:
-            return attempt(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-            problem = problem or error
-    where = (
-        f"{problem.msg} in line {problem.lineno}"
-        if isinstance(problem, json.JSONDecodeError)
-        else str(problem)
-    )
-    raise _WrongError(f"is no JSON, and nothing that Python prints: {where}.") from problem
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _WrongError(f"has '{printable(twice)}' twice; every class needs its own entry.")
-    return found
-
-
-def _yaml(text: str) -> Any:
-    """What YAML says, every value as it is written: ``no`` is a name, not a truth value."""
-    import yaml
-
-    try:
-        problem = yaml_problem(text)
-        if problem is not None:
-            raise _WrongError(f"is no YAML: it {problem}.")
-        return yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = getattr(error, "problem", None) or error
-        raise _WrongError(f"is no YAML: {printable(str(reason))[:200]}.") from error
-
-
-def _structured(content: Any) -> list[_Entry]:
-    """What a list or a mapping says of the classes."""
-    if isinstance(content, (list, tuple)) and content:
-        if all(isinstance(item, str) for item in content):
-            names = [item.strip() for item in content]
-            return _indexed(names) or _plain(names)
-        return [_of_item(item) for item in content]
-    if not isinstance(content, Mapping) or not content:
-        raise _no_names()
-    keys, values = list(content), list(content.values())
-    if all(_index(value) is not None for value in values) and not (
-        all(_index(key) is not None for key in keys) and isinstance(values[0], str)
-    ):
-        if any(not isinstance(key, str) for key in keys):
-            return [_of_fields(key, [value]) for key, value in content.items()]
-        return [_of_fields(value, [key]) for key, value in content.items()]
-    if all(_index(key) is not None for key in keys):
-        return [_of_fields(key, _fields(value)) for key, value in content.items()]
-    by_key = {folded(str(key)): value for key, value in content.items()}
-    for holder in _HOLDERS:
-        if isinstance(by_key.get(holder), (list, tuple, Mapping)):
-            return _structured(by_key[holder])
-    if all(isinstance(key, str) and WORDNET.fullmatch(key) for key in keys):
-        if any(isinstance(value, str) for value in values) and keys != sorted(keys):
-            raise _WrongError("has WordNet's numbers but no indices, so the order is not known.")
-        return [_of_item([key, *_fields(value)]) for key, value in content.items()]
-    if len(values) == 1 and isinstance(values[0], (list, tuple, Mapping)):
-        return _structured(values[0])
-    raise _no_names()
-
-
-def _no_names() -> _WrongError:
-    return _WrongError(
-        "holds no class names: wanted is a list of them, or names by index, or indices by name."
-    )
-
-
-def _fields(value: Any) -> list[Any]:
-    """What is said of a class, one by one, the name first if it is called so."""
-    if isinstance(value, Mapping):
-        by_key = {folded(str(key)): item for key, item in value.items()}
-        named = [by_key[title] for title in _NAME_TITLES if isinstance(by_key.get(title), str)]
-        return [*named[:1], *(item for item in value.values() if _is_id(item))]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _of_item(item: Any) -> _Entry:
-    """An item of a list: a name, or an index and a name in whatever form."""
-    if isinstance(item, Mapping):
-        by_key = {folded(str(key)): value for key, value in item.items()}
-        numbers = [by_key[title] for title in _INDEX_TITLES if title in by_key]
-        numbers += [by_key[title] for title in _NAME_TITLES if type(by_key.get(title)) is int]
-        index = next((number for number in numbers if _index(number) is not None), None)
-        return _of_fields(index, _fields(item))
-    fields = _fields(item)
-    if len(fields) == 1:
-        return _of_fields(None, fields)
-    index = next((field for field in fields if _index(field) is not None), None)
-    return _of_fields(index, [field for field in fields if field is not index])
-
-
-def _of_fields(index: Any, fields: Sequence[Any]) -> _Entry:
-    """A class by its index, if it has one, and whatever else is said of it."""
-    own = next((field for field in fields if _is_id(field)), "")
-    names = [field for field in fields if field is not own and isinstance(field, (str, int))]
-    if any(isinstance(name, bool) for name in names) or not (names or own):
-        raise _no_names()
-    return _Entry(str(names[0] if names else own), None if index is None else _index(index), own)
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and WORDNET.fullmatch(value) is not None
-
-
-def _index(value: Any) -> int | None:
-    """A number of a class, whichever way it is written; or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    text = str(value).strip()
-    match = re.fullmatch(rf"([0-9]{{1,{_MOST_DIGITS}}})(?:\.0*)?", text)
-    return int(match[1]) if match else None

@@ -1,39 +1,23 @@
-"""Class names, and from what a user calls a class to its index."""
+"""Which classes of an image are explained: from what the user asks for to targets."""
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from cnnviz.errors import UsageError
-from cnnviz.labels.label_files import Labels
-from cnnviz.text import ClassNames, class_name, folded, listed, similar
+from cnnviz.labels.classes import Classes
+from cnnviz.text import folded
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 _TOP = re.compile(r"top ?([0-9]{1,6})")
-#: What ``--contrast`` parts two classes with.
+#: What separates the two classes of ``--contrast``.
 _AGAINST = ":"
-
-_SHOWN = 5
-_FEW = 12  # classes that are simply listed
-
-
-@functools.lru_cache(maxsize=1)
-def imagenet_labels() -> Labels:
-    """ImageNet's 1,000 class names (ILSVRC 2012) in class order: synonyms, parted by commas.
-
-    With their WordNet numbers.
-    """
-    text = resources.files("cnnviz.labels").joinpath("imagenet_classes.txt").read_text("utf-8")
-    lines = [line.split(" ", 1) for line in text.splitlines()]
-    return Labels((name for _, name in lines), (own for own, _ in lines))
 
 
 @dataclass(frozen=True)
@@ -70,8 +54,8 @@ class Target:
         return chosen
 
 
-def is_usual(targets: Sequence[Target]) -> bool:
-    """Whether each image's own answer is explained, and nothing else.
+def is_default(targets: Sequence[Target]) -> bool:
+    """Whether each image's predicted class is explained, and nothing else.
 
     Otherwise files carry the class in their names, so that runs for other targets have their own.
     """
@@ -94,10 +78,10 @@ def resolve_targets(
 ) -> tuple[Target, ...]:
     """The classes that ``--target``, given once or several times, means; each once.
 
-    ``topN`` stands for each image's own N highest classes, ``top1`` or ``predicted`` being its
-    answer, ``second`` the runner-up, ``truth`` for its true class. Anything else is a class, see
-    :meth:`Classes.find`. Several may stand together, parted by commas; a class with commas in its
-    name is looked for first.
+    ``topN`` stands for each image's own N highest classes, ``top1`` or ``predicted`` for the
+    highest, ``second`` for the runner-up, ``truth`` for the true class. Anything else is a class,
+    see :meth:`Classes.find`. Several may be given together, separated by commas; a class with
+    commas in its name is looked for first.
 
     Args:
         specs: What the user gave.
@@ -111,10 +95,10 @@ def resolve_targets(
     classes = Classes(labels, n_classes)
     targets: dict[Target, None] = {}
     for spec in specs:
-        whole = "," not in spec or bool(classes.called(spec) or classes.partly_called(spec))
+        whole = "," not in spec or bool(classes.lookup(spec) or classes.search(spec))
         parts = [spec] if whole else spec.split(",")
         if len(parts) > 1 and not all(part.strip() for part in parts):
-            raise UsageError(f"An empty target was given in {spec!r}: a comma parts two targets.")
+            raise UsageError(f"An empty target was given in {spec!r}: a comma separates targets.")
         for part in parts:
             targets.update(dict.fromkeys(_several(part, classes)))
     return tuple(targets)
@@ -138,114 +122,6 @@ def resolve_contrasts(
             raise UsageError(f"The contrast {spec!r} names one class twice.")
         pairs[pair] = None
     return tuple(pairs)
-
-
-def resolve_class(spec: str, labels: Sequence[str], n_classes: int) -> int:
-    """The class index that a user means, see :meth:`Classes.find`."""
-    return Classes(labels, n_classes).find(spec)
-
-
-class Classes:
-    """A network's classes by all that they may be called.
-
-    Names are compared as :func:`cnnviz.text.folded` has them, but one that is written in the very
-    same way comes before those that only compare equal.
-    """
-
-    def __init__(self, labels: Sequence[str], count: int) -> None:
-        """Of the names by index, or of none."""
-        self.labels = labels
-        self.count = count
-
-    @functools.cached_property
-    def _names(self) -> tuple[dict[str, list[int]], ...]:
-        """By whole names and by synonyms, each as written and as compared: the first decides."""
-        tables: tuple[dict[str, list[int]], ...] = ({}, {}, {}, {})
-        ids = self.labels.ids if isinstance(self.labels, Labels) else ()
-        for index, label in enumerate(self.labels):
-            synonyms = [part.strip() for part in label.split(",")] if "," in label else []
-            whole = [label, *ids[index : index + 1]]
-            spaced = [label.replace(",", " ")] if synonyms else []
-            for table, names in zip(
-                tables,
-                (
-                    whole,
-                    map(folded, [*whole, *spaced]),
-                    synonyms,
-                    map(folded, synonyms),
-                ),
-                strict=False,
-            ):
-                for name in dict.fromkeys(names):
-                    table.setdefault(name, []).append(index)
-        return tables
-
-    def called(self, text: str) -> list[int]:
-        """The classes with this name, synonym or WordNet number: one if all is well."""
-        name, key = " ".join(text.split()), folded(text)
-        for table, wanted in zip(self._names, (name, key, name, key), strict=True):
-            if wanted in table:
-                return table[wanted]
-        return []
-
-    def partly_called(self, text: str) -> list[int]:
-        """The classes with this in their names."""
-        wanted = folded(text)
-        return [index for index, label in enumerate(self.labels) if wanted in folded(label)]
-
-    def find(self, spec: str) -> int:
-        """The class index that a user means.
-
-        Digits are an index. Anything else is a name: the first of these that fits any class
-        decides, and has to fit just one: the whole name, or its WordNet number; one of its synonyms
-        (names are parted by commas); a part of the name.
-
-        Raises:
-            UsageError: The index is out of range, or the name fits no class or several; the text
-                lists candidates with their indices.
-        """
-        number = spec.strip()
-        if number.lstrip("+-").isdecimal():
-            # More digits than any index has are not worth the time that int() takes.
-            if number.isdecimal() and len(number) < 10 and int(number) < self.count:
-                return int(number)
-            raise UsageError(
-                f"There is no class {spec}: the network's classes are 0 to {self.count - 1}."
-            )
-        if not number:
-            raise UsageError("An empty target was given; give a class index, a class name or topN.")
-        if not self.labels:
-            raise UsageError(
-                f"The target {spec!r} is a name, but the network's classes have none; give an "
-                f"index from 0 to {self.count - 1}, or the names with --labels."
-            )
-        fitting = self.called(spec) or self.partly_called(spec)
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            raise UsageError(
-                f"The target {spec!r} fits {len(fitting)} classes: {self.listed(fitting)}. "
-                "Give a longer name or the index."
-            )
-        raise UsageError(f"No class is called {spec!r}. {self._suggestions(spec)}")
-
-    def listed(self, indices: Iterable[int], most: int = _SHOWN) -> str:
-        """``tabby, tabby cat (281), tiger cat (282)``."""
-        return listed((class_name(index, self.labels[index]) for index in indices), most)
-
-    def _suggestions(self, wanted: str) -> str:
-        parts = {
-            part.strip(): index
-            for index, label in enumerate(self.labels)
-            for part in label.split(",")
-        }
-        close = similar(wanted, parts, _SHOWN)
-        if not close and len(self.labels) <= _FEW:
-            names = map(ClassNames(self.labels).__getitem__, range(len(self.labels)))
-            return f"The classes are {', '.join(names)}."
-        if not close:
-            return "Give a class index, a class name or a part of one, or topN."
-        return f"Similar: {self.listed(dict.fromkeys(parts[part] for part in close))}."
 
 
 def _several(spec: str, classes: Classes) -> Iterable[Target]:
@@ -279,10 +155,11 @@ def _ends(spec: str, classes: Classes) -> tuple[str, str]:
         splits = [ends for ends in splits if all(_is_class(end, classes) for end in ends)]
     if len(splits) != 1:
         raise UsageError(
-            f"A contrast is two classes, A{_AGAINST}B, predicted{_AGAINST}truth say; got {spec!r}."
+            f"A contrast is two classes, A{_AGAINST}B, such as predicted{_AGAINST}truth; got "
+            f"{spec!r}."
         )
     return splits[0]
 
 
 def _is_class(spec: str, classes: Classes) -> bool:
-    return folded(spec) in _WORDS or spec.strip().isdecimal() or bool(classes.called(spec))
+    return folded(spec) in _WORDS or spec.strip().isdecimal() or bool(classes.lookup(spec))

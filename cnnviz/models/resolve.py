@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import UsageError, in_keywords
-from cnnviz.labels.label_files import Labels, read_labels
+from cnnviz.labels.classes import Labels
+from cnnviz.labels.label_files import read_labels
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig, find_config
 from cnnviz.models.source import ModelSource

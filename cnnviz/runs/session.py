@@ -27,12 +27,7 @@ from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.sources import Source, find_sources
 from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
 from cnnviz.labels.predictions import select_images
-from cnnviz.labels.targets import (
-    ClassPair,
-    Target,
-    resolve_contrasts,
-    resolve_targets,
-)
+from cnnviz.labels.targets import ClassPair, Target, resolve_contrasts, resolve_targets
 from cnnviz.models import zoo
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.outputs import OutputFolder, check_output_folder

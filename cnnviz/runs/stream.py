@@ -29,7 +29,7 @@ from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
 from cnnviz.images.sources import Source
 from cnnviz.labels.predictions import Prediction, assess
-from cnnviz.labels.targets import ClassPair, Target, is_usual
+from cnnviz.labels.targets import ClassPair, Target, is_default
 from cnnviz.machine import available_cores, helper_threads, single_threaded, threads
 from cnnviz.metrics.location import Location, measure_location
 from cnnviz.outputs import OutputFolder, OutputStem, plan
@@ -338,7 +338,7 @@ class Run:
     @property
     def _numbered(self) -> bool:
         """Whether the class index stands in the files' names."""
-        return not is_usual(self.targets)
+        return not is_default(self.targets)
 
     def _results(
         self, batch: Sequence[_Loaded], *, contrasts: bool = True

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from cnnviz.errors import UsageError
 from cnnviz.images.sources import Source, find_sources
+from cnnviz.labels.classes import Labels, imagenet_labels
 from cnnviz.labels.ground_truth import read_ground_truth
-from cnnviz.labels.label_files import Labels
-from cnnviz.labels.targets import imagenet_labels
 from cnnviz.text import printable_path
 
 PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "black-footed ferret", "collie", "crane")
@@ -81,7 +80,7 @@ def test_a_part_of_a_name_is_none(name):
 
     assert truth.indices == (None, 1)
     assert truth.notes == (
-        f"1 image in folders that are called as no class ('{name}') has no truth.",
+        f"1 image has no true class: no class has the name of the folder ('{name}').",
     )
 
 
@@ -118,7 +117,7 @@ def test_folders_that_are_no_classes_are_named():
     assert truth.indices == (1, None, 1, None, None, None, None)
     assert truth.known == 2
     assert truth.notes == (
-        "5 images in folders that are called as no class ('x', 'y', 'z', ...) have no truth.",
+        "5 images have no true class: no class has the name of the folder ('x', 'y', 'z', ...).",
     )
 
 
@@ -129,8 +128,8 @@ def test_a_name_of_two_classes_is_neither():
 
     assert truth.indices == (None, 5)
     assert truth.notes == (
-        "The name 'crane' fits 2 classes, crane (2), crane (5): use an index or another of the "
-        "names. Its images have no truth.",
+        "The name 'crane' fits 2 classes, crane (2), crane (5): use an index or another "
+        "name. Its images have no true class.",
     )
     with pytest.raises(UsageError, match="'crane' fits 2 classes"):
         read_ground_truth("folders", images[:1], PETS, 6)
@@ -149,8 +148,8 @@ def test_no_folder_fits():
     with pytest.raises(UsageError) as caught:
         read_ground_truth("folders", images, PETS, 6)
     assert str(caught.value) == (
-        "No folder is called as a class: the folders are 'cats', 'dogs', and the classes are "
-        "tabby, tabby cat (0), Egyptian cat (1), crane (2), .... Rename them, or name a file with "
+        "No folder is named after a class: the folders are 'cats', 'dogs', and the classes are "
+        "tabby, tabby cat (0), Egyptian cat (1), crane (2), .... Rename them, or give a table with "
         "--truth."
     )
     with pytest.raises(UsageError, match="have no names, only the numbers 0 to 6"):
@@ -160,7 +159,7 @@ def test_no_folder_fits():
 def test_wordnet_s_numbers_that_are_not_known():
     images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in ("n02123045", "1")]
 
-    with pytest.raises(UsageError, match="known if the file of --labels has them"):
+    with pytest.raises(UsageError, match="recognized if the file of --labels has them"):
         read_ground_truth("folders", images[:1], PETS, 6)
     assert "WordNet" in read_ground_truth("folders", images, PETS, 6).notes[0]
     # ... unless they are the names
@@ -225,7 +224,7 @@ def test_csv_in_many_forms(folder, form, encoding):
     assert shown(run()) == ["3.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg"]
     assert truth.source == "labels.csv"
     assert truth.indices == (None, 4, None, 1)
-    assert truth.notes == ("2 images of 4 have no truth in labels.csv, for example photos/3.jpg.",)
+    assert truth.notes == ("2 of 4 images have no label in labels.csv, for example photos/3.jpg.",)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +242,7 @@ def test_json_in_all_forms(folder, content):
 
     assert truth.source == "labels.json"
     assert truth.indices == (None, 4, None, 1)
-    assert truth.notes == ("2 images of 4 have no truth in labels.json, for example photos/3.jpg.",)
+    assert truth.notes == ("2 of 4 images have no label in labels.json, for example photos/3.jpg.",)
 
 
 def test_an_object_a_line(folder):
@@ -288,11 +287,11 @@ def test_a_path_in_another_case_is_another_file_where_there_is_one(folder):
 
     found = dict(zip(shown(run()), truth_of("cat.jpg,1\nCat.jpg,4\n").indices, strict=True))
     assert (found["cat.jpg"], found["Cat.jpg"]) == (1, 4)
-    with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('CAT.jpg'\): this can be "):
+    with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('CAT.jpg'\): this path matches "):
         truth_of("CAT.jpg,1\n")
     # The row speaks of a file that is no image of this run.
     lone = run("photos/cat.jpg")
-    with pytest.raises(UsageError, match="names no image of this run"):
+    with pytest.raises(UsageError, match="matches no image of this run"):
         truth_of("photos/Cat.jpg,1\n", sources=lone)
 
 
@@ -358,7 +357,7 @@ def test_images_given_one_by_one(folder):
 def test_a_row_that_could_be_either_of_two_images_is_refused(folder):
     images = run("photos/a", "photos/b")
 
-    with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('1.jpg'\): this can be "):
+    with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('1.jpg'\): this path matches "):
         truth_of("1.jpg,4\n", sources=images)
     assert truth_of("photos/a/1.jpg,4\n", sources=images).indices == (4, None, None)
 
@@ -368,8 +367,8 @@ def test_rows_without_images_are_counted(folder):
 
     assert truth.indices == (4, 4, None, 4)
     assert truth.notes == (
-        "2 rows of labels.csv name no image of this run, for example 'x.jpg' (line 1).",
-        "1 image of 4 has no truth in labels.csv, for example photos/a/2.jpg.",
+        "2 rows of labels.csv match no image of this run, for example 'x.jpg' (line 1).",
+        "1 of 4 images has no label in labels.csv, for example photos/a/2.jpg.",
     )
 
 
@@ -381,24 +380,24 @@ def test_rows_without_images_are_counted(folder):
         ("a/1.jpg,6\n", "There is no class 6: the network's classes are 0 to 5."),
         ("a/1.jpg,-1\n", "There is no class -1"),
         ("a/1.jpg,crane\n", "The name 'crane' fits 2 classes, crane (2), crane (5)"),
-        (f"a/1.jpg,{'9' * 5000}\n", "a label of 5000 letters is no class"),
+        (f"a/1.jpg,{'9' * 5000}\n", "a label of 5000 characters is no class name"),
         (
             "a/1.jpg,4\n\nphotos/a/1.jpg,1\n",
             "Line 3 of labels.csv ('photos/a/1.jpg'): the label is '1' here and '4' in line 1",
         ),
         (
             "x/1.jpg,4\n",
-            "labels.csv names no image of this run: it has 'x/1.jpg', and the run has '3.jpg' "
+            "labels.csv matches no image of this run: it has 'x/1.jpg', and the run has '3.jpg' "
             "(photos/3.jpg).",
         ),
         ("a/1.jpg\n", "Line 1 of labels.csv has 1 column"),
         ("a/1.jpg,4\nb/1.jpg,4,x\n", "Line 2 of labels.csv has 3 columns"),
         ("id,path,label\n1,a/1.jpg\n", "Line 2 of labels.csv has 2 columns"),
         ('a/1.jpg,4\n"b/1.jpg,4\n', "labels.csv cannot be read as CSV: unexpected end of data."),
-        ("", "labels.csv says nothing of any image"),
-        ("path,label\n", "labels.csv says nothing of any image"),
-        ("a/1.jpg,4\n".encode("utf-16") + b"x", "labels.csv is no UTF-8 text"),
-        (b"a/1.jpg,4\0\n", "labels.csv is no UTF-8 text"),
+        ("", "labels.csv has no rows; expected a path and a label for each image"),
+        ("path,label\n", "labels.csv has no rows; expected a path and a label for each image"),
+        ("a/1.jpg,4\n".encode("utf-16") + b"x", "labels.csv is not UTF-8 text"),
+        (b"a/1.jpg,4\0\n", "labels.csv is not UTF-8 text"),
     ],
 )
 def test_csv_that_is_wrong(folder, content, problem):
@@ -411,25 +410,27 @@ def test_unknown_titles_are_explained(folder):
     (folder / "photo").touch()
     images = [*run(), source("photo.jpg", "photo")]
 
-    with pytest.raises(UsageError, match="If this line holds titles, call them path and label"):
+    with pytest.raises(
+        UsageError, match="If this line is a header, call its columns path and label"
+    ):
         truth_of("photo,kind\na/1.jpg,4\n", sources=images)
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ('{"a/1.jpg": 4,}', "labels.json is no JSON: "),
+        ('{"a/1.jpg": 4,}', "labels.json is not valid JSON: "),
         ("[" * 200_000, "labels.json cannot be read as JSON: "),
-        ('"a/1.jpg"', "and it is something else"),
-        ('{"a/1.jpg": 4, "b/1.jpg": true}', "and entry 2 is something else"),
-        ('{"a/1.jpg": 1.5}', "and entry 1 is something else"),
-        ('[{"path": "a/1.jpg"}]', "and entry 1 is something else"),
-        ('[["a/1.jpg", 4]]', "and entry 1 is something else"),
-        ('[{"path": 1, "label": 4}]', "and entry 1 is something else"),
+        ('"a/1.jpg"', "but it is something else"),
+        ('{"a/1.jpg": 4, "b/1.jpg": true}', "but entry 2 is something else"),
+        ('{"a/1.jpg": 1.5}', "but entry 1 is something else"),
+        ('[{"path": "a/1.jpg"}]', "but entry 1 is something else"),
+        ('[["a/1.jpg", 4]]', "but entry 1 is something else"),
+        ('[{"path": 1, "label": 4}]', "but entry 1 is something else"),
         ('{"a/1.jpg": 4, "a/1.jpg": 1}', "Entry 2 of labels.json ('a/1.jpg'): the label is '1'"),
         ('{"a/1.jpg": "spaniel"}', "Entry 1 of labels.json ('a/1.jpg'): No class is called"),
-        ("{}", "labels.json says nothing of any image"),
-        ("[]", "labels.json says nothing of any image"),
+        ("{}", "labels.json has no rows; expected a path and a label for each image"),
+        ("[]", "labels.json has no rows; expected a path and a label for each image"),
         ('{"\\ud800": 1, "\\u0000": 1}', r"it has '\ud800', and the run has"),
         ('{"a/1.jpg": "\\ud800"}', r"No class is called '\ud800'"),
     ],
@@ -444,9 +445,12 @@ def test_json_that_is_wrong(folder, content, problem):
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        ("labels.csv", "The truth in labels.csv cannot be read: No such file or directory."),
-        ("photos/dir.csv", "The truth in photos/dir.csv cannot be read: Is a directory."),
-        ("labels.xls", "comes from folders, or from a .csv or .json file; got 'labels.xls'."),
+        ("labels.csv", "The ground truth in labels.csv cannot be read: No such file or directory."),
+        ("photos/dir.csv", "The ground truth in photos/dir.csv cannot be read: Is a directory."),
+        (
+            "labels.xls",
+            "from a .csv, .tsv, .txt, .json or .jsonl file; got 'labels.xls'.",
+        ),
         ("folder", "got 'folder'."),
         ("", "got ''."),
     ],

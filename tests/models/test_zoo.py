@@ -162,10 +162,10 @@ def test_labels_are_as_many_as_outputs():
 def test_listing_imports_neither_mxnet_nor_the_hub():
     program = (
         "import sys\n"
-        "from cnnviz.labels.targets import resolve_class\n"
+        "from cnnviz.labels.classes import Classes\n"
         "from cnnviz.models import zoo, zoo_weights\n"
         "[zoo_weights.cached_weights(entry) for entry in zoo.entries()]\n"
-        "resolve_class('tabby', zoo.labels(zoo.get('vgg16')), 1000)\n"
+        "Classes(zoo.labels(zoo.get('vgg16')), 1000).find('tabby')\n"
         "print(sorted({'mxnet', 'huggingface_hub', 'torch', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run(

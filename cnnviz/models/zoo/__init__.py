@@ -53,7 +53,7 @@ def labels(entry: ZooEntry) -> tuple[str, ...]:
         from cnnviz.demo import CLASSES
 
         return CLASSES
-    from cnnviz.labels.targets import imagenet_labels
+    from cnnviz.labels.classes import imagenet_labels
 
     return imagenet_labels()
 
