@@ -26,7 +26,7 @@ from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import find_sources
 from cnnviz.labels.targets import is_default, resolve_targets
 from cnnviz.models.resolve import load_explainer
-from cnnviz.outputs.files import written_by_cnnviz
+from cnnviz.outputs.formats import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import ImageExplanation

@@ -13,7 +13,8 @@ from PIL import Image
 
 from cnnviz.explanation import Explanation, describe
 from cnnviz.images.preprocessing import Canvas
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_npz, encode_png
 from cnnviz.rendering import figures
 from cnnviz.rendering.explanation_images import RenderedExplanation
 from cnnviz.rendering.style import SCREEN_WIDTH, Style
@@ -80,12 +81,12 @@ class ImageExplanation(Explanation):
         output = OutputFolder(folder)
         stem = self.name if name is None else name
         files = {
-            key: output.write_png(PurePath(f"{stem}_{key}.png"), image, describe(key, self))
+            key: output.write(PurePath(f"{stem}_{key}.png"), encode_png(image, describe(key, self)))
             for key, image in self.images.items()
         }
         if arrays:
             told = describe("arrays", self)
-            files["arrays"] = output.write_npz(PurePath(f"{stem}.npz"), self.arrays(), told)
+            files["arrays"] = output.write(PurePath(f"{stem}.npz"), encode_npz(self.arrays(), told))
         return files
 
     def _repr_png_(self) -> bytes:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from cnnviz.explainer import Explainer
     from cnnviz.images.sources import Source
     from cnnviz.inspection.activations import TopChannels
-    from cnnviz.outputs import OutputFolder, OutputStem
+    from cnnviz.outputs.files import OutputFolder
+    from cnnviz.outputs.naming import OutputStem
 
 _NAMED = 5  # channels named in the line that is printed for a layer
 
@@ -132,11 +133,11 @@ def _activations(
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.engines.base import parse_device
     from cnnviz.images.sources import find_sources
-    from cnnviz.inspection.naming import file_parts
     from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model, load_model
-    from cnnviz.outputs import OutputFolder, check_output_folder, plan
-    from cnnviz.outputs.files import written_by_cnnviz
+    from cnnviz.outputs.files import OutputFolder, check_output_folder
+    from cnnviz.outputs.formats import written_by_cnnviz
+    from cnnviz.outputs.naming import file_parts, plan
 
     found = find_model(model.config(), notify=printing.notify)
     parse_device(model.ctx)
@@ -240,6 +241,7 @@ class _Job:
         from cnnviz.images.loading import load_image
         from cnnviz.inspection.activations import channel_arrays, top_channels
         from cnnviz.outputs.files import all_or_none
+        from cnnviz.outputs.formats import encode_npz, encode_png
         from cnnviz.runs.manifest import digest
 
         remarks: list[str] = []
@@ -259,11 +261,11 @@ class _Job:
             for one, suffix in zip(found, self.suffixes, strict=True):
                 drawn = one.render(canvas, self.style, self.explainer.name, source.path.name)
                 told = origin.describe("activations", layers=[one.layer.name], channels=one.indices)
-                files.append(self.folder.write_png(stem.file(suffix), drawn, told))
+                files.append(self.folder.write(stem.file(suffix), encode_png(drawn, told)))
             if self.arrays:
                 told = origin.describe("arrays", layers=[one.layer.name for one in found])
-                raw = self.folder.write_npz(
-                    stem.file("_activations.npz"), channel_arrays(found), told
+                raw = self.folder.write(
+                    stem.file("_activations.npz"), encode_npz(channel_arrays(found), told)
                 )
         return _Outcome(source, found, tuple(files), raw, remark=" ".join(remarks) or None)
 

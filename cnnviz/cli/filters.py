@@ -74,9 +74,10 @@ def _filters(
     printing: Printing,
 ) -> None:
     from cnnviz.inspection.filters import find_convolution, read_filters
-    from cnnviz.inspection.naming import file_parts
     from cnnviz.models.resolve import find_model
-    from cnnviz.outputs import OutputFolder, check_output_folder
+    from cnnviz.outputs.files import OutputFolder, check_output_folder
+    from cnnviz.outputs.formats import encode_png
+    from cnnviz.outputs.naming import file_parts
     from cnnviz.outputs.provenance import Origin
 
     found = find_model(model.config(), notify=printing.notify)
@@ -93,10 +94,12 @@ def _filters(
     for layer, part in zip(wanted, file_parts([layer.name for layer in wanted]), strict=True):
         filters = read_filters(network, layer, top=top, slices=slices, channels=found.spec.channels)
         channels = [one.index for one in filters.shown]
-        path = folder.write_png(
+        path = folder.write(
             PurePath(f"{name}_{part}_filters.png"),
-            filters.render(scale, found.name),
-            origin.describe("filters", layers=[layer.name], channels=channels),
+            encode_png(
+                filters.render(scale, found.name),
+                origin.describe("filters", layers=[layer.name], channels=channels),
+            ),
         )
         if printing.as_json:
             record = {

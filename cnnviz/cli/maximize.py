@@ -184,8 +184,7 @@ def _maximize(
     from cnnviz.inspection.maximize import AscentOptions, maximize
     from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model
-    from cnnviz.outputs import check_output_folder
-    from cnnviz.outputs.files import check_replaceable
+    from cnnviz.outputs.files import check_output_folder, check_replaceable
     from cnnviz.outputs.provenance import Origin
 
     found = find_model(model.config(), notify=printing.notify)
@@ -313,12 +312,13 @@ def _write(
     results: Sequence[MaximizedImage],
 ) -> list[Path]:
     """Write each image, and all together; the paths of the former."""
-    from cnnviz.outputs import OutputFolder
+    from cnnviz.outputs.files import OutputFolder
+    from cnnviz.outputs.formats import encode_png
 
     folder = OutputFolder(output)
     *names, together = _files(found, goals)
     written = [
-        folder.write_png(name, result.image, _about("maximized", origin, [goal], how))
+        folder.write(name, encode_png(result.image, _about("maximized", origin, [goal], how)))
         for name, goal, result in zip(names, goals, results, strict=True)
     ]
     of = goals[0].record.get("layer")
@@ -334,13 +334,13 @@ def _write(
         ],
         title,
     )
-    folder.write_png(together, sheet, _about("maximized", origin, goals, how))
+    folder.write(together, encode_png(sheet, _about("maximized", origin, goals, how)))
     return written
 
 
 def _files(found: ModelSource, goals: Sequence[_Goal]) -> list[PurePath]:
     """The file of each image, and of all together."""
-    from cnnviz.inspection.naming import file_parts
+    from cnnviz.outputs.naming import file_parts
 
     model, *parts = file_parts([found.name, *(goal.file for goal in goals)])
     return [PurePath(f"{model}_{part}maximized.png") for part in [*(f"{p}_" for p in parts), ""]]
@@ -414,7 +414,7 @@ class _Film:
         gif: Path | None,
         every: int | None,
     ) -> None:
-        from cnnviz.inspection.naming import file_parts
+        from cnnviz.outputs.naming import file_parts
 
         (self._model,) = file_parts([origin.network])
         self._captions = [goal.name for goal in goals]
@@ -427,7 +427,8 @@ class _Film:
 
     def take(self, stand: Progress) -> None:
         """Take a frame, if it is time for one."""
-        from cnnviz.outputs import OutputFolder
+        from cnnviz.outputs.files import OutputFolder
+        from cnnviz.outputs.formats import encode_png
 
         if self._folder is None and self._gif is None:
             return
@@ -437,16 +438,17 @@ class _Film:
         frame = _sheet(stand.pixels(), self._captions, f"step {stand.step} of {self._steps}")
         if self._folder is not None:
             name = f"{self._model}_step{stand.step:0{digits}}.png"
-            OutputFolder(self._folder).write_png(PurePath(name), frame, self._about)
+            OutputFolder(self._folder).write(PurePath(name), encode_png(frame, self._about))
         if self._gif is not None:
             self._frames.append(frame)
 
     def end(self) -> None:
         """Write the GIF."""
-        from cnnviz.outputs import OutputFolder
+        from cnnviz.outputs.files import OutputFolder
+        from cnnviz.outputs.formats import encode_gif
 
         if self._gif is not None:
             seconds = [_FLASH] * (len(self._frames) - 1) + [_HOLD]
-            OutputFolder(self._gif.parent).write_gif(
-                PurePath(self._gif.name), self._frames, seconds
+            OutputFolder(self._gif.parent).write(
+                PurePath(self._gif.name), encode_gif(self._frames, seconds)
             )

@@ -68,8 +68,7 @@ def _check_diagram(path: Path) -> str:
     """What kind of file a drawing is to be; said before any work if it cannot be written."""
     from cnnviz.errors import OutputError, UsageError
     from cnnviz.inspection.diagram import FORMATS
-    from cnnviz.outputs import check_output_folder
-    from cnnviz.outputs.files import check_replaceable
+    from cnnviz.outputs.files import check_output_folder, check_replaceable
 
     kind = path.suffix[1:].lower()
     if kind not in FORMATS:
@@ -91,7 +90,8 @@ def _write_diagram(
     """Draw a network; which file was written, and what went wrong if that is only its text."""
     from cnnviz.errors import CnnvizError, OutputError, ToolMissingError, UsageError
     from cnnviz.inspection.diagram import render_dot, to_dot
-    from cnnviz.outputs import OutputFolder
+    from cnnviz.outputs.files import OutputFolder
+    from cnnviz.outputs.formats import encode_diagram
     from cnnviz.outputs.provenance import Origin
 
     text = to_dot(architecture, name)
@@ -103,7 +103,7 @@ def _write_diagram(
         path, kind, data = path.with_suffix(".dot"), "dot", text.encode()
     try:
         told = Origin(name).describe("diagram")
-        OutputFolder(path.parent).write_diagram(Path(path.name), data, kind, told)
+        OutputFolder(path.parent).write(Path(path.name), encode_diagram(data, kind, told))
     except CnnvizError as error:
         raise UsageError(f"{error}" if problem is None else f"{problem} {error}") from error
     return path, problem

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 255
 """Bytes that common file systems allow for a name."""
 
+_LONGEST_PART = 80
+"""Bytes of a file's name that a network's or a layer's name may take."""
+
 _NUMBER = r"_[0-9]+"
 _NUMBERS = r"_[0-9]+(?:-[0-9]+)*-[0-9]+(?:~[0-9a-f]{8})?"
 _FOLDER_ENDS = re.compile(r"(?<=[^/. ])[. ]+/")  # FAT and Windows drop these dots and spaces
@@ -270,3 +273,24 @@ def _key(stem: str) -> str:
         return stem.lower()
     seen = "".join(letter for letter in stem if unicodedata.category(letter) != "Cf")
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", seen).casefold())
+
+
+def file_parts(names: Sequence[str]) -> list[str]:
+    """Names of networks or layers as parts of file names, one each, no two alike.
+
+    What is neither letter, digit, dot, dash nor underscore becomes an underscore. A name that is
+    too long is cut; that, and one like another before it where case makes no difference, is marked
+    with a hash of the whole.
+    """
+    parts: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        part = re.sub(r"[^\w.-]", "_", name)
+        if len(os.fsencode(part)) > _LONGEST_PART or part.casefold() in taken:
+            mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+            while len(os.fsencode(part)) > _LONGEST_PART - len(mark):
+                part = part[:-1]
+            part += mark
+        taken.add(part.casefold())
+        parts.append(part)
+    return parts

@@ -14,7 +14,8 @@ from cnnviz.errors import ImageError, OutputError
 from cnnviz.images.decode import read_image
 from cnnviz.images.preprocessing import resize_image
 from cnnviz.machine import available_cores, helper_threads
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_jpeg
 
 FOLDER = "thumbnails"
 """The folder that they lie in, beside the report."""
@@ -95,7 +96,7 @@ def _make(folder: Path, file: PurePosixPath) -> str | None:
     except ImageError as error:  # says not which
         return f"{folder / file}: {error}"
     try:
-        OutputFolder(folder).write_jpeg(thumbnail_path(file), small, QUALITY)
+        OutputFolder(folder).write(thumbnail_path(file), encode_jpeg(small, QUALITY))
     except OutputError as error:
         return str(error)
     return None

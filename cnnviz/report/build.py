@@ -14,7 +14,8 @@ import jinja2
 from markupsafe import Markup
 
 from cnnviz.errors import MapError, UsageError
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_html
 from cnnviz.outputs.thumbnails import make_missing
 from cnnviz.report.page import (
     class_names,
@@ -65,7 +66,7 @@ def build_report(
     for problem in make_missing(folder, drawn_files(manifest.images), progress):
         if notify is not None:
             notify(problem)
-    return OutputFolder(folder).write_html(PAGE, page)
+    return OutputFolder(folder).write(PAGE, encode_html(page))
 
 
 def render_page(manifest: Manifest) -> str:

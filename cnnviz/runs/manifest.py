@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from cnnviz._version import __version__
 from cnnviz.errors import OutputUnavailableError, UsageError
-from cnnviz.outputs.files import written_by_cnnviz
+from cnnviz.outputs.formats import written_by_cnnviz
 from cnnviz.runs.records import VERSION, ImageRecord, RunRecord, SummaryRecord
 from cnnviz.structure import decode, encode, parse, plain
 

@@ -30,8 +30,8 @@ from cnnviz.labels.predictions import select_images
 from cnnviz.labels.targets import ClassPair, Target, resolve_contrasts, resolve_targets
 from cnnviz.models import zoo
 from cnnviz.models.resolve import find_model, load_model
-from cnnviz.outputs import OutputFolder, check_output_folder
-from cnnviz.outputs.files import sweep, written_by_cnnviz
+from cnnviz.outputs.files import OutputFolder, check_output_folder, remove_partial_files
+from cnnviz.outputs.formats import encode_manifest, written_by_cnnviz
 from cnnviz.runs.manifest import (
     MANIFEST,
     Journal,
@@ -250,7 +250,7 @@ class Work:
         if journal.differs and journal.meets(stems):
             self._say(_told_before(self.request.output, journal.before, about))
         if journal.interrupted:
-            sweep(self.request.output, {stem.path.parent for stem in run.stems})
+            remove_partial_files(self.request.output, {stem.path.parent for stem in run.stems})
         done = False
 
         def told(outcome: Outcome) -> None:
@@ -272,7 +272,9 @@ class Work:
                 seconds=round(monotonic() - began, 3),
             )
             output = OutputFolder(self.request.output)
-            output.write_json(MANIFEST, manifest_lines(about, summary, journal.lines(stems)))
+            output.write(
+                MANIFEST, encode_manifest(manifest_lines(about, summary, journal.lines(stems)))
+            )
             done = True
         finally:
             journal.close(done=done)

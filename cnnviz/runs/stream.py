@@ -32,8 +32,9 @@ from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_default
 from cnnviz.machine import available_cores, helper_threads, single_threaded, threads
 from cnnviz.metrics.location import Location, measure_location
-from cnnviz.outputs import OutputFolder, OutputStem, plan
-from cnnviz.outputs.files import all_or_none
+from cnnviz.outputs.files import OutputFolder, all_or_none
+from cnnviz.outputs.formats import encode_jpeg, encode_npz, encode_png
+from cnnviz.outputs.naming import OutputStem, plan
 from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
 from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
 from cnnviz.rendering import figures
@@ -580,10 +581,10 @@ class _Files:
         name = self._stem.file(suffix, target)
         if name not in self._done:
             self._done.add(name)
-            self._written.append(self._folder.write_png(name, image, about))
+            self._written.append(self._folder.write(name, encode_png(image, about)))
             if self._thumbnails and not figure:
-                small = self._folder.write_jpeg(
-                    thumbnail_path(name), thumbnail(image), THUMBNAIL_QUALITY
+                small = self._folder.write(
+                    thumbnail_path(name), encode_jpeg(thumbnail(image), THUMBNAIL_QUALITY)
                 )
                 self._written.append(small)
         return str(name)
@@ -593,7 +594,7 @@ class _Files:
     ) -> str:
         """Write arrays; their path below the folder."""
         name = self._stem.file(suffix, target)
-        self._written.append(self._folder.write_npz(name, arrays, about))
+        self._written.append(self._folder.write(name, encode_npz(arrays, about)))
         return str(name)
 
 

@@ -43,7 +43,8 @@ from cnnviz.images.preprocessing import prepare, required_decode_size
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.machine import keep_freed_memory
 from cnnviz.models import zoo
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_png
 
 VGGS = tuple(name for name in zoo.names() if zoo.get(name).family == "vgg")
 STEPS_OF = "vgg16"
@@ -182,7 +183,7 @@ def steps(network: Network, path: Path, rounds: int) -> None:
             drawn = explanation.render(reading.pixels, style)
             painted = clock()
             for key, pixels in drawn.images.items():
-                output.write_png(PurePath(f"{key}.png"), pixels)
+                output.write(PurePath(f"{key}.png"), encode_png(pixels))
             row["draw"] = painted - explained
             row["encode and write"] = clock() - painted
             row["together"] = clock() - began

@@ -35,7 +35,8 @@ from cnnviz.images.preprocessing import (  # noqa: E402
     required_decode_size,
     to_image,
 )
-from cnnviz.outputs import OutputFolder  # noqa: E402
+from cnnviz.outputs.files import OutputFolder  # noqa: E402
+from cnnviz.outputs.formats import encode_png  # noqa: E402
 from cnnviz.rendering.maps import (  # noqa: E402
     grayscale,
     normalize_by_max,
@@ -121,7 +122,7 @@ def measure(data, folder, style, resize, times):
     sizes = {}
     for key, image in drawn.items():
         written = Path(f"{key}.png")
-        file = step(f"write {key}", lambda p=image, w=written: output.write_png(w, p))
+        file = step(f"write {key}", lambda p=image, w=written: output.write(w, encode_png(p)))
         sizes[key] = os.path.getsize(file) // 1000
 
     def whole():
@@ -132,7 +133,7 @@ def measure(data, folder, style, resize, times):
             prepared, explanation.logits, 0, layer, explanation.methods, maps, None
         ).render(base, style)
         for key, image in drawn.images.items():
-            output.write_png(Path(f"{key}.png"), image)
+            output.write(Path(f"{key}.png"), encode_png(image))
 
     total = cost(whole, times)[0]
 

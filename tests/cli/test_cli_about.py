@@ -11,7 +11,8 @@ import pytest
 
 import cnnviz as package
 from cnnviz.demo import CLASSES
-from cnnviz.outputs import write_png
+from cnnviz.outputs.files import write_file
+from cnnviz.outputs.formats import encode_png
 from cnnviz.outputs.provenance import Origin
 
 WEIGHTS = Path(package.__file__).parent / "demo/demo.params"
@@ -120,7 +121,7 @@ def test_one_that_fails_keeps_no_other_back(cnnviz, photos, tmp_path):
 def test_nothing_in_a_file_works_on_the_terminal(cnnviz, tmp_path):
     bad = "\x1b[31m\x9b0m\r\n\u202e"
     about = Origin(bad, bad, bad, bad).describe(bad, layers=[bad], classes=[(1, bad)])
-    write_png(tmp_path / "a.png", np.zeros((2, 2), np.uint8), about)
+    write_file(tmp_path / "a.png", encode_png(np.zeros((2, 2), np.uint8), about))
     status, out, _ = cnnviz("about", "a.png")
     assert status == 0
     assert out.replace("\n", "").isprintable()

@@ -12,7 +12,6 @@ import pytest
 
 from cnnviz import demo
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.inspection.naming import file_parts
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -122,15 +121,3 @@ def test_help_comes_without_mxnet():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "--slices" in done.stdout
-
-
-def test_names_of_layers_as_parts_of_file_names():
-    assert file_parts(["features.28", "a/b", "a_b", "A_b", "stage 1"])[::4] == [
-        "features.28",
-        "stage_1",
-    ]
-    parts = file_parts(["a/b", "a_b", "A_b", "x" * 300, "x" * 301, "..", "é/"])
-    assert len({part.casefold() for part in parts}) == 7
-    assert parts[0] == "a_b"
-    assert parts[1].startswith("a_b~")
-    assert all(len(part.encode()) <= 80 and "/" not in part for part in parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.outputs.files import written_by_cnnviz
+from cnnviz.outputs.formats import written_by_cnnviz
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 

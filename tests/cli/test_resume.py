@@ -10,7 +10,7 @@ import pytest
 
 from cnnviz.cli.explain import _Printer
 from cnnviz.errors import ExitCode
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
 from cnnviz.runs.manifest import JOURNAL
 
 OPTIONS = ("--model", "demo", "-o", "out", "--method", "gradcam")
@@ -166,15 +166,15 @@ def test_a_common_scale_is_that_of_all_images(explain, photos, write_image):
 def test_a_full_disk_leaves_what_can_be_continued(cnnviz, explain, photos, tmp_path, monkeypatch):
     from cnnviz.errors import OutputUnavailableError
 
-    write = OutputFolder.write_png
+    write = OutputFolder.write
 
-    def full(self, relative, image, about):
+    def full(self, relative, parts):
         if relative.name == "10_gradcam.png":
             raise OutputUnavailableError("No space left on device.")
-        return write(self, relative, image, about)
+        return write(self, relative, parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(OutputFolder, "write_png", full)
+        patch.setattr(OutputFolder, "write", full)
         status, _, err = cnnviz("explain", photos, *OPTIONS, "--batch-size", "1")
     assert status == ExitCode.SOME_FAILED
     assert err.endswith("Error: No space left on device.\n")

@@ -27,7 +27,8 @@ from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.containers import probe
 from cnnviz.images.decode import decode_image, read_image, read_reduced
 from cnnviz.images.sources import find_sources
-from cnnviz.outputs.files import write_png, written_by_cnnviz
+from cnnviz.outputs.files import write_file
+from cnnviz.outputs.formats import encode_png, written_by_cnnviz
 from tests.support import hostile
 from tests.support.capabilities import SLOW
 
@@ -425,8 +426,8 @@ def test_what_earlier_runs_wrote_into_the_folder_is_no_input(here, write_image):
     write_image(here / "p" / "cat.png")
     (here / "p" / "old maps").mkdir()
     pixels = np.zeros((4, 4, 3), np.uint8)
-    write_png(here / "p" / "old maps" / "cat_gradcam.png", pixels)
-    write_png(here / "p" / "dog_gradcam.png", pixels)
+    write_file(here / "p" / "old maps" / "cat_gradcam.png", encode_png(pixels))
+    write_file(here / "p" / "dog_gradcam.png", encode_png(pixels))
     os.symlink("dog_gradcam.png", "p/link.png")
 
     found = find_sources(["p"], is_own=written_by_cnnviz)
@@ -445,7 +446,7 @@ def test_what_earlier_runs_wrote_into_the_folder_is_no_input(here, write_image):
 
 def test_a_folder_of_nothing_else(here):
     Path("p").mkdir()
-    write_png("p/cat_gradcam.png", np.zeros((4, 4, 3), np.uint8))
+    write_file("p/cat_gradcam.png", encode_png(np.zeros((4, 4, 3), np.uint8)))
     with pytest.raises(UsageError, match=r"folder p holds no image but those .* wrote \(1\)"):
         find_sources(["p"], is_own=written_by_cnnviz)
 

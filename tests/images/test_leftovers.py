@@ -17,7 +17,8 @@ from cnnviz.images import leftovers, sources
 from cnnviz.images.decode import decode_image
 from cnnviz.images.kinds import HEAD, kind_read, kind_unread
 from cnnviz.images.sources import find_sources
-from cnnviz.outputs.files import write_png, written_by_cnnviz
+from cnnviz.outputs.files import write_file
+from cnnviz.outputs.formats import encode_png, written_by_cnnviz
 
 
 def encoded(kind, **options):
@@ -96,7 +97,7 @@ def test_what_nobody_looks_for_needs_no_mention(folder):
 
 def test_a_folder_that_cnnviz_wrote_into_is_told_once(folder):
     folder({"cat.png": encoded("PNG"), "out/manifest.json": b"{}", "out/index.html": b"<html>"})
-    write_png("p/out/cat_gradcam.png", np.zeros((4, 4, 3), np.uint8))
+    write_file("p/out/cat_gradcam.png", encode_png(np.zeros((4, 4, 3), np.uint8)))
 
     found = find_sources(["p"], is_own=written_by_cnnviz)
 

@@ -26,7 +26,8 @@ from cnnviz.inspection.spectrum import (
     resampling,
     variation_gradient,
 )
-from cnnviz.outputs import write_png
+from cnnviz.outputs.files import write_file
+from cnnviz.outputs.formats import encode_png
 from tests.support.demo import demo_network
 
 mx = import_mxnet()
@@ -61,7 +62,7 @@ def check_demo(
         assert result.value > reached(demo, index)
         assert result.value == result.logits[index]
         # The file says the same to the network as the image that was reported.
-        write_png(tmp_path / f"{index}.png", result.image)
+        write_file(tmp_path / f"{index}.png", encode_png(result.image))
         read = cv2.cvtColor(cv2.imread(str(tmp_path / f"{index}.png")), cv2.COLOR_BGR2RGB)
         logits = demo.logits(prepare(read).input[None])[0]
         np.testing.assert_allclose(logits, result.logits, rtol=1e-4, atol=1e-3)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnviz.images.sources import Source
-from cnnviz.outputs.naming import OutputStem, plan
+from cnnviz.outputs.naming import OutputStem, file_parts, plan
 from tests.support.capabilities import SLOW
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
@@ -233,3 +233,15 @@ def test_no_two_files_are_ever_the_same(entries, numbered):
     random.Random(0).shuffle(shuffled)
     again = plan([entry for entry, _ in shuffled], SUFFIXES, numbered=numbered)
     assert again == [stem for _, stem in shuffled]
+
+
+def test_names_of_layers_as_parts_of_file_names():
+    assert file_parts(["features.28", "a/b", "a_b", "A_b", "stage 1"])[::4] == [
+        "features.28",
+        "stage_1",
+    ]
+    parts = file_parts(["a/b", "a_b", "A_b", "x" * 300, "x" * 301, "..", "é/"])
+    assert len({part.casefold() for part in parts}) == 7
+    assert parts[0] == "a_b"
+    assert parts[1].startswith("a_b~")
+    assert all(len(part.encode()) <= 80 and "/" not in part for part in parts)

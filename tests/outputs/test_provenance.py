@@ -20,7 +20,8 @@ from PIL import Image
 
 import cnnviz as package
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.outputs.files import write_npz, write_png, written_by_cnnviz
+from cnnviz.outputs.files import write_file
+from cnnviz.outputs.formats import encode_npz, encode_png, written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 
 PIXELS = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
@@ -78,8 +79,8 @@ def test_what_is_said():
 def test_a_png_has_it_where_others_find_it(tmp_path):
     """Pillow reads it, the mark stays where it was, and the pixels and all else are the same."""
     plain, told = tmp_path / "plain.png", tmp_path / "told.png"
-    write_png(plain, PIXELS)
-    write_png(told, PIXELS, ABOUT)
+    write_file(plain, encode_png(PIXELS))
+    write_file(told, encode_png(PIXELS, ABOUT))
     with Image.open(told) as image:
         image.load()
         assert list(image.text) == ["Software", "cnnviz"]
@@ -96,8 +97,8 @@ def test_a_png_has_it_where_others_find_it(tmp_path):
 
 def test_an_npz_has_it_where_numpy_does_not_see_it(tmp_path):
     arrays = {"a": np.arange(5), "b": np.str_("x")}
-    write_npz(tmp_path / "plain.npz", arrays)
-    write_npz(tmp_path / "told.npz", arrays, ABOUT)
+    write_file(tmp_path / "plain.npz", encode_npz(arrays))
+    write_file(tmp_path / "told.npz", encode_npz(arrays, ABOUT))
     assert package.about(tmp_path / "told.npz") == ABOUT
     assert written_by_cnnviz(tmp_path / "told.npz")
     with np.load(tmp_path / "told.npz") as read, np.load(tmp_path / "plain.npz") as other:
@@ -110,8 +111,8 @@ def test_an_npz_of_many_layers(tmp_path, count):
     """More than a zip archive holds with one entry."""
     layers = [f"{number:0300d}" for number in range(count)]
     about = ORIGIN.describe("arrays", layers=layers)
-    write_npz(tmp_path / "a.npz", {str(number): number for number in range(8)}, about)
-    write_png(tmp_path / "a.png", PIXELS, about)
+    write_file(tmp_path / "a.npz", encode_npz({str(number): number for number in range(8)}, about))
+    write_file(tmp_path / "a.png", encode_png(PIXELS, about))
     assert package.about(tmp_path / "a.npz") == package.about(tmp_path / "a.png") == about
 
 
@@ -121,8 +122,8 @@ def test_an_npz_of_many_layers(tmp_path, count):
 )
 def test_any_name_comes_back(tmp_path, name):
     about = Origin(name, None, name).describe("gradcam", classes=[(0, name), (1, None)])
-    write_png(tmp_path / "a.png", PIXELS, about)
-    write_npz(tmp_path / "a.npz", {"a": 1}, about)
+    write_file(tmp_path / "a.png", encode_png(PIXELS, about))
+    write_file(tmp_path / "a.npz", encode_npz({"a": 1}, about))
     assert package.about(tmp_path / "a.png") == package.about(tmp_path / "a.npz") == about
     if "\udcff" not in name:  # as it is, for who reads it without us
         shown = json.dumps(name, ensure_ascii=False)
@@ -130,8 +131,8 @@ def test_any_name_comes_back(tmp_path, name):
 
 
 def test_files_without_it_are_ours_and_say_nothing(tmp_path):
-    write_png(tmp_path / "early.png", PIXELS)
-    write_npz(tmp_path / "early.npz", {"a": 1})
+    write_file(tmp_path / "early.png", encode_png(PIXELS))
+    write_file(tmp_path / "early.npz", encode_npz({"a": 1}))
     assert cv2.imwrite(str(tmp_path / "theirs.png"), PIXELS)
     Image.fromarray(PIXELS).save(tmp_path / "a.jpg")
     (tmp_path / "empty").write_bytes(b"")
@@ -196,9 +197,9 @@ def test_damage_is_found_or_does_no_harm(tmp_path, kind):
     rng = random.Random(0)
     path = tmp_path / f"a.{kind}"
     if kind == "png":
-        write_png(path, PIXELS, ABOUT)
+        write_file(path, encode_png(PIXELS, ABOUT))
     else:
-        write_npz(path, {"a": 1, "b": 2}, ABOUT)
+        write_file(path, encode_npz({"a": 1, "b": 2}, ABOUT))
     whole = path.read_bytes()
     for _ in range(1500):
         data = bytearray(whole)
@@ -225,7 +226,7 @@ def test_what_is_no_file(cnnviz, tmp_path):
 
 
 def test_reading_needs_neither_numpy_nor_mxnet(tmp_path):
-    write_npz(tmp_path / "a.npz", {"a": 1}, ABOUT)
+    write_file(tmp_path / "a.npz", encode_npz({"a": 1}, ABOUT))
     code = (
         "import sys, cnnviz; cnnviz.about(sys.argv[1]); import cnnviz.cli.about; "
         "print(sorted({'numpy', 'cv2', 'mxnet', 'PIL'} & set(sys.modules)))"

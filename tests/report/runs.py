@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_manifest, encode_png
 from cnnviz.runs.records import Manifest
 from cnnviz.structure import decode
 
@@ -212,12 +213,12 @@ def write_run(folder, record, *, files=True):
     """Write a manifest and, unless told not to, the images that it names."""
     folder = Path(folder)
     output = OutputFolder(folder)
-    output.write_json(PurePosixPath("manifest.json"), [json.dumps(record).encode()])
+    output.write(PurePosixPath("manifest.json"), encode_manifest([json.dumps(record).encode()]))
     if files:
         for number, one in enumerate(record["images"]):
             for explanation in one.get("explanations", ()):
                 for key, file in explanation["files"].items():
-                    output.write_png(PurePosixPath(file), _pixels(number, key))
+                    output.write(PurePosixPath(file), encode_png(_pixels(number, key)))
     return folder
 
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_jpeg, encode_png
 from cnnviz.report import build_report
 from tests.report.browser import Browser
 from tests.report.runs import failed, image, large, located, manifest, score, write_run
@@ -146,8 +147,8 @@ def test_drawings_that_do_not_lie_on_the_original(browser, tmp_path):
     page = built(tmp_path, manifest([image("a.jpg"), image("b.jpg")]))
     strip = np.full((36, 150, 3), 200, np.uint8)
     output = OutputFolder(tmp_path)
-    output.write_png(PurePosixPath("a_gradcam.png"), strip)
-    output.write_jpeg(PurePosixPath("thumbnails/a_gradcam.jpg"), strip, 85)
+    output.write(PurePosixPath("a_gradcam.png"), encode_png(strip))
+    output.write(PurePosixPath("thumbnails/a_gradcam.jpg"), encode_jpeg(strip, 85))
     browser.open(page)
     first, second = (
         f"getComputedStyle(document.querySelectorAll('.card img:not(.over)')[{n}]).opacity"

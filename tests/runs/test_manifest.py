@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.explanation import Score
-from cnnviz.outputs import OutputFolder, write_npz, write_png
+from cnnviz.outputs.files import OutputFolder, write_file
+from cnnviz.outputs.formats import encode_manifest, encode_npz, encode_png
 from cnnviz.runs.manifest import (
     JOURNAL,
     MANIFEST,
@@ -93,7 +94,7 @@ def fill(folder, mark="mark", records=RECORDS):
 
 def write_manifest(folder, journal, stems=STEMS):
     lines = manifest_lines(RUN, SUMMARY, journal.lines(stems))
-    OutputFolder(folder).write_json(MANIFEST, lines)
+    OutputFolder(folder).write(MANIFEST, encode_manifest(lines))
     journal.close(done=True)
 
 
@@ -302,8 +303,8 @@ def test_digests(tmp_path):
 
 
 def test_files_without_their_end_are_not_whole(tmp_path):
-    write_png(tmp_path / "a.png", np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
-    write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
+    write_file(tmp_path / "a.png", encode_png(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)))
+    write_file(tmp_path / "a.npz", encode_npz({"x": np.arange(3)}))
     for name in ("a.png", "a.npz"):
         path = tmp_path / name
         data = path.read_bytes()

@@ -12,7 +12,7 @@ from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
 from cnnviz.importers.gluon import from_gluon
-from cnnviz.outputs import OutputFolder
+from cnnviz.outputs.files import OutputFolder
 from cnnviz.rendering.style import Style
 from cnnviz.runs.stream import Run
 
@@ -110,14 +110,14 @@ def test_whoever_stops_the_run_leaves_whole_images_and_is_told_of_them(
 
 
 def test_a_full_disk_stops_the_run(tmp_path, explainer, many, monkeypatch):
-    write = OutputFolder.write_png
+    write = OutputFolder.write
 
-    def full(self, relative, image, about):
+    def full(self, relative, parts):
         if relative.name == "5_guided_gradcam.png":
             raise OutputUnavailableError("No space left on device")
-        return write(self, relative, image, about)
+        return write(self, relative, parts)
 
-    monkeypatch.setattr(OutputFolder, "write_png", full)
+    monkeypatch.setattr(OutputFolder, "write", full)
     with pytest.raises(OutputUnavailableError, match="No space left"):
         run(explainer, many, tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
