@@ -1,0 +1,137 @@
+"""What only PyTorch's engine promises; the contract of all engines is tested in ``contract``."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from cnnviz.engines.base import GUIDED, STANDARD, Device, GradientRequest
+from cnnviz.engines.torch.captured import CapturedPasses
+from cnnviz.engines.torch.engine import TorchEngine
+from cnnviz.engines.torch.runtime import exact, import_torch
+from cnnviz.errors import DeviceError, NetworkError
+from cnnviz.graph.builder import Builder
+from cnnviz.graph.graph import Graph, Node, Value
+from cnnviz.graph.operators import Flatten, Input, Linear, Opaque, Parameter
+
+pytestmark = pytest.mark.needs("torch")
+CPU = Device("cpu")
+
+
+def small():
+    """Two convolutions with ReLUs and a dense layer; its parameters."""
+    builder = Builder((3, 8, 8))
+    data = builder.relu(builder.conv(builder.input, 4, 3, padding=1))
+    data = builder.relu(builder.conv(data, 5, 3))
+    graph = builder.finish(builder.linear(builder.flatten(data), 3)).graph
+    random = np.random.default_rng(0)
+    return graph, {
+        name: random.standard_normal(shape).astype(np.float32)
+        for name, shape in graph.parameters.items()
+    }
+
+
+def batch(images=2):
+    return np.random.default_rng(1).standard_normal((images, 3, 8, 8)).astype(np.float32)
+
+
+def test_an_operator_of_another_framework_is_named():
+    opaque = Opaque(framework="mxnet", name="_contrib_fancy", outputs=((3, 8, 8),))
+    nodes = (
+        Node(Input((3, 8, 8)), "data"),
+        Node(opaque, "fancy0", (Value(0),)),
+        Node(Flatten(), "flat", (Value(1),)),
+        Node(Parameter((2, 192)), "weight"),
+        Node(Linear(2), "logits", (Value(2), Value(3))),
+    )
+    with pytest.raises(NetworkError, match="_contrib_fancy is mxnet's own"):
+        TorchEngine(Graph(nodes, Value(4)), {"weight": np.zeros((2, 192), np.float32)}, CPU)
+
+
+def test_a_gpu_that_is_not_there_is_a_sentence():
+    if import_torch().cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(DeviceError, match=r"gpu:0 was asked for, but .*--device cpu"):
+        TorchEngine.check_device(Device("gpu"))
+
+
+def test_tensors_are_shared_and_left_as_they_are():
+    torch = import_torch()
+    graph, arrays = small()
+    tensors = {name: torch.nn.Parameter(torch.from_numpy(each)) for name, each in arrays.items()}
+    engine = TorchEngine(graph, tensors, CPU)
+    recording = engine.run(batch(), record=True)
+    recording.gradients(graph.output, np.ones((2, 3), np.float32), [GradientRequest(GUIDED)])
+
+    for name, tensor in tensors.items():
+        assert tensor.requires_grad
+        assert tensor.grad is None
+        np.testing.assert_array_equal(tensor.detach().numpy(), arrays[name])
+    (first,) = (v for v, node in enumerate(graph.nodes) if node.name == next(iter(tensors)))
+    shared = engine._program.constants[Value(first)]
+    assert shared.data_ptr() == next(iter(tensors.values())).data_ptr()
+
+
+def test_a_rule_holds_for_its_request_alone():
+    graph, arrays = small()
+    recording = TorchEngine(graph, arrays, CPU).run(batch(), record=True)
+    seed = np.ones((2, 3), np.float32)
+
+    def gradient(rule):
+        (found,) = recording.gradients(graph.output, seed, [GradientRequest(rule)])
+        return found
+
+    before, guided, after = gradient(STANDARD), gradient(GUIDED), gradient(STANDARD)
+    assert (before.input == after.input).all()
+    assert (before.input != guided.input).any()
+    assert (before.relus_changed, guided.relus_changed, after.relus_changed) == (0, 2, 0)
+
+
+def test_released_memory_is_given_back():
+    graph, arrays = small()
+    engine = TorchEngine(graph, arrays, CPU)
+    recording = engine.run(batch(), record=True)
+    node = weakref.ref(recording._passed.output)
+    recording.release()
+    gc.collect()
+
+    assert node() is None
+    assert recording.output.shape == (2, 3)
+    with pytest.raises(NetworkError, match="given back"):
+        recording.gradients(graph.output, np.ones((2, 3), np.float32), [GradientRequest()])
+
+
+def test_what_comes_a_second_time_is_captured_and_the_oldest_makes_room():
+    made = []
+
+    def get(key):
+        return passes.get(key, lambda: made.append(key) or key)
+
+    passes = CapturedPasses(captures=True)
+    assert [get(key) for key in "abcdabcd"] == [None] * 4 + list("abcd")
+    assert made == list("abcd")
+    assert get("b") == "b"  # now the one that was used last
+    assert get("a") == "a"
+    assert made == [*"abcd", "a"]
+    assert (get("b"), made) == ("b", [*"abcd", "a"])
+    assert CapturedPasses(captures=False).get("a", lambda: 1) is None
+
+
+def test_exactness_ends_with_the_work():
+    torch = import_torch()
+
+    def switches():
+        cudnn = torch.backends.cudnn
+        return torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
+
+    def work():
+        with exact(Device("gpu")):
+            found.append(switches())
+            raise ValueError
+
+    before, found = switches(), []
+    with pytest.raises(ValueError, match=r"^$"):
+        work()
+    assert found == [(False, False, True)]
+    assert switches() == before
