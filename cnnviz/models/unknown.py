@@ -47,6 +47,10 @@ _KNOWN_ELSEWHERE = re.compile(
     r"|mvit|nasnet|nfnet|pit|poolformer|pvt|regnet|repvgg|resnest|resnext|rexnet|seresnet|shufflenet"
     r"|swin|tinyvit|vit|volo|wideresnet|xception|xcit|yolo"
 )
+#: The vision transformers among them.
+_TRANSFORMERS = re.compile(
+    r"beit|cait|clip|crossvit|davit|deit|dino|eva|pit|swin|tinyvit|vit|volo|xcit"
+)
 #: torchvision's and timm's names of networks that are the same here.
 _SAME = {
     "inceptionv3": "inceptionv3",
@@ -103,7 +107,12 @@ def name_that_is_none(name: str, names: Sequence[str]) -> str:
     if bare != name or _KNOWN_ELSEWHERE.match(_key(bare)):
         close = similar(bare, names, 2, 0.75)
         hint = f" Similar: {', '.join(close)}." if close else ""
-        return f"'{shown}' is none of cnnviz's networks: {_EXPLAINED}.{hint}"
+        what = (
+            f"'{shown}' is a vision transformer"
+            if _TRANSFORMERS.match(_key(bare))
+            else f"There is no network '{shown}'"
+        )
+        return f"{what}: {_EXPLAINED}.{hint}"
     hint = did_you_mean(name, names)
     return paragraph(f"There is no network '{shown}'.", hint, "`cnnviz models` lists them.")
 

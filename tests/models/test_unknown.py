@@ -45,12 +45,17 @@ def test_other_libraries_names_of_the_same_networks(name, same):
 @pytest.mark.parametrize(
     "name",
     [
-        *("efficientnet_b0", "vit_b_16", "timm/resnet50", "torchvision:swin_t", "convnext_tiny"),
+        *("efficientnet_b0", "timm/resnet50", "torchvision:convnext_tiny"),
         *("mobilenet_v3_large", "wide_resnet50_2", "googlenet", "microsoft/resnet-50", "ResNeXt50"),
     ],
 )
 def test_networks_of_other_libraries(name):
-    assert "is none of cnnviz's networks: cnnviz explains" in told(name)
+    assert told(name).startswith(f"There is no network '{name}': cnnviz explains the convolutional")
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "torchvision:swin_t", "facebook/deit-base", "ViT"])
+def test_transformers(name):
+    assert told(name).startswith(f"'{name}' is a vision transformer: cnnviz explains the convol")
 
 
 @pytest.mark.parametrize(
