@@ -61,9 +61,6 @@ MXNET_OPERATORS = frozenset(
 KNOWN = frozenset(
     {
         "a circle of rendering/colormaps.py, rendering/maps.py, rendering/style.py",
-        "models/exported.py imports mxnet",
-        "models/exported.py lists operators of MXNet",
-        "models/input_scale.py lists operators of MXNet",
         "runs/session.py imports report/__init__.py",
     }
 )

@@ -15,8 +15,9 @@ from cnnviz.engines.network import Network
 from cnnviz.engines.registry import build_engine
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
+from cnnviz.importers.mxnet_checks import DATA
 from cnnviz.importers.mxnet_heads import Head, choose_head
-from cnnviz.importers.mxnet_symbol import DATA, architecture_of
+from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.types import Shape
 
 

@@ -7,7 +7,6 @@ each operator becomes a typed one, or stays opaque.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from cnnviz.engines.mxnet.symbol import Entry, pruned
@@ -18,17 +17,11 @@ from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import Input, Opaque, Operator, Parameter, ReLU
 from cnnviz.importers.mxnet_canonical import Lookup, with_plain_relus
+from cnnviz.importers.mxnet_checks import DATA, check_operators
 from cnnviz.importers.mxnet_ends import read_end
 from cnnviz.importers.mxnet_operators import Attributes, Place, traits, typed
 from cnnviz.importers.mxnet_shapes import Shaped, shaped
 from cnnviz.types import Shape
-
-DATA = "data"  #: name of the input variable of every traced graph
-CHANNELS_LAST = ("NHWC", "NWC", "NDHWC")  #: what MXNet calls such layouts
-_SCALING = {
-    *("Cast", "_copy", "_div_scalar", "_minus_scalar", "_mul_scalar", "_plus_scalar"),
-    *("broadcast_add", "broadcast_div", "broadcast_mul", "broadcast_sub"),
-}
 
 
 def architecture_of(
@@ -177,50 +170,3 @@ def _cut(
     leading = {moved(entry) for entry in inside if entry in known.batch_first}
     named = {kept.moved[entry]: names for entry, names in paths.items() if entry in kept.moved}
     return kept.graph, shapes, leading, named
-
-
-#: Image operators that take bytes as height x width x channels.
-_OF_BYTES = re.compile(r"_(npx__)?image_(crop|resize|to_tensor|random_.*|flip_.*)")
-
-
-def check_operators(graph: SymbolGraph) -> None:
-    """Refuse a network that has its channels last, or pooling that MXNet does not run.
-
-    Raises:
-        NetworkError: it, or a layer of it, does.
-    """
-    dependent = graph.dependent_on(DATA)
-    for index in sorted(dependent):
-        node = graph.nodes[index]
-        if node.attrs.get("layout") in CHANNELS_LAST:
-            raise NetworkError(
-                f"The network keeps channels last (layout {node.attrs['layout']} in {node.name}); "
-                "cnnviz explains networks that keep them first (NCHW)."
-            )
-        if node.op == "Pooling" and node.attrs.get("pooling_convention") == "same":
-            raise NetworkError(
-                f"{node.name} is a Pooling with pooling_convention=same, which MXNet 1.9.1 cannot "
-                "run on images. Replace it by an explicit Pad before a Pooling with "
-                "pooling_convention=valid, and export the network again."
-            )
-        if _OF_BYTES.fullmatch(node.op):
-            raise NetworkError(
-                "The network takes images as bytes, height × width × channels, and prepares them "
-                f"itself ({node.op} in {node.name}); cnnviz feeds it numbers, channels × height × "
-                "width. Export it without its first steps."
-            )
-        axes = re.sub(r"[^0-9]", "", node.attrs.get("axes", ""))
-        if node.op == "transpose" and axes == "0312" and _is_image(graph, node.inputs[0]):
-            raise NetworkError(
-                "The network takes images as height × width × channels (it transposes its input in "
-                f"{node.name}); cnnviz feeds it channels × height × width. Export it without that "
-                "step."
-            )
-
-
-def _is_image(graph: SymbolGraph, entry: Entry) -> bool:
-    """Whether this is the input, be it scaled."""
-    node = graph.nodes[entry.node]
-    while node.op in _SCALING:
-        node = graph.nodes[node.inputs[0].node]
-    return node.is_variable and node.name == DATA

@@ -48,7 +48,7 @@ def find_model(
         from cnnviz.models.zoo_model import ZooModel
 
         return ZooModel(config, notify=notify)
-    from cnnviz.models.exported import SymbolModel
+    from cnnviz.models.files import SymbolModel
 
     return SymbolModel(config, needs_weights=needs_weights, notify=notify)
 

@@ -16,7 +16,7 @@ from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.importers.mxnet_canonical import element_wise
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.exported import SymbolModel
+from cnnviz.models.files import SymbolModel
 from tests.support.networks import differentiate
 
 mx = import_mxnet()

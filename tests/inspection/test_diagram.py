@@ -14,7 +14,8 @@ from cnnviz.engines.mxnet.symbol import Graph, for_inference
 from cnnviz.errors import OutputError, ToolMissingError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
-from cnnviz.importers.mxnet_symbol import DATA, architecture_of
+from cnnviz.importers.mxnet_checks import DATA
+from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.inspection.boxes import boxes_of, fold_repeats, merge_runs, segments_of
 from cnnviz.inspection.diagram import escape, render_dot, to_dot
 from cnnviz.models import zoo

@@ -9,7 +9,8 @@ from cnnviz.engines.mxnet.symbol import Graph, for_inference
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
-from cnnviz.importers.mxnet_symbol import DATA, architecture_of
+from cnnviz.importers.mxnet_checks import DATA
+from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.inspection.summary import Window, summarize
 from cnnviz.models import zoo
 

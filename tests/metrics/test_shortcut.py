@@ -15,7 +15,7 @@ from cnnviz.engines.base import GradientRequest
 from cnnviz.images.preprocessing import prepare
 from cnnviz.metrics.location import CORNER_AREA, Location, mean_map, measure_location
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.exported import SymbolModel
+from cnnviz.models.files import SymbolModel
 from tests.support.shortcut import CLASSES, CORNER, INPUT, STAMPED, write_shortcut
 
 

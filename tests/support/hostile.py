@@ -574,7 +574,7 @@ class Symbols:
 
         from cnnviz.errors import CnnvizError
         from cnnviz.models.config import ModelConfig
-        from cnnviz.models.exported import SymbolModel
+        from cnnviz.models.files import SymbolModel
         from tests.support.networks import differentiate
 
         self.place.write_text(text)

@@ -10,8 +10,9 @@ import pytest
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, WeightsError
+from cnnviz.importers.mxnet_checks import read_symbol
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.exported import SymbolModel, read_symbol
+from cnnviz.models.files import SymbolModel
 from cnnviz.weights.params_file import write_params
 from tests.support import hostile
 from tests.support.capabilities import SLOW

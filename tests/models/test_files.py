@@ -13,8 +13,10 @@ import pytest
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError, WeightsError
+from cnnviz.images.input_spec import check_scale
+from cnnviz.importers.mxnet_checks import read_symbol
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.exported import SymbolModel, check_scale, read_symbol, weights_beside
+from cnnviz.models.files import SymbolModel, weights_beside
 from cnnviz.weights.params_file import read_params, write_params
 
 mx = import_mxnet()
