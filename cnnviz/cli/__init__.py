@@ -21,6 +21,7 @@ import click
 from cnnviz._version import __version__
 from cnnviz.cli import advice, limits, streams
 from cnnviz.cli.console import say
+from cnnviz.cli.help import WIDTH
 from cnnviz.errors import CnnvizError, ExitCode
 from cnnviz.text import matching
 
@@ -64,10 +65,10 @@ class _LazyGroup(click.Group):
 
 @click.command(
     cls=_LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
     epilog=(
         "Exit status: 0 all done; 1 some images failed, the others are written; 2 wrong usage; "
-        "3 network, weights or device cannot be used; 130 interrupted."
+        "3 network, weights or device unusable; 130 interrupted."
     ),
 )
 @click.version_option(__version__, prog_name="cnnviz")

@@ -18,12 +18,12 @@ _MOST_NAMED = 16  # of channels
 
 @click.command(name="about")
 @click.argument("files", nargs=-1, required=True, type=FilePath(path_type=Path), metavar="FILE...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[Path, ...], as_json: bool) -> int:
-    """Say what a PNG or .npz shows that cnnviz wrote, and of which network and image.
+    """Say what a PNG or .npz written by cnnviz shows, and of which network and image.
 
-    Each carries that in itself: the image and its SHA-256, the network and that of its weights,
-    layer, method with its options and its ReLU rule, class.
+    Each file records the image and its SHA-256, the network and its weights' SHA-256, the layer,
+    the method with its options and ReLU rule, and the class.
     """
     from cnnviz.outputs.provenance import about
 

@@ -20,6 +20,7 @@ from cnnviz.cli.console import (
     put,
     say,
 )
+from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
     RESIZE,
     Choice,
@@ -44,7 +45,14 @@ if TYPE_CHECKING:
 _NAMED = 5  # channels named in the line that is printed for a layer
 
 
-@click.command(name="activations")
+@click.command(
+    name="activations",
+    cls=SectionedCommand,
+    examples=(
+        ("cnnviz activations cat.jpg -m squeezenet1.1", "the default layer"),
+        ("cnnviz activations cat.jpg --layer stages --top 4", "from edges to objects"),
+    ),
+)
 @click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
 @output_option("activations")
 @model_options
@@ -53,8 +61,8 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     "layers",
     multiple=True,
     metavar="NAME",
-    help="The layer to look at; `cnnviz layers` lists them. Repeatable: an image for each. "
-    "`stages` is one layer for each size that the network goes through.",
+    help="Layer to show; `cnnviz layers` lists them. Repeatable: one image each. `stages` "
+    "selects one layer per resolution that the network goes through.",
 )
 @click.option(
     "--top",
@@ -62,15 +70,15 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     default=16,
     show_default=True,
     metavar="N",
-    help="How many channels of a layer, the strongest.",
+    help="Number of channels shown, the strongest.",
 )
 @click.option(
     "--by",
     type=Choice("cnnviz.inspection.activations:RANKINGS", "HOW"),
     default="mean",
     show_default=True,
-    help="What makes a channel strong: the mean over the image, with 0 for what is below 0; or "
-    "max, its highest value.",
+    help="What makes a channel strong: mean, over the image and with negative values as 0, "
+    "or max, its highest value.",
 )
 @RESIZE
 @click.option(
@@ -78,8 +86,8 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     type=ImageSize(),
     default="320",
     show_default=True,
-    help="Long side of each image in the grid, in pixels; full: the original's size; model: the "
-    "network's.",
+    help="Long side of each image in the grid, in pixels; full: as the original; model: as "
+    "the network's input.",
 )
 @click.option(
     "--colormap",
@@ -94,26 +102,25 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     default=0.6,
     show_default=True,
     metavar="PART",
-    help="Strength of an overlay, from 0 (image) to 1 (colors).",
+    help="Opacity of the overlay, from 0 (image only) to 1 (colors only).",
 )
 @click.option(
     "--overlay/--no-overlay",
     default=False,
-    help="Whether the activations lie over the image, or stand alone in the colors of the "
-    "scale, as they do by default.",
+    help="Draw activations over the image, or by themselves (default).",
 )
 @click.option(
-    "--arrays", is_flag=True, help="Also write the raw activations shown, one .npz an image."
+    "--arrays", is_flag=True, help="Also write the raw activations shown, one .npz per image."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @packed(model=ModelOptions, style=Style, printing=Printing)
 def command(**options: Any) -> int:
-    """Show the strongest channels of a layer: what the network found in an image, and where.
+    """Show a layer's strongest channels: what the network found in an image, and where.
 
     INPUT is an image, a folder (searched recursively), or - for paths on standard input. For
     photos/cat.jpg and vgg16's default layer this writes cat_features.28_activations.png. All
-    channels of a layer have one scale of colors, from 0 to the highest of them.
+    channels of a layer share one color scale, from 0 to their maximum.
     """
     return _activations(**options)
 

@@ -10,12 +10,13 @@ from cnnviz.errors import WeightsError
 
 @click.command(name="download")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors, and show no bar.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only, and show no progress bar.")
 def command(names: tuple[str, ...], quiet: bool) -> None:
-    """Fetch the weights of networks ahead and print where they are.
+    """Download weights of networks ahead of time and print where they are.
 
     They go to MXNet's cache folder ($MXNET_HOME/models, by default ~/.mxnet/models), which can be
-    copied to a machine without network. Weights that are there already are not fetched again.
+    copied to a machine without network access. Weights that are already there are not downloaded
+    again.
     """
     from cnnviz.models import zoo
     from cnnviz.models.zoo_weights import ensure_weights

@@ -22,6 +22,7 @@ from cnnviz.cli.console import (
     progress,
     say,
 )
+from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
     RESIZE,
     BatchSize,
@@ -75,7 +76,21 @@ def _method_options(
     return options
 
 
-@click.command(name="explain")
+@click.command(
+    name="explain",
+    cls=SectionedCommand,
+    task="explain",
+    examples=(
+        ("cnnviz explain cat.jpg -m squeezenet1.1", "one image"),
+        ("cnnviz explain photos/ --truth folders --report", "a folder, with a page about it"),
+        ('cnnviz explain cat.jpg --target "tiger cat"', "why not this class?"),
+        ("cnnviz explain cat.jpg --contrast predicted:second", "why not the runner-up?"),
+        (
+            "cnnviz explain cat.jpg --method layercam --panel",
+            "another method, in one figure",
+        ),
+    ),
+)
 @click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
 @output_option("explanations")
 @model_options
@@ -84,8 +99,9 @@ def _method_options(
     "layers",
     multiple=True,
     metavar="NAME",
-    help="The layer to look at; `cnnviz layers` lists them. Several (A,B, or repeated) stand side "
-    "by side in one image. `stages` is one layer for each size that the network goes through.",
+    help="Target layer; `cnnviz layers` lists them. Several (A,B, or repeated) are shown "
+    "side by side. `stages` selects one layer per resolution that the network goes "
+    "through.",
 )
 @click.option(
     "--target",
@@ -94,8 +110,8 @@ def _method_options(
     default=TargetOptions.targets,
     show_default=True,
     metavar="CLASS",
-    help="What to explain: a class index or name (a unique part will do); predicted; truth; or "
-    "topN, the network's own N highest. Repeatable, or A,B.",
+    help="Class to explain: an index, a name or a unique part of one; predicted; truth; or "
+    "topN, the N highest. Repeatable, or A,B.",
 )
 @click.option(
     "--contrast",
@@ -110,8 +126,8 @@ def _method_options(
     "methods",
     multiple=True,
     metavar="NAME",
-    help="How to explain; `cnnviz methods` lists them. Repeatable, or A,B; gradcam, "
-    "guided-gradcam and saliency by default, the second not for a network without ReLU.",
+    help="Method; `cnnviz methods` lists them. Repeatable, or A,B. By default gradcam, "
+    "guided-gradcam (only for networks with ReLUs) and saliency.",
 )
 @click.option(
     "--option",
@@ -120,29 +136,29 @@ def _method_options(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_method_options,
-    help="An option of the methods, or METHOD.NAME=VALUE for one of them; `cnnviz methods` lists "
-    "them. Repeatable.",
+    help="Option of the methods, or METHOD.NAME=VALUE for one of them; `cnnviz methods` "
+    "lists them. Repeatable.",
 )
 @click.option(
     "--relu",
     multiple=True,
     type=Choice("cnnviz.engines.base:RELU_RULES", "RULE"),
-    help="What passes a ReLU on the way back, in methods where that is a choice: standard, guided "
-    "or deconvnet. Repeatable: one image for each.",
+    help="Which gradients pass a ReLU, in methods that offer a choice: standard, guided or "
+    "deconvnet. Repeatable: one image per rule.",
 )
 @click.option(
     "--saliency",
     type=Choice("cnnviz.attribution:Saliency.SOURCES", "SOURCE"),
-    help="What the saliency map is the magnitude of: guided-gradcam (by default), gradient (for a "
-    "network without ReLU), guided, deconvnet.",
+    help="Gradient whose magnitude is the saliency map: guided-gradcam (default), gradient "
+    "(default for networks without ReLUs), guided or deconvnet.",
 )
 @RESIZE
 @click.option(
     "--size",
     type=ImageSize(),
     default=Style.size,
-    help="Long side of the images written, in pixels; full: the original's size; model: the "
-    "network's. By default the original's, at most 1024.",
+    help="Long side of the images written, in pixels; full: as the original; model: as the "
+    "network's input. By default as the original, but at most 1024.",
 )
 @click.option(
     "--colormap",
@@ -157,49 +173,49 @@ def _method_options(
     default=Style.alpha,
     show_default=True,
     metavar="PART",
-    help="Strength of the overlay, from 0 (image) to 1 (colors).",
+    help="Opacity of the overlay, from 0 (image only) to 1 (colors only).",
 )
 @click.option(
     "--overlay/--no-overlay",
     default=Style.overlay,
-    help="Whether heatmaps lie over the image, or stand alone in their colors.",
+    help="Draw heatmaps over the image, or by themselves.",
 )
 @click.option(
     "--scale",
     type=click.Choice(["image", "run"], case_sensitive=False),
     default=OutputOptions.scale,
     show_default=True,
-    help="Whether each map is drawn up to its own highest value, or all images' maps of a "
-    "method up to a common one, so that colors can be compared; that goes over them twice.",
+    help="Scale of the colors: each map up to its own maximum (image), or all maps of a "
+    "method up to their common maximum (run), which makes colors comparable and takes "
+    "two passes over the images.",
 )
-@click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz an image.")
-@click.option("--panel", is_flag=True, help="Also write one figure an image with all its maps.")
+@click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz per image.")
+@click.option("--panel", is_flag=True, help="Also write one figure per image with all its maps.")
 @click.option("--report", is_flag=True, help="Also write index.html, a page about all images.")
 @click.option(
     "--truth",
     type=FilePath(path_type=str),
     metavar="folders|FILE",
-    help="The ground truth: folders, if each image lies in a folder named after its class; or a "
-    ".csv (path,label) or .json file.",
+    help="The ground truth: folders, if each image lies in a folder named after its class; "
+    "or a .csv (path,label) or .json file.",
 )
 @click.option(
     "--only",
     type=Choice("cnnviz.labels.predictions:ONLY", "WHICH"),
-    help="Explain only wrong or right answers, or uncertain ones: the highest probability below "
-    "0.5. All images are looked at for it first.",
+    help="Explain only images that are classified wrong or right, or uncertain ones (highest "
+    "probability below 0.5). All images are predicted first.",
 )
 @click.option(
     "--sort",
     type=Choice("cnnviz.labels.predictions:SORTS", "BY"),
-    help="In which order: loss (of the truth, highest first), confidence (highest first), margin "
-    "(between the two highest, smallest first).",
+    help="Order of the images: loss (of the true class, highest first), confidence (highest "
+    "first) or margin (between the two highest classes, smallest first).",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Explain the first N of these only; without --only and --sort no other image is looked "
-    "at.",
+    help="Explain only the first N of these; without --only and --sort, no other image is read.",
 )
 @click.option(
     "--force",
@@ -211,30 +227,31 @@ def _method_options(
     type=BatchSize(),
     default=ExecutionOptions.batch_size,
     show_default=True,
-    help="Images that go through the network together; auto: up to 8, as memory allows.",
+    help="Images that go through the network together; auto: up to 8, as memory allows. "
+    "Results do not depend on it.",
 )
 @click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Refuse larger images, before they are decoded; 200 million by default.",
+    help="Refuse images with more pixels than this before decoding them; 200 million by default.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
-@click.option("--verbose", "-v", is_flag=True, help="Print each image's five highest classes.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+@click.option("--verbose", "-v", is_flag=True, help="Print the five highest classes of each image.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @packed(request=RunRequest, printing=Printing)
 def command(
     request: RunRequest,
     printing: Printing,
     saliency: str | None,
 ) -> int:
-    """Explain images: what the network sees in each, and where it looked.
+    """Explain images: what the network predicts for each, and where it looked.
 
     INPUT is an image, a folder (searched recursively), or - for paths on standard input. For
     photos/cat.jpg this writes cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and
-    cat_saliency.png; where --target asks for another class than the network's answer its index
-    stands in the names, cat_281_gradcam.png.
+    cat_saliency.png. If --target asks for a class other than the predicted one, file names contain
+    its index: cat_281_gradcam.png.
     """
     if saliency is not None:
         options = {**request.methods.options, "saliency.source": saliency}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from cnnviz.cli.console import Printing, json_line, name_weights, put
+from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import Choice, model_argument, output_option, packed
 from cnnviz.runs.request import ModelOptions
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from cnnviz.inspection.filters import Filters
 
 
-@click.command(name="filters")
+@click.command(
+    name="filters",
+    cls=SectionedCommand,
+    examples=(
+        ("cnnviz filters vgg16", "the first convolution"),
+        ("cnnviz filters vgg16 --layer features.5 --top 8", "the heaviest eight of a deeper one"),
+    ),
+)
 @model_argument
 @output_option("filters")
 @click.option(
@@ -23,15 +31,15 @@ if TYPE_CHECKING:
     "layers",
     multiple=True,
     metavar="NAME",
-    help="A convolution, or its batch norm; `cnnviz layers` lists them. Repeatable: an image for "
-    "each. The first convolution by default.",
+    help="A convolution, or its batch norm; `cnnviz layers` lists them. Repeatable: one "
+    "image each. By default the first convolution.",
 )
 @click.option(
     "--top",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many filters, those with the largest norm. By default all of a layer that sees the "
-    "image itself, 16 of others.",
+    help="Number of filters shown, those with the largest norm. By default all of a layer "
+    "that sees the image itself, 16 of others.",
 )
 @click.option(
     "--slices",
@@ -39,25 +47,25 @@ if TYPE_CHECKING:
     default=8,
     show_default=True,
     metavar="N",
-    help="Of how many input channels a filter's weights are shown, those with the largest norm. "
-    "Filters that see colors are shown whole.",
+    help="Number of input channels for which a filter's weights are shown, those with the "
+    "largest norm. Filters that see colors are shown whole.",
 )
 @click.option(
     "--scale",
     type=Choice("cnnviz.inspection.filters:SCALES", "SCALE"),
     default="layer",
     show_default=True,
-    help="layer: all filters of an image on one scale; filter: each up to its own largest weight, "
-    "so that faint ones are seen.",
+    help="layer: all filters of an image on one scale; filter: each up to its own largest "
+    "weight, which shows faint ones.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a layer.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per layer.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @packed(model=ModelOptions, printing=Printing)
 def command(**options: Any) -> None:
-    """Show a network's filters: the weights that its convolutions look with.
+    """Show a network's filters: the weights of its convolutions.
 
-    Filters that see the image itself are small images in its colors; of deeper ones the
-    heaviest slices are shown in gray. For the first convolution of vgg16 this writes
+    Filters that see the image itself are shown in color; of deeper ones the slices with the largest
+    norm are shown in gray. For the first convolution of vgg16 this writes
     vgg16_features.0_filters.png. MODEL is what `explain --model` takes.
     """
     _filters(**options)

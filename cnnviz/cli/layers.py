@@ -7,19 +7,29 @@ import json
 import click
 
 from cnnviz.cli.console import put
+from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import model_argument, packed
 from cnnviz.runs.request import ModelOptions
 
+_COLUMNS = ("layer", "kind", "output", "used by explain")
 
-@click.command(name="layers")
+
+@click.command(
+    name="layers",
+    cls=SectionedCommand,
+    examples=(
+        ("cnnviz layers vgg16", "a named network"),
+        ("cnnviz layers net-symbol.json --input-size 32", "an exported one"),
+    ),
+)
 @model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
 @packed(model=ModelOptions)
 def command(model: ModelOptions, as_json: bool) -> None:
     """List a network's layers: name, kind and output shape.
 
-    The arrow marks the layer that is explained by default; `explain --layer` takes any that still
-    has height and width, and `explain --layer stages` the stages and the default. Needs no weights.
+    `explain` uses the default layer; `explain --layer` takes any that still has height and width,
+    and `explain --layer stages` takes the stages and the default. Needs no weights.
     MODEL is what `explain --model` takes.
     """
     from cnnviz.graph.architecture import shape_text
@@ -47,10 +57,11 @@ def command(model: ModelOptions, as_json: bool) -> None:
             layer.name,
             layer.kind,
             shape_text(layer.shape),
-            "<- default" if layer is default else "stage" if layer in stages else "",
+            "default" if layer is default else "stage" if layer in stages else "",
         )
         for layer in architecture.layers
     ]
+    rows.insert(0, _COLUMNS)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         put("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

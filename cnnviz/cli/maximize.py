@@ -20,6 +20,7 @@ from cnnviz.cli.console import (
     put,
     say,
 )
+from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import Choice, FilePath, model_to_run, output_option, packed
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.runs.request import ModelOptions
@@ -51,65 +52,73 @@ _HOLD = 1.5  # seconds that a GIF stays at its end; before that it shows every f
 _FLASH = 0.12
 
 
-@click.command(name="maximize")
+@click.command(
+    name="maximize",
+    cls=SectionedCommand,
+    task="maximize",
+    examples=(
+        ("cnnviz maximize demo --target fish,snail", "two classes"),
+        ("cnnviz maximize vgg16 --layer features.21 --channel 7", "a channel of a layer"),
+    ),
+)
 @model_to_run
 @click.option(
     "--target",
     "targets",
     multiple=True,
     metavar="CLASS",
-    help="A class to maximize the logit of: an index, several parted by commas, or a name (a "
-    "unique part will do). Repeatable.",
+    help="Class whose logit is maximized: an index, several separated by commas, or a name "
+    "or a unique part of one. Repeatable.",
 )
 @click.option(
     "--layer",
     metavar="NAME",
-    help="Maximize channels of this layer, in place of classes; `cnnviz layers` lists them.",
+    help="Maximize channels of this layer instead of classes; `cnnviz layers` lists them.",
 )
 @click.option(
     "--channel",
     "maximized",
     multiple=True,
     metavar="K",
-    help="Which channel of the layer, from 0 on, or several parted by commas. Repeatable.",
+    help="Channel of the layer, counted from 0, or several separated by commas. Repeatable.",
 )
 @click.option(
     "--place",
     type=Choice("cnnviz.inspection.objectives:PLACES", "PLACE"),
     default="mean",
     show_default=True,
-    help="Of a channel: its mean over all places, or the one in the middle.",
+    help="What of a channel: its mean over all places, or its value in the middle.",
 )
 @output_option("maximized")
-@click.option("--steps", type=int, metavar="N", help="Steps along the gradient; 96 by default.")
+@click.option("--steps", type=int, metavar="N", help="Number of gradient steps; 96 by default.")
 @click.option("--rate", type=float, metavar="R", help="Step size; 0.07 by default.")
 @click.option(
     "--jitter",
     type=float,
     metavar="PART",
-    help="How far the image is shifted by chance in each step, in parts of its side; 0.07 by "
+    help="Largest random shift of the image in each step, as a fraction of its side; 0.07 by "
     "default.",
 )
 @click.option(
     "--zoom",
     type=float,
     metavar="Z",
-    help="The network sees it at random sizes down to 1/Z in each step, so that shapes grow "
-    "larger; 2.6 by default, 1 for none.",
+    help="In each step the network sees the image at a random size down to 1/Z, so that "
+    "shapes grow larger; 2.6 by default, 1 for none.",
 )
 @click.option(
     "--views",
     type=int,
     metavar="N",
-    help="How many shifts and sizes a step looks at, each a pass through the network; 2 by "
-    "default.",
+    help="Random shifts and sizes per step, each a pass through the network; 2 by default.",
 )
 @click.option(
     "--window",
     type=float,
     metavar="PART",
-    help="How far from its middle the image begins to fade into the mean color, in parts of "
-    "its side, so that one object is drawn and not a pattern; 0.42 by default, 0 for none.",
+    help="Distance from the middle at which the image begins to fade into the mean color, as "
+    "a fraction of its side, so that one object appears and not a pattern; 0.42 by "
+    "default, 0 for none.",
 )
 @click.option(
     "--blur",
@@ -130,30 +139,30 @@ _FLASH = 0.12
     "--frames",
     type=FilePath(path_type=Path),
     metavar="DIR",
-    help="Also write the image on the way, every few steps, into this folder.",
+    help="Also write the image every few steps into this folder.",
 )
 @click.option(
     "--gif",
     type=FilePath(path_type=Path),
     metavar="FILE",
-    help="Also write the way as an animated GIF.",
+    help="Also write these steps as an animated GIF.",
 )
 @click.option(
     "--every",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Steps from frame to frame; a sixteenth of all by default.",
+    help="Steps between frames; by default a sixteenth of all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an image.")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @packed(model=ModelOptions, printing=Printing)
 def command(**options: Any) -> int:
     """Synthesize an image that maximizes the score of a class or a channel.
 
-    From noise, along the gradient of the class's logit (activation maximization). For `maximize
-    demo --target fish --target snail` this writes demo_1_fish_maximized.png and
-    demo_4_snail_maximized.png, as the network would take them, and demo_maximized.png with both
-    and what the network says of them. MODEL is what `explain --model` takes.
+    It starts from noise and follows the gradient of the logit (activation maximization). For
+    `maximize demo --target fish --target snail` this writes demo_1_fish_maximized.png and
+    demo_4_snail_maximized.png, at the network's input size, and demo_maximized.png with both and
+    their predictions. MODEL is what `explain --model` takes.
     """
     return _maximize(**options)
 

@@ -34,7 +34,7 @@ _LEGEND = (
 def command(name: str | None, as_json: bool) -> None:
     """List the methods: needs, costs, papers, options.
 
-    With a NAME, all about that one: its formula, what its maps mean and where it differs from the
+    With a NAME, describe that one: its formula, what its maps mean and where it differs from the
     paper. `explain --method NAME --option NAME=VALUE` takes what is listed here.
     """
     from cnnviz.attribution import METHODS, choose_methods

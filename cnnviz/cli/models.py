@@ -24,7 +24,8 @@ _RIGHT_ALIGNED = {"PARAMETERS", "DOWNLOAD"}
 def command(as_json: bool) -> None:
     """List the networks: parameters, download size, input, default layer, weights.
 
-    The last column has the file that would be used, or "not here"; `cnnviz download` fetches it.
+    The last column shows the weights file that would be used, or "not here"; `cnnviz download`
+    fetches it.
     """
     from cnnviz.models import zoo
 

@@ -201,9 +201,9 @@ def _use_threads(
 RESIZE = click.option(
     "--resize",
     type=Choice("cnnviz.images.input_spec:RESIZE_MODES", "MODE"),
-    help="How an image is brought to the network's size: stretch (the default, unless a "
-    "configuration file says otherwise), or crop (its short side is resized and the center cut "
-    "out).",
+    help="How an image is brought to the network's size: stretch (default, unless a "
+    "configuration file says otherwise), or crop (resize its short side and cut out the "
+    "center).",
 )
 """``--resize``, of commands that look at images; it goes into the same :class:`ModelOptions`."""
 
@@ -217,7 +217,7 @@ def output_option(default: str) -> Callable[..., Any]:
         default=default,
         show_default=True,
         metavar="DIR",
-        help="Where to write; made if it is not there.",
+        help="Output folder; created if it does not exist.",
     )
 
 
@@ -227,57 +227,59 @@ _MODEL = click.option(
     default=ModelOptions.model,
     show_default=True,
     metavar="NAME|FILE",
-    help="The network: a name that `cnnviz models` lists (`demo` needs no download); an exported "
-    "network's net-symbol.json; or a configuration file, cnnviz.yaml, or its folder.",
+    help="The network: a name that `cnnviz models` lists (`demo` needs no download), the "
+    "net-symbol.json of an exported network, or a configuration file, cnnviz.yaml, or "
+    "its folder.",
 )
 _NETWORK = (
     click.option(
         "--weights",
         type=FilePath(path_type=Path),
         metavar="FILE",
-        help="Its weights: .params, .safetensors or .pth. Without it they are looked for in "
-        "MXNet's cache and downloaded; a symbol's lie beside it.",
+        help="File with its weights: .params, .safetensors or .pth. By default those of a named "
+        "network come from MXNet's cache, or are downloaded; those of an exported one lie "
+        "beside its symbol.",
     ),
     click.option(
         "--labels",
         type=FilePath(path_type=Path),
         metavar="FILE",
-        help="The names of its classes: one a line, with or without an index, or JSON, YAML or "
-        "CSV. Without it ImageNet's for networks of the list; an exported network's classes are "
-        "then numbers.",
+        help="File with its class names: one per line, with or without an index, or JSON, YAML "
+        "or CSV. By default ImageNet's for named networks, and numbers for exported ones.",
     ),
     click.option(
         "--input-size",
         type=InputSize(),
-        help="Pixels of its images, height by width, if not its own.",
+        help="Size of its input in pixels, height by width, if not its own.",
     ),
     click.option(
         "--mean",
         type=Numbers(),
-        help="Mean of pixels from 0 to 1 in its training: of red, green and blue, in the order of "
-        "--channels; one number if it takes gray images.",
+        help="Mean of the pixel values (from 0 to 1) in training: one number per channel, in the "
+        "order of --channels, or a single one if the network takes grayscale images.",
     ),
     click.option(
         "--std",
         type=Numbers(),
-        help="Standard deviation of those pixels, in the order of --channels.",
+        help="Standard deviation of the pixel values, in the same form.",
     ),
     click.option(
         "--channels",
         type=Choice("cnnviz.images.input_spec:CHANNEL_ORDERS", "rgb|bgr"),
-        help="In which order it takes red, green and blue: rgb (by default), or bgr, as OpenCV "
-        "reads images, and Caffe; then --mean and --std, too, begin with blue.",
+        help="Channel order of its input: rgb (default), or bgr, as in OpenCV and Caffe. --mean "
+        "and --std follow the same order.",
     ),
     click.option(
         "--head",
         metavar="NAME",
-        help="The output, or inner node, of an exported network that gives its logits.",
+        help="Output, or inner node, of an exported network that gives its logits.",
     ),
     click.option(
         "--activation",
         type=Choice("cnnviz.graph.ends:ACTIVATIONS", "NAME"),
-        help="What makes probabilities of its logits, where it does not end with that: softmax, "
-        "sigmoid (each class by itself; of one output: yes or no), none (they are numbers).",
+        help="What turns its logits into probabilities if the network itself does not: softmax, "
+        "sigmoid (each class independently; with one output, yes or no) or none (the "
+        "outputs are numbers).",
     ),
 )
 _MACHINE = (
@@ -296,7 +298,7 @@ _MACHINE = (
         metavar="N",
         is_eager=True,
         callback=_use_threads,
-        help="Threads for the network; with 1, reading and writing happen in that thread, too. "
+        help="Threads for the network; with 1, images are read and written in that thread, too. "
         "By default OMP_NUM_THREADS, or else every core that this process may use.",
     ),
 )

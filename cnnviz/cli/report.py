@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @click.command(name="report")
 @click.argument("folder", type=FilePath(path_type=Path), metavar="DIR")
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors, and show no bar.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only, and show no progress bar.")
 def command(folder: Path, quiet: bool) -> None:
-    """Write a page that shows what `cnnviz explain` did: DIR/index.html.
+    """Write a page about a run of `cnnviz explain`: DIR/index.html.
 
-    DIR is the folder that the run wrote to, with its manifest.json. The page opens in any browser
-    of the last years, from the disk and without a network: the images with their maps, filters,
-    what was taken for what, and where the network looked when it did. Move it together with its
-    folder. Thumbnails that are missing are made.
+    DIR is the run's output folder, with its manifest.json. The page works offline in any recent
+    browser: all images with their maps, to filter and sort, the confusion matrix, and where the
+    network looked when it confused two classes. Move it together with its folder. Missing
+    thumbnails are made.
     """
     from cnnviz.report.build import build_report
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnviz.cli.console import put
+from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import FilePath, model_argument, packed
 from cnnviz.runs.request import ModelOptions
 from cnnviz.text import joined, printable, shortened
@@ -27,21 +28,29 @@ _WIDEST_KIND = 16
 _NARROWEST_NAME = 20
 
 
-@click.command(name="summary")
+@click.command(
+    name="summary",
+    cls=SectionedCommand,
+    examples=(
+        ("cnnviz summary resnet18_v1", "layers and their costs"),
+        ("cnnviz summary resnet18_v1 --diagram resnet18.svg", "a drawing, too"),
+    ),
+)
 @model_argument
 @click.option(
     "--diagram",
     type=FilePath(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Draw the network too, as .svg, .png, .pdf or .dot, what is repeated once. All but .dot "
-    "need Graphviz's program `dot`; without it a .dot file is written in that place.",
+    help="Also draw the network, as .svg, .png, .pdf or .dot; repeated parts are drawn once. "
+    "All but .dot need Graphviz's `dot` program; without it a .dot file is written "
+    "instead.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @packed(model=ModelOptions)
 def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
-    """List a network's layers with what they cost.
+    """List a network's layers and their costs.
 
-    For each the kind, window, output shape, parameters and multiply-adds, and what they add up to.
+    For each layer its kind, window, output shape, parameters and multiply-adds, and the totals.
     Needs no weights. MODEL is what `explain --model` takes.
     """
     from cnnviz.inspection.summary import summarize
