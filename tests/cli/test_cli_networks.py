@@ -136,7 +136,8 @@ def test_layers_takes_what_explain_takes(cnnviz, spots):
     status, out, _ = cnnviz("layers", spots, "--input-size", "8")
     assert status == 0
     assert [line.split() for line in out.splitlines()] == [
-        ["spots_conv0_fwd", "Convolution", "1×8×8", "<-", "default"],
+        ["layer", "kind", "output", "used", "by", "explain"],
+        ["spots_conv0_fwd", "Convolution", "1×8×8", "default"],
         ["spots_relu0_fwd", "ReLU", "1×8×8"],
         ["spots_dense0_fwd", "Dense", "2"],
     ]
@@ -151,7 +152,7 @@ def test_layers_takes_what_explain_takes(cnnviz, spots):
     assert [layer["name"] for layer in layers if layer["default"]] == ["features.28"]
     status, out, _ = cnnviz("layers", "resnet18_v1", "--input-size", "320x256")
     # A 32nd of the image each way.
-    assert ["features.7.1", "ReLU", "512×10×8", "<-", "default"] in map(str.split, out.splitlines())
+    assert ["features.7.1", "ReLU", "512×10×8", "default"] in map(str.split, out.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_layers_takes_what_explain_takes(cnnviz, spots):
             "spots takes a gray image (1 channel), and mean and std have 3 numbers: give 1 each.",
         ),
         (("--input-size", "8", "--target", "2"), 2, "the network's classes are 0 to 1"),
-        (("--input-size", "8", "--target", "left"), 2, "the network's classes have none"),
+        (("--input-size", "8", "--target", "left"), 2, "this network's classes have none"),
         (("--input-size", "8", "--head", "x"), 2, "has no output or node 'x'"),
         (("--input-size", "8", "--labels", "three.txt"), 2, "3 class names were given"),
         (("--input-size", "9"), 3, "made for another --input-size than 9×9"),

@@ -88,15 +88,15 @@ def test_layers_as_json(cnnviz):
 
 LEAVING = """
 import atexit, sys
-from cnnviz.cli import main
+from cnnviz.cli import leave, run
 atexit.register(print, "cleared up")
-main(sys.argv[1:])
+leave(lambda: run(sys.argv[1:]))
 """
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "lines"),
-    [(["--version"], 0, 2), (["explain", "photos", "-m", "demo", "--worker", "usual"], 1, 3)],
+    [(["--version"], 0, 2), (["explain", "photos", "-m", "demo"], 1, 3)],
 )
 def test_nothing_printed_is_lost_in_leaving(photos, tmp_path, arguments, status, lines):
     """What goes to a file waits in a buffer; without MXNet Python's own end follows."""

@@ -46,7 +46,7 @@ def test_commands_and_their_options_are_there():
                 assert max(option.opts, key=len) in section, (name, option.opts)
             elif getattr(option, "hidden", False):
                 assert option.opts[0] not in page
-    for option in ("`--weights FILE`: Its weights", "`--threads N`: "):
+    for option in ("`--weights FILE`: File with its weights", "`--threads N`: "):
         assert page.count(option) == 1
 
 
