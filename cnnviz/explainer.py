@@ -81,6 +81,13 @@ class Explainer:
         self.name = name
         self.weights = weights
 
+    def __repr__(self) -> str:
+        layers = ", ".join(layer.name for layer in self.layers)
+        methods = ", ".join(method.name for method in self.methods)
+        outputs = self.network.architecture.classes
+        kind = "classes" if self.network.architecture.activation.is_probability else "outputs"
+        return f"<Explainer of {self.name}: {outputs} {kind}; at {layers}; {methods}>"
+
     def _parts_of_the_image(self) -> Iterator[str]:
         """A sentence about each layer whose maps are not maps of the image."""
         for layer in self.layers:
@@ -214,7 +221,7 @@ class Explainer:
         )
         rows: list[dict[int, Explanation] | ItemError] = [{} for _ in batch]
         for column in found[: len(columns)]:
-            for index, result in enumerate(self._explanations(batch, column)):
+            for index, result in enumerate(_explanations(self, batch, column)):
                 row = rows[index]
                 if isinstance(row, ItemError):
                     continue
@@ -225,7 +232,7 @@ class Explainer:
         ends = [column[-1] for column in found[len(columns) :]]
         differences: list[dict[tuple[int, int], Contrast]] = [{} for _ in batch]
         for a, b in zip(ends[::2], ends[1::2], strict=True):
-            for index, contrast in enumerate(self._contrasts(batch, a, b)):
+            for index, contrast in enumerate(_contrasts(self, batch, a, b)):
                 if isinstance(contrast, ItemError):
                     rows[index] = contrast
                 elif contrast is not None:
@@ -237,80 +244,89 @@ class Explainer:
             for index, row in enumerate(rows)
         ]
 
-    def _contrasts(
-        self, batch: Sequence[Prepared], a: Evidence, b: Evidence
-    ) -> Iterator[Contrast | ItemError | None]:
-        """For each image of a batch the difference of two classes, None if they are one."""
-        cams = [GradCam().settled(evidence).maps[GradCam.name] for evidence in (a, b)]
-        differences = settled_difference(a, b)
-        for index, prepared in enumerate(batch):
-            ends = int(a.targets[index]), int(b.targets[index])
-            if ends[0] == ends[1]:
-                yield None
-                continue
-            broken = _broken({"contrast": differences[index]})
-            yield broken or Contrast(
-                prepared,
-                a.logits[index],
-                *ends,
-                a.layer,
-                cams[0][index],
-                cams[1][index],
-                differences[index],
-                self.labels,
-                a.activation,
-                self.origin,
-            )
 
-    def _in_rgb(self, values: Float32) -> Float32:
-        """A map, if it has a value for each color, (C, H, W), with red first."""
-        return self.spec.swapped(values) if values.ndim == 3 else values
+def _contrasts(
+    explainer: Explainer, batch: Sequence[Prepared], a: Evidence, b: Evidence
+) -> Iterator[Contrast | ItemError | None]:
+    """For each image of a batch the difference of two classes, None if they are one."""
+    cams = [GradCam().settled(evidence).maps[GradCam.name] for evidence in (a, b)]
+    differences = settled_difference(a, b)
+    for index, prepared in enumerate(batch):
+        ends = int(a.targets[index]), int(b.targets[index])
+        if ends[0] == ends[1]:
+            yield None
+            continue
+        broken = _broken({"contrast": differences[index]})
+        yield broken or Contrast(
+            prepared,
+            a.logits[index],
+            *ends,
+            a.layer,
+            cams[0][index],
+            cams[1][index],
+            differences[index],
+            explainer.labels,
+            a.activation,
+            explainer.origin,
+        )
 
-    def _explanations(
-        self, batch: Sequence[Prepared], column: Sequence[Evidence]
-    ) -> Iterator[Explanation | ItemError]:
-        """For each image of a batch what all methods found at all layers, for one target."""
-        found: list[dict[str, Float32]] = []
-        facts: dict[str, Mapping[str, Sequence[Any]]] = {}
-        for evidence in column:
-            maps = dict(found[-1]) if found else {}
-            for method in self.methods:
-                if not found or method.uses_layer:
-                    with np.errstate(over="ignore", invalid="ignore"):  # told below
-                        attribution = method.settled(evidence)
-                    maps.update(attribution.maps)
-                    facts[method.key] = attribution.facts
-            found.append(maps)
-        last = column[-1]
-        relus = None
-        if last.relus_guided:
-            relus = (min(last.relus_guided.values()), last.relus_total)
-        for index, prepared in enumerate(batch):
-            logits = last.logits[index]
-            own = tuple(
-                {key: self._in_rgb(values[index]) for key, values in maps.items()} for maps in found
-            )
-            broken = _broken({"logits": logits}, *own)
-            if broken is not None:
-                yield broken
-                continue
-            yield Explanation(
-                prepared,
-                logits,
-                int(last.targets[index]),
-                self.layers,
-                self.methods,
-                own,
-                {
-                    key: {name: values[index] for name, values in known.items()}
-                    for key, known in facts.items()
-                    if known
-                },
-                relus,
-                self.labels,
-                last.activation,
-                self.origin,
-            )
+
+def _explanations(
+    explainer: Explainer, batch: Sequence[Prepared], column: Sequence[Evidence]
+) -> Iterator[Explanation | ItemError]:
+    """For each image of a batch what all methods found at all layers, for one target."""
+    found, facts = _attributions(explainer, column)
+    last = column[-1]
+    relus = None
+    if last.relus_guided:
+        relus = (min(last.relus_guided.values()), last.relus_total)
+    for index, prepared in enumerate(batch):
+        logits = last.logits[index]
+        own = tuple(
+            {key: _in_rgb(values[index], explainer.spec) for key, values in maps.items()}
+            for maps in found
+        )
+        broken = _broken({"logits": logits}, *own)
+        yield broken or Explanation(
+            prepared,
+            logits,
+            int(last.targets[index]),
+            explainer.layers,
+            explainer.methods,
+            own,
+            {
+                key: {name: values[index] for name, values in known.items()}
+                for key, known in facts.items()
+                if known
+            },
+            relus,
+            explainer.labels,
+            last.activation,
+            explainer.origin,
+        )
+
+
+def _attributions(
+    explainer: Explainer, column: Sequence[Evidence]
+) -> tuple[list[dict[str, Float32]], dict[str, Mapping[str, Sequence[Any]]]]:
+    """For each layer the maps of a whole batch by key; by method's key what else was found out."""
+    found: list[dict[str, Float32]] = []
+    facts: dict[str, Mapping[str, Sequence[Any]]] = {}
+    for evidence in column:
+        maps = dict(found[-1]) if found else {}
+        for method in explainer.methods:
+            if not found or method.uses_layer:
+                with np.errstate(over="ignore", invalid="ignore"):  # refused later, image by image
+                    attribution = method.settled(evidence)
+                maps.update(attribution.maps)
+                facts[method.key] = attribution.facts
+        found.append(maps)
+    return found, facts
+
+
+def _in_rgb(values: Float32, spec: InputSpec) -> Float32:
+    """A map, if it has a value for each color, (C, H, W), with red first."""
+    return spec.swapped(values) if values.ndim == 3 else values
 
 
 def _broken(*parts: Mapping[str, Float32]) -> ExplanationError | None:
