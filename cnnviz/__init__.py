@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cnnviz.attribution import choose_methods as choose_methods
     from cnnviz.engines.mxnet.runtime import import_mxnet as import_mxnet
     from cnnviz.engines.network import Network as Network
+    from cnnviz.errors import CnnvizError as CnnvizError
     from cnnviz.explainer import Explainer as Explainer
     from cnnviz.explanation import Explanation as Explanation
     from cnnviz.images.decode import read_image as read_image
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cnnviz.rendering.style import Style as Style
 
 _PUBLIC = {
+    "CnnvizError": "cnnviz.errors",
     "Explainer": "cnnviz.explainer",
     "Explanation": "cnnviz.explanation",
     "InputSpec": "cnnviz.images.input_spec",
@@ -47,6 +49,11 @@ _PUBLIC = {
     "read_image": "cnnviz.images.decode",
 }
 __all__ = [*_PUBLIC, "__version__"]
+
+
+def __dir__() -> list[str]:
+    """What there is, also of what was not used yet."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 def __getattr__(name: str) -> object:

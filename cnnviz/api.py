@@ -2,225 +2,262 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-import operator
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Union
 
-import numpy as np
 from PIL import Image
 
 from cnnviz.attribution import choose_methods
-from cnnviz.errors import OTHER_NAMES, ItemError, UsageError, in_keywords
+from cnnviz.errors import ItemError, UsageError, in_keywords
 from cnnviz.explainer import Explainer
-from cnnviz.explanation import Explanation
-from cnnviz.images.in_memory import Held, rgb_pixels
+from cnnviz.explanation import ImageResult
+from cnnviz.images.decode import MAX_PIXELS
+from cnnviz.images.in_memory import Held, is_held, rgb_pixels
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import find_sources
-from cnnviz.labels.targets import is_default, resolve_targets
+from cnnviz.keywords import check_keywords, is_whole, words
+from cnnviz.labels.targets import ClassPair, Target, is_default, resolve_contrasts, resolve_targets
 from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.formats import written_by_cnnviz
-from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
-from cnnviz.results import ImageExplanation
+from cnnviz.results import Explanations, ImageExplanation
 from cnnviz.runs.manifest import digest
-from cnnviz.text import did_you_mean, printable_path
+from cnnviz.text import printable_path
 
-Input = Union[str, "os.PathLike[str]", Held]
-"""An image's path, a folder, or an image: uint8 (H, W, 3) RGB or (H, W) gray, or Pillow's."""
+Input = Union[str, "os.PathLike[str]", bytes, Held]
+"""An image's path, a folder, the bytes of an image file, or an image: an array, uint8 (H, W, 3) RGB
+or (H, W) gray; one of Pillow's; a tensor, (C, H, W) or (H, W, C). Arrays and tensors of four
+dimensions are several."""
 
 
 @in_keywords()
 def explain(
     inputs: Input | Iterable[Input],
-    model: str | Explainer = "vgg16",
+    model: str | os.PathLike[str] | Explainer = "vgg16",
     *,
     target: str | int | Sequence[str | int] = "top1",
+    contrast: str | Sequence[str] = (),
     layer: str | Sequence[str] | None = None,
     method: str | Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
     relu: str | Sequence[str] = (),
     style: Style | None = None,
     batch_size: int = 2,
+    max_pixels: int = MAX_PIXELS,
     skip_failed: bool = False,
     **network: Any,
-) -> list[ImageExplanation]:
+) -> Explanations:
     """Explain images: what a network sees in each, and where it looked.
 
     Args:
-        inputs: an image or several. A path may be a folder: all images below it are taken, in
+        inputs: an image or several: paths, bytes of files, NumPy arrays, Pillow's images, PyTorch's
+            tensors (see :data:`Input`). A path may be a folder: all images below it are taken, in
             natural order, but for those that cnnviz has written.
         model: what :func:`cnnviz.load_explainer` takes, or what it returned, which saves loading
             the network again.
         target: what to explain in each image: a class index or name, ``top1``, ``top5``, ... or
             several of them.
+        contrast: two classes ``A:B`` whose difference is explained too, or several such pairs; each
+            is ``predicted``, ``second``, an index or a name.
         layer: the target layer's name, or several, or ``stages``; the network's own by default.
         method: names of methods, as ``cnnviz methods`` lists them; by default Grad-CAM, guided
             Grad-CAM and saliency, or what is left of these for a network without ReLU.
         options: of the methods, see :func:`cnnviz.choose_methods`.
         relu: ReLU rules, see there.
-        style: how maps are drawn.
+        style: how maps are rendered.
         batch_size: images that share a pass.
+        max_pixels: a larger image is refused before it is decoded.
         skip_failed: whether an image that cannot be explained is left out, with a warning.
         network: more for :func:`cnnviz.load_explainer`: ``weights``, ``ctx``, ``resize``, ...
 
     Returns:
-        For each image an :class:`cnnviz.Explanation` for each target, all in one list.
+        A list with an explanation for each image and each target, which a notebook shows.
 
     Raises:
         ItemError: an image cannot be read or explained.
-        UsageError: there is no such image, class, method, layer or network.
+        UsageError: there is no such image, class, method, layer, network or keyword.
         CnnvizError: as :func:`cnnviz.load_explainer`.
     """
-    if not _is_number(batch_size) or batch_size < 1:
-        raise UsageError(f"At least one image shares a pass; got a batch size of {batch_size}.")
-    style = Style() if style is None else style
+    for keyword, least in (("batch_size", batch_size), ("max_pixels", max_pixels)):
+        if not is_whole(least) or least < 1:
+            raise UsageError(f"{keyword} is a whole number, at least 1; got {least!r}.")
+    loading = [one for one in inspect.signature(load_explainer).parameters if one != "methods"]
+    own = [one for one in inspect.signature(explain).parameters if one != "network"]
+    check_keywords(network, own, loading)
     methods = None
     if method is not None or options or relu:
-        names = () if method is None else _several("method", method)
-        methods = partial(choose_methods, names, options, relu=_several("relu", relu))
+        names = () if method is None else words("method", method)
+        methods = partial(choose_methods, names, options, relu=words("relu", relu))
         methods()  # what is wrong is told before weights are looked for
-    _check_keywords(network, model)
-    if isinstance(model, Explainer):
-        explainer = model.replace(layer, methods)
-    else:
-        explainer = load_explainer(model, layer=layer, methods=methods, **network)
-    classes = explainer.network.architecture.classes
-    targets = resolve_targets(_several("target", target), explainer.labels, classes)
-    numbered = not is_default(targets)
+    explainer = _explainer(model, layer, methods, network)
+    known = explainer.labels, explainer.network.architecture.classes
+    work = _Work(
+        explainer,
+        resolve_targets(words("target", target), *known),
+        resolve_contrasts(words("contrast", contrast), *known),
+        Style() if style is None else style,
+        max_pixels,
+    )
+    work.check()
+    explained = Explanations()
     waiting = _images(inputs)
-    explained: list[ImageExplanation] = []
-    while True:
-        batch = list(islice(waiting, batch_size))
-        if not batch:
-            return explained
-        results = _explain(explainer, batch, targets, style)
-        for (name, image), result in zip(batch, results, strict=True):
+    while batch := list(islice(waiting, batch_size)):
+        for image, result in zip(batch, work.explain(batch), strict=True):
+            if not isinstance(result, ItemError):
+                explained += result
+                continue
+            problem = type(result)(f"{image.name}: {result}")
+            if not skip_failed:
+                raise problem
+            warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
+    return explained
+
+
+def _explainer(
+    model: str | os.PathLike[str] | Explainer, layer: Any, methods: Any, network: Mapping[str, Any]
+) -> Explainer:
+    """The one that was given, or a new one."""
+    if isinstance(model, Explainer):
+        for keyword in network:
+            raise UsageError(
+                f"{keyword} is for load_explainer(), which made the explainer that is used."
+            )
+        return model.replace(layer, methods)
+    if isinstance(model, (str, os.PathLike)):
+        return load_explainer(os.fspath(model), layer=layer, methods=methods, **network)
+    raise UsageError(
+        f"model is a network's name, a file, or an Explainer; got {type(model).__name__}. For a "
+        "Gluon network give cnnviz.Explainer(cnnviz.Network.from_block(net))."
+    )
+
+
+@dataclass(frozen=True)
+class _GivenImage:
+    """An image with its name: that of its file, without the ending, or its number."""
+
+    name: str
+    content: Path | bytes | Held
+
+    def read(self, work: _Work) -> tuple[Prepared, Canvas]:
+        """What the network is fed, and what is drawn on."""
+        explainer, size = work.explainer, work.style.size
+        if isinstance(self.content, (Path, bytes)):
+            return load_image(
+                self.content, explainer.spec, explainer.resize, size, max_pixels=work.max_pixels
+            )
+        pixels = rgb_pixels(self.content)
+        prepared = explainer.prepare(pixels)
+        return prepared, canvas(pixels, prepared, size)
+
+    @property
+    def origin(self) -> tuple[str, str | None]:
+        """Name and SHA-256, as files tell them."""
+        if isinstance(self.content, Path):
+            return self.content.name, digest(self.content)
+        if isinstance(self.content, bytes):
+            return self.name, hashlib.sha256(self.content).hexdigest()
+        return self.name, None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done with each image."""
+
+    explainer: Explainer
+    targets: tuple[Target, ...]
+    contrasts: tuple[ClassPair, ...]
+    style: Style
+    max_pixels: int
+
+    def check(self) -> None:
+        """Refuse what takes the images' true classes."""
+        ends = [end for pair in self.contrasts for end in (pair.positive, pair.negative)]
+        if any(end.truth for end in (*self.targets, *ends)):
+            raise UsageError(
+                "explain() does not know the images' true classes: give each image's own as target."
+            )
+
+    def explain(
+        self, batch: Sequence[_GivenImage]
+    ) -> Iterator[Sequence[ImageExplanation] | ItemError]:
+        """For each image of a batch its explanations, or the error."""
+        read: list[tuple[Prepared, Canvas] | ItemError] = []
+        for image in batch:
+            try:
+                read.append(image.read(self))
+            except ItemError as problem:
+                read.append(problem)
+        ready = [one[0] for one in read if not isinstance(one, ItemError)]
+        pairs = [(pair.positive, pair.negative) for pair in self.contrasts]
+        results = iter(
+            self.explainer.explain_targets(ready, self.targets, contrasts=pairs) if ready else ()
+        )
+        for image, one in zip(batch, read, strict=True):
+            if isinstance(one, ItemError):
+                yield one
+                continue
+            result = next(results)
             if isinstance(result, ItemError):
-                problem = type(result)(f"{name}: {result}")
-                if not skip_failed:
-                    raise problem
-                warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
+                yield result
             else:
-                explanations, base = result
-                origin = _origin(explainer, name, image)
-                explained += [
-                    ImageExplanation.of(
-                        replace(one, origin=origin),
-                        f"{name}_{one.target}" if numbered else name,
-                        base,
-                        style,
-                    )
-                    for one in explanations
-                ]
+                yield self._with_image(image, result, one[1])
+
+    def _with_image(
+        self, image: _GivenImage, result: ImageResult, base: Canvas
+    ) -> list[ImageExplanation]:
+        name, sha256 = image.origin
+        origin = replace(self.explainer.origin, image=name, sha256=sha256)
+        contrasts = tuple(replace(one, origin=origin) for one in result.contrasts)
+        return [
+            ImageExplanation.of(
+                replace(one, origin=origin),
+                name=image.name,
+                canvas=base,
+                style=self.style,
+                contrasts=contrasts,
+                numbered=not is_default(self.targets),
+            )
+            for one in result.explanations
+        ]
 
 
-def _explain(
-    explainer: Explainer,
-    batch: Sequence[tuple[str, Input]],
-    targets: Sequence[Any],
-    style: Style,
-) -> Iterator[tuple[Sequence[Explanation], Canvas] | ItemError]:
-    """For each image of a batch its explanations, or the error."""
-    read: list[tuple[Prepared, Canvas] | ItemError] = []
-    for _, image in batch:
-        try:
-            read.append(_read(explainer, image, style))
-        except ItemError as problem:
-            read.append(problem)
-    ready = [one for one in read if not isinstance(one, ItemError)]
-    found = iter(
-        explainer.explain_targets([prepared for prepared, _ in ready], targets) if ready else ()
-    )
-    for one in read:
-        if isinstance(one, ItemError):
-            yield one
-            continue
-        result = next(found)
-        if isinstance(result, ItemError):
-            yield result
-        else:
-            yield result.explanations, one[1]
-
-
-def _read(explainer: Explainer, image: Input, style: Style) -> tuple[Prepared, Canvas]:
-    if isinstance(image, (str, os.PathLike)):
-        return load_image(image, explainer.spec, explainer.resize, style.size)
-    pixels = rgb_pixels(image)
-    prepared = explainer.prepare(pixels)
-    return prepared, canvas(pixels, prepared, style.size)
-
-
-def _origin(explainer: Explainer, name: str, image: Input) -> Origin:
-    """What files say of the network and the image that they come from."""
-    if isinstance(image, (str, os.PathLike)):
-        file, sha256 = PurePath(image).name, digest(Path(image))
-        return replace(explainer.origin, image=file, sha256=sha256)
-    return replace(explainer.origin, image=name)
-
-
-def _images(inputs: Input | Iterable[Input]) -> Iterator[tuple[str, Input]]:
-    """Each image with its name: that of its file, without the ending."""
-    several: Iterable[Any] = (
-        [inputs]
-        if isinstance(inputs, (str, bytes, os.PathLike, np.ndarray, Image.Image))
-        or not isinstance(inputs, Iterable)
-        else inputs
-    )
-    for number, one in enumerate(several):
-        if isinstance(one, (np.ndarray, Image.Image)):
+def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
+    """Each image with its name."""
+    alone = isinstance(inputs, (str, bytes, os.PathLike)) or is_held(inputs)
+    several: Iterable[Any] = inputs if isinstance(inputs, Iterable) and not alone else [inputs]
+    for number, one in enumerate(_apart(several)):
+        if isinstance(one, bytes):
+            yield _GivenImage(f"image{number}", one)
+        elif is_held(one):
             file = getattr(one, "filename", "")  # of an image that was opened
-            yield printable_path(PurePath(file).stem) if file else f"image{number}", one
+            name = printable_path(Path(file).stem) if file else f"image{number}"
+            yield _GivenImage(name, one)
         elif isinstance(one, (str, os.PathLike)):
             found = find_sources([os.fspath(one)], is_own=written_by_cnnviz)
             for note in found.notes:
                 warnings.warn(f"{one}: {note}", stacklevel=4)
             for source in found.sources:
-                yield printable_path(source.relative.stem), Path(source.path)
+                yield _GivenImage(printable_path(source.relative.stem), Path(source.path))
         else:
             raise UsageError(
-                "An image is a path, an array of pixels or an image of Pillow's; got "
-                f"{type(one).__name__}."
+                "An image is a path, the bytes of a file, an array of pixels, a tensor or an image "
+                f"of Pillow's; got {type(one).__name__}."
             )
 
 
-def _several(keyword: str, value: Any) -> list[str]:
-    """One word or number, or several, as words."""
-    try:
-        several = [value] if isinstance(value, str) or _is_number(value) else list(value)
-        if all(isinstance(one, str) or _is_number(one) for one in several):
-            return [one if isinstance(one, str) else str(operator.index(one)) for one in several]
-    except TypeError:
-        pass
-    raise UsageError(f"{keyword} is a word or a whole number, or several in a list; got {value!r}.")
-
-
-def _is_number(value: Any) -> bool:
-    """Whether this is a whole number: Python's, NumPy's, or an array of just one."""
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return True
-
-
-def _check_keywords(given: Iterable[str], explainer: Any) -> None:
-    """Refuse keywords that neither :func:`explain` nor, for it, :func:`load_explainer` takes."""
-    known = [*inspect.signature(explain).parameters, *inspect.signature(load_explainer).parameters]
-    taken = [name for name in dict.fromkeys(known) if name not in ("network", "methods")]
-    for keyword in given:
-        if keyword not in taken:
-            hint = did_you_mean(OTHER_NAMES.get(keyword, keyword), taken, count=1)
-            advice = hint or f"It takes {', '.join(taken)}."
-            raise UsageError(f"explain() takes no {keyword}. {advice}")
-        if isinstance(explainer, Explainer):
-            raise UsageError(
-                f"{keyword} is for load_explainer(), which made the explainer that is used."
-            )
+def _apart(several: Iterable[Any]) -> Iterator[Any]:
+    """The images, those of arrays and tensors with four dimensions one by one."""
+    for one in several:
+        if is_held(one) and not isinstance(one, Image.Image) and one.ndim == 4:
+            yield from one
+        else:
+            yield one

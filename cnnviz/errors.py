@@ -96,17 +96,28 @@ class DeviceError(CnnvizError):
 OTHER_NAMES = {"device": "ctx", "images": "inputs", "topk": "target"}
 
 
+#: An option, with what it stands for (FILE), or with one of the words that it takes.
+_OPTION = re.compile(
+    r"(?<![^\s`'(])--([a-z][a-z-]*[a-z])"
+    r"(?: ([A-Z]{2,}|cpu|stretch|crop|standard|guided|softmax|sigmoid|none|demo)\b)?"
+)
+
+
 @contextmanager
 def in_keywords() -> Iterator[None]:
     """Have errors speak of keywords where they speak of the command's options: from Python."""
     try:
         yield
     except CnnvizError as error:
-        text = re.sub(
-            r"(?<![^\s`'(])--([a-z][a-z-]*[a-z])",
-            lambda found: OTHER_NAMES.get(found[1], found[1].replace("-", "_")),
-            str(error),
-        )
+        text = _OPTION.sub(_keyword, str(error))
         if text == str(error):
             raise
-        raise type(error)(text) from error
+        raise type(error)(text) from None  # where it was raised is of no help
+
+
+def _keyword(option: re.Match[str]) -> str:
+    """``weights=FILE`` for ``--weights FILE``, ``resize='crop'`` for ``--resize crop``."""
+    name = OTHER_NAMES.get(option[1], option[1].replace("-", "_"))
+    if option[2] is None:
+        return name
+    return f"{name}={option[2] if option[2].isupper() else repr(option[2])}"

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PIL import Image
 
-from cnnviz.explanation import Explanation, describe
+from cnnviz.explanation import Contrast, Explanation, describe
 from cnnviz.images.preprocessing import Canvas
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_npz, encode_png
+from cnnviz.outputs.naming import OutputStem
 from cnnviz.rendering import figures
 from cnnviz.rendering.explanation_images import RenderedExplanation
 from cnnviz.rendering.style import SCREEN_WIDTH, Style
 from cnnviz.types import RgbImage
+
+#: Explanations of a list that a notebook shows; more would make it slow.
+_MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -29,19 +36,21 @@ class ImageExplanation(Explanation):
         name: of the image; files are called after it.
         canvas: the image that maps are rendered on.
         style: how they are.
+        contrasts: the pairs of classes that were contrasted in this image.
+        numbered: whether the class index stands in the files' names.
     """
 
     name: str
     canvas: Canvas
     style: Style = field(default_factory=Style)
+    contrasts: tuple[Contrast, ...] = ()
+    numbered: bool = False
 
     @classmethod
-    def of(
-        cls, explanation: Explanation, name: str, canvas: Canvas, style: Style
-    ) -> ImageExplanation:
-        """An explanation, with the image that it is of."""
+    def of(cls, explanation: Explanation, **image: Any) -> ImageExplanation:
+        """An explanation, with the image that it is of: the attributes above."""
         own = {each.name: getattr(explanation, each.name) for each in fields(Explanation)}
-        return cls(**own, name=name, canvas=canvas, style=style)
+        return cls(**own, **image)
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.name}: {self.score(self.target).prediction}>"
@@ -61,6 +70,11 @@ class ImageExplanation(Explanation):
         """All of them in one figure, uint8 (H, W, 3)."""
         return figures.panel("", self.panel_cells(self.rendered), SCREEN_WIDTH)
 
+    @cached_property
+    def contrast_images(self) -> Mapping[tuple[int, int], RgbImage]:
+        """A figure for each of the contrasts, uint8 (H, W, 3), by the indices of its classes."""
+        return {(one.a, one.b): one.render(self.canvas, self.style) for one in self.contrasts}
+
     def save(
         self, folder: str | os.PathLike[str], name: str | None = None, *, arrays: bool = False
     ) -> dict[str, Path]:
@@ -72,25 +86,66 @@ class ImageExplanation(Explanation):
             arrays: whether to write the raw arrays beside them.
 
         Returns:
-            The files, by key.
+            The files, by key; those of contrasts as ``contrast_281-282``.
 
         Raises:
             OutputError: a file cannot be written.
             OutputUnavailableError: nothing more can be written.
         """
         output = OutputFolder(folder)
-        stem = self.name if name is None else name
-        files = {
-            key: output.write(PurePath(f"{stem}_{key}.png"), encode_png(image, describe(key, self)))
-            for key, image in self.images.items()
-        }
+        stem = OutputStem(PurePosixPath(self.name if name is None else name))
+        number = self.target if self.numbered and name is None else None
+        files = {}
+        for key, image in self.images.items():
+            own = None if key == "original" else number  # the targets share it
+            file = stem.file(f"_{key}.png", own)
+            files[key] = output.write(file, encode_png(image, describe(key, self)))
         if arrays:
-            told = describe("arrays", self)
-            files["arrays"] = output.write(PurePath(f"{stem}.npz"), encode_npz(self.arrays(), told))
+            file = stem.file(".npz", number)
+            files["arrays"] = output.write(
+                file, encode_npz(self.arrays(), describe("arrays", self))
+            )
+        for contrast in self.contrasts:
+            ends = contrast.a, contrast.b
+            file = stem.file("_contrast.png", ends)
+            key = f"contrast_{contrast.a}-{contrast.b}"
+            image = self.contrast_images[ends]
+            files[key] = output.write(file, encode_png(image, contrast.describe()))
         return files
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.panel).save(buffer, "PNG")
-        return buffer.getvalue()
+        return _png(self.panel)
+
+
+class Explanations(list[ImageExplanation]):
+    """A list of explanations that a notebook shows: their figures, one below the other."""
+
+    def _repr_html_(self) -> str:
+        figures = []
+        for place, one in enumerate(self[:_MOST_SHOWN]):
+            figures.append(_figure(repr(one)[1:-1], one.panel))
+            following = self[place + 1].contrasts if place + 1 < len(self) else ()
+            if one.contrasts is not following:  # the last of its image
+                figures += [_figure("", image) for image in one.contrast_images.values()]
+        more = len(self) - _MOST_SHOWN
+        return "".join(figures) + (f"<p>... and {more} more</p>" if more > 0 else "")
+
+    def _repr_png_(self) -> bytes | None:
+        """The figure, if there is one alone."""
+        return self[0]._repr_png_() if len(self) == 1 else None
+
+
+def _figure(caption: str, image: RgbImage) -> str:
+    """An image as HTML that needs no file."""
+    data = base64.b64encode(_png(image)).decode("ascii")
+    return (
+        f'<figure style="margin: 0 0 1em"><figcaption>{html.escape(caption)}</figcaption>'
+        f'<img style="max-width: 100%" src="data:image/png;base64,{data}"></figure>'
+    )
+
+
+def _png(image: RgbImage) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()

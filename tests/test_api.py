@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import subprocess
 import sys
 
@@ -16,6 +19,7 @@ from cnnviz.attribution.cam import GradCam
 from cnnviz.demo import CLASSES
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.decode import read_image
+from cnnviz.results import Explanations
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,8 @@ def test_several_targets_are_several_explanations(photos, explainer, tmp_path):
     names = {path.name for one in found for path in one.save(tmp_path / "maps").values()}
     assert "2_1_gradcam.png" in names
     assert "2_4_gradcam.png" in names
+    assert "2_original.png" in names
+    assert found[0].save(tmp_path / "own", "mine")["gradcam"].name == "mine_gradcam.png"
 
 
 def test_an_explainer_is_used_again_with_other_methods_and_layers(photos, explainer):
@@ -87,6 +93,49 @@ def test_a_notebook_shows_the_figure(photos, explainer):
     assert shown.shape[0] > height
 
 
+def test_a_notebook_shows_a_list(photos, explainer):
+    """As figures in the page, those of contrasts once for each image."""
+    found = cnnviz.explain(
+        photos, explainer, target="top2", method="gradcam", contrast="predicted:second"
+    )
+    assert found._repr_png_() is None
+    figures = re.findall(
+        r'<figcaption>(.*?)</figcaption><img [^>]*src="data:image/png;base64,([^"]*)"',
+        found._repr_html_(),
+    )
+    captions = [repr(one)[1:-1] for one in found]
+    assert [caption for caption, _ in figures] == [
+        *(captions[0], captions[1], ""),
+        *(captions[2], captions[3], ""),
+        *(captions[4], captions[5], ""),
+    ]
+    for (_, data), pixels in zip(
+        figures[:3],
+        [found[0].panel, found[1].panel, *found[0].contrast_images.values()],
+        strict=True,
+    ):
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        np.testing.assert_array_equal(shown, pixels)
+
+
+def test_one_in_a_list_is_shown_as_by_itself(photos, explainer):
+    found = cnnviz.explain(photos / "2.png", explainer, method="gradcam")
+    assert found._repr_png_() == found[0]._repr_png_()
+
+
+def test_names_are_text_in_a_page(photos, explainer):
+    path = (photos / "2.png").rename(photos / "<b>.png")
+    page = cnnviz.explain(path, explainer, method="gradcam")._repr_html_()
+    assert "Explanation of &lt;b&gt;:" in page
+
+
+def test_a_long_list_is_cut_in_a_notebook(photos, explainer):
+    (one,) = cnnviz.explain(photos / "2.png", explainer, method="gradcam", style=cnnviz.Style(16))
+    page = Explanations([one] * 23)._repr_html_()
+    assert page.count("<img") == 20
+    assert page.endswith("<p>... and 3 more</p>")
+
+
 def test_a_image_that_fails(photos, explainer):
     (photos / "3.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"^3: "):
@@ -111,7 +160,7 @@ def test_refuses_what_is_no_image(explainer, image, told):
 
 def test_refuses_what_it_cannot_do(explainer, photos):
     with pytest.raises(
-        UsageError, match="a path, an array of pixels or an image of Pillow's; got int"
+        UsageError, match="an array of pixels, a tensor or an image of Pillow's; got int"
     ):
         cnnviz.explain([3], explainer)
     with pytest.raises(UsageError, match="weights is for load_explainer"):
@@ -122,7 +171,7 @@ def test_refuses_what_it_cannot_do(explainer, photos):
         cnnviz.explain("none.jpg", explainer)
     with pytest.raises(UsageError, match="is a URL, which cnnviz does not read"):
         cnnviz.explain("https://example.org/cat.jpg", explainer)
-    with pytest.raises(UsageError, match="batch size of 0"):
+    with pytest.raises(UsageError, match="batch_size is a whole number, at least 1; got 0"):
         cnnviz.explain(photos, explainer, batch_size=0)
 
 
@@ -136,6 +185,43 @@ def test_images_arrays_and_paths_in_one_list(photos, explainer):
         np.testing.assert_allclose(one.maps["gradcam"], found[0].maps["gradcam"], atol=1e-6)
     (alone,) = cnnviz.explain(image, explainer)
     np.testing.assert_array_equal(alone.images["original"], given[0])
+
+
+def test_the_bytes_of_a_file_are_as_the_file(photos, explainer):
+    path = photos / "10.jpg"
+    one, other = cnnviz.explain([path, path.read_bytes()], explainer)
+    assert (one.name, other.name) == ("10", "image1")
+    np.testing.assert_array_equal(one.images["gradcam"], other.images["gradcam"])
+    assert one.origin.sha256 == other.origin.sha256
+
+
+def test_four_dimensions_are_several_images(photos, explainer):
+    pixels = read_image(photos / "2.png")
+    found = cnnviz.explain(np.stack([pixels, pixels[:, ::-1]]), explainer, method="gradcam")
+    assert [one.name for one in found] == ["image0", "image1"]
+    np.testing.assert_array_equal(found[1].images["original"], pixels[:, ::-1])
+
+
+def test_an_image_beyond_the_limit_is_refused_before_it_is_decoded(photos, explainer):
+    with pytest.raises(ImageError, match=r"^2: .* the limit is 4,799: .*raise max_pixels$"):
+        cnnviz.explain(photos / "2.png", explainer, max_pixels=60 * 80 - 1)
+    assert len(cnnviz.explain(photos / "2.png", explainer, max_pixels=60 * 80)) == 1
+
+
+def test_why_this_class_and_not_that(photos, tmp_path, request):
+    found = cnnviz.explain(photos / "2.png", "demo", contrast=["predicted:second", "fish:4"])
+    contrasts = found[0].contrasts
+    assert [(one.a, one.b) for one in contrasts[1:]] == [(CLASSES.index("fish"), 4)]
+    assert [one.a for one in contrasts[:1]] == [found[0].target]
+    saved = found[0].save(tmp_path / "saved")
+    request.getfixturevalue("cnnviz")(
+        *("explain", photos / "2.png", "--model", "demo", "-o", "out"),
+        *("--contrast", "predicted:second", "--contrast", "fish:4"),
+    )
+    written = {path.name for path in (tmp_path / "out").glob("*_contrast.png")}
+    assert written == {path.name for key, path in saved.items() if key.startswith("contrast")}
+    for name in written:
+        assert (tmp_path / "saved" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
 @pytest.mark.parametrize("number", [3, np.int64(3), np.uint8(3), np.array(3)])
@@ -169,7 +255,13 @@ def test_methods_may_be_names(photos):
         ({"xyzzy": 1}, "takes no xyzzy. It takes inputs, model, target"),
         ({"target": 2.5}, r"^target is a word or a whole number, or several in a list; got 2\.5"),
         ({"method": [GradCam()]}, "^method is a word"),
-        ({"batch_size": 1.5}, "got a batch size of 1.5"),
+        ({"batch_size": 1.5}, "^batch_size is a whole number, at least 1; got 1.5"),
+        ({"max_pixels": 0}, "^max_pixels is a whole number, at least 1; got 0"),
+        ({"size": 512}, r"^explain\(\) takes no size: give style=cnnviz.Style\(size=\.\.\.\)\.$"),
+        ({"panel": True}, r"each explanation has \.panel"),
+        ({"target": "truth"}, "does not know the images' true classes"),
+        ({"contrast": "predicted:truth"}, "does not know the images' true classes"),
+        ({"contrast": "fish"}, "^A contrast is two classes, A:B"),
         ({"input_size": "large"}, r"^input_size is a whole number, or two: .* got 'large'"),
         ({"input_size": (1, 2, 3)}, "^input_size is a whole number"),
         ({"head": "x"}, "; head is for exported networks"),
@@ -193,9 +285,15 @@ def test_a_folder_is_searched_as_by_the_command(photos, explainer, tmp_path):
     assert names == ["2", "10", "cat"]
 
 
+def test_all_that_is_public_is_there():
+    assert {"explain", "load_explainer", "Style", "Explainer", "CnnvizError"} <= set(dir(cnnviz))
+    assert all(getattr(cnnviz, name) is not None for name in cnnviz.__all__)
+    assert not hasattr(cnnviz, "import_module_of_mine")
+
+
 def test_importing_the_package_imports_nothing_heavy():
     code = (
-        "import sys, cnnviz; dir(cnnviz); assert callable(cnnviz.__getattr__);"
+        "import sys, cnnviz; assert set(cnnviz.__all__) <= set(dir(cnnviz));"
         "print(sorted({'mxnet', 'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

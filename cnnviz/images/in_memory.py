@@ -1,8 +1,9 @@
-"""Take images that Python holds already, NumPy arrays and Pillow's images, as RGB pixels."""
+"""Images that Python holds already, arrays, Pillow's images and tensors, as RGB pixels."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import sys
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +12,35 @@ from PIL import Image
 from cnnviz.errors import ImageError
 from cnnviz.images.pixels import check_pixels, orient, to_rgb8
 
-Held: TypeAlias = "npt.NDArray[np.uint8] | Image.Image"
+
+class Tensor(Protocol):
+    """A tensor of PyTorch's, as far as it is used here."""
+
+    def detach(self) -> Any:
+        """The same without its gradient."""
+
+
+Held: TypeAlias = "npt.NDArray[np.uint8] | Image.Image | Tensor"
 _ORIENTATION = 0x0112  # in EXIF
 
 
+def is_held(value: Any) -> TypeGuard[Held]:
+    """Whether this is an array, an image of Pillow's or a tensor, whatever it holds."""
+    return isinstance(value, (np.ndarray, Image.Image)) or _is_tensor(value)
+
+
 def rgb_pixels(image: Held) -> npt.NDArray[np.uint8]:
-    """The pixels of an array or a Pillow image, as those of a file are read.
+    """The pixels of an array, a Pillow image or a tensor, as those of a file are read.
 
     Args:
-        image: uint8 (H, W, 3), RGB, or (H, W), gray; or an image of any mode that has a black and
-            a white. A rotation noted in it (EXIF) is applied, transparency is laid over white,
-            16 bits become 8: as in :func:`cnnviz.read_image`.
+        image: one of these:
+
+            * an array, uint8 (H, W, 3), RGB, or (H, W), gray;
+            * a tensor of PyTorch's, (C, H, W) or (H, W, C) with 1 or 3 channels, or (H, W): uint8,
+              or floats from 0 to 1. Where both orders fit, channels come first;
+            * an image of Pillow's, of any mode that has a black and a white. A rotation noted in it
+              (EXIF) is applied, transparency is laid over white, 16 bits become 8: as in
+              :func:`cnnviz.read_image`.
 
     Returns:
         uint8 (H, W, 3), C-contiguous.
@@ -29,7 +48,36 @@ def rgb_pixels(image: Held) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: an array of another kind, or an image that cannot be read or shown in colors.
     """
-    return _of_image(image) if isinstance(image, Image.Image) else _of_array(image)
+    if isinstance(image, Image.Image):
+        return _of_image(image)
+    return _of_array(image if isinstance(image, np.ndarray) else _array_of_tensor(image))
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether this is a tensor of PyTorch's, which is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _array_of_tensor(tensor: Tensor) -> npt.NDArray[Any]:
+    """uint8 (H, W, 3) or (H, W), if it is an image."""
+    values = tensor.detach().cpu()
+    if values.is_floating_point():
+        values = values.float()  # NumPy does not know all of them
+    array = np.asarray(values.numpy())
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = np.moveaxis(array, 0, 2)
+    if array.shape[2:] == (1,):
+        array = array[:, :, 0]
+    if array.dtype != np.float32:
+        return array  # uint8, or refused with the arrays
+    lowest, highest = array.min(initial=0.0), array.max(initial=0.0)
+    if not (lowest >= 0 and highest <= 1):
+        raise ImageError(
+            "an image is a tensor of uint8, or of floats from 0 to 1; this one goes from "
+            f"{lowest:.3g} to {highest:.3g}: give the image as it was before it was normalized"
+        )
+    return np.asarray(np.rint(array * np.float32(255)), np.uint8)
 
 
 def _of_array(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 
-from cnnviz.images.decode import MAX_PIXELS, read_reduced
+from cnnviz.images.decode import MAX_PIXELS, decode_image, read_reduced
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import (
     Canvas,
@@ -20,7 +20,7 @@ from cnnviz.text import printable_path
 
 
 def load_image(
-    path: str | os.PathLike[str],
+    file: str | os.PathLike[str] | bytes,
     spec: InputSpec,
     resize: str,
     size: ImageSize,
@@ -33,7 +33,7 @@ def load_image(
     Nothing larger is kept, and a JPEG is decoded no larger than these two need.
 
     Args:
-        path: the file.
+        file: its path, or what is in it.
         spec: the network's input.
         resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
         size: of what is drawn on, see :func:`cnnviz.images.preprocessing.output_shape`.
@@ -44,12 +44,17 @@ def load_image(
     Raises:
         ImageError: with the reason, see :func:`cnnviz.images.decode.read_image`.
     """
-    reading = read_reduced(
-        path, lambda shape: required_decode_size(shape, size, spec, resize), max_pixels=max_pixels
-    )
+
+    def required(shape: tuple[int, int]) -> tuple[int, int]:
+        return required_decode_size(shape, size, spec, resize)
+
+    if isinstance(file, bytes):
+        reading, name = decode_image(file, required, max_pixels=max_pixels), "an image"
+    else:
+        reading, name = read_reduced(file, required, max_pixels=max_pixels), os.fspath(file)
     if reading.remark is not None and remark is not None:
         remark(reading.remark)
     elif reading.remark is not None:
-        warnings.warn(f"{printable_path(os.fspath(path))}: {reading.remark}", stacklevel=2)
+        warnings.warn(f"{printable_path(name)}: {reading.remark}", stacklevel=2)
     prepared = prepare(reading.pixels, spec, resize, reading.source)
     return prepared, canvas(reading.pixels, prepared, size)

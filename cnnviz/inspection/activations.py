@@ -17,7 +17,7 @@ from cnnviz.graph.architecture import Layer, shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, to_image
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import color_scale
-from cnnviz.rendering.maps import normalize_by_max
+from cnnviz.rendering.maps import normalize_by_max, render_heatmap
 from cnnviz.rendering.style import Style
 from cnnviz.types import Float32, RgbImage
 
@@ -112,7 +112,7 @@ class TopChannels:
             positive = np.maximum(channel.values, 0)
             upsampled, visible = to_image(positive, canvas.geometry, canvas.shape)
             heatmap, _ = normalize_by_max(upsampled, highest)
-            cells.append(style.colorize(canvas.image, heatmap, visible))
+            cells.append(render_heatmap(canvas.image, heatmap, style, visible))
             captions.append(
                 f"channel {channel.index}: mean {channel.mean:.3g}, max {channel.highest:.3g}"
             )

@@ -20,6 +20,7 @@ from cnnviz.rendering.maps import (
     diverging,
     grayscale,
     normalize_by_max,
+    render_heatmap,
     scale_limit,
     signed_color,
 )
@@ -180,7 +181,7 @@ class _Renderer:
         if self.kind == "probability":
             return self._outputs(values, upsampled, visible), False
         heatmap, blank = normalize_by_max(upsampled, self.vmax)
-        return self.style.colorize(self.base.image, heatmap, visible), blank
+        return render_heatmap(self.base.image, heatmap, self.style, visible), blank
 
     def _outputs(self, values: Float32, upsampled: Float32, visible: Mask) -> RgbImage:
         """A map of what the network says of the target, with a scale below it.

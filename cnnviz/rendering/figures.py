@@ -18,7 +18,13 @@ from cnnviz.images.pixels import check_pixels
 from cnnviz.images.preprocessing import Canvas, resize_image, to_image
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import DIVERGING, color_scale
-from cnnviz.rendering.maps import UNSEEN_BRIGHTNESS, diverging, normalize_by_max, scale_limit
+from cnnviz.rendering.maps import (
+    UNSEEN_BRIGHTNESS,
+    diverging,
+    normalize_by_max,
+    render_heatmap,
+    scale_limit,
+)
 from cnnviz.rendering.style import SCREEN_WIDTH, Style
 from cnnviz.rendering.text import (
     SMALLEST_TEXT,
@@ -254,7 +260,7 @@ def contrast(
     for one in (a, b):
         upsampled, visible = to_image(one.cam, base.geometry, base.shape)
         heatmap, blank = normalize_by_max(upsampled, vmax)
-        shown.append(style.colorize(base.image, heatmap, visible))
+        shown.append(render_heatmap(base.image, heatmap, style, visible))
         captions.append(f"Grad-CAM for {one.short_name}{': blank' if blank else ''}")
         blanks.append(blank)
     if not any(blanks):

@@ -174,6 +174,15 @@ def colorize(
     return result
 
 
+def render_heatmap(
+    image: RgbImage, heatmap: FloatMap, style: Style, visible: Mask | None = None
+) -> RgbImage:
+    """Show a heatmap as a style has it: over its image (:func:`overlay`) or alone."""
+    if style.overlay:
+        return overlay(image, heatmap, style.colormap, style.alpha, visible)
+    return colorize(heatmap, style.colormap, visible)
+
+
 def signed_color(
     array: FloatMap,
     upsample: Upsample | None = None,

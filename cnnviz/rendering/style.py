@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from cnnviz.images.preprocessing import ImageSize
-    from cnnviz.types import Float32, RgbImage
 
 COLORMAPS = (
     "jet",
@@ -62,28 +58,6 @@ class Style:
     def max_width(self) -> int | None:
         """Pixels across a figure: a screen's, unless a size was asked for."""
         return SCREEN_WIDTH if self.size == "default" else None
-
-    def colorize(
-        self, image: RgbImage, heatmap: Float32, visible: npt.NDArray[np.bool_] | None = None
-    ) -> RgbImage:
-        """A heatmap over its image, or alone.
-
-        Args:
-            image: uint8 (H, W, 3), RGB.
-            heatmap: float32 (H, W), from 0 to 1.
-            visible: bool (H, W), true where the network saw the image.
-
-        Returns:
-            uint8 (H, W, 3), RGB.
-
-        Raises:
-            MapError: the heatmap holds other values, or has another shape.
-        """
-        from cnnviz.rendering.maps import colorize, overlay
-
-        if self.overlay:
-            return overlay(image, heatmap, self.colormap, self.alpha, visible)
-        return colorize(heatmap, self.colormap, visible)
 
 
 def check_colors(colormap: str, alpha: float = 1.0) -> None:

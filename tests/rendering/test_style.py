@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError
-from cnnviz.rendering.maps import colorize, overlay
+from cnnviz.rendering.maps import colorize, overlay, render_heatmap
 from cnnviz.rendering.style import Style
 
 
@@ -35,6 +35,6 @@ def test_heatmaps_lie_over_the_image_or_stand_alone():
     image = np.full((2, 3, 3), 90, np.uint8)
     heatmap = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)
     over = Style(colormap="hot", alpha=0.7)
-    assert (over.colorize(image, heatmap) == overlay(image, heatmap, "hot", 0.7)).all()
+    assert (render_heatmap(image, heatmap, over) == overlay(image, heatmap, "hot", 0.7)).all()
     alone = Style(colormap="hot", alpha=0.7, overlay=False)
-    assert (alone.colorize(image, heatmap) == colorize(heatmap, "hot")).all()
+    assert (render_heatmap(image, heatmap, alone) == colorize(heatmap, "hot")).all()

@@ -1,0 +1,80 @@
+"""What may be given to :func:`cnnviz.explain`, and what to say to anything else."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+from cnnviz.errors import OTHER_NAMES, UsageError
+from cnnviz.text import did_you_mean
+
+_STYLE = "give style=cnnviz.Style({}=...)"
+_COMMAND = "it is for the command `cnnviz explain`"
+#: What the command has an option for, and Python something else.
+_ELSEWHERE = {
+    **{word: _STYLE.format(word) for word in ("size", "colormap", "alpha", "overlay")},
+    "arrays": "each explanation has .arrays(), and .save(folder, arrays=True) writes them",
+    "fail_fast": "the first image that fails raises its error, unless skip_failed=True",
+    "force": _COMMAND,
+    "json": "each explanation has .top() and .maps",
+    "limit": "give fewer images",
+    "only": f"each explanation has .top(); {_COMMAND}",
+    "option": "give options={'samples': 20}, say",
+    "output": "each explanation has .save(folder)",
+    "panel": "each explanation has .panel",
+    "quiet": "it prints nothing but a bar while weights are downloaded (progress=False)",
+    "report": _COMMAND,
+    "saliency": "give method='saliency', and options",
+    "scale": "each explanation has .scale_limits(), and .render() takes limits",
+    "sort": f"each explanation has .top(); {_COMMAND}",
+    "threads": "set the environment variable OMP_NUM_THREADS before MXNet is imported",
+    "truth": f"compare .top()[0].index of each explanation with it; {_COMMAND}, with its report",
+    "verbose": "each explanation has .top() and .facts",
+}
+
+
+def check_keywords(given: Iterable[str], own: Iterable[str], loading: Iterable[str]) -> None:
+    """Refuse keywords that :func:`cnnviz.explain` does not take.
+
+    Args:
+        given: those that are not its own.
+        own: its own.
+        loading: those that it hands on to :func:`cnnviz.load_explainer`.
+
+    Raises:
+        UsageError: naming the nearest keyword, or where else the same is to be had.
+    """
+    known = list(dict.fromkeys([*own, *loading]))
+    listed = ", ".join(known)
+    for keyword in given:
+        if keyword in known:
+            continue
+        if keyword in _ELSEWHERE:
+            raise UsageError(f"explain() takes no {keyword}: {_ELSEWHERE[keyword]}.")
+        hint = did_you_mean(OTHER_NAMES.get(keyword, keyword), known, count=1)
+        raise UsageError(f"explain() takes no {keyword}. {hint or f'It takes {listed}.'}")
+
+
+def words(keyword: str, value: Any) -> list[str]:
+    """One word or whole number, or several, as words.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    try:
+        several = [value] if isinstance(value, str) or is_whole(value) else list(value)
+        if all(isinstance(one, str) or is_whole(one) for one in several):
+            return [one if isinstance(one, str) else str(operator.index(one)) for one in several]
+    except TypeError:
+        pass
+    raise UsageError(f"{keyword} is a word or a whole number, or several in a list; got {value!r}.")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether this is a whole number: Python's, NumPy's, or an array of just one."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
