@@ -77,7 +77,7 @@ def explain(
         batch_size: images that share a pass.
         max_pixels: a larger image is refused before it is decoded.
         skip_failed: whether an image that cannot be explained is left out, with a warning.
-        network: more for :func:`cnnviz.load_explainer`: ``weights``, ``ctx``, ``resize``, ...
+        network: more for :func:`cnnviz.load_explainer`: ``weights``, ``device``, ``resize``, ...
 
     Returns:
         A list with an explanation for each image and each target, which a notebook shows.

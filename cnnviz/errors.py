@@ -93,7 +93,7 @@ class DeviceError(CnnvizError):
 
 
 #: Other names for keywords: what the command's options, or other libraries, call them.
-OTHER_NAMES = {"device": "ctx", "images": "inputs", "topk": "target"}
+OTHER_NAMES = {"ctx": "device", "images": "inputs", "topk": "target"}
 
 
 #: An option, with what it stands for (FILE), or with one of the words that it takes.

@@ -251,7 +251,7 @@ def test_methods_may_be_names(photos):
     [
         ({"methods": ["gradcam"]}, r"^explain\(\) takes no methods\. Did you mean method\?$"),
         ({"targets": 3}, "takes no targets. Did you mean target"),
-        ({"device": "cpu"}, "takes no device. Did you mean ctx"),
+        ({"ctx": "cpu"}, "takes no ctx. Did you mean device"),
         ({"xyzzy": 1}, "takes no xyzzy. It takes inputs, model, target"),
         ({"target": 2.5}, r"^target is a word or a whole number, or several in a list; got 2\.5"),
         ({"method": [GradCam()]}, "^method is a word"),

@@ -147,7 +147,7 @@ def _activations(
     from cnnviz.outputs.naming import file_parts, plan
 
     found = find_model(model.config(), notify=printing.notify)
-    parse_device(model.ctx)
+    parse_device(model.device)
     check_output_folder(output)
     inputs_found = find_sources(inputs, exclude=output, is_own=written_by_cnnviz)
     sources = inputs_found.sources
@@ -155,7 +155,7 @@ def _activations(
         say(note)
     doubt_threads(model.threads, quiet=printing.quiet)
     keep_freed_memory()
-    explainer = load_model(found, ctx=model.ctx, layer=layers, progress=not printing.quiet)
+    explainer = load_model(found, device=model.device, layer=layers, progress=not printing.quiet)
     if not printing.quiet:
         name_weights(explainer.weights)
     suffixes = [

@@ -197,7 +197,7 @@ def _maximize(
     from cnnviz.outputs.provenance import Origin
 
     found = find_model(model.config(), notify=printing.notify)
-    device = parse_device(model.ctx)
+    device = parse_device(model.device)
     chosen: dict[str, Any] = {key: value for key, value in ascent.items() if value is not None}
     how = AscentOptions(**chosen)
     check_output_folder(output)

@@ -286,8 +286,8 @@ _MACHINE = (
     click.option(
         "--device",
         "--ctx",
-        "ctx",
-        default=ModelOptions.ctx,
+        "device",
+        default=ModelOptions.device,
         show_default=True,
         metavar="DEVICE",
         help="Where to compute: cpu, gpu or gpu:N; cuda is another word for gpu.",

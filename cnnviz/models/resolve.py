@@ -56,7 +56,7 @@ def find_model(
 def load_model(
     model: ModelSource,
     *,
-    ctx: str = "cpu",
+    device: str = "cpu",
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
     resize: str | None = None,
@@ -73,12 +73,12 @@ def load_model(
     from cnnviz.explainer import Explainer
     from cnnviz.graph.target_layers import choose_layers
 
-    device = parse_device(ctx)
-    engine_class().check_device(device)
+    parsed = parse_device(device)
+    engine_class().check_device(parsed)
     layer = layer or model.config.layer
     choose_layers(model.architecture, layer)
     fit_methods(model.architecture, methods)
-    network, weights = model.load(str(device), progress=progress)
+    network, weights = model.load(str(parsed), progress=progress)
     return Explainer(
         network,
         model.spec,
@@ -103,7 +103,7 @@ def load_explainer(
     channels: str | None = None,
     head: str | None = None,
     activation: str | None = None,
-    ctx: str = "cpu",
+    device: str = "cpu",
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
     resize: str | None = None,
@@ -134,7 +134,7 @@ def load_explainer(
         activation: what makes probabilities of the logits: ``softmax``, ``sigmoid`` (each class by
             itself; of one output: yes or no) or ``none`` (its outputs are numbers); None for what
             the network ends with.
-        ctx: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
+        device: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
         layer: the target layer's name, or several; None for the network's default.
         methods: what to attribute with, see :class:`cnnviz.Explainer`.
         resize: ``stretch`` (the default) or ``crop``.
@@ -163,7 +163,7 @@ def load_explainer(
     )
     explainer = load_model(
         find_model(config, notify=notify),
-        ctx=ctx,
+        device=device,
         layer=layer,
         methods=methods,
         resize=resize,

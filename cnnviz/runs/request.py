@@ -33,7 +33,7 @@ class ModelOptions:
     head: str | None = None
     activation: str | None = None
     resize: str | None = None
-    ctx: str = "cpu"
+    device: str = "cpu"
     threads: int | None = None
 
     def config(self) -> ModelConfig:

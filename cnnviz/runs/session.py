@@ -98,7 +98,7 @@ class Work:
         self.request = request
         self._notify = notify
         self._found = find_model(request.model.config(), notify=notify)
-        parse_device(request.model.ctx)
+        parse_device(request.model.device)
         # An exported network's classes are counted later: that takes MXNet.
         self._ends: tuple[tuple[Target, ...], tuple[ClassPair, ...]] | None = None
         if self._found.config.model in zoo.names():
@@ -151,7 +151,7 @@ class Work:
             self._take_first()
         self.explainer = load_model(
             self._found,
-            ctx=self.request.model.ctx,
+            device=self.request.model.device,
             layer=self.request.targets.layers,
             methods=self._methods,
             resize=self.request.model.resize,
