@@ -280,7 +280,7 @@ def test_so_do_those_of_loading():
 def test_a_folder_is_searched_as_by_the_command(photos, explainer, tmp_path):
     """What cnnviz has written there is no input."""
     cnnviz.explain(photos / "2.png", explainer)[0].save(photos / "explanations")
-    with pytest.warns(UserWarning, match="4 images that cnnviz wrote are left out"):
+    with pytest.warns(UserWarning, match="4 images written by cnnviz were skipped"):
         names = [one.name for one in cnnviz.explain(photos, explainer, method="gradcam")]
     assert names == ["2", "10", "cat"]
 

@@ -1,4 +1,4 @@
-"""What an image file says of itself, before any decoder is let near it.
+"""Validate image files before decoding: format, integrity, declared size, orientation.
 
 Each kind's own structure is walked through: whether the file is whole, which the decoders would say
 on stderr or not at all; how many pixels it claims to have, since a file of a few bytes can make a
@@ -19,6 +19,7 @@ from cnnviz.errors import ImageError
 from cnnviz.images import tiff
 from cnnviz.images.bitmaps import Bitmap, with_usual_headers
 from cnnviz.images.kinds import HEAD, PNM, RAW, READ, kind_read, kind_unread
+from cnnviz.text import joined
 
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; not the lossless ones
 _NO_JPEG_FRAMES = (0xC4, 0xC8, 0xCC)  # among the markers from 0xC0 to 0xCF
@@ -67,7 +68,7 @@ class Container:
 
 
 def probe(data: bytes) -> Container:
-    """Walk through a file.
+    """Validate a file without decoding it, and return what it declares.
 
     Raises:
         ImageError: it is of no kind that is read, not whole, or damaged in its structure.
@@ -79,8 +80,8 @@ def probe(data: bytes) -> Container:
     if other is not None:
         raise ImageError(str(other))
     raise ImageError(
-        f"it is not an image that cnnviz can read: {', '.join(READ)} (it begins with "
-        f"{_first_bytes(data)})"
+        f"it is not in a format that cnnviz reads ({joined(READ)}); it begins with "
+        f"{_first_bytes(data)}"
     )
 
 
@@ -137,7 +138,7 @@ def _jpeg(data: bytes) -> Container:
             if marker == 0xDA:  # the image's own data, up to the next real marker
                 scans += 1
                 if scans > _MOST_SCANS:
-                    raise ImageError(f"the JPEG has more than {_MOST_SCANS} scans; save it anew")
+                    raise ImageError(f"the JPEG has more than {_MOST_SCANS} scans; save it again")
                 end = _ENTROPY_CODED_END.search(data, position)
                 if end is None:
                     raise IndexError
@@ -160,7 +161,7 @@ def _png(data: bytes) -> Container:
             raise ImageError("the PNG is truncated: it ends in the middle of a chunk")
         body = memoryview(data)[position + 4 : end - 4]
         if zlib.crc32(body) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageError("the PNG is damaged: a checksum does not fit its data")
+            raise ImageError("the PNG is damaged: a checksum does not match its data")
         if kind == b"IHDR" and length == 13:
             width, height = struct.unpack_from(">II", body, 4)
             sizes.append((height, width))

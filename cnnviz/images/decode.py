@@ -21,6 +21,7 @@ from cnnviz.images.containers import Container, damaged, probe
 from cnnviz.images.files import read_bytes
 from cnnviz.images.pixels import orient, to_rgb8
 from cnnviz.images.remarks import listening, sentences
+from cnnviz.images.tiff_samples import read_samples
 from cnnviz.text import printable_path
 
 # FFmpeg, which decodes GIFs here, would report damaged ones on stderr. OpenCV reads this variable
@@ -47,7 +48,7 @@ class Reading:
         """A sentence, without the path, about what the decoder said, if it said anything."""
         if not self.remarks:
             return None
-        return f"it was read, but its decoder says: {'; '.join(self.remarks)}"
+        return f"it was read, but its decoder reports: {'; '.join(self.remarks)}"
 
 
 RequiredSize = Callable[[tuple[int, int]], tuple[int, int]]
@@ -263,7 +264,7 @@ def _decode(
             except _Undecodable:
                 if not tiff.may_be_read(data):
                     raise
-        pixels, layout = tiff.read_samples(data, _BYTES_A_PIXEL * max_pixels)
+        pixels, layout = read_samples(data, _BYTES_A_PIXEL * max_pixels)
         return _Stored(pixels, container.orientation, layout.premultiplied, layout.size)
     if container.plain:
         return _by_opencv(data, container, required)

@@ -1,4 +1,4 @@
-"""What a network expects of its input. Neither NumPy nor OpenCV is needed to say it."""
+"""What a network expects of its input: size, normalization, channels. Needs no NumPy, no OpenCV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds of files by their first bytes: those that are read, and what all others are called."""
+"""Recognize formats by their first bytes: those that are read, and what all others are called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in a folder that are not taken for images: told apart, and counted aloud."""
+"""Count the files in folders that are not read as images, by format, for a note to the user."""
 
 from __future__ import annotations
 
@@ -75,13 +75,14 @@ class Leftovers:
         parts = []
         if self._files:
             files = counted(len(self._files), "file")
-            are = "is not an image" if len(self._files) == 1 else "are not images"
-            parts.append(f"{files} left out that {are}: {_listed(Counter(self._files.values()))}")
+            were = "is not an image and was" if len(self._files) == 1 else "are not images and were"
+            parts.append(f"{files} {were} skipped: {_listed(Counter(self._files.values()))}")
         if self._images:
             images = counted(len(self._images), "image")
             kinds = _listed(Counter(self._images.values()))
+            were = "was" if len(self._images) == 1 else "were"
             parts.append(
-                f"{images} left out that cnnviz does not read: {kinds}; convert "
+                f"{images} of a format that cnnviz does not read {were} skipped: {kinds}; convert "
                 f"{'it' if len(self._images) == 1 else 'them'} to JPEG or PNG"
             )
         return "; ".join(parts) or None

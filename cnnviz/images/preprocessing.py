@@ -234,8 +234,6 @@ def to_image(
     array: npt.NDArray[np.floating[Any]],
     geometry: Geometry,
     shape: tuple[int, int],
-    *,
-    outside: float = 0.0,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Bring a map of what the network saw back onto the image.
 
@@ -248,11 +246,10 @@ def to_image(
         array: float (h, w) or (h, w, C).
         geometry: where the array lies in the image.
         shape: (Ho, Wo) of the result.
-        outside: value of the pixels that the network did not see.
 
     Returns:
-        float32 (Ho, Wo) or (Ho, Wo, C), and a bool (Ho, Wo) that is true where the pixel's center
-        was seen by the network.
+        float32 (Ho, Wo) or (Ho, Wo, C), 0 in pixels that the network did not see; and a bool
+        (Ho, Wo) that is true where the pixel's center was seen by the network.
     """
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise MapError(
@@ -272,7 +269,7 @@ def to_image(
     left, right = _stretch(seen_columns)
     down, across = rows[top:bottom], np.ascontiguousarray(columns[left:right].T)
     planes = np.atleast_3d(values)
-    result = np.full((*shape, planes.shape[2]), outside, np.float32)
+    result = np.zeros((*shape, planes.shape[2]), np.float32)
     for channel in range(planes.shape[2]):
         # Copied, for BLAS takes no strides of three.
         window = down @ np.ascontiguousarray(planes[:, :, channel]) @ across

@@ -1,4 +1,4 @@
-"""What decoders written in C say on stderr, caught for the image they say it of.
+"""Catch what decoders written in C report on stderr, for the image that it is about.
 
 libjpeg, libpng and libtiff write their remarks to C's ``stderr``, from the thread that decodes.
 That is a variable: here it leads, while images are decoded, to a stream that asks which thread

@@ -104,7 +104,7 @@ def find_sources(
             found.extend(search.expand(argument, listed=False))
     if not found:
         raise UsageError(
-            "No image was named: give images, folders, or - with paths on standard input."
+            "No input was given: give images, folders, or - with paths on standard input."
         )
     sources: dict[str, Source] = {}
     for real, source in found:
@@ -148,8 +148,8 @@ class _Search:
         """What to tell the user of what was left out."""
         own = None
         if self.own:
-            are = "is" if len(self.own) == 1 else "are"
-            own = f"{counted(len(self.own), 'image')} that cnnviz wrote {are} left out"
+            were = "was" if len(self.own) == 1 else "were"
+            own = f"{counted(len(self.own), 'image')} written by cnnviz {were} skipped"
         self._leftovers.forget({os.path.dirname(path) for path in self.own})
         return tuple(note for note in (own, self._leftovers.note) if note is not None)
 
@@ -169,8 +169,8 @@ class _Search:
         real = os.path.realpath(path)
         if real == self._excluded:
             raise UsageError(
-                f"The output folder is the input folder {printable_path(argument)} itself, and the "
-                "next run would explain what this one writes; choose another, for example "
+                f"The output folder is the input folder {printable_path(argument)} itself, so that "
+                "the next run would explain what this one writes; choose another, for example "
                 f"{printable_path(path / 'explanations')}."
             )
         before = len(self.own)
@@ -181,13 +181,13 @@ class _Search:
             return [(real, Source(path, printable_path(argument), PurePath(path.name)))]
         if len(self.own) > before:
             raise UsageError(
-                f"The folder {printable_path(argument)} holds no image but those that cnnviz wrote "
-                f"({len(self.own) - before}); name the folder that these were made from."
+                f"The folder {printable_path(argument)} holds no images but those that cnnviz "
+                f"wrote ({len(self.own) - before}); give the folder of the originals."
             )
         held = self._leftovers.below(real)
         raise UsageError(
-            f"The folder {printable_path(argument)} holds no image"
-            f"{f' that is read, but {held}' if held else ''}; cnnviz reads "
+            f"The folder {printable_path(argument)} holds no images"
+            f"{f' that cnnviz can read, but {held}' if held else ''}; it reads "
             f"{joined(READ, 'and')}."
         )
 
@@ -288,7 +288,7 @@ def _not_there(argument: str, error: OSError | ValueError) -> UsageError:
                 "first."
             )
         hint = (
-            "the shell expands a pattern only outside of quotes, and only if something fits it"
+            "the shell expands a pattern only outside quotes, and only if it matches something"
             if any(letter in argument for letter in "*?[")
             else "check the path"
         )

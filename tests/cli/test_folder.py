@@ -162,7 +162,7 @@ def test_images_that_cnnviz_wrote_are_left_out(cnnviz, folder, tmp_path):
     cnnviz("explain", folder / "fish", "--model", "demo", "-o", folder / "earlier")
     status, out, err = explain(cnnviz, folder, "--method", "gradcam")
     assert status == 0
-    assert "8 images that cnnviz wrote are left out" in err
+    assert "8 images written by cnnviz were skipped" in err
     assert len(out.splitlines()) == 6
     assert manifest(tmp_path)["summary"]["skipped_own"] == 8
 

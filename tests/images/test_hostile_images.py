@@ -447,7 +447,7 @@ def test_what_earlier_runs_wrote_into_the_folder_is_no_input(here, write_image):
 def test_a_folder_of_nothing_else(here):
     Path("p").mkdir()
     write_file("p/cat_gradcam.png", encode_png(np.zeros((4, 4, 3), np.uint8)))
-    with pytest.raises(UsageError, match=r"folder p holds no image but those .* wrote \(1\)"):
+    with pytest.raises(UsageError, match=r"folder p holds no images but those .* wrote \(1\)"):
         find_sources(["p"], is_own=written_by_cnnviz)
 
 

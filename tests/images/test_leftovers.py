@@ -73,7 +73,7 @@ def test_what_is_left_out_is_counted_aloud(folder):
     folder({"mystery.q7": bytes(range(200)), "weird.\x01\x1b[2J": b"\x01", "empty": b""})
 
     assert find_sources(["p", "p"]).notes == (
-        "8 files left out that are not images: 3 without an extension, 2 .txt, 1 .csv, 1 .mp4, "
+        "8 files are not images and were skipped: 3 without an extension, 2 .txt, 1 .csv, 1 .mp4, "
         "1 .q7",
     )
 
@@ -82,7 +82,7 @@ def test_images_of_kinds_that_are_not_read_are_called_by_name(folder):
     folder({"cat.png": encoded("PNG"), "a.heic": HEIC, "b": b"8BPS\0\1", "c.HEIC": HEIC})
 
     assert find_sources(["p"]).notes == (
-        "3 images left out that cnnviz does not read: 2 HEIC, 1 Photoshop document (PSD); "
+        "3 images of a format that cnnviz does not read were skipped: 2 HEIC, 1 Photoshop document (PSD); "
         "convert them to JPEG or PNG",
     )
 
@@ -101,12 +101,14 @@ def test_a_folder_that_cnnviz_wrote_into_is_told_once(folder):
 
     found = find_sources(["p"], is_own=written_by_cnnviz)
 
-    assert found.notes == ("1 image that cnnviz wrote is left out",)
+    assert found.notes == ("1 image written by cnnviz was skipped",)
 
 
 def test_a_folder_without_images_says_what_it_holds(folder):
     folder({"a.heic": HEIC, "b.txt": b"x", "c.txt": b"x"})
-    with pytest.raises(UsageError, match=r"holds no image that is read, but 2 \.txt, 1 HEIC; cnnv"):
+    with pytest.raises(
+        UsageError, match=r"holds no images that cnnviz can read, but 2 \.txt, 1 HEIC; it"
+    ):
         find_sources(["p"])
 
 
@@ -138,7 +140,7 @@ def test_files_are_opened_only_where_their_names_do_not_tell(folder, monkeypatch
 def test_in_python_what_is_left_out_is_a_warning(folder):
     folder({"cat.png": encoded("PNG"), "notes.txt": b"hello"})
     explainer = cnnviz.load_explainer("demo")
-    with pytest.warns(UserWarning, match=r"^p: 1 file left out that is not an image: 1 \.txt$"):
+    with pytest.warns(UserWarning, match=r"^p: 1 file is not an image and was skipped: 1 \.txt$"):
         explained = cnnviz.explain("p", model=explainer, method="gradcam")
     assert len(explained) == 1
 
@@ -149,7 +151,7 @@ def test_commands_say_it_unless_they_are_quiet(command, cnnviz, folder):
     options = ("-m", "demo", "-o", "out")
 
     _status, _out, err = cnnviz(command, "p", *options)
-    assert "1 file left out that is not an image: 1 .txt\n" in err
+    assert "1 file is not an image and was skipped: 1 .txt\n" in err
     status, out, err = cnnviz(command, "p", *options, "-q")
     assert (status, out, err) == (0, "", "")
 

@@ -423,12 +423,12 @@ def test_a_constant_map_is_constant_up_to_the_border(shape, mode, resolution):
 def test_crop_marks_what_the_network_saw():
     geometry = prepare(constant(512, 1024), resize="crop").geometry  # box (32, 288, 480, 736)
 
-    back, seen = to_image(np.ones((7, 7)), geometry, (256, 512), outside=-1)
+    back, seen = to_image(np.ones((7, 7)), geometry, (256, 512))
 
     expected = np.zeros((256, 512), bool)
     expected[16:240, 144:368] = True
     assert (seen == expected).all()
-    assert (back[~seen] == -1).all()
+    assert (back[~seen] == 0).all()
     np.testing.assert_allclose(back[seen], 1, rtol=1e-6)
 
 

@@ -78,11 +78,11 @@ def test_a_constant_map_comes_back_constant_where_it_was_seen(case, layer, resul
     source, spec = case
     geometry = prepare(blank(source), spec, mode).geometry
 
-    drawn, seen = to_image(np.full(layer, 2.5, np.float32), geometry, result, outside=-1)
+    drawn, seen = to_image(np.full(layer, 2.5, np.float32), geometry, result)
 
     assert drawn.shape == seen.shape == result
     assert np.abs(drawn[seen] - 2.5).max(initial=0) < 1e-5
-    assert (drawn[~seen] == -1).all()
+    assert (drawn[~seen] == 0).all()
     # What was seen: pixels whose center lies in the box.
     rows = (np.arange(result[0]) + 0.5) * source[0] / result[0]
     columns = (np.arange(result[1]) + 0.5) * source[1] / result[1]

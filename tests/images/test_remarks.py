@@ -48,7 +48,9 @@ def odd_jpeg():
     return data[:-2] + bytes(7) + data[-2:]
 
 
-SAID = "it was read, but its decoder says: Corrupt JPEG data: N extraneous bytes before marker 0xd9"
+SAID = (
+    "it was read, but its decoder reports: Corrupt JPEG data: N extraneous bytes before marker 0xd9"
+)
 
 
 def less_exact(text):

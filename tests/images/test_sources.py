@@ -173,9 +173,12 @@ def test_standard_input_is_the_default_stream(here, monkeypatch):
     [
         (["nope.jpg"], r"no image or folder nope\.jpg; check the path"),
         (["a.jpg", "p/*.jpg"], r"p/\*\.jpg; the shell expands"),
-        (["empty"], r"folder empty holds no image that is read, but 1 \.txt; cnnviz reads JPEG,"),
-        ([], "No image was named"),
-        (["-"], "No image was named"),
+        (
+            ["empty"],
+            r"folder empty holds no images that cnnviz can read, but 1 \.txt; it reads JPEG,",
+        ),
+        ([], "No input was given"),
+        (["-"], "No input was given"),
         ([""], "empty name"),
         (["x" * 300], "x{300} cannot be looked up"),
         (["a\0b"], r"a\\x00b"),
