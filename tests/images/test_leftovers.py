@@ -82,8 +82,8 @@ def test_images_of_kinds_that_are_not_read_are_called_by_name(folder):
     folder({"cat.png": encoded("PNG"), "a.heic": HEIC, "b": b"8BPS\0\1", "c.HEIC": HEIC})
 
     assert find_sources(["p"]).notes == (
-        "3 images of a format that cnnviz does not read were skipped: 2 HEIC, 1 Photoshop document (PSD); "
-        "convert them to JPEG or PNG",
+        "3 images of a format that cnnviz does not read were skipped: 2 HEIC, 1 Photoshop document "
+        "(PSD); convert them to JPEG or PNG",
     )
 
 
