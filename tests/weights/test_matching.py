@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import WeightsError
 from cnnviz.models import zoo
-from cnnviz.models.zoo_weights import old_names
 from cnnviz.weights.matching import Expected, match
 
 # A VGG in small: (convolution, batch norm, ReLU, pool) twice, three dense layers on a 2x2 grid.
@@ -169,12 +167,6 @@ def shrunk(name):
 
 
 VGGS = [name for name in zoo.names() if name.startswith("vgg")]
-#: One of each kind of block, and the smallest that has it.
-FAMILIES = {entry.family: entry.name for entry in reversed(zoo.entries())}
-del FAMILIES["demo"]
-FAMILY_NAMES = sorted(
-    {*FAMILIES.values(), "resnet18_v1", "resnet50_v2", "mobilenetv2_1.0", "densenet121"}
-)
 
 
 @pytest.mark.parametrize("name", VGGS)
@@ -187,39 +179,6 @@ def test_torchvisions_names_of_the_real_networks(name):
     # Both list parameters in the network's order, so the numbers must come out in order too.
     kept = [a.item() for key, a in state.items() if not key.endswith("num_batches_tracked")]
     assert [array.item() for array in matched.values()] == kept
-
-
-def prefix_style(name, **options):
-    """A zoo's network in Gluon's older names, filled with numbers, and what is to come of it."""
-    block = import_mxnet().gluon.model_zoo.vision.get_model(name, **options)
-    # What a parameter is called in both styles, from Gluon itself: the object is the same.
-    structural = {id(p): key for key, p in block._collect_params_with_prefix().items()}
-    shapes = shrunk(name)
-    numbers = {key: float(number) for number, key in enumerate(shapes)}
-    state = {
-        prefixed: np.full(shapes[structural[id(p)]], numbers[structural[id(p)]], np.float32)
-        for prefixed, p in block.collect_params().items()
-    }
-    assert all("." not in key for key in state)
-    return state, shapes, numbers
-
-
-@pytest.mark.parametrize("name", VGGS)
-def test_gluons_own_prefix_style_names(name):
-    state, shapes, numbers = prefix_style(name)
-    matched = match(state, Expected(shapes))
-    assert {key: array.item() for key, array in matched.items()} == numbers
-
-
-@pytest.mark.parametrize("name", FAMILY_NAMES)
-@pytest.mark.parametrize("options", [{}, {"prefix": "my_net7_"}, {"prefix": ""}], ids=str)
-def test_prefix_style_names_of_every_family(name, options):
-    """Layers are numbered anew in each stage, and not in the order of the names."""
-    state, shapes, numbers = prefix_style(name, **options)
-    state = {("aux:" if "running" in key else "arg:") + key: state[key] for key in sorted(state)}
-    state = {key.replace("running_", "moving_"): array for key, array in state.items()}
-    matched = match(state, Expected(shapes, old_names=old_names(zoo.build(zoo.get(name)).graph)))
-    assert {key: array.item() for key, array in matched.items()} == numbers
 
 
 def test_missing_extra_and_wrong_shapes_are_named(gluon):

@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import WeightsError
 from cnnviz.models import zoo
 from cnnviz.weights import cache, download, store
@@ -226,15 +225,7 @@ def same_values(path):
         np.testing.assert_array_equal(read[name], array)
 
 
-# The table and the addresses ----------------------------------------------------------------------
-
-
-def test_checksums_and_names_are_mxnets():
-    model_store = import_mxnet().gluon.model_zoo.model_store
-    published = [entry.published for entry in zoo.entries() if entry.published is not None]
-    assert model_store._model_sha1 == {one.network: one.sha1 for one in published}
-    assert model_store.apache_repo_url == store.GLUON_REPO
-    assert {one.network for one in published} == set(zoo.names()) - {"demo"}
+# Addresses ----------------------------------------------------------------------
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -287,14 +278,6 @@ def test_the_cache_comes_first(home, site, whole):
     assert again.path == first.path
     assert again.source == "Gluon model store, cached"
     assert site.asked == []
-
-
-def test_mxnet_finds_what_was_fetched(home, site, whole, monkeypatch):
-    serve_gluon(site, whole)
-    located = ensure(whole)
-    model_store = import_mxnet().gluon.model_zoo.model_store
-    monkeypatch.setitem(model_store._model_sha1, NAME, hashlib.sha1(whole).hexdigest())
-    assert model_store.get_model_file(NAME, root=str(cache.cache_folder())) == str(located.path)
 
 
 def test_a_repository_without_trailing_slash(home, site, whole, monkeypatch):
