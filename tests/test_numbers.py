@@ -16,7 +16,8 @@ from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.labels.targets import Target
-from cnnviz.runs.stream import Run
+from cnnviz.structure import plain
+from tests.support.runs import explain_into
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -81,14 +82,14 @@ def test_all_zero_maps_are_told_to_be_blank(tmp_path):
     names = ("gradcam", "guided-gradcam", "saliency", "gradient", "input-x-gradient")
     explainer = Explainer(network(weight=0.0), SPEC, methods=choose_methods(names))
     outcomes = []
-    run = Run(explainer, find_sources([str(tmp_path / "cat.png")]).sources, tmp_path / "out")
-    report = run.execute(outcomes.append)
+    sources = find_sources([str(tmp_path / "cat.png")]).sources
+    report = explain_into(explainer, sources, tmp_path / "out", outcomes.append)
     assert (report.done, report.blank) == (1, 1)
-    (explanation,) = outcomes[0].record["explanations"]
-    assert sorted(explanation["blank"]) == sorted(name.replace("-", "_") for name in names)
-    assert explanation["location"] is None
-    assert all(ends == [0.0, 0.0] for ends in explanation["ranges"].values())
-    json.dumps(outcomes[0].record, allow_nan=False)
+    (explanation,) = outcomes[0].record.explanations
+    assert sorted(explanation.blank) == sorted(name.replace("-", "_") for name in names)
+    assert explanation.location is None
+    assert all(ends == (0.0, 0.0) for ends in explanation.ranges.values())
+    json.dumps(plain(outcomes[0].record), allow_nan=False)
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf"), 3e38])

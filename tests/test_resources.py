@@ -1,4 +1,4 @@
-"""Threads, free memory, and the size of batches that follows from it."""
+"""Threads and free memory."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ from cnnviz.engines.base import Device
 from cnnviz.engines.mxnet import runtime
 from cnnviz.engines.mxnet.runtime import free_memory, import_mxnet
 from cnnviz.errors import UsageError
-from cnnviz.explainer import Explainer
-from cnnviz.graph.architecture import Architecture
-from cnnviz.images.preprocessing import InputSpec
-from cnnviz.importers.gluon import from_gluon
 from cnnviz.machine import set_threads, threads
-from cnnviz.models import zoo
-from cnnviz.runs.stream import Run, automatic_batch_size
 
-nn = import_mxnet().gluon.nn
 KIB = 1024
 
 
@@ -45,16 +38,6 @@ def test_threads_cannot_be_set_after_the_import(monkeypatch):
     monkeypatch.delitem(sys.modules, "mxnet")
     set_threads(3)
     assert threads() == 3
-
-
-@pytest.mark.parametrize(
-    ("number", "cores", "helpers"),
-    [(1, 1, 1), (1, 8, 0), (2, 2, 1), (2, 8, 1), (8, 8, 2), (16, 16, 4)],
-)
-def test_helpers_follow_the_threads(monkeypatch, tmp_path, explainer, number, cores, helpers):
-    monkeypatch.setattr("cnnviz.runs.stream.available_cores", lambda: cores)
-    monkeypatch.setenv("OMP_NUM_THREADS", str(number))
-    assert Run(explainer, [], tmp_path).helpers == helpers
 
 
 MEMINFO = "MemTotal:       9000 kB\nMemFree:         100 kB\nMemAvailable:   8000 kB\n"
@@ -119,49 +102,3 @@ def test_free_memory_of_a_gpu(monkeypatch):
     monkeypatch.setattr(mx.context, "gpu_memory_info", told.__getitem__)
     assert free_memory(Device("gpu", 1)) == 123
     assert asked == [Device("gpu", 1)]
-
-
-@pytest.fixture(scope="module")
-def explainer():
-    """Layers put out 4·8·8 (convolution), 4·8·8 (ReLU), 256 (flat) and 2 numbers: 770 in all."""
-    net = nn.HybridSequential()
-    net.add(nn.Conv2D(4, 3, padding=1), nn.Activation("relu"), nn.Flatten(), nn.Dense(2))
-    net.initialize()
-    return Explainer(from_gluon(net, (3, 8, 8)), InputSpec(8, 8))
-
-
-#: Four times the float32 of all outputs.
-ONE = 770 * 4 * 4
-
-
-@pytest.mark.parametrize(
-    ("images", "free", "wanted"),
-    [
-        (100, 2**40, 8),
-        (8, 2**40, 8),
-        (7, 2**40, 4),
-        (1, 2**40, 1),
-        (0, 2**40, 1),
-        (100, 16 * ONE, 8),
-        (100, 16 * ONE - 1, 4),
-        (100, 4 * ONE, 2),
-        (100, 4 * ONE - 1, 1),
-        (100, 0, 1),
-    ],
-)
-def test_automatic_batch_size(explainer, images, free, wanted):
-    assert automatic_batch_size(explainer, images, free=free) == wanted
-
-
-def test_full_images_go_one_by_one(explainer):
-    assert automatic_batch_size(explainer, 100, "full", free=2**40) == 1
-
-
-def test_the_estimate_covers_what_a_batch_takes():
-    """VGG-16's outputs are 28.7 million numbers; a batch of 8 was seen to take 1.05 GB."""
-
-    class Like:
-        network = Architecture(*zoo.build(zoo.get("vgg16")))
-
-    assert automatic_batch_size(Like, 100, free=2 * 1050 * 2**20) < 8
-    assert automatic_batch_size(Like, 100, free=10 * 2**30) == 8

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -50,12 +49,10 @@ if TYPE_CHECKING:
 
     from cnnviz.explainer import Explainer
     from cnnviz.explanation import Score
-    from cnnviz.images.sources import Source
+    from cnnviz.labels.predictions import Prediction
     from cnnviz.runs.records import ImageRecord
-    from cnnviz.runs.session import Work
-    from cnnviz.runs.stream import Outcome
-    from cnnviz.runs.summary import RunReport
-
+    from cnnviz.runs.session import RunResult, Session
+    from cnnviz.runs.stages import ImageOutcome
 
 #: How many kinds of errors are listed in the end; the manifest has all.
 _CONFUSIONS = 5
@@ -274,33 +271,58 @@ def _work(request: RunRequest, printing: Printing, state: WorkerState) -> NoRetu
     leave(partial(exit_status, partial(_explain, request, printing, state)))
 
 
-def _explain(request: RunRequest, printing: Printing, state: WorkerState | None = None) -> int:
+def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None = None) -> int:
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.machine import keep_freed_memory
-    from cnnviz.runs.session import Work
+    from cnnviz.runs.session import RunPlan
 
     quiet = printing.quiet
-    if state is not None and state.continues:
+    if worker is not None and worker.continues:
         request = request.continued()
-    work = Work(request, notify=printing.notify)
-    if state is not None:
-        work.crashed = state.crashes()
-        work.state = state if state.kind == "isolating" else None
+    plan = RunPlan.check(request, printing.notify)
     doubt_threads(request.model.threads, quiet=quiet)
     keep_freed_memory()
-    work.load(progress=not quiet)
-    if state is not None:
+    session = plan.open(worker, progress=not quiet)
+    if worker is not None:
         reset_signal_handlers()
     if not quiet:
-        _introduce(work.explainer)
+        _introduce(session.explainer)
     began = time.monotonic()
     if request.selection.by_prediction:
-        _choose(work, quiet=quiet)
-    images = len(work.sources)
-    passes = work.rounds * _announce(work.explainer, images, len(work.targets), quiet=quiet)
-    total, unit = (passes, "pass") if passes else (work.rounds * images, "image")
-    with progress(total, unit, hidden=quiet) as bar, Interrupt() as interrupt:
-        printer = _Printer(bar, request.output, work.explainer, printing, state)
+        session = _select(session, quiet=quiet)
+    result = _run(session, printing)
+    if request.files.report:
+        from cnnviz.report import build_report
+
+        build_report(request.output, notify=printing.notify)
+    if not quiet:
+        _sum_up(session, result, time.monotonic() - began)
+    return result.report.exit_code
+
+
+def _select(session: Session, *, quiet: bool) -> Session:
+    """Look at all images, to find those that are asked for."""
+    everything = len(session.sources)
+    with progress(everything, "image looked at", hidden=quiet) as bar, Interrupt() as interrupt:
+
+        def observe(_prediction: Prediction | None) -> None:
+            bar.update(1)
+            interrupt.heed()
+
+        selected = session.select(observe)
+    if not quiet:
+        say(f"{len(selected.sources)} of {everything} images chosen")
+    return selected
+
+
+def _run(session: Session, printing: Printing) -> RunResult:
+    """Explain the images, and print what becomes of each."""
+    images, targets = len(session.sources), len(session.goals.targets)
+    each = _announce(session.explainer, images, targets, quiet=printing.quiet)
+    passes = session.rounds * each
+    total, unit = (passes, "pass") if passes else (session.rounds * images, "image")
+    with progress(total, unit, hidden=printing.quiet) as bar, Interrupt() as interrupt:
+        printer = _Printer(bar, session, printing)
         done = 0 if passes else 1
 
         def advance(count: int) -> None:
@@ -308,36 +330,19 @@ def _explain(request: RunRequest, printing: Printing, state: WorkerState | None 
             bar.update(count)
             interrupt.heed()
 
-        def observe(outcome: Outcome) -> None:
+        def observe(outcome: ImageOutcome) -> None:
             printer(outcome)
             advance(done)
 
-        ended = work.execute(observe, lambda _source: advance(done), advance if passes else None)
-    if not quiet:
-        _sum_up(work, ended, time.monotonic() - began)
-    return ended.exit_code
+        return session.explain(observe, lambda _: advance(done), advance if passes else None)
 
 
-def _choose(work: Work, *, quiet: bool) -> None:
-    """Look at all images, to find those that are asked for."""
-    everything = len(work.sources)
-    with progress(everything, "image looked at", hidden=quiet) as bar, Interrupt() as interrupt:
-
-        def observe(_source: Source) -> None:
-            bar.update(1)
-            interrupt.heed()
-
-        work.choose(observe)
-    if not quiet:
-        say(f"{len(work.sources)} of {everything} images chosen")
-
-
-def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
-    output = work.request.output
+def _sum_up(session: Session, result: RunResult, seconds: float) -> None:
+    output, ended = session.request.output, result.report
     failed = f", {ended.failed} failed" if ended.failed else ""
     resumed = f" ({ended.resumed} of them before)" if ended.resumed else ""
     say(f"{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
-    looked, accuracy = work.scanned, ended.accuracy
+    looked, accuracy = session.scanned, ended.accuracy
     if looked is not None and looked.accuracy is not None:
         say(
             f"of {looked.images} looked at {looked.correct} right and {looked.incorrect} wrong: "
@@ -351,18 +356,18 @@ def _sum_up(work: Work, ended: RunReport, seconds: float) -> None:
         )
     for truth, predicted, count in accuracy.confusions[:_CONFUSIONS]:
         say(f"    {count} x {ended.names[truth]} taken for {ended.names[predicted]}")
-    if work.left_behind:
-        count = len(work.left_behind)
+    if result.left_behind:
+        count = len(result.left_behind)
         say(
             f"{output} still has {counted(count, 'file')} of earlier runs that its "
-            f"manifest no longer names: {_some(work.left_behind)}"
+            f"manifest no longer names: {_some(result.left_behind)}"
         )
-    if work.displaced:
+    if result.displaced:
         say(
             "replaced were files of other images that an earlier run explained, and that are "
-            f"called alike: {_some(work.displaced)}"
+            f"called alike: {_some(result.displaced)}"
         )
-    if work.request.files.report:
+    if session.request.files.report:
         say(f"report: {output / 'index.html'}")
 
 
@@ -413,24 +418,22 @@ class _Printer:
     def __init__(
         self,
         bar: tqdm[Any],
-        output: Path,
-        explainer: Explainer,
+        session: Session,
         printing: Printing,
-        state: WorkerState | None = None,
     ) -> None:
         self._bar = bar
-        self._output = output
-        self._layers = [layer.name for layer in explainer.layers]
-        self._state = state
+        self._output = session.request.output
+        self._layers = [layer.name for layer in session.explainer.layers]
+        self._worker = session.worker
         self._printing = printing
 
-    def __call__(self, outcome: Outcome) -> None:
-        if self._state is None or not self._state.already_reported():
+    def __call__(self, outcome: ImageOutcome) -> None:
+        if self._worker is None or not self._worker.already_reported():
             self._print(outcome)
-        if self._state is not None:
-            self._state.record_report()
+        if self._worker is not None:
+            self._worker.record_report()
 
-    def _print(self, outcome: Outcome) -> None:
+    def _print(self, outcome: ImageOutcome) -> None:
         image = outcome.record
         if image.error is not None:
             self._write(f"Error: {image.path}: {image.error}", sys.stderr)

@@ -53,7 +53,7 @@ class WorkerState:
     were in hand when a worker crashed.
 
     Attributes:
-        kind: ``isolating`` does one image at a time.
+        kind: of the worker.
     """
 
     FILES = 3
@@ -66,9 +66,14 @@ class WorkerState:
         self._count = 0
 
     @property
+    def isolating(self) -> bool:
+        """Whether it does one image at a time."""
+        return self.kind == "isolating"
+
+    @property
     def continues(self) -> bool:
         """Whether another worker crashed before this one."""
-        return self.kind == "isolating" or bool(self.crashes())
+        return self.isolating or bool(self.crashes())
 
     def already_reported(self) -> bool:
         """Whether a worker before this one has reported the next outcome."""

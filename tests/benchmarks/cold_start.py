@@ -55,17 +55,23 @@ STEPS = """
 import json, sys, time
 began = time.perf_counter()
 from pathlib import Path
-import cnnviz.cli, cnnviz.models.resolve, cnnviz.runs.stream
+import cnnviz.cli, cnnviz.models.resolve
 from cnnviz.images.sources import find_sources
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.runs.image_files import ImageWriter
+from cnnviz.runs.stages import Explain, plan_items
+from cnnviz.runs.stream import Loader, Stream
 cnnviz.import_mxnet()
 imported = time.perf_counter()
 model, weights, image, output = sys.argv[1:]
 explainer = cnnviz.load_explainer(model, weights=weights, progress=False)
 loaded = time.perf_counter()
-run = cnnviz.runs.stream.Run(explainer, find_sources([image]).sources, Path(output))
-run.execute(lambda outcome: None)
+stage = Explain(explainer, ImageWriter(OutputFolder(Path(output))))
+items = plan_items(find_sources([image]).sources, explainer)
+stream = Stream(Loader(explainer))
+stream.run(stage, items)
 first = time.perf_counter()
-run.execute(lambda outcome: None)
+stream.run(stage, items)
 second = time.perf_counter()
 print(json.dumps({
     "import": imported - began, "weights": loaded - imported,

@@ -32,8 +32,12 @@ import cv2
 import cnnviz
 from cnnviz.images.sources import Source
 from cnnviz.machine import keep_freed_memory
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.runs.capacity import automatic_batch_size, default_helpers
+from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.manifest import Journal
-from cnnviz.runs.stream import Outcome, Run, automatic_batch_size
+from cnnviz.runs.stages import Explain, ImageOutcome, plan_items
+from cnnviz.runs.stream import Loader, Stream
 
 #: (width, height); ``--mixed`` goes through MIXED again and again.
 SMALL = ((500, 375), (640, 480), (64, 48), (333, 500))
@@ -85,9 +89,9 @@ class Watch:
         self.done = 0
         self.written = 0
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: ImageOutcome) -> None:
         if not outcome.record.ok:
-            raise SystemExit(f"{outcome.source.shown}: {outcome.record.error}")
+            raise SystemExit(f"{outcome.record.path}: {outcome.record.error}")
         for path in map(self.folder.joinpath, outcome.record.files):
             self.written += path.stat().st_size
             path.unlink()
@@ -132,12 +136,13 @@ def main() -> None:
         print(f"{options.model}, {options.images} images, batches of {batch}")
         print(f"  resident before the run: {common.resident_mib():.0f} MiB")
         watch = Watch(folder / "out")
-        run = Run(explainer, sources, folder / "out", batch_size=batch)
-        if options.helpers is not None:
-            run.helpers = options.helpers
+        helpers = default_helpers() if options.helpers is None else options.helpers
+        stream = Stream(Loader(explainer), batch, helpers)
         used, began = cpu_seconds(), time.perf_counter()
         journal = Journal(folder / "out", "benchmark")
-        run.execute(watch, journal)
+        writer = ImageWriter(OutputFolder(folder / "out"))
+        stage = Explain(explainer, writer, journal=journal)
+        stream.run(stage, plan_items(sources, explainer), watch)
         journal.close(done=True)
         took = (time.perf_counter() - began) / options.images
         used = (cpu_seconds() - used) / options.images

@@ -25,7 +25,7 @@ def explain(cnnviz, photos, monkeypatch):
         shown = _Printer.__call__
 
         def watch(self, outcome):
-            done[outcome.source.relative.as_posix()] = outcome.fresh
+            done[outcome.record.relative] = outcome.fresh
             shown(self, outcome)
 
         with monkeypatch.context() as patch:

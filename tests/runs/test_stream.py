@@ -13,8 +13,7 @@ from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.outputs.files import OutputFolder
-from cnnviz.rendering.style import Style
-from cnnviz.runs.stream import Run
+from tests.support.runs import explain_into
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -53,7 +52,7 @@ def many(tmp_path):
 def run(explainer, folder, output, **options):
     outcomes = []
     sources = find_sources([str(folder)]).sources
-    report = Run(explainer, sources, output, Style(), **options).execute(outcomes.append)
+    report = explain_into(explainer, sources, output, outcomes.append, **options)
     return report, outcomes
 
 
@@ -66,13 +65,13 @@ def test_outcomes_come_in_order_with_their_own_files(
     report, outcomes = run(
         explainer, many, tmp_path / "out", helpers=helpers, batch_size=batch_size
     )
-    assert [outcome.source.path.name for outcome in outcomes] == [f"{n}.png" for n in range(12)]
+    assert [outcome.record.relative for outcome in outcomes] == [f"{n}.png" for n in range(12)]
     assert [outcome.record.status for outcome in outcomes] == ["ok"] * 3 + ["failed"] + ["ok"] * 8
     assert (report.done, report.failed, report.exit_code) == (11, 1, ExitCode.SOME_FAILED)
     for outcome in outcomes:
         for one in outcome.record.explanations:
             for kind, name in one.files.items():
-                assert name == f"{outcome.source.path.stem}_{kind}.png"
+                assert name == f"{outcome.record.stem}_{kind}.png"
                 assert (tmp_path / "out" / name).is_file()
 
 
@@ -101,7 +100,7 @@ def test_whoever_stops_the_run_leaves_whole_images_and_is_told_of_them(
     outcomes = []
     sources = find_sources([str(many)]).sources
     with pytest.raises(KeyboardInterrupt):
-        Run(explainer, sources, tmp_path / "out", helpers=helpers).execute(outcomes.append)
+        explain_into(explainer, sources, tmp_path / "out", outcomes.append, helpers=helpers)
     written = {path.name for path in (tmp_path / "out").iterdir()}
     told = {name for outcome in outcomes for name in outcome.record.files}
     assert written == told

@@ -1,0 +1,185 @@
+"""What the manifest says of a run, and what of that decides on the files of an image."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cnnviz._version import __version__
+from cnnviz.attribution import Method
+from cnnviz.explainer import Explainer
+from cnnviz.images.decode import MAX_PIXELS
+from cnnviz.labels.ground_truth import GroundTruth
+from cnnviz.models import zoo
+from cnnviz.models.config import ModelConfig
+from cnnviz.runs.manifest import digest
+from cnnviz.runs.records import (
+    VERSION,
+    GroundTruthRecord,
+    InputRecord,
+    LayerRecord,
+    MethodRecord,
+    NetworkRecord,
+    RunRecord,
+    SymbolRecord,
+    WeightsRecord,
+)
+from cnnviz.runs.request import RunRequest
+from cnnviz.runs.stages import Goals
+from cnnviz.structure import decode, encode, parse
+
+#: Options that have no say in what is written.
+_WITHOUT_EFFECT = ("threads", "force", "fail_fast")
+
+
+def describe_run(
+    request: RunRequest, config: ModelConfig, explainer: Explainer, truth: GroundTruth | None
+) -> RunRecord:
+    """What the manifest says of a run, but for its fingerprint and its times."""
+    return RunRecord(
+        parameters=_parameters(request, config),
+        versions={
+            "cnnviz": __version__,
+            explainer.network.engine.name: explainer.network.engine.version(),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "python": platform.python_version(),
+        },
+        network=_network(config.model, explainer),
+        methods=tuple(map(_method, explainer.methods)),
+        notes=tuple(explainer.notes),
+        ground_truth=None if truth is None else GroundTruthRecord(truth.source, truth.known),
+    )
+
+
+def _parameters(request: RunRequest, config: ModelConfig) -> dict[str, Any]:
+    """All that was asked for, on the command line or in the network's configuration file."""
+    asked = {
+        **dict(request.options()),
+        **asdict(replace(config, labels=None)),
+        "resize": request.model.resize,
+    }
+    if asked["max_pixels"] is None:
+        asked["max_pixels"] = MAX_PIXELS
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in sorted(asked.items())
+        if name not in _WITHOUT_EFFECT
+    }
+
+
+def _network(model: str, explainer: Explainer) -> NetworkRecord:
+    spec, weights = explainer.spec, explainer.weights
+    architecture = explainer.network.architecture
+    return NetworkRecord(
+        name=explainer.name,
+        device=str(explainer.network.device),
+        classes=architecture.classes,
+        activation=architecture.activation.name,
+        labels=tuple(explainer.labels),
+        input=InputRecord(
+            height=spec.height,
+            width=spec.width,
+            mean=tuple(spec.mean),
+            std=tuple(spec.std),
+            channels=spec.channels if len(spec.mean) > 1 else "gray",
+            resize=explainer.resize,
+        ),
+        layers=tuple(
+            LayerRecord(layer.name, layer.kind, layer.shape) for layer in explainer.layers
+        ),
+        symbol=None
+        if model in zoo.names()
+        else SymbolRecord(str(Path(model)), digest(Path(model))),
+        weights=None
+        if weights is None
+        else WeightsRecord(str(weights.path), weights.source, weights.sha256),
+    )
+
+
+def _method(method: Method) -> MethodRecord:
+    return MethodRecord(
+        name=method.name,
+        key=method.key,
+        title=method.title,
+        paper=method.paper,
+        map_kinds=method.drawings,
+        options=asdict(method),
+        guided=method.guided,
+    )
+
+
+def decisive(
+    run: RunRecord, request: RunRequest, goals: Goals, limits: Mapping[str, float]
+) -> dict[str, Any]:
+    """What decides on the files and the record of an image, of all that is said of a run.
+
+    Args:
+        run: what is said of it.
+        request: what was asked for.
+        goals: what is explained.
+        limits: scales common to all images.
+    """
+    weights, symbol = run.network.weights, run.network.symbol
+    return {
+        "manifest": VERSION,
+        "versions": {**run.versions, "python": None},
+        "network": replace(run.network, weights=None, symbol=None),
+        "weights": weights and weights.sha256,
+        "symbol": symbol and symbol.sha256,
+        "methods": run.methods,
+        "targets": goals.targets,
+        "contrasts": goals.contrasts,
+        "style": request.style,
+        "arrays": request.files.arrays,
+        "panel": request.files.panel,
+        "limits": limits,
+    }
+
+
+#: What a manifest says of a run that decides on its files: where, and how another one is called.
+_DECISIVE = (
+    (("network", "name"), "another network"),
+    (("network", "weights", "sha256"), "other weights"),
+    (("network", "labels"), "other class names"),
+    (("network", "input"), "another input"),
+    (("network", "layers"), "another layer"),
+    (("methods",), "other methods or options of theirs"),
+    (("parameters", "targets"), "another target"),
+    (("parameters", "contrasts"), "another contrast"),
+    *((("parameters", name), f"another --{name}") for name in ("size", "scale")),
+    *((("parameters", name), "other colors") for name in ("colormap", "alpha", "overlay")),
+    *((("parameters", name), "other kinds of files") for name in ("arrays", "panel")),
+    (("versions",), "another version of cnnviz or its libraries"),
+)
+
+
+def tell_difference(folder: Path, before: RunRecord | None, run: RunRecord) -> str:
+    """A sentence about an earlier run of other options whose files are in the way.
+
+    Args:
+        folder: where.
+        before: what its manifest says of it, if it has one.
+        run: what is said of this one.
+    """
+    now = decode(RunRecord, parse(encode(run)), "run")
+    differing = dict.fromkeys(
+        text for path, text in _DECISIVE if before and _at(before, path) != _at(now, path)
+    )
+    return (
+        f"{folder} holds an earlier run with {', '.join(differing) or 'other options'}: files of "
+        "the same names are replaced."
+    )
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """What a run has there, or nothing."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+    return value
