@@ -136,7 +136,7 @@ def _explainer(
         return load_explainer(os.fspath(model), layer=layer, methods=methods, **network)
     raise UsageError(
         f"model is a network's name, a file, or an Explainer; got {type(model).__name__}. For a "
-        "Gluon network give cnnviz.Explainer(cnnviz.Network.from_block(net))."
+        "Gluon network give cnnviz.Explainer(cnnviz.from_gluon(net))."
     )
 
 
