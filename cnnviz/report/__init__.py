@@ -1,4 +1,4 @@
-"""A page that shows a run: its images, what was right and wrong, and where the network looked."""
+"""A page about a run: its images, which classes were confused, and where the network looked."""
 
 from __future__ import annotations
 

@@ -32,6 +32,8 @@ from cnnviz.runs.records import Manifest
 PAGE = PurePosixPath("index.html")
 
 _HERE = Path(__file__).parent
+#: Parts of the page's program, in order: they share one scope.
+_SCRIPTS = ("elements.js", "cards.js", "gallery.js", "maps.js", "large.js", "start.js")
 #: Pairs that are shown before one asks for more.
 _PAIRS_FIRST = 8
 
@@ -82,9 +84,8 @@ def render_page(manifest: Manifest) -> str:
             error
         )
     names = class_names(manifest)
-    style, program = (
-        (_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
-    )
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    program = _program()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -95,6 +96,7 @@ def render_page(manifest: Manifest) -> str:
     environment.filters["duration"] = duration
     environment.filters["percent"] = lambda part: f"{part:.1%}"
     views = pair_views(manifest, pairs, names)
+    telling = sum(view.telling for view in views)
     return environment.get_template("template.html.j2").render(
         run=manifest.run,
         summary=manifest.summary,
@@ -102,8 +104,8 @@ def render_page(manifest: Manifest) -> str:
         confusion=confusion_matrix(manifest.images),
         names=names,
         meanings=meanings(manifest),
-        pairs=views,
-        pairs_first=max(_PAIRS_FIRST, sum(bool(view.sentence) for view in views)),
+        pairs=views if telling else [],
+        pairs_first=max(min(telling, _PAIRS_FIRST), sum(bool(view.sentence) for view in views)),
         data=script_safe(page_data(manifest, pairs, names)),
         style=Markup(style),
         program=Markup(program),
@@ -113,6 +115,12 @@ def render_page(manifest: Manifest) -> str:
             "object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
         ),
     )
+
+
+def _program() -> str:
+    """The page's program: its parts in a function of their own, since the page has one scope."""
+    parts = [(_HERE / "script" / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
 
 
 def script_safe(data: Any) -> Markup:

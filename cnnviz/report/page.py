@@ -27,25 +27,27 @@ from cnnviz.runs.records import (
 from cnnviz.structure import plain
 from cnnviz.text import ClassNames
 
-CORNERS = ("top left", "top right", "bottom left", "bottom right")
+CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
+
+MEAN_IMAGES = 5
+"""How many heatmaps a mean has at least that is shown at first."""
 
 #: What a map of each kind of drawing means, in a line.
 _MEANINGS = {
-    "heat": "Where the network found evidence for the class, from none (the scale's left end) to "
-    "most (its right end). Coarse: it says hereabouts, not exactly this edge.",
-    "signed": "Which details it reacted to: gray is nothing, colors are the sign and the channel "
-    "of the gradient.",
-    "magnitude": "How strongly each pixel counts: white is strong, black is nothing.",
-    "diverging": "What speaks for the class in red, what speaks against it in blue; white is "
-    "nothing.",
-    "probability": "How probable the class stays when this place is covered.",
-    "classes": "Which class is highest when this place is covered.",
+    "heat": "Where the network found evidence for the class, from none (left end of the scale) to "
+    "most (right end). Coarse: it shows the region, not the exact edge.",
+    "signed": "Which details matter: gray is none; colors are the sign and the channel of the "
+    "gradient.",
+    "magnitude": "How strongly each pixel matters: white is strong, black is not at all.",
+    "diverging": "Red: evidence for the class. Blue: evidence against it. White: none.",
+    "probability": "The probability of the class when this place is covered.",
+    "classes": "The class with the highest score when this place is covered.",
 }
 _SPECIAL = {
-    "occlusion": "How much of the class's probability goes when this place is covered, from none "
-    "(the scale's left end) to most (its right end).",
+    "occlusion": "How much the probability of the class drops when this place is covered, from "
+    "not at all (left end of the scale) to most (right end).",
 }
-_UNSPECIFIC = " It is the same whatever the class."
+_UNSPECIFIC = " It is the same for every class."
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,13 @@ class Meaning:
 
 @dataclass(frozen=True)
 class PairView:
-    """A pair of true and answered class, in words."""
+    """A pair of true and predicted class, in words."""
 
     number: int  #: among all pairs, for the page's data
     truth: int | None
     predicted: int
     title: str
-    wrong: bool
+    incorrect: bool
     images: int  #: that belong to it
     maps: int  #: of which so many have a map
     border: str
@@ -82,6 +84,11 @@ class PairView:
     corner_times: str
     corner_name: str
     sentence: str  #: what is suspicious, or nothing
+
+    @property
+    def telling(self) -> bool:
+        """Whether its mean says more than its images do one by one."""
+        return self.maps >= MEAN_IMAGES or bool(self.sentence)
 
 
 def url_of(file: str) -> str:
@@ -137,7 +144,7 @@ def page_data(
 
 def meanings(manifest: Manifest) -> list[Meaning]:
     """A line for each kind of image in the run."""
-    lines = [Meaning("Original", "The image, upright, at the size of the others.")]
+    lines = [Meaning("Original", "The image, upright, at the size of the maps.")]
     for method in manifest.run.methods:
         for key, kind in method.map_kinds.items():
             text = _SPECIAL.get(key) or _MEANINGS.get(kind, "")
@@ -156,8 +163,8 @@ def meanings(manifest: Manifest) -> list[Meaning]:
         lines.append(
             Meaning(
                 "Contrast",
-                "Why the one class rather than the other: red speaks for the first, blue for the "
-                "second. Both maps beside it have one common scale.",
+                "Why one class rather than another: red is evidence for the first, blue for the "
+                "second. The two maps beside it share one scale.",
             )
         )
     return lines
@@ -166,12 +173,13 @@ def meanings(manifest: Manifest) -> list[Meaning]:
 def pair_views(
     manifest: Manifest, pairs: Sequence[PairLocation], names: ClassNames
 ) -> list[PairView]:
-    """The pairs in words, in their order."""
+    """The pairs in words, in their order, but those with too few images at the end."""
     sizes: dict[Any, int] = {}
     for image in manifest.images:
         pair = pair_of(image)
         sizes[pair] = sizes.get(pair, 0) + 1
-    return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
+    views = [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
+    return sorted(views, key=lambda view: not view.telling)
 
 
 def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> PairView:
@@ -185,28 +193,28 @@ def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> 
             1 - BORDER_AREA
         )
         share, place, times = (
-            (corner, f"{CORNERS[largest]} corner", corner_times)
+            (corner, f"in the {CORNERS[largest]} corner", corner_times)
             if in_corner
-            else (one.border, "border", border_times)
+            else (one.border, "at the border", border_times)
         )
-        drives = "errors" if truth != predicted and truth is not None else "answers"
-        what = "a watermark or a stamp there" if in_corner else "a frame or a background there"
+        drives = "errors" if truth != predicted and truth is not None else "predictions"
+        what = "a watermark or a stamp there" if in_corner else "a frame or the background"
         sentence = (
-            f"{share:.0%} of the evidence lies at the {place}, {times:.1f} times what an even map "
-            f"would have there: perhaps {what} drives these {drives}."
+            f"{share:.0%} of the evidence is {place}, {times:.1f} times what an even heatmap would "
+            f"have there. Perhaps {what} drives these {drives}."
         )
     if truth is None:
-        title = f"answered {names.short(predicted)}"
+        title = f"predicted {names.short(predicted)}"
     elif truth == predicted:
-        title = f"{names.short(truth)}, rightly"
+        title = f"{names.short(truth)} (correct)"
     else:
-        title = f"{names.short(truth)} taken for {names.short(predicted)}"
+        title = f"{names.short(truth)} predicted as {names.short(predicted)}"
     return PairView(
         number=number,
         truth=truth,
         predicted=predicted,
         title=title,
-        wrong=truth is not None and truth != predicted,
+        incorrect=truth is not None and truth != predicted,
         images=size,
         maps=one.images,
         border=f"{one.border:.0%}",

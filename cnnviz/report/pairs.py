@@ -1,6 +1,6 @@
-"""What was taken for what, and where the network looked when it did.
+"""Which classes were confused, and where the network looked when they were.
 
-Pure functions on the records of a manifest. A pair is a true and an answered class: (truth,
+Pure functions on the records of a manifest. A pair is a true and a predicted class: (truth,
 predicted), each an index; the truth is None where it is not known.
 """
 
@@ -20,7 +20,7 @@ from cnnviz.runs.summary import Accuracy
 Pair = tuple[int | None, int]
 
 MATRIX_WHOLE = 20
-"""A matrix has all classes up to so many; of more it has the most confused ones."""
+"""Largest number of classes that a matrix shows in full; of more it shows the most confused."""
 
 MATRIX_PART = 12
 """How many those are."""
@@ -39,7 +39,7 @@ class ConfusionMatrix:
     """How often each class was predicted for each.
 
     Attributes:
-        classes: indices of the rows (truth) and columns (answers).
+        classes: indices of the rows (true classes) and columns (predictions).
         counts: of the images, one row for each true class.
         whole: whether these are all classes; else those that most errors belong to.
         errors: (truth, predicted, count) of all confused pairs, the most frequent first.
@@ -56,8 +56,8 @@ class PairLocation:
     """Where the network looked, on average over the images of one pair.
 
     Attributes:
-        pair: true and answered class.
-        images: how many have a map: of the answered class, and not blank.
+        pair: true and predicted class.
+        images: how many have a heatmap of the predicted class that is not blank.
         border: mean share of the map in the border ring.
         corners: mean shares in the corners: top left, top right, bottom left, bottom right.
         mean: float32 (h, w), mean of the maps, each of which has its maximum at 1.
@@ -110,7 +110,7 @@ def confusion_matrix(images: Iterable[ImageRecord]) -> ConfusionMatrix | None:
 def mean_locations(images: Iterable[ImageRecord]) -> list[PairLocation]:
     """Where the network looked for each pair, those first that look most like a shortcut.
 
-    Of each image the map of the class that was answered counts, if that was explained.
+    Of each image the heatmap of the predicted class counts, if that was explained.
     """
     found: defaultdict[Pair, list[LocationRecord]] = defaultdict(list)
     for image in images:

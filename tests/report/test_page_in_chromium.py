@@ -94,13 +94,13 @@ def test_all_images_are_there_from_the_disk_alone(page):
 def test_a_card_says_what_became_of_its_image(page):
     texts = page.run("[...document.querySelectorAll('.card')].map(card => card.innerText)")
     assert " ".join(texts[1].split()) == (
-        "volcano/2.jpg spider web 70.0% truly volcano 15.0% ✗ wrong"
+        "volcano/2.jpg spider web 70.0% true: volcano 15.0% ✗ incorrect"
     )
-    assert "✓ right" in texts[0]
-    assert "truly" not in texts[0]
-    assert "✗ wrong" in texts[5]
+    assert "✓ correct" in texts[0]
+    assert "true:" not in texts[0]
+    assert "✗ incorrect" in texts[5]
     assert "○ blank map" in texts[5]
-    assert "? true class not known" in texts[6]
+    assert "? true class unknown" in texts[6]
     assert "It is no image: <b>the file</b> is empty." in texts[7]
     assert "! failed" in texts[7]
 
@@ -126,8 +126,8 @@ def test_a_mean_map_shows_the_corner(page):
     })()""")
     assert pixels == [120, [128, 0, 0], [0, 0, 128], [0, 0, 128]]
     first = page.run("document.querySelector('#pairs li').innerText")
-    assert "volcano taken for spider web" in first
-    assert "70% of the evidence lies at the bottom right corner" in first
+    assert "volcano predicted as spider web" in first
+    assert "70% of the evidence is in the bottom-right corner" in first
     assert "3 images" in first
 
 
@@ -181,13 +181,15 @@ def test_filters(page):
     assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg"]
     choose(page, "query", "O/4")
     assert cards(page) == ["volcano/4.jpg"]
-    assert page.run("document.getElementById('count').textContent") == "1 of 8 images"
+    assert page.run("document.getElementById('count').textContent") == (
+        "1 of 8 images: volcano predicted as spider web"
+    )
     click(page, "#clear")
     assert len(cards(page)) == 8
     choose(page, "query", "no such path")
     assert cards(page) == []
     assert page.run("document.getElementById('nothing').innerText") == (
-        "No image fits these filters."
+        "No images match these filters."
     )
     click(page, "#clear")
     choose(page, "truth", "none")
@@ -198,21 +200,21 @@ def test_kinds(page):
     def press(kind):
         click(page, f"#chips [data-kind={kind}]")
 
-    press("wrong")
+    press("incorrect")
     assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg", "web/6.jpg"]
     press("failed")
     assert cards(page)[-1] == "8.jpg"
     assert page.run(
         "[...document.querySelectorAll('#chips [aria-pressed=true]')].map(one => one.textContent)"
-    ) == ["✗ wrong 4", "! failed 1"]
-    press("wrong")
+    ) == ["✗ incorrect 4", "! failed 1"]
+    press("incorrect")
     press("failed")
     press("blank")
     assert cards(page) == ["web/6.jpg"]
     press("blank")
-    press("right")
+    press("correct")
     assert cards(page) == ["volcano/1.jpg", "web/5.jpg"]
-    press("right")
+    press("correct")
     assert len(cards(page)) == 8
 
 
@@ -228,7 +230,9 @@ def test_orders_both_ways(page):
         choose(page, "sort", key)
         down = sorted(known, key=lambda one: -value(one))
         assert cards(page) == [one["relative"] for one in down] + rest
-        assert page.run("document.getElementById('direction').textContent") == "highest first"
+        assert page.run("document.getElementById('direction').ariaLabel") == (
+            "Order: highest first"
+        )
         click(page, "#direction")
         assert cards(page) == [one["relative"] for one in sorted(known, key=value)] + rest
     choose(page, "sort", "run")
@@ -238,10 +242,10 @@ def test_orders_both_ways(page):
 
 def test_the_matrix_filters_by_keyboard(page):
     page.run("document.querySelector('#matrix button[tabindex=\"0\"]').focus()")
-    assert page.run("document.activeElement.ariaLabel") == "volcano rightly answered: 1 image"
+    assert page.run("document.activeElement.ariaLabel") == "volcano (correct): 1 image"
     page.press("ArrowRight")
     assert page.run("document.activeElement.ariaLabel") == (
-        "volcano taken for spider web: 3 images"
+        "volcano predicted as spider web: 3 images"
     )
     page.press("Enter")
     assert cards(page) == ["volcano/2.jpg", "volcano/3.jpg", "volcano/4.jpg"]
@@ -250,7 +254,7 @@ def test_the_matrix_filters_by_keyboard(page):
     page.run("document.querySelector('#matrix button[tabindex=\"0\"]').focus()")
     page.press("ArrowDown")
     page.press("ArrowRight")
-    assert page.run("document.activeElement.ariaLabel") == "spider web taken for tabby: 1 image"
+    assert page.run("document.activeElement.ariaLabel") == "spider web predicted as tabby: 1 image"
     page.press("Enter")
     assert cards(page) == ["web/6.jpg"]
     page.run("document.querySelector('#matrix [aria-pressed=true]').click()")
@@ -325,14 +329,14 @@ def test_large_has_every_image_and_number(browser, tmp_path):
 
     text = browser.run("document.getElementById('large').innerText")
     for words in (
-        "Explained: spider web (1), 70.0%, the answer",
+        "Explained: spider web (1), 70.0%, the prediction",
         "Explained: volcano (0), 15.0%, the true class",
         "Why spider web (1) rather than volcano (0)",
         "Panel",
         "volcano (0) ← true class",
         "Grad-CAM: noisy logit\t3.142",
         "Grad-CAM\t0 to 3.21",
-        "at the border\t36.0% of the map; its area 36%",
+        "at the border\t36.0% of the heatmap (36% if even)",
         "x 4 to 20, y 3 to 15",
         "48 × 36 pixels",
         "ab" * 32,
@@ -356,7 +360,7 @@ def test_a_failed_image_tells_its_error(page):
     click(page, ".card:last-child button")
     assert title(page) == "8.jpg ! failed"
     text = page.run("document.getElementById('large-body').innerText")
-    assert "It failed: It is no image: <b>the file</b> is empty." in text
+    assert "Failed: It is no image: <b>the file</b> is empty." in text
 
 
 # --- the address ---------------------------------------------------------------------------------
@@ -419,7 +423,7 @@ def test_names_are_text_and_files_are_found(browser, tmp_path):
     assert cards(browser)[0] == names[0]
     assert cards(browser)[1:4] == names[1:4]
     assert SCRIPT in browser.run("document.querySelector('h1').textContent")
-    assert browser.run("document.querySelector('.card .answer span').textContent") == SCRIPT
+    assert browser.run("document.querySelector('.card .prediction span').textContent") == SCRIPT
     click(browser, ".card button")
     assert title(browser).startswith(names[0])
     assert browser.run("document.getElementById('large').innerText").count("&lt;b&gt;") >= 2
@@ -459,7 +463,7 @@ def test_images_that_are_gone(browser, tmp_path):
     source = "document.querySelector('.card:nth-child(1) .over').src"
     browser.wait(f"{source}.endsWith('/a_gradcam.png')")
     assert browser.run("document.querySelector('.card:nth-child(2) .note').textContent") == (
-        "The image is not there."
+        "The file is missing."
     )
 
 
@@ -482,7 +486,7 @@ def test_classes_without_names(browser, tmp_path):
     record["top5"][0] = score(2, 0.8, None)
     browser.open(built(tmp_path, manifest([record], labels=[])))
     assert "class 2" in browser.run("document.querySelector('.card').innerText")
-    assert "class 1 taken for class 2" in " ".join(
+    assert "class 1 predicted as class 2" in " ".join(
         browser.run("document.getElementById('errors').innerText").split()
     )
 
@@ -506,13 +510,13 @@ def test_two_thousand_images(browser, tmp_path):
     last = "document.querySelector('.card:last-child').dataset.map"
     browser.wait(f"{last} === 'guided_gradcam'")
     wrong = [one["relative"] for one in record["images"] if one["correct"] is False]
-    click(browser, "#chips [data-kind=wrong]")
+    click(browser, "#chips [data-kind=incorrect]")
     browser.wait(f"document.querySelectorAll('.card').length === {len(wrong)}")
     assert cards(browser) == wrong
     assert abs(browser.run("document.getElementById('images').getBoundingClientRect().top")) < 2
     first = browser.run("document.querySelector('#pairs li').innerText")
-    assert "volcano taken for spider web" in first
-    assert "Look here" in first
+    assert "volcano predicted as spider web" in first
+    assert "Check this" in first
 
 
 # --- accessible ----------------------------------------------------------------------------------
@@ -543,7 +547,7 @@ def test_text_has_contrast(scheme):
     colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
     pairs = [
         *((text, ground) for text in ("ink", "quiet", "accent") for ground in ("ground", "sheet")),
-        *((kind, f"{kind}-ground") for kind in ("right", "wrong", "note")),
+        *((kind, f"{kind}-ground") for kind in ("correct", "incorrect", "note")),
         *(("on-accent", "accent"), ("quiet", "frame"), ("note", "ground")),
     ]
     for text, ground in pairs:

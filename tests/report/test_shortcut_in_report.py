@@ -30,17 +30,17 @@ def test_the_stamp_is_named_first(cnnviz, tmp_path):
     page = explained(cnnviz, tmp_path, shortcut=True)
 
     found = [match.groupdict() for match in SENTENCE.finditer(page)]
-    assert found[0]["title"].endswith(f" taken for {STAMPED}")
+    assert found[0]["title"].endswith(f" predicted as {STAMPED}")
     assert all(STAMPED in one["title"] for one in found)
     for one in found:
-        times = re.search(r"bottom right corner, ([0-9.]+) times what an even map", one["why"])
+        times = re.search(r"bottom-right corner, ([0-9.]+) times what an even heatmap", one["why"])
         assert times is not None, one
         assert float(times[1]) > 6
     # Without the stamp the network looks at the object: nothing is said of those pairs.
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     wrong = {one["top5"][0]["name"] for one in manifest["images"] if one["correct"] is False}
     assert STAMPED in wrong
-    assert not any("triangle, rightly" in one["title"] for one in found)
+    assert not any("triangle (correct)" in one["title"] for one in found)
 
 
 def test_the_clean_twin_is_not_suspected(cnnviz, tmp_path):

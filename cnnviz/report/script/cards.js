@@ -1,0 +1,117 @@
+// Images as cards of the gallery.
+
+const KINDS = [
+  ["correct", "✓ correct"],
+  ["incorrect", "✗ incorrect"],
+  ["unknown", "? true class unknown"],
+  ["blank", "○ blank map"],
+  ["failed", "! failed"],
+];
+const truthKnown = images.some((image) => image.ground_truth);
+for (const [place, image] of images.entries()) {
+  image.place = place;
+  image.kinds = new Set();
+  if (image.status !== "ok") {
+    image.kinds.add("failed");
+    continue;
+  }
+  image.prediction = image.top5[0];
+  // The explanation of the prediction, if that was asked for; else the first.
+  image.main =
+    image.explanations.find((one) => one.target.index === image.prediction.index) ??
+    image.explanations[0];
+  if (image.ground_truth) image.kinds.add(image.prediction.index === image.ground_truth.index ? "correct" : "incorrect");
+  else if (truthKnown) image.kinds.add("unknown");
+  if (image.explanations.some((one) => one.blank.length)) image.kinds.add("blank");
+}
+
+const SORTS = {
+  run: { title: "run order", value: (image) => image.place, first: "up" },
+  confidence: { title: "confidence", value: (image) => image.prediction?.probability ?? image.prediction?.logit },
+  margin: { title: "margin to the second class", value: (image) => image.margin },
+  loss: { title: "loss", value: (image) => image.loss },
+};
+if (!images.some((image) => typeof image.loss === "number")) delete SORTS.loss;
+if (!images.some((image) => typeof image.margin === "number")) delete SORTS.margin;
+
+const thumbnailOf = (url) => `thumbnails/${url.replace(/\.png$/, ".jpg")}`;
+
+/** A small image; the whole one if there is no thumbnail; words if neither is there. */
+function img(url, alt, more) {
+  const element = h("img", { alt, loading: "lazy", decoding: "async", ...more });
+  element.src = thumbnailOf(url); // last: what is not yet known to be lazy is fetched
+  element.addEventListener("error", function whole() {
+    element.removeEventListener("error", whole);
+    element.addEventListener("error", () => element.replaceWith(
+      h("span", { class: "note" }, "The file is missing."),
+    ), { once: true });
+    element.src = url;
+  });
+  return element;
+}
+
+function badges(image) {
+  return KINDS.filter(([kind]) => image.kinds.has(kind)).map(([kind, title]) =>
+    h("span", { class: `badge ${kind}` }, title),
+  );
+}
+
+/** A line of a card: a name that may be cut, and what follows it, which is not. */
+const line = (kind, name, rest) =>
+  h("span", { class: `line ${kind}`, title: name }, h("span", {}, name), h("span", {}, ` ${rest}`));
+
+const cards = new Array(images.length);
+
+function cardOf(image) {
+  if (cards[image.place]) {
+    draw(image);
+    return cards[image.place];
+  }
+  const frame = h("span", { class: "frame" });
+  const button = h("button", { type: "button", "data-place": image.place }, frame);
+  button.append(h("span", { class: "line path", title: image.path }, image.relative ?? image.path));
+  if (image.status === "ok") {
+    button.append(
+      line("prediction", nameOf(image.prediction), said(image.prediction)),
+    );
+    if (image.ground_truth && !image.kinds.has("correct")) {
+      button.append(line("truth", `true: ${nameOf(image.ground_truth)}`, said(image.ground_truth)));
+    }
+    if (image.main.target.index !== image.prediction.index) {
+      button.append(h("span", { class: "line quiet" }, `explained: ${nameOf(image.main.target)}`));
+    }
+  } else {
+    frame.append(h("span", { class: "note" }, image.error));
+  }
+  button.append(h("span", { class: "badges" }, badges(image)));
+  const card = h("li", { class: "card" }, button);
+  cards[image.place] = card;
+  draw(image);
+  return card;
+}
+
+/** Put the chosen map into a card that is there. */
+function draw(image) {
+  const card = cards[image.place];
+  if (!card || image.status !== "ok" || card.dataset.map === state.map) return;
+  card.dataset.map = state.map;
+  const { original } = image.main.files;
+  const url = image.main.files[state.map];
+  const title = titles[state.map] ?? "";
+  const frame = card.querySelector(".frame");
+  const blank = image.main.blank.includes(state.map);
+  const below = original && img(original, "");
+  const over = url && img(url, blank ? `${title}, blank` : title, { class: original ? "over" : "" });
+  frame.classList.remove("apart");
+  frame.replaceChildren(
+    ...[below, over].filter((one) => one),
+    ...(url || original ? [] : [h("span", { class: "note" }, "The run wrote no such map.")]),
+  );
+  if (!below || !over) return;
+  for (const one of [below, over]) {
+    one.addEventListener("load", () => {
+      // Several layers side by side, or a legend below: no point lies on the original's.
+      frame.classList.toggle("apart", Math.abs(broadness(over) / broadness(below) - 1) > 0.02);
+    });
+  }
+}
