@@ -304,6 +304,6 @@ def test_packages_that_cannot_be_imported(tmp_path):
             "Error: OpenCV cannot be loaded (libGL.so.1",
             "Error: there is not enough memory",
         ),
-        strict=False,
+        strict=True,
     ):
         assert error.startswith(words)

@@ -469,7 +469,7 @@ def test_enlarging_is_bilinear_as_pillow_does_it(shape, channels):
     for plane, ours in zip(
         np.moveaxis(np.atleast_3d(field), 2, 0),
         np.moveaxis(np.atleast_3d(back), 2, 0),
-        strict=False,
+        strict=True,
     ):
         theirs = Image.fromarray(plane).resize(shape[::-1], Image.Resampling.BILINEAR)
         np.testing.assert_allclose(ours, np.asarray(theirs), atol=2e-5)

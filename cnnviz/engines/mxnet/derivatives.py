@@ -198,7 +198,7 @@ def _max_pooling(windows: _Windows) -> Vjp:
     reach = [
         (pad, max(0, (count - 1) * stride + kernel - pad - size))
         for count, stride, kernel, pad, size in zip(
-            counts, windows.stride, windows.kernel, windows.pad, windows.sizes, strict=False
+            counts, windows.stride, windows.kernel, windows.pad, windows.sizes, strict=True
         )
     ]
     inside: Any = (
