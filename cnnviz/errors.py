@@ -87,7 +87,7 @@ class WeightsError(CnnvizError):
 
 
 class DeviceError(CnnvizError):
-    """The device asked for is not there, or this build of MXNet cannot use it."""
+    """The requested device does not exist, or the engine cannot use it."""
 
     exit_code = ExitCode.UNUSABLE
 

@@ -29,10 +29,10 @@ _MARKS = (  # of the encodings that begin with one; UTF-32's begins with UTF-16'
 
 
 def caseless(text: str) -> str:
-    """A text as it is compared: composed or not, in whatever case and width.
+    """A text normalized for comparison: Unicode composition, case and width do not count.
 
-    Turkish I's, with and without a dot, are one letter, for who has only the other keyboard.
-    Letters that are not seen (soft hyphens, joiners, byte-order marks) do not count.
+    Turkish dotted and dotless i compare equal, for people whose keyboard has only one of them.
+    Invisible characters (soft hyphens, joiners, byte-order marks) are dropped.
     """
     if text.isascii():
         return text.lower()
@@ -43,15 +43,15 @@ def caseless(text: str) -> str:
 
 
 def folded(name: str) -> str:
-    """A name as it is compared: :func:`caseless`, with spaces for ``_`` and ``-`` between words.
+    """A name normalized for comparison: :func:`caseless`, with spaces for ``_`` and ``-``.
 
-    A sign of minus in front is none between words; a comma has one space behind it.
+    A leading minus sign stays; a comma is followed by one space.
     """
     return _COMMA.sub(", ", _BETWEEN_WORDS.sub(" ", " ".join(caseless(name).split())))
 
 
 def matching(wanted: str, names: Iterable[str]) -> list[str]:
-    """The names that somebody means: the very same one, or else all that compare equal."""
+    """The names that were meant: the one that is identical, or else all that compare equal."""
     names = list(names)
     if wanted in names:
         return [wanted]
@@ -60,7 +60,7 @@ def matching(wanted: str, names: Iterable[str]) -> list[str]:
 
 
 def similar(wanted: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Names that somebody may have meant, the most alike first."""
+    """Names that may have been meant, the most similar first."""
     import difflib
 
     by_key = {folded(name): name for name in reversed(list(names))}
@@ -96,7 +96,7 @@ def joined(names: Iterable[str], word: str = "or") -> str:
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:
-    """``a, b, c, ...``: the names, at most so many."""
+    """``a, b, c, ...``: the names, at most ``most`` of them."""
     names = list(names)
     return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
 
@@ -107,7 +107,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def class_name(index: int, name: str | None, *, kind: str = "class") -> str:
-    """A class as people are told of it: ``tabby, tabby cat (281)``; without a name ``class 281``.
+    """How messages name a class: ``tabby, tabby cat (281)``; without a name ``class 281``.
 
     Args:
         index: the class.
@@ -135,10 +135,10 @@ def format_probability(probability: float) -> str:
 
 
 class ClassNames:
-    """What classes are called where nobody needs their indices: in tables, say.
+    """Names of classes for where indices would only clutter, as in tables.
 
-    A name that several classes have is of no use alone: ImageNet has a ``crane (134)`` that flies,
-    and a ``crane (517)`` that lifts. So has one that only compares equal (:func:`folded`).
+    A name that several classes share gets its index: ImageNet has a ``crane (134)`` that flies and
+    a ``crane (517)`` that lifts. So do names that only compare equal (:func:`folded`).
     """
 
     def __init__(
@@ -184,25 +184,25 @@ def decode(data: bytes, errors: str = "strict") -> str:
 
 
 def printable(text: str) -> str:
-    """A text for a terminal: what would steer it instead of being shown is written as ``\\x1b``.
+    """A text for a terminal: characters that would control it are escaped, as in ``\\x1b``.
 
-    A byte that is no UTF-8, which names of files may hold, is written as ``\\xff``.
+    Bytes that are not UTF-8, which file names may hold, are written as ``\\xff``.
     """
     return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
 
 
 def printable_path(path: str | os.PathLike[str]) -> str:
-    """A file's name for people, in whatever encoding this process believes names to be."""
+    """A file's name for a terminal: as UTF-8, whatever encoding this process assumes for names."""
     return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))
 
 
 def is_line(text: str, longest: int) -> bool:
-    """Whether a text can be shown as it is, in a line of at most so many characters."""
+    """Whether a text has at most ``longest`` characters and none that controls a terminal."""
     return len(text) <= longest and _CONTROL.search(text) is None
 
 
 def shortened(text: str, longest: int) -> str:
-    """A text of at most so many characters: of a longer one its beginning and its end."""
+    """A text of at most ``longest`` characters: the beginning and the end of a longer one."""
     if len(text) <= longest:
         return text
     head = (longest - 1) // 2

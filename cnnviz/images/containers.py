@@ -1,10 +1,10 @@
 """Validate image files before decoding: format, integrity, declared size, orientation.
 
-Each kind's own structure is walked through: whether the file is whole, which the decoders would say
-on stderr or not at all; how many pixels it claims to have, since a file of a few bytes can make a
-decoder take gigabytes; and what OpenCV leaves to its caller, the orientation above all. Files of
-other kinds are refused, whatever else OpenCV could decode: it has readers that random bytes crash
-(of JPEG 2000, for one), and some in which nobody could tell white from black.
+Each format's own structure is walked through. Is the file complete? Decoders report that on stderr
+or not at all. How many pixels does it declare? A file of a few bytes can make a decoder allocate
+gigabytes. And what does OpenCV leave to its caller, the orientation above all? Other formats are
+refused even if OpenCV could decode them: some of its readers crash on random bytes (JPEG 2000's,
+for one), and some formats do not define which value is white.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def _bmp(data: bytes) -> Container:
 
 
 def _tiff(data: bytes) -> Container:
-    """OpenCV turns TIFF itself, tiles wrongly, and so is told that it is upright.
+    """OpenCV turns TIFF itself, tiles wrongly, so it is given an upright orientation tag.
 
     Its 8-bit way goes through libtiff's RGBA interface, which does the rest too and returns
     premultiplied colors; its 16-bit way hands out samples as they lie there.

@@ -1,4 +1,4 @@
-"""Read files that may be anything: a device, a pipe, gigabytes. Nothing is waited for."""
+"""Read files that may turn out to be anything, a device, a pipe, gigabytes, without blocking."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnnviz.errors import ImageError
 
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
-    """A file's contents, at most so many bytes; nothing is waited for."""
+    """A file's contents, at most ``most`` bytes, without ever blocking."""
     try:
         _check_kind(os.stat(path).st_mode, path)
         # Between the look and the opening a pipe may have taken the file's place.

@@ -23,7 +23,7 @@ NO_IMAGES = frozenset((
     ".ppt", ".pptx", ".exe", ".dll", ".so", ".tmp", ".part", ".lnk", ".xmp",
 ))
 # fmt: on
-#: What systems leave in folders, and nobody looks for.
+#: What operating systems leave in folders; not worth a mention.
 _LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 _MOST_NAMED = 5
 _LONGEST_SUFFIX = 10

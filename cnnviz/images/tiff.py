@@ -94,7 +94,7 @@ class Directory:
         return int(struct.unpack_from(self.order + layout, self._data, place)[0])
 
     def values(self, tag: int, most: int) -> tuple[int, ...]:
-        """A tag's values, at most so many; none where they are not there."""
+        """A tag's values, at most ``most``; empty if the tag is missing."""
         if tag not in self._places:
             return ()
         layout, count, place = self._places[tag]

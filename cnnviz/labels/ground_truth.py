@@ -18,7 +18,7 @@ from cnnviz.text import counted, folded, joined, listed, paragraph, printable
 FOLDERS = "folders"
 """What stands for the names of folders where a file could be named."""
 
-#: What stands for no label, unless a class is called so.
+#: What means no label, unless a class has that name.
 _NO_LABEL = ("", "nan", "none", "null", "na", "n/a", "<na>")
 #: A number as a column of numbers with gaps has it: 4.0, 4.000000e+00, with a comma 4,0.
 _WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*(?:e\+?0+)?|,0{1,2})?")
@@ -62,7 +62,7 @@ def read_ground_truth(
     file's own folder, to where the command runs, or to the folder of images that was given; where
     there is no such file they are compared as :func:`cnnviz.text.caseless` has it. Labels are as in
     :meth:`cnnviz.labels.classes.Classes.find`, and 4.0 is 4; an empty one, ``nan``, ``none`` or
-    null is as none, unless a class is called so.
+    null means no label, unless a class has that name.
 
     Args:
         spec: ``folders``, or the name of a .csv, .tsv, .txt, .json or .jsonl file.

@@ -60,7 +60,7 @@ class ImagePaths:
         )
 
     def _alike(self, path: str) -> list[int]:
-        """Images whose paths are the same but for case and the like, if no file is called so."""
+        """Images whose paths are the same but for case and the like, if no file has this path."""
         name = _bytes(path)
         if not name or b"\0" in name:
             return []
@@ -107,5 +107,5 @@ def _bytes(path: str) -> bytes:
     """A path out of a UTF-8 file as the file system has it."""
     try:
         return path.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character, which JSON can hold: no file is called so
+    except UnicodeEncodeError:  # half a character, which JSON can hold: no file has such a name
         return b""

@@ -333,7 +333,7 @@ def _no_names() -> LabelFormatError:
 
 
 def _fields(value: Any) -> list[Any]:
-    """What is said of a class, one by one, the name first if it is called so."""
+    """The fields of a class, the name first where one is titled as such."""
     if isinstance(value, Mapping):
         by_key = {folded(str(key)): item for key, item in value.items()}
         named = [by_key[title] for title in _NAME_TITLES if isinstance(by_key.get(title), str)]
@@ -342,7 +342,7 @@ def _fields(value: Any) -> list[Any]:
 
 
 def _of_item(item: Any) -> Entry:
-    """An item of a list: a name, or an index and a name in whatever form."""
+    """An item of a list: a name, or an index and a name in any form."""
     if isinstance(item, Mapping):
         by_key = {folded(str(key)): value for key, value in item.items()}
         numbers = [by_key[title] for title in _INDEX_TITLES if title in by_key]

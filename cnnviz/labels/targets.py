@@ -22,7 +22,7 @@ _AGAINST = ":"
 
 @dataclass(frozen=True)
 class Target:
-    """Which class of an image is explained: always the same one, one by its rank, or the truth.
+    """Which class of an image is explained: always the same one, one by its rank, or the true one.
 
     Attributes:
         index: the class, or None.
