@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     RgbImage = npt.NDArray[np.uint8]
     Float32 = npt.NDArray[np.float32]
     Float64 = npt.NDArray[np.float64]
+
+#: Takes a sentence for the user: something is assumed, or there is something to wait for.
+Notify = Callable[[str], None]
 
 #: Of an array. A network's shapes are without the batch: ``(C, h, w)``.
 Shape = tuple[int, ...]

@@ -10,90 +10,26 @@ numbers of all sizes: what gives exactly what a ReLU gives is one.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
+from cnnviz.importers.mxnet_element_wise import (
+    STEPS,
+    Lookup,
+    element_wise,
+    number_of,
+    plain_name,
+)
 from cnnviz.types import Float32
-
-_Function = Callable[..., Any]
-#: The values of a variable by its name, None where they are not known.
-Lookup = Callable[[str], npt.NDArray[Any] | None]
 
 #: What follows a chain further up than this is no way to write one activation.
 _LONGEST = 12
 
-_COMPARISONS: Mapping[str, _Function] = {
-    "greater": np.greater,
-    "greater_equal": np.greater_equal,
-    "lesser": np.less,
-    "less": np.less,
-    "lesser_equal": np.less_equal,
-    "less_equal": np.less_equal,
-    "equal": np.equal,
-    "not_equal": np.not_equal,
-    "logical_and": np.logical_and,
-    "logical_or": np.logical_or,
-}
-_BINARY: Mapping[str, _Function] = {
-    **_COMPARISONS,
-    "add": np.add,
-    "plus": np.add,
-    "grad_add": np.add,
-    "sub": np.subtract,
-    "minus": np.subtract,
-    "subtract": np.subtract,
-    "mul": np.multiply,
-    "multiply": np.multiply,
-    "div": np.divide,
-    "true_divide": np.divide,
-    "power": np.power,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-}
-#: Of a scalar, which stands on the left.
-_REVERSED: Mapping[str, _Function] = {
-    "rminus": np.subtract,
-    "rsubtract": np.subtract,
-    "rdiv": np.divide,
-    "rtrue_divide": np.divide,
-    "rpower": np.power,
-}
-_UNARY: Mapping[str, _Function] = {
-    "BlockGrad": lambda x: x,
-    "copy": lambda x: x,
-    "identity": lambda x: x,
-    "negative": np.negative,
-    "abs": np.abs,
-    "absolute": np.abs,
-    "sign": np.sign,
-    "square": np.square,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
-    "expm1": np.expm1,
-    "log": np.log,
-    "log1p": np.log1p,
-    "tanh": np.tanh,
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "softsign": lambda x: x / (1 + np.abs(x)),
-    "softrelu": lambda x: np.logaddexp(x, 0),
-    "relu": lambda x: np.maximum(x, 0),
-    "logical_not": np.logical_not,
-    "reciprocal": np.reciprocal,
-}
-#: What is the same to either side of a number, so that its derivative is 0.
-_STEPS = {
-    *_COMPARISONS,
-    *(f"{name}_scalar" for name in _COMPARISONS),
-    "logical_not",
-    "sign",
-}
 #: Numbers that are all the same stay so, whatever shape they are brought into.
 _SHAPES_ONLY = {
     "Flatten",
@@ -254,11 +190,11 @@ class _Reader:
         node = self.graph.nodes[entry.node]
         while node.op == "Cast":
             node = self.graph.nodes[node.inputs[0].node]
-        return _plain(node.op) in _STEPS
+        return plain_name(node.op) in STEPS
 
     def _is_given(self, entry: Entry) -> bool:
         """Whether a value can be had without the image: a parameter, or what is filled in."""
-        filled = _plain(self.graph.nodes[entry.node].op) in {*_FILLED, *_FULL}
+        filled = plain_name(self.graph.nodes[entry.node].op) in {*_FILLED, *_FULL}
         return filled or entry.node not in self._dependent
 
     def constant(self, entry: Entry) -> np.float32 | None:
@@ -269,7 +205,7 @@ class _Reader:
 
     def _find_constant(self, entry: Entry) -> np.float32 | None:
         node = self.graph.nodes[entry.node]
-        name = _plain(node.op)
+        name = plain_name(node.op)
         if node.is_variable:
             array = None if entry.node in self._dependent else self._values(node.name)
             if array is None or array.size == 0:
@@ -279,7 +215,7 @@ class _Reader:
         if name in _FILLED:
             return np.float32(_FILLED[name])
         if name in _FULL:
-            number = _number(node, "value", "fill_value")
+            number = number_of(node, "value", "fill_value")
             return None if math.isnan(number) else np.float32(number)
         if entry.node in self._dependent or not node.inputs:
             return None
@@ -436,95 +372,6 @@ def _is_half_open(reader: _Reader, clip: Node) -> bool:
     (source,) = clip.inputs
     for base in reader.bases(source):
         at_zero = reader.computed(source, base, np.zeros(1, np.float32))
-        if at_zero is not None and np.isclose(at_zero[0], _number(clip, "a_max") / 2, rtol=1e-5):
+        if at_zero is not None and np.isclose(at_zero[0], number_of(clip, "a_max") / 2, rtol=1e-5):
             return True
     return False
-
-
-def _plain(name: str) -> str:
-    """An operator's name without what tells its families apart."""
-    return re.sub(r"^_?(npi?_|npx_)?(broadcast_|elemwise_)?", "", name)
-
-
-def _number(node: Node, *keys: str, default: float = math.nan) -> float:
-    """The first of these attributes that is a number."""
-    for key in keys:
-        try:
-            return float(node.attrs[key])
-        except (KeyError, ValueError):
-            continue
-    return default
-
-
-def element_wise(node: Node) -> _Function | None:
-    """What an operator does to each element, as a function of its inputs; None if it is no such."""
-    name = _plain(node.op)
-    if name.endswith("_scalar"):
-        number, name = np.float32(_number(node, "scalar")), name[: -len("_scalar")]
-        if name in _REVERSED:
-            reverse = _REVERSED[name]
-            return lambda x: reverse(number, x)
-        if name in _BINARY:
-            binary = _BINARY[name]
-            return lambda x: binary(x, number)
-        return None
-    if name in _BINARY:
-        return _BINARY[name]
-    if name in _UNARY:
-        return _UNARY[name]
-    special = _SPECIAL.get(name)
-    return None if special is None else special(node)
-
-
-def _activation(node: Node) -> _Function | None:
-    return _UNARY.get(node.attrs.get("act_type", ""))
-
-
-def _leaky(node: Node) -> _Function | None:
-    slope = np.float32(_number(node, "slope", default=0.25))
-    kinds: dict[str, _Function] = {
-        "leaky": lambda x: np.where(x > 0, x, slope * x),
-        "prelu": lambda x, gamma: np.where(x > 0, x, gamma * x),
-        "elu": lambda x: np.where(x > 0, x, slope * np.expm1(x)),
-    }
-    return kinds.get(node.attrs.get("act_type", "leaky"))
-
-
-def _clip(node: Node) -> _Function:
-    low = np.float32(_number(node, "a_min", default=-math.inf))
-    high = np.float32(_number(node, "a_max", default=math.inf))
-    return lambda x: np.minimum(np.maximum(x, low), high)
-
-
-def _cast(node: Node) -> _Function:
-    kind = node.attrs.get("dtype", "float32")
-    if kind == "bool":
-        return lambda x: x != 0
-    return np.trunc if "int" in kind else lambda x: x
-
-
-def _where(node: Node) -> _Function:
-    number, one, other = (np.float32(_number(node, key, default=0)) for key in ("scalar", "x", "y"))
-    kinds: dict[str, _Function] = {
-        "where": lambda condition, x, y: np.where(condition != 0, x, y),
-        "where_lscalar": lambda condition, y: np.where(condition != 0, number, y),
-        "where_rscalar": lambda condition, x: np.where(condition != 0, x, number),
-        "where_scalar2": lambda condition: np.where(condition != 0, one, other),
-    }
-    return kinds[_plain(node.op)]
-
-
-_SPECIAL: Mapping[str, Callable[[Node], _Function | None]] = {
-    "Activation": _activation,
-    "LeakyReLU": _leaky,
-    "leaky_relu": _leaky,
-    "clip": _clip,
-    "Cast": _cast,
-    "cast": _cast,
-    "amp_cast": _cast,
-    "where": _where,
-    "where_lscalar": _where,
-    "where_rscalar": _where,
-    "where_scalar2": _where,
-    "add_n": lambda _node: lambda *terms: sum(terms),
-}

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
-from cnnviz.importers.mxnet_canonical import Lookup, element_wise
+from cnnviz.importers.mxnet_element_wise import Lookup, element_wise
 
 _Vector = npt.NDArray[np.float64]
 

@@ -7,11 +7,9 @@ MXNet's own engine runs.
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from cnnviz.graph.operators import (
     ELU,
@@ -42,8 +40,6 @@ from cnnviz.graph.operators import (
     Multiply,
     Operator,
     Pad2d,
-    Pads,
-    Pair,
     PReLU,
     ReLU,
     Reshape,
@@ -59,76 +55,8 @@ from cnnviz.graph.operators import (
     Trait,
     Transpose,
 )
+from cnnviz.importers.mxnet_attributes import NotTypedError, Place
 from cnnviz.types import Shape
-
-
-class _NotTyped(Exception):
-    """An operator has no typed form with these attributes."""
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """The attributes of one node, which MXNet writes as text."""
-
-    text: Mapping[str, str]
-
-    def flag(self, name: str, default: bool = False) -> bool:
-        """``True`` and ``1`` are."""
-        return self.text.get(name, str(default)).lower() in ("true", "1")
-
-    def number(self, name: str, default: float) -> float:
-        """A number; None is none."""
-        text = self.text.get(name)
-        return default if text in (None, "None") else float(str(text))
-
-    def whole(self, name: str, default: int = 1) -> int:
-        """A whole number."""
-        return int(self.text.get(name, default))
-
-    def several(self, name: str) -> tuple[int, ...] | None:
-        """Whole numbers, ``(3, 3)`` or ``3``; None if they are not given."""
-        text = self.text.get(name)
-        if text in (None, "None", "()"):
-            return None
-        value = ast.literal_eval(str(text).replace("L", ""))
-        return (int(value),) if isinstance(value, (int, float)) else tuple(map(int, value))
-
-    def limits(self, name: str) -> tuple[int | None, ...]:
-        """Whole numbers of which some may be missing, ``(0, None)``."""
-        value = ast.literal_eval(self.text.get(name, "()"))
-        return tuple(value) if isinstance(value, tuple) else (value,)
-
-    def pair(self, name: str, default: int) -> Pair:
-        """Two whole numbers: of what goes over height and width."""
-        values = self.several(name) or (default, default)
-        if len(values) != 2:
-            raise _NotTyped
-        return values[0], values[1]
-
-    def pads(self) -> Pads:
-        """Of both sides, as MXNet pads."""
-        pair = self.pair("pad", 0)
-        return (*pair, *pair)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A node where it stands: its attributes, and the shapes around it, without the batch.
-
-    A parameter's shape is whole. ``constant`` says which inputs are parameters, or made of some.
-    """
-
-    attributes: Attributes
-    inputs: Sequence[Shape]
-    output: Shape
-    constant: Sequence[bool]
-
-    def check_image(self) -> None:
-        """Make sure that this goes over (C, h, w)."""
-        plain = self.attributes.text.get("layout", "None") in ("None", "NCHW")
-        if not plain or len(self.inputs[0]) != 3:
-            raise _NotTyped
-
 
 _Reader = Callable[[Place], Operator | None]
 
@@ -143,7 +71,7 @@ def typed(name: str, place: Place) -> Operator | None:
     try:
         found = _READERS[name](place)
         shapes = () if found is None else found.shapes(*place.inputs)[:1]
-    except (KeyError, _NotTyped, ShapeError):
+    except (KeyError, NotTypedError, ShapeError):
         return None
     # What MXNet does with it counts: a form that gives another shape is not its form.
     return found if shapes == (place.output,) else None

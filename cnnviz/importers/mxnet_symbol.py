@@ -16,10 +16,12 @@ from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import Input, Opaque, Operator, Parameter, ReLU
-from cnnviz.importers.mxnet_canonical import Lookup, with_plain_relus
+from cnnviz.importers.mxnet_attributes import Attributes, Place
+from cnnviz.importers.mxnet_canonical import with_plain_relus
 from cnnviz.importers.mxnet_checks import DATA, check_operators
+from cnnviz.importers.mxnet_element_wise import Lookup
 from cnnviz.importers.mxnet_ends import read_end
-from cnnviz.importers.mxnet_operators import Attributes, Place, traits, typed
+from cnnviz.importers.mxnet_operators import traits, typed
 from cnnviz.importers.mxnet_shapes import Shaped, shaped
 from cnnviz.types import Shape
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,10 @@ from cnnviz.importers.mxnet_heads import choose_head
 from cnnviz.importers.mxnet_network import SymbolNetwork
 from cnnviz.models.config import ModelConfig
 from cnnviz.text import counted, listed
-from cnnviz.types import Shape
+from cnnviz.types import Notify, Shape
 from cnnviz.weights.info import WeightsInfo
 from cnnviz.weights.matching import Fit, compare
 from cnnviz.weights.params_file import in_float32
-
-Notify = Callable[[str], None] | None
 
 
 class SymbolModel:
@@ -43,7 +40,7 @@ class SymbolModel:
     """
 
     def __init__(
-        self, config: ModelConfig, *, needs_weights: bool = True, notify: Notify = None
+        self, config: ModelConfig, *, needs_weights: bool = True, notify: Notify | None = None
     ) -> None:
         """Read the symbol and look for the parameters; MXNet is not needed yet.
 

@@ -7,7 +7,7 @@ needed to explain it: these are imported when weights are loaded.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,15 @@ from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig, find_config
 from cnnviz.models.source import ModelSource
 from cnnviz.text import expand_home
+from cnnviz.types import Notify
 
 if TYPE_CHECKING:
     from cnnviz.attribution.fitting import MethodSpec
     from cnnviz.explainer import Explainer
 
-Notify = Callable[[str], None] | None
-
 
 def find_model(
-    config: ModelConfig, *, needs_weights: bool = True, notify: Notify = None
+    config: ModelConfig, *, needs_weights: bool = True, notify: Notify | None = None
 ) -> ModelSource:
     """The network that a configuration describes. Cheap: MXNet is not needed yet.
 
@@ -108,7 +107,7 @@ def load_explainer(
     methods: MethodSpec = None,
     resize: str | None = None,
     progress: bool = True,
-    notify: Notify = None,
+    notify: Notify | None = None,
 ) -> Explainer:
     """Find a network, load its weights and make it ready to explain.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,18 +13,17 @@ from cnnviz.images.input_spec import InputSpec, check_scale
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.zoo_weights import cached_weights, load_weights
+from cnnviz.types import Notify
 from cnnviz.weights.info import WeightsInfo
 
 if TYPE_CHECKING:
     from cnnviz.engines.network import Network
 
-Notify = Callable[[str], None] | None
-
 
 class ZooModel:
     """A network that ``--model`` takes by name."""
 
-    def __init__(self, config: ModelConfig, *, notify: Notify = None) -> None:
+    def __init__(self, config: ModelConfig, *, notify: Notify | None = None) -> None:
         """Look it up; MXNet is not needed yet.
 
         Raises:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnviz.models import zoo
 from cnnviz.models.zoo import ZooEntry
+from cnnviz.types import Notify
 from cnnviz.weights.info import LocatedWeights, WeightsInfo
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def ensure_weights(
     entry: ZooEntry,
     *,
     progress: bool = True,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> LocatedWeights:
     """A network's own weights: embedded, or found, or fetched.
 
@@ -64,7 +65,7 @@ def load_weights(
     *,
     as_given: bool = False,
     progress: bool = True,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> tuple[dict[str, Any], WeightsInfo]:
     """The weights of a network.
 

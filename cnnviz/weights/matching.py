@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
 from cnnviz.text import listed
-from cnnviz.types import Shape
+from cnnviz.types import Notify, Shape
 from cnnviz.weights import torch_names
 
 Array = NDArray[Any]
@@ -68,7 +68,7 @@ def match(
     source: str = "The file",
     as_given: bool = False,
     similar_model: Callable[[], str | None] | None = None,
-    notify: Callable[[str], None] | None = None,
+    notify: Notify | None = None,
 ) -> dict[str, Array]:
     """Arrays of a file under the network's structural names, float32, in the network's order.
 
@@ -133,7 +133,7 @@ def _for_our_images(
     names: Iterable[str],
     matched: dict[str, Array],
     source: str,
-    notify: Callable[[str], None] | None,
+    notify: Notify | None,
 ) -> dict[str, Array]:
     """Inception v3 under torchvision's and timm's names, of which not all want the same images.
 

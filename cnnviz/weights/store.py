@@ -16,13 +16,13 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from cnnviz.errors import WeightsError
-from cnnviz.types import Shape
+from cnnviz.types import Notify, Shape
 from cnnviz.weights import huggingface, torch_names
 from cnnviz.weights.cache import cache_folder, candidates, converted_name, store_name
 from cnnviz.weights.digests import digest
@@ -32,7 +32,6 @@ from cnnviz.weights.info import LocatedWeights, PublishedWeights
 from cnnviz.weights.matching import Expected, match
 from cnnviz.weights.params_file import publish, write_params
 
-Notify = Callable[[str], None]
 Shapes = Mapping[str, Shape]
 
 GLUON_REPO = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"

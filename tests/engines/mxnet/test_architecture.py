@@ -13,7 +13,8 @@ from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.operators import GlobalAvgPool2d, LeakyReLU, MaxPool2d, ReLU, Sigmoid
 from cnnviz.importers.gluon import architecture_of_block, from_gluon
-from cnnviz.importers.mxnet_operators import Attributes, Place, typed
+from cnnviz.importers.mxnet_attributes import Attributes, Place
+from cnnviz.importers.mxnet_operators import typed
 from cnnviz.importers.mxnet_symbol import architecture_of
 
 mx = import_mxnet()
