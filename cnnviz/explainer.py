@@ -11,8 +11,9 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from cnnviz.attribution import Evidence, Passes, gather_all
-from cnnviz.attribution.cam import GradCam, settled_difference
+from cnnviz.attribution import AttributionContext, ModelQueries, PassCount, collect
+from cnnviz.attribution.cam import GradCam
+from cnnviz.attribution.contrast import checked_difference
 from cnnviz.attribution.fitting import MethodSpec, fit_methods
 from cnnviz.engines.network import Network
 from cnnviz.errors import ExplanationError, ItemError
@@ -146,7 +147,7 @@ class Explainer:
         """The target layer; of several the last."""
         return self.layers[-1]
 
-    def passes(self) -> dict[str, Passes]:
+    def passes(self) -> dict[str, PassCount]:
         """For each method that asks for passes of its own, by key: for one image."""
         shape = self.network.architecture.input_shape
         counts = {
@@ -155,7 +156,7 @@ class Explainer:
                     method.passes(shape, layer)
                     for layer in (self.layers if method.uses_layer else self.layers[-1:])
                 ),
-                Passes(),
+                PassCount(),
             )
             for method in self.methods
         }
@@ -188,7 +189,7 @@ class Explainer:
         self,
         batch: Sequence[Prepared],
         targets: Sequence[TargetSpec],
-        tick: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
         contrasts: Sequence[tuple[TargetSpec, TargetSpec]] = (),
     ) -> list[ImageResult | ItemError]:
         """Explain a batch of prepared images for several targets, with one forward pass for all.
@@ -196,8 +197,8 @@ class Explainer:
         Args:
             batch: what :meth:`prepare` returned.
             targets: each as in :meth:`explain`.
-            tick: called with a number whenever so many of the passes are done that methods ask for
-                themselves (:meth:`passes`).
+            on_progress: called with a number whenever that many of the passes are done that
+                methods ask for themselves (:meth:`passes`).
             contrasts: pairs of targets whose difference is explained too.
 
         Returns:
@@ -209,15 +210,21 @@ class Explainer:
             NetworkError: MXNet fails.
         """
         inputs = np.stack([prepared.input for prepared in batch])
-        columns, beside = (
+        columns, extra_targets = (
             [
                 one if one is None or callable(one) else [operator.index(one)] * len(batch)
                 for one in wanted
             ]
             for wanted in (targets, [end for pair in contrasts for end in pair])
         )
-        found = gather_all(
-            self.network, inputs, columns, self.layers, self.methods, self.spec, tick, beside
+        found = collect(
+            ModelQueries(self.network, on_progress),
+            inputs,
+            columns,
+            self.layers,
+            self.methods,
+            self.spec,
+            extra_targets,
         )
         rows: list[dict[int, Explanation] | ItemError] = [{} for _ in batch]
         for column in found[: len(columns)]:
@@ -246,11 +253,11 @@ class Explainer:
 
 
 def _contrasts(
-    explainer: Explainer, batch: Sequence[Prepared], a: Evidence, b: Evidence
+    explainer: Explainer, batch: Sequence[Prepared], a: AttributionContext, b: AttributionContext
 ) -> Iterator[Contrast | ItemError | None]:
     """For each image of a batch the difference of two classes, None if they are one."""
-    cams = [GradCam().settled(evidence).maps[GradCam.name] for evidence in (a, b)]
-    differences = settled_difference(a, b)
+    cams = [GradCam().explain_checked(context).maps[GradCam.name] for context in (a, b)]
+    differences = checked_difference(a, b)
     for index, prepared in enumerate(batch):
         ends = int(a.targets[index]), int(b.targets[index])
         if ends[0] == ends[1]:
@@ -272,10 +279,10 @@ def _contrasts(
 
 
 def _explanations(
-    explainer: Explainer, batch: Sequence[Prepared], column: Sequence[Evidence]
+    explainer: Explainer, batch: Sequence[Prepared], column: Sequence[AttributionContext]
 ) -> Iterator[Explanation | ItemError]:
     """For each image of a batch what all methods found at all layers, for one target."""
-    found, facts = _attributions(explainer, column)
+    found, diagnostics = _attributions(explainer, column)
     last = column[-1]
     relus = None
     if last.relus_guided:
@@ -296,7 +303,7 @@ def _explanations(
             own,
             {
                 key: {name: values[index] for name, values in known.items()}
-                for key, known in facts.items()
+                for key, known in diagnostics.items()
                 if known
             },
             relus,
@@ -307,21 +314,21 @@ def _explanations(
 
 
 def _attributions(
-    explainer: Explainer, column: Sequence[Evidence]
+    explainer: Explainer, column: Sequence[AttributionContext]
 ) -> tuple[list[dict[str, Float32]], dict[str, Mapping[str, Sequence[Any]]]]:
     """For each layer the maps of a whole batch by key; by method's key what else was found out."""
     found: list[dict[str, Float32]] = []
-    facts: dict[str, Mapping[str, Sequence[Any]]] = {}
-    for evidence in column:
+    diagnostics: dict[str, Mapping[str, Sequence[Any]]] = {}
+    for context in column:
         maps = dict(found[-1]) if found else {}
         for method in explainer.methods:
             if not found or method.uses_layer:
                 with np.errstate(over="ignore", invalid="ignore"):  # refused later, image by image
-                    attribution = method.settled(evidence)
+                    attribution = method.explain_checked(context)
                 maps.update(attribution.maps)
-                facts[method.key] = attribution.facts
+                diagnostics[method.key] = attribution.diagnostics
         found.append(maps)
-    return found, facts
+    return found, diagnostics
 
 
 def _in_rgb(values: Float32, spec: InputSpec) -> Float32:

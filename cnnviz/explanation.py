@@ -81,7 +81,7 @@ class Explanation:
         maps_by_layer: for each of the layers the maps by key (``guided_gradcam``), those of the
             parts that a method is composed of among them: unnormalized float32, see the method.
             Those of colors, (3, H, W), are in the order RGB, whatever the network's is.
-        facts: by method's key what else it found out, in values that JSON can hold.
+        diagnostics: by method's key what it reports beside its maps, in values that JSON can hold.
         relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
@@ -94,7 +94,7 @@ class Explanation:
     layers: tuple[Layer, ...]
     methods: tuple[Method, ...]
     maps_by_layer: tuple[Mapping[str, Float32], ...]
-    facts: Mapping[str, Mapping[str, Any]]
+    diagnostics: Mapping[str, Mapping[str, Any]]
     relus: tuple[int, int] | None
     labels: tuple[str, ...] = ()
     activation: Activation = SOFTMAX
@@ -149,9 +149,9 @@ class Explanation:
         fixed = {
             key
             for method in self.methods
-            for part in (*method.parts, method)
+            for part in (*method.components, method)
             if not part.uses_layer
-            for key in part.drawings
+            for key in part.map_kinds
         }
         return {
             key if key in fixed else f"{key}@{layer.name}": values
@@ -163,7 +163,7 @@ class Explanation:
     def heatmap(self) -> Float32 | None:
         """The first map that says where the network looked: (h, w), at least 0."""
         for method in self.methods:
-            for key, kind in method.drawings.items():
+            for key, kind in method.map_kinds.items():
                 if kind == "heat":
                     return self.maps[key]
         return None
@@ -206,7 +206,7 @@ class Explanation:
             tuple(
                 NamedMap(key, _title(method, key), kind, self._values(method, key))
                 for method in self.methods
-                for key, kind in method.drawings.items()
+                for key, kind in method.map_kinds.items()
             ),
             tuple((layer.name, shape_text(layer.shape)) for layer in self.layers),
             target.title,
@@ -233,8 +233,8 @@ class Contrast:
         layer: the layer looked at.
         cam_a: (h, w) float32, Grad-CAM of a, unnormalized.
         cam_b: (h, w) float32, of b.
-        difference: (h, w) float32, see :func:`cnnviz.attribution.cam.grad_cam_difference`; above 0
-            what speaks for a.
+        difference: (h, w) float32, above 0 what supports a; see
+            :func:`cnnviz.attribution.contrast.grad_cam_difference`.
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
         origin: of which network it is, and which image.
@@ -302,7 +302,7 @@ def describe(shows: str, *explanations: Explanation) -> dict[str, Any]:
     """
     first = explanations[0]
     whole = shows in ("arrays", "panel")
-    methods = [method for method in first.methods if whole or shows in method.drawings]
+    methods = [method for method in first.methods if whole or shows in method.map_kinds]
     layers = first.layers if any(method.uses_layer for method in methods) else ()
     targets = [one.score(one.target) for one in explanations] if methods else []
     return first.origin.describe(

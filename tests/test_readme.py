@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz.attribution import METHODS
-from cnnviz.attribution import methods as base
+from cnnviz.attribution import METHODS, base
 from cnnviz.cli import COMMANDS
 from cnnviz.engines import base as engines
 from cnnviz.engines.mxnet.runtime import import_mxnet
@@ -20,6 +19,7 @@ from cnnviz.errors import ExitCode
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.models import zoo
 from cnnviz.models.config import find_config
+from tests.support.attribution import collect_one
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "cnnviz/docs"
@@ -123,7 +123,15 @@ def test_short_python_example_runs(tmp_path, monkeypatch):
 def test_method_example_is_a_method():
     """In a network that is linear without bias the gradient of a logit is the weights."""
     example = next(block for block in python_blocks() if "(Method):" in block)
-    names = ("Method", "Evidence", "Float32", "option", "RELU_HELP", "RELU_RULES", "ReluRule")
+    names = (
+        "Method",
+        "AttributionContext",
+        "Float32",
+        "option",
+        "RELU_HELP",
+        "RELU_RULES",
+        "ReluRule",
+    )
     scope = {"dataclass": dataclass, "np": np, **{name: getattr(base, name) for name in names[:5]}}
     scope.update((name, getattr(engines, name)) for name in names[5:])
     exec(compile("from __future__ import annotations\n" + example, "README.md", "exec"), scope)
@@ -138,8 +146,8 @@ def test_method_example_is_a_method():
     places = net[2].weight.data().asnumpy().reshape(4, 3, 6, 6)  # (classes, filters, ...)
     expected = np.abs(np.einsum("fc,kfij->kcij", colors, places)).max(axis=1)[[0, 2]]
     method = scope["Sensitivity"]()
-    evidence = base.gather(known, batch, [0, 2], known.default_layer, [method])
-    np.testing.assert_allclose(method.attribute(evidence), expected, rtol=1e-5, atol=1e-7)
+    context = collect_one(known, batch, [0, 2], known.default_layer, [method])
+    np.testing.assert_allclose(method.attribute(context), expected, rtol=1e-5, atol=1e-7)
     assert type(method)(relu="guided").key == "sensitivity_guided"
 
 

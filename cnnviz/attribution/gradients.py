@@ -10,23 +10,18 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
+from cnnviz.attribution.base import RELU_HELP, Method, option
 from cnnviz.attribution.cam import GradCam
-from cnnviz.attribution.methods import (
-    RELU_HELP,
-    Drawing,
-    Evidence,
-    Method,
-    option,
-)
+from cnnviz.attribution.context import AttributionContext
 from cnnviz.engines.base import DECONVNET, GUIDED, RELU_RULES, STANDARD, ReluRule
-from cnnviz.types import Float32, Float64
+from cnnviz.types import Float32, Float64, MapKind
 
 
 @dataclass(frozen=True)
 class InputGradientMethod(Method):
     """A method that reads the gradient at the input under one ReLU rule."""
 
-    drawing: ClassVar[Drawing] = "signed"
+    kind: ClassVar[MapKind] = "signed"
 
     @property
     @abstractmethod
@@ -38,9 +33,9 @@ class InputGradientMethod(Method):
         """The one rule."""
         return (self.rule,)
 
-    def attribute(self, evidence: Evidence) -> Float32:
+    def attribute(self, context: AttributionContext) -> Float32:
         """The gradient at the input, (N, channels, H, W)."""
-        return evidence.input_gradients[self.rule]
+        return context.input_gradients[self.rule]
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class GuidedBackprop(InputGradientMethod):
 
     The gradient of the target's logit at the input with R = (z > 0) · (R' > 0) · R' in place of
     each ReLU's derivative. It shows texture that some unit reacts to, and depends little on the
-    class (Adebayo et al. 2018): evidence of *what*, not of *why*.
+    class (Adebayo et al. 2018): context of *what*, not of *why*.
     """
 
     name = "guided-backprop"
@@ -93,10 +88,10 @@ class Deconvnet(InputGradientMethod):
     """The deconvnet (Zeiler & Fergus 2014, section 2.1): (N, channels, H, W), signed.
 
     The gradient of the target's logit at the input with R = (R' > 0) · R' in place of each ReLU's
-    derivative; a max pooling hands its gradient to the place of the maximum, which is the paper's
-    unpooling by switches. The paper starts from a unit inside the network, with its activation;
-    here the start is the target's logit, with 1, as in Springenberg et al. 2015 (figure 1).
-    It looks back through ReLUs that were off, and depends little on the class.
+    derivative; a max pooling passes its gradient to the position of the maximum, which is the
+    paper's unpooling by switches. The paper starts from a unit inside the network, with its
+    activation; here the start is the target's logit, with 1, as in Springenberg et al. 2015 (figure
+    1). It passes ReLUs that were off, and depends little on the class.
     """
 
     name = "deconvnet"
@@ -126,7 +121,7 @@ class InputXGradient(InputGradientMethod):
     title = "input × gradient"
     paper = "Shrikumar et al. 2016"
     formula = "x · ∂y/∂x"
-    drawing = "diverging"
+    kind = "diverging"
 
     relu: str = option(STANDARD.name, RELU_HELP, choices=RELU_RULES)
 
@@ -135,13 +130,13 @@ class InputXGradient(InputGradientMethod):
         """The one chosen."""
         return RELU_RULES[self.relu]
 
-    def terms(self, evidence: Evidence) -> Float64:
+    def terms(self, context: AttributionContext) -> Float64:
         """The gradient times what the input may be: pixels of the mean color are rounded zeros."""
-        return evidence.input_terms(self.rule)
+        return context.input_terms(self.rule)
 
-    def attribute(self, evidence: Evidence) -> Float32:
+    def attribute(self, context: AttributionContext) -> Float32:
         """The product, (N, channels, H, W)."""
-        return evidence.inputs * super().attribute(evidence)
+        return context.inputs * super().attribute(context)
 
 
 @dataclass(frozen=True)
@@ -156,10 +151,10 @@ class GuidedGradCam(Method):
     title = "guided Grad-CAM"
     paper = "Selvaraju et al. 2017, section 3.2"
     formula = "upsample(Grad-CAM) · guided backpropagation"
-    drawing = "signed"
+    kind = "signed"
 
     @property
-    def parts(self) -> tuple[Method, ...]:
+    def components(self) -> tuple[Method, ...]:
         """Grad-CAM and guided backpropagation."""
         return GradCam(), GuidedBackprop()
 
@@ -173,9 +168,9 @@ class GuidedGradCam(Method):
         """Standard, for Grad-CAM."""
         return (STANDARD,)
 
-    def attribute(self, evidence: Evidence) -> Float32:
+    def attribute(self, context: AttributionContext) -> Float32:
         """The product of the two parts."""
-        cams, guided = (part.settled(evidence).maps[part.key] for part in self.parts)
+        cams, guided = (part.explain_checked(context).maps[part.key] for part in self.components)
         height, width = guided.shape[2:]
         enlarged = np.stack(
             [cv2.resize(cam, (width, height), interpolation=cv2.INTER_LINEAR) for cam in cams]
@@ -186,11 +181,11 @@ class GuidedGradCam(Method):
 
 @dataclass(frozen=True)
 class Saliency(Method):
-    """How strongly each pixel counts, whatever the color: (N, H, W), at least 0.
+    """The magnitude of each pixel's gradient, over all colors: (N, H, W), at least 0.
 
     Σ_c |G_c| over the color channels of G, which is guided Grad-CAM unless another source is
-    chosen: the plain gradient (Simonyan et al. 2014 take max_c where we take the sum, which does
-    not jump between channels), guided backpropagation, or the deconvnet's (Zeiler & Fergus 2014).
+    chosen: the plain gradient (Simonyan et al. 2014 take max_c instead of the sum, which does not
+    jump between channels), guided backpropagation, or the deconvnet's (Zeiler & Fergus 2014).
     Of a network without ReLU, where nothing can be guided, it is the plain gradient's by default.
     """
 
@@ -198,7 +193,7 @@ class Saliency(Method):
     title = "saliency"
     paper = "Simonyan et al. 2014, section 3.1, on guided Grad-CAM"
     formula = "Σ_c |G_c|"
-    drawing = "magnitude"
+    kind = "magnitude"
 
     without_relu: ClassVar[Mapping[str, Any]] = {"source": "gradient"}
 
@@ -224,11 +219,11 @@ class Saliency(Method):
         """That of Grad-CAM, if its source needs that."""
         return (STANDARD,) if self.source == "guided-gradcam" else ()
 
-    def attribute(self, evidence: Evidence) -> Float32:
+    def attribute(self, context: AttributionContext) -> Float32:
         """The sum of the channels' magnitudes."""
         if self.source == "guided-gradcam":
-            signed = GuidedGradCam().attribute(evidence)
+            signed = GuidedGradCam().attribute(context)
         else:
-            signed = evidence.input_gradients[self.SOURCES[self.source]]
+            signed = context.input_gradients[self.SOURCES[self.source]]
         magnitude: Float32 = np.abs(signed).sum(axis=1)
         return magnitude

@@ -1,7 +1,7 @@
-"""Methods that cover parts of the image and watch the target's probability.
+"""Methods that cover parts of the image and measure the target's probability.
 
-They need no gradient, only what the network answers, and so see what it does, not what it would do
-for an infinitely small change. What is covered is what the network sees: its input.
+They need no gradient, only the network's output, and so measure what large changes do, not what
+infinitesimal ones would. What is covered is the network's input.
 """
 
 from __future__ import annotations
@@ -16,19 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.attribution import rounding
-from cnnviz.attribution.methods import (
-    Attribution,
-    Drawing,
-    Evidence,
-    Method,
-    Passes,
-    option,
-)
+from cnnviz.attribution.base import Attribution, Method, option
+from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.queries import PassCount
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import Activation
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.types import Float32, Float64
+from cnnviz.types import Float32, Float64, MapKind
 
 #: What covers a place: a pixel value in [0, 1], or None for the mean that normalization subtracts.
 FILLS: dict[str, float | None] = {"gray": 0.5, "mean": None, "black": 0.0, "white": 1.0}
@@ -40,41 +35,41 @@ class Occlusion(Method):
     """Occlusion (Zeiler & Fergus 2014, section 4.2 and fig. 7): three maps, (N, gh, gw).
 
     A square window is moved over the network's input and covers it; the softmax probability p of
-    the target is noted for each place (fig. 7d), and which class is highest (fig. 7e).
+    the target is recorded for each position (fig. 7d), and which class is highest (fig. 7e).
 
-    - ``occlusion``: how much of the probability goes when a place is covered, max(0, p(x) -
-      p(covered)), from 0 to 1: high where the target is. Zero where that is no more than
-      the rounding of the logits, which three passes beside tell.
+    - ``occlusion``: how far the probability drops when a position is covered, max(0, p(x) -
+      p(covered)), from 0 to 1: high where the target is. Zero where the drop is no more than the
+      rounding of the logits, which three more passes measure.
     - ``occlusion_probability``: p(covered) itself, from 0 to 1, as the paper shows it: *low* where
-      the target is, and above p(x) where something else was in the way.
+      the target is, and above p(x) where something else competed with it.
     - ``occlusion_classes``: the index of the highest class.
 
-    A map has a value for each place of the window. The places are ⌈side / stride⌉ each way, as far
-    from one another as evenly covers the side; a window lies with its middle on its value's, to
-    half a pixel, and ends where the image ends. So a window on the border covers less than one
-    in the middle: at the default stride three quarters each way.
+    A map has a value for each position of the window. There are ⌈side / stride⌉ positions each way,
+    evenly spaced; a window is centered on its value's cell, to half a pixel, and ends where the
+    image ends. So a window on the border covers less than one in the middle: at the default stride
+    three quarters each way.
 
-    A place that is covered alone says nothing about evidence that is there twice: with one of two
+    A place that is covered alone says nothing about context that is there twice: with one of two
     cats covered, the other is still a cat. A window is an edge that was not in the image, and no
     network was trained on such images. Several targets share the passes.
 
-    The facts, for each image: ``probability``, p(x); ``largest_drop``, the highest value of
+    The diagnostics, for each image: ``probability``, p(x); ``largest_drop``, the highest value of
     ``occlusion``; ``window`` and ``stride``, in pixels of the network's input; ``grid``, [gh, gw];
-    ``counts``, at how many places each class was the highest, {index: places}, most first, the
-    index as text.
+    ``counts``, at how many positions each class was the highest, {index: positions}, most first,
+    the index as text.
     """
 
     name = "occlusion"
     title = "occlusion"
     paper = "Zeiler & Fergus 2014, section 4.2"
     formula = "max(0, p(x) − p(x with the window there))"
-    drawing = "heat"
-    cost = "a forward pass a place of the window, and three more: 199 by default"
+    kind = "heat"
+    cost = "a forward pass a position of the window, and three more: 199 by default"
 
     window: int = option(
         0, "its side in pixels of the network's input; 0: a seventh of the shorter side", least=0
     )
-    stride: int = option(0, "pixels from one place to the next; 0: half the window", least=0)
+    stride: int = option(0, "pixels from one position to the next; 0: half the window", least=0)
     fill: str = option("gray", _FILL_HELP, choices=tuple(FILLS))
 
     @property
@@ -88,14 +83,14 @@ class Occlusion(Method):
         return f"{self.key}_classes"
 
     @property
-    def drawings(self) -> Mapping[str, Drawing]:
+    def map_kinds(self) -> Mapping[str, MapKind]:
         """All three."""
         return {self.key: "heat", self.probability_key: "probability", self.classes_key: "classes"}
 
-    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """One a place, and those that tell what rounding does."""
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
+        """One a position, and those that measure rounding."""
         rows, columns = self.grid(*input_shape[1:])
-        return Passes(forwards=len(rows) * len(columns) + rounding.TIMES)
+        return PassCount(forwards=len(rows) * len(columns) + rounding.TIMES)
 
     def sizes(self, height: int, width: int) -> tuple[int, int]:
         """The window's side and the stride in an input of this size, in pixels.
@@ -113,37 +108,38 @@ class Occlusion(Method):
         return window, self.stride or max(1, window // 2)
 
     def grid(self, height: int, width: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Where windows begin and end in an input of this size: its rows, its columns."""
+        """Where windows begin and end in an input of this size: rows and columns."""
         window, stride = self.sizes(height, width)
         return _places(height, window, stride), _places(width, window, stride)
 
-    def attribute(self, evidence: Evidence) -> Float32:
-        """How much of the probability goes."""
-        return self.explain(evidence).maps[self.key]
+    def attribute(self, context: AttributionContext) -> Float32:
+        """How far the probability drops."""
+        return self.explain(context).maps[self.key]
 
-    def explain(self, evidence: Evidence) -> Attribution:
-        """All three maps, and the facts."""
-        height, width = evidence.inputs.shape[2:]
+    def explain(self, context: AttributionContext) -> Attribution:
+        """All three maps, and the diagnostics."""
+        height, width = context.inputs.shape[2:]
         window, stride = self.sizes(height, width)
         rows, columns = self.grid(height, width)
-        shape = (len(evidence.inputs), len(rows), len(columns))
+        shape = (len(context.inputs), len(rows), len(columns))
         drops, probabilities, classes = (np.empty(shape, np.float32) for _ in range(3))
-        facts: list[dict[str, Any]] = []
-        for index, target in enumerate(evidence.targets):
-            logits = evidence.ask.logits(
-                self._covered(evidence.inputs[index], evidence.spec), once=(self, index, "covered")
+        diagnostics: list[dict[str, Any]] = []
+        for index, target in enumerate(context.targets):
+            logits = context.model.logits(
+                self._covered(context.inputs[index], context.spec),
+                cache_key=(self, index, "covered"),
             )
             highest = logits.argmax(axis=1)
-            activation, whole = evidence.activation, evidence.logits[index]
+            activation, whole = context.activation, context.logits[index]
             before = float(activation.outputs(whole)[target])
             after = activation.outputs(logits)[:, target]
-            bounds = evidence.rounding_of_logits(index, (self, index))
+            bounds = context.logit_rounding(index, (self, index))
             bound = _rounding(activation, whole, bounds, target)
             drop = np.where(np.abs(before - after) <= bound, 0.0, before - after)
             drops[index] = np.maximum(drop, 0).reshape(shape[1:])
             probabilities[index] = after.reshape(shape[1:])
             classes[index] = highest.reshape(shape[1:])
-            facts.append(
+            diagnostics.append(
                 {
                     "probability": before,
                     "largest_drop": float(drops[index].max()),
@@ -155,11 +151,13 @@ class Occlusion(Method):
             )
         return Attribution(
             {self.key: drops, self.probability_key: probabilities, self.classes_key: classes},
-            {name: [own[name] for own in facts] for name in facts[0]} if facts else {},
+            {name: [own[name] for own in diagnostics] for name in diagnostics[0]}
+            if diagnostics
+            else {},
         )
 
     def _covered(self, image: Float32, spec: InputSpec) -> Iterator[Float32]:
-        """The image with the window at each place, row by row."""
+        """The image with the window at each position, row by row."""
         rows, columns = self.grid(*image.shape[1:])
         fill = _filling(self.fill, spec)
         for top, bottom in rows:
@@ -174,24 +172,24 @@ class Rise(Method):
     """RISE (Petsiuk et al. 2018): (N, H, W), at least 0, at the size of the network's input.
 
     The image is seen through many random masks, each a coarse grid of open and closed cells,
-    enlarged, softened and shifted (section 3.2): M, from 0 to 1. What shows the target often lies
-    where it is recognized. Eq. 6 estimates the target's expected probability f where a pixel λ is
-    seen, S(λ) = 1 / (p · N) Σ_i f(x ⊙ M_i) M_i(λ), with p the part of the cells that is open.
+    enlarged, softened and shifted (section 3.2): M, from 0 to 1. Masks that show the target
+    raise its probability. Eq. 6 estimates the target's expected probability f where a pixel λ is
+    seen, S(λ) = 1 / (p · N) Σ_i f(x ⊙ M_i) M_i(λ), with p the fraction of open cells.
 
     - ``rise``: what seeing the pixel adds to the expected probability, max(0, S(λ) - E[f]),
       estimated as 1 / (p · (N - 1)) Σ_i (f_i - mean f) M_i(λ).
-    - ``rise_probability``: S(λ) of eq. 6. Not drawn, but there among the arrays.
+    - ``rise_probability``: S(λ) of eq. 6. Not rendered, but among the arrays.
 
-    Where we differ: the paper draws S. The two order pixels alike, but for chance; S is E[f] where
-    a pixel does not matter, and carries the masks' own unevenness, some per cent of E[f], and both
-    go with the mean. S may come out above 1. The cells are ⌈H / cells⌉ × ⌈W / cells⌉ pixels (the
-    paper rounds down, and then masks may end before the image does). The masks lie on the
-    normalized input, as in the authors' code, so that closed cells show the mean; choose another
-    ``fill`` otherwise.
+    Differences from the paper: it shows S. The two order pixels alike, up to chance; S is E[f]
+    where a pixel does not matter and carries the masks' own unevenness, a few percent of E[f]:
+    subtracting the mean removes both. S may come out above 1. The cells are ⌈H / cells⌉ × ⌈W /
+    cells⌉ pixels (the paper rounds down, and then masks may end before the image does). The masks
+    lie on the normalized input, as in the authors' code, so that closed cells show the mean; choose
+    another ``fill`` otherwise.
 
-    The masks come from a generator made anew for each image: the same image has the same map
-    in any company. The facts, for each image: ``mean_probability``, the mean f; ``highest``, of
-    ``rise``; ``standard_error``, of its values, the root of the mean square over the pixels. Where
+    The masks come from a generator seeded anew for each image, so that a map does not depend on the
+    batch. The diagnostics, for each image: ``mean_probability``, the mean f; ``highest``, of
+    ``rise``; ``standard_error`` of its values, as a root mean square over the pixels. Where
     ``highest`` is not many times that, the map shows chance: take more masks. (A quarter of the
     error takes sixteen times as many.) Several targets share the passes.
     """
@@ -200,54 +198,54 @@ class Rise(Method):
     title = "RISE"
     paper = "Petsiuk et al. 2018, eq. 6"
     formula = "max(0, 1/(p·N) Σ_i (f(x ⊙ M_i) − mean f) · M_i)"
-    drawing = "heat"
+    kind = "heat"
     cost = "a forward pass a mask, 1,000 by default, and three more; the paper: 4,000 for VGG-16"
 
-    masks: int = option(1000, "how many masks", least=2)
+    masks: int = option(1000, "number of masks", least=2)
     cells: int = option(7, "cells of a mask's grid, each way", least=1)
     open: float = option(0.5, "the probability that a cell is open", least=0.01, most=0.99)
     seed: int = option(0, "of the random masks", least=0, most=2**32 - 1)
     fill: str = option("mean", _FILL_HELP, choices=tuple(FILLS))
 
-    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
-        """One a mask, and those that tell what rounding does."""
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
+        """One a mask, and those that measure rounding."""
         self._check(*input_shape[1:])
-        return Passes(forwards=self.masks + rounding.TIMES)
+        return PassCount(forwards=self.masks + rounding.TIMES)
 
-    def attribute(self, evidence: Evidence) -> Float32:
+    def attribute(self, context: AttributionContext) -> Float32:
         """What seeing each pixel adds."""
-        return self.explain(evidence).maps[self.key]
+        return self.explain(context).maps[self.key]
 
-    def explain(self, evidence: Evidence) -> Attribution:
-        """Both maps, and the facts."""
-        self._check(*evidence.inputs.shape[2:])
+    def explain(self, context: AttributionContext) -> Attribution:
+        """Both maps, and the diagnostics."""
+        self._check(*context.inputs.shape[2:])
         found = [
-            self._of_one(evidence, index, int(target))
-            for index, target in enumerate(evidence.targets)
+            self._of_one(context, index, int(target))
+            for index, target in enumerate(context.targets)
         ]
-        maps, facts = zip(*found, strict=True)
+        maps, diagnostics = zip(*found, strict=True)
         return Attribution(
             {key: np.stack([own[key] for own in maps]) for key in maps[0]},
-            {name: [own[name] for own in facts] for name in facts[0]},
+            {name: [own[name] for own in diagnostics] for name in diagnostics[0]},
         )
 
     def _of_one(
-        self, evidence: Evidence, index: int, target: int
+        self, context: AttributionContext, index: int, target: int
     ) -> tuple[dict[str, Float32], dict[str, float]]:
-        """One image's maps and facts."""
-        image = evidence.inputs[index]
+        """One image's maps and diagnostics."""
+        image = context.inputs[index]
         shape = (image.shape[1], image.shape[2])
-        fill = _filling(self.fill, evidence.spec)
+        fill = _filling(self.fill, context.spec)
         # The masks are made twice rather than kept: a thousand would take 200 MB.
         masked = (
             (mask * image + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
         )
-        logits = evidence.ask.logits(masked, once=(self, index, "masked"))
-        activation = evidence.activation
+        logits = context.model.logits(masked, cache_key=(self, index, "masked"))
+        activation = context.activation
         scores = activation.outputs(logits)[:, target]
         mean = float(scores.mean())
         above = scores - mean
-        bounds = evidence.rounding_of_logits(index, (self, index))
+        bounds = context.logit_rounding(index, (self, index))
         if np.abs(above).max() <= _rounding(activation, logits, bounds, target).max():
             above[:] = 0
         open_sum, total, squares = (np.zeros(shape) for _ in range(3))
@@ -292,7 +290,7 @@ class Rise(Method):
 
 
 def _places(side: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Where a window begins and ends along a side, evenly from end to end."""
+    """Where windows begin and end along a side, evenly spaced."""
     count = math.ceil(side / stride)
     places = []
     for index in range(count):
@@ -303,7 +301,7 @@ def _places(side: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def _filling(fill: str, spec: InputSpec) -> Float32:
-    """What the network is fed in covered places, (C, 1, 1)."""
+    """The network's input in covered places, (C, 1, 1)."""
     value = FILLS[fill]
     mean, std = np.array(spec.mean), np.array(spec.std)
     filling = np.zeros_like(mean) if value is None else (value - mean) / std
@@ -311,7 +309,7 @@ def _filling(fill: str, spec: InputSpec) -> Float32:
 
 
 def _rounding(activation: Activation, logits: Float32, bounds: Float64, target: int) -> Any:
-    """How far a target's output may be off because logits (..., K) are by ``bounds`` (K,)."""
+    """How far a target's output may be off if logits (..., K) are off by ``bounds`` (K,)."""
     toward = bounds.copy()
     toward[target] *= -1
     at_target = activation.outputs(logits)[..., target]

@@ -145,7 +145,7 @@ def _method_options(
 )
 @click.option(
     "--saliency",
-    type=Choice("cnnviz.attribution:Saliency.SOURCES", "SOURCE"),
+    type=Choice("cnnviz.attribution.gradients:Saliency.SOURCES", "SOURCE"),
     help="Gradient whose magnitude is the saliency map: guided-gradcam (default), gradient "
     "(default for networks without ReLUs), guided or deconvnet.",
 )

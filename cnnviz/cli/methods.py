@@ -80,7 +80,7 @@ def record(method: Method) -> dict[str, Any]:
         "needs": _needs(method),
         "cost": method.cost,
         "class_specific": method.class_specific,
-        "maps": dict(method.drawings),
+        "maps": dict(method.map_kinds),
         "options": [
             {"name": name, "default": own.default, **own.metadata}
             for name, own in _options(method).items()
@@ -115,7 +115,7 @@ def _in_full(method: Method) -> Iterator[str]:
         "needs": ", ".join(_needs(method)),
         "cost": method.cost,
         "target": "" if method.class_specific else "the same maps for every target",
-        "maps": ", ".join(f"{key} ({drawing})" for key, drawing in method.drawings.items()),
+        "maps": ", ".join(f"{key} ({kind})" for key, kind in method.map_kinds.items()),
     }
     yield method.title
     yield ""

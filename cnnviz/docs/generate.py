@@ -106,7 +106,7 @@ def methods_page() -> str:
         facts += [f"Needs: {needs}", f"Cost: {method.cost}"]
         facts += [] if method.class_specific else ["The same maps for every target"]
         facts.append(
-            "Maps: " + ", ".join(f"`{key}` ({how})" for key, how in method.drawings.items())
+            "Maps: " + ", ".join(f"`{key}` ({how})" for key, how in method.map_kinds.items())
         )
         sections.append("\n".join(_bullet(fact) for fact in facts))
         if about["options"]:

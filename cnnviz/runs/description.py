@@ -109,7 +109,7 @@ def _method(method: Method) -> MethodRecord:
         key=method.key,
         title=method.title,
         paper=method.paper,
-        map_kinds=method.drawings,
+        map_kinds=method.map_kinds,
         options=asdict(method),
         guided=method.guided,
     )

@@ -191,7 +191,7 @@ def _explanation_record(
         target=explanation.score(explanation.target),
         files=files,
         blank=blank,
-        diagnostics=explanation.facts,
+        diagnostics=explanation.diagnostics,
         ranges={
             name: (float(values.min()), float(values.max()))
             for name, values in explanation.all_maps().items()

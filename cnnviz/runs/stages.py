@@ -118,7 +118,7 @@ def plan_items(
         truths: each image's true class, or None; nothing if none is known.
     """
     files = OutputOptions() if files is None else files
-    keys = ["original", *(key for method in explainer.methods for key in method.drawings)]
+    keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
     suffixes = [f"_{key}.png" for key in keys] + [".npz"] * files.arrays
     suffixes += ["_panel.png"] * files.panel
     suffixes += ["_contrast.png"] * bool(goals.contrasts)

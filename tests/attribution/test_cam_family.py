@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz.attribution import Ask, choose_methods, gather, gather_all, rounding
+from cnnviz.attribution import ModelQueries, choose_methods, collect, rounding
 from cnnviz.attribution.cam import (
     eigen_cam,
     grad_cam,
-    grad_cam_difference,
     grad_cam_plus_plus,
     hires_cam,
     layer_cam,
     xgrad_cam,
 )
+from cnnviz.attribution.contrast import grad_cam_difference
 from cnnviz.engines.base import STANDARD
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.importers.gluon import from_gluon
+from tests.support.attribution import collect_one
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -109,10 +110,10 @@ def arrays():
 
 
 def asked(name, network, batch, targets, layer=None, **options):
-    """A method's map, and the evidence that it was given."""
+    """A method's map, and the context that it was given."""
     (method,) = choose_methods([name], options)
-    evidence = gather(network, batch, targets, network.layer(layer), [method])
-    return method.attribute(evidence), evidence
+    context = collect_one(network, batch, targets, network.layer(layer), [method])
+    return method.attribute(context), context
 
 
 def test_difference_of_two_classes_by_its_formula(arrays):
@@ -152,7 +153,7 @@ def test_difference_adds_up_to_that_of_the_logits():
     network = from_gluon(net, SHAPE)
     batch = np.random.RandomState(3).randn(2, *SHAPE).astype(np.float32)
     layer = network.layer("1")
-    found = gather_all(network, batch, [], [layer], [], beside=[[1, 3], [2, 0]])
+    found = collect(ModelQueries(network), batch, [], [layer], [], extra_targets=[[1, 3], [2, 0]])
     a, b = (column[0] for column in found)
     difference = grad_cam_difference(
         a.activations, a.layer_gradients[STANDARD], b.layer_gradients[STANDARD]
@@ -329,9 +330,9 @@ def test_hires_cam_sums_up_to_the_logit_without_its_bias():
     weights, bias = random.randn(2, 3 * 8 * 10) / 9, np.array([0.7, -1.1])
     network = from_gluon(linear_head(weights, bias), SHAPE)
     batch = random.randn(2, *SHAPE).astype(np.float32)
-    maps, evidence = asked("hirescam", network, batch, [0, 1])
+    maps, context = asked("hirescam", network, batch, [0, 1])
     for n, target in enumerate((0, 1)):
-        expected = evidence.logits[n, target] - bias[target]
+        expected = context.logits[n, target] - bias[target]
         # The logit is a sum of 240 float32 products.
         assert math.fsum(maps[n].ravel().tolist()) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
@@ -352,12 +353,12 @@ def test_after_pooling_and_one_dense_layer_all_are_cam():
     batch = np.random.RandomState(4).randn(4, *SHAPE).astype(np.float32)
     names = ("gradcam", "xgradcam", "hirescam", "layercam", "gradcam-plusplus", "ablationcam")
     maps = {name: asked(name, network, batch, range(4), "1")[0] for name in names}
-    _, evidence = asked("gradcam", network, batch, range(4), "1")
+    _, context = asked("gradcam", network, batch, range(4), "1")
     for n in range(4):
-        channels = evidence.activations[n].astype(float)
+        channels = context.activations[n].astype(float)
         slopes = net[3].weight.data().asnumpy()[n].astype(float) / 80
         totals = [math.fsum(channel.ravel()) for channel in channels]
-        score = abs(float(evidence.logits[n, n]))
+        score = abs(float(context.logits[n, n]))
 
         def cam(weights, channels=channels):
             return sum(weight * channel for weight, channel in zip(weights, channels, strict=True))
@@ -454,7 +455,7 @@ def enlarged(channel, height, width):
 def test_score_cam_is_the_papers_algorithm(block, network, truth, weights):
     """Algorithm 1 (and definition 3), step by step, with passes through the Gluon net itself."""
     batch, targets = truth["batch"], [0, 1, 2]
-    found, evidence = asked("scorecam", network, batch, targets, "4", weights=weights)
+    found, context = asked("scorecam", network, batch, targets, "4", weights=weights)
     dead = 0
     for n, target in enumerate(targets):
 
@@ -463,7 +464,7 @@ def test_score_cam_is_the_papers_algorithm(block, network, truth, weights):
 
         baseline = score(np.zeros(SHAPE))
         increases = []
-        for channel in evidence.activations[n].astype(float):
+        for channel in context.activations[n].astype(float):
             mask = enlarged(channel, 8, 10)
             low, high = mask.min(), mask.max()
             dead += low == high
@@ -475,7 +476,7 @@ def test_score_cam_is_the_papers_algorithm(block, network, truth, weights):
         else:
             alphas = increases
         expected = np.zeros((4, 5))
-        for alpha, channel in zip(alphas, evidence.activations[n].astype(float), strict=True):
+        for alpha, channel in zip(alphas, context.activations[n].astype(float), strict=True):
             expected += alpha * channel
         np.testing.assert_allclose(found[n], np.maximum(expected, 0), **PASSES)
 
@@ -486,9 +487,9 @@ def test_score_cam_of_one_channel_is_that_channel():
     weights = random.randn(2, 8 * 10) / 9
     network = from_gluon(linear_head(weights, np.zeros(2), kernels=1), SHAPE)
     batch = random.randn(1, *SHAPE).astype(np.float32)
-    found, evidence = asked("scorecam", network, batch, [0], "1")
-    assert evidence.activations.any()
-    np.testing.assert_array_equal(found, evidence.activations[:, 0])
+    found, context = asked("scorecam", network, batch, [0], "1")
+    assert context.activations.any()
+    np.testing.assert_array_equal(found, context.activations[:, 0])
 
 
 def test_score_cam_of_flat_channels_is_blank():
@@ -507,14 +508,14 @@ def test_ablation_cam_is_the_papers_formula(block, network, truth):
     but cancel out, the rounding of both would show.
     """
     batch, targets = truth["batch"], truth["targets"]
-    found, evidence = asked("ablationcam", network, batch, targets, "3")  # before its ReLU
-    assert (evidence.activations < 0).any()
+    found, context = asked("ablationcam", network, batch, targets, "3")  # before its ReLU
+    assert (context.activations < 0).any()
     hidden, last = (
         [parameter.data().asnumpy().astype(float) for parameter in (layer.weight, layer.bias)]
         for layer in (block[6], block[8])
     )
     for n, target in enumerate(targets):
-        activations = evidence.activations[n]
+        activations = context.activations[n]
 
         def score(values, target=target):
             behind = np.maximum(values, 0).ravel().astype(float)  # the ReLU; it is flattened
@@ -540,13 +541,13 @@ def test_ablation_cam_before_a_dense_layer_weighs_gradient_times_activation():
     weights = random.randn(3 * 8 * 10) / 9
     network = from_gluon(linear_head(np.stack([weights, -weights]), np.zeros(2)), SHAPE)
     batch = random.randn(1, *SHAPE).astype(np.float32)
-    maps, evidence = zip(
+    maps, context = zip(
         *[asked("ablationcam", network, batch, [t], "1") for t in (0, 1)], strict=True
     )
-    activations = evidence[0].activations[0].astype(float)
+    activations = context[0].activations[0].astype(float)
     drops = (weights.reshape(3, 8, 10) * activations).sum(axis=(1, 2))
     score = abs(drops.sum())
-    assert score == pytest.approx(abs(evidence[0].logits[0, 0]), rel=1e-5)
+    assert score == pytest.approx(abs(context[0].logits[0, 0]), rel=1e-5)
     expected = sum(drop / score * channel for drop, channel in zip(drops, activations, strict=True))
     assert (expected > 0).any()
     assert (expected < 0).any()
@@ -560,10 +561,10 @@ def test_ablation_cam_of_a_score_of_zero_is_finite():
     net = linear_head(np.concatenate([weights, weights]), np.zeros(2), kernels=2)
     net[0].weight.set_data(mx.nd.zeros(net[0].weight.shape))
     net[0].bias.set_data(mx.nd.array([1, 1]))
-    found, evidence = asked(
+    found, context = asked(
         "ablationcam", from_gluon(net, SHAPE), np.ones((1, *SHAPE), "f"), [0], "1"
     )
-    assert evidence.logits[0, 0] == 0
+    assert context.logits[0, 0] == 0
     # Weights 80 / 1e-6 and -80 / 1e-6 on activations of 1.
     assert np.isfinite(found).all()
     assert not found.any()
@@ -592,7 +593,7 @@ def test_ablated_channel_is_a_network_without_that_filter(layer):
         parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
     batch = np.random.RandomState(7).randn(3, *SHAPE).astype(np.float32)
     targets = [2, 0, 1]
-    found, evidence = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, layer)
+    found, context = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, layer)
 
     def scores():
         logits = net(mx.nd.array(batch)).asnumpy().astype(float)
@@ -602,13 +603,13 @@ def test_ablated_channel_is_a_network_without_that_filter(layer):
     expected = np.zeros(found.shape)
     convolution = getattr(net, layer)
     kept = [(p, p.data().copy()) for p in (convolution.weight, convolution.bias)]
-    for k in range(evidence.layer.shape[0]):
+    for k in range(context.layer.shape[0]):
         for parameter, values in kept:
             without = values.copy()
             without[k] = 0
             parameter.set_data(without)
         weights = (whole - scores()) / np.abs(whole)
-        expected += weights[:, None, None] * evidence.activations[:, k].astype(float)
+        expected += weights[:, None, None] * context.activations[:, k].astype(float)
     assert (expected > 0).any()
     np.testing.assert_allclose(found, np.maximum(expected, 0), **PASSES)
 
@@ -617,14 +618,14 @@ def test_ablation_cam_of_a_score_near_zero_is_the_same_image(truth):
     """The last bias moves y and no difference: only the scale of the map may change."""
     batch, targets = truth["batch"][:1], truth["targets"][:1]
     net = build()
-    plain, evidence = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
+    plain, context = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
     assert plain.any()
-    score = float(evidence.logits[0, targets[0]])
+    score = float(context.logits[0, targets[0]])
     bias = net[8].bias.data().asnumpy()
     bias[targets[0]] -= score
     net[8].bias.set_data(mx.nd.array(bias))
-    found, evidence = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
-    assert abs(evidence.logits[0, targets[0]]) < 1e-6
+    found, context = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
+    assert abs(context.logits[0, targets[0]]) < 1e-6
     # What is divided by, 1e-6 instead of y.
     np.testing.assert_allclose(found * 1e-6, plain * score, rtol=1e-4, atol=1e-6)
 
@@ -637,8 +638,8 @@ def test_a_layer_before_its_relu_gives_the_map_of_the_relu(network, truth, name)
     """So that a VGG's default layer gives what the papers, who look behind the ReLU, would see."""
     maps = {}
     for layer in ("3", "4"):
-        maps[layer], evidence = asked(name, network, truth["batch"], [0, 1, 2], layer)
-        assert (evidence.activations < 0).any() == (layer == "3")
+        maps[layer], context = asked(name, network, truth["batch"], [0, 1, 2], layer)
+        assert (context.activations < 0).any() == (layer == "3")
     assert maps["4"].any()
     np.testing.assert_allclose(maps["3"], maps["4"], **PASSES)
 
@@ -653,7 +654,7 @@ def test_how_passes_are_put_together_changes_nothing(network, truth, name, monke
             alone.append(array.shape)
             yield array[None]
 
-    monkeypatch.setattr(Ask, "_chunks", staticmethod(one_by_one))
+    monkeypatch.setattr(ModelQueries, "_batches", staticmethod(one_by_one))
     found, _ = asked(name, network, truth["batch"], [0, 1, 2])
     assert len(alone) == 3 * (8 + 1 + rounding.TIMES)
     np.testing.assert_allclose(found, together, **PASSES)
@@ -671,8 +672,8 @@ def test_how_passes_are_put_together_changes_nothing(network, truth, name, monke
 )
 def test_pytorch_grad_cam_agrees(network, truth, name, layer):
     """See ``tests/reference/make_cam_fixtures.py``."""
-    found, evidence = asked(name, network, truth["batch"], truth["targets"], layer)
-    np.testing.assert_allclose(evidence.logits, truth["logits"], rtol=1e-5, atol=1e-5)
+    found, context = asked(name, network, truth["batch"], truth["targets"], layer)
+    np.testing.assert_allclose(context.logits, truth["logits"], rtol=1e-5, atol=1e-5)
     expected = truth[name.replace("-", "_")]
     if name != "hirescam":
         expected = np.maximum(expected, 0)
@@ -681,8 +682,8 @@ def test_pytorch_grad_cam_agrees(network, truth, name, layer):
 
 def test_pytorch_grad_cam_agrees_on_strong_gradients(network, truth):
     """Its Grad-CAM++, where 1e-6 in alpha's denominator is nothing; on weak ones it differs."""
-    _, evidence = asked("gradcam-plusplus", network, truth["batch"], truth["targets"], "4")
-    gradients = evidence.layer_gradients[STANDARD]
-    found = grad_cam_plus_plus(evidence.activations, 100 * gradients)
+    _, context = asked("gradcam-plusplus", network, truth["batch"], truth["targets"], "4")
+    gradients = context.layer_gradients[STANDARD]
+    found = grad_cam_plus_plus(context.activations, 100 * gradients)
     expected = truth["gradcam_plusplus"]
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < FRAMEWORKS

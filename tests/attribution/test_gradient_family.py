@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import cnnviz
-from cnnviz.attribution import choose_methods, gather
-from cnnviz.attribution.averages import gauss_legendre
+from cnnviz.attribution import choose_methods
+from cnnviz.attribution.path_gradients import gauss_legendre
 from cnnviz.engines.base import RELU_RULES, GradientRequest
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.importers.gluon import from_gluon
+from tests.support.attribution import collect_one
 from tests.support.networks import differentiate
 
 mx = import_mxnet()
@@ -76,7 +77,9 @@ def batch():
 
 def explain(network, batch, targets, name, spec=None, **options):
     (method,) = choose_methods([name], options)
-    return method.explain(gather(network, batch, targets, network.default_layer, [method], spec))
+    return method.explain(
+        collect_one(network, batch, targets, network.default_layer, [method], spec)
+    )
 
 
 def attribute(network, batch, targets, name, spec=None, **options):
@@ -112,7 +115,7 @@ def test_three_columns_for_grad_cam_and_for_the_gradient(network, batch):
         "gradient_guided",
         "gradient_deconvnet",
     ]
-    together = gather(network, batch, [0, 1, 2], network.default_layer, methods)
+    together = collect_one(network, batch, [0, 1, 2], network.default_layer, methods)
     maps = {method.key: method.attribute(together) for method in methods}
     for rule, key in zip(RULES, ("gradient", "gradient_guided", "gradient_deconvnet"), strict=True):
         alone = differentiate(network, batch, [0, 1, 2], relu_rule=rule).input_gradients
@@ -237,7 +240,7 @@ def test_smoothgrad_of_a_linear_network_is_the_gradient(batch):
 
 def test_smoothgrad_shows_signs_and_magnitudes(network, batch):
     (method,) = choose_methods(["smoothgrad"], {"samples": 3}, relu=["guided"])
-    assert method.drawings == {
+    assert method.map_kinds == {
         "smoothgrad_guided": "signed",
         "smoothgrad_guided_magnitude": "magnitude",
     }
@@ -255,8 +258,8 @@ def test_smoothgrad_says_how_the_logit_fares(network, batch):
         deviation = noise_of(image, 0.5)
         noisy = [image + random.normal(0, deviation, SHAPE) for _ in range(5)]
         under_noise = network.logits(np.array(noisy, np.float32))[:, index].mean()
-        assert found.facts["logit"][index] == pytest.approx(logits[index, index], rel=1e-5)
-        assert found.facts["noisy_logit"][index] == pytest.approx(under_noise, rel=1e-5)
+        assert found.diagnostics["logit"][index] == pytest.approx(logits[index, index], rel=1e-5)
+        assert found.diagnostics["noisy_logit"][index] == pytest.approx(under_noise, rel=1e-5)
         assert abs(under_noise - logits[index, index]) > 0.01
 
 
@@ -336,7 +339,7 @@ def test_integrated_gradients_are_captums(captum, baseline):
     )
     # captum's own float32 is 1.2e-7 away from its float64, which these numbers are.
     assert distance(found.maps["integrated_gradients"][0], numbers[f"ig_{baseline}"]) < 1e-6
-    facts = {name: values[0] for name, values in found.facts.items()}
+    facts = {name: values[0] for name, values in found.diagnostics.items()}
     assert facts["completeness_gap"] == pytest.approx(float(numbers[f"gap_{baseline}"]), abs=1e-5)
     assert facts["logit"] == pytest.approx(float(numbers["logits"][target]), rel=1e-5)
 
@@ -385,7 +388,7 @@ def test_integrated_gradients_are_exact_for_linear_networks(batch, baseline, sta
     np.testing.assert_allclose(found.maps["integrated_gradients"], expected, rtol=1e-5, atol=1e-6)
     at_start = network.logits(np.broadcast_to(begin, (1, *SHAPE)).astype(np.float32))[0]
     for index in range(3):
-        facts = {name: values[index] for name, values in found.facts.items()}
+        facts = {name: values[index] for name, values in found.diagnostics.items()}
         assert facts["baseline_logit"] == pytest.approx(at_start[index], rel=1e-6)
         assert facts["attribution_sum"] == pytest.approx(expected[index].sum(), rel=1e-5)
         assert abs(facts["completeness_gap"]) < 1e-5
@@ -411,9 +414,11 @@ def test_gap_is_what_is_missing_and_closes(network, batch):
             np.arange(3), np.arange(3)
         ]
         sums = found.maps["integrated_gradients"].sum((1, 2, 3), np.float64)
-        np.testing.assert_allclose(found.facts["completeness_gap"], sums - change, atol=1e-5)
-        relative = np.abs(found.facts["completeness_gap"]) / np.abs(change)
-        np.testing.assert_allclose(found.facts["relative_gap"], relative, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(found.diagnostics["completeness_gap"], sums - change, atol=1e-5)
+        relative = np.abs(found.diagnostics["completeness_gap"]) / np.abs(change)
+        np.testing.assert_allclose(
+            found.diagnostics["relative_gap"], relative, rtol=1e-3, atol=1e-6
+        )
         gaps.append(np.abs(sums - change))
     # Kinks make the error fall with 1 / steps, but not steadily: over the images together.
     assert (gaps[0] > 0.01).all()
@@ -430,8 +435,8 @@ def test_baseline_itself_has_nothing_to_attribute(network):
         baseline="mean",
     )
     assert not found.maps["integrated_gradients"].any()
-    assert found.facts["completeness_gap"] == [0.0]
-    assert found.facts["relative_gap"] == [None]
+    assert found.diagnostics["completeness_gap"] == [0.0]
+    assert found.diagnostics["relative_gap"] == [None]
 
 
 # --- all of them --------------------------------------------------------------------------------
@@ -451,12 +456,12 @@ def test_gray_networks(name):
     )
     explainer = cnnviz.Explainer(network, spec, methods=choose_methods([name], options))
     (explanation,) = explainer.explain([explainer.prepare(image)], 2)
-    for key in explainer.methods[0].drawings:
+    for key in explainer.methods[0].map_kinds:
         assert np.abs(explanation.maps[key]).max() > 0
         assert explanation.maps[key].shape in ((1, 12, 10), (12, 10))
     if name == "integrated-gradients":  # black is (0 - 0.4) / 0.2 = -2
         black = network.logits(np.full((1, 1, 12, 10), -2, np.float32))[0, 2]
-        facts = explanation.facts["integrated_gradients"]
+        facts = explanation.diagnostics["integrated_gradients"]
         assert facts["baseline_logit"] == pytest.approx(black, rel=1e-6)
 
 

@@ -11,20 +11,21 @@ import pytest
 from cnnviz.attribution import (
     DEFAULT_METHODS,
     METHODS,
-    Drawing,
-    Saliency,
-    choice,
+    ModelQueries,
     choose_methods,
-    gather,
-    gather_all,
+    collect,
     options_of,
+    registry,
 )
 from cnnviz.attribution.cam import grad_cam
+from cnnviz.attribution.gradients import Saliency
 from cnnviz.engines.base import RELU_RULES, STANDARD
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.importers.gluon import from_gluon
+from cnnviz.types import MapKind
+from tests.support.attribution import collect_one
 from tests.support.networks import differentiate
 
 mx = import_mxnet()
@@ -64,7 +65,7 @@ FEW = {"occlusion": {"window": 6, "stride": 3}, "rise": {"masks": 40, "cells": 4
 
 
 def attribute(method, network, batch, targets):
-    return method.attribute(gather(network, batch, targets, network.default_layer, [method]))
+    return method.attribute(collect_one(network, batch, targets, network.default_layer, [method]))
 
 
 @pytest.fixture(params=sorted(METHODS))
@@ -80,8 +81,8 @@ def test_every_method_is_documented_and_named_once(method):
     assert method.formula
     assert type(method).__doc__
     assert method.cost
-    assert method.drawing in get_args(Drawing)
-    assert method.drawings[method.key] == method.drawing
+    assert method.kind in get_args(MapKind)
+    assert method.map_kinds[method.key] == method.kind
     for own in options_of(type(method)).values():
         assert own.metadata["help"]
 
@@ -90,17 +91,17 @@ def test_map_has_its_drawings_shape_and_is_finite(method, network, batch):
     maps = attribute(method, network, batch, [0, 1, 2])
     assert maps.dtype == np.float32
     assert np.isfinite(maps).all()
-    if method.uses_layer and method.drawing in ("heat", "diverging"):
+    if method.uses_layer and method.kind in ("heat", "diverging"):
         assert maps.shape == (3, 8, 10)
-    elif method.drawing in ("signed", "diverging"):
+    elif method.kind in ("signed", "diverging"):
         assert maps.shape == (3, *SHAPE)
-    elif method.drawing == "magnitude":
+    elif method.kind == "magnitude":
         assert maps.shape == (3, *SHAPE[1:])
     else:
         assert maps.ndim == 3
         assert len(maps) == 3
     assert np.abs(maps).max() > 0
-    if method.drawing not in ("signed", "diverging"):
+    if method.kind not in ("signed", "diverging"):
         assert maps.min() >= 0
 
 
@@ -132,7 +133,7 @@ def test_constant_score_gives_a_constant_map(method, batch):
     net = small_network()
     net[6].weight.set_data(mx.nd.zeros((4, 12)))
     maps = attribute(method, from_gluon(net, SHAPE), batch, [0, 1, 2])
-    expected = 1 / 4 if method.drawing == "probability" else 0
+    expected = 1 / 4 if method.kind == "probability" else 0
     np.testing.assert_allclose(maps, expected, rtol=1e-6, atol=1e-12)
 
 
@@ -152,45 +153,47 @@ def test_passes_are_as_many_as_announced(method, network, batch, monkeypatch):
 
     monkeypatch.setattr(Network, "run", counted_run)
     monkeypatch.setattr(Network, "logits_from", counted_from)
-    ticks = []
-    ((evidence,),) = gather_all(
-        network, batch, [[0, 1, 2]], [network.default_layer], [method], None, ticks.append
+    done = []
+    ((context,),) = collect(
+        ModelQueries(network, done.append),
+        batch,
+        [[0, 1, 2]],
+        [network.default_layer],
+        [method],
     )
     shared = dict(rows)
-    method.explain(evidence)
+    method.explain(context)
     each = method.passes(SHAPE, network.default_layer)
     assert rows["logits"] - shared["logits"] == 3 * each.forwards
     assert rows["logits_from"] == 3 * each.partial
     assert rows["recorded"] - shared["recorded"] == 3 * each.backwards
-    assert sum(ticks) == 3 * each.total()
+    assert sum(done) == 3 * each.total()
 
 
 def test_forward_passes_answer_for_all_targets(method, network, batch):
-    ticks = []
-    rows = gather_all(
-        network,
+    done = []
+    rows = collect(
+        ModelQueries(network, done.append),
         batch,
         [[0, 1, 2], [1, 2, 3]],
         [network.default_layer],
         [method],
-        None,
-        ticks.append,
     )
-    maps = [method.attribute(evidence) for (evidence,) in rows]
-    assert sum(ticks) == 3 * method.passes(SHAPE, network.default_layer).total(targets=2)
+    maps = [method.attribute(context) for (context,) in rows]
+    assert sum(done) == 3 * method.passes(SHAPE, network.default_layer).total(targets=2)
     for targets, together in zip(([0, 1, 2], [1, 2, 3]), maps, strict=True):
         np.testing.assert_array_equal(together, attribute(method, network, batch, targets))
 
 
 def test_explains_with_parts_and_facts(method, network, batch):
     """What is drawn is there, parts are as if asked alone, and facts can be written as JSON."""
-    evidence = gather(network, batch, [0, 1, 2], network.default_layer, [method])
-    found = method.explain(evidence)
-    assert set(method.drawings) <= set(found.maps)
-    np.testing.assert_array_equal(found.maps[method.key], method.attribute(evidence))
-    for part in method.parts:
-        np.testing.assert_array_equal(found.maps[part.key], part.attribute(evidence))
-    for values in found.facts.values():
+    context = collect_one(network, batch, [0, 1, 2], network.default_layer, [method])
+    found = method.explain(context)
+    assert set(method.map_kinds) <= set(found.maps)
+    np.testing.assert_array_equal(found.maps[method.key], method.attribute(context))
+    for part in method.components:
+        np.testing.assert_array_equal(found.maps[part.key], part.attribute(context))
+    for values in found.diagnostics.values():
         assert len(values) == 3
         assert json.loads(json.dumps(values[0])) == values[0]
 
@@ -236,8 +239,8 @@ def test_grad_cam_is_the_papers_formula():
 def test_guided_grad_cam_is_the_product_with_the_enlarged_map(network, batch):
     """Bilinear between pixel centers, constant beyond them, by hand for one pixel an image."""
     methods = choose_methods(["gradcam", "guided-backprop", "guided-gradcam"])
-    evidence = gather(network, batch, [0, 1, 2], network.default_layer, methods)
-    cam, guided, product = (method.attribute(evidence) for method in methods)
+    context = collect_one(network, batch, [0, 1, 2], network.default_layer, methods)
+    cam, guided, product = (method.attribute(context) for method in methods)
     # Output row 5 (center 5.5) lies at 5.5 / 2 - 0.5 = 2.25 on the map's rows, column 8 (8.5) at
     # 3.75: weights 3/4, 1/4 and 1/4, 3/4.
     enlarged = (
@@ -277,16 +280,16 @@ def test_methods_share_one_forward_pass(network, batch, monkeypatch):
         *choose_methods(DEFAULT_METHODS),
         *choose_methods(["saliency"], {"source": "gradient"}),
     ]
-    evidence = gather(network, batch, None, network.default_layer, methods)
+    context = collect_one(network, batch, None, network.default_layer, methods)
     assert len(passes) == 1
     # What one shared forward gives is what each rule gives alone.
     for rule in ("standard", "guided"):
         alone = differentiate(network, batch, relu_rule=rule)
         np.testing.assert_array_equal(
-            evidence.input_gradients[RELU_RULES[rule]], alone.input_gradients
+            context.input_gradients[RELU_RULES[rule]], alone.input_gradients
         )
-        np.testing.assert_array_equal(evidence.layer_gradients[STANDARD], alone.layer_gradients)
-        assert evidence.relus_guided.get(RELU_RULES[rule], 0) == alone.relus_changed
+        np.testing.assert_array_equal(context.layer_gradients[STANDARD], alone.layer_gradients)
+        assert context.relus_guided.get(RELU_RULES[rule], 0) == alone.relus_changed
 
 
 def test_unknown_names_are_refused():
@@ -307,8 +310,8 @@ def test_options_reach_the_methods_that_have_them():
 def test_each_relu_rule_makes_a_method_of_its_own(network, batch):
     methods = choose_methods(["gradcam"], relu=["standard", "guided", "deconvnet", "guided"])
     assert [method.key for method in methods] == ["gradcam", "gradcam_guided", "gradcam_deconvnet"]
-    evidence = gather(network, batch, [0, 1, 2], network.default_layer, methods)
-    plain, guided, deconvnet = (method.attribute(evidence) for method in methods)
+    context = collect_one(network, batch, [0, 1, 2], network.default_layer, methods)
+    plain, guided, deconvnet = (method.attribute(context) for method in methods)
     assert (plain != guided).any()
     assert (guided != deconvnet).any()
 
@@ -337,14 +340,14 @@ def test_several_targets_and_layers_share_one_forward_pass(network, batch, monke
     )
     methods = choose_methods(DEFAULT_METHODS)
     layers = [network.layer("0"), network.default_layer]
-    grid = gather_all(network, batch, [None, [2, 0, 1]], layers, methods)
+    grid = collect(ModelQueries(network), batch, [None, [2, 0, 1]], layers, methods)
     assert len(passes) == 1
     for targets, row in zip((None, [2, 0, 1]), grid, strict=True):
-        for layer, evidence in zip(layers, row, strict=True):
-            alone = gather(network, batch, targets, layer, methods)
+        for layer, context in zip(layers, row, strict=True):
+            alone = collect_one(network, batch, targets, layer, methods)
             for method in methods:
                 np.testing.assert_array_equal(
-                    method.attribute(evidence), method.attribute(alone), err_msg=method.name
+                    method.attribute(context), method.attribute(alone), err_msg=method.name
                 )
 
 
@@ -370,11 +373,11 @@ def test_methods_by_other_names(typed, names):
 
 
 def test_every_alias_is_a_method_and_no_name_of_another():
-    for alias, name in choice._ALIASES.items():
+    for alias, name in registry._ALIASES.items():
         assert name in METHODS
-        assert choice._key(alias) == alias
-        assert alias not in map(choice._key, METHODS)
-    assert len(set(map(choice._key, METHODS))) == len(METHODS)
+        assert registry._key(alias) == alias
+        assert alias not in map(registry._key, METHODS)
+    assert len(set(map(registry._key, METHODS))) == len(METHODS)
 
 
 def test_options_of_methods_by_other_names():

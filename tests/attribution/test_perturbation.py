@@ -1,4 +1,4 @@
-"""Occlusion and RISE against slow loops, exact expectations and planted evidence."""
+"""Occlusion and RISE against slow loops, exact expectations and planted context."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from cnnviz.attribution import choose_methods, gather, gather_all
+from cnnviz.attribution import ModelQueries, choose_methods, collect
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import Geometry, InputSpec, to_image
 from cnnviz.importers.gluon import from_gluon
+from tests.support.attribution import collect_one
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -58,7 +59,9 @@ def gray(height, width):
 
 def explain(name, options, network, batch, targets, spec=SPEC):
     (method,) = choose_methods([name], options)
-    return method.explain(gather(network, batch, targets, network.default_layer, [method], spec))
+    return method.explain(
+        collect_one(network, batch, targets, network.default_layer, [method], spec)
+    )
 
 
 def softmax(logits):
@@ -89,7 +92,7 @@ def test_occlusion_covers_one_window_after_another(network, batch, fill):
     found = explain("occlusion", options, network, batch, [1, 3])
     for n, target in enumerate((1, 3)):
         before = softmax(network.logits(batch[n : n + 1])[0])[target]
-        assert found.facts["probability"][n] == pytest.approx(before, rel=1e-5)
+        assert found.diagnostics["probability"][n] == pytest.approx(before, rel=1e-5)
         counts = {}
         for i, (top, bottom) in enumerate(rows):
             for j, (left, right) in enumerate(columns):
@@ -111,13 +114,13 @@ def test_occlusion_covers_one_window_after_another(network, batch, fill):
                 )
                 assert found.maps["occlusion_classes"][n, i, j] == winner
         assert found.maps["occlusion"].shape == (2, 3, 4)
-        assert found.facts["counts"][n] == counts
-        frequencies = list(found.facts["counts"][n].values())
+        assert found.diagnostics["counts"][n] == counts
+        frequencies = list(found.diagnostics["counts"][n].values())
         assert frequencies == sorted(frequencies, reverse=True)
-        assert found.facts["grid"][n] == [3, 4]
-        assert (found.facts["window"][n], found.facts["stride"][n]) == (6, 5)
-        assert found.facts["largest_drop"][n] == found.maps["occlusion"][n].max() > 0.001
-    assert any(len(counts) > 1 for counts in found.facts["counts"])
+        assert found.diagnostics["grid"][n] == [3, 4]
+        assert (found.diagnostics["window"][n], found.diagnostics["stride"][n]) == (6, 5)
+        assert found.diagnostics["largest_drop"][n] == found.maps["occlusion"][n].max() > 0.001
+    assert any(len(counts) > 1 for counts in found.diagnostics["counts"])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_occlusion_finds_a_planted_patch(shape, window, stride, place):
     assert drop.max() == pytest.approx(1 / (1 + math.exp(-4)) - 0.5, rel=1e-6)
     assert (drop == 0).mean() > 0.7
     enlarged, _ = to_image(drop, Geometry(shape, (0, 0, height, width), shape), shape)
-    half_stride = found.facts["stride"][0] / 2
+    half_stride = found.diagnostics["stride"][0] / 2
     peak = np.argwhere(enlarged > 0.999 * enlarged.max()).mean(axis=0) + 0.5
     middle = np.array([y + 1, x + 1])
     # Windows on the border are cut off, and what lies beyond the outermost middles is level.
@@ -215,17 +218,17 @@ def recorded_masks(network, options, shape):
     """The masks themselves are what an image of ones becomes where zeros cover it."""
     (method,) = choose_methods(["rise"], options)
     ones = np.ones((1, *shape), np.float32)
-    evidence = gather(network, ones, [0], network.default_layer, [method], gray(*shape[1:]))
+    context = collect_one(network, ones, [0], network.default_layer, [method], gray(*shape[1:]))
     asked = []
-    own = evidence.ask.logits
+    own = context.model.logits
 
-    def listen(inputs, once=None):
+    def listen(inputs, cache_key=None):
         inputs = list(inputs)
         asked.append(inputs)
-        return own(iter(inputs), once)
+        return own(iter(inputs), cache_key)
 
-    evidence.ask.logits = listen
-    found = method.explain(evidence)
+    context.model.logits = listen
+    found = method.explain(context)
     masked = max(asked, key=len)  # the others are for what rounding does
     return np.stack(masked)[:, 0], found
 
@@ -249,8 +252,8 @@ def test_rise_is_the_papers_formula():
             assert found.maps["rise_probability"][0, y, x] == pytest.approx(eq_6, rel=1e-5)
             assert found.maps["rise"][0, y, x] == pytest.approx(added, rel=1e-4, abs=1e-6)
     assert (found.maps["rise"] == 0).any()
-    assert found.facts["mean_probability"][0] == pytest.approx(mean, rel=1e-5)
-    assert found.facts["highest"][0] == found.maps["rise"].max() > 0
+    assert found.diagnostics["mean_probability"][0] == pytest.approx(mean, rel=1e-5)
+    assert found.diagnostics["highest"][0] == found.maps["rise"].max() > 0
 
 
 def line(cell, shift, length):
@@ -290,7 +293,7 @@ def test_rise_comes_to_the_exact_expectation():
     options = {"masks": 3000, "cells": 2, "open": p}
     image = np.ones((1, 1, height, width), np.float32)
     found = explain("rise", options, linear_network(weights), image, [0], gray(height, width))
-    (error,) = found.facts["standard_error"]
+    (error,) = found.diagnostics["standard_error"]
     off = found.maps["rise"][0] - np.maximum(added, 0)
     assert 0 < error < 0.1 * added.max()
     # Errors of neighboring pixels go together, so their mean square scatters: a factor of 2.
@@ -311,7 +314,7 @@ def test_rise_error_is_the_scatter_of_other_seeds():
             explain("rise", options, network, image, [target], gray(8, 8)) for target in (0, 1)
         )
         heats.append(for_it.maps["rise"][0] - against.maps["rise"][0])
-        errors.append(for_it.facts["standard_error"][0])
+        errors.append(for_it.diagnostics["standard_error"][0])
     scatter = np.sqrt(np.var(heats, axis=0, ddof=1).mean())
     # 30 seeds know a scatter to about 1 / sqrt(2 · 30) = 13 %, here less, for pixels average out.
     assert np.mean(errors) == pytest.approx(scatter, rel=0.2)
@@ -377,21 +380,21 @@ def test_what_cannot_be_done_is_refused_before_it_begins(network, name, options,
 )
 def test_several_targets_share_their_passes(network, batch, monkeypatch, name, options):
     (method,) = choose_methods([name], options)
-    rows, ticks = [], []
+    rows, done = [], []
     own = Network.logits
     monkeypatch.setattr(
         Network, "logits", lambda self, inputs: rows.append(len(inputs)) or own(self, inputs)
     )
     targets = [[0, 1], [2, 2], [4, 0]]
-    columns = gather_all(
-        network, batch, targets, [network.default_layer], [method], SPEC, ticks.append
+    columns = collect(
+        ModelQueries(network, done.append), batch, targets, [network.default_layer], [method], SPEC
     )
-    together = [method.explain(evidence) for (evidence,) in columns]
+    together = [method.explain(context) for (context,) in columns]
     each = method.passes(SHAPE, network.default_layer).forwards
     assert sum(rows) == 2 * each
-    assert sum(ticks) == 2 * each
+    assert sum(done) == 2 * each
     for found, wanted in zip(together, targets, strict=True):
         alone = explain(name, options, network, batch, wanted)
         for key in alone.maps:
             np.testing.assert_array_equal(found.maps[key], alone.maps[key])
-        assert found.facts == alone.facts
+        assert found.diagnostics == alone.diagnostics

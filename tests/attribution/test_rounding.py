@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.attribution import METHODS, choose_methods, gather, options_of, rounding
+from cnnviz.attribution import METHODS, choose_methods, options_of, rounding
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.importers.gluon import from_gluon
+from tests.support.attribution import collect_one
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -145,11 +146,11 @@ def test_real_maps_are_as_they_were_at_every_scale(scale):
     found = explained(net, EVERY, target=2)
     gradients = {name for name in EVERY if name not in ("occlusion", "rise")}
     assert shown(found, gradients) == gradients
-    for index in range(2):  # and bit for bit what the methods make of the evidence
+    for index in range(2):  # and bit for bit what the methods make of the context
         image = Explainer(net, SPEC).prepare(photo(index)).input[None]
         for method in choose(gradients):
-            evidence = gather(net, image, [2], net.layer(layer_of(net)), [method], SPEC)
-            settled, plain = method.settled(evidence), method.explain(evidence)
+            context = collect_one(net, image, [2], net.layer(layer_of(net)), [method], SPEC)
+            settled, plain = method.explain_checked(context), method.explain(context)
             for key, values in plain.maps.items():
                 np.testing.assert_array_equal(settled.maps[key], values)
 
@@ -190,7 +191,7 @@ def test_input_times_gradient_of_a_rounded_zero_is_blank(value, real):
     (method,) = choose(["input-x-gradient"])
     image = np.full((1, 3, SIDE, SIDE), value, np.float32)
     net = network()
-    found = method.settled(gather(net, image, [1], net.default_layer, [method], SPEC))
+    found = method.explain_checked(collect_one(net, image, [1], net.default_layer, [method], SPEC))
     assert found.maps["input_x_gradient"].any() is np.bool_(real)
 
 

@@ -7,7 +7,7 @@ Run by hand, on a machine that does nothing else::
 
 For each network and batch it times, in turn, Gluon's own forward pass (hybridised with
 ``static_alloc=True, static_shape=True``) and all that the default methods need
-(:func:`cnnviz.attribution.gather`), and prints the second by the first. For VGG-16 it then prints
+(:func:`cnnviz.attribution.collect`), and prints the second by the first. For VGG-16 it then prints
 what the time of both is made of, operator by operator, and the steps of one image, from the file
 on the disk to the four files written.
 
@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 
 import cnnviz
-from cnnviz.attribution import gather
+from cnnviz.attribution import ModelQueries, collect
 from cnnviz.engines.network import ForwardPass, Network
 from cnnviz.images.decode import read_reduced
 from cnnviz.images.preprocessing import prepare, required_decode_size
@@ -73,7 +73,7 @@ def against_forward(block: Any, network: Network, batch: Any, rounds: int) -> No
     times = common.interleaved(
         [
             lambda: block(device_batch).asnumpy(),
-            lambda: gather(network, batch, None, network.default_layer, methods),
+            lambda: collect(ModelQueries(network), batch, [None], [network.default_layer], methods),
         ],
         rounds,
     )
@@ -141,7 +141,8 @@ def operators(network: Network, batch: Any, rounds: int) -> None:
     methods = cnnviz.choose_methods()
     own = by_operator(lambda: network.logits(batch), rounds)
     engine = by_operator(
-        lambda: gather(network, batch, None, network.default_layer, methods), rounds
+        lambda: collect(ModelQueries(network), batch, [None], [network.default_layer], methods),
+        rounds,
     )
     print(f"\nMXNet's operators, ms a batch of {len(batch)} (calls), by MXNet's own profiler:")
     print(f"  {'':24} {'logits alone':>14} {'engine':>14}")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnviz.attribution import gather_all
+from cnnviz.attribution import ModelQueries, collect
 from cnnviz.attribution.cam import GradCam
 from cnnviz.attribution.perturbation import Occlusion, Rise
 from cnnviz.engines.mxnet.runtime import import_mxnet
@@ -188,8 +188,10 @@ def test_one_logit_makes_two_classes(name):
     np.testing.assert_allclose(said.sum(axis=1), 1, rtol=1e-12)
 
 
-def evidence(network, x, target, method):
-    ((found,),) = gather_all(network, x, [[target] * len(x)], [network.default_layer], [method])
+def context(network, x, target, method):
+    ((found,),) = collect(
+        ModelQueries(network), x, [[target] * len(x)], [network.default_layer], [method]
+    )
     return found
 
 
@@ -200,11 +202,11 @@ def test_negative_class_is_explained_by_minus_the_logit():
     both = from_gluon(block, (3, 16, 16))
     number = from_gluon(turned, (3, 16, 16), activation="none")
     method = GradCam()
-    negative = method.attribute(evidence(both, x, 0, method))
+    negative = method.attribute(context(both, x, 0, method))
     np.testing.assert_allclose(
-        negative, method.attribute(evidence(number, x, 0, method)), rtol=1e-6, atol=1e-9
+        negative, method.attribute(context(number, x, 0, method)), rtol=1e-6, atol=1e-9
     )
-    positive = method.attribute(evidence(both, x, 1, method))
+    positive = method.attribute(context(both, x, 1, method))
     assert negative.any()
     assert positive.any()
     assert not np.allclose(negative, positive)
@@ -221,15 +223,17 @@ def test_occlusion_and_rise_watch_the_probability_that_is_put_out(classes):
     target = 1 if classes == 1 else 2
     column = 0 if classes == 1 else 2
     method = Occlusion(window=8, stride=8, fill="mean")
-    found = method.explain(evidence(network, x, target, method))
-    assert found.facts["probability"][0] == pytest.approx(put_out(block, x)[0, column], rel=1e-5)
+    found = method.explain(context(network, x, target, method))
+    assert found.diagnostics["probability"][0] == pytest.approx(
+        put_out(block, x)[0, column], rel=1e-5
+    )
     corner = found.maps["occlusion_probability"][0, 0, 0]
     rows, columns = method.grid(16, 16)
     covered = x.copy()
     covered[:, :, slice(*rows[0]), slice(*columns[0])] = 0
     assert corner == pytest.approx(put_out(block, covered)[0, column], rel=1e-5)
     method = Rise(masks=20)
-    facts = method.explain(evidence(network, x, target, method)).facts
+    facts = method.explain(context(network, x, target, method)).diagnostics
     masked = np.stack([x[0] * mask for mask in method.drawn(16, 16)]).astype(np.float32)
     mean = put_out(block, masked)[:, column].mean()
     assert facts["mean_probability"][0] == pytest.approx(mean, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Methods that average the gradient over several inputs: around an image, or on a way to it."""
+"""Methods that average the gradient over several inputs: around an image, or on a path to it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from typing import Any
 import numpy as np
 
 from cnnviz.attribution import rounding
-from cnnviz.attribution.methods import (
-    RELU_HELP,
-    Attribution,
-    Drawing,
-    Evidence,
-    Method,
-    Passes,
-    option,
-)
+from cnnviz.attribution.base import RELU_HELP, Attribution, Method, option
+from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.queries import PassCount
 from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.types import Float32, Float64
+from cnnviz.types import Float32, Float64, MapKind
 
 #: The pixel value of each baseline, in [0, 1]; None is the mean that normalization subtracts.
 BASELINES: dict[str, float | None] = {"black": 0.0, "mean": None, "white": 1.0}
 
 
 def _weighted(
-    evidence: Evidence,
+    context: AttributionContext,
     inputs: Iterable[Float32],
     weights: Float64,
     target: int,
@@ -37,13 +31,13 @@ def _weighted(
 ) -> tuple[Float64, float, float]:
     """Σ_i w_i ∂y/∂x at the i-th input, (C, H, W) float64; Σ_i w_i y there; and the terms' mean.
 
-    The last is for each place of the input, see :class:`cnnviz.attribution.Attribution`.
+    The last is for each pixel of the input, see :class:`cnnviz.attribution.Attribution`.
     """
     gradient: Any = 0.0
     logit = 0.0
     terms = 0.0
     done = 0
-    for logits, gradients, sizes in evidence.ask.gradients(inputs, target, rule):
+    for logits, gradients, sizes in context.model.gradients(inputs, target, rule):
         own = weights[done : done + len(gradients)]
         gradient = gradient + np.tensordot(own, gradients.astype(np.float64), axes=1)
         logit += float(own @ logits[:, target].astype(np.float64))
@@ -56,18 +50,18 @@ def _weighted(
 class SmoothGrad(Method):
     """SmoothGrad (Smilkov et al. 2017): (N, channels, H, W), signed.
 
-    The mean gradient of n noisy copies of the input, 1/n Σ ∂y/∂x (x + ε) with ε ~ N(0, σ²)
-    (section 2.2). σ is ``noise`` times this image's range, max - min of its pixels in the color
-    channel where that is largest: the same in all channels, and so divided by each one's ``std``
-    to the network. (Between channels there are differences in an image of one color, too.)
-    The paper finds 0.1 to 0.2 good, and little gained beyond 50 samples (section 3.2).
-    Nothing keeps the noisy copies within the colors that an image can have. The noise comes from
-    a generator made anew for each image: the same image has the same map in any company. An
-    image of one color has no range and gets the plain gradient.
+    The mean gradient of n noisy copies of the input, 1/n Σ ∂y/∂x (x + ε) with ε ~ N(0, σ²) (section
+    2.2). σ is ``noise`` times this image's range, max - min of its pixels in the color channel
+    where that is largest: the same in all channels, and so divided by each one's ``std`` to the
+    network. (Differences between channels do not count: an image of one color has these, too.) The
+    paper finds 0.1 to 0.2 good, and little gained beyond 50 samples (section 3.2). The noisy copies
+    are not clipped to the colors that an image can have. The noise comes from a generator seeded
+    anew for each image, so that a map does not depend on the batch. An image of one color has no
+    range and gets the plain gradient.
 
-    The map speaks of the noisy copies. Where the network does not recognize the object in them it
-    shows something else: the facts tell for each image the ``logit`` and, beside it,
-    ``noisy_logit``, the mean over the copies. If that is far lower, take less noise.
+    The map explains the noisy copies. Where the network does not recognize the object in them it
+    shows something else, so the diagnostics give for each image the ``logit`` and the
+    ``noisy_logit``, its mean over the copies. If that is far lower, take less noise.
 
     The paper shows magnitudes for photos and signs for digits (section 3.1), so both are there:
     ``smoothgrad`` keeps the signs, and ``smoothgrad_magnitude``, (N, H, W), is their Σ_c |·|, as
@@ -78,12 +72,12 @@ class SmoothGrad(Method):
     title = "SmoothGrad"
     paper = "Smilkov et al. 2017, section 2.2"
     formula = "mean of ∂y/∂x at x + ε, ε ~ N(0, (noise · (max x − min x))²)"
-    drawing = "signed"
+    kind = "signed"
     cost = "a forward and a backward pass a sample"
 
-    samples: int = option(25, "how many noisy copies of the image", least=1)
+    samples: int = option(25, "number of noisy copies of the image", least=1)
     noise: float = option(
-        0.15, "their standard deviation, as a part of the input's range", least=0.0
+        0.15, "their standard deviation, as a fraction of the input's range", least=0.0
     )
     seed: int = option(0, "of the noise", least=0, most=2**32 - 1)
     relu: str = option(STANDARD.name, RELU_HELP, choices=RELU_RULES)
@@ -94,37 +88,34 @@ class SmoothGrad(Method):
         return f"{self.key}_magnitude"
 
     @property
-    def drawings(self) -> Mapping[str, Drawing]:
+    def map_kinds(self) -> Mapping[str, MapKind]:
         """With signs and without."""
         return {self.key: "signed", self.magnitude_key: "magnitude"}
 
-    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
         """One a sample."""
-        return Passes(backwards=self.samples)
+        return PassCount(backwards=self.samples)
 
-    def attribute(self, evidence: Evidence) -> Float32:
+    def attribute(self, context: AttributionContext) -> Float32:
         """The mean gradients, with signs."""
-        return self.explain(evidence).maps[self.key]
+        return self.explain(context).maps[self.key]
 
-    def explain(self, evidence: Evidence) -> Attribution:
-        """The map with signs and the one without, and how the logit fares under the noise."""
+    def explain(self, context: AttributionContext) -> Attribution:
+        """The map with signs and the one without, and the logit under the noise."""
         weights = np.full(self.samples, 1 / self.samples)
-        signed = np.empty_like(evidence.inputs)
+        signed = np.empty_like(context.inputs)
         logits = []
         terms = np.empty(len(signed))
-        for index, (image, target) in enumerate(
-            zip(evidence.inputs, evidence.targets, strict=True)
-        ):
-            noisy = self._noisy(image, evidence.spec)
+        for index, (image, target) in enumerate(zip(context.inputs, context.targets, strict=True)):
+            noisy = self._noisy(image, context.spec)
             signed[index], logit, terms[index] = _weighted(
-                evidence, noisy, weights, int(target), RELU_RULES[self.relu]
+                context, noisy, weights, int(target), RELU_RULES[self.relu]
             )
             logits.append(logit)
-        terms /= rounding.largest(evidence.spec).max()  # for one unit of input
+        terms /= rounding.largest_inputs(context.spec).max()  # for one unit of input
         magnitude: Float32 = np.abs(signed).sum(axis=1)
         plain = [
-            float(own[target])
-            for own, target in zip(evidence.logits, evidence.targets, strict=True)
+            float(own[target]) for own, target in zip(context.logits, context.targets, strict=True)
         ]
         return Attribution(
             {self.key: signed, self.magnitude_key: magnitude},
@@ -133,7 +124,7 @@ class SmoothGrad(Method):
         )
 
     def _noisy(self, image: Float32, spec: InputSpec) -> Iterator[Float32]:
-        """The samples, one at a time: there is never memory for all of them."""
+        """The samples, one at a time: all of them would take too much memory."""
         random = np.random.RandomState(self.seed)
         std = np.array(spec.std)
         spans = image.max(axis=(1, 2)).astype(np.float64) - image.min(axis=(1, 2))
@@ -147,15 +138,15 @@ class SmoothGrad(Method):
 class IntegratedGradients(Method):
     """Integrated gradients (Sundararajan et al. 2017, eq. 1): (N, channels, H, W), signed.
 
-    (x - x') · ∫ ∂y/∂x (x' + α (x - x')) dα from 0 to 1, with x' the baseline: black by default,
-    as in the paper; to the network that is (0 - mean) / std. What equals the baseline gets 0, so
-    a black object on a black baseline is never seen; try another. The map does not depend on how
-    the input is normalized.
+    (x - x') · ∫ ∂y/∂x (x' + α (x - x')) dα from 0 to 1, with x' the baseline: black by default, as
+    in the paper; to the network that is (0 - mean) / std. Pixels that equal the baseline get 0, so
+    a black object is invisible on a black baseline; try another. The map does not depend on how the
+    input is normalized.
 
     y is the logit here, where the paper's examples take the probability after the softmax. The
     integral is a sum over ``steps`` points (:func:`gauss_legendre`; the paper: 20 to 300). The
-    attributions sum to y(x) - y(x') (proposition 1, completeness) as far as that sum is right. The
-    facts say how far, for each image:
+    attributions sum to y(x) - y(x') (proposition 1, completeness) as far as the sum
+    approximates the integral. The diagnostics report for each image:
 
     - ``logit``, ``baseline_logit``: y(x) and y(x');
     - ``attribution_sum``: Σ over the map;
@@ -167,48 +158,48 @@ class IntegratedGradients(Method):
     title = "integrated gradients"
     paper = "Sundararajan et al. 2017, eq. 1"
     formula = "(x − x') · ∫₀¹ ∂y/∂x (x' + α (x − x')) dα"
-    drawing = "diverging"
+    kind = "diverging"
     cost = "a forward and a backward pass a step"
 
-    steps: int = option(50, "at how many points of the way the gradient is taken", least=1)
+    steps: int = option(50, "number of points of the path at which the gradient is taken", least=1)
     baseline: str = option(
-        "black", "where the way begins: a black, mean or white image", choices=tuple(BASELINES)
+        "black", "where the path begins: a black, mean or white image", choices=tuple(BASELINES)
     )
 
-    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> Passes:
+    def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
         """One a step, and the baseline's logits."""
-        return Passes(forwards=1, backwards=self.steps)
+        return PassCount(forwards=1, backwards=self.steps)
 
-    def attribute(self, evidence: Evidence) -> Float32:
+    def attribute(self, context: AttributionContext) -> Float32:
         """Eq. 1."""
-        return self.explain(evidence).maps[self.key]
+        return self.explain(context).maps[self.key]
 
-    def explain(self, evidence: Evidence) -> Attribution:
-        """The map, and how far it is from complete."""
+    def explain(self, context: AttributionContext) -> Attribution:
+        """The map, and its completeness error."""
         places, weights = gauss_legendre(self.steps)
-        start = self._start(evidence.inputs.shape[1:], evidence.spec)
-        maps = np.empty_like(evidence.inputs)
+        start = self._start(context.inputs.shape[1:], context.spec)
+        maps = np.empty_like(context.inputs)
         terms = np.empty(len(maps))
-        highest = rounding.largest(evidence.spec)[:, None, None]
-        facts: dict[str, list[float | None]] = {}
-        for index, target in enumerate(evidence.targets):
-            way = evidence.inputs[index] - start
+        highest = rounding.largest_inputs(context.spec)[:, None, None]
+        diagnostics: dict[str, list[float | None]] = {}
+        for index, target in enumerate(context.targets):
+            way = context.inputs[index] - start
             inputs = ((start + place * way).astype(np.float32) for place in places)
-            gradient, _, terms[index] = _weighted(evidence, inputs, weights, int(target))
+            gradient, _, terms[index] = _weighted(context, inputs, weights, int(target))
             attributions = way * gradient
             maps[index] = attributions
-            # Where the image is the baseline the way is rounding, of numbers as large as these.
+            # Where the image equals the baseline the path is rounding of numbers as large as these.
             by_size = (np.abs(gradient) * highest).sum(axis=0).mean()
             terms[index] = max(terms[index], by_size)
-            (at_start,) = evidence.ask.logits([start.astype(np.float32)], once=(self, index))
+            (at_start,) = context.model.logits([start.astype(np.float32)], cache_key=(self, index))
             own = _completeness(
-                float(evidence.logits[index, target]),
+                float(context.logits[index, target]),
                 float(at_start[target]),
                 float(attributions.sum()),
             )
             for name, value in own.items():
-                facts.setdefault(name, []).append(value)
-        return Attribution({self.key: maps}, facts, {self.key: terms})
+                diagnostics.setdefault(name, []).append(value)
+        return Attribution({self.key: maps}, diagnostics, {self.key: terms})
 
     def _start(self, shape: tuple[int, ...], spec: InputSpec) -> Float64:
         """The baseline as the network's input, (C, H, W)."""
@@ -221,7 +212,7 @@ class IntegratedGradients(Method):
 
 
 def gauss_legendre(steps: int) -> tuple[Float64, Float64]:
-    """Where in [0, 1] a function is taken to integrate it, and with which weights.
+    """Points in [0, 1] and their weights to integrate a function.
 
     The paper takes equal steps and their right ends (section 5). With 50 steps from black that
     misses completeness by 2 to 3 % (median over four scenes on the demo network and two photos on
@@ -234,7 +225,7 @@ def gauss_legendre(steps: int) -> tuple[Float64, Float64]:
 
 
 def _completeness(logit: float, baseline_logit: float, total: float) -> dict[str, float | None]:
-    """The facts about one image."""
+    """The diagnostics of one image."""
     difference = logit - baseline_logit
     gap = total - difference
     return {

@@ -1,4 +1,8 @@
-"""From names and options, as a user writes them, to methods."""
+"""The methods by name, and from names and options, as a user writes them, to methods.
+
+:data:`METHODS` is the one list of them: the command line, the README check and the contract tests
+read it. A new method is a class in this folder and one line here.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,54 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cnnviz.attribution.gradients import Saliency
-from cnnviz.attribution.methods import Method
+from cnnviz.attribution.base import Method
+from cnnviz.attribution.cam import (
+    EigenCam,
+    GradCam,
+    GradCamPlusPlus,
+    HiResCam,
+    LayerCam,
+    XGradCam,
+)
+from cnnviz.attribution.gradients import (
+    Deconvnet,
+    Gradient,
+    GuidedBackprop,
+    GuidedGradCam,
+    InputXGradient,
+    Saliency,
+)
+from cnnviz.attribution.path_gradients import IntegratedGradients, SmoothGrad
+from cnnviz.attribution.perturbation import Occlusion, Rise
+from cnnviz.attribution.score_cam import AblationCam, ScoreCam
 from cnnviz.engines.base import STANDARD
 from cnnviz.errors import UsageError
 from cnnviz.text import did_you_mean, folded, paragraph
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        GradCam,
+        GradCamPlusPlus,
+        XGradCam,
+        LayerCam,
+        HiResCam,
+        EigenCam,
+        ScoreCam,
+        AblationCam,
+        GuidedGradCam,
+        GuidedBackprop,
+        Saliency,
+        Gradient,
+        Deconvnet,
+        InputXGradient,
+        SmoothGrad,
+        IntegratedGradients,
+        Occlusion,
+        Rise,
+    )
+}
+DEFAULT_METHODS = ("gradcam", "guided-gradcam", "saliency")
 
 _RELU = "relu"
 #: What else methods are called, as :func:`_key` has it, by other libraries and for short.
@@ -41,35 +88,52 @@ def options_of(method: type[Method]) -> dict[str, dataclasses.Field[Any]]:
     return {own.name: own for own in dataclasses.fields(method)}
 
 
-def choose(
-    known: Mapping[str, type[Method]],
-    names: Sequence[str],
-    options: Mapping[str, Any],
-    relu: Sequence[str],
+def choose_methods(
+    names: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
     *,
+    relu: Sequence[str] = (),
     has_relu: bool = True,
 ) -> tuple[Method, ...]:
-    """Methods with their options; see :func:`cnnviz.choose_methods`."""
-    meant = [find(known, part) for name in names for part in name.split(",")]
-    classes = [known[name] for name in dict.fromkeys(meant)]
-    options = {_option_name(known, key): value for key, value in options.items()}
-    for key in options:
+    """The methods called ``names``, each once.
+
+    Args:
+        names: as `cnnviz methods` lists them; none for Grad-CAM, guided Grad-CAM and saliency.
+        options: values of their options: ``{"samples": 50}`` for every chosen method that has an
+            option of this name, ``{"smoothgrad.samples": 50}`` for this one only, which wins.
+            Words are taken for numbers where numbers are wanted.
+        relu: ReLU rules; each method that takes one is there once for each.
+        has_relu: whether the network has ReLUs. If not, guided Grad-CAM is there only if it is
+            named, and saliency is that of the plain gradient if its source is not.
+
+    Raises:
+        UsageError: there is no such method, option or value, or none of the methods has the option.
+    """
+    if not names:
+        usual = [METHODS[name] for name in DEFAULT_METHODS]
+        names = [
+            method.name for method in usual if has_relu or not method(**method.without_relu).guided
+        ]
+    meant = [find(part) for name in names for part in name.split(",")]
+    classes = [METHODS[name] for name in dict.fromkeys(meant)]
+    given = {_option_name(key): value for key, value in (options or {}).items()}
+    for key in given:
         _check_used(key, classes)
     rules = list(dict.fromkeys(relu))
     if rules and not any(_RELU in options_of(method) for method in classes):
         raise UsageError(
             f"A ReLU rule ({', '.join(rules)}) was given, but none of the chosen methods "
             f"({', '.join(method.name for method in classes)}) takes one; these do: "
-            f"{_listed(name for name, method in known.items() if _RELU in options_of(method))}."
+            f"{_listed(name for name, method in METHODS.items() if _RELU in options_of(method))}."
         )
     chosen = []
     for method in classes:
         own = {} if has_relu else dict(method.without_relu)
         own |= {
-            name: _value(method, name, options[key])
+            name: _value(method, name, given[key])
             for name in options_of(method)
             for key in (name, f"{method.name}.{name}")  # the second wins
-            if key in options
+            if key in given
         }
         if _RELU in options_of(method) and rules:
             chosen += [method(**{**own, _RELU: _value(method, _RELU, rule)}) for rule in rules]
@@ -121,20 +185,20 @@ def missing_relus(asked: Sequence[Method], chosen: Sequence[Method]) -> str | No
     return f"This network has no ReLU, so that nothing can be guided: {' and '.join(told)}."
 
 
-def find(known: Mapping[str, type[Method]], name: str) -> str:
+def find(name: str) -> str:
     """The name of the method that is called so: in any case, with or without hyphens, ``ig``, ...
 
     Raises:
         UsageError: there is none.
     """
     name = name.strip()
-    if name in known:
+    if name in METHODS:
         return name
-    by_key = {**_ALIASES, **{_key(own): own for own in known}}
+    by_key = {**_ALIASES, **{_key(own): own for own in METHODS}}
     meant = by_key.get(_key(name), "")
-    if meant in known:
+    if meant in METHODS:
         return meant
-    advice = did_you_mean(name, known) or f"Use {', '.join(known)}."
+    advice = did_you_mean(name, METHODS) or f"Use {', '.join(METHODS)}."
     raise UsageError(f"There is no method '{name}'. {advice}")
 
 
@@ -143,11 +207,11 @@ def _key(name: str) -> str:
     return re.sub(r"[\W_]", "", folded(name).replace("+", "plus"))
 
 
-def _option_name(known: Mapping[str, type[Method]], key: str) -> str:
+def _option_name(key: str) -> str:
     """``METHOD.NAME`` with the method's own name; a name that is none stays as it is."""
     method, point, name = key.rpartition(".")
     try:
-        return f"{find(known, method)}.{name}" if point else key
+        return f"{find(method)}.{name}" if point else key
     except UsageError:  # that there is no such option is said by who looks it up
         return key
 

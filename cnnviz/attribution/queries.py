@@ -1,0 +1,171 @@
+"""Passes through a network that a method asks for itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from cnnviz.engines.base import STANDARD, GradientRequest, ReluRule
+from cnnviz.engines.network import Network
+from cnnviz.graph.architecture import Layer
+from cnnviz.types import Float32
+
+#: Numbers that the two largest layers of a batch may take together.
+_LARGEST_BATCH_VALUES = 1 << 26
+_LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True)
+class PassCount:
+    """Passes through the network for one image, beyond the one that all methods share.
+
+    Forward passes serve all targets; each backward pass serves one.
+    """
+
+    forwards: int = 0
+    backwards: int = 0  #: each with a forward pass of its own, for each target
+    partial: int = 0  #: forward passes from the target layer on
+
+    def __add__(self, other: PassCount) -> PassCount:
+        return PassCount(
+            self.forwards + other.forwards,
+            self.backwards + other.backwards,
+            self.partial + other.partial,
+        )
+
+    def total(self, targets: int = 1) -> int:
+        """All of them, whatever they cost."""
+        return self.forwards + self.partial + targets * self.backwards
+
+
+class ModelQueries:
+    """A network, for methods that need passes of their own.
+
+    Inputs go through the network in batches that fit into a bounded memory, and never together with
+    those of another image: so the results for an image do not depend on its neighbors.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        on_progress: Callable[[int], None] | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        """Ask a network.
+
+        Args:
+            network: the network.
+            on_progress: called with a number of passes whenever that many are done.
+            scale: gradients are computed of the logit times this and divided by it, see
+                :mod:`cnnviz.attribution.rounding`.
+        """
+        self.network = network
+        self.scale = scale
+        self._on_progress = on_progress if on_progress is not None else lambda _count: None
+        self._cache: dict[Hashable, Float32] = {}
+
+    def logits(self, inputs: Iterable[Float32], cache_key: Hashable = None) -> Float32:
+        """The logits of M inputs.
+
+        Args:
+            inputs: each (C, H, W) float32.
+            cache_key: a name for these inputs. They go through the network once: whoever gives the
+                same name again, for another target, gets the same logits.
+
+        Returns:
+            (M, K) float32.
+        """
+        return self._concatenated(
+            (self.network.logits(batch) for batch in self._batches(inputs, self.network.layers)),
+            cache_key,
+        )
+
+    def logits_from(
+        self,
+        layer: Layer,
+        activations: Iterable[Float32],
+        image: Float32,
+        cache_key: Hashable = None,
+    ) -> Float32:
+        """The logits that the network would give if a layer had another output.
+
+        Only what comes after the layer is computed, and branches that lead past it.
+
+        Args:
+            layer: the layer.
+            activations: M outputs of it, each (C, h, w) float32.
+            image: (C, H, W) float32, the network's input, for branches that lead past the layer.
+            cache_key: see :meth:`logits`.
+
+        Returns:
+            (M, K) float32.
+        """
+        after = [other for other in self.network.layers if other.index >= layer.index]
+        return self._concatenated(
+            (
+                self.network.logits_from(layer, batch, context=image)
+                for batch in self._batches(activations, after)
+            ),
+            cache_key,
+        )
+
+    def gradients(
+        self, inputs: Iterable[Float32], target: int, rule: ReluRule = STANDARD
+    ) -> Iterator[tuple[Float32, Float32, Float32]]:
+        """Logits, input gradients and their terms of M inputs, batch by batch.
+
+        Args:
+            inputs: each (C, H, W) float32.
+            target: the class whose logit is differentiated.
+            rule: what passes the ReLUs on the way back.
+
+        Yields:
+            (m, K) logits, (m, C, H, W) gradients and (m,) terms (see
+            :class:`cnnviz.engines.base.GradientResult`), float32, in the order of the inputs.
+        """
+        for batch in self._batches(inputs, self.network.layers):
+            forward = self.network.run(batch, record=True)
+            targets = np.full(len(batch), target, np.int64)
+            (result,) = forward.gradients(
+                targets, [GradientRequest(rule)], scale=self.scale, retain_graph=False
+            )
+            assert result.input is not None  # it was asked for
+            yield (
+                forward.logits,
+                self.unscaled(result.input),
+                self.unscaled(result.terms),
+            )
+            self._on_progress(len(batch))
+
+    def unscaled(self, gradients: Float32) -> Float32:
+        """Gradients of the logit itself, from those of the logit times :attr:`scale`."""
+        return gradients if self.scale == 1 else gradients / np.float32(self.scale)
+
+    def _concatenated(self, parts: Iterable[Float32], cache_key: Hashable = None) -> Float32:
+        if cache_key in self._cache:
+            return self._cache[cache_key]
+        found = []
+        for part in parts:
+            found.append(part)
+            self._on_progress(len(part))
+        if not found:
+            return np.empty((0, self.network.architecture.classes), np.float32)
+        logits = np.concatenate(found)
+        if cache_key is not None:
+            self._cache[cache_key] = logits
+        return logits
+
+    @staticmethod
+    def _batches(arrays: Iterable[Float32], layers: Sequence[Layer]) -> Iterator[Float32]:
+        largest = max(math.prod(layer.shape) for layer in layers)
+        size = min(_LARGEST_BATCH, max(1, _LARGEST_BATCH_VALUES // (2 * largest)))
+        remaining = iter(arrays)
+        while True:
+            batch = list(islice(remaining, size))
+            if not batch:
+                return
+            yield np.stack(batch).astype(np.float32, copy=False)
