@@ -211,7 +211,7 @@ def test_from_python_in_one_call(exported, image):
     assert set(found.images) == {"original", "gradcam", "saliency"}
     (found,) = explain(str(image), explainer, method="saliency", relu=())
     assert set(found.maps) == {"saliency"}
-    with pytest.raises(UsageError, match="in place of relu guided give relu standard"):
+    with pytest.raises(UsageError, match="in place of relu='guided' give relu='standard'"):
         explain(str(image), explainer, relu="guided")
 
 
