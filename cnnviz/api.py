@@ -6,17 +6,16 @@ import hashlib
 import inspect
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeAlias, Union
 
 from PIL import Image
 
 from cnnviz.attribution import choose_methods
-from cnnviz.errors import ItemError, UsageError, in_keywords
+from cnnviz.errors import ExplanationError, ImageError, ItemError, UsageError, in_keywords
 from cnnviz.explainer import Explainer
 from cnnviz.explanation import ImageResult
 from cnnviz.images.decode import MAX_PIXELS
@@ -25,18 +24,24 @@ from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import find_sources
 from cnnviz.keywords import check_keywords, is_whole, words
-from cnnviz.labels.targets import ClassPair, Target, is_default, resolve_contrasts, resolve_targets
+from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.formats import written_by_cnnviz
+from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import Explanations, ImageExplanation
 from cnnviz.runs.manifest import digest
+from cnnviz.runs.stages import Goals
+from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.text import printable_path
 
 Input = Union[str, "os.PathLike[str]", bytes, Held]
 """An image's path, a folder, the bytes of an image file, or an image: an array, uint8 (H, W, 3) RGB
 or (H, W) gray; one of Pillow's; a tensor, (C, H, W) or (H, W, C). Arrays and tensors of four
 dimensions are several."""
+
+#: Modules between :func:`explain` and its caller, and those that it calls.
+_OURS = {"cnnviz", "contextlib"}
 
 
 @in_keywords()
@@ -100,26 +105,18 @@ def explain(
         methods()  # what is wrong is told before weights are looked for
     explainer = _explainer(model, layer, methods, network)
     known = explainer.labels, explainer.network.architecture.classes
-    work = _Work(
-        explainer,
+    goals = Goals(
         resolve_targets(words("target", target), *known),
         resolve_contrasts(words("contrast", contrast), *known),
-        Style() if style is None else style,
-        max_pixels,
     )
-    work.check()
-    explained = Explanations()
-    waiting = _images(inputs)
-    while batch := list(islice(waiting, batch_size)):
-        for image, result in zip(batch, work.explain(batch), strict=True):
-            if not isinstance(result, ItemError):
-                explained += result
-                continue
-            problem = type(result)(f"{image.name}: {result}")
-            if not skip_failed:
-                raise problem
-            warnings.warn(str(problem), stacklevel=3)  # over what the decorator adds
-    return explained
+    if goals.needs_truth:
+        raise UsageError(
+            "explain() does not know the images' true classes: give each image's own as target."
+        )
+    stage = _ExplainGiven(explainer, goals, Style() if style is None else style, skip_failed)
+    stream = Stream(Loader(explainer, stage.style.size, max_pixels), batch_size)
+    stream.run(stage, _images(inputs))
+    return stage.explained
 
 
 def _explainer(
@@ -147,87 +144,115 @@ class _GivenImage:
     name: str
     content: Path | bytes | Held
 
-    def read(self, work: _Work) -> tuple[Prepared, Canvas]:
+    @property
+    def key(self) -> str:
+        """What a crash on it is remembered by."""
+        return self.name
+
+    def load(self, loader: Loader, remark: Callable[[str], None]) -> tuple[Prepared, Canvas]:
         """What the network is fed, and what is drawn on."""
-        explainer, size = work.explainer, work.style.size
+        explainer = loader.explainer
         if isinstance(self.content, (Path, bytes)):
             return load_image(
-                self.content, explainer.spec, explainer.resize, size, max_pixels=work.max_pixels
+                self.content,
+                explainer.spec,
+                explainer.resize,
+                loader.size,
+                max_pixels=loader.max_pixels,
+                remark=remark,
             )
         pixels = rgb_pixels(self.content)
         prepared = explainer.prepare(pixels)
-        return prepared, canvas(pixels, prepared, size)
+        return prepared, canvas(pixels, prepared, loader.size)
 
-    @property
-    def origin(self) -> tuple[str, str | None]:
-        """Name and SHA-256, as files tell them."""
+    def origin(self, explainer: Explainer) -> Origin:
+        """What files say of the network and the image that they come from."""
+        name, sha256 = self.name, None
         if isinstance(self.content, Path):
-            return self.content.name, digest(self.content)
-        if isinstance(self.content, bytes):
-            return self.name, hashlib.sha256(self.content).hexdigest()
-        return self.name, None
+            name, sha256 = self.content.name, digest(self.content)
+        elif isinstance(self.content, bytes):
+            sha256 = hashlib.sha256(self.content).hexdigest()
+        return replace(explainer.origin, image=name, sha256=sha256)
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is done with each image."""
+class _Outcome:
+    """Of one image its explanations, or the error; and what the decoder said of it."""
+
+    name: str
+    result: list[ImageExplanation] | ItemError
+    remark: str | None
+
+
+@dataclass(frozen=True)
+class _ExplainGiven(Stage[_GivenImage, ImageResult, _Outcome]):
+    """Explains images and keeps what is found out.
+
+    Attributes:
+        explainer: the network and methods.
+        goals: what is explained.
+        style: how maps are rendered.
+        skip_failed: whether an image that fails is left out, and is no error.
+        explained: what was found out.
+        failures: the error that stopped it, if one did.
+    """
 
     explainer: Explainer
-    targets: tuple[Target, ...]
-    contrasts: tuple[ClassPair, ...]
+    goals: Goals
     style: Style
-    max_pixels: int
+    skip_failed: bool
+    explained: Explanations = field(default_factory=Explanations)
+    failures: list[ItemError] = field(default_factory=list)
 
-    def check(self) -> None:
-        """Refuse what takes the images' true classes."""
-        ends = [end for pair in self.contrasts for end in (pair.positive, pair.negative)]
-        if any(end.truth for end in (*self.targets, *ends)):
-            raise UsageError(
-                "explain() does not know the images' true classes: give each image's own as target."
-            )
+    def compute(self, batch: Sequence[_Loaded]) -> list[ImageResult | ItemError]:
+        """Explain all."""
+        unknown = [None] * len(batch)
+        return self.goals.explain(self.explainer, [image.prepared for image in batch], unknown)
 
-    def explain(
-        self, batch: Sequence[_GivenImage]
-    ) -> Iterator[Sequence[ImageExplanation] | ItemError]:
-        """For each image of a batch its explanations, or the error."""
-        read: list[tuple[Prepared, Canvas] | ItemError] = []
-        for image in batch:
-            try:
-                read.append(image.read(self))
-            except ItemError as problem:
-                read.append(problem)
-        ready = [one[0] for one in read if not isinstance(one, ItemError)]
-        pairs = [(pair.positive, pair.negative) for pair in self.contrasts]
-        results = iter(
-            self.explainer.explain_targets(ready, self.targets, contrasts=pairs) if ready else ()
-        )
-        for image, one in zip(batch, read, strict=True):
-            if isinstance(one, ItemError):
-                yield one
-                continue
-            result = next(results)
-            if isinstance(result, ItemError):
-                yield result
-            else:
-                yield self._with_image(image, result, one[1])
-
-    def _with_image(
-        self, image: _GivenImage, result: ImageResult, base: Canvas
-    ) -> list[ImageExplanation]:
-        name, sha256 = image.origin
-        origin = replace(self.explainer.origin, image=name, sha256=sha256)
+    def finish(self, image: _Loaded, result: ImageResult) -> _Outcome:
+        """Put the explanations and their image together."""
+        origin = image.item.origin(self.explainer)
         contrasts = tuple(replace(one, origin=origin) for one in result.contrasts)
-        return [
+        found = [
             ImageExplanation.of(
                 replace(one, origin=origin),
-                name=image.name,
-                canvas=base,
+                name=image.item.name,
+                canvas=image.canvas,
                 style=self.style,
                 contrasts=contrasts,
-                numbered=not is_default(self.targets),
+                numbered=self.goals.numbered,
             )
             for one in result.explanations
         ]
+        return _Outcome(image.item.name, found, image.remark)
+
+    def failed(self, image: _Loaded, error: str) -> _Outcome:
+        """The error, with the image's name."""
+        kind = ImageError if image.decoded is None else ExplanationError
+        return _Outcome(image.item.name, kind(f"{image.item.name}: {error}"), image.remark)
+
+    def settle(self, outcome: _Outcome) -> None:
+        """Keep it; the first failure is raised, unless failures are left out."""
+        if outcome.remark is not None:
+            _warn(f"{outcome.name}: {outcome.remark}")
+        if not isinstance(outcome.result, ItemError):
+            self.explained.extend(outcome.result)
+        elif self.skip_failed:
+            _warn(str(outcome.result))
+        elif not self.failures:  # else the run is being stopped by the first
+            self.failures.append(outcome.result)
+            raise outcome.result
+
+
+_Loaded: TypeAlias = LoadedImage[_GivenImage, _Outcome]
+
+
+def _warn(text: str) -> None:
+    """Warn whoever called :func:`explain`, from however deep inside."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"].split(".")[0] in _OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
@@ -244,7 +269,7 @@ def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
         elif isinstance(one, (str, os.PathLike)):
             found = find_sources([os.fspath(one)], is_own=written_by_cnnviz)
             for note in found.notes:
-                warnings.warn(f"{one}: {note}", stacklevel=4)
+                _warn(f"{one}: {note}")
             for source in found.sources:
                 yield _GivenImage(printable_path(source.relative.stem), Path(source.path))
         else:

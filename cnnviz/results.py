@@ -127,7 +127,10 @@ class Explanations(list[ImageExplanation]):
             figures.append(_figure(repr(one)[1:-1], one.panel))
             following = self[place + 1].contrasts if place + 1 < len(self) else ()
             if one.contrasts is not following:  # the last of its image
-                figures += [_figure("", image) for image in one.contrast_images.values()]
+                figures += [
+                    _figure(_versus(each), image)
+                    for each, image in zip(one.contrasts, one.contrast_images.values(), strict=True)
+                ]
         more = len(self) - _MOST_SHOWN
         return "".join(figures) + (f"<p>... and {more} more</p>" if more > 0 else "")
 
@@ -136,12 +139,18 @@ class Explanations(list[ImageExplanation]):
         return self[0]._repr_png_() if len(self) == 1 else None
 
 
+def _versus(contrast: Contrast) -> str:
+    a, b = contrast.scores
+    return f"{a.short_title} rather than {b.short_title}"
+
+
 def _figure(caption: str, image: RgbImage) -> str:
     """An image as HTML that needs no file."""
     data = base64.b64encode(_png(image)).decode("ascii")
+    text = html.escape(caption)
     return (
-        f'<figure style="margin: 0 0 1em"><figcaption>{html.escape(caption)}</figcaption>'
-        f'<img style="max-width: 100%" src="data:image/png;base64,{data}"></figure>'
+        f'<figure style="margin: 0 0 1em"><figcaption>{text}</figcaption>'
+        f'<img style="max-width: 100%" alt="{text}" src="data:image/png;base64,{data}"></figure>'
     )
 
 

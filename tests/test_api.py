@@ -104,10 +104,13 @@ def test_a_notebook_shows_a_list(photos, explainer):
         found._repr_html_(),
     )
     captions = [repr(one)[1:-1] for one in found]
+    versus = [
+        " rather than ".join(score.title for score in one.contrasts[0].scores) for one in found[::2]
+    ]
     assert [caption for caption, _ in figures] == [
-        *(captions[0], captions[1], ""),
-        *(captions[2], captions[3], ""),
-        *(captions[4], captions[5], ""),
+        *(captions[0], captions[1], versus[0]),
+        *(captions[2], captions[3], versus[1]),
+        *(captions[4], captions[5], versus[2]),
     ]
     for (_, data), pixels in zip(
         figures[:3],
@@ -140,8 +143,9 @@ def test_a_image_that_fails(photos, explainer):
     (photos / "3.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"^3: "):
         cnnviz.explain(photos, explainer)
-    with pytest.warns(UserWarning, match=r"^3: "):
+    with pytest.warns(UserWarning, match=r"^3: ") as warned:
         found = cnnviz.explain(photos, explainer, skip_failed=True)
+    assert [one.filename for one in warned] == [__file__]  # where it was called
     assert [one.name for one in found] == ["2", "10", "cat"]
 
 
@@ -193,6 +197,24 @@ def test_the_bytes_of_a_file_are_as_the_file(photos, explainer):
     assert (one.name, other.name) == ("10", "image1")
     np.testing.assert_array_equal(one.images["gradcam"], other.images["gradcam"])
     assert one.origin.sha256 == other.origin.sha256
+
+
+def test_the_first_of_several_failures_is_raised(photos, explainer):
+    """Also where another error is being handled."""
+    for name in ("1.png", "3.png"):
+        (photos / name).write_bytes(b"no image")
+    try:
+        raise ValueError
+    except ValueError:
+        with pytest.raises(ImageError, match=r"^1: "):
+            cnnviz.explain(photos, explainer, method="gradcam", batch_size=4)
+
+
+def test_one_image_of_pillows_given_several_times(photos, explainer):
+    image = Image.open(photos / "10.jpg")
+    found = cnnviz.explain([image] * 5, explainer, method="gradcam")
+    for one in found[1:]:
+        np.testing.assert_array_equal(one.images["gradcam"], found[0].images["gradcam"])
 
 
 def test_four_dimensions_are_several_images(photos, explainer):

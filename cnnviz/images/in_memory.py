@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
@@ -22,6 +23,7 @@ class Tensor(Protocol):
 
 Held: TypeAlias = "npt.NDArray[np.uint8] | Image.Image | Tensor"
 _ORIENTATION = 0x0112  # in EXIF
+_LOADING = threading.Lock()  # Pillow reads no image twice at once, and several threads may have it
 
 
 def is_held(value: Any) -> TypeGuard[Held]:
@@ -87,7 +89,8 @@ def _of_array(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _of_image(image: Image.Image) -> npt.NDArray[np.uint8]:
     try:
-        image.load()
+        with _LOADING:
+            image.load()
         pixels = _samples(image)
     except (AssertionError, AttributeError) as error:  # by version
         raise ImageError("this image's file was closed before Pillow had read it") from error

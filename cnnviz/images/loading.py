@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 
 from cnnviz.images.decode import MAX_PIXELS, decode_image, read_reduced
@@ -16,7 +15,6 @@ from cnnviz.images.preprocessing import (
     prepare,
     required_decode_size,
 )
-from cnnviz.text import printable_path
 
 
 def load_image(
@@ -26,7 +24,7 @@ def load_image(
     size: ImageSize,
     *,
     max_pixels: int = MAX_PIXELS,
-    remark: Callable[[str], None] | None = None,
+    remark: Callable[[str], None],
 ) -> tuple[Prepared, Canvas]:
     """Read a file: what the network is fed, and what is drawn on at the given size.
 
@@ -38,8 +36,7 @@ def load_image(
         resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
         size: of what is drawn on, see :func:`cnnviz.images.preprocessing.output_shape`.
         max_pixels: an image of more is refused before it is decoded.
-        remark: called with what the decoder says of an image that it reads all the same; by
-            default that is a warning.
+        remark: called with what the decoder says of an image that it reads all the same.
 
     Raises:
         ImageError: with the reason, see :func:`cnnviz.images.decode.read_image`.
@@ -49,12 +46,10 @@ def load_image(
         return required_decode_size(shape, size, spec, resize)
 
     if isinstance(file, bytes):
-        reading, name = decode_image(file, required, max_pixels=max_pixels), "an image"
+        reading = decode_image(file, required, max_pixels=max_pixels)
     else:
-        reading, name = read_reduced(file, required, max_pixels=max_pixels), os.fspath(file)
-    if reading.remark is not None and remark is not None:
+        reading = read_reduced(file, required, max_pixels=max_pixels)
+    if reading.remark is not None:
         remark(reading.remark)
-    elif reading.remark is not None:
-        warnings.warn(f"{printable_path(name)}: {reading.remark}", stacklevel=2)
     prepared = prepare(reading.pixels, spec, resize, reading.source)
     return prepared, canvas(reading.pixels, prepared, size)
