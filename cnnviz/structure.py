@@ -15,6 +15,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from cnnviz.text import joined
+
 T = TypeVar("T")
 _Reader = Callable[[Any], Any]
 
@@ -132,7 +134,7 @@ def _number(value: Any) -> Any:
 def _choice_reader(choices: tuple[Any, ...]) -> _Reader:
     def read(value: Any) -> Any:
         if value not in choices:
-            raise _MismatchError(f"is {_shown(value)} and not {' or '.join(map(repr, choices))}")
+            raise _MismatchError(f"is {_shown(value)} and not {joined(map(repr, choices))}")
         return value
 
     return read

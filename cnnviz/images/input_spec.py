@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import UsageError
+from cnnviz.text import joined
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,8 +45,7 @@ class InputSpec:
     def __post_init__(self) -> None:
         if self.channels not in CHANNEL_ORDERS:
             raise UsageError(
-                f"A network takes its channels as {' or '.join(CHANNEL_ORDERS)}; got "
-                f"'{self.channels}'."
+                f"A network takes its channels as {joined(CHANNEL_ORDERS)}; got '{self.channels}'."
             )
         for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             if not getattr(self, name):

@@ -19,6 +19,7 @@ from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.maps import normalize_by_max, render_heatmap
 from cnnviz.rendering.style import Style
+from cnnviz.text import joined
 from cnnviz.types import Float32, RgbImage
 
 Ranking = Literal["mean", "max"]
@@ -164,7 +165,7 @@ def rank_channels(
         ExplanationError: an activation is not finite.
     """
     if by not in RANKINGS:
-        raise UsageError(f"Channels are ordered by {' or '.join(RANKINGS)}; got {by!r}.")
+        raise UsageError(f"Channels are ordered by {joined(RANKINGS)}; got {by!r}.")
     if top < 1:
         raise UsageError(f"At least one channel is shown; got {top}.")
     if not np.isfinite(activations).all():

@@ -22,6 +22,7 @@ from cnnviz.graph.operators import Conv2d
 from cnnviz.images.input_spec import CHANNEL_ORDERS
 from cnnviz.rendering import grids
 from cnnviz.rendering.maps import signed_color
+from cnnviz.text import joined
 from cnnviz.types import Float32, RgbImage
 
 Scale = Literal["layer", "filter"]
@@ -119,7 +120,7 @@ class Filters:
             UsageError: there is no such scale.
         """
         if scale not in SCALES:
-            raise UsageError(f"Filters are drawn to the scale of {' or '.join(SCALES)}.")
+            raise UsageError(f"Filters are drawn to the scale of {joined(SCALES)}.")
         full = max(one.scale_limit for one in self.shown)
         own = scale == "filter"
         cells = [self._cell(one, one.scale_limit if own else full) for one in self.shown]
@@ -150,7 +151,7 @@ class Filters:
         if self.first and self.shape[1] in (1, 3):  # all of it is shown
             return words
         channels = ", ".join(map(str, one.inputs))
-        return f"{words}, channel{'s' * (len(one.inputs) > 1)} {channels}"
+        return f"{words}, {'channel' if len(one.inputs) == 1 else 'channels'} {channels}"
 
     def _title(self, name: str) -> str:
         filters, channels = self.shape[:2]

@@ -12,6 +12,7 @@ from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.network import ForwardPass, Network
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
+from cnnviz.text import joined
 from cnnviz.types import Float32
 
 PLACES = ("mean", "middle")
@@ -76,7 +77,7 @@ class ChannelObjective:
 
     def __post_init__(self) -> None:
         if self.place not in PLACES:
-            raise UsageError(f"There is no place '{self.place}': use {' or '.join(PLACES)}.")
+            raise UsageError(f"There is no place '{self.place}': use {joined(PLACES)}.")
         available = self.layer.shape[0]
         for channel in self.channels:
             if not 0 <= channel < available:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnviz.engines.base import Device
 from cnnviz.errors import DeviceError, NetworkError
+from cnnviz.text import counted
 
 
 def import_torch() -> Any:
@@ -44,8 +45,8 @@ def torch_device(device: Device) -> Any:
     count = torch.cuda.device_count()
     if device.index >= count:
         raise DeviceError(
-            f"{device} was asked for, but this machine has only {count} "
-            f"GPU{'s' if count > 1 else ''} (numbered from 0). Choose another."
+            f"{device} was asked for, but this machine has only "
+            f"{counted(count, 'GPU')} (numbered from 0). Choose another."
         )
     return torch.device("cuda", device.index)
 
