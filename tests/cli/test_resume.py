@@ -336,3 +336,32 @@ def test_what_an_earlier_version_did_is_not_done_again(explain, tmp_path):
     done, _, err = explain()
     assert fresh(done) == set()
     assert "earlier" not in err
+
+
+VERSION_1 = {
+    "manifest.json": '{"cnnviz_manifest": 1,\n"run": {"fingerprint": "ab"},\n"images": []}\n',
+    JOURNAL: '{"cnnviz_journal": 1, "fingerprint": "ab"}\n{"stem": "2"}\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        *((name, command) for name in VERSION_1 for command in ("explain", "explain --force")),
+        ("manifest.json", "report"),
+    ],
+)
+def test_a_folder_of_version_1_is_left_alone(cnnviz, photos, tmp_path, name, command):
+    """One sentence that says what it is and what to do, before any work."""
+    before = {name: VERSION_1[name], "2_gradcam.png": "of that run"}
+    (tmp_path / "out").mkdir()
+    for file, text in before.items():
+        (tmp_path / "out" / file).write_text(text)
+    command, *force = command.split()
+    arguments = ("out",) if command == "report" else (photos, *OPTIONS, *force)
+    status, out, err = cnnviz(command, *arguments)
+    assert (status, out) == (ExitCode.USAGE, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith(f"Error: out/{name} has version 1 of the format, and this cnnviz ")
+    assert "utput folder" in err
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == before
