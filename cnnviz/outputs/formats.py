@@ -3,7 +3,7 @@
 The mark is the ``Software`` text of a PNG, the comment of a JPEG or a zip archive, the last comment
 of a GIF, the last line of a diagram or a page, and the first words of a manifest. PNGs and ``.npz``
 files also say what they show (:mod:`cnnviz.outputs.provenance`). :mod:`cnnviz.outputs.files` writes
-the bytes.
+the bytes. NumPy is imported by what writes arrays: a diagram needs none.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from isal import isal_zlib
+from typing import TYPE_CHECKING, Any
 
 from cnnviz._version import __version__
 from cnnviz.errors import OutputError
-from cnnviz.images.pixels import check_pixels
 from cnnviz.outputs import provenance
 from cnnviz.outputs.provenance import LONGEST_COMMENT
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _PNG_HEADER = 33  # signature and IHDR chunk
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -51,7 +50,6 @@ _JPEG_COMMENT = b"\xff\xfe"  # introduces a comment: its length in two bytes, it
 _GIF_COMMENT = b"!\xfe"  # introduces a comment: its length, its bytes, and 0
 _GIF_END = b";"
 _ZIP_END = 22  # end of central directory, without its comment
-_NPY: Any = np.lib.format  # untyped in NumPy
 
 
 About = Mapping[str, Any] | None
@@ -68,6 +66,11 @@ def encode_png(image: npt.NDArray[np.uint8], about: About = None) -> tuple[bytes
     Raises:
         ImageError: ``image`` is none.
     """
+    import numpy as np
+    from isal import isal_zlib
+
+    from cnnviz.images.pixels import check_pixels
+
     check_pixels(image, gray=True)
     height, width = image.shape[:2]
     rows = image.reshape(height, -1)
@@ -98,6 +101,9 @@ def encode_npz(arrays: Mapping[str, Any], about: About = None) -> tuple[bytes, .
     Raises:
         OutputError: an array of objects.
     """
+    import numpy as np
+
+    npy: Any = np.lib.format  # untyped in NumPy
     buffer = io.BytesIO()
     told = b"" if about is None else provenance.encode(about)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -107,7 +113,7 @@ def encode_npz(arrays: Mapping[str, Any], about: About = None) -> tuple[bytes, .
             info.comment = told[number * LONGEST_COMMENT : (number + 1) * LONGEST_COMMENT]
             with archive.open(info, "w", force_zip64=True) as entry:
                 try:
-                    _NPY.write_array(entry, np.asanyarray(value), allow_pickle=False)
+                    npy.write_array(entry, np.asanyarray(value), allow_pickle=False)
                 except ValueError as error:
                     raise OutputError(f"The array {name!r} cannot be written: {error}.") from error
     return (buffer.getvalue(),)
@@ -168,6 +174,8 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> tuple[bytes, ...]
         ImageError: ``image`` is none.
         OutputError: it is too large.
     """
+    from cnnviz.images.pixels import check_pixels
+
     check_pixels(image, gray=True)
     if max(image.shape[:2]) > _JPEG_LONGEST:
         raise OutputError(

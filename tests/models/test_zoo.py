@@ -290,7 +290,7 @@ COMMANDS = """
 import sys
 from cnnviz.cli import run
 
-heavy = {"mxnet", "torch", "cv2", "PIL", "cnnviz.engines.mxnet.engine", "cnnviz.explainer"}
+heavy = {"mxnet", "torch", "numpy", "cv2", "PIL", "cnnviz.engines", "cnnviz.explainer"}
 for command in (
     ["layers", "resnet50_v1"],
     ["layers", "demo", "--json"],
