@@ -102,7 +102,7 @@ def explain(
     if method is not None or options or relu:
         names = () if method is None else words("method", method)
         methods = partial(choose_methods, names, options, relu=words("relu", relu))
-        methods()  # what is wrong is told before weights are looked for
+        methods()  # mistakes are reported before weights are looked for
     explainer = _explainer(model, layer, methods, network)
     known = explainer.labels, explainer.network.architecture.classes
     goals = Goals(
@@ -150,7 +150,7 @@ class _GivenImage:
         return self.name
 
     def load(self, loader: Loader, remark: Callable[[str], None]) -> tuple[Prepared, Canvas]:
-        """What the network is fed, and what is drawn on."""
+        """The network's input, and the canvas for its maps."""
         explainer = loader.explainer
         if isinstance(self.content, (Path, bytes)):
             return load_image(
@@ -248,7 +248,7 @@ _Loaded: TypeAlias = LoadedImage[_GivenImage, _Outcome]
 
 
 def _warn(text: str) -> None:
-    """Warn whoever called :func:`explain`, from however deep inside."""
+    """A warning at the line that called :func:`explain`, from however deep inside."""
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_globals["__name__"].split(".")[0] in _OURS:
         level, frame = level + 1, frame.f_back

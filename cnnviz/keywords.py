@@ -10,26 +10,26 @@ from cnnviz.errors import OTHER_NAMES, UsageError
 from cnnviz.text import did_you_mean
 
 _STYLE = "give style=cnnviz.Style({}=...)"
-_COMMAND = "it is for the command `cnnviz explain`"
+_COMMAND = "that is an option of the command `cnnviz explain`"
 #: What the command has an option for, and Python something else.
 _ELSEWHERE = {
     **{word: _STYLE.format(word) for word in ("size", "colormap", "alpha", "overlay")},
     "arrays": "each explanation has .arrays(), and .save(folder, arrays=True) writes them",
-    "fail_fast": "the first image that fails raises its error, unless skip_failed=True",
+    "fail_fast": "it raises the first error, unless skip_failed=True",
     "force": _COMMAND,
     "json": "each explanation has .top() and .maps",
     "limit": "give fewer images",
-    "only": f"each explanation has .top(); {_COMMAND}",
+    "only": f"{_COMMAND}; here each explanation has .top()",
     "option": "give options={'samples': 20}, say",
     "output": "each explanation has .save(folder)",
     "panel": "each explanation has .panel",
     "quiet": "it prints nothing but a bar while weights are downloaded (progress=False)",
     "report": _COMMAND,
-    "saliency": "give method='saliency', and options",
+    "saliency": "give options={'source': 'gradient'}, say",
     "scale": "each explanation has .scale_limits(), and .render() takes limits",
-    "sort": f"each explanation has .top(); {_COMMAND}",
+    "sort": f"{_COMMAND}; here each explanation has .top()",
     "threads": "set the environment variable OMP_NUM_THREADS before MXNet is imported",
-    "truth": f"compare .top()[0].index of each explanation with it; {_COMMAND}, with its report",
+    "truth": f"{_COMMAND}; here compare .top()[0].index of each explanation with it",
     "verbose": "each explanation has .top() and .facts",
 }
 

@@ -33,7 +33,7 @@ class ImageExplanation(Explanation):
     """An explanation with its image. A notebook shows it as a figure.
 
     Attributes:
-        name: of the image; files are called after it.
+        name: of the image; names of files begin with it.
         canvas: the image that maps are rendered on.
         style: how they are.
         contrasts: the pairs of classes that were contrasted in this image.

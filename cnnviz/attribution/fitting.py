@@ -10,7 +10,7 @@ from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Architecture
 
 MethodSpec = Sequence[Method] | Sequence[str] | str | Callable[..., Sequence[Method]] | None
-"""Methods, or their names; or what chooses them when it is told ``has_relu``, whether the network
+"""Methods, or their names; or a function that chooses them, given ``has_relu``, whether the network
 has ReLUs, as :func:`cnnviz.choose_methods` does; or None for the usual ones."""
 
 

@@ -1,4 +1,4 @@
-"""From an image file to what a network is fed and what results are drawn on."""
+"""From an image file to the network's input and the canvas for its maps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_image(
     max_pixels: int = MAX_PIXELS,
     remark: Callable[[str], None],
 ) -> tuple[Prepared, Canvas]:
-    """Read a file: what the network is fed, and what is drawn on at the given size.
+    """Read a file: the network's input, and the canvas for its maps, at the given size.
 
     Nothing larger is kept, and a JPEG is decoded no larger than these two need.
 
@@ -34,9 +34,9 @@ def load_image(
         file: its path, or what is in it.
         spec: the network's input.
         resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
-        size: of what is drawn on, see :func:`cnnviz.images.preprocessing.output_shape`.
+        size: of the canvas, see :func:`cnnviz.images.preprocessing.output_shape`.
         max_pixels: an image of more is refused before it is decoded.
-        remark: called with what the decoder says of an image that it reads all the same.
+        remark: called with the warnings of a decoder that reads a damaged image all the same.
 
     Raises:
         ImageError: with the reason, see :func:`cnnviz.images.decode.read_image`.

@@ -41,7 +41,7 @@ CLASS_COLORS: tuple[Color, ...] = (
     (255, 210, 255),
     (15, 60, 150),
 )
-"""Colors of classes, the most frequent first; easily told apart, by the color-blind too."""
+"""Colors of classes, the most frequent first; easy to tell apart, for the color-blind too."""
 
 
 def class_palette(
@@ -74,7 +74,7 @@ def class_map(
     Args:
         classes: int (h, w).
         palette: the colors by class (:func:`class_palette`); all other classes are :data:`OTHER`.
-        upsample: brings a map onto the image; without it the map is drawn as it is.
+        upsample: brings a map onto the image; without it the map keeps its size.
         visible: bool (H, W), true where the network saw the image; the rest is :data:`UNSEEN`.
 
     Returns:

@@ -36,7 +36,7 @@ _DIVERGING = (
     (221, 46, 48),
     (153, 10, 23),
 )
-_STEPS = 16  # colors between two entries of a color map's table: enough that no step is seen
+_STEPS = 16  # colors between two entries of a color map's table: enough that no step is visible
 
 
 def sequential_colors(values: Values, colormap: str) -> RgbImage:

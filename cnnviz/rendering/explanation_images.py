@@ -58,9 +58,9 @@ class ExplanationMaps:
     Attributes:
         maps: in order.
         layers: name and shape of each target layer.
-        target: what the class explained is called.
-        prediction: that and what the network says of it, ``volcano (980) 0.22``.
-        class_title: what a class is called, by its index.
+        target: the name of the class explained, ``volcano (980)``.
+        prediction: that name with its probability or value, ``volcano (980) 0.22``.
+        class_title: gives the name of a class, by its index.
         probabilities: whether the network gives probabilities, and not numbers of any range.
     """
 

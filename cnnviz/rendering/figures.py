@@ -1,6 +1,6 @@
 """Figures for a person: all that was found out about one image, and why one class, not another.
 
-Arrays in, images out. What is drawn on is a :class:`cnnviz.images.preprocessing.Canvas`.
+Arrays in, images out. Maps are laid over a :class:`cnnviz.images.preprocessing.Canvas`.
 """
 
 from __future__ import annotations
@@ -143,10 +143,10 @@ def panel(title: str, cells: Sequence[Sequence[Cell]], max_width: int | None = N
 
 
 def fitted(shape: tuple[int, int], columns: int, max_width: int = SCREEN_WIDTH) -> tuple[int, int]:
-    """The (h, w) at which so many images of (H, W) side by side are no wider than ``max_width``.
+    """The (h, w) at which that many images of (H, W) fit side by side into ``max_width``.
 
-    For what has words in it, a legend say: they can be read if it is drawn at this size, and not if
-    it is reduced to it.
+    For an image with words in it, a legend, say: rendered at this size it can be read, reduced to
+    it it cannot.
     """
     row = [[shape] * min(columns, _most_columns(max_width))]
     factor = _factor(row, max_width)
@@ -227,17 +227,18 @@ def contrast(
     """Show why a network predicts one class rather than another.
 
     Side by side: the image, the map of a, the difference, the map of b. Both maps have one scale,
-    that of the stronger. The difference has its own: red speaks for a, blue for b, as far as the
-    99.5th percentile of its magnitudes; it lies over the image in faded gray, so that white
-    speaks for neither.
+    that of the stronger. The difference has its own: red is evidence for a, blue for b, up to the
+    99.5th percentile of its magnitudes; it lies over the image in faded gray, so that white is
+    evidence for neither.
 
     Args:
-        base: the image that is drawn on.
-        a: the class that speaks in red.
-        b: the class that speaks in blue.
-        difference: (h, w) float32, above 0 what speaks for a; of maps without their ReLU.
+        base: the image beneath the maps.
+        a: the class whose evidence is red.
+        b: the class whose evidence is blue.
+        difference: (h, w) float32, above 0 where there is more evidence for a; of maps without
+            their ReLU.
         style: colors of the classes' maps; whether all maps lie over the image. Where no size was
-            asked for, what would not fit a screen is drawn smaller.
+            asked for, images are reduced until the whole fits a screen.
 
     Returns:
         uint8, (height, width, 3), RGB on white.

@@ -240,7 +240,7 @@ class _Sheet(NamedTuple):
 
     @classmethod
     def of(cls, height: int, width: int, captions: tuple[str, ...], columns: int) -> _Sheet:
-        """The sheet for images of (height, width) in so many columns."""
+        """The sheet for images of (height, width) in this many columns."""
         size = readable_size(min(max(0.045 * height, columns * width / 100), width / 16))
         gap = math.ceil(size / 2)
         column, lines = _captioned(captions, size, width)

@@ -47,7 +47,7 @@ Upsample = Callable[[Float32], Float32]
 
 
 def scale_limit(kind: str, array: FloatMap) -> float:
-    """Say how far a map's own scale reaches: the value that is drawn at full strength.
+    """The value at which a map's own scale ends: what is shown at full strength.
 
     The largest of many maps' limits is a scale that they can have in common, as ``vmax`` of the
     functions below. With its own limit a map is rendered as it is by itself (but see
@@ -55,7 +55,7 @@ def scale_limit(kind: str, array: FloatMap) -> float:
 
     Args:
         kind: how the map is rendered, one of :data:`SCALED`.
-        array: float, of whatever shape, as it is drawn.
+        array: float, of whatever shape, as it is rendered.
 
     Returns:
         At least 0; 0 for a map of zeros.
@@ -194,11 +194,11 @@ def signed_color(
     percentile of the magnitudes reaches full strength. (Stretching minimum to maximum, as is often
     done, moves zero to some other gray in every image.)
 
-    The percentile is the map's own, and so the same at every size that the map is drawn at.
+    The percentile is the map's own, and so the same at every size that the map is rendered at.
 
     Args:
         array: float (h, w, 3), or (h, w) of a network that sees gray.
-        upsample: brings the scaled map onto the image; without it the map is drawn as it is.
+        upsample: brings the scaled map onto the image; without it the map keeps its size.
         vmax: the magnitude at full strength, instead of the percentile (see :func:`scale_limit`).
 
     Returns:
@@ -221,14 +221,14 @@ def diverging(
     vmax: float | None = None,
     visible: Mask | None = None,
 ) -> tuple[RgbImage, bool]:
-    """Show a signed map in two colors: red speaks for the target, blue against it, white is zero.
+    """Show a signed map in two colors: red for the target, blue against it, white is zero.
 
     Zero is (247, 247, 247) exactly. The same factor holds for both signs, and the 99.5th percentile
     of the magnitudes reaches full strength; equal magnitudes are equally dark.
 
     Args:
         array: float (h, w).
-        upsample: brings the scaled map onto the image; without it the map is drawn as it is.
+        upsample: brings the scaled map onto the image; without it the map keeps its size.
         vmax: the magnitude at full strength, instead of the percentile (see :func:`scale_limit`).
         visible: bool (H, W), true where the network saw the image; the rest is :data:`UNSEEN`.
 
@@ -260,11 +260,11 @@ def grayscale(
 ) -> tuple[RgbImage, bool]:
     """Show a non-negative map from black (its minimum) to white (its 99th percentile).
 
-    Both are the map's own, and so the same at every size that the map is drawn at.
+    Both are the map's own, and so the same at every size that the map is rendered at.
 
     Args:
         array: float (h, w).
-        upsample: brings the scaled map onto the image; without it the map is drawn as it is.
+        upsample: brings the scaled map onto the image; without it the map keeps its size.
         vmax: the value shown as white (see :func:`scale_limit`). Black is then 0, not the minimum:
             only so does a gray mean the same in two maps.
 

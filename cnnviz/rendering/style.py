@@ -61,7 +61,7 @@ class Style:
 
 
 def check_colors(colormap: str, alpha: float = 1.0) -> None:
-    """Refuse what nothing can be drawn with.
+    """Refuse colors that nothing can be rendered in.
 
     Raises:
         UsageError: an unknown color map, or alpha outside [0, 1].
