@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, Union
 from PIL import Image
 
 from cnnviz.attribution import choose_methods
-from cnnviz.errors import ExplanationError, ImageError, ItemError, UsageError, in_keywords
+from cnnviz.errors import ItemError, UsageError, in_keywords
 from cnnviz.explainer import Explainer
 from cnnviz.explanation import ImageResult
 from cnnviz.images.decode import MAX_PIXELS
@@ -226,10 +226,10 @@ class _ExplainGiven(Stage[_GivenImage, ImageResult, _Outcome]):
         ]
         return _Outcome(image.item.name, found, image.remark)
 
-    def failed(self, image: _Loaded, error: str) -> _Outcome:
+    def failed(self, image: _Loaded, error: ItemError) -> _Outcome:
         """The error, with the image's name."""
-        kind = ImageError if image.decoded is None else ExplanationError
-        return _Outcome(image.item.name, kind(f"{image.item.name}: {error}"), image.remark)
+        named = type(error)(f"{image.item.name}: {error}")
+        return _Outcome(image.item.name, named, image.remark)
 
     def settle(self, outcome: _Outcome) -> None:
         """Keep it; the first failure is raised, unless failures are left out."""

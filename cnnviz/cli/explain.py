@@ -6,12 +6,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli import exit_status, leave
 from cnnviz.cli.console import (
     Interrupt,
     Printing,
@@ -33,15 +31,11 @@ from cnnviz.cli.options import (
     output_option,
     packed,
 )
+from cnnviz.cli.workers import in_worker
 from cnnviz.errors import UsageError
 from cnnviz.rendering.style import Style
 from cnnviz.runs.request import ExecutionOptions, OutputOptions, RunRequest, TargetOptions
-from cnnviz.runs.supervisor import (
-    Supervisor,
-    WorkerState,
-    reset_signal_handlers,
-    should_supervise,
-)
+from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
 from cnnviz.text import counted, listed, printable_path
 
 if TYPE_CHECKING:
@@ -253,25 +247,10 @@ def command(
     if saliency is not None:
         options = {**request.methods.options, "saliency.source": saliency}
         request = replace(request, methods=replace(request.methods, options=options))
-    if click.get_current_context().obj and should_supervise(request.inputs):
-        supervisor = Supervisor(
-            partial(_work, request, printing),
-            piped="-" in request.inputs,
-            report=say,
-            warn=printing.notify,
-        )
-        status = supervisor.run()
-        if status is not None:
-            return status
-    return _explain(request, printing)
+    return in_worker(_explain, request, printing)
 
 
-def _work(request: RunRequest, printing: Printing, state: WorkerState) -> NoReturn:
-    """What a worker process does."""
-    leave(partial(exit_status, partial(_explain, request, printing, state)))
-
-
-def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None = None) -> int:
+def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
     # What can be known to be wrong is told first, cheapest first, and weights come last.
     from cnnviz.machine import keep_freed_memory
     from cnnviz.runs.session import RunPlan

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cnnviz.rendering.style import Style
 
 if TYPE_CHECKING:
+    from cnnviz.images.preprocessing import ImageSize
     from cnnviz.models.config import ModelConfig
 
 
@@ -144,3 +145,33 @@ class RunRequest:
         What was done before the crash is not done again, whatever was asked for.
         """
         return replace(self, execution=replace(self.execution, force=False))
+
+
+@dataclass(frozen=True)
+class ActivationsStyle(Style):
+    """How channels are rendered: smaller than maps of an image, and alone in their colors."""
+
+    size: ImageSize = 320
+    colormap: str = "viridis"
+    alpha: float = 0.6
+    overlay: bool = False
+
+
+@dataclass(frozen=True)
+class ActivationsRequest:
+    """All that a run of ``cnnviz activations`` is asked to do.
+
+    Attributes:
+        inputs: images, folders, or ``-`` for paths on standard input.
+        output: the folder to write to.
+        layers: the layers looked at; none for the network's default layer.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    model: ModelOptions = field(default_factory=ModelOptions)
+    layers: tuple[str, ...] = ()
+    top: int = 16
+    by: Literal["mean", "max"] = "mean"
+    style: ActivationsStyle = field(default_factory=ActivationsStyle)
+    arrays: bool = False

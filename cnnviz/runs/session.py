@@ -111,7 +111,6 @@ class RunPlan:
             device=request.model.device,
             layer=request.targets.layers,
             methods=self.methods,
-            resize=request.model.resize,
             progress=progress,
         )
         _check_probabilities(request.selection, explainer)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnviz.errors import ItemError
+from cnnviz.errors import ExplanationError, ItemError
 from cnnviz.explainer import Explainer, TargetSpec
 from cnnviz.explanation import ImageResult
 from cnnviz.images.loading import load_image
@@ -149,7 +149,7 @@ class Predict(Stage[Item, Prediction, "Prediction | None"]):
             if np.isfinite(values).all():
                 yield assess(values, image.item.truth)
             else:
-                yield ItemError("the network gave NaN or infinity")
+                yield ExplanationError("the network gave NaN or infinity")
 
     def finish(
         self, _image: LoadedImage[Item, Prediction | None], result: Prediction
@@ -157,7 +157,7 @@ class Predict(Stage[Item, Prediction, "Prediction | None"]):
         """The prediction itself."""
         return result
 
-    def failed(self, _image: LoadedImage[Item, Prediction | None], _error: str) -> None:
+    def failed(self, _image: LoadedImage[Item, Prediction | None], _error: ItemError) -> None:
         """No prediction; what is wrong is reported when the image is explained."""
 
     def settle(self, outcome: Prediction | None) -> None:
@@ -203,7 +203,9 @@ class MeasureScale(Stage[Item, ImageResult, "dict[str, float]"]):
             _widen(limits, explanation.scale_limits())
         return limits
 
-    def failed(self, _image: LoadedImage[Item, dict[str, float]], _error: str) -> dict[str, float]:
+    def failed(
+        self, _image: LoadedImage[Item, dict[str, float]], _error: ItemError
+    ) -> dict[str, float]:
         """Nowhere."""
         return {}
 
@@ -316,9 +318,9 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         )
         return ImageOutcome(record)
 
-    def failed(self, image: LoadedImage[Item, ImageOutcome], error: str) -> ImageOutcome:
+    def failed(self, image: LoadedImage[Item, ImageOutcome], error: ItemError) -> ImageOutcome:
         """Its record says why."""
-        return ImageOutcome(_record(image, status="failed", error=error))
+        return ImageOutcome(_record(image, status="failed", error=str(error)))
 
     def settle(self, outcome: ImageOutcome) -> None:
         """Into the journal, and into the counts."""

@@ -21,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 
 import cv2
 
-from cnnviz.errors import ItemError
+from cnnviz.errors import ExplanationError, ImageError, ItemError
 from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.preprocessing import Canvas, ImageSize, Prepared
@@ -85,7 +85,7 @@ class LoadedImage(Generic[ItemT, OutcomeT]):
     sha256: str | None = None
     known: OutcomeT | None = None
     decoded: tuple[Prepared, Canvas] | None = None
-    error: str | None = None
+    error: ItemError | None = None
     crashed: bool = False
     remark: str | None = None
     seconds: float = 0.0
@@ -141,7 +141,7 @@ class Stage(ABC, Generic[ItemT, ResultT, OutcomeT]):
         """
 
     @abstractmethod
-    def failed(self, image: LoadedImage[ItemT, OutcomeT], error: str) -> OutcomeT:
+    def failed(self, image: LoadedImage[ItemT, OutcomeT], error: ItemError) -> OutcomeT:
         """The outcome of an image that failed."""
 
     def settle(self, outcome: OutcomeT) -> None:
@@ -274,19 +274,19 @@ class Stream:
         key = image.item.key
         if key in self._crashes:
             told = f"the libraries that cnnviz uses crashed on it (signal {self._crashes[key]})"
-            return replace(image, error=told, crashed=True)
+            return replace(image, error=ImageError(told), crashed=True)
         if self._isolating is not None:
             self._isolating.start(key)
         began = time.perf_counter()
         decoded: tuple[Prepared, Canvas] | None = None
-        error = None
+        error: ItemError | None = None
         remarks: list[str] = []
         try:
             decoded = image.item.load(self.loader, remarks.append)
         except ItemError as problem:
-            error = str(problem)
+            error = problem
         except MemoryError:
-            error = "there is not enough memory for this image; choose a smaller --size"
+            error = ImageError("there is not enough memory for this image; choose a smaller --size")
         return replace(
             image,
             decoded=decoded,
@@ -325,13 +325,18 @@ def _finish(
     if image.known is not None:
         return image.known
     image = replace(image, since=time.perf_counter())
-    if image.error is not None or result is None:
-        return stage.failed(image, str(image.error))
     try:
+        if image.error is not None:
+            raise image.error
         if isinstance(result, ItemError):
             raise result
+        if result is None:
+            raise ValueError(f"{image.item.key} was read, and has no result")
         return stage.finish(image, result)
     except ItemError as problem:
-        return stage.failed(image, str(problem))
+        return stage.failed(image, problem)
     except MemoryError:
-        return stage.failed(image, "there is not enough memory to draw it; choose a smaller --size")
+        return stage.failed(
+            image,
+            ExplanationError("there is not enough memory to draw it; choose a smaller --size"),
+        )

@@ -45,11 +45,11 @@ if os.path.exists("crash"):
 def start(tmp_path):
     """Start the command as a shell does."""
 
-    def call(*arguments, **options):
+    def call(*arguments, command="explain", **options):
         (tmp_path / "sitecustomize.py").write_text(CRASHING)
         path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
         return subprocess.Popen(
-            [sys.executable, "-m", "cnnviz", "explain", *map(str, arguments), "--model", "demo"],
+            [sys.executable, "-m", "cnnviz", command, *map(str, arguments), "--model", "demo"],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             stdin=options.pop("stdin", subprocess.DEVNULL),
@@ -126,6 +126,18 @@ def test_a_crash_costs_only_its_image(start, many, poison, tmp_path):
     assert again.returncode == ExitCode.SOME_FAILED
     assert "SIGSEGV" not in err
     assert "6 explained (7 of them before), 1 failed" in err
+
+
+def test_activations_outlive_a_crash_too(start, many, poison, tmp_path):
+    poison(many / "2.png")
+    process = start("photos", "-o", "out", "--json", command="activations")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.SOME_FAILED, err
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["status"] for record in records] == ["ok"] * 2 + ["failed"] + ["ok"] * 5
+    assert err.count("Error: photos/2.png: the libraries that cnnviz uses crashed on it") == 1
+    assert "7 shown, 1 failed" in err
+    assert len(list((tmp_path / "out").iterdir())) == 7
 
 
 @pytest.mark.parametrize(
