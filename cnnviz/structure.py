@@ -34,7 +34,7 @@ class _MismatchError(ValueError):
 def plain(value: Any) -> Any:
     """A value in what JSON knows: dictionaries, lists, texts, numbers, booleans, None."""
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        value = _object(value)
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -48,7 +48,14 @@ def encode(value: Any) -> bytes:
     Raises:
         ValueError: there is a number in it that is not finite.
     """
-    return json.dumps(plain(value), allow_nan=False).encode("ascii")
+    return json.dumps(value, allow_nan=False, default=_object).encode("ascii")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass, whose values are left as they are."""
+    if not is_dataclass(value):
+        raise TypeError(f"{type(value).__name__} has no form in JSON")
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def parse(text: bytes | str) -> Any:
