@@ -70,7 +70,7 @@ class Architecture:
         Args:
             graph: in inference form, down to what the logits are read from.
             paths: names of its values, first choice first; values without go by their nodes' names.
-            end: how the logits are read; None if they are what the graph puts out.
+            end: how the logits are read; None if they are what the graph outputs.
             takes_batches: whether it may be run with several images at a time.
 
         Raises:

@@ -1,4 +1,4 @@
-"""How a network's logits follow from what it puts out, and what makes probabilities of them.
+"""How a network's logits follow from what it outputs, and what makes probabilities of them.
 
 NumPy is imported by what computes: a network is described without.
 """
@@ -119,7 +119,7 @@ def _sigmoid(values: Float64) -> Float64:
 
 @dataclass(frozen=True)
 class End:
-    """How the logits follow from what a graph puts out, and what follows from them.
+    """How the logits follow from what a graph outputs, and what follows from them.
 
     Attributes:
         activation: what makes probabilities of the logits.
@@ -141,7 +141,7 @@ class End:
         """This end as the user would have it, with two classes for a yes or no.
 
         Args:
-            outputs: how many numbers the graph puts out.
+            outputs: how many numbers the graph outputs.
             wanted: one of :data:`ACTIVATIONS`, which then holds whatever the graph says; or None.
 
         Raises:
@@ -165,7 +165,7 @@ class End:
         return max(outputs, len(self.factors))
 
     def logits(self, rows: Float32) -> Float32:
-        """(N, K), of the (N, outputs) that the graph puts out."""
+        """(N, K), of the (N, outputs) that the graph outputs."""
         import numpy as np
 
         if self.logarithm:
@@ -173,7 +173,7 @@ class End:
         return rows if self.factors == (1.0,) else rows * np.array(self.factors, np.float32)
 
     def seed(self, targets: npt.NDArray[np.int64], rows: Float32) -> Float32:
-        """The derivative of each target's logit by what the graph puts out, (N, outputs)."""
+        """The derivative of each target's logit by what the graph outputs, (N, outputs)."""
         import numpy as np
 
         seed = np.zeros_like(rows)
@@ -214,6 +214,6 @@ ONE_OUTPUT = (
 
 
 def bare_end(outputs: int, wanted: str | None = None) -> End:
-    """The end of a network that is known to put out its logits; see :meth:`End.settled`."""
+    """The end of a network that is known to output its logits; see :meth:`End.settled`."""
     end = End(Activation(("sigmoid",)), remark=ONE_OUTPUT) if outputs == 1 else End()
     return end.settled(outputs, wanted)

@@ -104,13 +104,13 @@ def read_end(
     outputs = math.prod(shapes[head])
     said = [] if found.remark is None else [found.remark]
     if decision is not None:
-        said.insert(0, f"The network puts out {decision}; the scores before that are explained.")
+        said.insert(0, f"The network outputs {decision}; the scores before that are explained.")
     end = End(found.activation, found.factors, found.logarithm, remark=" ".join(said) or None)
     return found.head, end.settled(outputs, wanted)
 
 
 def _check_sizes(shape: Shape) -> None:
-    """Refuse what is put out for one image, if it is not one number a class."""
+    """Refuse what is output for one image, if it is not one number a class."""
     if shape[0] != 1:
         what = f"an array of shape {shape} for one image, whose first axis is not the batch"
     elif len([size for size in shape if size > 1]) > 1:
@@ -163,7 +163,7 @@ class _Tail:
         return self._input(below), decision
 
     def squashed(self, head: Entry) -> _Found | None:
-        """The logits, where a known function of them is put out."""
+        """The logits, where a known function of them is output."""
         outputs = math.prod(self._shapes[head])
         best: _Fit | None = None
         for candidate in self._candidates(head):
@@ -224,7 +224,7 @@ class _Tail:
             return _Found(
                 head,
                 SOFTMAX,
-                remark=f"The network puts out probabilities (by {kind}) of which it has no logits; "
+                remark=f"The network outputs probabilities (by {kind}) of which it has no logits; "
                 "their logarithms are explained.",
                 logarithm=True,
             )
@@ -280,7 +280,7 @@ class _Tail:
         )
 
     def _fit(self, candidate: Entry, head: Entry) -> _Fit | None:
-        """What function of a candidate is put out, if it is a known one."""
+        """What function of a candidate is output, if it is a known one."""
         put_out = self._trials([candidate], head, clips=False)
         if put_out is None:
             return None
@@ -326,7 +326,7 @@ class _Tail:
             return "Each class has a probability of its own, the sigmoid of its logit."
         if len(activation.steps) > 1:
             return (
-                f"The network puts out the {' of the '.join(reversed(activation.steps))} of its "
+                f"The network outputs the {' of the '.join(reversed(activation.steps))} of its "
                 "logits; these are explained, and that is shown as the probability."
             )
         if behind <= _KEEPS | _CLIPS | _SOFTMAXES | {"log", "_npi_log"} and fit.factors == (1.0,):
@@ -410,7 +410,7 @@ class _Tail:
         return [random.normal(0, scale, shape).astype(np.float32) for scale in (1, 1, 3, 0.3)]
 
     def _trials(self, atoms: Sequence[Entry], head: Entry, *, clips: bool = True) -> Float64 | None:
-        """What is put out, a row for each trial, when some entries have values at random.
+        """What is output, a row for each trial, when some entries have values at random.
 
         Without ``clips`` bounds near 0 and 1 are left out. None if it cannot be told: parameters
         are needed, or MXNet fails.

@@ -204,7 +204,7 @@ def _is_json_config(path: Path) -> bool:
         return True
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):  # whoever reads it as a symbol says what is wrong
+    except (OSError, ValueError, RecursionError):  # reading it as a symbol says what is wrong
         return False
     return isinstance(content, dict) and "model" in content and "nodes" not in content
 

@@ -1,7 +1,7 @@
 """From a name or files to an explainer that is ready: the network built, its weights loaded.
 
-What a network of the catalog is, its layers among it, is known without MXNet and without what is
-needed to explain it: these are imported when weights are loaded.
+A named network and its layers are known without a framework and without what is needed to explain
+it: these are imported when weights are loaded.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def load_model(
 ) -> Explainer:
     """Load a network's weights and make it ready to explain.
 
-    Whatever can be known to be wrong without weights is told before they are looked for. The
+    Whatever can be known to be wrong without weights is reported before they are looked for. The
     arguments are those of :func:`load_explainer`.
     """
     from cnnviz.attribution.fitting import fit_methods

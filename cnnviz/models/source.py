@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ModelSource(Protocol):
-    """A network that was found: of the catalog, or exported. Each step is done when asked for."""
+    """A network that was found, by name or in files. Each step is done when asked for."""
 
     config: ModelConfig
     name: str

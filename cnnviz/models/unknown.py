@@ -1,4 +1,4 @@
-"""What to say of a network that cnnviz does not know: what it is, and what can be done."""
+"""Errors for networks that cnnviz does not know: what they are, and what can be done."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def name_that_is_none(name: str, names: Sequence[str]) -> str:
 
 
 def _weights(path: Path, names: Sequence[str], recognize: Callable[[Path], str | None]) -> str:
-    """What to say of weights that were given for a network."""
+    """The error for weights that were given for a network."""
     shown = printable(str(path))
     symbol = path.with_name(re.sub(r"(-\d{4})?\.params$", "-symbol.json", path.name))
     if symbol != path and symbol.is_file():

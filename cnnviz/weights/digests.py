@@ -26,7 +26,7 @@ def digest_ahead(path: Path | None, algorithms: Sequence[str]) -> None:
     """Begin in the background with the digests that loading weights will ask for.
 
     They take about as long as importing MXNet and need another core. What is wrong with the file is
-    reported by whoever loads it.
+    reported when it is loaded.
 
     Args:
         path: the file; with None, or where there is none, nothing is begun.
@@ -36,7 +36,7 @@ def digest_ahead(path: Path | None, algorithms: Sequence[str]) -> None:
         return
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - the thread closes it
-    except OSError:  # whoever loads it will say why
+    except OSError:  # loading it will say why
         return
     future: Future[_Digests] = Future()
     _ahead[_identity(os.fstat(file.fileno()))] = future
@@ -45,7 +45,7 @@ def digest_ahead(path: Path | None, algorithms: Sequence[str]) -> None:
         try:
             with file:
                 future.set_result(_digests(file, algorithms))
-        except Exception as error:  # noqa: BLE001 - the future carries it to whoever asks
+        except Exception as error:  # noqa: BLE001 - the future carries it to the caller
             future.set_exception(error)
 
     # A daemon: if the digests are not wanted after all, nobody waits for them.

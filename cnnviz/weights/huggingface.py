@@ -68,7 +68,7 @@ def _file_in_cache(repo: str, endpoint: str, progress: bool) -> Path:
 
 
 def _check_digest(path: Path) -> None:
-    """Compare a file with the SHA-256 that Hugging Face told over TLS before it sent it.
+    """Compare a file with the SHA-256 that Hugging Face announced over TLS before it sent it.
 
     That is the name under which its cache keeps the file, and what the revision leads to.
     """

@@ -343,7 +343,7 @@ class _Layers:
 
         Gluon may number layers through the whole process, so that a second network in it begins
         with ``conv13``. Numbers that fit as they are, are taken as they are: a file that lacks its
-        first layer is then told so.
+        first layer is then reported.
         """
         numbers: dict[str, set[int]] = {}
         for name in short.values():

@@ -70,7 +70,7 @@ def log_by_hand(F, x):
 
 
 same, log = (lambda y: y), np.exp
-# By name: the end, what makes probabilities of what it puts out, the logits' factor.
+# By name: the end, what makes probabilities of what it outputs, the logits' factor.
 SOFTMAXES = {
     "softmax": (lambda F, x: F.softmax(x), same, 1),
     "log": (lambda F, x: F.log_softmax(x), log, 1),

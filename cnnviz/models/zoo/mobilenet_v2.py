@@ -5,7 +5,7 @@ from __future__ import annotations
 from cnnviz.graph.builder import Builder
 from cnnviz.graph.graph import Value
 
-#: By how much a block widens within, what it puts out at full width, how often, and its stride.
+#: By how much a block widens within, its channels at full width, how often, and its stride.
 _BLOCKS = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),

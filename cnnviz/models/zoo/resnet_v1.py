@@ -23,7 +23,7 @@ def depth_of(name: str) -> int:
 
 
 def widths(depth: int) -> tuple[int, ...]:
-    """What the stages put out, in channels."""
+    """How many channels each stage has."""
     wider = 4 if depth >= BOTTLENECK else 1
     return tuple(channels * wider for channels in (64, 128, 256, 512))
 
