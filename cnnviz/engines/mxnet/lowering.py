@@ -166,6 +166,15 @@ def _batch_norm(o: BatchNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str
     }
 
 
+def _group_norm(o: GroupNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if inputs[1] != (o.groups,):
+        raise NetworkError(
+            f"MXNet's group norm scales each group of channels; this network's scales "
+            f"{inputs[1][0]} channels in {o.groups} groups one by one."
+        )
+    return "GroupNorm", {"num_groups": o.groups, "eps": o.eps}
+
+
 def _pool(o: MaxPool2d | AvgPool2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     further = {"count_include_pad": o.count_include_pad} if isinstance(o, AvgPool2d) else {}
     return "Pooling", {
@@ -264,7 +273,7 @@ _RULES: Mapping[type[Operator], _Rule] = {
     Flatten: lambda o, inputs: ("Flatten", {}),
     GlobalAvgPool2d: _global_pool("avg"),
     GlobalMaxPool2d: _global_pool("max"),
-    GroupNorm: lambda o, inputs: ("GroupNorm", {"num_groups": o.groups, "eps": o.eps}),
+    GroupNorm: _group_norm,
     HardSigmoid: lambda o, inputs: ("hard_sigmoid", {"alpha": o.slope, "beta": o.offset}),
     Identity: lambda o, inputs: ("_copy", {}),
     InstanceNorm: lambda o, inputs: ("InstanceNorm", {"eps": o.eps}),

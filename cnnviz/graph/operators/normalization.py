@@ -68,7 +68,10 @@ class LayerNorm(Normalization):
 
 @dataclass(frozen=True)
 class GroupNorm(Normalization):
-    """Mean 0 and variance 1 over groups of channels, then scale and shift."""
+    """Mean 0 and variance 1 over groups of channels, then scale and shift.
+
+    These are there for each channel, (C,), or, as MXNet has it, for each group, (groups,).
+    """
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
 

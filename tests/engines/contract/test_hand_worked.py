@@ -76,14 +76,10 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution.cam import grad_cam
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
-from cnnviz.importers.gluon import from_gluon
-from tests.support.networks import differentiate
+from tests.support.networks import differentiate, hand_worked
 
 IMAGE = [[1, 0, 2, 1], [0, 3, 1, 0], [2, 1, 0, 1], [0, 1, 2, 3]]
-FILTERS = [[[[0, 0, 0], [0, 1, 0], [0, 0, 1]]], [[[1, 0, 0], [0, 0, 0], [0, -1, 0]]]]
-OUTPUT = [[1, 2, 0, -1, 1, 1, -1, 2], [1, -1, -1, 0, 3, 1, 2, 8]]
 
 ACTIVATIONS = [[[3, 2], [3, 3]], [[-0.5, -0.5], [-1.5, 0.5]]]
 LOGITS = [5.25, 1.5]
@@ -109,20 +105,9 @@ INPUT_GRADIENTS = {
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
-    mx = import_mxnet()
-    nn = mx.gluon.nn
-    block = nn.HybridSequential(prefix="")
-    block.add(nn.Conv2D(2, kernel_size=3, in_channels=1))
-    block.add(nn.Activation("relu"))
-    block.add(nn.Flatten())
-    block.add(nn.Dense(2, in_units=8))
-    block.initialize()
-    block[0].weight.set_data(mx.nd.array(FILTERS))
-    block[0].bias.set_data(mx.nd.array([0, -0.5]))
-    block[3].weight.set_data(mx.nd.array(OUTPUT))
-    block[3].bias.set_data(mx.nd.array([0.25, -0.5]))
-    return from_gluon(block, input_shape=(1, 4, 4))
+def network(build):
+    architecture, arrays = hand_worked()
+    return Network(architecture, build(architecture.graph, arrays))
 
 
 @pytest.fixture

@@ -1,0 +1,19 @@
+"""Every test here runs on every engine that is installed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from cnnviz.engines import registry
+from cnnviz.engines.base import Device
+
+NAMES = [name for name in registry.ENGINES if name != registry.AUTO]
+NEEDS = {"torch": [pytest.mark.needs("torch")]}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=NEEDS.get(n, ())) for n in NAMES])
+def build(request):
+    """A function of a graph and its parameters that gives an engine on the CPU."""
+    return partial(registry.build_engine, device=Device("cpu"), name=request.param)
