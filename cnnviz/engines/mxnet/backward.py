@@ -11,22 +11,21 @@ from typing import Any
 import numpy as np
 
 from cnnviz.engines.base import GradientRequest, GradientResult
-from cnnviz.engines.mxnet.derivatives import Vjp
 from cnnviz.engines.mxnet.errors import mxnet_errors
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.mxnet.vjp import MxnetVjp, Vjp
 from cnnviz.graph.graph import Value
 from cnnviz.types import Float32
 
-#: From all inputs, all outputs and the gradients at these to those at inputs, in MXNet's arrays.
-MxnetVjp = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], list[Any]]
-
 #: Operators whose derivatives subtract: what arrives at them may cancel down to its rounding.
-_CANCELING = {
-    *("InstanceNorm", "LayerNorm", "GroupNorm", "L2Normalization"),
-    *("softmax", "log_softmax", "SoftmaxActivation"),
-    *("broadcast_sub", "broadcast_minus", "elemwise_sub", "_sub", "_minus", "_npi_subtract"),
-    *("broadcast_div", "elemwise_div", "_div", "_npi_true_divide"),
-}
+CANCELING = frozenset(
+    {
+        *("InstanceNorm", "LayerNorm", "GroupNorm", "L2Normalization"),
+        *("softmax", "log_softmax", "SoftmaxActivation"),
+        *("broadcast_sub", "elemwise_sub", "_npi_subtract"),
+        *("broadcast_div", "elemwise_div", "_npi_true_divide"),
+    }
+)
 
 
 @dataclass
@@ -113,7 +112,7 @@ class BackwardPass:
         gradients = self.pop(entry)
         if gradients is None:
             return
-        if entry.operator in _CANCELING and gradients[0] is not None:
+        if entry.operator in CANCELING and gradients[0] is not None:
             self._weigh(gradients[0], entry.outputs[0])
         if entry.vjp is not None:
             passed = entry.vjp(entry.leaves, entry.outputs, gradients)

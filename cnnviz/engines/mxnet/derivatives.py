@@ -20,17 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cnnviz.engines.mxnet.symbol import Node, numbers
+from cnnviz.engines.mxnet.pooling_vjp import pooling_vjp
+from cnnviz.engines.mxnet.symbol import Node, is_true, numbers
+from cnnviz.engines.mxnet.vjp import Vjp
 from cnnviz.types import Float32
-
-#: From an operator's inputs, outputs and the gradients at its outputs to those at its inputs.
-Vjp = Callable[[Sequence[Float32], Sequence[Float32], Sequence[Float32]], list[Float32]]
 
 #: Everyday operators that write every number of their gradients: none has to be zero before.
 WRITTEN_WHOLE = frozenset(
@@ -40,20 +37,15 @@ WRITTEN_WHOLE = frozenset(
     }
 )
 #: Going back spoils what they keep from the forward pass, so that only the first time is right.
-PASSED_ONCE = frozenset(
-    {"SpatialTransformer"}
-    | {
-        f"{prefix}{kind}"
-        for prefix in ("linalg_", "_linalg_", "_npi_")
-        for kind in ("det", "slogdet")
+PASSED_ONCE = frozenset({"SpatialTransformer", "_linalg_det", "_linalg_slogdet"})
+#: What fails where it reads oneDNN's own order: slices, and softmaxes, which over another axis than
+#: the channels write beyond their memory.
+PLAIN_ORDER = frozenset(
+    {
+        *("slice", "softmax", "log_softmax", "softmin"),
+        *("SoftmaxOutput", "SoftmaxActivation"),
     }
 )
-_SLICES = {"_npi_slice", "_npx_slice", "_sparse_slice", "crop", "slice"}
-#: Over another axis than the channels these write beyond their memory.
-_SOFTMAXES = {
-    *("softmax", "log_softmax", "_npx_softmax", "_npx_log_softmax", "softmin"),
-    *("Softmax", "SoftmaxOutput", "SoftmaxActivation"),
-}
 #: The widest block of channels that oneDNN orders memory by; only at its borders can it cut.
 _BLOCK = 16
 _SELU_ALPHA, _SELU_LAMBDA = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -77,9 +69,9 @@ def own_derivative(node: Node, inputs: Sequence[Any]) -> Vjp | None:
 
 def needs_plain_order(node: Node) -> bool:
     """Whether an operator fails where what it reads lies in oneDNN's own order."""
-    if node.op in ("BatchNorm", "_npx_batch_norm"):
+    if node.op == "BatchNorm":
         return int(node.attrs.get("axis", 1)) != 1
-    return node.op in _SLICES or node.op in _SOFTMAXES
+    return node.op in PLAIN_ORDER
 
 
 def _lrn(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
@@ -133,101 +125,6 @@ def _batch_norm(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp | None:
     return vjp
 
 
-class _Windows:
-    """Where the windows of a pooling lie: first and end on each axis, padding included."""
-
-    def __init__(self, node: Node, shape: Sequence[int]) -> None:
-        axes = len(shape) - 2
-        self.sizes = tuple(shape[2:])
-        self.kernel = numbers(node, "kernel")
-        self.stride = numbers(node, "stride") or (1,) * axes
-        self.pad = numbers(node, "pad") or (0,) * axes
-        #: How much of each axis the windows leave over or lack; 0 where they fit.
-        self.rest = tuple(
-            (n + 2 * p - k) % s
-            for n, k, s, p in zip(self.sizes, self.kernel, self.stride, self.pad, strict=True)
-        )
-
-    def first(self, axis: int) -> npt.NDArray[np.int64]:
-        """Where on an axis each window of the full convention begins; below 0 is padding."""
-        size, kernel, stride, pad = (
-            of[axis] for of in (self.sizes, self.kernel, self.stride, self.pad)
-        )
-        count = 1 + math.ceil((size + 2 * pad - kernel) / stride)
-        return np.arange(count) * stride - pad
-
-
-def _pooling(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp | None:
-    if _is_true(node, "global_pool") or node.attrs.get("pooling_convention") != "full":
-        return None
-    windows = _Windows(node, shapes[0])
-    if not any(windows.rest):
-        return None
-    kind = node.attrs.get("pool_type", "max")
-    if kind == "avg":
-        return _average_pooling(windows, _is_true(node, "count_include_pad", "True"))
-    void = any(windows.first(axis)[-1] >= size for axis, size in enumerate(windows.sizes))
-    return _max_pooling(windows) if kind == "max" and void else None
-
-
-def _average_pooling(windows: _Windows, count_include_pad: bool) -> Vjp:
-    """Average pooling does the same along each axis: a matrix, whose transpose leads back."""
-    shares = []
-    for axis, size in enumerate(windows.sizes):
-        first = windows.first(axis)
-        end = np.minimum(first + windows.kernel[axis], size + windows.pad[axis])
-        place = np.arange(size)[:, None]
-        inside = (first <= place) & (place < end)
-        count = end - first if count_include_pad else inside.sum(axis=0)
-        shares.append((inside / np.maximum(count, 1)).astype(np.float32))
-
-    def vjp(
-        _inputs: Sequence[Float32], _outputs: Sequence[Float32], gradients: Sequence[Float32]
-    ) -> list[Float32]:
-        passed = gradients[0]
-        for axis, share in enumerate(shares, start=2):
-            passed = np.moveaxis(np.moveaxis(passed, axis, -1) @ share.T, -1, axis)
-        return [np.ascontiguousarray(passed)]
-
-    return vjp
-
-
-def _max_pooling(windows: _Windows) -> Vjp:
-    """The gradient goes to each window's first highest value, and nowhere if it has none."""
-    counts = [len(windows.first(axis)) for axis in range(len(windows.sizes))]
-    reach = [
-        (pad, max(0, (count - 1) * stride + kernel - pad - size))
-        for count, stride, kernel, pad, size in zip(
-            counts, windows.stride, windows.kernel, windows.pad, windows.sizes, strict=True
-        )
-    ]
-    inside: Any = (
-        ...,
-        *(slice(pad, pad + size) for (pad, _), size in zip(reach, windows.sizes, strict=True)),
-    )
-
-    def vjp(
-        inputs: Sequence[Float32], outputs: Sequence[Float32], gradients: Sequence[Float32]
-    ) -> list[Float32]:
-        padded = np.pad(inputs[0], [(0, 0), (0, 0), *reach], constant_values=-np.inf)
-        passed = np.zeros_like(padded)
-        left = gradients[0].copy()
-        for offsets in product(*map(range, windows.kernel)):
-            places: Any = (
-                ...,
-                *(
-                    slice(offset, offset + (count - 1) * stride + 1, stride)
-                    for offset, count, stride in zip(offsets, counts, windows.stride, strict=True)
-                ),
-            )
-            highest = padded[places] == outputs[0]
-            passed[places] += np.where(highest, left, 0)
-            left[highest] = 0
-        return [passed[inside]]
-
-    return vjp
-
-
 def _concat(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp | None:
     axis = int(node.attrs.get("dim", 1))
     sizes = [shape[axis] for shape in shapes]
@@ -273,9 +170,9 @@ def _softmax_activation(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp | N
 
 
 def _softmax_output(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
-    if _is_true(node, "multi_output"):
+    if is_true(node, "multi_output"):
         return _softmax(lambda _: (1,))
-    if _is_true(node, "preserve_shape"):
+    if is_true(node, "preserve_shape"):
         return _softmax(lambda _: (-1,))
     return _softmax(_over_a_image_or_row)
 
@@ -310,7 +207,7 @@ def _variance(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp:
 def _sequence_last(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
     """The last of (T, N, ...) or, along axis 1, (N, T, ...), each with a length of its own."""
     along = int(node.attrs.get("axis", 0))
-    measured = _is_true(node, "use_sequence_length")
+    measured = is_true(node, "use_sequence_length")
 
     def vjp(
         inputs: Sequence[Float32], _outputs: Sequence[Float32], gradients: Sequence[Float32]
@@ -378,21 +275,13 @@ def _summed_to(gradient: Float32, shape: Sequence[int]) -> Float32:
     return summed
 
 
-def _is_true(node: Node, attribute: str, default: str = "False") -> bool:
-    return node.attrs.get(attribute, default).lower() in ("true", "1")
-
-
 DERIVATIVES: Mapping[str, Callable[[Node, Sequence[Sequence[int]]], Vjp | None]] = {
     "BatchNorm": _batch_norm,
     "LRN": _lrn,
-    "Pooling": _pooling,
-    "_npx_pooling": _pooling,
+    "Pooling": pooling_vjp,
     "Concat": _concat,
-    "concat": _concat,
     "LeakyReLU": _leaky_relu,
-    "_npx_leaky_relu": _leaky_relu,
     "SoftmaxActivation": _softmax_activation,
-    "Softmax": _softmax_output,
     "SoftmaxOutput": _softmax_output,
     "LogisticRegressionOutput": _logistic,
     "SequenceLast": _sequence_last,
@@ -416,7 +305,6 @@ DERIVATIVES: Mapping[str, Callable[[Node, Sequence[Sequence[int]]], Vjp | None]]
             "SVMOutput",
             "_contrib_gradientmultiplier",
             "make_loss",
-            "stop_gradient",
         ),
         _identity,
     ),

@@ -24,7 +24,6 @@ from cnnviz.engines.base import Device
 from cnnviz.engines.mxnet import runtime
 from cnnviz.engines.mxnet.backward import (
     MxnetRecording,
-    MxnetVjp,
     TapeEntry,
     recorded_anew,
     through_numpy,
@@ -40,6 +39,8 @@ from cnnviz.engines.mxnet.errors import mxnet_errors
 from cnnviz.engines.mxnet.lowering import lowered_graph
 from cnnviz.engines.mxnet.operators import Operators
 from cnnviz.engines.mxnet.runtime import import_mxnet
+from cnnviz.engines.mxnet.symbol import is_true
+from cnnviz.engines.mxnet.vjp import MxnetVjp
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import is_relu
 from cnnviz.graph.graph import Graph, Value
@@ -293,8 +294,7 @@ class MxnetEngine:
         """An operator's constant inputs, None at the place of others."""
         node = self._nodes[index]
         arguments = [constants.get(value) for value in self.graph.nodes[index].inputs]
-        fixed = node.attrs.get("fix_gamma", "True").lower() in ("true", "1")
-        if node.op.startswith("BatchNorm") and fixed:
+        if node.op.startswith("BatchNorm") and is_true(node, "fix_gamma", default=True):
             # MXNet writes ones into gamma itself when it runs such a batch norm for training.
             arguments[1] = import_mxnet().nd.ones_like(arguments[1])
         return arguments

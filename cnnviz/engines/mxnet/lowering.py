@@ -113,12 +113,8 @@ def lowered_graph(graph: Graph) -> SymbolGraph:
             nodes.append(SymbolNode(VARIABLE, node.name, {}, ()))
             continue
         found = lower(operator, [whole(value) for value in node.inputs])
-        part = isinstance(operator, ReLU) and not operator.standalone
-        nodes.append(
-            SymbolNode(
-                found.name, node.name, found.attributes, inputs, tuple(found.extra or ()), part
-            )
-        )
+        extra = tuple(found.extra or ())
+        nodes.append(SymbolNode(found.name, node.name, found.attributes, inputs, extra))
     return SymbolGraph(tuple(nodes), (Entry(graph.output.node, graph.output.output),))
 
 

@@ -66,7 +66,6 @@ _TRAINING_OUTPUTS = {
     "LogisticRegressionOutput": "sigmoid",
     "MAERegressionOutput": "_copy",
     "SVMOutput": "_copy",
-    "Softmax": "softmax",
     "SoftmaxOutput": "softmax",
 }
 LOSS = "__loss__"  #: the attribute that keeps the name of such an operator
@@ -77,8 +76,9 @@ def numbers(node: Node, attribute: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"-?\d+", node.attrs.get(attribute, "")))
 
 
-def _is_true(attribute: str | None) -> bool:
-    return attribute is not None and attribute.lower() in ("true", "1")
+def is_true(node: Node, attribute: str, *, default: bool = False) -> bool:
+    """A yes or no among the attributes."""
+    return node.attrs.get(attribute, str(default)).lower() in ("true", "1")
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _without_label(node: Node) -> Node:
         return node
     attrs = {LOSS: node.op}
     if forward == "softmax":
-        attrs["axis"] = "-1" if _is_true(node.attrs.get("preserve_shape")) else "1"
+        attrs["axis"] = "-1" if is_true(node, "preserve_shape") else "1"
     return Node(forward, node.name, attrs, node.inputs[:1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.derivatives import own_derivative
+from cnnviz.engines.mxnet.backward import CANCELING
+from cnnviz.engines.mxnet.derivatives import (
+    DERIVATIVES,
+    PASSED_ONCE,
+    PLAIN_ORDER,
+    WRITTEN_WHOLE,
+    own_derivative,
+)
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Node
 from cnnviz.importers.gluon import from_gluon
@@ -161,3 +169,17 @@ def test_channels_counted_from_the_end() -> None:
     joined = operators.Case("Concat", {"dim": -3, "num_args": 2}, ("x", "y"))
     around = ("conv", "conv")
     assert wrong(operators.Trial(case, 32, 2, around) for case in (batch_norm, joined)) == []
+
+
+@pytest.mark.parametrize(
+    "names", [DERIVATIVES, PASSED_ONCE, PLAIN_ORDER, WRITTEN_WHOLE, CANCELING], ids=len
+)
+def test_operators_go_by_the_names_that_symbols_give_them(names):
+    """MXNet knows many operators by several names, and writes only one of them."""
+    call, found = import_mxnet().base.check_call, {}
+    for name in names:
+        handle, written = ctypes.c_void_p(), ctypes.c_char_p()
+        call(import_mxnet().base._LIB.NNGetOpHandle(name.encode(), ctypes.byref(handle)))
+        call(import_mxnet().base._LIB.MXSymbolGetAtomicSymbolName(handle, ctypes.byref(written)))
+        found[name] = written.value.decode()
+    assert found == {name: name for name in names}

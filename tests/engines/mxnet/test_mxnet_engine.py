@@ -1,4 +1,4 @@
-"""What MXNet's engine promises of Gluon's blocks; the contract of all engines is in ``contract``."""
+"""What MXNet's engine promises of Gluon blocks; the contract of all engines is in contract/."""
 
 from __future__ import annotations
 
