@@ -12,7 +12,7 @@ from cnnviz.text import did_you_mean
 _STYLE = "give style=cnnviz.Style({}=...)"
 _COMMAND = "that is an option of the command `cnnviz explain`"
 #: What the command has an option for, and Python something else.
-_ELSEWHERE = {
+ELSEWHERE = {
     **{word: _STYLE.format(word) for word in ("size", "colormap", "alpha", "overlay")},
     "arrays": "each explanation has .arrays(), and .save(folder, arrays=True) writes them",
     "fail_fast": "it raises the first error, unless skip_failed=True",
@@ -30,7 +30,7 @@ _ELSEWHERE = {
     "sort": f"{_COMMAND}; here each explanation has .top()",
     "threads": "set the environment variable OMP_NUM_THREADS before MXNet is imported",
     "truth": f"{_COMMAND}; here compare .top()[0].index of each explanation with it",
-    "verbose": "each explanation has .top() and .facts",
+    "verbose": "each explanation has .top() and .diagnostics",
 }
 
 
@@ -50,8 +50,8 @@ def check_keywords(given: Iterable[str], own: Iterable[str], loading: Iterable[s
     for keyword in given:
         if keyword in known:
             continue
-        if keyword in _ELSEWHERE:
-            raise UsageError(f"explain() takes no {keyword}: {_ELSEWHERE[keyword]}.")
+        if keyword in ELSEWHERE:
+            raise UsageError(f"explain() takes no {keyword}: {ELSEWHERE[keyword]}.")
         hint = did_you_mean(OTHER_NAMES.get(keyword, keyword), known, count=1)
         raise UsageError(f"explain() takes no {keyword}. {hint or f'It takes {listed}.'}")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 
 import pytest
 
 import cnnviz
 from cnnviz.cli.explain import command
 from cnnviz.errors import ImageError, UsageError, in_keywords
-from cnnviz.keywords import check_keywords
+from cnnviz.keywords import ELSEWHERE, check_keywords
+from cnnviz.results import ImageExplanation
 
 OWN = [name for name in inspect.signature(cnnviz.explain).parameters if name != "network"]
 LOADING = [
@@ -34,6 +37,14 @@ def test_every_option_is_a_keyword_or_has_a_sentence(option):
     with pytest.raises(UsageError, match=rf"^explain\(\) takes no {option}") as raised:
         check_keywords([option], OWN, LOADING)
     assert "It takes inputs" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "attribute", sorted(set(re.findall(r"(?<= )\.(\w+)", " ".join(ELSEWHERE.values()))))
+)
+def test_what_the_sentences_speak_of_is_there(attribute):
+    fields = {field.name for field in dataclasses.fields(ImageExplanation)}
+    assert attribute in fields or hasattr(ImageExplanation, attribute)
 
 
 def test_options_are_those_of_the_command():

@@ -8,7 +8,18 @@ import pytest
 from cnnviz.attribution import choose_methods
 from cnnviz.explanation import Explanation
 from cnnviz.graph.architecture import Layer
-from cnnviz.images.preprocessing import InputSpec, canvas, prepare
+from cnnviz.images.input_spec import InputSpec
+from cnnviz.images.preprocessing import Canvas, Geometry, canvas, prepare
+from cnnviz.rendering.class_maps import CLASS_COLORS
+from cnnviz.rendering.colormaps import color_scale
+from cnnviz.rendering.explanation_images import (
+    ExplanationMaps,
+    NamedMap,
+    panel_cells,
+    render,
+    scale_limits,
+)
+from cnnviz.rendering.maps import overlay
 from cnnviz.rendering.style import Style
 
 
@@ -82,3 +93,91 @@ def test_a_network_that_sees_gray(image):
 
     assert drawn["guided_gradcam"].shape == (90, 120)
     assert drawn["gradcam"].shape == (90, 120, 3)
+
+
+SIDE = 40
+BASE = Canvas(
+    np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8),
+    Geometry((SIDE, SIDE), (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE)),
+)
+
+
+def flat(level, shape=(4, 4)):
+    return np.full(shape, level, np.float32)
+
+
+def maps_of(*maps, layers=(("last", "8x4x4"),), **more):
+    return ExplanationMaps(
+        maps, layers, "volcano (980)", "volcano (980) 0.22", lambda index: f"class {index}", **more
+    )
+
+
+def test_maps_of_several_layers_stand_in_columns():
+    heat = NamedMap("gradcam", "Grad-CAM", "heat", (flat(1), flat(0)))
+    once = NamedMap("gradient", "gradient", "signed", (flat(0, (3, 4, 4)),))
+    explained = maps_of(heat, once, layers=(("early", "8x4x4"), ("late", "16x4x4")))
+
+    rendered = render(explained, BASE, Style())
+
+    assert list(rendered.columns) == ["gradcam"]
+    first, second = rendered.columns["gradcam"]
+    expected = overlay(BASE.image, np.ones((SIDE, SIDE), np.float32))
+    assert (first == expected).all()
+    assert (second != first).any()
+    assert rendered.images["gradcam"].shape[1] > 2 * SIDE
+    assert rendered.blank == ("gradient",)  # a column for each layer is blank only if all are
+
+
+def test_rows_of_a_panel():
+    """Four images in a row; columns of layers in rows of their own, under all others."""
+    heat = NamedMap("gradcam", "Grad-CAM", "heat", (flat(1), flat(1)))
+    plain = [NamedMap(f"m{i}", f"map {i}", "magnitude", (flat(i),)) for i in range(4)]
+    explained = maps_of(heat, *plain, layers=(("early", "8x4x4"), ("late", "16x4x4")))
+
+    rows = panel_cells(explained, render(explained, BASE, Style()))
+
+    assert [[cell.caption for cell in row] for row in rows] == [
+        ["volcano (980) 0.22", "map 0", "map 1", "map 2"],
+        ["map 3"],
+        ["Grad-CAM, early", "Grad-CAM, late"],
+    ]
+    assert rows[0][0].image is BASE.image
+
+
+def test_common_scales():
+    """Half the limit is as strong as the half of a map's own maximum."""
+    weak = maps_of(NamedMap("gradcam", "Grad-CAM", "heat", (flat(1),)))
+    assert scale_limits(weak.maps) == {"gradcam": 1.0}
+    shown = render(weak, BASE, Style(), {"gradcam": 2.0}).images["gradcam"]
+    assert (shown == overlay(BASE.image, np.full((SIDE, SIDE), 0.5, np.float32))).all()
+
+
+def test_what_has_no_scale_has_no_limit():
+    classes = NamedMap("classes", "classes", "classes", (flat(3),))
+    outputs = NamedMap("output", "output", "probability", (flat(0.5),))
+    assert scale_limits([classes, outputs]) == {}
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_outputs_have_the_colors_of_the_scale_below_them(probabilities):
+    """Probabilities from 0 to 1; numbers of any range from the lowest to the highest."""
+    values = np.repeat([[0.0], [1.0]] if probabilities else [[-3.0], [7.0]], 2, axis=1)
+    outputs = NamedMap("output", "output", "probability", (values.astype(np.float32),))
+
+    rendered = render(maps_of(outputs, probabilities=probabilities), BASE, Style())
+
+    image = rendered.images["output"]
+    scale = color_scale(Style.colormap)
+    assert (image[0, :SIDE] == scale[0]).all()
+    assert (image[SIDE - 1, :SIDE] == scale[-1]).all()
+    assert image.shape[0] > SIDE
+    assert rendered.blank == ()
+
+
+def test_classes_have_a_legend():
+    values = np.array([[3, 3], [5, 3]], np.float32)
+    rendered = render(maps_of(NamedMap("c", "classes", "classes", (values,))), BASE, Style())
+    image = rendered.images["c"]
+    assert (image[0, 0] == CLASS_COLORS[0]).all()  # the most frequent
+    assert (image[SIDE - 1, 0] == CLASS_COLORS[1]).all()
+    assert image.shape[0] > SIDE or image.shape[1] > SIDE
