@@ -30,7 +30,7 @@ from cnnviz.outputs.formats import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import Explanations, ImageExplanation
-from cnnviz.runs.manifest import digest
+from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.stages import Goals
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.text import printable_path
@@ -169,7 +169,7 @@ class _GivenImage:
         """What files say of the network and the image that they come from."""
         name, sha256 = self.name, None
         if isinstance(self.content, Path):
-            name, sha256 = self.content.name, digest(self.content)
+            name, sha256 = self.content.name, file_sha256(self.content)
         elif isinstance(self.content, bytes):
             sha256 = hashlib.sha256(self.content).hexdigest()
         return replace(explainer.origin, image=name, sha256=sha256)

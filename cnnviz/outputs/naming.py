@@ -58,7 +58,7 @@ class OutputStem:
 
         Args:
             suffix: what follows the name, for example ``"_gradcam.png"``; one of those that
-                :func:`plan` was given.
+                :func:`plan_names` was given.
             target: class index to put between (``cat_281_gradcam.png``), if the plan was made with
                 ``numbered``; or several (``cat_281-282_contrast.png``), if with ``several``.
         """
@@ -66,7 +66,7 @@ class OutputStem:
         return PurePosixPath(f"{self.path}{_joined(targets)}{suffix}")
 
 
-def plan(
+def plan_names(
     sources: Sequence[Source],
     suffixes: Sequence[str],
     *,
@@ -114,7 +114,7 @@ def plan(
             following[base] += 1
             ending = "" if following[base] == 1 else f"-{following[base]}"
             stem = _fitted(base, room, ending)
-            if taken.take(stem):
+            if taken.claim(stem):
                 stems[index] = stem
                 break
     return [OutputStem(PurePosixPath(stem)) for stem in stems]
@@ -191,8 +191,8 @@ class _Taken:
         for stem in stems:
             self._add(_key(stem))
 
-    def take(self, stem: str) -> bool:
-        """Take a stem unless one of its files could be written for another one."""
+    def claim(self, stem: str) -> bool:
+        """Claim a stem unless one of its files could be written for another one."""
         key = _key(stem)
         if (
             key in self._keys

@@ -16,8 +16,8 @@ from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import OutputFolder, all_or_none, check_output_folder
 from cnnviz.outputs.formats import encode_npz, encode_png, written_by_cnnviz
-from cnnviz.outputs.naming import file_parts, plan
-from cnnviz.runs.manifest import digest
+from cnnviz.outputs.naming import file_parts, plan_names
+from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import ActivationsRequest
 from cnnviz.runs.stages import Item
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
@@ -91,7 +91,7 @@ class ShowActivations(Stage[Item, tuple[TopChannels, ...], ActivationsOutcome]):
 
     def begin(self, item: Item) -> LoadedImage[Item, ActivationsOutcome]:
         """Files say which image they come from."""
-        return LoadedImage(item, digest(item.source.path))
+        return LoadedImage(item, file_sha256(item.source.path))
 
     def compute(
         self, batch: Sequence[LoadedImage[Item, ActivationsOutcome]]
@@ -224,7 +224,7 @@ class ActivationsSession:
         request, sources = self.request, self.sources
         parts = file_parts([layer.name for layer in self.explainer.layers])
         suffixes = [f"_{part}_activations.png" for part in parts]
-        stems = plan(sources, suffixes + [_ARRAYS] * request.arrays, numbered=False)
+        stems = plan_names(sources, suffixes + [_ARRAYS] * request.arrays, numbered=False)
         folder = OutputFolder(request.output, inputs=[source.path for source in sources])
         stage = ShowActivations(self.explainer, request, suffixes, folder)
         items = [Item(*one) for one in zip(sources, stems, strict=True)]

@@ -18,7 +18,7 @@ from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.labels.ground_truth import GroundTruth
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
-from cnnviz.runs.manifest import digest
+from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.records import (
     VERSION,
     GroundTruthRecord,
@@ -96,7 +96,7 @@ def _network(model: str, explainer: Explainer) -> NetworkRecord:
         ),
         symbol=None
         if model in zoo.names()
-        else SymbolRecord(str(Path(model)), digest(Path(model))),
+        else SymbolRecord(str(Path(model)), file_sha256(Path(model))),
         weights=None
         if weights is None
         else WeightsRecord(str(weights.path), weights.source, weights.sha256),

@@ -42,7 +42,7 @@ _VERSION = re.compile(rb'\{"cnnviz_(?:manifest|journal)": ?(\d{1,9})[,}]')
 _VERSION_WITHIN = 64  # bytes from the start
 
 
-def digest(path: Path) -> str | None:
+def file_sha256(path: Path) -> str | None:
     """The SHA-256 of a file; None if it is no file or cannot be read."""
     sha = hashlib.sha256()
     try:

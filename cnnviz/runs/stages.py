@@ -16,9 +16,9 @@ from cnnviz.images.preprocessing import Canvas, Prepared
 from cnnviz.images.sources import Source
 from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_default
-from cnnviz.outputs.naming import OutputStem, plan
+from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.image_files import ImageWriter
-from cnnviz.runs.manifest import Journal, digest, is_whole
+from cnnviz.runs.manifest import Journal, file_sha256, is_whole
 from cnnviz.runs.records import ImageRecord
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
@@ -123,7 +123,7 @@ def plan_items(
     suffixes += ["_panel.png"] * files.panel
     suffixes += ["_contrast.png"] * bool(goals.contrasts)
     several = bool(goals.contrasts) or (files.panel and len(goals.targets) > 1)
-    stems = plan(sources, suffixes, numbered=goals.numbered, several=several)
+    stems = plan_names(sources, suffixes, numbered=goals.numbered, several=several)
     known = truths or (None,) * len(sources)
     return [Item(*one) for one in zip(sources, stems, known, strict=True)]
 
@@ -260,7 +260,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         """Look whether it is done already."""
         if self.journal is None:
             return LoadedImage(item)
-        image: LoadedImage[Item, ImageOutcome] = LoadedImage(item, digest(item.source.path))
+        image: LoadedImage[Item, ImageOutcome] = LoadedImage(item, file_sha256(item.source.path))
         known = self.journal.find(str(item.stem.path))
         if known is None:
             return image

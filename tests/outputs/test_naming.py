@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnviz.images.sources import Source
-from cnnviz.outputs.naming import OutputStem, file_parts, plan
+from cnnviz.outputs.naming import OutputStem, file_parts, plan_names
 from tests.support.capabilities import SLOW
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
@@ -29,11 +29,11 @@ def below(folder, *names):
 
 
 def stems(sources, **options):
-    return [str(stem.path) for stem in plan(sources, SUFFIXES, **options)]
+    return [str(stem.path) for stem in plan_names(sources, SUFFIXES, **options)]
 
 
 def test_the_contracts_example():
-    (stem,) = plan(below("photos", "a/cat.jpg"), SUFFIXES)
+    (stem,) = plan_names(below("photos", "a/cat.jpg"), SUFFIXES)
 
     assert [str(stem.file(suffix)) for suffix in SUFFIXES] == [
         "a/cat_original.png",
@@ -155,7 +155,9 @@ def test_long_names_are_shortened_to_what_file_systems_take(letter, tmp_path):
     names += [letter * (240 // size) + f"{end}.jpg" for end in "12"]
     sources = below("p", *names)
 
-    files = [stem.file(suffix, 9999999) for stem in plan(sources, SUFFIXES) for suffix in SUFFIXES]
+    files = [
+        stem.file(suffix, 9999999) for stem in plan_names(sources, SUFFIXES) for suffix in SUFFIXES
+    ]
 
     assert len(set(files)) == len(files)
     for file in files:
@@ -210,7 +212,7 @@ def test_no_two_files_are_ever_the_same(entries, numbered):
         source("/".join(["/root", *above, *inner, name]), "/".join([*inner, name]))
         for above, inner, name in entries
     ]
-    planned = plan(sources, SUFFIXES, numbered=numbered)
+    planned = plan_names(sources, SUFFIXES, numbered=numbered)
     targets = [None, 281, 7] if numbered else [None]
     files = [
         str(stem.file(suffix, target))
@@ -231,7 +233,7 @@ def test_no_two_files_are_ever_the_same(entries, numbered):
 
     shuffled = list(zip(sources, planned, strict=True))
     random.Random(0).shuffle(shuffled)
-    again = plan([entry for entry, _ in shuffled], SUFFIXES, numbered=numbered)
+    again = plan_names([entry for entry, _ in shuffled], SUFFIXES, numbered=numbered)
     assert again == [stem for _, stem in shuffled]
 
 

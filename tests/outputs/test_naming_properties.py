@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnviz.images.sources import Source
-from cnnviz.outputs.naming import plan
+from cnnviz.outputs.naming import plan_names
 from tests.support.capabilities import SLOW
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
@@ -88,7 +88,9 @@ def written(planned, numbered):
 def test_never_two_alike(sources, numbered):
     files = [
         folded(file)
-        for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered)
+        for file in written(
+            plan_names(sources, SUFFIXES, numbered=numbered, several=numbered), numbered
+        )
     ]
 
     assert len(set(files)) == len(files)
@@ -99,14 +101,18 @@ def test_never_two_alike(sources, numbered):
 @given(images(), st.booleans())
 @BOUNDED
 def test_never_longer_than_file_systems_take(sources, numbered):
-    for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered):
+    for file in written(
+        plan_names(sources, SUFFIXES, numbered=numbered, several=numbered), numbered
+    ):
         assert all(0 < len(os.fsencode(part)) <= 255 for part in file.split("/"))
 
 
 @given(images(), st.booleans())
 @BOUNDED
 def test_always_below_the_output_folder(sources, numbered):
-    for file in written(plan(sources, SUFFIXES, numbered=numbered, several=numbered), numbered):
+    for file in written(
+        plan_names(sources, SUFFIXES, numbered=numbered, several=numbered), numbered
+    ):
         assert not file.startswith("/")
         assert ".." not in file.split("/")
         assert "\0" not in file
@@ -119,10 +125,14 @@ def test_the_order_of_the_images_is_of_no_account(sources, numbered, random):
     random.shuffle(shuffled)
 
     stems = dict(
-        zip(shuffled, plan(shuffled, SUFFIXES, numbered=numbered, several=numbered), strict=True)
+        zip(
+            shuffled,
+            plan_names(shuffled, SUFFIXES, numbered=numbered, several=numbered),
+            strict=True,
+        )
     )
 
-    assert [stems[source] for source in sources] == plan(
+    assert [stems[source] for source in sources] == plan_names(
         sources, SUFFIXES, numbered=numbered, several=numbered
     )
 
@@ -132,7 +142,7 @@ def test_the_order_of_the_images_is_of_no_account(sources, numbered, random):
 def test_names_that_nothing_else_has_are_kept(sources):
     """An image alone is called as it is, but for an ending, and for what would be too long."""
     source = sources[0]
-    (stem,) = plan([source], SUFFIXES)
+    (stem,) = plan_names([source], SUFFIXES)
 
     *folders, name = source.relative.parts
     assert list(stem.path.parent.parts) == folders
@@ -149,7 +159,7 @@ def test_names_that_nothing_else_has_are_kept(sources):
 def test_the_file_system_agrees(tmp_path_factory, found):
     sources = [Source(Path("p", name), name, PurePath(name)) for name in found]
     folder = tmp_path_factory.mktemp("names")
-    files = written(plan(sources, SUFFIXES, several=True), numbered=True)
+    files = written(plan_names(sources, SUFFIXES, several=True), numbered=True)
 
     for file in files:
         with open(folder / file, "xb"):
@@ -176,7 +186,7 @@ def test_ten_thousand_collisions_take_seconds(path):
         sources.append(Source(Path(file), file, relative))
     began = time.process_time()  # of this process: neighbors do not count
 
-    stems = plan(sources, SUFFIXES)
+    stems = plan_names(sources, SUFFIXES)
 
     assert time.process_time() - began < 25
     assert len({folded(str(stem.path)) for stem in stems}) == len(stems)

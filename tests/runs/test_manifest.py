@@ -23,7 +23,7 @@ from cnnviz.runs.manifest import (
     MANIFEST,
     Journal,
     check_manifest,
-    digest,
+    file_sha256,
     fingerprint,
     is_whole,
     manifest_lines,
@@ -296,10 +296,10 @@ def test_fingerprints_are_of_what_is_said_not_of_its_order():
 
 def test_digests(tmp_path):
     (tmp_path / "file").write_bytes(b"cat" * 1_000_000)
-    assert digest(tmp_path / "file") == hashlib.sha256(b"cat" * 1_000_000).hexdigest()
+    assert file_sha256(tmp_path / "file") == hashlib.sha256(b"cat" * 1_000_000).hexdigest()
     os.mkfifo(tmp_path / "pipe")  # would be waited for
     for name in ("pipe", "none", ".", "nul\0"):
-        assert digest(tmp_path / name) is None
+        assert file_sha256(tmp_path / name) is None
 
 
 def test_files_without_their_end_are_not_whole(tmp_path):
