@@ -53,13 +53,13 @@ def reached(demo: Network, index: int, scenes: int = 100) -> float:
 
 
 def check_demo(
-    demo: Network, indices: tuple[int, ...], tmp_path: Any, ascent: AscentOptions
+    demo: Network, indices: tuple[int, ...], tmp_path: Any, ascent: AscentOptions, scenes: int = 100
 ) -> None:
     results = maximize(demo, InputSpec(), ClassObjective(indices), ascent)
     for index, result in zip(indices, results, strict=True):
         assert result.prediction == index
         assert result.probabilities[index] > 0.99
-        assert result.value > reached(demo, index)
+        assert result.value > reached(demo, index, scenes)
         assert result.value == result.logits[index]
         # The file says the same to the network as the image that was reported.
         write_file(tmp_path / f"{index}.png", encode_png(result.image))
@@ -69,8 +69,8 @@ def check_demo(
 
 
 def test_a_demo_image_beats_real_ones(demo: Network, tmp_path: Any) -> None:
-    """The class that comes nearest to failing; see the next test for all of them."""
-    check_demo(demo, (HARDEST,), tmp_path, AscentOptions())
+    """A third of the usual steps does for the hardest class; the next test has all of both."""
+    check_demo(demo, (HARDEST,), tmp_path, AscentOptions(steps=32), scenes=40)
 
 
 @pytest.mark.slow

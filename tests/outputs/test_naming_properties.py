@@ -18,7 +18,7 @@ from tests.support.capabilities import SLOW
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
 TARGETS = (None, 0, 281, 9_999_999, (1, 2), tuple(range(100)), (9_999_999,) * 4)
 
-BOUNDED = settings(max_examples=1000 if SLOW else 75, deadline=None, derandomize=True)
+BOUNDED = settings(max_examples=1000 if SLOW else 50, deadline=None, derandomize=True)
 
 #: All that Linux takes for a name: up to 255 bytes of any value but 0 and the slash.
 raw_names = (
