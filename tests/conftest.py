@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections import Counter
 
 import cv2
@@ -70,6 +71,32 @@ def pytest_runtest_setup(item):
         for name in mark.args:
             if not CAPABILITIES[name].present():
                 pytest.skip(f"needs {CAPABILITIES[name].text}")
+
+
+#: The processes that the test under way has started; None between tests.
+_started: list[str] | None = None
+
+
+def _note_process(event, _arguments):
+    if _started is not None and event in ("subprocess.Popen", "os.fork", "os.posix_spawn"):
+        _started.append(event)
+
+
+sys.addaudithook(_note_process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """See to it that `-m "not subprocess"` leaves out every test that starts a process."""
+    global _started
+    _started = []
+    try:
+        result = yield
+        if _started and not item.get_closest_marker("subprocess"):
+            pytest.fail("It starts a process: mark it with @pytest.mark.subprocess", pytrace=False)
+        return result
+    finally:
+        _started = None
 
 
 def pytest_terminal_summary(terminalreporter):

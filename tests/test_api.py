@@ -27,6 +27,7 @@ def explainer():
     return cnnviz.load_explainer("demo")
 
 
+@pytest.mark.subprocess
 def test_one_image_as_the_command_explains_it(photos, tmp_path, request):
     (explanation,) = cnnviz.explain(photos / "2.png", "demo")
     saved = explanation.save(tmp_path / "saved", arrays=True)
@@ -313,6 +314,7 @@ def test_all_that_is_public_is_there():
     assert not hasattr(cnnviz, "import_module_of_mine")
 
 
+@pytest.mark.subprocess
 def test_importing_the_package_imports_nothing_heavy():
     code = (
         "import sys, cnnviz; assert set(cnnviz.__all__) <= set(dir(cnnviz));"

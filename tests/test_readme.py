@@ -98,6 +98,7 @@ def test_commands_are_in_the_marked_blocks():
         assert "\n" not in block
 
 
+@pytest.mark.subprocess
 def test_python_example_runs(tmp_path, monkeypatch):
     example = next(block for block in python_blocks() if "cnnviz.Explainer(" in block)
     shutil.copytree(ROOT / "sample_images/photos", tmp_path / "sample_images/photos")

@@ -167,6 +167,7 @@ def test_what_maximize_writes(cnnviz, tmp_path, options, layers, classes, channe
             assert found.get("channels") == channels
 
 
+@pytest.mark.subprocess
 @pytest.mark.needs("dot")
 def test_what_summary_draws(cnnviz, tmp_path):
     assert cnnviz("summary", "demo", "--diagram", "net.png")[0] == 0

@@ -153,6 +153,7 @@ def test_quiet_is_quiet(cnnviz, planted):
     assert cnnviz("activations", "corner.png", *planted, "--quiet") == (0, "", "")
 
 
+@pytest.mark.subprocess
 def test_help_comes_without_mxnet():
     code = (
         "import sys; from cnnviz.cli import run; run(['activations', '--help']);"

@@ -113,6 +113,7 @@ def test_exported_networks(cnnviz, tmp_path):
     assert written.name == "own_own_conv0_fwd_filters.png"
 
 
+@pytest.mark.subprocess
 def test_help_comes_without_mxnet():
     code = (
         "import sys; from cnnviz.cli import run; run(['filters', '--help']);"

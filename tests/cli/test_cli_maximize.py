@@ -264,6 +264,7 @@ def test_own_files_are_replaced(cnnviz, halves, tmp_path):
     assert (tmp_path / "maximized/halves_0_right_maximized.png").read_bytes() != first
 
 
+@pytest.mark.subprocess
 def test_help_comes_without_mxnet():
     code = (
         "import sys; from cnnviz.cli import run; run(['maximize', '--help']);"

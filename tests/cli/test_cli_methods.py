@@ -113,6 +113,7 @@ def test_unknown_method_is_wrong_usage(cnnviz):
     assert err == "Error: There is no method 'ocklusion'. Did you mean occlusion?\n"
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("arguments", [[], ["rise"], ["--json"]])
 def test_loads_no_mxnet(arguments):
     program = (

@@ -69,6 +69,7 @@ def test_json(home, capsys):
     assert records["demo"]["weights"] == str(demo.weights_path())
 
 
+@pytest.mark.subprocess
 def test_loads_neither_mxnet_nor_the_hub():
     program = (
         "import sys\n"

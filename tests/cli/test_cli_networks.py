@@ -197,6 +197,7 @@ def test_what_does_not_suit_a_catalog_network(cnnviz, spots, model, arguments, s
     assert said in err
 
 
+@pytest.mark.subprocess
 def test_mistakes_in_cards_and_files_are_told_without_mxnet(spots, tmp_path):
     spots.with_name("cnnviz.yaml").write_text("model: spots-symbol.json\nlables: a\n")
     spots.with_name("spots-0000.params").unlink()

@@ -184,6 +184,7 @@ def test_a_file_of_the_users_is_left_alone(cnnviz, tmp_path, kind):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.subprocess
 def test_without_graphviz_the_text_is_written(cnnviz, tmp_path, no_dot):
     status, out, err = cnnviz("summary", "demo", "--diagram", "demo.svg", "--json")
     assert status == 1
@@ -203,6 +204,7 @@ def test_without_graphviz_the_text_is_written(cnnviz, tmp_path, no_dot):
     assert "was not written by cnnviz" in err
 
 
+@pytest.mark.subprocess
 @needs_dot
 @pytest.mark.parametrize(
     ("kind", "beginning"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")]
@@ -218,6 +220,7 @@ def test_drawings(cnnviz, tmp_path, kind, beginning):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.subprocess
 @needs_dot
 def test_marked_files_are_still_what_they_were(cnnviz, tmp_path):
     import xml.etree.ElementTree as ElementTree

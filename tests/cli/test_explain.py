@@ -372,6 +372,7 @@ def test_overlay_follows_alpha_and_colormap(cnnviz, photos, tmp_path):
     assert (images["jet"] != images["turbo"]).any()
 
 
+@pytest.mark.subprocess
 def test_paths_on_standard_input(photos, tmp_path):
     paths = f"{photos / '2.png'}\n\n{photos / 'sub/cat.png'}\n"
     done = subprocess.run(
@@ -487,6 +488,7 @@ def test_missing_gpu_is_told_before_any_work(cnnviz, photos, tmp_path, spec):
     assert not (tmp_path / "explanations").exists()
 
 
+@pytest.mark.subprocess
 def test_interrupt_leaves_finished_images_whole(tmp_path, write_image):
     """Stopped by Ctrl-C somewhere in a long run: exit 130, every image has four files or none."""
     for number in range(400):
@@ -540,6 +542,7 @@ def test_interrupt_within_a_destructor_is_not_lost(cnnviz, photos, tmp_path, mon
     assert len(out.splitlines()) * 4 == len(files_below(tmp_path / "out")) > 0
 
 
+@pytest.mark.subprocess
 def test_reader_of_the_output_that_leaves_early(photos, tmp_path):
     """What it does not want to read is done all the same."""
     command = f"'{sys.executable}' -u -m cnnviz explain photos --model demo -o out | head -c 1"

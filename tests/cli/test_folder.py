@@ -360,6 +360,7 @@ def test_panels(cnnviz, folder, tmp_path, options, columns, rows):
     assert rows * side < height < rows * side * 1.5
 
 
+@pytest.mark.subprocess
 def test_json_is_json_whatever_files_are_called(folder, tmp_path):
     name = b"\xff\xe9.png"
     (folder / "fish/0.png").rename(folder / "fish" / os.fsdecode(name))

@@ -24,6 +24,7 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.subprocess
 def test_help_listings_and_usage_errors_do_not_import_mxnet(tmp_path):
     commands = [
         (["--help"], 0),
@@ -94,6 +95,7 @@ leave(lambda: run(sys.argv[1:]))
 """
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("arguments", "status", "lines"),
     [(["--version"], 0, 2), (["explain", "photos", "-m", "demo"], 1, 3)],
@@ -119,6 +121,7 @@ def test_nothing_printed_is_lost_in_leaving(photos, tmp_path, arguments, status,
     assert ("broken.png" in complaints) == (status == 1)
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_output_that_cannot_be_written_is_no_success(photos, tmp_path):
     with open("/dev/full", "w") as full:

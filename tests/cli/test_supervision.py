@@ -16,6 +16,8 @@ from cnnviz.errors import ExitCode
 from cnnviz.runs.manifest import JOURNAL
 from tests.support.capabilities import SLOW
 
+pytestmark = pytest.mark.subprocess
+
 #: Makes the process die of a segmentation fault, as a library would, over some images.
 CRASHING = """
 import os, signal

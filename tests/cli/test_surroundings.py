@@ -45,6 +45,7 @@ def talk(text="x", times=1, **options):
     )
 
 
+@pytest.mark.subprocess
 def test_a_stream_that_is_closed_is_not_missed(tmp_path):
     """And what is opened next does not get its number: a library's words would end up in it."""
     for closed in ((1,), (0, 1), (0, 1, 2)):
@@ -53,6 +54,7 @@ def test_a_stream_that_is_closed_is_not_missed(tmp_path):
         assert done.stderr == (b"" if 2 in closed else b"told\n")
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_stream_that_cannot_be_written_to_is_told_on_the_other():
     with open("/dev/full", "w") as full, open("/dev/null") as for_reading:
@@ -67,6 +69,7 @@ def test_a_stream_that_cannot_be_written_to_is_told_on_the_other():
         assert talk(stdout=full, stderr=full).returncode == ExitCode.SOME_FAILED
 
 
+@pytest.mark.subprocess
 def test_a_pipe_that_does_not_wait_loses_nothing():
     """As a terminal is left by programs that have made it non-blocking."""
     reader, writer = os.pipe()
@@ -81,6 +84,7 @@ def test_a_pipe_that_does_not_wait_loses_nothing():
     assert process.wait(60) == 0
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("encoding", "expected"),
     [
@@ -144,6 +148,7 @@ def explain(photos, tmp_path):
     return call
 
 
+@pytest.mark.subprocess
 def test_what_a_parent_leaves_behind(explain, tmp_path):
     """Ignored and blocked signals, no stdin, an odd number of threads, warnings as errors, ..."""
 
@@ -166,6 +171,7 @@ def test_what_a_parent_leaves_behind(explain, tmp_path):
     assert lines[-1]["path"] == "photos/猫.png"
 
 
+@pytest.mark.subprocess
 def test_without_any_thread_of_its_own(explain, tmp_path):
     """Slower, and the same to the last bit."""
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -225,6 +231,7 @@ def test_who_ignores_ctrl_c_goes_on_doing_so():
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.subprocess
 def test_a_limit_of_processor_time_is_named(photos, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
@@ -280,6 +287,7 @@ run(["layers", "demo"])
 """
 
 
+@pytest.mark.subprocess
 def test_packages_that_cannot_be_imported(tmp_path):
     """Told in a sentence each; what may be a bug of ours keeps its traceback."""
     done = subprocess.run(

@@ -53,6 +53,7 @@ def test_the_weights_are_finite_and_none_is_missing() -> None:
     assert all(np.isfinite(value.asnumpy()).all() for value in saved.values())
 
 
+@pytest.mark.subprocess
 def test_names_and_path_of_the_weights_cost_no_heavy_import() -> None:
     program = (
         "import sys, cnnviz.demo as demo; demo.weights_path(); "

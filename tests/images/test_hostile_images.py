@@ -48,6 +48,7 @@ def encode(image, kind, **options):
 # --- mutated files -------------------------------------------------------------------------------
 
 
+@pytest.mark.subprocess
 @pytest.mark.hostile
 def test_mutated_images_are_read_or_refused():
     """Never a crash, a hang, another exception, or memory that the pixel limit does not allow."""
@@ -57,6 +58,7 @@ def test_mutated_images_are_read_or_refused():
     assert result["refused"] > 500
 
 
+@pytest.mark.subprocess
 def test_the_attack_itself_sees_crashes_and_wrong_errors():
     with pytest.raises(AssertionError, match=r"ended with -11 in `.*hostile\.py crash 7 1`"):
         hostile.attack("crash", 5, 10)
@@ -393,6 +395,7 @@ def test_bad_lines_of_standard_input_do_not_stop_the_others(here, write_image):
     ]
 
 
+@pytest.mark.subprocess
 def test_a_tree_deeper_than_paths_can_be_long_is_named(here, write_image):
     """Not passed over in silence, nor in the way of the others."""
     write_image(here / "p" / "good.png")
@@ -467,6 +470,7 @@ def test_the_mark_is_looked_for_in_files_only(here, write_image):
 # --- a run over all of it ------------------------------------------------------------------------
 
 
+@pytest.mark.subprocess
 def test_every_input_of_a_hostile_folder_is_accounted_for(here, write_image):
     """As a user has it: no crash, no hang, exit status 1, and every image told."""
     names = ["new\nline.png", "100%s%d.png", "🦋.png", "x" * 251 + ".png", "a;rm -rf.png", " .png"]

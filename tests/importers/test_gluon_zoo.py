@@ -33,6 +33,7 @@ def described(architecture):
     return rows
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_graph_is_what_gluon_builds(name):
     entry = zoo.get(name)

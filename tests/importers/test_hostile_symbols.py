@@ -22,6 +22,7 @@ mx = import_mxnet()
 COLOR = {"input_size": (16, 12), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
+@pytest.mark.subprocess
 @pytest.mark.hostile
 def test_mutated_symbols_run_or_are_refused():
     """Loaded and asked once, there and back: never a crash, another exception, or much memory."""

@@ -270,6 +270,7 @@ def test_names_from_files_are_escaped():
     assert len(Drawing(text).boxes) == 3
 
 
+@pytest.mark.subprocess
 @needs_dot
 def test_graphviz_takes_such_names_for_text():
     tree = ElementTree.fromstring(render_dot(evil(), "svg"))
@@ -279,6 +280,7 @@ def test_graphviz_takes_such_names_for_text():
     assert 'explained by default: <b>&"\\N\\"];x->y;' in shown
 
 
+@pytest.mark.subprocess
 @needs_dot
 @pytest.mark.parametrize(
     ("kind", "beginning"), [("svg", b"<?xml"), ("png", b"\x89PNG\r\n"), ("pdf", b"%PDF-")]
@@ -293,6 +295,7 @@ def test_the_same_network_gives_the_same_file(kind, beginning):
     assert re.findall(rb"/CreationDate .D:(\d{4})", first) in ([], [b"1970"])
 
 
+@pytest.mark.subprocess
 def test_without_graphviz_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match=r"PNG needs .*`dot`.*apt-get install graphviz"):
@@ -300,6 +303,7 @@ def test_without_graphviz_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     assert render_dot("digraph {×}", "dot") == "digraph {×}".encode()
 
 
+@pytest.mark.subprocess
 @needs_dot
 def test_what_graphviz_refuses_is_told(capfd):
     with pytest.raises(OutputError, match="does not draw this network as SVG"):

@@ -252,6 +252,7 @@ def test_a_card_may_tell_names_by_index(tmp_path):
         find_config(str(config))
 
 
+@pytest.mark.subprocess
 def test_the_command_says_that_names_are_numbered_from_1(cnnviz, tmp_path, write_image):
     write_image(tmp_path / "a.png")
     (tmp_path / "names.txt").write_text("".join(f"{i}: c{i}\n" for i in range(1, 9)))

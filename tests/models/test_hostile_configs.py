@@ -13,6 +13,7 @@ from tests.support import hostile
 from tests.support.capabilities import SLOW
 
 
+@pytest.mark.subprocess
 @pytest.mark.hostile
 def test_mutated_configs_are_read_or_refused():
     result = hostile.attack("configs", 0, 20_000 if SLOW else 1_000)

@@ -156,6 +156,7 @@ def test_labels_are_as_many_as_outputs():
     assert len(zoo.labels(zoo.get("demo"))) == 8
 
 
+@pytest.mark.subprocess
 def test_listing_imports_neither_mxnet_nor_the_hub():
     program = (
         "import sys\n"
@@ -303,6 +304,7 @@ for command in (
 """
 
 
+@pytest.mark.subprocess
 def test_describing_a_network_needs_no_framework(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS],

@@ -105,6 +105,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, image, monkeypatch, error, th
         assert "x.png cannot be written: No space left on device" in str(caught.value)
 
 
+@pytest.mark.subprocess
 def test_running_out_of_room_in_the_middle(tmp_path):
     """With a real limit of the operating system: 64 KiB a file, for 300 KiB of noise."""
     program = """

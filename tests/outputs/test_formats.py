@@ -46,6 +46,7 @@ def test_png_is_what_pillow_reads_in_color_and_gray(tmp_path, image):
     Image.open(tmp_path / "c.png").verify()  # checks the checksum of every chunk
 
 
+@pytest.mark.subprocess
 def test_gif_is_what_pillow_reads_and_is_replaced_but_nobody_elses(tmp_path, image):
     red, blue = np.zeros((2, 9, 7, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255

@@ -225,6 +225,7 @@ def test_what_is_no_file(cnnviz, tmp_path):
     assert (status, out, err) == (2, "", "Error: There is no file none.png; check the path.\n")
 
 
+@pytest.mark.subprocess
 def test_reading_needs_neither_numpy_nor_mxnet(tmp_path):
     write_file(tmp_path / "a.npz", encode_npz({"a": 1}, ABOUT))
     code = (

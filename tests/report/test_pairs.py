@@ -54,6 +54,7 @@ def test_of_many_classes_the_most_confused_are_in_the_matrix():
     assert len(found.errors) == 11
 
 
+@pytest.mark.subprocess
 def test_mean_maps_by_hand():
     images = [
         image("a.jpg", 1, truth=0, location=located(0.5, (0.1, 0, 0, 0), [[255, 0]])),

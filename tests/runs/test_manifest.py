@@ -249,6 +249,7 @@ def test_a_damaged_record_is_as_none(tmp_path):
     journal.close(done=True)
 
 
+@pytest.mark.subprocess
 def test_two_at_once_in_one_folder(tmp_path):
     journal = Journal(tmp_path, "mark")
     code = (

@@ -44,10 +44,12 @@ def die(number, _state):
     os.kill(os.getpid(), number)
 
 
+@pytest.mark.subprocess
 def test_the_status_is_the_tasks():
     assert supervise(partial(end, 7)) == (7, [])
 
 
+@pytest.mark.subprocess
 def test_a_worker_without_the_image_that_crashed_goes_on(capfd):
     status, told = supervise(partial(crash_on, ["b", os.fsdecode(b"\xff")]))
     assert status == 2
@@ -56,6 +58,7 @@ def test_a_worker_without_the_image_that_crashed_goes_on(capfd):
     assert capfd.readouterr().err.split() == ["first", "last"]  # once each
 
 
+@pytest.mark.subprocess
 def test_a_crash_over_no_image_ends_the_run():
     status, told = supervise(partial(die, signal.SIGBUS))
     assert status == ExitCode.UNUSABLE
@@ -63,6 +66,7 @@ def test_a_crash_over_no_image_ends_the_run():
     assert "crashed (SIGBUS), and not over an image" in told[1]
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("number", "expected"), [(signal.SIGTERM, 128 + 15), (signal.SIGKILL, ExitCode.UNUSABLE)]
 )

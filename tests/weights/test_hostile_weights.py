@@ -24,6 +24,7 @@ from tests.support import hostile
 from tests.support.capabilities import SLOW
 
 
+@pytest.mark.subprocess
 @pytest.mark.hostile
 @pytest.mark.parametrize(
     "kind", ["params", "safetensors", pytest.param("torch", marks=pytest.mark.needs("torch"))]

@@ -108,6 +108,7 @@ STYLES = {
 }
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_gives_the_same_values(gluon, style):
     matched = match(STYLES[style](gluon), Expected(SMALL))

@@ -682,6 +682,7 @@ def until(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.subprocess
 def test_two_processes_at_once_fetch_once(home, site, whole):
     go = threading.Event()
     serve_gluon(site, whole, wait=go)
@@ -722,6 +723,7 @@ def test_without_locks_both_fetch_and_neither_spoils_the_other(home, site, whole
     assert all("No locks available" in text for text in told)
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_download_is_not_taken_for_whole(home, site, whole, how):
     never = threading.Event()

@@ -206,6 +206,7 @@ for reset in (False, True):
 """
 
 
+@pytest.mark.subprocess
 def test_blocks_of_mx_np():
     # In a process of its own: set_np() is for the whole of it.
     done = subprocess.run(

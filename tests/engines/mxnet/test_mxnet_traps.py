@@ -89,6 +89,7 @@ def far(value: np.ndarray, truth: np.ndarray) -> bool:
 # -- importing ------------------------------------------------------------------------------------
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(
     tuple(map(int, np.__version__.split(".")[:2])) < (1, 24),
     reason="NumPy still has numpy.bool",
@@ -116,6 +117,7 @@ print(ctypes.CDLL(import_mxnet().libinfo.find_lib_path()[0]).omp_get_max_threads
 """
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="half of one core is one core")
 def test_mxnet_takes_half_of_the_cores() -> None:
     plain = python(COUNT_THREADS)
@@ -163,6 +165,7 @@ def winners(values: np.ndarray) -> np.ndarray:
     return (windows == windows.max(axis=(3, 5), keepdims=True)).reshape(values.shape)
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("hybridise", [False, True])
 def test_max_pooling_recorded_for_inference_gives_garbage(hybridise: bool) -> None:
     # Its backward pass reads a workspace that only training fills. Whatever lies there instead, it
