@@ -9,31 +9,20 @@ and has to give the softmax or the sigmoid of these.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.engines.mxnet.symbol import LOSS, Entry, Graph, Node
+from cnnviz.engines.mxnet.symbol import LOSS, Entry, Graph
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import shape_text
 from cnnviz.graph.ends import ONE_OUTPUT, SOFTMAX, Activation, End
-from cnnviz.types import Float32, Float64, Shape
+from cnnviz.importers.mxnet_tail import CLIPS, KEEPS, SUMS, Tail
+from cnnviz.types import Float64, Shape
 
-# Reading it off the graph -------------------------------------------------------------------------
-
-#: What changes no number.
-_KEEPS = {
-    *("BlockGrad", "MakeLoss", "make_loss", "_copy", "_np_copy", "identity"),
-    *("Cast", "cast", "amp_cast", "_npx_cast"),
-    *("Flatten", "flatten", "Reshape", "reshape", "expand_dims", "squeeze"),
-    *("_np_reshape", "_npx_reshape", "_np_squeeze", "_npi_squeeze", "_npi_expand_dims"),
-    "_npx_batch_flatten",
-}
-#: Of these what is of no use at the very end.
+#: What changes no number, and is of no use at the very end.
 _IDLE = {"BlockGrad", "MakeLoss", "make_loss", "_copy", "squeeze", "_np_squeeze", "_npi_squeeze"}
 #: What makes one answer of several scores, or of one.
 _DECISIONS = {
@@ -48,25 +37,10 @@ _DECISIONS = {
     "round": "yes or no",
     "rint": "yes or no",
 }
-#: What makes no probabilities of scores: sums, and numbers that are added or multiplied.
-_SUMS = {
-    *_KEEPS,
-    *("elemwise_add", "broadcast_add", "_Plus", "_plus", "_npi_add", "add_n", "ElementWiseSum"),
-    *("elemwise_sub", "broadcast_sub", "_Minus", "_minus", "_npi_subtract", "negative"),
-    *("_plus_scalar", "_minus_scalar", "_rminus_scalar", "_mul_scalar", "_div_scalar"),
-    *("_npi_add_scalar", "_npi_subtract_scalar", "_npi_rsubtract_scalar"),
-    *("_npi_multiply_scalar", "_npi_true_divide_scalar", "_npi_negative"),
-    *("Concat", "concat", "stack", "_npi_concatenate", "_npi_stack", "mean", "sum"),
-    *("_npi_mean", "_np_sum", "_npi_sum", "slice", "slice_axis", "transpose", "SwapAxis"),
-    *("Pooling", "_contrib_AdaptiveAvgPooling2D"),
-}
 _SOFTMAXES = {"softmax", "log_softmax", "softmin", "SoftmaxActivation"}
 _SOFTMAXES |= {f"_npx_{name}" for name in ("softmax", "log_softmax")}
-_CLIPS = {"clip", "_npi_clip"}
 _REGRESSIONS = {"LinearRegressionOutput", "MAERegressionOutput"}
 
-#: Operators that may stand between logits and output; no network has more there.
-_MOST_BEHIND = 40
 _TRIED_STEPS = (("softmax",), ("sigmoid",), *product(("softmax", "sigmoid"), repeat=2))
 
 
@@ -97,10 +71,10 @@ def read_end(
         NetworkError: the output is not one number a class.
         UsageError: ``wanted`` does not go with the number of outputs.
     """
-    tail = _Tail(graph, shapes, data)
-    head, decision = tail.undecided(graph.heads[0])
+    recognizer = _Recognizer(Tail(graph, shapes, data))
+    head, decision = recognizer.undecided(graph.heads[0])
     _check_sizes(shapes[head])
-    found = tail.squashed(head) or tail.bare(head, wanted)
+    found = recognizer.squashed(head) or recognizer.bare(head, wanted)
     outputs = math.prod(shapes[head])
     said = [] if found.remark is None else [found.remark]
     if decision is not None:
@@ -139,38 +113,33 @@ class _Fit(NamedTuple):
     factors: tuple[float, ...]
 
 
-class _Tail:
-    """The last operators of a graph."""
+class _Recognizer:
+    """Finds the logits, and what makes probabilities of them, in the tail of a graph."""
 
-    def __init__(self, graph: Graph, shapes: Mapping[Entry, Shape], data: str) -> None:
-        self.graph = graph
-        self._shapes = shapes
-        self._dependent = graph.dependent_on(data)
-        # What is computed from parameters has no value yet.
-        self._unknown: set[int] = set()
-        for index, node in enumerate(graph.nodes):
-            if node.is_variable or any(entry.node in self._unknown for entry in node.inputs):
-                self._unknown.add(index)
+    def __init__(self, tail: Tail) -> None:
+        self._tail = tail
 
     def undecided(self, head: Entry) -> tuple[Entry, str | None]:
         """The scores that a decision at the end is made from, and what it is."""
         below = head
-        while self._op(below) in _KEEPS | {"one_hot", "_npx_one_hot"}:
-            below = self._input(below)
-        decision = _DECISIONS.get(self._op(below))
+        while self._tail.op(below) in KEEPS | {"one_hot", "_npx_one_hot"}:
+            below = self._tail.input(below)
+        decision = _DECISIONS.get(self._tail.op(below))
         if decision is None:
             return head, None
-        return self._input(below), decision
+        return self._tail.input(below), decision
 
     def squashed(self, head: Entry) -> _Found | None:
         """The logits, where a known function of them is output."""
-        outputs = math.prod(self._shapes[head])
+        outputs = math.prod(self._tail.shapes[head])
         best: _Fit | None = None
-        for candidate in self._candidates(head):
-            size = math.prod(self._shapes[candidate])
+        for candidate in self._tail.candidates(head):
+            size = math.prod(self._tail.shapes[candidate])
             if size not in (outputs, 1) or (size == 1 and outputs > 2):
                 break
-            if {self.graph.nodes[i].op for i in self._between(head, [candidate])} <= _SUMS:
+            if {
+                self._tail.graph.nodes[i].op for i in self._tail.between(head, [candidate])
+            } <= SUMS:
                 continue  # no probabilities come of these
             fit = self._fit(candidate, head)
             if fit is not None and (best is None or self._is_better(fit, best)):
@@ -182,14 +151,14 @@ class _Tail:
     def bare(self, head: Entry, wanted: str | None) -> _Found:
         """The end of a network whose outputs are not known to be probabilities."""
         loss = None
-        while self._op(head) in _IDLE or (
-            self._op(head) in _KEEPS
-            and len(self._shapes[head]) == 1
-            and math.prod(self._shapes[head]) == 1
+        while self._tail.op(head) in _IDLE or (
+            self._tail.op(head) in KEEPS
+            and len(self._tail.shapes[head]) == 1
+            and math.prod(self._tail.shapes[head]) == 1
         ):
-            loss = self._node(head).attrs.get(LOSS, loss)
-            head = self._input(head)
-        outputs = math.prod(self._shapes[head])
+            loss = self._tail.node(head).attrs.get(LOSS, loss)
+            head = self._tail.input(head)
+        outputs = math.prod(self._tail.shapes[head])
         if wanted is not None:
             return _Found(head, Activation.named(wanted))
         if loss in _REGRESSIONS:
@@ -199,11 +168,11 @@ class _Tail:
                 remark=f"The network was trained for regression ({loss}): its outputs are taken as "
                 "numbers. --activation says otherwise.",
             )
-        last = self._last_word(head)
-        kind = self._op(last)
+        last = self._tail.last_word(head)
+        kind = self._tail.op(last)
         if kind not in _SOFTMAXES:
-            kind = self._node(last).attrs.get("act_type", kind).capitalize()
-        if outputs == 1 and self._has_parameters(last):
+            kind = self._tail.node(last).attrs.get("act_type", kind).capitalize()
+        if outputs == 1 and self._tail.has_parameters(last):
             return _Found(
                 head,
                 Activation(("sigmoid",)),
@@ -216,10 +185,12 @@ class _Tail:
                 remark=f"The network has one output, out of {kind}, which is taken as "
                 "a number; --activation sigmoid takes it for the logit of a yes or no.",
             )
-        frontier = self._frontier(head)
-        if {self.graph.nodes[index].op for index in self._between(head, frontier)} <= _SUMS:
+        frontier = self._tail.frontier(head)
+        if {
+            self._tail.graph.nodes[index].op for index in self._tail.between(head, frontier)
+        } <= SUMS:
             return _Found(head, SOFTMAX)
-        values = self._trials(frontier, head)
+        values = self._tail.trials(frontier, head)
         if values is not None and values.min() >= 0 and np.allclose(values.sum(axis=1), 1):
             return _Found(
                 head,
@@ -231,7 +202,7 @@ class _Tail:
         astray = self._softmax_right_before(head)
         if astray is not None:
             return _Found(
-                self._input(astray),
+                self._tail.input(astray),
                 SOFTMAX,
                 remark="The network's softmax does not run over its classes; the probabilities "
                 "shown are a softmax that does.",
@@ -251,11 +222,9 @@ class _Tail:
         )
 
     def _softmax_right_before(self, head: Entry) -> Entry | None:
-        while self._op(head) in _KEEPS:
-            head = self._input(head)
-        return head if self._op(head) in _SOFTMAXES else None
-
-    # Recognizing
+        while self._tail.op(head) in KEEPS:
+            head = self._tail.input(head)
+        return head if self._tail.op(head) in _SOFTMAXES else None
 
     def _is_better(self, fit: _Fit, best: _Fit) -> bool:
         """Whether a candidate further down is the logits rather than the one that was found.
@@ -270,7 +239,7 @@ class _Tail:
             return True
         if fit.activation != best.activation:
             return False
-        values = self._trials([fit.head], best.head)
+        values = self._tail.trials([fit.head], best.head)
         if values is None or values.shape[1] < 2:
             return False
         highest = values.max(axis=1)
@@ -281,10 +250,10 @@ class _Tail:
 
     def _fit(self, candidate: Entry, head: Entry) -> _Fit | None:
         """What function of a candidate is output, if it is a known one."""
-        put_out = self._trials([candidate], head, clips=False)
+        put_out = self._tail.trials([candidate], head, clips=False)
         if put_out is None:
             return None
-        logits = np.concatenate([points.reshape(1, -1) for points in self._points(candidate)])
+        logits = np.concatenate([points.reshape(1, -1) for points in self._tail.points(candidate)])
         for steps, factor in product(_TRIED_STEPS, self._factors(candidate, head)):
             activation = Activation(steps)
             factors: tuple[float, ...] = (factor,)
@@ -305,8 +274,9 @@ class _Tail:
         """What the logits may be multiplied by inside the operators at the end."""
         temperatures = {
             float(value)
-            for index in self._between(head, [candidate])
-            if (value := self.graph.nodes[index].attrs.get("temperature")) not in (None, "None")
+            for index in self._tail.between(head, [candidate])
+            if (value := self._tail.graph.nodes[index].attrs.get("temperature"))
+            not in (None, "None")
         }
         for size in dict.fromkeys([1.0, *(1 / value for value in temperatures if value), 2.0]):
             yield size
@@ -315,7 +285,9 @@ class _Tail:
     def _remark(self, head: Entry, fit: _Fit, outputs: int) -> str | None:
         """What to say of what was recognized; nothing of what everybody expects."""
         activation = fit.activation
-        behind = {self.graph.nodes[index].op for index in self._between(head, [fit.head])}
+        behind = {
+            self._tail.graph.nodes[index].op for index in self._tail.between(head, [fit.head])
+        }
         if outputs == 1:
             if activation.steps == ("softmax",):
                 return "The network has one output, and a softmax of one is always 1."
@@ -329,129 +301,11 @@ class _Tail:
                 f"The network outputs the {' of the '.join(reversed(activation.steps))} of its "
                 "logits; these are explained, and that is shown as the probability."
             )
-        if behind <= _KEEPS | _CLIPS | _SOFTMAXES | {"log", "_npi_log"} and fit.factors == (1.0,):
+        if behind <= KEEPS | CLIPS | _SOFTMAXES | {"log", "_npi_log"} and fit.factors == (1.0,):
             return None
         if fit.factors != (1.0,):
             return f"The logits are multiplied by {fit.factors[0]:.4g} before the softmax."
         return "The network's outputs were found to be the softmax of its logits."
-
-    # Walking
-
-    def _candidates(self, head: Entry) -> Iterator[Entry]:
-        """What the output depends on the input through alone, from the head down."""
-        reading: set[Entry] = {head}
-        for _ in range(_MOST_BEHIND):
-            latest = max(reading)
-            node = self.graph.nodes[latest.node]
-            if node.is_variable:
-                return
-            if len(reading) == 1 and latest != head:
-                yield latest
-            reading = {entry for entry in reading if entry.node != latest.node}
-            if self._has_parameters(latest):
-                return  # scores come out of it
-            reading |= {entry for entry in node.inputs if entry.node in self._dependent}
-
-    def _frontier(self, head: Entry) -> list[Entry]:
-        """Where the last operators with parameters stand."""
-        found: dict[Entry, None] = {}
-        waiting = [head]
-        seen = set()
-        while waiting:
-            entry = waiting.pop()
-            if entry in seen or entry.node not in self._dependent:
-                continue
-            seen.add(entry)
-            if self._op(entry) == "Pooling" or self._has_parameters(entry):
-                found[entry] = None
-            else:
-                waiting.extend(self._node(entry).inputs)
-        return list(found)
-
-    def _between(self, head: Entry, atoms: Collection[Entry]) -> list[int]:
-        """The operators that lead from some entries to another, in order."""
-        found: set[int] = set()
-        waiting = [head]
-        while waiting:
-            entry = waiting.pop()
-            if entry not in atoms and entry.node not in found:
-                found.add(entry.node)
-                waiting.extend(self.graph.nodes[entry.node].inputs)
-        return sorted(found)
-
-    def _last_word(self, head: Entry) -> Entry:
-        """What says most about the output: the last that does more than to add numbers up."""
-        while self._op(head) in _SUMS and not self._has_parameters(head):
-            head = max(entry for entry in self._node(head).inputs if entry.node in self._dependent)
-        return head
-
-    def _has_parameters(self, entry: Entry) -> bool:
-        """Whether an operator reads what is not computed from the input."""
-        return self._node(entry).is_variable or any(
-            source.node in self._unknown and source.node not in self._dependent
-            for source in self._node(entry).inputs
-        )
-
-    def _node(self, entry: Entry) -> Node:
-        return self.graph.nodes[entry.node]
-
-    def _op(self, entry: Entry) -> str:
-        return self._node(entry).op
-
-    def _input(self, entry: Entry) -> Entry:
-        return self._node(entry).inputs[0]
-
-    # Trying
-
-    def _points(self, entry: Entry, seed: int = 0) -> list[Float32]:
-        """Numbers to try, in the entry's shape."""
-        random = np.random.default_rng(seed)
-        shape = self._shapes[entry]
-        return [random.normal(0, scale, shape).astype(np.float32) for scale in (1, 1, 3, 0.3)]
-
-    def _trials(self, atoms: Sequence[Entry], head: Entry, *, clips: bool = True) -> Float64 | None:
-        """What is output, a row for each trial, when some entries have values at random.
-
-        Without ``clips`` bounds near 0 and 1 are left out. None if it cannot be told: parameters
-        are needed, or MXNet fails.
-        """
-        between = self._between(head, atoms)
-        nodes = [self.graph.nodes[index] for index in between]
-        if len(nodes) > _MOST_BEHIND or any(node.is_variable for node in nodes):
-            return None
-        variables = [Node("null", f"atom{number}", {}, ()) for number in range(len(atoms))]
-        place = {index: number for number, index in enumerate(between, len(atoms))}
-
-        def moved(entry: Entry) -> Entry:
-            if entry in atoms:
-                return Entry(list(atoms).index(entry))
-            return Entry(place[entry.node], entry.output)
-
-        tail = []
-        for node in nodes:
-            if not clips and node.op in _CLIPS and _hardly_clips(node):
-                node = replace(node, op="_copy", attrs={})
-            tail.append(replace(node, inputs=tuple(map(moved, node.inputs))))
-        mx = import_mxnet()
-        try:
-            symbol = mx.sym.load_json(Graph((*variables, *tail), (moved(head),)).to_json())
-            run = mx.nd.CachedOp(symbol)
-            order = [int(name[len("atom") :]) for name in symbol.list_inputs()]
-            rows = [
-                run(*(mx.nd.array(values[number]) for number in order)).asnumpy().reshape(-1)
-                for values in zip(
-                    *(self._points(atom, seed) for seed, atom in enumerate(atoms)), strict=True
-                )
-            ]
-        except mx.base.MXNetError:
-            return None
-        return np.array(rows, np.float64)
-
-
-def _hardly_clips(node: Node) -> bool:
-    """Whether bounds keep probabilities from 0 and 1, and do nothing else to them."""
-    low, high = float(node.attrs.get("a_min", "nan")), float(node.attrs.get("a_max", "nan"))
-    return 0 <= low <= 0.05 and high >= 0.95
 
 
 def _is_multiple(values: Float64, expected: Float64, *, any_factor: bool) -> bool:
