@@ -20,39 +20,42 @@ from cnnviz.attribution import (
 from cnnviz.attribution.cam import grad_cam
 from cnnviz.attribution.gradients import Saliency
 from cnnviz.engines.base import RELU_RULES, STANDARD
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
-from cnnviz.importers.gluon import from_gluon
 from cnnviz.types import MapKind
 from tests.support.attribution import collect_one
 from tests.support.networks import differentiate
+from tests.support.written import (
+    conv,
+    conv_relu,
+    flatten,
+    linear,
+    linear_relu,
+    max_pool,
+    relu,
+    written,
+)
 
-mx = import_mxnet()
-nn = mx.gluon.nn
 SHAPE = (3, 16, 20)
 
 
 def small_network(seed=0):
-    mx.random.seed(seed)
-    net = nn.HybridSequential()
-    net.add(
-        nn.Conv2D(6, 3, padding=1, in_channels=3, activation="relu"),
-        nn.MaxPool2D(2),
-        nn.Conv2D(8, 3, padding=1, in_channels=6),
-        nn.Activation("relu"),
-        nn.Flatten(),
-        nn.Dense(12, activation="relu"),
-        nn.Dense(4),
+    return written(
+        SHAPE,
+        conv_relu(6, 3, padding=1),
+        max_pool(),
+        conv(8, 3, padding=1),
+        relu(),
+        flatten(),
+        linear_relu(12),
+        linear(4),
+        seed=seed,
     )
-    net.initialize(mx.init.Xavier(magnitude=3))
-    net(mx.nd.zeros((1, *SHAPE)))  # deferred shapes
-    return net
 
 
 @pytest.fixture(scope="module")
 def network():
-    return from_gluon(small_network(), SHAPE)
+    return small_network().network()
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +134,9 @@ def test_constant_score_gives_a_constant_map(method, batch):
     if not method.class_specific:
         pytest.skip("the method does not look at scores")
     net = small_network()
-    net[6].weight.set_data(mx.nd.zeros((4, 12)))
-    maps = attribute(method, from_gluon(net, SHAPE), batch, [0, 1, 2])
+    net.parameters["6.weight"] *= 0
+    net.parameters["6.bias"] *= 0
+    maps = attribute(method, net.network(), batch, [0, 1, 2])
     expected = 1 / 4 if method.kind == "probability" else 0
     np.testing.assert_allclose(maps, expected, rtol=1e-6, atol=1e-12)
 
@@ -204,13 +208,12 @@ def test_flat_image_gives_a_finite_map(method, network):
 
 
 def test_network_is_untouched(method, batch):
-    net = small_network()
-    before = [p.data().asnumpy().tobytes() for p in net.collect_params().values()]
-    network = from_gluon(net, SHAPE)
+    network = small_network().network()
+    before = network.logits(batch).tobytes()
     attribute(method, network, batch, None)
     with pytest.raises(UsageError, match="no class 4"):
         attribute(method, network, batch, [0, 4, 0])
-    assert [p.data().asnumpy().tobytes() for p in net.collect_params().values()] == before
+    assert network.logits(batch).tobytes() == before
 
 
 def test_grad_cam_is_the_papers_formula():

@@ -9,32 +9,21 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import ModelQueries, choose_methods, collect
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import Geometry, InputSpec, to_image
-from cnnviz.importers.gluon import from_gluon
 from tests.support.attribution import collect_one
+from tests.support.written import conv, conv_relu, flatten, linear, max_pool, written
 
-mx = import_mxnet()
-nn = mx.gluon.nn
 SHAPE = (3, 14, 17)
 SPEC = InputSpec(14, 17, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 
 
-def network_of(*layers, shape=SHAPE):
-    net = nn.HybridSequential()
-    net.add(*layers)
-    net.initialize(mx.init.Xavier(magnitude=3))
-    net(mx.nd.zeros((1, *shape)))
-    return net
-
-
 @pytest.fixture(scope="module")
 def network():
-    mx.random.seed(2)  # one whose highest class depends on what is covered, whatever covers it
-    net = network_of(nn.Conv2D(4, 3, activation="relu"), nn.MaxPool2D(2), nn.Flatten(), nn.Dense(5))
-    return from_gluon(net, SHAPE)
+    # One whose highest class depends on what is covered, whatever covers it.
+    layers = (conv_relu(4, 3), max_pool(), flatten(), linear(5))
+    return written(SHAPE, *layers, seed=2).network()
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +33,13 @@ def batch():
 
 def linear_network(weights):
     """Logits: the weights (C, H, W) times the input, and 0: so p = sigmoid of the sum."""
-    net = network_of(nn.Conv2D(1, 1, in_channels=1), nn.Flatten(), nn.Dense(2), shape=weights.shape)
-    net[0].weight.set_data(mx.nd.ones((1, 1, 1, 1)))
-    net[0].bias.set_data(mx.nd.zeros(1))
-    net[2].weight.set_data(mx.nd.array(np.stack([weights.ravel(), 0 * weights.ravel()])))
-    net[2].bias.set_data(mx.nd.zeros(2))
-    return from_gluon(net, weights.shape)
+    values = {
+        "0.weight": 1,
+        "0.bias": 0,
+        "2.weight": np.stack([weights.ravel(), 0 * weights.ravel()]),
+        "2.bias": [0, 0],
+    }
+    return written(weights.shape, conv(1), flatten(), linear(2), values=values).network()
 
 
 def gray(height, width):

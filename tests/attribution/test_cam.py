@@ -20,12 +20,18 @@ from cnnviz.attribution.cam import (
 )
 from cnnviz.attribution.contrast import grad_cam_difference
 from cnnviz.engines.base import STANDARD
-from cnnviz.engines.mxnet.runtime import import_mxnet
-from cnnviz.importers.gluon import from_gluon
+from cnnviz.graph.builder import Builder
 from tests.support.attribution import collect_one
+from tests.support.written import (
+    conv,
+    flatten,
+    global_avg_pool,
+    linear,
+    max_pool,
+    relu,
+    written,
+)
 
-mx = import_mxnet()
-nn = mx.gluon.nn
 REFERENCE = Path(__file__).parent.parent / "reference"
 SHAPE = (3, 8, 10)
 #: Computed in float64 and rounded once to float32: half a unit in the last place is 6e-8.
@@ -48,40 +54,32 @@ seeded = load_seeded()
 
 def build():
     """The network of ``tests/reference/make_cam_fixtures.py``."""
-    net = nn.HybridSequential(prefix="")
-    net.add(
-        nn.Conv2D(6, 3, padding=1, in_channels=3),
-        nn.Activation("relu"),
-        nn.MaxPool2D(2),
-        nn.Conv2D(8, 3, padding=1, in_channels=6),
-        nn.Activation("relu"),
-        nn.Flatten(),
-        nn.Dense(12, in_units=8 * 4 * 5),
-        nn.Activation("relu"),
-        nn.Dense(4, in_units=12),
+    return written(
+        SHAPE,
+        conv(6, 3, padding=1),
+        relu(),
+        max_pool(),
+        conv(8, 3, padding=1),
+        relu(),
+        flatten(),
+        linear(12),
+        relu(),
+        linear(4),
+        draw=seeded.parameter,
     )
-    net.initialize()
-    for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
-    return net
 
 
 def linear_head(weights, bias, kernels=3):
     """A convolution with its ReLU, then one dense layer that sees every place."""
-    net = nn.HybridSequential(prefix="")
-    net.add(
-        nn.Conv2D(kernels, 3, padding=1, in_channels=3),
-        nn.Activation("relu"),
-        nn.Flatten(),
-        nn.Dense(len(bias), in_units=kernels * SHAPE[1] * SHAPE[2]),
+    return written(
+        SHAPE,
+        conv(kernels, 3, padding=1),
+        relu(),
+        flatten(),
+        linear(len(bias)),
+        values={"3.weight": weights, "3.bias": bias},
+        draw=seeded.parameter,
     )
-    net.initialize()
-    for kind in ("weight", "bias"):
-        parameter = getattr(net[0], kind)
-        parameter.set_data(mx.nd.array(seeded.parameter(f"0.{kind}", parameter.shape)))
-    net[3].weight.set_data(mx.nd.array(weights))
-    net[3].bias.set_data(mx.nd.array(bias))
-    return net
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +95,7 @@ def block():
 
 @pytest.fixture(scope="module")
 def network(block):
-    return from_gluon(block, SHAPE)
+    return block.network()
 
 
 @pytest.fixture(scope="module")
@@ -138,19 +136,17 @@ def test_difference_adds_up_to_that_of_the_logits():
 
     That is what CAM (Zhou et al. 2016) rests on, and it needs none of Grad-CAM's code.
     """
-    net = nn.HybridSequential(prefix="")
-    net.add(
-        nn.Conv2D(5, 3, padding=1, in_channels=3),
-        nn.Activation("relu"),
-        nn.GlobalAvgPool2D(),
-        nn.Flatten(),
-        nn.Dense(4, in_units=5),
+    net = written(
+        SHAPE,
+        conv(5, 3, padding=1),
+        relu(),
+        global_avg_pool(),
+        flatten(),
+        linear(4),
+        draw=seeded.parameter,
     )
-    net.initialize()
-    for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
-    bias = net[4].bias.data().asnumpy().astype(float)
-    network = from_gluon(net, SHAPE)
+    bias = net.parameters["4.bias"].astype(float)
+    network = net.network()
     batch = np.random.RandomState(3).randn(2, *SHAPE).astype(np.float32)
     layer = network.layer("1")
     found = collect(ModelQueries(network), batch, [], [layer], [], extra_targets=[[1, 3], [2, 0]])
@@ -328,7 +324,7 @@ def test_hires_cam_sums_up_to_the_logit_without_its_bias():
     """The paper's guarantee, where a dense layer follows the layer."""
     random = np.random.RandomState(2)
     weights, bias = random.randn(2, 3 * 8 * 10) / 9, np.array([0.7, -1.1])
-    network = from_gluon(linear_head(weights, bias), SHAPE)
+    network = linear_head(weights, bias).network()
     batch = random.randn(2, *SHAPE).astype(np.float32)
     maps, context = asked("hirescam", network, batch, [0, 1])
     for n, target in enumerate((0, 1)):
@@ -343,20 +339,22 @@ def test_after_pooling_and_one_dense_layer_all_are_cam():
     From the dense layer's weights alone follow the maps: CAM for Grad-CAM, XGrad-CAM and HiResCAM,
     CAM of what speaks for the class for LayerCAM, and w_k in closed form for the others.
     """
-    net = nn.HybridSequential(prefix="")
-    net.add(nn.Conv2D(6, 3, padding=1, in_channels=3), nn.Activation("relu"))
-    net.add(nn.GlobalAvgPool2D(), nn.Dense(4, in_units=6))
-    net.initialize()
-    for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
-    network = from_gluon(net, SHAPE)
+    net = written(
+        SHAPE,
+        conv(6, 3, padding=1),
+        relu(),
+        global_avg_pool(),
+        linear(4),
+        draw=seeded.parameter,
+    )
+    network = net.network()
     batch = np.random.RandomState(4).randn(4, *SHAPE).astype(np.float32)
     names = ("gradcam", "xgradcam", "hirescam", "layercam", "gradcam-plusplus", "ablationcam")
     maps = {name: asked(name, network, batch, range(4), "1")[0] for name in names}
     _, context = asked("gradcam", network, batch, range(4), "1")
     for n in range(4):
         channels = context.activations[n].astype(float)
-        slopes = net[3].weight.data().asnumpy()[n].astype(float) / 80
+        slopes = net.parameters["3.weight"][n].astype(float) / 80
         totals = [math.fsum(channel.ravel()) for channel in channels]
         score = abs(float(context.logits[n, n]))
 
@@ -452,7 +450,7 @@ def enlarged(channel, height, width):
 
 
 @pytest.mark.parametrize("weights", ["softmax", "increase"])
-def test_score_cam_is_the_papers_algorithm(block, network, truth, weights):
+def test_score_cam_is_the_papers_algorithm(network, truth, weights):
     """Algorithm 1 (and definition 3), step by step, with passes through the Gluon net itself."""
     batch, targets = truth["batch"], [0, 1, 2]
     found, context = asked("scorecam", network, batch, targets, "4", weights=weights)
@@ -460,7 +458,7 @@ def test_score_cam_is_the_papers_algorithm(block, network, truth, weights):
     for n, target in enumerate(targets):
 
         def score(pixels, target=target):
-            return float(block(mx.nd.array(pixels[None])).asnumpy()[0, target])
+            return float(network.logits(pixels[None].astype(np.float32))[0, target])
 
         baseline = score(np.zeros(SHAPE))
         increases = []
@@ -485,7 +483,7 @@ def test_score_cam_of_one_channel_is_that_channel():
     """Its softmax is 1 whatever it scores; its increase is its weight."""
     random = np.random.RandomState(3)
     weights = random.randn(2, 8 * 10) / 9
-    network = from_gluon(linear_head(weights, np.zeros(2), kernels=1), SHAPE)
+    network = linear_head(weights, np.zeros(2), kernels=1).network()
     batch = random.randn(1, *SHAPE).astype(np.float32)
     found, context = asked("scorecam", network, batch, [0], "1")
     assert context.activations.any()
@@ -495,9 +493,9 @@ def test_score_cam_of_one_channel_is_that_channel():
 def test_score_cam_of_flat_channels_is_blank():
     """Masks of nothing make no difference, so that there is nothing to explain."""
     net = linear_head(np.ones((2, 3 * 8 * 10)), np.ones(2))
-    net[0].weight.set_data(mx.nd.zeros(net[0].weight.shape))
-    net[0].bias.set_data(mx.nd.array([0, 1, 2]))
-    found, _ = asked("scorecam", from_gluon(net, SHAPE), np.ones((1, *SHAPE), "f"), [0])
+    net.parameters["0.weight"] *= 0
+    net.parameters["0.bias"] = [0, 1, 2]
+    found, _ = asked("scorecam", net.network(), np.ones((1, *SHAPE), "f"), [0])
     assert not found.any()
 
 
@@ -511,8 +509,8 @@ def test_ablation_cam_is_the_papers_formula(block, network, truth):
     found, context = asked("ablationcam", network, batch, targets, "3")  # before its ReLU
     assert (context.activations < 0).any()
     hidden, last = (
-        [parameter.data().asnumpy().astype(float) for parameter in (layer.weight, layer.bias)]
-        for layer in (block[6], block[8])
+        [block.parameters[f"{layer}.{kind}"].astype(float) for kind in ("weight", "bias")]
+        for layer in (6, 8)
     )
     for n, target in enumerate(targets):
         activations = context.activations[n]
@@ -539,7 +537,7 @@ def test_ablation_cam_before_a_dense_layer_weighs_gradient_times_activation():
     """
     random = np.random.RandomState(6)
     weights = random.randn(3 * 8 * 10) / 9
-    network = from_gluon(linear_head(np.stack([weights, -weights]), np.zeros(2)), SHAPE)
+    network = linear_head(np.stack([weights, -weights]), np.zeros(2)).network()
     batch = random.randn(1, *SHAPE).astype(np.float32)
     maps, context = zip(
         *[asked("ablationcam", network, batch, [t], "1") for t in (0, 1)], strict=True
@@ -559,11 +557,9 @@ def test_ablation_cam_of_a_score_of_zero_is_finite():
     """Two channels that cancel: the paper divides by zero."""
     weights = np.concatenate([np.ones(80), -np.ones(80)])[None]
     net = linear_head(np.concatenate([weights, weights]), np.zeros(2), kernels=2)
-    net[0].weight.set_data(mx.nd.zeros(net[0].weight.shape))
-    net[0].bias.set_data(mx.nd.array([1, 1]))
-    found, context = asked(
-        "ablationcam", from_gluon(net, SHAPE), np.ones((1, *SHAPE), "f"), [0], "1"
-    )
+    net.parameters["0.weight"] *= 0
+    net.parameters["0.bias"] = [1, 1]
+    found, context = asked("ablationcam", net.network(), np.ones((1, *SHAPE), "f"), [0], "1")
     assert context.logits[0, 0] == 0
     # Weights 80 / 1e-6 and -80 / 1e-6 on activations of 1.
     assert np.isfinite(found).all()
@@ -577,37 +573,26 @@ def test_ablated_channel_is_a_network_without_that_filter(layer):
     Behind the outer layer is no ReLU of its own: a channel's least value is not the same as 0.
     """
 
-    class Residual(mx.gluon.HybridBlock):
-        def __init__(self):
-            super().__init__(prefix="")
-            self.inner = nn.Conv2D(4, 3, padding=1, in_channels=3)
-            self.outer = nn.Conv2D(3, 3, padding=1, in_channels=4)
-            self.dense = nn.Dense(4, in_units=240)
+    def residual(b: Builder, x):
+        inner = b.relu(b.conv(x, 4, 3, padding=1, bias=True, name="inner"))
+        outer = b.conv(inner, 3, 3, padding=1, bias=True, name="outer")
+        return b.linear(b.flatten(b.relu(b.add(x, outer))), 4, name="dense")
 
-        def hybrid_forward(self, F, x):
-            return self.dense(F.flatten(F.relu(x + self.outer(F.relu(self.inner(x))))))
-
-    net = Residual()
-    net.initialize()
-    for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(mx.nd.array(seeded.parameter(name, parameter.shape)))
+    net = written(SHAPE, residual, draw=seeded.parameter)
     batch = np.random.RandomState(7).randn(3, *SHAPE).astype(np.float32)
     targets = [2, 0, 1]
-    found, context = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, layer)
+    found, context = asked("ablationcam", net.network(), batch, targets, layer)
 
     def scores():
-        logits = net(mx.nd.array(batch)).asnumpy().astype(float)
-        return logits[np.arange(3), targets]
+        return net.logits(batch)[np.arange(3), targets]
 
     whole = scores()
     expected = np.zeros(found.shape)
-    convolution = getattr(net, layer)
-    kept = [(p, p.data().copy()) for p in (convolution.weight, convolution.bias)]
+    kept = {name: net.parameters[name].copy() for name in (f"{layer}.weight", f"{layer}.bias")}
     for k in range(context.layer.shape[0]):
-        for parameter, values in kept:
-            without = values.copy()
-            without[k] = 0
-            parameter.set_data(without)
+        for name, values in kept.items():
+            net.parameters[name] = values.copy()
+            net.parameters[name][k] = 0
         weights = (whole - scores()) / np.abs(whole)
         expected += weights[:, None, None] * context.activations[:, k].astype(float)
     assert (expected > 0).any()
@@ -618,13 +603,11 @@ def test_ablation_cam_of_a_score_near_zero_is_the_same_image(truth):
     """The last bias moves y and no difference: only the scale of the map may change."""
     batch, targets = truth["batch"][:1], truth["targets"][:1]
     net = build()
-    plain, context = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
+    plain, context = asked("ablationcam", net.network(), batch, targets, "4")
     assert plain.any()
     score = float(context.logits[0, targets[0]])
-    bias = net[8].bias.data().asnumpy()
-    bias[targets[0]] -= score
-    net[8].bias.set_data(mx.nd.array(bias))
-    found, context = asked("ablationcam", from_gluon(net, SHAPE), batch, targets, "4")
+    net.parameters["8.bias"][targets[0]] -= score
+    found, context = asked("ablationcam", net.network(), batch, targets, "4")
     assert abs(context.logits[0, targets[0]]) < 1e-6
     # What is divided by, 1e-6 instead of y.
     np.testing.assert_allclose(found * 1e-6, plain * score, rtol=1e-4, atol=1e-6)

@@ -12,57 +12,59 @@ import cnnviz
 from cnnviz.attribution import choose_methods
 from cnnviz.attribution.path_gradients import gauss_legendre
 from cnnviz.engines.base import RELU_RULES, GradientRequest
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.images.preprocessing import InputSpec
-from cnnviz.importers.gluon import from_gluon
 from tests.support.attribution import collect_one
 from tests.support.networks import differentiate
+from tests.support.written import (
+    conv,
+    conv_relu,
+    flatten,
+    global_avg_pool,
+    linear,
+    linear_relu,
+    max_pool,
+    relu,
+    written,
+)
 
-mx = import_mxnet()
-nn = mx.gluon.nn
 SHAPE = (3, 12, 10)
 REFERENCE = Path(__file__).parent.parent / "reference"
 RULES = ("standard", "guided", "deconvnet")
 
 
-def initialized(net, shape=SHAPE, bias=True):
-    """Seeded weights of either sign, and biases large enough to matter."""
-    net.initialize()
-    net(mx.nd.zeros((1, *shape)))  # deferred shapes
+def drawn(bias=True):
+    """Seeded weights of either sign, and biases large enough to matter, or none."""
     random = np.random.RandomState(3)
-    for parameter in net.collect_params().values():
-        scale = np.sqrt(2 / np.prod(parameter.shape[1:])) if len(parameter.shape) > 1 else 0.3
-        values = scale * random.standard_normal(parameter.shape)
-        if len(parameter.shape) > 1 or bias:
-            parameter.set_data(mx.nd.array(values))
-    return net
+
+    def draw(name, shape):
+        scale = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.3 * bias
+        return (scale * random.standard_normal(shape)).astype(np.float32)
+
+    return draw
 
 
 def relu_network(bias=True, channels=3):
-    """The first convolution has stride 2: its way back is recorded by MXNet, not an adjoint."""
-    net = nn.HybridSequential()
-    net.add(
-        nn.Conv2D(6, 3, strides=2, padding=1, activation="relu"),
-        nn.Conv2D(8, 3, padding=1, activation="relu"),
-        nn.MaxPool2D(2),
-        nn.Flatten(),
-        nn.Dense(12, activation="relu"),
-        nn.Dense(4),
-    )
-    shape = (channels, *SHAPE[1:])
-    return from_gluon(initialized(net, shape, bias), shape)
+    """The first convolution has stride 2: MXNet's engine takes another way back through it."""
+    return written(
+        (channels, *SHAPE[1:]),
+        conv_relu(6, 3, stride=2, padding=1),
+        conv_relu(8, 3, padding=1),
+        max_pool(),
+        flatten(),
+        linear_relu(12),
+        linear(4),
+        draw=drawn(bias),
+    ).network()
 
 
 def linear_network():
     """A network without ReLUs, and G (4, C, H, W): its logits are Σ G x + constant."""
-    net = nn.HybridSequential()
-    net.add(nn.Conv2D(5, 1), nn.Flatten(), nn.Dense(4))
-    initialized(net)
-    mixing = net[0].weight.data().asnumpy()[:, :, 0, 0]
-    dense = net[2].weight.data().asnumpy().reshape(4, 5, *SHAPE[1:])
+    net = written(SHAPE, conv(5), flatten(), linear(4), draw=drawn())
+    mixing = net.parameters["0.weight"][:, :, 0, 0]
+    dense = net.parameters["2.weight"].reshape(4, 5, *SHAPE[1:])
     slopes = np.einsum("tkij,kc->tcij", dense.astype(np.float64), mixing.astype(np.float64))
-    return from_gluon(net, SHAPE), slopes
+    return net.network(), slopes
 
 
 @pytest.fixture(scope="module")
@@ -154,15 +156,14 @@ def test_gradient_of_a_linear_network_is_its_slopes(batch):
 
 def test_gradient_and_deconvnet_by_hand():
     """y = 2 relu(x) - 3 relu(-x) + 5 relu(x + 1), each pixel of one row; y_1 = -y_0."""
-    net = nn.HybridSequential()
-    net.add(nn.Conv2D(3, 1), nn.Activation("relu"), nn.Conv2D(2, 1), nn.GlobalAvgPool2D())
-    net.add(nn.Flatten())
-    net.initialize()
-    net(mx.nd.zeros((1, 1, 1, 4)))
-    net[0].weight.set_data(mx.nd.array([1, -1, 1]).reshape(3, 1, 1, 1))
-    net[0].bias.set_data(mx.nd.array([0, 0, 1]))
-    net[2].weight.set_data(mx.nd.array([[2, -3, 5], [-2, 3, -5]]).reshape(2, 3, 1, 1))
-    network = from_gluon(net, (1, 1, 4))
+    values = {
+        "0.weight": [1, -1, 1],
+        "0.bias": [0, 0, 1],
+        "2.weight": [[2, -3, 5], [-2, 3, -5]],
+        "2.bias": [0, 0],
+    }
+    layers = (conv(3), relu(), conv(2), global_avg_pool(), flatten())
+    network = written((1, 1, 4), *layers, values=values).network()
     image = np.array([[[[2, -0.5, -2, 0.25]]]], np.float32)
 
     def quarters(name, target):  # the mean over four pixels divides all by four
@@ -303,26 +304,27 @@ def seeded():
 @pytest.fixture(scope="module")
 def captum():
     """The network of ``make_gradient_fixtures.py``, its image (1, 3, 16, 12), the numbers."""
-    net = nn.HybridSequential()
-    net.add(
-        nn.Conv2D(8, 3, strides=2, padding=1, activation="relu", in_channels=3),
-        nn.MaxPool2D(2),
-        nn.Conv2D(12, 3, padding=1, activation="relu", in_channels=8),
-        nn.MaxPool2D(2),
-        nn.Flatten(),
-        nn.Dense(16, activation="relu", in_units=24),
-        nn.Dense(5, in_units=16),
-    )
-    net.initialize()
-    for place, name in ((0, "conv1"), (2, "conv2"), (5, "dense1"), (6, "dense2")):
-        for kind in ("weight", "bias"):
-            parameter = getattr(net[place], kind)
-            values = seeded().parameter(f"{name}.{kind}", parameter.shape)
-            parameter.set_data(mx.nd.array(values))
+    called = {"0": "conv1", "2": "conv2", "5": "dense1", "6": "dense2"}
+
+    def draw(name, shape):
+        layer, kind = name.split(".")
+        return seeded().parameter(f"{called[layer]}.{kind}", shape)
+
+    network = written(
+        (3, 16, 12),
+        conv_relu(8, 3, stride=2, padding=1),
+        max_pool(),
+        conv_relu(12, 3, padding=1),
+        max_pool(),
+        flatten(),
+        linear_relu(16),
+        linear(5),
+        draw=draw,
+    ).network()
     with np.load(REFERENCE / "gradient_family.npz") as file:
         numbers = {name: file[name] for name in file.files}
     image = seeded().image(int(numbers["picture_seed"]))[None, :, :16, :12]
-    return from_gluon(net, (3, 16, 12)), image, numbers
+    return network, image, numbers
 
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "white"])
