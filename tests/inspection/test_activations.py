@@ -5,19 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import Canvas, InputSpec, canvas
-from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.activations import channel_arrays, rank_channels, top_channels
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import UNSEEN, color_scale
 from cnnviz.rendering.style import Style
-
-mx = import_mxnet()
-nn = mx.gluon.nn
+from tests.support.written import conv, linear, relu, written, zeros
 
 LAYER = Layer("features.3", "conv3", "Convolution", (4, 2, 2))
 # Means of the positive part: 1, 2, 0, 1; highest values: 4, 2, -1, 1.
@@ -74,12 +70,8 @@ def explainer(resize):
 
     Black is 0 and white is 1. The last channel is 1/2 everywhere.
     """
-    net = nn.HybridSequential()
-    net.add(nn.Conv2D(4, 1, in_channels=1), nn.Activation("relu"), nn.Dense(2, in_units=256))
-    net.initialize(mx.init.Zero())
-    net[0].weight.set_data(mx.nd.array([1, -1, 2, 0]).reshape((4, 1, 1, 1)))
-    net[0].bias.set_data(mx.nd.array([0, 0, 0, 0.5]))
-    network = from_gluon(net, (1, 8, 8))
+    values = {"0.weight": [1, -1, 2, 0], "0.bias": [0, 0, 0, 0.5]}
+    network = written((1, 8, 8), conv(4), relu(), linear(2), values=values, draw=zeros).network()
     return Explainer(network, InputSpec(8, 8, (0.0,), (1.0,)), layer=["0", "1"], resize=resize)
 
 

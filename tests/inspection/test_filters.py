@@ -5,40 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.filters import Filters, find_convolution, read_filters
 from cnnviz.rendering import grids
-
-mx = import_mxnet()
-nn = mx.gluon.nn
+from tests.support.written import batch_norm, conv, linear, max_pool, relu, written, zeros
 
 GRAY = 128
 
 
-def network(*blocks, shape=(3, 8, 8)):
-    """A sequence of blocks and a dense layer, with weights of zero."""
-    net = nn.HybridSequential()
-    net.add(*blocks, nn.Dense(2))
-    net.initialize(mx.init.Zero())
-    net(mx.nd.zeros((1, *shape)))
-    return net
-
-
-def traced(net, shape=(3, 8, 8)):
-    return from_gluon(net, shape)
+def network(*layers, size=(3, 8, 8), **values):
+    """Layers and a dense one, with parameters of zero but for those given."""
+    return written(size, *layers, linear(2), values=values, draw=zeros).network()
 
 
 def planted(weights, *, groups=1, inputs=3):
     """A network that begins with a convolution of these weights, and that convolution."""
     weights = np.asarray(weights, np.float32)
-    convolution = nn.Conv2D(
-        len(weights), weights.shape[2:], groups=groups, in_channels=inputs, use_bias=False
-    )
-    net = network(convolution, shape=(inputs, 8, 8))
-    convolution.weight.set_data(mx.nd.array(weights))
-    whole = traced(net, (inputs, 8, 8))
+    convolution = conv(len(weights), weights.shape[2:], groups=groups, bias=False)
+    whole = network(convolution, size=(inputs, 8, 8), **{"0.weight": weights})
     return whole, find_convolution(whole.architecture)
 
 
@@ -141,14 +125,12 @@ def deep():
 
     Filter f weighs f + 1 at one place of channel f % 5, and half of it, negative, of the next one.
     """
-    first, second = nn.Conv2D(5, 1), nn.Conv2D(20, (3, 1))
-    net = network(first, nn.BatchNorm(), nn.Activation("relu"), second, nn.BatchNorm())
     weights = np.zeros((20, 5, 3, 1), np.float32)
     for index in range(20):
         weights[index, index % 5, 1] = index + 1
         weights[index, (index + 1) % 5, 0] = -(index + 1) / 2
-    second.weight.set_data(mx.nd.array(weights))
-    return traced(net)
+    layers = (conv(5), batch_norm(), relu(), conv(20, (3, 1)), batch_norm())
+    return network(*layers, **{"3.weight": weights})
 
 
 def test_deeper_filters_are_gray_slices_with_the_largest_norms(deep, monkeypatch):
@@ -193,10 +175,10 @@ def test_gray_networks_see_gray(monkeypatch):
 
 def test_colors_are_the_images_own_only_where_it_is_at_most_normalized():
     """Behind a batch norm there are still red, green and blue; behind a mixture there are not."""
-    normalized = traced(network(nn.BatchNorm(), nn.Conv2D(4, 3)))
+    normalized = network(batch_norm(), conv(4, 3))
     assert read_filters(normalized, find_convolution(normalized.architecture)).colored
 
-    mixed = traced(network(nn.Conv2D(3, 1), nn.Conv2D(4, 3)))
+    mixed = network(conv(3, 1), conv(4, 3))
     filters = read_filters(mixed, find_convolution(mixed.architecture, "1"))
     assert filters.shape[1] == 3
     assert not filters.colored
@@ -217,10 +199,10 @@ def test_what_has_no_filters_is_told(deep):
     ):
         with pytest.raises(UsageError, match=reason):
             find_convolution(deep.architecture, name)
-    alone = traced(network(nn.BatchNorm(), nn.Conv2D(4, 3)))
+    alone = network(batch_norm(), conv(4, 3))
     with pytest.raises(UsageError, match="follows no convolution"):
         find_convolution(alone.architecture, "0")
-    without = traced(network(nn.MaxPool2D()))
+    without = network(max_pool())
     with pytest.raises(UsageError, match="no convolution"):
         find_convolution(without.architecture)
 

@@ -13,11 +13,9 @@ import pytest
 
 from cnnviz.demo import CLASSES
 from cnnviz.demo.scenes import scene
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.images.preprocessing import InputSpec, prepare
-from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.maximize import AscentOptions, Progress, maximize, random_views
 from cnnviz.inspection.objectives import ChannelObjective, ClassObjective
 from cnnviz.inspection.spectrum import (
@@ -29,9 +27,7 @@ from cnnviz.inspection.spectrum import (
 from cnnviz.outputs.files import write_file
 from cnnviz.outputs.formats import encode_png
 from tests.support.demo import demo_network
-
-mx = import_mxnet()
-nn = mx.gluon.nn
+from tests.support.written import conv, linear, ones, relu, written, zeros
 
 HARDEST = CLASSES.index("butterfly")
 HELD_OUT = 5_000_000  # seeds of scenes that neither training nor any other check uses
@@ -95,21 +91,15 @@ def test_same_seed_same_image_whatever_stands_beside_it(demo: Network) -> None:
 # --- networks whose answer is known --------------------------------------------------------------
 
 
-def linear(weights: np.ndarray) -> Network:
+def linear_network(weights: np.ndarray) -> Network:
     """Logit k is the sum of the input times ``weights[k]``, (K, C, H, W).
 
     Networks have a layer with height and width: here a convolution that changes nothing.
     """
     channels = weights.shape[1]
-    block = nn.HybridSequential()
-    block.add(
-        nn.Conv2D(channels, 1, in_channels=channels, use_bias=False),
-        nn.Dense(len(weights), in_units=int(weights[0].size), use_bias=False),
-    )
-    block.initialize(mx.init.Zero())
-    block[0].weight.set_data(mx.nd.array(np.eye(channels)[:, :, None, None]))
-    block[1].weight.set_data(mx.nd.array(weights.reshape(len(weights), -1)))
-    return from_gluon(block, weights.shape[1:])
+    values = {"0.weight": np.eye(channels), "1.weight": weights}
+    layers = (conv(channels, bias=False), linear(len(weights)))
+    return written(weights.shape[1:], *layers, values=values, draw=zeros).network()
 
 
 def test_a_linear_network_gets_light_where_it_weighs_it() -> None:
@@ -117,7 +107,7 @@ def test_a_linear_network_gets_light_where_it_weighs_it() -> None:
     weights[0, :, :, 4:] = weights[1, :, :4] = 1
     spec = InputSpec(8, 8, (0.5,), (0.25,))
     ascent = AscentOptions(steps=200, rate=0.02, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
-    right, top = maximize(linear(weights), spec, ClassObjective((0, 1)), ascent)
+    right, top = maximize(linear_network(weights), spec, ClassObjective((0, 1)), ascent)
     assert right.image.shape == (8, 8)  # gray
     # Adam moves all waves alike, so a few pixels first run the wrong way: in such a plain network
     # they reach black or white, from where the sigmoid lets none back.
@@ -137,23 +127,19 @@ def test_a_strong_pull_to_the_mean_leaves_the_mean() -> None:
     mean = (0.3, 0.5, 0.7)
     spec = InputSpec(8, 8, mean, (0.2, 0.2, 0.2))
     for held in (AscentOptions(steps=80, l2=1e4), AscentOptions(steps=80, tv=1e4, blur=0)):
-        (result,) = maximize(linear(weights), spec, ClassObjective((0,)), held)
+        (result,) = maximize(linear_network(weights), spec, ClassObjective((0,)), held)
         near = np.abs(result.image.reshape(-1, 3) / 255 - result.image.mean((0, 1)) / 255)
         assert near.mean() < 0.06  # of one color; left alone it is 0.2
     (pulled,) = maximize(
-        linear(weights), spec, ClassObjective((0,)), AscentOptions(steps=80, l2=1e4)
+        linear_network(weights), spec, ClassObjective((0,)), AscentOptions(steps=80, l2=1e4)
     )
     np.testing.assert_allclose(pulled.image.mean((0, 1)) / 255, mean, atol=0.05)
 
 
 def channels(bias: float = 0.0) -> Network:
     """Layer 0 has the image and its negative, layer 1 these after a ReLU; then a classifier."""
-    block = nn.HybridSequential()
-    block.add(nn.Conv2D(2, 1, in_channels=1), nn.Activation("relu"), nn.Dense(2, in_units=128))
-    block.initialize(mx.init.One())
-    block[0].weight.set_data(mx.nd.array([[[[1]]], [[[-1]]]]))
-    block[0].bias.set_data(mx.nd.array([bias, bias]))
-    return from_gluon(block, (1, 8, 8))
+    values = {"0.weight": [1, -1], "0.bias": [bias, bias]}
+    return written((1, 8, 8), conv(2), relu(), linear(2), values=values, draw=ones).network()
 
 
 @pytest.mark.parametrize("place", ["mean", "middle"])
@@ -206,11 +192,13 @@ def test_a_channel_that_never_answers_is_told() -> None:
 def test_broken_weights_are_told() -> None:
     weights = np.full((1, 3, 8, 8), np.nan)
     with pytest.raises(NetworkError, match="not finite in step 1"):
-        maximize(linear(weights), InputSpec(8, 8), ClassObjective((0,)), AscentOptions(steps=2))
+        maximize(
+            linear_network(weights), InputSpec(8, 8), ClassObjective((0,)), AscentOptions(steps=2)
+        )
 
 
 def test_every_step_is_observed() -> None:
-    network = linear(np.ones((1, 3, 8, 6)))
+    network = linear_network(np.ones((1, 3, 8, 6)))
     stands: list[Progress] = []
     (result,) = maximize(
         network, InputSpec(8, 6), ClassObjective((0,)), AscentOptions(steps=4), stands.append

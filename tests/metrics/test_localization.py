@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.demo.architecture import build
+from cnnviz.demo import CLASSES
 from cnnviz.demo.scenes import Object, Scene
 from cnnviz.demo.scenes.held_out import one_object_scenes, two_object_scenes
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
-from cnnviz.importers.gluon import from_gluon
+from cnnviz.graph.architecture import Architecture
+from cnnviz.graph.builder import Builder
 from cnnviz.metrics.localization import classify, localize, peak_place
+from cnnviz.models.zoo.demo import build
 from tests.support.capabilities import SLOW
 from tests.support.demo import demo_network
+from tests.support.written import Written, random_values
 
 SCENES = 200 if SLOW else 80  # of each kind
 
@@ -46,12 +48,11 @@ def test_single_objects_are_classified_correctly_and_surely(network: Network) ->
 
 
 def test_the_measure_fails_a_network_that_knows_nothing(pairs: list[Scene]) -> None:
-    mx = import_mxnet()
-    mx.random.seed(3)
-    np.random.seed(3)
-    block = build()
-    block.initialize(mx.init.Xavier())
-    untrained = from_gluon(block)
+    builder = Builder((3, 224, 224))
+    named = builder.finish(build(builder, "demo", len(CLASSES)))
+    draw = random_values(3)
+    parameters = {name: draw(name, shape) for name, shape in named.graph.parameters.items()}
+    untrained = Written(Architecture(*named), parameters).network()
     assert localize(untrained, pairs[:20]).own < 0.5
     assert classify(untrained, one_object_scenes(16)).accuracy < 0.5
 

@@ -91,6 +91,11 @@ def zeros(name: str, shape: Shape) -> Array:
     return np.zeros(shape, np.float32)
 
 
+def ones(name: str, shape: Shape) -> Array:
+    """Every parameter one."""
+    return np.ones(shape, np.float32)
+
+
 def conv(channels: int, kernel: int = 1, *, bias: bool = True, **options: Any) -> Layer:
     """A convolution; ``options`` are those of :meth:`Builder.conv`."""
     return lambda b, x: b.conv(x, channels, kernel, bias=bias, **options)
