@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeAlias, Union
 
 from PIL import Image
@@ -250,9 +251,14 @@ _Loaded: TypeAlias = LoadedImage[_GivenImage, _Outcome]
 def _warn(text: str) -> None:
     """A warning at the line that called :func:`explain`, from however deep inside."""
     level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals["__name__"].split(".")[0] in _OURS:
+    while frame is not None and _package(frame) in _OURS:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)
+
+
+def _package(frame: FrameType) -> str:
+    """Of the code that a frame runs."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
