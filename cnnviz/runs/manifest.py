@@ -43,7 +43,7 @@ _VERSION_WITHIN = 64  # bytes from the start
 
 
 def file_sha256(path: Path) -> str | None:
-    """The SHA-256 of a file; None if it is no file or cannot be read."""
+    """The SHA-256 of a file; None if it is not a regular file or cannot be read."""
     sha = hashlib.sha256()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, and used up

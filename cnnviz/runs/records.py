@@ -1,4 +1,4 @@
-"""What a run says of itself and of its images: the records of ``manifest.json``, typed.
+"""What ``manifest.json`` holds about a run and its images, as typed records.
 
 The manifest is JSON in ASCII with one image per line, so that it can be read line by line::
 
@@ -11,12 +11,12 @@ The manifest is JSON in ASCII with one image per line, so that it can be read li
     ]}
 
 Bytes of names that are not UTF-8 stand as ``\\udc80`` to ``\\udcff``, which ``os.fsencode`` turns
-back; files are named below the output folder, with ``/``. A line of ``cnnviz explain --json`` is an
-image's record without ``stem``, with files as they are reached from the current folder, and with
+back. Files are named relative to the output folder, with ``/``. A line of ``cnnviz explain --json``
+is an image's record without ``stem``, with the files' paths from the current folder, and with
 ``schema_version`` and the names of the ``layers``.
 
-Every record has all its keys, whatever became of the image. The format has a version, this one: a
-version that adds or removes a key, or changes what one means, has the next number.
+Every record has all its keys, even if the image failed. This is version 2 of the format; adding or
+removing a key, or changing what one means, increases the version.
 """
 
 from __future__ import annotations
@@ -106,16 +106,16 @@ class NetworkRecord:
     """The network.
 
     Attributes:
-        name: as it was given, or its file's.
+        name: as it was given, or its file name.
         device: where it ran.
         classes: how many there are.
         activation: what makes probabilities of its logits: ``softmax``, ``sigmoid``, ``none``, or
             two of these as ``softmax of softmax``.
-        labels: the names of the classes, or none.
+        labels: the names of the classes; empty if they have none.
         input: what it is fed.
         layers: the target layers, in the network's order.
-        symbol: null for a network that is known by name.
-        weights: null if they are from no file.
+        symbol: null for a named network.
+        weights: null if they are not from a file.
     """
 
     name: str
@@ -131,16 +131,16 @@ class NetworkRecord:
 
 @dataclass(frozen=True)
 class MethodRecord:
-    """A method that was asked for.
+    """A method that was used.
 
     Attributes:
         name: as ``--method`` takes it.
         key: what the names of its maps begin with.
         title: for people.
         paper: where it is from.
-        map_kinds: for each of its maps, by key, how that is drawn (``heat``, ``signed``, ...).
+        map_kinds: by key, how each of its maps is rendered (``heat``, ``signed``, ...).
         options: by name.
-        guided: whether it takes another way through a ReLU than the derivative.
+        guided: whether it replaces the derivative of ReLUs.
     """
 
     name: str
@@ -154,11 +154,11 @@ class MethodRecord:
 
 @dataclass(frozen=True)
 class GroundTruthRecord:
-    """Where the true classes are from.
+    """Where the true classes come from.
 
     Attributes:
         source: ``folders``, or a file.
-        known: of how many of the images.
+        known: how many images have a true class.
     """
 
     source: str
@@ -170,16 +170,16 @@ class RunRecord:
     """A run.
 
     Attributes:
-        parameters: all that was asked for.
-        versions: of cnnviz, Python and libraries.
+        parameters: the options of the run.
+        versions: of cnnviz, Python and the libraries.
         network: what was explained.
-        methods: those asked for, in order.
-        notes: sentences about what was recognized or assumed of the network, or cannot be shown as
-            usual.
-        ground_truth: null if it was not asked for.
-        fingerprint: the same for runs that write the same for an image.
-        started: in ISO 8601.
-        seconds: that it took.
+        methods: in the order in which they were given.
+        notes: sentences about what was recognized or assumed about the network.
+        ground_truth: null if none was given.
+        fingerprint: identifies everything that decides what is written for an image; runs with the
+            same fingerprint continue each other.
+        started: when, in ISO 8601.
+        seconds: how long it took.
     """
 
     parameters: Mapping[str, Any]
@@ -214,14 +214,14 @@ class ConfusionRecord:
 
 @dataclass(frozen=True)
 class ScannedRecord:
-    """All images that were looked at, where only some of them were explained.
+    """All images that were looked at, if only some of them were explained.
 
     Attributes:
         images: how many.
         failed: those that could not be read, or on which the network failed.
-        correct: predictions that are the true class.
-        incorrect: predictions that are not.
-        accuracy: the share of correct ones, null if no true class is known.
+        correct: how many were classified correctly.
+        incorrect: how many were not.
+        accuracy: the share of correct predictions; null if no true class is known.
     """
 
     images: int
@@ -233,21 +233,20 @@ class ScannedRecord:
 
 @dataclass(frozen=True)
 class SummaryRecord:
-    """What became of the images.
+    """How the images fared.
 
     Attributes:
         images: how many.
         ok: those that were explained.
         failed: those that were not.
-        blank: those with a map that has nothing to show.
-        correct: predictions that are the true class.
-        incorrect: predictions that are not.
-        accuracy: the share of correct ones, null if no true class is known.
+        blank: those with a map that has nothing to show (it is zero everywhere).
+        correct: how many were classified correctly.
+        incorrect: how many were not.
+        accuracy: the share of correct predictions; null if no true class is known.
         confusions: the most frequent first.
         scanned: null if all images that were looked at were explained.
         skipped_own: how many images were left out because cnnviz itself had written them.
-        left_behind: files of earlier runs that are in the folder, and that no image of this run
-            names.
+        left_behind: files of earlier runs in the folder that belong to no image of this run.
     """
 
     images: int
@@ -265,11 +264,11 @@ class SummaryRecord:
 
 @dataclass(frozen=True)
 class HeatmapRecord:
-    """A heatmap, divided by its maximum.
+    """A heatmap, scaled by its maximum.
 
     Attributes:
         shape: rows and columns.
-        data: a byte for each value, 255 for 1, row by row, in base64.
+        data: one byte per value (255 is 1), row by row, in base64.
     """
 
     shape: tuple[int, int]
@@ -307,12 +306,12 @@ class LocationRecord:
     """Where a heatmap is, on the image as the network saw it.
 
     Attributes:
-        border: the share of it in the outer tenth of the image; of an even one 0.36.
-        corners: the shares in the corners, a fifth of each side: top left, top right, bottom left,
-            bottom right; of an even one 0.04 each.
-        box: around its peak, down to half of it: left, top, right, bottom in pixels of the image;
-            right and bottom are exclusive.
-        heatmap: itself.
+        border: its share in the outer tenth of the image; an even heatmap has 0.36.
+        corners: its shares in the corners, each a fifth of both sides: top left, top right, bottom
+            left, bottom right; an even heatmap has 0.04 in each.
+        box: around its peak, down to half its height: left, top, right, bottom in pixels of the
+            original image; right and bottom are exclusive.
+        heatmap: the heatmap itself.
     """
 
     border: float
@@ -326,12 +325,12 @@ class ExplanationRecord:
     """An image's explanation for one target.
 
     Attributes:
-        target: the class explained.
-        files: by what they show: ``original``, the keys of maps, ``arrays``.
+        target: the explained class.
+        files: by what they show: ``original``, the keys of the maps, ``arrays``.
         blank: keys of maps with nothing to show.
-        diagnostics: by method, what else it found out.
+        diagnostics: further numbers, by method.
         ranges: the lowest and the highest value of each raw map.
-        location: null if no map says where the network looked, or that map is blank.
+        location: null if there is no heatmap, or if it is blank.
     """
 
     target: Score
@@ -352,9 +351,9 @@ class ContrastRecord:
     """Why one class rather than another.
 
     Attributes:
-        positive: the one, in red.
-        negative: the other, in blue.
-        file: where it is drawn.
+        positive: the class whose evidence is red.
+        negative: the class whose evidence is blue.
+        file: the image of it.
     """
 
     positive: Score
@@ -372,24 +371,25 @@ class ImageRecord:
 
     Attributes:
         stem: what the names of its files begin with.
-        path: as the user was shown it.
-        relative: its path in the folder that was given.
+        path: as it was printed.
+        relative: its path below the folder that was given.
         sha256: of the file; null if it cannot be read.
         size: height and width in pixels; null if it cannot be read.
         status: ``ok`` or ``failed``.
         error: a sentence that says why it failed, or null.
         crashed: whether a library crashed on it.
-        remark: what the decoder said of it, or null.
-        top5: the classes with the highest logits, the highest first; none if it failed.
-        ground_truth: its true class, null if that is not known, or if it failed.
-        correct: whether the first of the five is the true class; null if that is not known.
-        loss: the cross entropy in nats, null likewise.
+        remark: a remark of the decoder, or null.
+        top5: the classes with the highest logits, highest first; empty if it failed.
+        ground_truth: its true class; null if that is unknown, or if it failed.
+        correct: whether the prediction, the first of the five, is the true class; null if that is
+            unknown.
+        loss: the cross entropy in nats; null if the true class is unknown.
         margin: between the two highest probabilities; null if it failed.
-        relus_guided: how many ReLUs were guided, of how many; null if no method guides any.
+        relus_guided: how many ReLUs were guided, and of how many; null if no method guides any.
         explanations: one for each target.
-        contrasts: those asked for, but of a class with itself.
-        panel: the file with all of it in one figure, or null.
-        seconds: that it took.
+        contrasts: one for each pair of different classes.
+        panel: the file with everything in one figure, or null.
+        seconds: how long it took.
     """
 
     stem: str
@@ -462,9 +462,9 @@ class Manifest:
 
     Attributes:
         cnnviz_manifest: the version of the format.
-        run: what was done.
-        summary: what became of it.
-        images: one for each image, in the order of the run.
+        run: the run.
+        summary: how its images fared.
+        images: one record for each image, in the order of the run.
     """
 
     cnnviz_manifest: int

@@ -1,4 +1,4 @@
-"""What became of a run's images: how many were explained, and how many predictions are correct."""
+"""How a run's images fared: how many were explained, and how many classified correctly."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from cnnviz.runs.records import ConfusionRecord, ImageRecord, ScannedRecord, Sum
 from cnnviz.text import ClassNames
 
 
-@dataclass(frozen=True)
+@dataclass
 class Accuracy:
-    """How often each class was predicted for each, of the images whose true class is known.
+    """Counts of true and predicted classes, over the images whose true class is known.
 
     Attributes:
-        counts: of images, by the true and the predicted class's index.
+        counts: how many images have this true and this predicted class, by their indices.
     """
 
     counts: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, images: Iterable[ImageRecord]) -> Accuracy:
-        """Of all images that were explained."""
+        """Count the images that were explained."""
         accuracy = cls()
         for image in images:
             accuracy.add_image(image)
         return accuracy
 
     def add(self, truth: int | None, predicted: int) -> None:
-        """Take note of one image."""
+        """Count an image whose true class may be unknown."""
         if truth is not None:
             self.counts[truth, predicted] += 1
 
     def add_image(self, image: ImageRecord) -> None:
-        """Take note of an image, if it was explained."""
+        """Count an image if it was explained."""
         if image.ok and image.ground_truth is not None:
             self.add(image.ground_truth.index, image.prediction.index)
 
     @property
     def correct(self) -> int:
-        """Predictions that are the true class."""
+        """How many were classified correctly."""
         return sum(count for (truth, predicted), count in self.counts.items() if truth == predicted)
 
     @property
     def incorrect(self) -> int:
-        """Predictions that are not."""
+        """How many were not."""
         return sum(self.counts.values()) - self.correct
 
     @property
@@ -88,7 +88,7 @@ class RunReport:
     names: ClassNames = field(default_factory=ClassNames)
 
     def count(self, image: ImageRecord, *, fresh: bool) -> None:
-        """Take note of one image; ``fresh`` if it was done now."""
+        """Count an image; ``fresh`` if this run explained it, not the one that it resumes."""
         self.resumed += not fresh
         self.done += image.ok
         self.failed += not image.ok
