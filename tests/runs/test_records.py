@@ -105,7 +105,7 @@ def test_heatmaps_by_hand():
     """0, 51 and 255 of 255."""
     values = HeatmapRecord((1, 3), "ADP/").values()
     assert (values.dtype, values.shape) == (np.float32, (1, 3))
-    np.testing.assert_allclose(values, [[0, 0.2, 1]], atol=1e-7)
+    assert values.ravel() == pytest.approx([0, 0.2, 1], abs=1e-7)
     assert HeatmapRecord.of(np.array([[0, 0.2, 1]], np.float32)) == HeatmapRecord((1, 3), "ADP/")
 
 
