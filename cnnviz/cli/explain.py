@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,11 +13,10 @@ from cnnviz.cli.console import (
     Interrupt,
     Printing,
     doubt_threads,
-    json_line,
-    name_weights,
     progress,
     say,
 )
+from cnnviz.cli.explain_lines import OutcomePrinter, announce_passes, introduce, sum_up
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
     RESIZE,
@@ -36,22 +34,11 @@ from cnnviz.errors import UsageError
 from cnnviz.rendering.style import Style
 from cnnviz.runs.request import ExecutionOptions, OutputOptions, RunRequest, TargetOptions
 from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
-from cnnviz.text import counted, listed, printable_path
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from cnnviz.explainer import Explainer
-    from cnnviz.explanation import Score
     from cnnviz.labels.predictions import Prediction
-    from cnnviz.runs.records import ImageRecord
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
-
-#: How many kinds of errors are listed in the end; the manifest has all.
-_CONFUSIONS = 5
-#: How many files are named where there are many.
-_NAMED = 3
 
 
 def _method_options(
@@ -265,7 +252,7 @@ def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None
     if worker is not None:
         reset_signal_handlers()
     if not quiet:
-        _introduce(session.explainer)
+        introduce(session.explainer)
     began = time.monotonic()
     if request.selection.by_prediction:
         session = _select(session, quiet=quiet)
@@ -275,7 +262,7 @@ def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None
 
         build_report(request.output, notify=printing.notify)
     if not quiet:
-        _sum_up(session, result, time.monotonic() - began)
+        sum_up(session, result, time.monotonic() - began)
     return result.report.exit_code
 
 
@@ -297,11 +284,11 @@ def _select(session: Session, *, quiet: bool) -> Session:
 def _run(session: Session, printing: Printing) -> RunResult:
     """Explain the images, and print what becomes of each."""
     images, targets = len(session.sources), len(session.goals.targets)
-    each = _announce(session.explainer, images, targets, quiet=printing.quiet)
+    each = announce_passes(session.explainer, images, targets, quiet=printing.quiet)
     passes = session.rounds * each
     total, unit = (passes, "pass") if passes else (session.rounds * images, "image")
     with progress(total, unit, hidden=printing.quiet) as bar, Interrupt() as interrupt:
-        printer = _Printer(bar, session, printing)
+        printer = OutcomePrinter(bar, session, printing)
         done = 0 if passes else 1
 
         def advance(count: int) -> None:
@@ -314,161 +301,3 @@ def _run(session: Session, printing: Printing) -> RunResult:
             advance(done)
 
         return session.explain(observe, lambda _: advance(done), advance if passes else None)
-
-
-def _sum_up(session: Session, result: RunResult, seconds: float) -> None:
-    output, ended = session.request.output, result.report
-    failed = f", {ended.failed} failed" if ended.failed else ""
-    resumed = f" ({ended.resumed} of them before)" if ended.resumed else ""
-    say(f"{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
-    looked, accuracy = session.scanned, ended.accuracy
-    if looked is not None and looked.accuracy is not None:
-        say(
-            f"of {looked.images} looked at {looked.correct} right and {looked.incorrect} wrong: "
-            f"{100 * looked.accuracy:.1f} % right; of those explained {accuracy.correct} and "
-            f"{accuracy.incorrect}"
-        )
-    elif accuracy.share is not None:
-        say(
-            f"{accuracy.correct} right and {accuracy.incorrect} wrong: "
-            f"{100 * accuracy.share:.1f} % right"
-        )
-    for truth, predicted, count in accuracy.confusions[:_CONFUSIONS]:
-        say(f"    {count} x {ended.names[truth]} taken for {ended.names[predicted]}")
-    if result.left_behind:
-        count = len(result.left_behind)
-        say(
-            f"{output} still has {counted(count, 'file')} of earlier runs that its "
-            f"manifest no longer names: {_some(result.left_behind)}"
-        )
-    if result.displaced:
-        say(
-            "replaced were files of other images that an earlier run explained, and that are "
-            f"called alike: {_some(result.displaced)}"
-        )
-    if session.request.files.report:
-        say(f"report: {output / 'index.html'}")
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of the names."""
-    return listed(map(printable_path, names), _NAMED)
-
-
-def _announce(explainer: Explainer, images: int, targets: int, *, quiet: bool) -> int:
-    """Say what passes methods ask for beyond the one that all share; how many there will be."""
-    passes = explainer.passes()
-    for key, each in passes.items():
-        kinds = (
-            (each.forwards, "forward"),
-            (each.backwards, "forward and backward" + (", each target" if targets > 1 else "")),
-            (each.partial, "forward, from the layer on"),
-        )
-        said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
-        if not quiet:
-            say(f"{key}: passes for each image: {said}")
-    return sum(each.total(targets) for each in passes.values()) * images
-
-
-def _introduce(explainer: Explainer) -> None:
-    """Say once what holds for the whole run: network, device, layer, weights."""
-    from cnnviz.graph.architecture import shape_text
-
-    layers = ", ".join(
-        f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers
-    )
-    say(
-        f"{explainer.name} on {explainer.network.device}, "
-        f"{'layer' if len(explainer.layers) == 1 else 'layers'} {layers}"
-    )
-    name_weights(explainer.weights)
-    if explainer.spec.channels == "bgr":
-        say("blue is fed first, then green, then red; mean and std are taken in that order")
-    for note in explainer.notes:
-        say(note)
-
-
-class _Printer:
-    """Prints each outcome; on a terminal without tearing the progress bar.
-
-    What a worker before this one has printed is left out.
-    """
-
-    def __init__(
-        self,
-        bar: tqdm[Any],
-        session: Session,
-        printing: Printing,
-    ) -> None:
-        self._bar = bar
-        self._output = session.request.output
-        self._layers = [layer.name for layer in session.explainer.layers]
-        self._worker = session.worker
-        self._printing = printing
-
-    def __call__(self, outcome: ImageOutcome) -> None:
-        if self._worker is None or not self._worker.already_reported():
-            self._print(outcome)
-        if self._worker is not None:
-            self._worker.record_report()
-
-    def _print(self, outcome: ImageOutcome) -> None:
-        image = outcome.record
-        if image.error is not None:
-            self._write(f"Error: {image.path}: {image.error}", sys.stderr)
-        if self._printing.quiet:
-            return
-        if image.remark is not None:
-            self._write(f"{image.path}: {image.remark}", sys.stderr)
-        for one in image.explanations:
-            if one.blank:
-                self._write(
-                    f"{image.path}: {', '.join(one.blank)} blank: nothing in this layer speaks for "
-                    f"{one.target.kind} {one.target.index}. Try another --layer or --target.",
-                    sys.stderr,
-                )
-        if self._printing.as_json:
-            from cnnviz.runs.records import json_record
-
-            self._write(json_line(json_record(image, self._output, self._layers)), sys.stdout)
-        elif image.ok:
-            self._write(self._line(image), sys.stdout)
-
-    def _line(self, image: ImageRecord) -> str:
-        best = image.prediction
-        line = f"{image.path}: {_named(best)}"
-        if image.correct is False and image.ground_truth is not None:
-            line += f", wrong: {_named(image.ground_truth)}"
-        targets = [one.target for one in image.explanations]
-        if [target.index for target in targets] != [best.index]:
-            line += f"; explained: {', '.join(map(_named, targets))}"
-        if self._printing.verbose:
-            line += "".join(f"\n    {_named(score)}" for score in image.top5)
-            if image.relus_guided is not None:
-                line += "\n    {} of {} ReLUs guided".format(*image.relus_guided)
-            for one in image.explanations:
-                line += "".join(
-                    f"\n    {key} of class {one.target.index}: {_told(found)}"
-                    for key, found in one.diagnostics.items()
-                )
-        return line
-
-    def _write(self, text: str, stream: Any) -> None:
-        with self._bar.external_write_mode(file=stream):
-            click.echo(text, file=stream)
-
-
-def _told(diagnostics: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in diagnostics.items()
-    )
-
-
-def _named(score: Score) -> str:
-    """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``.
-
-    Of a network that gives numbers: ``age (0) 38.2`` or ``output 0 38.2``.
-    """
-    said = f"{score.logit:.4g}" if score.probability is None else f"{score.probability:.2f}"
-    return f"{score.title} {said}"

@@ -1,0 +1,186 @@
+"""What ``cnnviz explain`` prints: of the run before it starts, of each image, of the whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnviz.cli.console import Printing, json_line, name_weights, say
+from cnnviz.text import counted, listed, printable_path
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from cnnviz.explainer import Explainer
+    from cnnviz.explanation import Score
+    from cnnviz.runs.records import ImageRecord
+    from cnnviz.runs.session import RunResult, Session
+    from cnnviz.runs.stages import ImageOutcome
+
+#: How many kinds of errors are listed in the end; the manifest has all.
+_CONFUSIONS = 5
+#: How many files are named where there are many.
+_NAMED = 3
+
+
+def introduce(explainer: Explainer) -> None:
+    """Say once what holds for the whole run: network, device, layer, weights."""
+    from cnnviz.graph.architecture import shape_text
+
+    layers = ", ".join(
+        f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers
+    )
+    say(
+        f"{explainer.name} on {explainer.network.device}, "
+        f"{'layer' if len(explainer.layers) == 1 else 'layers'} {layers}"
+    )
+    name_weights(explainer.weights)
+    if explainer.spec.channels == "bgr":
+        say("blue is fed first, then green, then red; mean and std are taken in that order")
+    for note in explainer.notes:
+        say(note)
+
+
+def announce_passes(explainer: Explainer, images: int, targets: int, *, quiet: bool) -> int:
+    """Say what passes methods ask for beyond the one that all share; how many there will be."""
+    passes = explainer.passes()
+    for key, each in passes.items():
+        kinds = (
+            (each.forwards, "forward"),
+            (each.backwards, "forward and backward" + (", each target" if targets > 1 else "")),
+            (each.partial, "forward, from the layer on"),
+        )
+        said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
+        if not quiet:
+            say(f"{key}: passes for each image: {said}")
+    return sum(each.total(targets) for each in passes.values()) * images
+
+
+class OutcomePrinter:
+    """Prints each outcome; on a terminal without tearing the progress bar.
+
+    What a worker before this one has printed is left out.
+    """
+
+    def __init__(
+        self,
+        bar: tqdm[Any],
+        session: Session,
+        printing: Printing,
+    ) -> None:
+        self._bar = bar
+        self._output = session.request.output
+        self._layers = [layer.name for layer in session.explainer.layers]
+        self._worker = session.worker
+        self._printing = printing
+
+    def __call__(self, outcome: ImageOutcome) -> None:
+        """Print one."""
+        if self._worker is None or not self._worker.already_reported():
+            self._print(outcome)
+        if self._worker is not None:
+            self._worker.record_report()
+
+    def _print(self, outcome: ImageOutcome) -> None:
+        image = outcome.record
+        if image.error is not None:
+            self._write(f"Error: {image.path}: {image.error}", sys.stderr)
+        if self._printing.quiet:
+            return
+        if image.remark is not None:
+            self._write(f"{image.path}: {image.remark}", sys.stderr)
+        for one in image.explanations:
+            if one.blank:
+                self._write(
+                    f"{image.path}: {', '.join(one.blank)} blank: nothing in this layer speaks for "
+                    f"{one.target.kind} {one.target.index}. Try another --layer or --target.",
+                    sys.stderr,
+                )
+        if self._printing.as_json:
+            from cnnviz.runs.records import json_record
+
+            self._write(json_line(json_record(image, self._output, self._layers)), sys.stdout)
+        elif image.ok:
+            self._write(self._line(image), sys.stdout)
+
+    def _line(self, image: ImageRecord) -> str:
+        best = image.prediction
+        line = f"{image.path}: {_named(best)}"
+        if image.correct is False and image.ground_truth is not None:
+            line += f", wrong: {_named(image.ground_truth)}"
+        targets = [one.target for one in image.explanations]
+        if [target.index for target in targets] != [best.index]:
+            line += f"; explained: {', '.join(map(_named, targets))}"
+        if self._printing.verbose:
+            line += "".join(f"\n    {_named(score)}" for score in image.top5)
+            if image.relus_guided is not None:
+                line += "\n    {} of {} ReLUs guided".format(*image.relus_guided)
+            for one in image.explanations:
+                line += "".join(
+                    f"\n    {key} of class {one.target.index}: {_told(found)}"
+                    for key, found in one.diagnostics.items()
+                )
+        return line
+
+    def _write(self, text: str, stream: Any) -> None:
+        with self._bar.external_write_mode(file=stream):
+            click.echo(text, file=stream)
+
+
+def _told(diagnostics: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in diagnostics.items()
+    )
+
+
+def _named(score: Score) -> str:
+    """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``.
+
+    Of a network that gives numbers: ``age (0) 38.2`` or ``output 0 38.2``.
+    """
+    said = f"{score.logit:.4g}" if score.probability is None else f"{score.probability:.2f}"
+    return f"{score.title} {said}"
+
+
+def sum_up(session: Session, result: RunResult, seconds: float) -> None:
+    """Say what became of the run as a whole."""
+    output, ended = session.request.output, result.report
+    failed = f", {ended.failed} failed" if ended.failed else ""
+    resumed = f" ({ended.resumed} of them before)" if ended.resumed else ""
+    say(f"{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
+    looked, accuracy = session.scanned, ended.accuracy
+    if looked is not None and looked.accuracy is not None:
+        say(
+            f"of {looked.images} looked at {looked.correct} right and {looked.incorrect} wrong: "
+            f"{100 * looked.accuracy:.1f} % right; of those explained {accuracy.correct} and "
+            f"{accuracy.incorrect}"
+        )
+    elif accuracy.share is not None:
+        say(
+            f"{accuracy.correct} right and {accuracy.incorrect} wrong: "
+            f"{100 * accuracy.share:.1f} % right"
+        )
+    for truth, predicted, count in accuracy.confusions[:_CONFUSIONS]:
+        say(f"    {count} x {ended.names[truth]} taken for {ended.names[predicted]}")
+    if result.left_behind:
+        count = len(result.left_behind)
+        say(
+            f"{output} still has {counted(count, 'file')} of earlier runs that its "
+            f"manifest no longer names: {_some(result.left_behind)}"
+        )
+    if result.displaced:
+        say(
+            "replaced were files of other images that an earlier run explained, and that are "
+            f"called alike: {_some(result.displaced)}"
+        )
+    if session.request.files.report:
+        say(f"report: {output / 'index.html'}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of the names."""
+    return listed(map(printable_path, names), _NAMED)
