@@ -245,11 +245,7 @@ class Session:
             OutputUnavailableError: nothing more can be written (the disk is full, say).
         """
         began, started = monotonic(), datetime.now(timezone.utc)
-        limits: dict[str, float] = {}
-        if self.request.files.scale == "run":
-            scale = MeasureScale(self.explainer, self.goals, on_progress)
-            self._stream.run(scale, self._items, measured)
-            limits = scale.limits
+        limits = self._measure(measured, on_progress)
         run = describe_run(self.request, self.config, self.explainer, self.ground_truth)
         mark = fingerprint(decisive(run, self.request, self.goals, limits))
         folder, force = self.request.output, self.request.execution.force
@@ -277,6 +273,15 @@ class Session:
         finally:
             journal.close(done=done)
         return RunResult(stage.report, left_behind, tuple(stage.displaced))
+
+    def _measure(
+        self, measured: Callable[[Any], None], on_progress: Callable[[int], None] | None
+    ) -> dict[str, float]:
+        """Scales common to all images, if these are asked for."""
+        stage = MeasureScale(self.explainer, self.goals, on_progress)
+        if self.request.files.scale == "run":
+            self._stream.run(stage, self._items, measured)
+        return stage.limits
 
     def _told(self, observe: Callable[[ImageOutcome], None], outcome: ImageOutcome) -> None:
         observe(outcome)

@@ -145,9 +145,10 @@ class Predict(Stage[Item, Prediction, "Prediction | None"]):
     ) -> Iterator[Prediction | ItemError]:
         """One forward pass for all."""
         logits = self.explainer.network.logits(np.stack([image.prepared.input for image in batch]))
+        activation = self.explainer.network.architecture.activation
         for image, values in zip(batch, logits, strict=True):
             if np.isfinite(values).all():
-                yield assess(values, image.item.truth)
+                yield assess(values, image.item.truth, activation)
             else:
                 yield ExplanationError("the network gave NaN or infinity")
 
