@@ -150,14 +150,7 @@ class _Recognizer:
 
     def bare(self, head: Entry, wanted: str | None) -> _Found:
         """The end of a network whose outputs are not known to be probabilities."""
-        loss = None
-        while self._tail.op(head) in _IDLE or (
-            self._tail.op(head) in KEEPS
-            and len(self._tail.shapes[head]) == 1
-            and math.prod(self._tail.shapes[head]) == 1
-        ):
-            loss = self._tail.node(head).attrs.get(LOSS, loss)
-            head = self._tail.input(head)
+        head, loss = self._without_idle(head)
         outputs = math.prod(self._tail.shapes[head])
         if wanted is not None:
             return _Found(head, Activation.named(wanted))
@@ -172,19 +165,8 @@ class _Recognizer:
         kind = self._tail.op(last)
         if kind not in _SOFTMAXES:
             kind = self._tail.node(last).attrs.get("act_type", kind).capitalize()
-        if outputs == 1 and self._tail.has_parameters(last):
-            return _Found(
-                head,
-                Activation(("sigmoid",)),
-                remark=ONE_OUTPUT,
-            )
         if outputs == 1:
-            return _Found(
-                head,
-                Activation(()),
-                remark=f"The network has one output, out of {kind}, which is taken as "
-                "a number; --activation sigmoid takes it for the logit of a yes or no.",
-            )
+            return self._bare_number(head, last, kind)
         frontier = self._tail.frontier(head)
         if {
             self._tail.graph.nodes[index].op for index in self._tail.between(head, frontier)
@@ -219,6 +201,29 @@ class _Recognizer:
             SOFTMAX,
             remark=f"The network's outputs come out of {kind} and are taken for logits; the "
             "probabilities are their softmax. --activation says otherwise.",
+        )
+
+    def _without_idle(self, head: Entry) -> tuple[Entry, str | None]:
+        """The output without what is of no use at the end, and the loss that stood there."""
+        loss = None
+        while self._tail.op(head) in _IDLE or (
+            self._tail.op(head) in KEEPS
+            and len(self._tail.shapes[head]) == 1
+            and math.prod(self._tail.shapes[head]) == 1
+        ):
+            loss = self._tail.node(head).attrs.get(LOSS, loss)
+            head = self._tail.input(head)
+        return head, loss
+
+    def _bare_number(self, head: Entry, last: Entry, kind: str) -> _Found:
+        """The end of a network with one output, which comes out of an operator of some kind."""
+        if self._tail.has_parameters(last):
+            return _Found(head, Activation(("sigmoid",)), remark=ONE_OUTPUT)
+        return _Found(
+            head,
+            Activation(()),
+            remark=f"The network has one output, out of {kind}, which is taken as a number; "
+            "--activation sigmoid takes it for the logit of a yes or no.",
         )
 
     def _softmax_right_before(self, head: Entry) -> Entry | None:
