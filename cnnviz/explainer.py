@@ -178,7 +178,7 @@ class Explainer:
 
         Raises:
             UsageError: the target is out of range.
-            NetworkError: MXNet fails.
+            NetworkError: the engine fails (out of memory).
         """
         return [
             result if isinstance(result, ItemError) else result.explanations[0]
@@ -207,7 +207,7 @@ class Explainer:
 
         Raises:
             UsageError: a target is out of range.
-            NetworkError: MXNet fails.
+            NetworkError: the engine fails (out of memory).
         """
         inputs = np.stack([prepared.input for prepared in batch])
         columns, extra_targets = (

@@ -85,7 +85,7 @@ def set_threads(count: int) -> None:
         UsageError: MXNet was imported with another number, or it is beyond all reason.
     """
     if count > MOST_THREADS:
-        raise UsageError(f"MXNet computes with at most {MOST_THREADS} threads here; got {count}.")
+        raise UsageError(f"Networks are computed with at most {MOST_THREADS} threads; got {count}.")
     if "mxnet" in sys.modules and count != threads():
         raise UsageError(
             f"MXNet cannot be given {count} threads any more: this process has imported it with "

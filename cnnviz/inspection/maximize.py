@@ -158,7 +158,7 @@ def maximize(
         on_step: called before the first step and after each.
 
     Raises:
-        NetworkError: a gradient is not finite, or MXNet fails (out of memory, say).
+        NetworkError: a gradient is not finite, or the engine fails (out of memory).
     """
     options = AscentOptions() if options is None else options
     random = np.random.default_rng(options.seed)

@@ -123,7 +123,7 @@ def test_what_openmps_variable_may_say(monkeypatch, said, meant):
 
 def test_more_threads_than_anybody_has(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with pytest.raises(UsageError, match=f"at most {MOST_THREADS} threads here; got 1025"):
+    with pytest.raises(UsageError, match=f"at most {MOST_THREADS} threads; got 1025"):
         set_threads(MOST_THREADS + 1)
 
 
