@@ -66,7 +66,7 @@ def option(
     )
 
 
-RELU_HELP = "what passes a ReLU on the way back: standard, guided or deconvnet"
+RELU_HELP = "how gradients pass ReLUs: standard, guided or deconvnet"
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class AttributionContext:
         spec: what the network expects as input, for methods that make inputs of their own.
         model: the network, for methods that need more passes.
         terms: for each ReLU rule that was asked for, (N,) float32, the size of the terms that
-            canceled on the way back, see :class:`cnnviz.engines.base.GradientResult`.
+            canceled in the backward pass, see :class:`cnnviz.engines.base.GradientResult`.
         recompute: computes one image's context again, rounded differently, as that of
             ``rounding.TIMES`` images (:mod:`cnnviz.attribution.rounding`); None in what it returns.
         activation: turns logits into probabilities.

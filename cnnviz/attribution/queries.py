@@ -121,7 +121,7 @@ class ModelQueries:
         Args:
             inputs: each (C, H, W) float32.
             target: the class whose logit is differentiated.
-            rule: what passes the ReLUs on the way back.
+            rule: how gradients pass ReLUs.
 
         Yields:
             (m, K) logits, (m, C, H, W) gradients and (m,) terms (see

@@ -61,7 +61,7 @@ METHODS: dict[str, type[Method]] = {
 DEFAULT_METHODS = ("gradcam", "guided-gradcam", "saliency")
 
 _RELU = "relu"
-#: What else methods are called, as :func:`_key` has it, by other libraries and for short.
+#: Other names of methods, in other libraries and for short, as keys (:func:`_key`).
 _ALIASES = {
     "backprop": "gradient",
     "deconv": "deconvnet",
@@ -84,7 +84,7 @@ _ALIASES = {
 
 
 def options_of(method: type[Method]) -> dict[str, dataclasses.Field[Any]]:
-    """The options of a method, by name; ``metadata`` is what :func:`methods.option` was told."""
+    """The options of a method, by name; ``metadata`` is what :func:`.base.option` was given."""
     return {own.name: own for own in dataclasses.fields(method)}
 
 
@@ -143,7 +143,7 @@ def choose_methods(
 
 
 def check_unguided(methods: Iterable[Method]) -> None:
-    """Refuse what changes the way through ReLUs, for a network that has none.
+    """Refuse methods with a ReLU rule other than the derivative, for a network without ReLUs.
 
     Raises:
         UsageError: there is such a method; the text says what to do about each.
@@ -167,26 +167,26 @@ def check_unguided(methods: Iterable[Method]) -> None:
 
 
 def missing_relus(asked: Sequence[Method], chosen: Sequence[Method]) -> str | None:
-    """What a network without ReLU cannot show of what is shown of others: a sentence, if any.
+    """A sentence about what is left out or changed for a network without ReLUs, if anything.
 
     Args:
         asked: what would be chosen for a network with ReLUs.
         chosen: what is chosen for this one.
     """
     names = {method.name for method in chosen}
-    told = [f"{method.title} is left out" for method in asked if method.name not in names]
-    told += [
+    changes = [f"{method.title} is left out" for method in asked if method.name not in names]
+    changes += [
         f"{method.title} is that of the plain gradient"
         for method in chosen
         if isinstance(method, Saliency) and method not in asked
     ]
-    if not told:
+    if not changes:
         return None
-    return f"This network has no ReLU, so that nothing can be guided: {' and '.join(told)}."
+    return f"This network has no ReLU, so that nothing can be guided: {' and '.join(changes)}."
 
 
 def find(name: str) -> str:
-    """The name of the method that is called so: in any case, with or without hyphens, ``ig``, ...
+    """A method's name from any common spelling: in any case, with or without hyphens, ``ig``, ...
 
     Raises:
         UsageError: there is none.
@@ -203,7 +203,7 @@ def find(name: str) -> str:
 
 
 def _key(name: str) -> str:
-    """What is compared: Grad-CAM++, grad_cam_plusplus and GradCAMPlusPlus are one."""
+    """The key of a spelling: Grad-CAM++, grad_cam_plusplus and GradCAMPlusPlus have the same."""
     return re.sub(r"[\W_]", "", folded(name).replace("+", "plus"))
 
 

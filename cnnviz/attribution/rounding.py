@@ -5,7 +5,7 @@ an instance norm whose output is averaged, the mean of a gradient that sums to z
 own scale that looks like an explanation. No bound on the map alone can tell: how far errors grow
 depends on the network. So there are two steps. A map is *suspected* where it is far below the terms
 that it is a sum of (:func:`suspected`), which costs a sum and holds for next to no map of a real
-network. Only then it is computed again, in a way that exact arithmetic could not tell from the
+network. Only then is it computed again, in a way that exact arithmetic could not tell from the
 first and float32 rounds differently everywhere: the input changed in its last bits
 (:func:`jittered`) and, going back, the logit multiplied by :data:`SCALE`. A map that does not come
 out the same is rounding (:func:`is_noise`); one that does is real, however small it is.
@@ -29,7 +29,7 @@ _EPSILON = float(np.finfo(np.float32).eps)
 #: How often a suspected map is computed again.
 TIMES = 3
 
-#: The logit's factor on the way back: no power of two, which would round as 1 does.
+#: The logit's factor in the backward pass: no power of two, which would round as 1 does.
 SCALE = 0.7
 
 #: Maps are suspected below so much of their terms. Rounding is 1e-7 of them, 1e-5 where a

@@ -1,15 +1,14 @@
 """Train the demo network from nothing: ``python -m cnnviz.demo.train``.
 
-The weights that ship are what this program made with its defaults, in half an hour on two cores
-that had other work too; the scenes alone take 1.8 GB of memory. Sums on several threads may round
-differently from run to run, so expect another run to make a network as good, not the same bytes.
-Two losses are added up:
+The weights that ship were made by this program with its defaults, in half an hour on two busy
+cores; the scenes alone take 1.8 GB of memory. Sums on several threads may round differently from
+run to run, so another run gives a network as good, but not the same bytes. Two losses are added:
 
 - cross-entropy of the class probabilities; a scene with two objects wants one half for each;
 - for every object shown, the share of its class's Grad-CAM that lies inside the object: the map of
   14 by 14 is turned into shares by a softmax over its positions, and the negative logarithm of
-  what falls on the object's cells is the loss. It keeps the network's evidence on the objects,
-  rather than on the context that comes with them.
+  what falls on the object's cells is the loss. It makes the network use the objects rather
+  than the context that comes with them.
 
 The second loss needs no second derivative. With the mean over positions and one dense layer
 behind the last ReLU, the gradient of class c's logit at channel k is w_ck / 196 where the channel
@@ -39,6 +38,7 @@ from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.machine import available_cores
+from cnnviz.types import Float32
 
 CELLS = 14  #: positions of the last layer, each way
 TRAINING_SEED = 1_000_000  #: seed of the first scene trained on
@@ -47,26 +47,24 @@ BATCH = 32
 _CAM_WEIGHT = 0.2
 _WARM_UP = 60  # steps
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Scenes:
-    """Rendered scenes with their truth.
+    """Rendered scenes with their ground truth.
 
     ``images`` uint8 ``(N, 224, 224, 3)``; ``cells`` bool ``(N, 8, 14, 14)``: the cells of which
-    more than half shows an object of a class; ``wanted`` float32 ``(N, 8)``: the probabilities that
-    the network shall give.
+    more than half shows an object of a class; ``wanted`` float32 ``(N, 8)``: the target
+    probabilities.
     """
 
     images: npt.NDArray[np.uint8]
     cells: npt.NDArray[np.bool_]
-    wanted: Floats
+    wanted: Float32
 
 
 def _render_one(
     task: tuple[int, tuple[str, ...] | None],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], Floats]:
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], Float32]:
     drawn = scene(*task)
     cells = np.zeros((len(CLASSES), CELLS, CELLS), np.bool_)
     wanted = np.zeros(len(CLASSES), np.float32)
@@ -98,11 +96,11 @@ def render(first_seed: int, number: int, *, one_object: bool = False) -> Scenes:
     return Scenes(images, cells, wanted)
 
 
-def vary(rng: np.random.Generator, images: npt.NDArray[np.uint8]) -> Floats:
+def vary(rng: np.random.Generator, images: npt.NDArray[np.uint8]) -> Float32:
     """Network input of images in changed colors: float32 ``(N, 3, 224, 224)``, normalized.
 
     The three color channels change places and the brightness changes, each image on its own, so
-    that color tells as little as it can.
+    that color is no clue to the class.
     """
     batch = np.empty((len(images), 3, SIZE, SIZE), np.float32)
     for row, image in zip(batch, images, strict=True):
@@ -111,12 +109,12 @@ def vary(rng: np.random.Generator, images: npt.NDArray[np.uint8]) -> Floats:
     return _normalized(batch)
 
 
-def plain(images: npt.NDArray[np.uint8]) -> Floats:
+def plain(images: npt.NDArray[np.uint8]) -> Float32:
     """Network input of images as they are: float32 ``(N, 3, 224, 224)``, normalized."""
     return _normalized(images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
 
 
-def _normalized(batch: Floats) -> Floats:
+def _normalized(batch: Float32) -> Float32:
     spec = InputSpec()
     mean, std = (np.array(value, np.float32)[:, None, None] for value in (spec.mean, spec.std))
     batch -= mean
@@ -198,7 +196,7 @@ def _losses(nd: Any, net: Any, last: Any, wanted: Any, inside: Any) -> tuple[Any
 
 
 def check(net: Any, scenes: Scenes) -> tuple[float, float]:
-    """Share of one-object scenes named rightly, 0..1, and the mean probability of the top class."""
+    """Accuracy on scenes with one object, 0..1, and the mean probability of the top class."""
     mx = import_mxnet()
     parts = [
         mx.nd.softmax(net(mx.nd.array(plain(scenes.images[start : start + BATCH])))).asnumpy()
@@ -241,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(int(problem.exit_code), f"{problem}\n")
     print(
         f"{options.out}: of {len(held_out.images)} scenes never trained on, one object each, "
-        f"{accuracy:.1%} named rightly, mean top probability {confidence:.3f}."
+        f"{accuracy:.1%} classified correctly, mean top probability {confidence:.3f}."
     )
 
 

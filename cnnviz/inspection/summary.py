@@ -110,9 +110,8 @@ def summarize(architecture: Architecture) -> Summary:
 
     A convolution of C_in channels in g groups to C_out with a kernel of h×w and an output of H×W
     has H·W·C_out·(C_in/g)·h·w multiply-adds, and C_out·(C_in/g)·h·w parameters, C_out more with a
-    bias; a dense layer is one with 1×1 for both, a transposed convolution one the other way round,
-    where H×W is the input. Biases, and everything else, count no
-    multiply-adds.
+    bias; a dense layer is one with 1×1 for both; in a transposed convolution H×W is the input.
+    Biases and all other layers count no multiply-adds.
 
     Raises:
         NetworkError: a parameter's shape does not follow from the input's and is not known.

@@ -23,7 +23,7 @@ SPEC = InputSpec(14, 17, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 def network():
     # One whose highest class depends on what is covered, whatever covers it.
     layers = (conv_relu(4, 3), max_pool(), flatten(), linear(5))
-    return written(SHAPE, *layers, seed=2).network()
+    return written(SHAPE, *layers, seed=1).network()
 
 
 @pytest.fixture(scope="module")

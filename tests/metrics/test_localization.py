@@ -16,7 +16,8 @@ from cnnviz.metrics.localization import classify, localize, peak_place
 from cnnviz.models.zoo.demo import build
 from tests.support.capabilities import SLOW
 from tests.support.demo import demo_network
-from tests.support.written import Written, random_values
+from tests.support.networks import random_parameters
+from tests.support.written import Written
 
 SCENES = 200 if SLOW else 80  # of each kind
 
@@ -50,9 +51,7 @@ def test_single_objects_are_classified_correctly_and_surely(network: Network) ->
 def test_the_measure_fails_a_network_that_knows_nothing(pairs: list[Scene]) -> None:
     builder = Builder((3, 224, 224))
     named = builder.finish(build(builder, "demo", len(CLASSES)))
-    draw = random_values(3)
-    parameters = {name: draw(name, shape) for name, shape in named.graph.parameters.items()}
-    untrained = Written(Architecture(*named), parameters).network()
+    untrained = Written(Architecture(*named), random_parameters(named.graph, 3)).network()
     assert localize(untrained, pairs[:20]).own < 0.5
     assert classify(untrained, one_object_scenes(16)).accuracy < 0.5
 

@@ -15,6 +15,7 @@ from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.builder import Builder
 from cnnviz.graph.graph import Value
 from cnnviz.types import Shape
+from tests.support.networks import random_parameters
 
 Array = np.ndarray[Any, Any]
 Layer = Callable[[Builder, Value], Value]
@@ -52,38 +53,21 @@ def written(
         size: of its input, (C, H, W).
         layers: functions of a builder and a value.
         values: of some parameters by name (``0.weight``), in any shape of as many numbers.
-        draw: makes the others from name and shape; by default they come from a generator.
-        seed: of that generator.
+        draw: makes the others from name and shape; by default :func:`random_parameters` does.
+        seed: of these.
     """
     builder = Builder(size)
     value = builder.input
     for layer in layers:
         value = layer(builder, value)
     graph, paths = builder.finish(value)
-    shapes = graph.parameters
-    draw = draw or random_values(seed)
-    given = dict(values or {})
-    parameters = {
-        name: np.reshape(np.asarray(given.pop(name), np.float32), shape)
-        if name in given
-        else draw(name, shape)
-        for name, shape in shapes.items()
-    }
-    assert not given, f"there are no parameters {', '.join(given)}"
+    if draw is None:
+        parameters = random_parameters(graph, seed)
+    else:
+        parameters = {name: draw(name, shape) for name, shape in graph.parameters.items()}
+    for name, given in (values or {}).items():
+        parameters[name] = np.reshape(np.asarray(given, np.float32), graph.parameters[name])
     return Written(Architecture(graph, paths), parameters)
-
-
-def random_values(seed: int = 0) -> Draw:
-    """Normal values, weights scaled by what they sum over (He et al. 2015), and small biases."""
-    random = np.random.default_rng(seed)
-
-    def draw(name: str, shape: Shape) -> Array:
-        if name.endswith(("gamma", "running_var")):
-            return random.uniform(0.5, 1.5, shape).astype(np.float32)
-        spread = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.1
-        return (spread * random.standard_normal(shape)).astype(np.float32)
-
-    return draw
 
 
 def zeros(name: str, shape: Shape) -> Array:
