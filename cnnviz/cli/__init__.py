@@ -83,7 +83,7 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit status.
 
-    Whoever wants to do something afterward (a profiler, say) calls :func:`run`.
+    To do something afterward, in a profiler, say, call :func:`run` instead.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     leave(partial(run, given, supervised=True))

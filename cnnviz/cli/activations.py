@@ -122,7 +122,7 @@ def command(request: ActivationsRequest, printing: Printing) -> int:
 def _activations(
     request: ActivationsRequest, printing: Printing, worker: WorkerState | None
 ) -> int:
-    # What can be known to be wrong is told first, cheapest first, and weights come last.
+    # Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
     from cnnviz.machine import keep_freed_memory
     from cnnviz.runs.activations import ActivationsPlan
 

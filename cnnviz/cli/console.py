@@ -1,4 +1,4 @@
-"""What commands have in common when they talk: lines, a progress bar, Ctrl-C, threads, weights."""
+"""Output that commands share: lines, progress bar, Ctrl-C, remarks on threads and weights."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Printing:
 
     @property
     def notify(self) -> Callable[[str], None] | None:
-        """What is called with sentences that are no errors; None if nobody wants them."""
+        """Receives sentences that are not errors; None with ``--quiet``."""
         return None if self.quiet else say
 
 
@@ -86,13 +86,13 @@ def doubt_threads(threads: int | None, *, quiet: bool) -> None:
         return
     if few_threads():
         say(
-            "Only few threads can be started here (`ulimit -u`, or a container's limit): going on "
+            "Few threads can be started here (`ulimit -u`, or a container's limit): continuing "
             "with one, more slowly."
         )
     elif threads is not None and threads > available_cores():
         say(
             f"--threads {threads} is more than the {available_cores()} cores that this process "
-            "may use: expect it to be slower, not faster."
+            "may use; this is slower, not faster."
         )
 
 
@@ -105,7 +105,7 @@ def progress(total: int, unit: str, *, hidden: bool) -> tqdm[Any]:
 
 
 class Interrupt:
-    """Takes note of Ctrl-C, which is heeded after the image in hand; a second one is at once.
+    """Handles Ctrl-C after the current image; a second Ctrl-C interrupts at once.
 
     Python raises KeyboardInterrupt wherever the program happens to be, and drops it if that is a
     destructor. Those of MXNet's arrays run all the time: one Ctrl-C in fifteen was lost.

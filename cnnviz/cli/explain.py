@@ -238,7 +238,7 @@ def command(
 
 
 def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
-    # What can be known to be wrong is told first, cheapest first, and weights come last.
+    # Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
     from cnnviz.machine import keep_freed_memory
     from cnnviz.runs.session import RunPlan
 
@@ -269,7 +269,7 @@ def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None
 def _select(session: Session, *, quiet: bool) -> Session:
     """Look at all images, to find those that are asked for."""
     everything = len(session.sources)
-    with progress(everything, "image looked at", hidden=quiet) as bar, Interrupt() as interrupt:
+    with progress(everything, "image predicted", hidden=quiet) as bar, Interrupt() as interrupt:
 
         def observe(_prediction: Prediction | None) -> None:
             bar.update(1)
@@ -277,7 +277,7 @@ def _select(session: Session, *, quiet: bool) -> Session:
 
         selected = session.select(observe)
     if not quiet:
-        say(f"{len(selected.sources)} of {everything} images chosen")
+        say(f"{len(selected.sources)} of {everything} images selected")
     return selected
 
 
@@ -292,7 +292,7 @@ def _run(session: Session, printing: Printing) -> RunResult:
         done = 0 if passes else 1
 
         def advance(count: int) -> None:
-            """One image more or, where methods ask for many passes, so many of these."""
+            """Move on by one image or, if methods need many passes, by passes."""
             bar.update(count)
             interrupt.heed()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
 
-#: How many kinds of errors are listed in the end; the manifest has all.
+#: Number of confusions listed at the end; the manifest has all.
 _CONFUSIONS = 5
 #: How many files are named where there are many.
 _NAMED = 3
@@ -55,7 +55,7 @@ def announce_passes(explainer: Explainer, images: int, targets: int, *, quiet: b
         )
         said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
         if not quiet:
-            say(f"{key}: passes for each image: {said}")
+            say(f"{key}: passes per image: {said}")
     return sum(each.total(targets) for each in passes.values()) * images
 
 
@@ -155,17 +155,17 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
     looked, accuracy = session.scanned, ended.accuracy
     if looked is not None and looked.accuracy is not None:
         say(
-            f"of {looked.images} looked at {looked.correct} right and {looked.incorrect} wrong: "
-            f"{100 * looked.accuracy:.1f} % right; of those explained {accuracy.correct} and "
-            f"{accuracy.incorrect}"
+            f"of {looked.images} images looked at, {looked.correct} correct and "
+            f"{looked.incorrect} wrong: accuracy {100 * looked.accuracy:.1f} %; of those "
+            f"explained, {accuracy.correct} correct and {accuracy.incorrect} wrong"
         )
     elif accuracy.share is not None:
         say(
-            f"{accuracy.correct} right and {accuracy.incorrect} wrong: "
-            f"{100 * accuracy.share:.1f} % right"
+            f"{accuracy.correct} correct and {accuracy.incorrect} wrong: "
+            f"accuracy {100 * accuracy.share:.1f} %"
         )
     for truth, predicted, count in accuracy.confusions[:_CONFUSIONS]:
-        say(f"    {count} x {ended.names[truth]} taken for {ended.names[predicted]}")
+        say(f"    {count} x {ended.names[truth]} predicted as {ended.names[predicted]}")
     if result.left_behind:
         count = len(result.left_behind)
         say(
@@ -174,8 +174,8 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
         )
     if result.displaced:
         say(
-            "replaced were files of other images that an earlier run explained, and that are "
-            f"called alike: {_some(result.displaced)}"
+            "files of other images from an earlier run, which had the same names, were replaced: "
+            f"{_some(result.displaced)}"
         )
     if session.request.files.report:
         say(f"report: {output / 'index.html'}")

@@ -1,7 +1,7 @@
-"""Exceptions that are the environment's fault and not a bug, in words.
+"""Messages for exceptions that the environment causes, not a bug.
 
-A traceback is for whoever can mend the code. What follows from a package that does not fit, or from
-a limit of the machine, is mended by whoever set that up.
+A traceback helps those who can fix the code. Users can fix a package that does not fit, or a limit
+of the machine, and need a sentence that says which.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def _shortage(error: BaseException) -> str | None:
         or _has(error, errno.ENOMEM)
     ):
         return (
-            "there is not enough memory. Close other programs, or raise the limit of memory if "
+            "there is not enough memory. Close other programs, or raise the memory limit if "
             "there is one (`ulimit -v`, a container's); --batch-size 1 and a smaller --size take "
             "less."
         )
     if _says(error, "can't start new thread") or _has(error, errno.EAGAIN):
         return (
-            "no further thread or process can be started. Raise their limit (`ulimit -u`, or a "
+            "no more threads or processes can be started. Raise the limit (`ulimit -u`, or a "
             "container's), or end others; --threads 1 takes fewer."
         )
     if _has(error, errno.EMFILE, errno.ENFILE):
-        return f"{error}: raise the limit of open files (`ulimit -n`)."
+        return f"{error}: raise the limit on open files (`ulimit -n`)."
     return None
 
 
@@ -64,9 +64,9 @@ def _broken_import(error: Exception) -> str | None:
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if package == "cv2" and any(name in reason for name in ("libGL", "libgthread")):
         return (
-            f"OpenCV cannot be loaded ({error}). On a server without a screen install that "
+            f"OpenCV cannot be loaded ({error}). On a headless server, install that "
             "library (on Debian and Ubuntu: `apt-get install libgl1 libglib2.0-0`), or replace "
-            "OpenCV by its build without windows: `pip uninstall opencv-python`, then "
+            "OpenCV by its headless build: `pip uninstall opencv-python`, then "
             "`pip install opencv-python-headless`."
         )
     return (

@@ -1,7 +1,7 @@
-"""Limits that a process is under, and making do with them.
+"""Limits on processes and threads, and how cnnviz runs within them.
 
-NumPy's and MXNet's libraries start threads as they are loaded, and end the process, interrupt it or
-hang where that is refused. So it is tried beforehand.
+NumPy's and MXNet's libraries start threads when they are loaded, and abort, interrupt or hang the
+process if that is refused. So starting threads is tried beforehand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PLENTY = 1 << 14
 _BESIDES = 16  # threads that MXNet has beside those that compute
 _PIDS = ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max")
 #: OpenMP's and OpenBLAS's teams of one, and MXNet's engine that has no thread of its own: it does
-#: at once, and somewhat more slowly, what it is given.
+#: everything at once, somewhat more slowly.
 _ALONE = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -27,7 +27,7 @@ _ALONE = {
 
 
 def make_do() -> None:
-    """Have all libraries do without threads if few can be started; before they are imported."""
+    """Make all libraries run single-threaded if need be; call it before importing them."""
     if not _limited():
         return
     # Two libraries with OpenBLAS, and OpenMP, take one for each processor.
@@ -56,7 +56,7 @@ def _limited() -> bool:
 
 
 def _startable(wanted: int) -> int:
-    """How many threads can be started just now, at most so many."""
+    """How many threads can be started now, ``wanted`` at most."""
     gate = _thread.allocate_lock()
 
     def wait() -> None:

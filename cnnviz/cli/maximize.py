@@ -187,7 +187,7 @@ def _maximize(
         raise UsageError("Say what to maximize: --target CLASS, or --layer NAME --channel K.")
     if bool(maximized) != (layer is not None):
         raise UsageError("--layer and --channel belong together: give both.")
-    # What can be known to be wrong is told first, cheapest first, and weights come last.
+    # Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
     from cnnviz.engines.base import parse_device
     from cnnviz.engines.registry import engine_class
     from cnnviz.inspection.maximize import AscentOptions, maximize

@@ -22,9 +22,9 @@ _WIDTH = 100
 _COLUMNS = ("NAME", "NEEDS", "COST", "PAPER")
 _WIDEST = (20, 22, 28, 24)  # of the columns, in characters; with what lies between them a line
 _LEGEND = (
-    "NEEDS: layer, what the target layer puts out (--layer); gradients, there or at the input; "
-    "scores, the network's answers to changed inputs. COST: beyond the one forward and backward "
-    "pass that all methods share."
+    "NEEDS: layer, the output of the target layer (--layer); gradients, there or at the input; "
+    "scores, the network's predictions for changed inputs. COST: beyond the one forward and "
+    "backward pass that all methods share."
 )
 
 

@@ -84,13 +84,13 @@ def _path(
     param: click.Parameter | None,
     ctx: click.Context | None,
 ) -> str:
-    """A path as it is meant; refused if it is an address, or nobody's home folder."""
+    """The path with its home folder expanded; URLs and unknown home folders are refused."""
     if is_url(text) and not os.path.lexists(text):
         kind.fail(f"'{text}' is a URL, which cnnviz does not read: download it first.", param, ctx)
     path = expand_home(text)
     if path == text and (text == "~" or (text.startswith("~") and "/" in text)):
         kind.fail(
-            f"There is no home folder for '{text}'; if something is really called so, write "
+            f"There is no home folder for '{text}'; if a file really has that name, write "
             f"'./{text}'.",
             param,
             ctx,
@@ -114,7 +114,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         text = str(value)
         if text not in ("default", "full", "model") and not text.isdecimal():
             self.fail(
-                f"'{text}' is no size: give the long side in pixels, full, or model.", param, ctx
+                f"'{text}' is not a size: give the long side in pixels, full, or model.", param, ctx
             )
         return int(text) if text.isdecimal() else text
 
@@ -136,7 +136,9 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if text == "auto":
             return text
         if not text.isdecimal() or int(text) < 1:
-            self.fail(f"'{text}' is no batch size: give a number from 1 on, or auto.", param, ctx)
+            self.fail(
+                f"'{text}' is not a batch size: give a number of at least 1, or auto.", param, ctx
+            )
         return int(text)
 
 
@@ -158,7 +160,7 @@ class InputSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         try:
             return parse_size(str(value))
         except ValueError as error:
-            self.fail(f"'{value}' is no size: wanted is {error}.", param, ctx)
+            self.fail(f"'{value}' is not a size: expected {error}.", param, ctx)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -179,13 +181,13 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         try:
             return parse_numbers(str(value))
         except ValueError as error:
-            self.fail(f"'{value}' does not do: wanted are {error}.", param, ctx)
+            self.fail(f"'{value}' is not valid: expected {error}.", param, ctx)
 
 
 def _use_threads(
     _ctx: click.Context, _parameter: click.Parameter, threads: int | None
 ) -> int | None:
-    """Have MXNet, and NumPy's matrix products, compute with so many threads.
+    """Set the number of threads for MXNet and NumPy's matrix products.
 
     Each reads its number once, while it is imported, which other options' types or a first look at
     the network may do: so this comes before anything else.
@@ -352,7 +354,7 @@ def packed(**groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)  # it takes along the options that stand below
+        @functools.wraps(function)  # which keeps the options declared below it
         def call(**given: Any) -> Any:
             if "named" in given:
                 given["model"] = _one_model(given["model"], given.pop("named"))

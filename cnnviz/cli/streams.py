@@ -1,7 +1,7 @@
-"""Standard streams that cannot end a run: closed, full, deaf, or short of letters.
+"""Standard streams that cannot end a run, whether closed, full or with a limited encoding.
 
-What a run writes lies in its folder; what it prints only tells of it. So a line that cannot be
-printed is dropped, the images are done all the same, and the exit status says what was lost.
+A run's results are files; what it prints only reports them. So a line that cannot be printed is
+dropped, the remaining images are still explained, and the exit status says that output was lost.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Outlet(io.FileIO):
         """Write what can be written; from the first failure on, nothing."""
         if self.problem is None:
             try:
-                # None: whoever shares the terminal or pipe has made it non-blocking.
+                # None: another process that shares the terminal or pipe made it non-blocking.
                 while (count := super().write(data)) is None:
                     select.select([], [self], [])
                 return count
@@ -43,7 +43,7 @@ class _Outlet(io.FileIO):
 
 
 def steady() -> None:
-    """Make the standard streams of this process such that no print() can fail."""
+    """Replace this process's standard streams by ones to which no print() can fail."""
     for descriptor in (_STDIN, _STDOUT, _STDERR):
         try:
             os.fstat(descriptor)

@@ -173,8 +173,8 @@ def tell_difference(folder: Path, before: RunRecord | None, run: RunRecord) -> s
         text for path, text in _DECISIVE if before and _at(before, path) != _at(now, path)
     )
     return (
-        f"{folder} holds an earlier run with {', '.join(differing) or 'other options'}: files of "
-        "the same names are replaced."
+        f"{folder} contains an earlier run with {', '.join(differing) or 'other options'}: files "
+        "with the same names are replaced."
     )
 
 

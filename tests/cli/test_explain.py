@@ -294,7 +294,7 @@ def test_what_a_method_costs_is_said_beforehand_and_what_it_found_afterward(
     status, out, err = cnnviz(*arguments, *options, "--json", "--arrays", "--target", "top2")
     assert status == 0
     # 224 / 56 places each way, and three passes that measure what is rounding.
-    assert "occlusion: passes for each image: 19 (forward)" in err
+    assert "occlusion: passes per image: 19 (forward)" in err
     for line in out.splitlines():
         for explained in json.loads(line)["explanations"]:
             facts = explained["diagnostics"]["occlusion"]

@@ -59,7 +59,7 @@ def explain(cnnviz, folder, *options):
 def test_truth_from_folders(cnnviz, folder, tmp_path):
     status, out, err = explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam")
     assert status == 0
-    assert "4 right and 2 wrong: 66.7 % right\n    1 x fish taken for snail\n" in err
+    assert "4 correct and 2 wrong: accuracy 66.7 %\n    1 x fish predicted as snail\n" in err
     wrong = [line for line in out.splitlines() if "wrong" in line]
     assert [line.partition(": ")[0] for line in wrong] == [
         str(folder / "fish/1.png"),
@@ -112,9 +112,9 @@ def test_classes_of_one_name_are_told_apart(cnnviz, folder, tmp_path):
     status, _, err = explain(cnnviz, folder, *options)
     assert status == 0
     fish, snail, teapot, umbrella = map(CLASSES.index, ("fish", "snail", "teapot", "umbrella"))
-    assert f"    1 x crane ({fish}) taken for crane ({snail})\n" in err
-    assert f"    1 x crane ({snail}) taken for teapot\n" in err
-    assert f"    1 x umbrella taken for crane ({fish})\n" in err
+    assert f"    1 x crane ({fish}) predicted as crane ({snail})\n" in err
+    assert f"    1 x crane ({snail}) predicted as teapot\n" in err
+    assert f"    1 x umbrella predicted as crane ({fish})\n" in err
     keys = ("ground_truth_index", "prediction_index", "count")
     found = manifest(tmp_path)["summary"]["confusions"]
     assert {tuple(one[key] for key in keys) for one in found} == {
@@ -194,7 +194,7 @@ def test_choosing(cnnviz, folder, tmp_path, options, stems):
     )
     assert status == 0
     assert len(out.splitlines()) == len(stems)
-    assert f"{len(stems)} of 6 images chosen" in err
+    assert f"{len(stems)} of 6 images selected" in err
     found = manifest(tmp_path)
     assert {image["stem"] for image in found["images"]} == stems
     scanned = found["summary"]["scanned"]
@@ -212,7 +212,7 @@ def test_a_limit_alone_looks_at_no_other_image(cnnviz, folder, tmp_path, monkeyp
     )
     assert status == 0
     assert "the first 2 of 6 images" in err
-    assert "1 right and 1 wrong: 50.0 % right" in err
+    assert "1 correct and 1 wrong: accuracy 50.0 %" in err
     assert [path.name for path in sorted(read)] == ["0.png", "1.png"]
     found = manifest(tmp_path)
     assert [image["stem"] for image in found["images"]] == ["fish/0", "fish/1"]
@@ -225,7 +225,10 @@ def test_of_some_images_the_accuracy_is_that_of_all(cnnviz, folder):
     _, _, err = explain(
         cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--only", "wrong"
     )
-    assert "of 6 looked at 4 right and 2 wrong: 66.7 % right; of those explained 0 and 2" in err
+    assert (
+        "of 6 images looked at, 4 correct and 2 wrong: accuracy 66.7 %; of those explained, 0 "
+        in err
+    )
 
 
 def test_sorting(cnnviz, folder, tmp_path):
@@ -245,7 +248,7 @@ def test_nothing_chosen_is_no_error(cnnviz, folder, tmp_path):
         cnnviz, folder / "snail", "--truth", "folders", "--only", "wrong", "--method", "gradcam"
     )
     assert (status, out) == (0, "")
-    assert "0 of 1 images chosen" in err
+    assert "0 of 1 images selected" in err
     assert manifest(tmp_path)["images"] == []
 
 

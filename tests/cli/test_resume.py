@@ -247,16 +247,18 @@ def test_another_run_in_the_folder_is_told(explain, options, told):
     _, _, err = explain()
     assert "earlier run" not in err
     _, _, err = explain(*options)
-    assert f"out holds an earlier run with {told}: files of the same names are replaced." in err
+    assert (
+        f"out contains an earlier run with {told}: files with the same names are replaced." in err
+    )
     _, _, err = explain(*options)
-    assert "holds an earlier run" not in err
+    assert "contains an earlier run" not in err
 
 
 def test_a_run_of_other_images_is_in_nobodys_way(explain, cnnviz, write_image, tmp_path):
     explain()
     write_image(tmp_path / "dog.png")
     _, _, err = cnnviz("explain", "dog.png", *OPTIONS, "--layer", "features.19")
-    assert "holds an earlier run" not in err
+    assert "contains an earlier run" not in err
     assert "out still has 6 files of earlier runs that its manifest no longer names: " in err
 
 
@@ -264,7 +266,7 @@ def test_images_of_the_same_name_are_told(explain, cnnviz, write_image, tmp_path
     explain()
     _, _, err = cnnviz("explain", write_image(tmp_path / "2.png", seed=5), *OPTIONS)
     other = tmp_path / "photos/2.png"
-    assert f"an earlier run explained, and that are called alike: {other}\n" in err
+    assert f"an earlier run, which had the same names, were replaced: {other}\n" in err
     (tmp_path / "same").mkdir()
     (tmp_path / "same/2.png").write_bytes((tmp_path / "2.png").read_bytes())
     _, _, err = cnnviz("explain", "same/2.png", *OPTIONS)
@@ -320,7 +322,7 @@ def test_files_of_a_run_that_was_stopped_are_named(cnnviz, explain, photos, tmp_
     stopped = files(tmp_path)
     assert "2_1_gradcam.png" in stopped
     _, _, err = explain()
-    assert "out holds an earlier run with other options: files of the same names" in err
+    assert "out contains an earlier run with other options: files with the same names" in err
     found = json.loads((tmp_path / "out/manifest.json").read_text())["summary"]["left_behind"]
     assert set(found) == stopped - {"2_original.png", "10_original.png", "sub/cat_original.png"}
 
