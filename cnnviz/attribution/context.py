@@ -142,7 +142,7 @@ def collect(
         {layer: forward.activations(layer) for layer in kept},
     )
     columns = [(wanted, requests, layers) for wanted in targets]
-    to_last = [_request(STANDARD, last_layer, to_input=False)]
+    to_last = [_request(STANDARD, last_layer, to_input=False)] if last_layer else []
     columns += [(wanted, to_last, last_layer) for wanted in extra_targets]
     found = []
     for number, (wanted, asked, places) in enumerate(columns, 1):

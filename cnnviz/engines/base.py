@@ -96,6 +96,10 @@ class GradientRequest:
     at: tuple[Value, ...] = ()
     to_input: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.at and not self.to_input:
+            raise ValueError("a request has to ask for a gradient")
+
 
 @dataclass(frozen=True)
 class GradientResult:
@@ -155,7 +159,7 @@ class Recording(Protocol):
             One result a request, in their order.
 
         Raises:
-            NetworkError: the framework fails (out of memory).
+            NetworkError: the pass's memory was given back, or the framework fails (out of memory).
         """
         ...
 

@@ -14,6 +14,7 @@ from cnnviz.engines.base import GradientRequest, GradientResult
 from cnnviz.engines.mxnet.errors import mxnet_errors
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.vjp import MxnetVjp, Vjp
+from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Value
 from cnnviz.types import Float32
 
@@ -198,7 +199,7 @@ class MxnetRecording:
         weights.
         """
         if self._tape is None:
-            raise ValueError("nothing was recorded, or it was released")
+            raise NetworkError("This pass was not recorded, or its memory was given back.")
         tape = self._tape
         mx = import_mxnet()
         if not retain_graph:

@@ -147,6 +147,13 @@ def test_a_recording_answers_again_if_it_is_retained(engine, batch):
     recording.release()
     np.testing.assert_array_equal(recording.output, output)
     assert activation.any()
+    with pytest.raises(NetworkError, match="given back"):
+        recording.gradients(GRAPH.output, SEED, [GradientRequest()])
+
+
+def test_a_request_asks_for_something():
+    with pytest.raises(ValueError, match="has to ask for a gradient"):
+        GradientRequest(at=(), to_input=False)
 
 
 def test_only_what_is_kept_can_be_read(engine, batch):
