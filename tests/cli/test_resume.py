@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.cli.explain_lines import Printer
+from cnnviz.cli.explain_lines import OutcomePrinter
 from cnnviz.errors import ExitCode
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.runs.manifest import JOURNAL
@@ -22,14 +22,14 @@ def explain(cnnviz, photos, monkeypatch):
 
     def call(*options):
         done = {}
-        shown = Printer.__call__
+        shown = OutcomePrinter.__call__
 
         def watch(self, outcome):
             done[outcome.record.relative] = outcome.fresh
             shown(self, outcome)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Printer, "__call__", watch)
+            patch.setattr(OutcomePrinter, "__call__", watch)
             status, out, err = cnnviz("explain", photos, *OPTIONS, *options)
         assert status in (0, 1), err
         return done, out, err
