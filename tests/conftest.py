@@ -8,6 +8,7 @@ from collections import Counter
 
 import cv2
 import numpy as np
+import numpy.testing  # the first import of it starts a process
 import pytest
 
 from tests.support.capabilities import CAPABILITIES, SLOW, missing, required

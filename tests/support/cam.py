@@ -1,0 +1,60 @@
+"""The network of the CAM family's reference numbers, and ones with known maps."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from cnnviz.attribution import choose_methods
+from tests.support.attribution import collect_one
+from tests.support.written import conv, flatten, linear, max_pool, relu, written
+
+REFERENCE = Path(__file__).parent.parent / "reference"
+SHAPE = (3, 8, 10)
+
+
+def load_seeded():
+    spec = importlib.util.spec_from_file_location("seeded", REFERENCE / "seeded.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+seeded = load_seeded()
+
+
+def build():
+    """The network of ``tests/reference/make_cam_fixtures.py``."""
+    return written(
+        SHAPE,
+        conv(6, 3, padding=1),
+        relu(),
+        max_pool(),
+        conv(8, 3, padding=1),
+        relu(),
+        flatten(),
+        linear(12),
+        relu(),
+        linear(4),
+        draw=seeded.parameter,
+    )
+
+
+def linear_head(weights, bias, kernels=3):
+    """A convolution with its ReLU, then one dense layer that sees every place."""
+    return written(
+        SHAPE,
+        conv(kernels, 3, padding=1),
+        relu(),
+        flatten(),
+        linear(len(bias)),
+        values={"3.weight": weights, "3.bias": bias},
+        draw=seeded.parameter,
+    )
+
+
+def asked(name, network, batch, targets, layer=None, **options):
+    """A method's map, and the context that it was given."""
+    (method,) = choose_methods([name], options)
+    context = collect_one(network, batch, targets, network.layer(layer), [method])
+    return method.attribute(context), context
