@@ -96,6 +96,7 @@ def test_what_is_no_image_is_refused(tensor, values, told):
         rgb_pixels(tensor(values))
 
 
+@pytest.mark.subprocess
 def test_torch_is_not_imported_for_the_question():
     code = (
         "import sys; from cnnviz.images.in_memory import is_held;"
