@@ -73,12 +73,13 @@ RELU_HELP = "how gradients pass ReLUs: standard, guided or deconvnet"
 class Method(ABC):
     """One way to attribute a network's score to the pixels of its input."""
 
-    name: ClassVar[str]  #: as on the command line; ``-`` becomes ``_`` in names of files and arrays
+    #: As on the command line; ``-`` becomes ``_`` in names of files and arrays.
+    name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
     formula: ClassVar[str]
     kind: ClassVar[MapKind]
-    cost: ClassVar[str] = "none"  #: beyond the shared passes, in words
+    cost: ClassVar[str] = "none"  #: in words, beyond the passes that all methods share
     class_specific: ClassVar[bool] = True  #: whether another target gives another map
     #: Values of its options in place of the defaults, for networks without ReLU.
     without_relu: ClassVar[Mapping[str, Any]] = {}
