@@ -71,7 +71,7 @@ def pytest_runtest_setup(item):
     for mark in item.iter_markers("needs"):
         for name in mark.args:
             if not CAPABILITIES[name].present():
-                pytest.skip(f"needs {CAPABILITIES[name].text}")
+                pytest.skip(CAPABILITIES[name].reason)
 
 
 #: The processes that the test under way has started; None between tests.

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import METHODS, choose_methods
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
@@ -17,6 +16,7 @@ from cnnviz.images.sources import find_sources
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.labels.targets import Target
 from cnnviz.structure import plain
+from tests.support.mxnet import import_mxnet
 from tests.support.runs import explain_into
 
 mx = import_mxnet()

@@ -14,12 +14,12 @@ import pytest
 from cnnviz.attribution import METHODS, base
 from cnnviz.cli import COMMANDS
 from cnnviz.engines import base as engines
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.models import zoo
 from cnnviz.models.config import find_config
 from tests.support.attribution import collect_one
+from tests.support.mxnet import import_mxnet
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "cnnviz/docs"

@@ -57,6 +57,9 @@ MXNET_OPERATORS = frozenset(
 )
 # fmt: on
 
+#: What is not yet as it shall be. This list only gets shorter.
+KNOWN: frozenset[str] = frozenset()
+
 
 @cache
 def modules() -> dict[str, str]:
@@ -174,7 +177,7 @@ def listed() -> Iterator[str]:
     "check", [upward, circles, misplaced, listed], ids=lambda one: one.__name__
 )
 def test_rooms_stand_in_order(check):
-    assert sorted(set(check())) == []
+    assert sorted(set(check()) - KNOWN) == []
 
 
 def test_every_module_has_a_row():

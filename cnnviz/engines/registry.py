@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from cnnviz.engines.base import FP32, Device, Engine
+from cnnviz.engines.base import Device, Engine
 from cnnviz.errors import UsageError
 from cnnviz.graph.graph import Graph
 
@@ -57,11 +57,7 @@ def engine_class(name: str = AUTO) -> type[Engine]:
 
 
 def build_engine(
-    graph: Graph,
-    parameters: Mapping[str, Any],
-    device: Device,
-    name: str = AUTO,
-    precision: str = FP32,
+    graph: Graph, parameters: Mapping[str, Any], device: Device, name: str = AUTO
 ) -> Engine:
     """A graph with its parameters on a device.
 
@@ -70,11 +66,10 @@ def build_engine(
         parameters: by name, NumPy's arrays or the engine's own framework's.
         device: where it runs.
         name: one of :data:`ENGINES`.
-        precision: one of :data:`~cnnviz.engines.base.PRECISIONS`.
 
     Raises:
-        UsageError: there is no such engine, or it cannot compute with such a precision there.
+        UsageError: there is no such engine.
         NetworkError: a parameter is missing, or the engine lacks an operator.
         DeviceError: the device cannot be used.
     """
-    return engine_class(name)(graph, parameters, device, precision=precision)
+    return engine_class(name)(graph, parameters, device)

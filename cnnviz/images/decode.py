@@ -196,6 +196,10 @@ def _first_frame_of_gif(data: bytes) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+#: What has OpenCV's ``getLogLevel`` and ``setLogLevel``: OpenCV itself up to 4.11.
+opencv_log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+
+
 class _QuietOpenCV:
     """Keeps OpenCV from writing to stderr why it cannot decode: the reason goes into our error.
 
@@ -212,7 +216,7 @@ class _QuietOpenCV:
     def __call__(self) -> Iterator[None]:
         with self._lock:
             if self._inside == 0:
-                self._level = cv2.setLogLevel(0)
+                self._level = opencv_log.setLogLevel(0)
             self._inside += 1
         try:
             yield
@@ -220,7 +224,7 @@ class _QuietOpenCV:
             with self._lock:
                 self._inside -= 1
                 if self._inside == 0:
-                    cv2.setLogLevel(self._level)
+                    opencv_log.setLogLevel(self._level)
 
 
 _quiet_opencv = _QuietOpenCV()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import METHODS, choose_methods, options_of, rounding
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.importers.gluon import from_gluon
 from tests.support.attribution import collect_one
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

@@ -9,9 +9,9 @@ import pytest
 
 from cnnviz import Explainer, InputSpec, explain, load_explainer
 from cnnviz.attribution import METHODS, choose_methods
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.importers.gluon import from_gluon
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

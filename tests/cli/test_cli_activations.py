@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

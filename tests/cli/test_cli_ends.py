@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 SCALE = ("--input-size", "8", "--mean", "0", "--std", "1")

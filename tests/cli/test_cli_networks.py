@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cnnviz import demo
-from cnnviz.engines.mxnet.runtime import import_mxnet
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.outputs.formats import written_by_cnnviz
+from tests.support.mxnet import import_mxnet
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cnnviz import demo
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.models.zoo import get
 from cnnviz.runs.manifest import JOURNAL
+from tests.support.mxnet import import_mxnet
 
 KINDS = ("original", "gradcam", "guided_gradcam", "saliency")
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.machine import MOST_THREADS, available_cores, set_threads, threads
+from tests.support.mxnet import import_mxnet
 
 COUNT = """
 import ctypes, gc, sys

@@ -10,9 +10,9 @@ import pytest
 
 from cnnviz.demo import CLASSES, weights_path
 from cnnviz.demo.architecture import build
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.importers.gluon import from_gluon
+from tests.support.mxnet import import_mxnet
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from cnnviz.demo import CLASSES, train, weights_path
 from cnnviz.demo.architecture import build
 from cnnviz.demo.scenes import scene
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.importers.gluon import from_gluon
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 

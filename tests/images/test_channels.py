@@ -9,13 +9,13 @@ import pytest
 
 from cnnviz import Explainer, InputSpec, Style, explain, load_explainer
 from cnnviz.attribution import METHODS, choose_methods
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import canvas, prepare
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.inspection.filters import find_convolution, read_filters
 from cnnviz.inspection.maximize import AscentOptions, maximize
 from cnnviz.inspection.objectives import ClassObjective
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from cnnviz.errors import ImageError
 from cnnviz.images import decode
-from cnnviz.images.decode import decode_image, read_image, read_reduced
+from cnnviz.images.decode import decode_image, opencv_log, read_image, read_reduced
 from cnnviz.images.sources import find_sources
 
 
@@ -576,8 +576,8 @@ def test_paths_with_odd_characters(tmp_path, image):
 
 def test_opencv_gets_its_log_level_back(image):
     """Also when threads overlap, and when decoding fails."""
-    before = cv2.getLogLevel()
-    cv2.setLogLevel(3)
+    before = opencv_log.getLogLevel()
+    opencv_log.setLogLevel(3)
     try:
         levels = []
         inside = threading.Barrier(3)
@@ -585,7 +585,7 @@ def test_opencv_gets_its_log_level_back(image):
         def read():
             with decode._quiet_opencv():
                 inside.wait(10)
-                levels.append(cv2.getLogLevel())
+                levels.append(opencv_log.getLogLevel())
 
         threads = [threading.Thread(target=read) for _ in range(3)]
         for thread in threads:
@@ -593,9 +593,9 @@ def test_opencv_gets_its_log_level_back(image):
         for thread in threads:
             thread.join()
         assert levels == [0, 0, 0]
-        assert cv2.getLogLevel() == 3
+        assert opencv_log.getLogLevel() == 3
         with pytest.raises(ImageError):
             decode_image(b"nothing")
-        assert cv2.getLogLevel() == 3
+        assert opencv_log.getLogLevel() == 3
     finally:
-        cv2.setLogLevel(before)
+        opencv_log.setLogLevel(before)

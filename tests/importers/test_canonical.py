@@ -11,12 +11,12 @@ import json
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.importers.mxnet_element_wise import element_wise
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 mx = import_mxnet()

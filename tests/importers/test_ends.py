@@ -6,13 +6,13 @@ import pytest
 from cnnviz.attribution import ModelQueries, collect
 from cnnviz.attribution.cam import GradCam
 from cnnviz.attribution.perturbation import Occlusion, Rise
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Graph, for_inference
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.ends import Activation
 from cnnviz.importers.gluon import architecture_of_block, from_gluon
 from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.labels.predictions import assess
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 mx = import_mxnet()

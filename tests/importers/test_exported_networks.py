@@ -11,13 +11,13 @@ import re
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.images.input_spec import check_scale
 from cnnviz.importers.mxnet_checks import read_symbol
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel, weights_beside
 from cnnviz.weights.params_file import read_params, write_params
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

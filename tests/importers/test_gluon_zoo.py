@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.graph.architecture import Architecture
 from cnnviz.models import zoo
 from cnnviz.models.zoo_weights import old_names
@@ -16,6 +15,7 @@ from cnnviz.weights import store
 from cnnviz.weights.cache import cache_folder, candidates
 from cnnviz.weights.info import PublishedWeights
 from cnnviz.weights.matching import Expected, match
+from tests.support.mxnet import import_mxnet
 from tests.support.zoo import block_shapes, traced
 
 

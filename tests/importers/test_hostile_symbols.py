@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, WeightsError
 from cnnviz.importers.mxnet_checks import read_symbol
 from cnnviz.models.config import ModelConfig
@@ -16,6 +15,7 @@ from cnnviz.models.files import SymbolModel
 from cnnviz.weights.params_file import write_params
 from tests.support import hostile
 from tests.support.capabilities import SLOW
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 

@@ -13,9 +13,9 @@ import pytest
 
 from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.mxnet.lowering import lowered_graph
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 mx = import_mxnet()

@@ -9,7 +9,6 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Graph, for_inference
 from cnnviz.errors import OutputError, ToolMissingError
 from cnnviz.graph.architecture import Architecture
@@ -19,6 +18,7 @@ from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.inspection.boxes import boxes_of, fold_repeats, merge_runs, segments_of
 from cnnviz.inspection.diagram import escape, render_dot, to_dot
 from cnnviz.models import zoo
+from tests.support.mxnet import import_mxnet
 
 needs_dot = pytest.mark.needs("dot")
 

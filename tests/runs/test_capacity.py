@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.models import zoo
 from cnnviz.runs.capacity import automatic_batch_size, default_helpers
+from tests.support.mxnet import import_mxnet
 
 nn = import_mxnet().gluon.nn
 

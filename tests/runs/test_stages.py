@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import choose_methods
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
@@ -18,6 +17,7 @@ from cnnviz.labels.targets import Target
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stages import Goals, MeasureScale, Predict, plan_items
 from cnnviz.runs.stream import Loader, Stream
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

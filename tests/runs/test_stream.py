@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import ExitCode, NetworkError, OutputUnavailableError
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.outputs.files import OutputFolder
+from tests.support.mxnet import import_mxnet
 from tests.support.runs import explain_into
 
 mx = import_mxnet()

@@ -23,6 +23,11 @@ class Capability:
     install: str
     present: Callable[[], bool]
 
+    @property
+    def reason(self) -> str:
+        """Why a test is skipped where it is missing."""
+        return f"needs {self.text}"
+
 
 CAPABILITIES = {
     "chromium": Capability(
@@ -30,6 +35,11 @@ CAPABILITIES = {
     ),
     "dot": Capability(
         "Graphviz's dot", "apt-get install graphviz", lambda: shutil.which("dot") is not None
+    ),
+    "mxnet": Capability(
+        "MXNet",
+        "pip install mxnet==1.9.1 'numpy<2', on Linux with Python below 3.13",
+        lambda: find_spec("mxnet") is not None,
     ),
     "torch": Capability("PyTorch", "pip install torch", lambda: find_spec("torch") is not None),
 }

@@ -450,7 +450,7 @@ _VALUES += ["relu", "max", "valid", "NHWC", "float16", "(0,0,0,0,9000,9000,9000,
 
 def symbol_files():
     """Symbols of small networks, as dicts, with all their parameters."""
-    from cnnviz.engines.mxnet.runtime import import_mxnet
+    from tests.support.mxnet import import_mxnet
 
     mx = import_mxnet()
     sym = mx.sym
@@ -489,8 +489,8 @@ class Symbols:
     def __init__(self):
         import numpy as np
 
-        from cnnviz.engines.mxnet.runtime import import_mxnet
         from cnnviz.weights.params_file import write_params
+        from tests.support.mxnet import import_mxnet
 
         self.operators = sorted(import_mxnet().operator.get_all_registered_operators())
         folder = _folder()

@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.images.preprocessing import InputSpec, prepare
+from tests.support.mxnet import import_mxnet
 
 CLASSES = ("cross", "ring", "triangle")
 EMPTY = "nothing"  #: a kind of scene, in training alone

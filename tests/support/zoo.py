@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cnnviz.demo import architecture as demo
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.gluon import architecture_of_block
 from cnnviz.models import zoo
+from tests.support.mxnet import import_mxnet
 
 
 def build_block(name: str, classes: int | None = None) -> Any:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import WeightsError
 from cnnviz.weights.params_file import MAGIC, in_float32, read_params, write_params
+from tests.support.mxnet import import_mxnet
 
 F32 = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from cnnviz import machine
-from cnnviz.engines.base import FP32, Device, Recording
+from cnnviz.engines.base import Device, Recording
 from cnnviz.engines.torch.captured import CapturedPasses, Replay
 from cnnviz.engines.torch.program import Program
 from cnnviz.engines.torch.recording import CapturedPass, CapturedRecording, TorchRecording, to_host
-from cnnviz.engines.torch.runtime import check_precision, import_torch, torch_device
+from cnnviz.engines.torch.runtime import import_torch, torch_device
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.types import Float32
 
@@ -32,7 +32,6 @@ class TorchEngine:
         parameters: Mapping[str, Any],
         device: Device,
         *,
-        precision: str = FP32,
         capture: bool = True,
     ) -> None:
         """See :class:`cnnviz.engines.base.Engine`.
@@ -41,15 +40,12 @@ class TorchEngine:
             graph: likewise.
             parameters: likewise; tensors are shared where they are float32 and on the device.
             device: likewise.
-            precision: likewise; no CPU has tf32.
             capture: whether passes that come again are replayed as CUDA graphs on a GPU, which
                 takes memory for each size of batch.
         """
         self.graph = graph
         self.device = device
-        check_precision(device, precision)
-        self.precision = precision
-        self._program = Program(graph, parameters, device, precision)
+        self._program = Program(graph, parameters, device)
         # A CPU launches nothing: there a captured pass would only hold its memory.
         captures = capture and device.kind != "cpu"
         self._passes: CapturedPasses[CapturedPass] = CapturedPasses(captures)
@@ -84,10 +80,7 @@ class TorchEngine:
                 return TorchRecording(
                     self._program, self._program.forward(images, kept, record), keep
                 )
-            recording = CapturedRecording(self._program, captured, images, keep)
-            if not record:  # what will be read is on its way to the host: the next pass may begin
-                recording.release()
-            return recording
+            return CapturedRecording(self._program, captured, images, keep)
 
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
         """See :meth:`cnnviz.engines.base.Engine.run_from`."""

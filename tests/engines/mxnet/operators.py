@@ -33,13 +33,13 @@ import numpy as np
 from cnnviz.engines.base import Device, GradientRequest
 from cnnviz.engines.mxnet.derivatives import DERIVATIVES, PASSED_ONCE, needs_plain_order
 from cnnviz.engines.mxnet.lowering import lowered_graph
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
 from cnnviz.engines.network import Network
 from cnnviz.engines.registry import build_engine
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.importers.mxnet_symbol import architecture_of
+from tests.support.mxnet import import_mxnet
 
 #: Relative L2, float32 against differences in float64.
 TOLERANCE = 1e-4

@@ -8,7 +8,6 @@ import pytest
 
 from cnnviz.demo.architecture import build as demo
 from cnnviz.engines.mxnet.lowering import lower, lowered_graph
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.operators import GlobalAvgPool2d, LeakyReLU, MaxPool2d, ReLU, Sigmoid
@@ -16,6 +15,7 @@ from cnnviz.importers.gluon import architecture_of_block, from_gluon
 from cnnviz.importers.mxnet_attributes import Attributes, Place
 from cnnviz.importers.mxnet_operators import typed
 from cnnviz.importers.mxnet_symbol import architecture_of
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.importers.gluon import architecture_of_block, from_gluon
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 mx = import_mxnet()

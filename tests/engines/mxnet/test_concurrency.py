@@ -11,10 +11,10 @@ import pytest
 
 from cnnviz.attribution import choose_methods
 from cnnviz.engines.base import GradientRequest
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.importers.gluon import from_gluon
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

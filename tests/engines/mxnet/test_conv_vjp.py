@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cnnviz.engines.mxnet.conv_vjp import conv_input_vjp
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Node
 from cnnviz.importers.gluon import from_gluon
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cnnviz import Explainer, InputSpec
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.graph.regions import Region
 from cnnviz.importers.gluon import architecture_of_block, from_gluon
 from cnnviz.importers.mxnet_symbol import architecture_of
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 nn = mx.gluon.nn

@@ -18,9 +18,9 @@ from cnnviz.engines.mxnet.derivatives import (
     WRITTEN_WHOLE,
     own_derivative,
 )
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Node
 from cnnviz.importers.gluon import from_gluon
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from cnnviz.engines.base import GradientRequest
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.network import Network
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.importers.gluon import from_gluon
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 SHAPE = (3, 16, 12)
@@ -212,10 +212,3 @@ def test_errors_of_mxnet_are_told_and_our_own_are_not():
         raise mx.base.MXNetError("Failed to allocate CPU Memory")
     with pytest.raises(IndexError, match="ours"), mxnet_errors():
         raise IndexError("ours")
-
-
-def test_other_precisions_are_refused(network):
-    engine = network.engine
-    with pytest.raises(UsageError, match="computes in fp32 only; got precision 'bf16'"):
-        type(engine)(engine.graph, {}, engine.device, precision="bf16")
-    assert engine.precision == "fp32"

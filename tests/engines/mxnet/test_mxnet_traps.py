@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.machine import available_cores
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution.cam import grad_cam
-from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.importers.gluon import from_gluon
 from tests.support.capabilities import SLOW
+from tests.support.mxnet import import_mxnet
 from tests.support.networks import Gradients, differentiate
 
 REFERENCE = Path(__file__).parents[2] / "reference"

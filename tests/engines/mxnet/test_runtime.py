@@ -5,7 +5,8 @@ from __future__ import annotations
 from cnnviz import machine
 from cnnviz.engines.base import Device
 from cnnviz.engines.mxnet import runtime
-from cnnviz.engines.mxnet.runtime import free_memory, import_mxnet
+from cnnviz.engines.mxnet.runtime import free_memory
+from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 
