@@ -99,7 +99,7 @@ OTHER_NAMES = {"ctx": "device", "images": "inputs", "topk": "target"}
 #: An option, with what it stands for (FILE), or with one of the words that it takes.
 _OPTION = re.compile(
     r"(?<![^\s`'(])--([a-z][a-z-]*[a-z])"
-    r"(?: ([A-Z]{2,}|cpu|stretch|crop|standard|guided|softmax|sigmoid|none|demo)\b)?"
+    r"(?: ([A-Z]{2,}|cpu|mxnet|torch|stretch|crop|standard|guided|softmax|sigmoid|none|demo)\b)?"
 )
 
 

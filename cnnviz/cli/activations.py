@@ -12,6 +12,7 @@ from cnnviz.cli.console import (
     Printing,
     doubt_threads,
     json_line,
+    name_engine,
     name_weights,
     progress,
     put,
@@ -134,6 +135,7 @@ def _activations(
     if worker is not None:
         reset_signal_handlers()
     if not quiet:
+        name_engine(session.explainer.network)
         name_weights(session.explainer.weights)
     images, failed = len(session.sources), 0
     began = time.monotonic()

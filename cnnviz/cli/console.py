@@ -18,6 +18,7 @@ from cnnviz.errors import UsageError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from cnnviz.engines.network import Network
     from cnnviz.weights.info import WeightsInfo
 
 
@@ -75,6 +76,15 @@ def name_weights(weights: WeightsInfo | None) -> None:
     """Say which weights a network has."""
     if weights is not None:
         say(f"weights {weights.path} ({weights.source}), SHA-256 {weights.sha256}")
+
+
+def name_engine(network: Network) -> None:
+    """Say what runs a network, where, and why nothing else does."""
+    from cnnviz.engines.registry import engine_title
+
+    engine = network.engine
+    why = f" ({network.reason})" if network.reason else ""
+    say(f"engine {engine_title(engine.name)} {engine.version()} on {engine.device}{why}")
 
 
 def doubt_threads(threads: int | None, *, quiet: bool) -> None:

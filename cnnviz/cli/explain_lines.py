@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.console import Printing, json_line, name_weights, say
+from cnnviz.cli.console import Printing, json_line, name_engine, name_weights, say
 from cnnviz.text import counted, listed, printable_path
 
 if TYPE_CHECKING:
@@ -27,16 +27,14 @@ _NAMED = 3
 
 
 def introduce(explainer: Explainer) -> None:
-    """Say once what holds for the whole run: network, device, layer, weights."""
+    """Say once what holds for the whole run: network, layer, engine, weights."""
     from cnnviz.graph.architecture import shape_text
 
     layers = ", ".join(
         f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers
     )
-    say(
-        f"{explainer.name} on {explainer.network.device}, "
-        f"{'layer' if len(explainer.layers) == 1 else 'layers'} {layers}"
-    )
+    say(f"{explainer.name}, {'layer' if len(explainer.layers) == 1 else 'layers'} {layers}")
+    name_engine(explainer.network)
     name_weights(explainer.weights)
     if explainer.spec.channels == "bgr":
         say("blue is fed first, then green, then red; mean and std are taken in that order")

@@ -81,6 +81,8 @@ def _filters(
     scale: Literal["layer", "filter"],
     printing: Printing,
 ) -> None:
+    from cnnviz.engines.base import parse_device
+    from cnnviz.engines.registry import choose_engine
     from cnnviz.inspection.filters import find_convolution, read_filters
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs.files import OutputFolder, check_output_folder
@@ -93,7 +95,8 @@ def _filters(
     architecture = found.architecture
     names = [name for given in layers for name in architecture.parted(given)]
     wanted = dict.fromkeys(find_convolution(architecture, name) for name in names or (None,))
-    network, weights = found.load("cpu", progress=not printing.quiet)
+    choice = choose_engine(parse_device(model.device), architecture.graph, model.engine)
+    network, weights = found.load(choice, progress=not printing.quiet)
     if not printing.quiet:
         name_weights(weights)
     folder = OutputFolder(output)

@@ -15,6 +15,7 @@ from cnnviz.cli.console import (
     Printing,
     doubt_threads,
     json_line,
+    name_engine,
     name_weights,
     progress,
     put,
@@ -189,7 +190,7 @@ def _maximize(
         raise UsageError("--layer and --channel belong together: give both.")
     # Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
     from cnnviz.engines.base import parse_device
-    from cnnviz.engines.registry import engine_class
+    from cnnviz.engines.registry import choose_engine
     from cnnviz.inspection.maximize import AscentOptions, maximize
     from cnnviz.machine import keep_freed_memory
     from cnnviz.models.resolve import find_model
@@ -212,9 +213,10 @@ def _maximize(
         say(found.architecture.end.remark)
     for path in [*(output / name for name in _files(found, named)), *([gif] if gif else [])]:
         check_replaceable(path)  # before minutes are spent on it
-    engine_class().check_device(device)
-    network, weights = found.load(str(device), progress=not printing.quiet)
+    choice = choose_engine(device, found.architecture.graph, model.engine)
+    network, weights = found.load(choice, progress=not printing.quiet)
     if not printing.quiet:
+        name_engine(network)
         name_weights(weights)
     origin = Origin(found.name, weights.sha256)
     film = _Film(origin, named, how, frames, gif, every)

@@ -292,7 +292,16 @@ _MACHINE = (
         default=ModelOptions.device,
         show_default=True,
         metavar="DEVICE",
-        help="Where to compute: cpu, gpu or gpu:N; cuda is another word for gpu.",
+        help="Where to compute: cpu, gpu or gpu:N (cuda is another word for gpu), or mps, the "
+        "graphics of a Mac.",
+    ),
+    click.option(
+        "--engine",
+        type=Choice("cnnviz.engines.registry:ENGINES", "NAME"),
+        default=ModelOptions.engine,
+        show_default=True,
+        help="What computes: mxnet, torch (PyTorch), or auto, the first of these that is installed "
+        "and can run the network there.",
     ),
     click.option(
         "--threads",

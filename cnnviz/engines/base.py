@@ -60,25 +60,30 @@ RELU_RULES: Mapping[str, ReluRule] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Device:
-    """A device by name: ``cpu``, or the ``index``-th ``gpu``; there may be no such device."""
+    """A device by name: ``cpu``, the ``index``-th ``gpu``, or ``mps``; it may not be there.
+
+    A ``gpu`` is one that CUDA (or ROCm) can use; ``mps`` is the graphics of a Mac.
+    """
 
     kind: str
     index: int = 0
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+        return f"{self.kind}:{self.index}" if self.kind == "gpu" else self.kind
 
 
 def parse_device(spec: str) -> Device:
-    """Read ``cpu``, ``gpu``, ``gpu:N``, ``gpu(N)`` or these with ``cuda``.
+    """Read ``cpu``, ``gpu``, ``gpu:N``, ``gpu(N)``, the same with ``cuda``, or ``mps``.
 
     Raises:
         UsageError: anything else.
     """
-    match = re.fullmatch(r"(cpu|gpu|cuda)(?::?(\d{1,4})|\((\d{1,4})\))?", spec.strip().lower())
+    match = re.fullmatch(r"(cpu|gpu|cuda|mps)(?::?(\d{1,4})|\((\d{1,4})\))?", spec.strip().lower())
     if match is None:
-        raise UsageError(f"There is no device '{spec}'. Try cpu, gpu, gpu:1 or gpu(1).")
-    return Device("cpu") if match[1] == "cpu" else Device("gpu", int(match[2] or match[3] or 0))
+        raise UsageError(f"There is no device '{spec}'. Try cpu, gpu, gpu:1, gpu(1) or mps.")
+    if match[1] in ("cpu", "mps"):
+        return Device(match[1])
+    return Device("gpu", int(match[2] or match[3] or 0))
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ class Engine(Protocol):
 
         Raises:
             NetworkError: a parameter is missing, or the engine lacks an operator.
-            DeviceError: see :meth:`check_device`.
+            DeviceError: see :meth:`obstacle`.
         """
         ...
 
@@ -196,12 +201,16 @@ class Engine(Protocol):
         ...
 
     @staticmethod
-    def check_device(device: Device) -> None:
-        """Make sure that a device can be used.
+    def obstacle(device: Device) -> str | None:
+        """Why a device cannot be used, in a clause: ``this build of PyTorch has no CUDA``.
 
-        Raises:
-            DeviceError: the framework as it is installed cannot use it, or there is none.
+        None if it can. The framework is imported for it; that it cannot be is such a reason, too.
         """
+        ...
+
+    @staticmethod
+    def lacks(graph: Graph) -> tuple[str, ...]:
+        """The names of a graph's operators that it cannot run; the framework is not needed."""
         ...
 
     @staticmethod

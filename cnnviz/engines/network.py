@@ -138,17 +138,20 @@ class Network:
     Attributes:
         architecture: its layers, shapes and classes.
         engine: what runs it.
+        reason: why no other engine does, in a clause; empty if this one was asked for.
     """
 
-    def __init__(self, architecture: Architecture, engine: Engine) -> None:
+    def __init__(self, architecture: Architecture, engine: Engine, reason: str = "") -> None:
         """Put the two together.
 
         Args:
             architecture: the network without weights.
             engine: runs the architecture's graph; see :func:`cnnviz.engines.registry.build_engine`.
+            reason: for the record; see :class:`cnnviz.engines.registry.EngineChoice`.
         """
         self.architecture = architecture
         self.engine = engine
+        self.reason = reason
 
     @property
     def device(self) -> Device:

@@ -1,24 +1,28 @@
 """Which engines there are, and which one runs a network.
 
-A second engine is one line more in ``_ENGINES``.
+A further engine is one line more in ``_ENGINES``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cnnviz.engines.base import Device, Engine
-from cnnviz.errors import UsageError
+from cnnviz.engines.install import what_helps
+from cnnviz.errors import DeviceError, NetworkError, UsageError
 from cnnviz.graph.graph import Graph
+from cnnviz.text import listed, paragraph
 
 AUTO = "auto"
 
 
 class _Entry(NamedTuple):
+    title: str  #: of the framework
     framework: str  #: the package that it needs
     module: str
     engine: str  #: its class there
@@ -27,12 +31,31 @@ class _Entry(NamedTuple):
 #: First choice first.
 _ENGINES: Mapping[str, _Entry] = MappingProxyType(
     {
-        "mxnet": _Entry("mxnet", "cnnviz.engines.mxnet.engine", "MxnetEngine"),
-        "torch": _Entry("torch", "cnnviz.engines.torch.engine", "TorchEngine"),
+        "mxnet": _Entry("MXNet", "mxnet", "cnnviz.engines.mxnet.engine", "MxnetEngine"),
+        "torch": _Entry("PyTorch", "torch", "cnnviz.engines.torch.engine", "TorchEngine"),
     }
 )
 #: What an engine may be chosen by.
 ENGINES = (AUTO, *_ENGINES)
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine that can run a network on a device.
+
+    Attributes:
+        name: of the engine.
+        device: where it will run.
+        reason: why not another one, in a clause; empty if it was asked for by name.
+    """
+
+    name: str
+    device: Device
+    reason: str = ""
+
+    def free_memory(self) -> int:
+        """Bytes that a program may still take there; 0 if the system does not tell."""
+        return _engine_class(self.name).free_memory(self.device)
 
 
 def installed() -> tuple[str, ...]:
@@ -40,20 +63,96 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name, entry in _ENGINES.items() if find_spec(entry.framework))
 
 
-def engine_class(name: str = AUTO) -> type[Engine]:
-    """An engine by its name; ``auto`` takes the first whose framework is installed.
+def engine_title(name: str) -> str:
+    """What an engine's framework is called: ``PyTorch``."""
+    return _ENGINES[name].title
+
+
+def check_engine(name: str) -> None:
+    """Make sure that there is an engine of this name, installed or not.
 
     Raises:
-        UsageError: there is none of this name.
-        NetworkError: its framework cannot be imported.
+        UsageError: there is none.
     """
-    if name == AUTO:
-        name = next(iter((*installed(), *_ENGINES)))
-    if name not in _ENGINES:
+    if name not in ENGINES:
         raise UsageError(f"There is no engine '{name}': use {', '.join(ENGINES)}.")
-    entry = _ENGINES[name]
-    found: type[Engine] = getattr(import_module(entry.module), entry.engine)
-    return found
+
+
+def choose_engine(device: Device, graph: Graph, asked: str = AUTO) -> EngineChoice:
+    """The engine that runs a network on a device.
+
+    ``auto`` takes the first that is installed, has all of the graph's operators and can use the
+    device: MXNet on a CPU, say, and PyTorch on a GPU that MXNet cannot use. Only frameworks that
+    come into question are imported, in this order, up to the first that will do.
+
+    Args:
+        device: where it is to run.
+        graph: what is to be run.
+        asked: one of :data:`ENGINES`.
+
+    Raises:
+        UsageError: there is no such engine.
+        NetworkError: none can run the network; the text says what to install on this machine.
+        DeviceError: none can use the device; likewise.
+    """
+    check_engine(asked)
+    obstacles: dict[str, str] = {}
+    for name in _ENGINES if asked == AUTO else (asked,):
+        obstacle = _obstacle(name, device, graph)
+        if obstacle is None:
+            reason = "" if asked != AUTO else _reason(name, graph, obstacles)
+            return EngineChoice(name, device, reason)
+        obstacles[name] = obstacle
+    raise _none_can(device, graph, asked, obstacles)
+
+
+def _lack(name: str, graph: Graph) -> str | None:
+    """What an engine lacks to run a network, in a clause, as far as that shows without it."""
+    title = engine_title(name)
+    if name not in installed():
+        return f"{title} is not installed"
+    lacking = _engine_class(name).lacks(graph)
+    if not lacking:
+        return None
+    word = "operator" if len(lacking) == 1 else "operators"
+    return f"{title} does not run the {word} {listed(lacking)}"
+
+
+def _obstacle(name: str, device: Device, graph: Graph) -> str | None:
+    """Why an engine cannot run a network on a device, in a clause; None if it can."""
+    return _lack(name, graph) or _engine_class(name).obstacle(device)
+
+
+def _reason(chosen: str, graph: Graph, obstacles: Mapping[str, str]) -> str:
+    """Why none of the others was chosen; those behind the one chosen are not imported for it."""
+    for obstacle in obstacles.values():
+        return obstacle.partition(". ")[0]  # without what to do about it
+    others = [name for name in _ENGINES if name != chosen]
+    return "; ".join(
+        _lack(name, graph) or f"{engine_title(name)} is installed, too: --engine {name} chooses it"
+        for name in others
+    )
+
+
+def _none_can(
+    device: Device, graph: Graph, asked: str, obstacles: Mapping[str, str]
+) -> DeviceError | NetworkError:
+    """The error that says why, and what helps."""
+    have = installed()
+    broken = [obstacle for name, obstacle in obstacles.items() if name in have]
+    if device.kind == "cpu" and asked == AUTO and len(broken) == 1 and not _lack(have[0], graph):
+        return NetworkError(f"{broken[0]}.")  # it cannot be imported, and says what helps
+    # Last what may bring advice of its own.
+    told = "; ".join(sorted(obstacles.values(), key=lambda one: "`pip " in one))
+    others = [name for name in _ENGINES if name not in obstacles]
+    able = [name for name in others if _obstacle(name, device, graph) is None]
+    if able:
+        advice = f"Leave out --engine, or give --engine {able[0]}: it can."
+    else:
+        advice = "" if "`pip " in told else what_helps(device, tuple(obstacles), have)
+    subject = "No engine can" if asked == AUTO else f"{engine_title(asked)} cannot"
+    text = paragraph(f"{subject} run this network on {device}: {told}.", advice)
+    return NetworkError(text) if device.kind == "cpu" else DeviceError(text)
 
 
 def build_engine(
@@ -72,4 +171,14 @@ def build_engine(
         NetworkError: a parameter is missing, or the engine lacks an operator.
         DeviceError: the device cannot be used.
     """
-    return engine_class(name)(graph, parameters, device)
+    check_engine(name)
+    if name == AUTO:
+        name = choose_engine(device, graph).name
+    return _engine_class(name)(graph, parameters, device)
+
+
+def _engine_class(name: str) -> type[Engine]:
+    """An engine by its name; its framework is imported when it is needed."""
+    entry = _ENGINES[name]
+    found: type[Engine] = getattr(import_module(entry.module), entry.engine)
+    return found

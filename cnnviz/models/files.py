@@ -14,9 +14,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cnnviz.engines.base import parse_device
 from cnnviz.engines.network import Network
-from cnnviz.engines.registry import build_engine, engine_class
+from cnnviz.engines.registry import EngineChoice, build_engine
 from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.graph.architecture import Architecture, shape_text
 from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
@@ -221,11 +220,11 @@ class SymbolModel:
 
         digest_ahead(self.weights, ("sha256",))
 
-    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
-        """The network with its weights on a device.
+    def load(self, choice: EngineChoice, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights, in an engine that can run it.
 
         Args:
-            device: ``cpu``, ``gpu`` or ``gpu:N``.
+            choice: that engine, and where it runs.
             progress: not used; nothing is downloaded.
 
         Raises:
@@ -238,22 +237,25 @@ class SymbolModel:
             self._find_weights(needed=True)
         assert self.weights is not None  # else an error was raised
         fit = self._fit()
-        self._check_memory(device)
+        architecture = self.architecture
+        self._check_memory(choice)
         parameters = in_float32(fit.matched, source=str(self.weights))
-        engine = build_engine(self.architecture.graph, parameters, parse_device(device))
+        engine = build_engine(architecture.graph, parameters, choice.device, choice.name)
         del self._arrays  # the engine has them
         sha256 = digest(self.weights, "sha256")
-        return Network(self.architecture, engine), WeightsInfo(self.weights, sha256, self._source)
+        network = Network(architecture, engine, choice.reason)
+        return network, WeightsInfo(self.weights, sha256, self._source)
 
-    def _check_memory(self, device: str) -> None:
+    def _check_memory(self, choice: EngineChoice) -> None:
         """Refuse what would take all memory."""
         shapes = self.architecture.graph.shapes
         needed = 4 * sum(math.prod(shape) for outputs in shapes for shape in outputs)
-        free = engine_class().free_memory(parse_device(device))
+        free = choice.free_memory()
         if 0 < free < needed:
             raise NetworkError(
                 f"What {self.symbol} computes for one image takes {needed / 1e9:,.1f} GB, and "
-                f"{free / 1e9:,.1f} GB are free on {device}. Is it damaged, or --input-size wrong?"
+                f"{free / 1e9:,.1f} GB are free on {choice.device}. Is it damaged, or "
+                "--input-size wrong?"
             )
 
     def _fit(self) -> Fit:

@@ -56,6 +56,7 @@ def load_model(
     model: ModelSource,
     *,
     device: str = "cpu",
+    engine: str = "auto",
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
     resize: str | None = None,
@@ -68,16 +69,17 @@ def load_model(
     """
     from cnnviz.attribution.fitting import fit_methods
     from cnnviz.engines.base import parse_device
-    from cnnviz.engines.registry import engine_class
+    from cnnviz.engines.registry import check_engine, choose_engine
     from cnnviz.explainer import Explainer
     from cnnviz.graph.target_layers import choose_layers
 
     parsed = parse_device(device)
-    engine_class().check_device(parsed)
+    check_engine(engine)
     layer = layer or model.config.layer
     choose_layers(model.architecture, layer)
     fit_methods(model.architecture, methods)
-    network, weights = model.load(str(parsed), progress=progress)
+    choice = choose_engine(parsed, model.architecture.graph, engine)
+    network, weights = model.load(choice, progress=progress)
     return Explainer(
         network,
         model.spec,
@@ -103,6 +105,7 @@ def load_explainer(
     head: str | None = None,
     activation: str | None = None,
     device: str = "cpu",
+    engine: str = "auto",
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
     resize: str | None = None,
@@ -133,7 +136,9 @@ def load_explainer(
         activation: what makes probabilities of the logits: ``softmax``, ``sigmoid`` (each class by
             itself; of one output: yes or no) or ``none`` (its outputs are numbers); None for what
             the network ends with.
-        device: ``cpu``, ``gpu``, ``gpu:N`` or ``gpu(N)``.
+        device: ``cpu``, ``gpu``, ``gpu:N``, ``gpu(N)``, the same with ``cuda``, or ``mps``.
+        engine: what computes: ``mxnet``, ``torch``, or ``auto``, the first of these that is
+            installed and can run the network on the device.
         layer: the target layer's name, or several; None for the network's default.
         methods: what to attribute with, see :class:`cnnviz.Explainer`.
         resize: ``stretch`` (the default) or ``crop``.
@@ -141,10 +146,9 @@ def load_explainer(
         notify: called with a sentence when something is assumed, or there is something to wait for.
 
     Raises:
-        UsageError: there is no such network, layer, head or device name; a
-            configuration file is wrong; the
-            size of an exported network's images is not known.
-        NetworkError: a symbol file cannot be used.
+        UsageError: there is no such network, layer, head, device name or engine; a configuration
+            file is wrong; the size of an exported network's images is not known.
+        NetworkError: a symbol file cannot be used, or no engine can run the network.
         DeviceError: the device cannot be used.
         WeightsError: the weights cannot be had or read, or belong to another network.
     """
@@ -163,6 +167,7 @@ def load_explainer(
     explainer = load_model(
         find_model(config, notify=notify),
         device=device,
+        engine=engine,
         layer=layer,
         methods=methods,
         resize=resize,

@@ -11,6 +11,7 @@ from cnnviz.weights.info import WeightsInfo
 
 if TYPE_CHECKING:
     from cnnviz.engines.network import Network
+    from cnnviz.engines.registry import EngineChoice
 
 
 class ModelSource(Protocol):
@@ -38,5 +39,5 @@ class ModelSource(Protocol):
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of weights that are on this machine."""
 
-    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
-        """The network with its weights."""
+    def load(self, choice: EngineChoice, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights, in an engine that can run it."""

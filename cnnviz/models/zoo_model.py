@@ -18,6 +18,7 @@ from cnnviz.weights.info import WeightsInfo
 
 if TYPE_CHECKING:
     from cnnviz.engines.network import Network
+    from cnnviz.engines.registry import EngineChoice
 
 
 class ZooModel:
@@ -95,14 +96,13 @@ class ZooModel:
         else:  # weights from the store are checked by their SHA-1, and recorded by their SHA-256
             digest_ahead(cached_weights(self._entry), ("sha256", "sha1"))
 
-    def load(self, device: str, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
-        """The network with its weights, which may be downloaded.
+    def load(self, choice: EngineChoice, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
+        """The network with its weights, which may be downloaded, in an engine that can run it.
 
         Raises:
             WeightsError: the weights cannot be had or read, or belong to another network.
             DeviceError: there is no such device.
         """
-        from cnnviz.engines.base import parse_device
         from cnnviz.engines.network import Network
         from cnnviz.engines.registry import build_engine
 
@@ -115,5 +115,5 @@ class ZooModel:
             progress=progress,
             notify=self._notify,
         )
-        engine = build_engine(architecture.graph, parameters, parse_device(device))
-        return Network(architecture, engine), found
+        engine = build_engine(architecture.graph, parameters, choice.device, choice.name)
+        return Network(architecture, engine, choice.reason), found

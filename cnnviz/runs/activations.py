@@ -189,7 +189,11 @@ class ActivationsPlan:
         """
         options = self.request.model
         explainer = load_model(
-            self.model, device=options.device, layer=self.request.layers, progress=progress
+            self.model,
+            device=options.device,
+            engine=options.engine,
+            layer=self.request.layers,
+            progress=progress,
         )
         return ActivationsSession(self.request, explainer, self.sources)
 

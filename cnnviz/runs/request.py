@@ -35,6 +35,7 @@ class ModelOptions:
     activation: str | None = None
     resize: str | None = None
     device: str = "cpu"
+    engine: str = "auto"
     threads: int | None = None
 
     def config(self) -> ModelConfig:

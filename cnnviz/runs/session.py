@@ -109,6 +109,7 @@ class RunPlan:
         explainer = load_model(
             model,
             device=request.model.device,
+            engine=request.model.engine,
             layer=request.targets.layers,
             methods=self.methods,
             progress=progress,

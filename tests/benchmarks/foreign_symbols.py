@@ -70,6 +70,8 @@ def examine(path, size, gradients):
     """All about one symbol, in a process of its own."""
     import cnnviz
     from cnnviz.cli import run
+    from cnnviz.engines.base import Device
+    from cnnviz.engines.registry import EngineChoice
     from cnnviz.models.config import ModelConfig
     from cnnviz.models.resolve import find_model
 
@@ -101,7 +103,7 @@ def examine(path, size, gradients):
     if found["exit"] or not gradients:
         return found
     model = find_model(ModelConfig(str(name), input_size=(height, width)))
-    network, _ = model.load("cpu")
+    network, _ = model.load(EngineChoice("mxnet", Device("cpu")))
     x = np.random.RandomState(2).normal(0, 1, (2, *model.spec.shape)).astype(np.float32)
     found["layer"] = [network.default_layer.name, network.default_layer.kind]
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 
 from cnnviz.demo.scenes.held_out import one_object_scenes, two_object_scenes
+from cnnviz.engines.base import Device
+from cnnviz.engines.registry import choose_engine
 from cnnviz.metrics.localization import classify, localize
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
@@ -20,7 +22,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenes", type=int, default=200, help="of each sort (default 200)")
     number = parser.parse_args().scenes
-    network, _ = find_model(ModelConfig("demo")).load("cpu")
+    model = find_model(ModelConfig("demo"))
+    network, _ = model.load(choose_engine(Device("cpu"), model.architecture.graph))
     named = classify(network, one_object_scenes(number))
     print(
         f"one object, {named.scenes} scenes: {named.accuracy:.1%} classified correctly, "

@@ -97,7 +97,7 @@ def test_classes_without_names_are_numbers_and_what_is_assumed_is_said(cnnviz, s
     assert status == 0
     assert out == "right.png: class 1 0.95\n"  # 1 / (1 + exp(-3))
     assert "pixels from 0 to 1 are assumed: --mean 0 --std 1." in err
-    assert "spots on cpu, layer spots_conv0_fwd (Convolution, 1×8×8)" in err
+    assert "spots, layer spots_conv0_fwd (Convolution, 1×8×8)" in err
     assert "(beside the symbol)" in err
 
 
@@ -110,7 +110,7 @@ def test_card_says_it_all_and_the_command_line_wins(cnnviz, spots):
         status, out, err = cnnviz("explain", "right.png", "-m", model, "--target", "left")
         assert status == 0
         assert out == "right.png: right (1) 0.95; explained: left (0) 0.05\n"
-        assert "spotter on cpu, layer spots_relu0_fwd (ReLU, 1×8×8)" in err
+        assert "spotter, layer spots_relu0_fwd (ReLU, 1×8×8)" in err
         assert "assumed" not in err
     Path("names.txt").write_text("dark\nlight\n")
     status, out, err = cnnviz(
@@ -129,7 +129,7 @@ def test_card_of_a_catalog_network_with_classes_of_its_own(cnnviz, photos, tmp_p
     status, out, err = cnnviz("explain", photos / "2.png", "-m", "mine")
     assert status == 0
     assert ": kind " in out
-    assert "demo on cpu" in err
+    assert "demo, layer " in err
 
 
 def test_layers_takes_what_explain_takes(cnnviz, spots):

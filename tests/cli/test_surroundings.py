@@ -180,7 +180,7 @@ def test_without_any_thread_of_its_own(explain, tmp_path):
     assert done.returncode == 0, done.stderr
     done = explain("-o", "alone", "--threads", "7", env={"NO_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    assert b"Only few threads can be started here" in done.stderr
+    assert b"Few threads can be started here" in done.stderr
     images = sorted(
         path.relative_to(tmp_path / "usual") for path in tmp_path.glob("usual/**/*.png")
     )
@@ -260,6 +260,7 @@ from cnnviz.cli import run
 
 (folder,) = sys.argv[1:]
 sys.path.insert(0, folder)
+sys.modules["torch"] = None  # else it does the work
 import numpy
 
 def attempt(module, text):

@@ -33,6 +33,7 @@ def image(photos):
         (["explain", "demo", "cat.jpg"], "for the network give --model demo"),
         (["explain", "squeezenet1.1"], "for the network give --model squeezenet1.1"),
         (["explain", "cat.jpg", "--gpu"], "Did you mean --device gpu?"),
+        (["explain", "cat.jpg", "--backend", "torch"], "Did you mean --engine?"),
         (["explain", "cat.jpg", "--network", "x"], "Did you mean --model?"),
         (["layers", "demo", "--gpu"], "No such option"),
         (["explain", "cat.jpg", "--modle", "x"], "--model"),
@@ -85,21 +86,21 @@ def test_commands_in_any_case(cnnviz):
     assert cnnviz("Layers", "demo") == cnnviz("layers", "demo")
 
 
-@pytest.mark.parametrize("spec", ["cuda", "cuda:0", "gpu0", "CUDA(1)"])
+@pytest.mark.parametrize("spec", ["cuda", "cuda:0", "gpu0", "CUDA(1)", "mps"])
 @pytest.mark.parametrize("option", ["--device", "--ctx"])
 def test_devices(cnnviz, image, spec, option, monkeypatch):
+    from cnnviz.engines import registry
     from cnnviz.engines.base import Device
-    from cnnviz.engines.mxnet import runtime
 
     asked = []
 
-    def context(device):
+    def choose(device, _graph, _name):
         asked.append(device)
         raise DeviceError("It is not here.")
 
-    monkeypatch.setattr(runtime, "context", context)
+    monkeypatch.setattr(registry, "choose_engine", choose)
     assert cnnviz("explain", image, "-m", "demo", option, spec, "--method", "gradcam")[0] == 3
-    assert asked == [Device("gpu", 1 if "1" in spec else 0)]
+    assert asked == [Device("mps") if spec == "mps" else Device("gpu", 1 if "1" in spec else 0)]
 
 
 def test_quiet_in_short(cnnviz, image, tmp_path):

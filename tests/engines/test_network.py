@@ -7,7 +7,7 @@ import pytest
 
 from cnnviz.engines.base import GUIDED, Device, GradientRequest
 from cnnviz.engines.network import Network, choose_targets
-from cnnviz.engines.registry import ENGINES, build_engine, engine_class
+from cnnviz.engines.registry import ENGINES, build_engine, check_engine
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.builder import Builder
@@ -170,4 +170,4 @@ def test_weights(branches):
 def test_engines_by_name():
     assert ENGINES[0] == "auto"
     with pytest.raises(UsageError, match="There is no engine 'mx': use auto, "):
-        engine_class("mx")
+        check_engine("mx")

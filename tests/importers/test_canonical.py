@@ -16,6 +16,7 @@ from cnnviz.importers.gluon import from_gluon
 from cnnviz.importers.mxnet_element_wise import element_wise
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel
+from tests.support.engines import ON_CPU
 from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
@@ -172,7 +173,7 @@ def guided(activation, folder):
     """The logits and guided gradients of two images, the network, and MXNet's own logits."""
     symbol = classifier(activation)
     model, arrays = saved(symbol, folder)
-    network, _ = model.load("cpu")
+    network, _ = model.load(ON_CPU)
     x = np.random.RandomState(0).normal(0, 2, (2, *SHAPE)).astype(np.float32)
     result = differentiate(network, x, [1, 2], relu_rule="guided")
     executor = symbol.bind(mx.cpu(), {**arrays, "data": mx.nd.array(x)})

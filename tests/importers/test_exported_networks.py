@@ -17,6 +17,7 @@ from cnnviz.importers.mxnet_checks import read_symbol
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel, weights_beside
 from cnnviz.weights.params_file import read_params, write_params
+from tests.support.engines import ON_CPU
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
@@ -47,7 +48,7 @@ def convolutional(channels, prefix="net_"):
 
 def load(config, **options):
     model = SymbolModel(config, **options)
-    network, weights = model.load("cpu")
+    network, weights = model.load(ON_CPU)
     return model, network, weights
 
 
@@ -275,7 +276,7 @@ def test_size_and_channels_that_the_symbol_declares(module):
     # What is asked for wins, and is checked against the weights.
     asked = SymbolModel(ModelConfig(str(path), input_size=(20, 12)))
     with pytest.raises(WeightsError, match="another --input-size than 20×12"):
-        asked.load("cpu")
+        asked.load(ON_CPU)
 
 
 def test_gray_networks_are_known_by_their_first_convolution(gray):
@@ -605,10 +606,10 @@ def test_only_heads_that_can_be_explained_are_offered(tmp_path):
     scores = mx.sym.FullyConnected(maps, num_hidden=3, name="scores")
     config = exported(mx.sym.Group([scores, maps]), tmp_path)
     with pytest.raises(UsageError, match=r"--head \(scores_output; the other is not scores"):
-        SymbolModel(config).load("cpu")
+        SymbolModel(config).load(ON_CPU)
     config = exported(mx.sym.Group([maps, mx.sym.relu(maps, name="more")]), tmp_path)
     with pytest.raises(NetworkError, match=r"not an image classifier.* none of its 2 outputs"):
-        SymbolModel(config).load("cpu")
+        SymbolModel(config).load(ON_CPU)
 
 
 def test_a_network_that_takes_bytes_is_refused_with_the_reason(tmp_path):
@@ -623,7 +624,7 @@ def test_dropout_that_never_stops_is_left_out_and_told(tmp_path):
     told = []
     x = mx.sym.Dropout(mx.sym.var("data"), p=0.5, mode="always", name="always")
     config = exported(rest(x), tmp_path).updated(mean=(0.0,) * 3, std=(1.0,) * 3)
-    network, _ = SymbolModel(config, notify=told.append).load("cpu")
+    network, _ = SymbolModel(config, notify=told.append).load(ON_CPU)
     assert "drops values at random even when it answers" in told[0]
     x = batch(3, size=(16, 16))
     np.testing.assert_array_equal(network.logits(x), network.logits(x))

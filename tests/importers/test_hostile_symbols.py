@@ -15,6 +15,7 @@ from cnnviz.models.files import SymbolModel
 from cnnviz.weights.params_file import write_params
 from tests.support import hostile
 from tests.support.capabilities import SLOW
+from tests.support.engines import ON_CPU
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
@@ -83,7 +84,7 @@ def test_an_output_that_a_node_does_not_have_is_refused(network, output, where):
 
     path, _arrays = network(classifier(convolution()), change)
     with pytest.raises(NetworkError, match=rf"reads output {output} of the node \w+, which"):
-        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load(ON_CPU)
 
 
 def test_operators_of_several_outputs_are_taken(network):
@@ -91,7 +92,7 @@ def test_operators_of_several_outputs_are_taken(network):
     path, arrays = network(classifier(halves[0] - 2 * halves[1]))
     batch = np.random.default_rng(8).random((1, 3, 16, 12)).astype("f4")
 
-    loaded, _ = SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
+    loaded, _ = SymbolModel(ModelConfig(str(path), **COLOR)).load(ON_CPU)
 
     maps = np.einsum("nchw,fc->nfhw", batch, arrays["w"][:, :, 0, 0]) + arrays["b"][:, None, None]
     mixed = (maps[:, :2] - 2 * maps[:, 2:]).mean((2, 3))
@@ -129,7 +130,7 @@ def test_a_network_that_would_take_all_memory_is_refused_before_it_does(network)
     path, _arrays = network(classifier(convolution(pad=200_000)))
     began = time.process_time()  # of this process: neighbors do not count
     with pytest.raises(NetworkError, match=r"takes [\d,]+\.\d GB, and \d+\.\d GB are free on cpu"):
-        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load(ON_CPU)
     assert time.process_time() - began < 5
 
 
@@ -137,7 +138,7 @@ def test_memory_is_counted_for_what_follows_from_parameters_alone(network):
     huge = mx.sym.tile(mx.sym.mean(mx.sym.var("w2", shape=(1, 1))), reps=(100_000, 100_000))
     path, _arrays = network(mx.sym.broadcast_add(classifier(convolution()), mx.sym.max(huge)))
     with pytest.raises(NetworkError, match=r"takes 4\d\.\d GB"):
-        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load(ON_CPU)
 
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "x" * 300])
@@ -197,7 +198,7 @@ def test_parameters_that_are_no_numbers_are_named(network, value):
     arrays["w"].flat[2] = value
     write_params(weights, arrays)
     with pytest.raises(WeightsError, match=r"net-0000\.params: w holds 1 of 12 numbers"):
-        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load(ON_CPU)
 
 
 def test_doubles_too_large_for_singles_are_named(network):
@@ -206,7 +207,7 @@ def test_doubles_too_large_for_singles_are_named(network):
     arrays["w"].flat[2] = 1e300
     write_params(path.with_name("net-0000.params"), arrays)
     with pytest.raises(WeightsError, match="w holds 1 of 12 numbers that are not finite"):
-        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load(ON_CPU)
 
 
 def test_the_command_ends_with_3_and_one_sentence(cnnviz, network, write_image, tmp_path):
@@ -255,7 +256,7 @@ def test_a_reshape_that_loses_numbers_is_refused(network, shape):
     head = mx.sym.broadcast_add(lossy, mx.sym.var("offset", shape=(1, 4)))
     path, _arrays = network(head, change)
     with pytest.raises(NetworkError, match=r"node lossy \(Reshape\) makes 1 out of 1×4"):
-        SymbolModel(ModelConfig(str(path), **COLOR)).load("cpu")
+        SymbolModel(ModelConfig(str(path), **COLOR)).load(ON_CPU)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "00", "", "x", 0])

@@ -15,6 +15,7 @@ from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.mxnet.lowering import lowered_graph
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel
+from tests.support.engines import ON_CPU
 from tests.support.mxnet import import_mxnet
 from tests.support.networks import differentiate
 
@@ -115,7 +116,7 @@ def loaded(symbol, folder):
     config = ModelConfig(
         str(folder / "net-symbol.json"), input_size=(8, 8), mean=(0.0,) * 3, std=(1.0,) * 3
     )
-    network, _ = SymbolModel(config).load("cpu")
+    network, _ = SymbolModel(config).load(ON_CPU)
     return network, arrays
 
 
@@ -192,5 +193,5 @@ def test_shapes_that_need_the_parameters(tmp_path):
     config = ModelConfig(
         str(tmp_path / "net-symbol.json"), input_size=8, mean=(0.0,) * 3, std=(1.0,) * 3
     )
-    network, _ = SymbolModel(config.updated(input_size=(8, 8))).load("cpu")
+    network, _ = SymbolModel(config.updated(input_size=(8, 8))).load(ON_CPU)
     assert network.logits(np.ones((2, *SHAPE), np.float32)).shape == (2, CLASSES)

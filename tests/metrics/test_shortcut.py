@@ -16,6 +16,7 @@ from cnnviz.images.preprocessing import prepare
 from cnnviz.metrics.location import CORNER_AREA, Location, mean_map, measure_location
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel
+from tests.support.engines import ON_CPU
 from tests.support.shortcut import CLASSES, CORNER, INPUT, STAMPED, write_shortcut
 
 
@@ -31,7 +32,7 @@ class Answer(NamedTuple):
 def answers(folder: Path, shortcut: bool) -> list[Answer]:
     paths = write_shortcut(folder, shortcut)
     config = ModelConfig(str(paths.symbol), input_size=(64, 64), mean=INPUT.mean, std=INPUT.std)
-    network, _ = SymbolModel(config).load("cpu")
+    network, _ = SymbolModel(config).load(ON_CPU)
     files = [*paths.stamped, *paths.plain]
     prepared = [prepare(cv2.imread(str(path))[:, :, ::-1], INPUT) for path in files]
     layer = network.layer(None)

@@ -572,6 +572,8 @@ class Symbols:
     def read(self, text):
         import numpy as np
 
+        from cnnviz.engines.base import Device
+        from cnnviz.engines.registry import EngineChoice
         from cnnviz.errors import CnnvizError
         from cnnviz.models.config import ModelConfig
         from cnnviz.models.files import SymbolModel
@@ -581,7 +583,7 @@ class Symbols:
         scale = (0.5, 0.5, 0.5)
         config = ModelConfig(str(self.place), input_size=(16, 12), mean=scale, std=scale)
         try:
-            network, _info = SymbolModel(config).load("cpu")
+            network, _info = SymbolModel(config).load(EngineChoice("mxnet", Device("cpu")))
             logits = network.logits(self.batch)
             differentiate(network, self.batch, relu_rule="standard")
         except CnnvizError as error:

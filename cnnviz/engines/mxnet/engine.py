@@ -36,7 +36,7 @@ from cnnviz.engines.mxnet.derivatives import (
     own_derivative,
 )
 from cnnviz.engines.mxnet.errors import mxnet_errors
-from cnnviz.engines.mxnet.lowering import lowered_graph
+from cnnviz.engines.mxnet.lowering import lowered_graph, unknown_operators
 from cnnviz.engines.mxnet.operators import Operators
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import is_true
@@ -81,9 +81,14 @@ class MxnetEngine:
         return str(import_mxnet().__version__)
 
     @staticmethod
-    def check_device(device: Device) -> None:
-        """See :meth:`cnnviz.engines.base.Engine.check_device`."""
-        runtime.context(device)
+    def obstacle(device: Device) -> str | None:
+        """See :meth:`cnnviz.engines.base.Engine.obstacle`."""
+        return runtime.obstacle(device)
+
+    @staticmethod
+    def lacks(graph: Graph) -> tuple[str, ...]:
+        """See :meth:`cnnviz.engines.base.Engine.lacks`."""
+        return unknown_operators(graph)
 
     @staticmethod
     def free_memory(device: Device) -> int:

@@ -100,22 +100,40 @@ def lowered_graph(graph: Graph) -> SymbolGraph:
         NetworkError: MXNet has nothing that does the same.
     """
     nodes = []
+    shapes = _input_shapes(graph)
+    for index, node in enumerate(graph.nodes):
+        operator = node.operator
+        inputs = tuple(Entry(value.node, value.output) for value in node.inputs)
+        if isinstance(operator, (Input, Parameter)):
+            nodes.append(SymbolNode(VARIABLE, node.name, {}, ()))
+            continue
+        found = lower(operator, shapes[index])
+        extra = tuple(found.extra or ())
+        nodes.append(SymbolNode(found.name, node.name, found.attributes, inputs, extra))
+    return SymbolGraph(tuple(nodes), (Entry(graph.output.node, graph.output.output),))
+
+
+def unknown_operators(graph: Graph) -> tuple[str, ...]:
+    """The names of a graph's operators that MXNet has nothing for; MXNet is not needed."""
+    found: dict[str, None] = {}
+    for node, shapes in zip(graph.nodes, _input_shapes(graph), strict=True):
+        if not isinstance(node.operator, (Input, Parameter)):
+            try:
+                lower(node.operator, shapes)
+            except NetworkError:
+                found[node.operator.kind] = None
+    return tuple(found)
+
+
+def _input_shapes(graph: Graph) -> list[list[Shape]]:
+    """For each node the shapes of its inputs, with 0 for the batch, which parameters lack."""
     batched = {graph.input.node, *graph.layers}
 
     def whole(value: Value) -> Shape:
         shape = graph.shape(value)
         return (0, *shape) if value.node in batched else shape
 
-    for node in graph.nodes:
-        operator = node.operator
-        inputs = tuple(Entry(value.node, value.output) for value in node.inputs)
-        if isinstance(operator, (Input, Parameter)):
-            nodes.append(SymbolNode(VARIABLE, node.name, {}, ()))
-            continue
-        found = lower(operator, [whole(value) for value in node.inputs])
-        extra = tuple(found.extra or ())
-        nodes.append(SymbolNode(found.name, node.name, found.attributes, inputs, extra))
-    return SymbolGraph(tuple(nodes), (Entry(graph.output.node, graph.output.output),))
+    return [[whole(value) for value in node.inputs] for node in graph.nodes]
 
 
 _Rule = Callable[[Any, Sequence[Shape]], tuple[str, Mapping[str, Any]]]

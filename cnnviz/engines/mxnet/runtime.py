@@ -20,6 +20,7 @@ from typing import Any
 
 from cnnviz import machine
 from cnnviz.engines.base import Device
+from cnnviz.engines.cuda import compute_capabilities
 from cnnviz.errors import DeviceError, NetworkError
 from cnnviz.text import counted
 
@@ -29,6 +30,10 @@ _NUMBERS = re.compile(
     r"|(DISABLE_MKLDNN|EXEC|KVSTORE|MKLDNN|PROFILER)_\w+)"
 )
 
+
+#: The highest compute capability that the last builds of MXNet for CUDA (1.9.1) have code for, or
+#: that runs such code; they have nothing that a newer GPU could compile for itself.
+_NEWEST = (8, 9)
 
 #: Held whenever MXNet computes. It is not made for several threads: operators that two of them call
 #: at a time write into each other's memory. It keeps all cores busy by itself.
@@ -139,31 +144,42 @@ def context(device: Device) -> Any:
     """The MXNet context of a device, after making sure that it can be used.
 
     Raises:
-        DeviceError: this build of MXNet has no GPU support, or the machine no such GPU.
+        NetworkError: MXNet cannot be imported.
+        DeviceError: see :func:`obstacle`.
     """
     mx = import_mxnet()
+    why = obstacle(device)
+    if why is not None:
+        raise DeviceError(f"{device} cannot be used: {why}. Use --device cpu.")
+    return mx.cpu() if device.kind == "cpu" else mx.gpu(device.index)
+
+
+def obstacle(device: Device) -> str | None:
+    """Why a device cannot be used, in a clause; None if it can."""
+    try:
+        mx = import_mxnet()
+    except NetworkError as error:
+        return str(error).rstrip(".")
     if device.kind == "cpu":
-        return mx.cpu()
+        return None
+    if device.kind != "gpu":
+        return f"MXNet knows no {device.kind}"
     if not mx.runtime.Features().is_enabled("CUDA"):
-        raise DeviceError(
-            f"{device} was asked for, but the MXNet installed here is the CPU build. "
-            "Replace it by the build for your CUDA: `pip uninstall mxnet` and then, for CUDA 11.2, "
-            "`pip install mxnet-cu112==1.9.1`. Or use --device cpu."
-        )
+        return "the MXNet installed here is the CPU build"
     try:
         count = mx.context.num_gpus()
     except mx.base.MXNetError as error:
-        raise DeviceError(
-            f"{device} was asked for, but CUDA cannot be used on this machine "
-            f"({first_line(error)}). Check `nvidia-smi`, or use --device cpu."
-        ) from error
+        return f"MXNet cannot use CUDA here ({first_line(error)}; check `nvidia-smi`)"
     if device.index >= count:
-        raise DeviceError(
-            f"{device} was asked for, but this machine has "
-            + (f"only {counted(count, 'GPU')} (numbered from 0)" if count else "no GPU")
-            + ". Choose another, or use --device cpu."
+        found = f"only {counted(count, 'GPU')} (numbered from 0)" if count else "no GPU"
+        return f"MXNet finds {found}"
+    capabilities = compute_capabilities()
+    if device.index < len(capabilities) and capabilities[device.index] > _NEWEST:
+        return (
+            f"MXNet has no code for a GPU as new as {device} (compute capability "
+            "{}.{}; its last builds end at {}.{})".format(*capabilities[device.index], *_NEWEST)
         )
-    return mx.gpu(device.index)
+    return None
 
 
 def free_memory(device: Device) -> int:

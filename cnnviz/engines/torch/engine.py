@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 from cnnviz import machine
 from cnnviz.engines.base import Device, Recording
 from cnnviz.engines.torch.captured import CapturedPasses, Replay
+from cnnviz.engines.torch.lowering import unknown_operators
 from cnnviz.engines.torch.program import Program
 from cnnviz.engines.torch.recording import CapturedPass, CapturedRecording, TorchRecording, to_host
-from cnnviz.engines.torch.runtime import import_torch, torch_device
+from cnnviz.engines.torch.runtime import import_torch, obstacle, torch_device
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.types import Float32
 
@@ -46,8 +47,8 @@ class TorchEngine:
         self.graph = graph
         self.device = device
         self._program = Program(graph, parameters, device)
-        # A CPU launches nothing: there a captured pass would only hold its memory.
-        captures = capture and device.kind != "cpu"
+        # A CPU launches nothing: there a captured pass would only hold its memory. (mps has none.)
+        captures = capture and device.kind == "gpu"
         self._passes: CapturedPasses[CapturedPass] = CapturedPasses(captures)
         self._replays: CapturedPasses[Replay] = CapturedPasses(captures)
 
@@ -57,15 +58,20 @@ class TorchEngine:
         return str(import_torch().__version__)
 
     @staticmethod
-    def check_device(device: Device) -> None:
-        """See :meth:`cnnviz.engines.base.Engine.check_device`."""
-        torch_device(device)
+    def obstacle(device: Device) -> str | None:
+        """See :meth:`cnnviz.engines.base.Engine.obstacle`."""
+        return obstacle(device)
+
+    @staticmethod
+    def lacks(graph: Graph) -> tuple[str, ...]:
+        """See :meth:`cnnviz.engines.base.Engine.lacks`."""
+        return unknown_operators(graph)
 
     @staticmethod
     def free_memory(device: Device) -> int:
         """See :meth:`cnnviz.engines.base.Engine.free_memory`."""
         place = torch_device(device)
-        if device.kind == "cpu":
+        if device.kind != "gpu":  # a Mac's graphics share its memory
             return machine.free_memory()
         free, _total = import_torch().cuda.mem_get_info(place)
         return int(free)

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.errors import NetworkError
+from cnnviz.graph.graph import Graph
 from cnnviz.graph.operators import (
     ELU,
     GELU,
@@ -27,6 +28,7 @@ from cnnviz.graph.operators import (
     GroupNorm,
     HardSigmoid,
     Identity,
+    Input,
     InstanceNorm,
     LayerNorm,
     LeakyReLU,
@@ -39,6 +41,7 @@ from cnnviz.graph.operators import (
     Operator,
     Pad2d,
     Pads,
+    Parameter,
     PReLU,
     ReLU,
     Reshape,
@@ -74,9 +77,11 @@ def function(operator: Operator) -> Function:
     return rule(operator)
 
 
-def supports(operator: Operator) -> bool:
-    """Whether there is a function for such an operator."""
-    return type(operator) in _RULES
+def unknown_operators(graph: Graph) -> tuple[str, ...]:
+    """The names of a graph's operators that there is no function for; PyTorch is not needed."""
+    known = (Input, Parameter, *_RULES)
+    unknown = (node.operator for node in graph.nodes if type(node.operator) not in known)
+    return tuple(dict.fromkeys(operator.kind for operator in unknown))
 
 
 def _conv(o: Conv2d) -> Function:

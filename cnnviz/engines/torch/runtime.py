@@ -30,25 +30,39 @@ def torch_device(device: Device) -> Any:
     """PyTorch's device of that name, after making sure that it can be used.
 
     Raises:
-        DeviceError: this build of PyTorch has no GPU support, or the machine no such GPU.
+        DeviceError: see :func:`obstacle`.
     """
     torch = import_torch()
+    why = obstacle(device)
+    if why is not None:
+        raise DeviceError(f"{device} cannot be used: {why}. Use --device cpu.")
+    if device.kind == "gpu":
+        return torch.device("cuda", device.index)
+    return torch.device(device.kind)
+
+
+def obstacle(device: Device) -> str | None:
+    """Why a device cannot be used, in a clause; None if it can."""
+    try:
+        torch = import_torch()
+    except DeviceError as error:
+        return str(error).rstrip(".")
     if device.kind == "cpu":
-        return torch.device("cpu")
+        return None
+    if device.kind == "mps":
+        if torch.backends.mps.is_available():
+            return None
+        if torch.backends.mps.is_built():
+            return "PyTorch finds no graphics of a Mac that it can use"
+        return "this build of PyTorch is not one for Macs"
     if not torch.cuda.is_available():
-        why = (
-            "this build of PyTorch has no CUDA"
-            if torch.version.cuda is None and getattr(torch.version, "hip", None) is None
-            else "PyTorch finds no GPU that it can use: check `nvidia-smi`"
-        )
-        raise DeviceError(f"{device} was asked for, but {why}. Or use --device cpu.")
+        if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+            return "this build of PyTorch has no CUDA"
+        return "PyTorch finds no GPU that it can use (check `nvidia-smi`)"
     count = torch.cuda.device_count()
     if device.index >= count:
-        raise DeviceError(
-            f"{device} was asked for, but this machine has only "
-            f"{counted(count, 'GPU')} (numbered from 0). Choose another."
-        )
-    return torch.device("cuda", device.index)
+        return f"PyTorch finds only {counted(count, 'GPU')} (numbered from 0)"
+    return None
 
 
 @contextmanager
@@ -57,7 +71,7 @@ def exact(device: Device) -> Iterator[None]:
 
     On a GPU PyTorch's default for convolutions is TF32, of which guided gradients are off by 8e-3.
     """
-    if device.kind == "cpu":
+    if device.kind != "gpu":
         yield
         return
     torch = import_torch()

@@ -239,5 +239,6 @@ def test_an_engine_says_what_it_is(engine):
     assert engine.graph is GRAPH
     assert str(engine.device) == "cpu"
     assert engine.version()[0].isdigit()
-    engine.check_device(engine.device)
+    assert engine.obstacle(engine.device) is None
+    assert engine.lacks(engine.graph) == ()
     assert engine.free_memory(engine.device) > 0

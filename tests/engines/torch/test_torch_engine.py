@@ -1,6 +1,7 @@
 """What only PyTorch's engine promises; the contract of all engines is tested in ``contract``."""
 
 import gc
+import re
 import weakref
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from cnnviz.engines.base import GUIDED, STANDARD, Device, GradientRequest
 from cnnviz.engines.torch.captured import CapturedPasses
 from cnnviz.engines.torch.engine import TorchEngine
-from cnnviz.engines.torch.runtime import exact, import_torch
+from cnnviz.engines.torch.runtime import exact, import_torch, torch_device
 from cnnviz.errors import DeviceError, NetworkError
 from cnnviz.graph.builder import Builder
 from cnnviz.graph.graph import Graph, Node, Value
@@ -52,8 +53,11 @@ def test_an_operator_of_another_framework_is_named():
 def test_a_gpu_that_is_not_there_is_a_sentence():
     if import_torch().cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(DeviceError, match=r"gpu:0 was asked for, but .*--device cpu"):
-        TorchEngine.check_device(Device("gpu"))
+    why = TorchEngine.obstacle(Device("gpu"))
+    assert why is not None
+    assert "PyTorch" in why
+    with pytest.raises(DeviceError, match=f"gpu:0 cannot be used: {re.escape(why)}. Use --device"):
+        torch_device(Device("gpu"))
 
 
 def test_tensors_are_shared_and_left_as_they_are():
