@@ -12,14 +12,14 @@ import numpy as np
 from cnnviz.attribution import rounding
 from cnnviz.attribution.base import RELU_HELP, Attribution, Method, option
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.plain_colors import plain_input
 from cnnviz.attribution.queries import PassCount
 from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.types import Float32, Float64, MapKind
 
-#: The pixel value of each baseline, in [0, 1]; None is the mean that normalization subtracts.
-BASELINES: dict[str, float | None] = {"black": 0.0, "mean": None, "white": 1.0}
+BASELINES = ("black", "mean", "white")
 
 
 def _weighted(
@@ -163,7 +163,7 @@ class IntegratedGradients(Method):
 
     steps: int = option(50, "number of points of the path at which the gradient is taken", least=1)
     baseline: str = option(
-        "black", "where the path begins: a black, mean or white image", choices=tuple(BASELINES)
+        "black", "where the path begins: a black, mean or white image", choices=BASELINES
     )
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
@@ -177,7 +177,7 @@ class IntegratedGradients(Method):
     def explain(self, context: AttributionContext) -> Attribution:
         """The map, and its completeness error."""
         places, weights = gauss_legendre(self.steps)
-        start = self._start(context.inputs.shape[1:], context.spec)
+        start = np.zeros(context.inputs.shape[1:]) + plain_input(self.baseline, context.spec)
         maps = np.empty_like(context.inputs)
         terms = np.empty(len(maps))
         highest = rounding.largest_inputs(context.spec)[:, None, None]
@@ -200,15 +200,6 @@ class IntegratedGradients(Method):
             for name, value in own.items():
                 diagnostics.setdefault(name, []).append(value)
         return Attribution({self.key: maps}, diagnostics, {self.key: terms})
-
-    def _start(self, shape: tuple[int, ...], spec: InputSpec) -> Float64:
-        """The baseline as the network's input, (C, H, W)."""
-        start = np.zeros(shape)  # the mean, to the network
-        value = BASELINES[self.baseline]
-        if value is not None:
-            mean, std = np.array(spec.mean), np.array(spec.std)
-            start += ((value - mean) / std)[:, None, None]
-        return start
 
 
 def gauss_legendre(steps: int) -> tuple[Float64, Float64]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cnnviz.attribution import rounding
 from cnnviz.attribution.base import Attribution, Method, option
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.plain_colors import plain_input
 from cnnviz.attribution.queries import PassCount
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
@@ -25,8 +26,8 @@ from cnnviz.graph.ends import Activation
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.types import Float32, Float64, MapKind
 
-#: What covers a place: a pixel value in [0, 1], or None for the mean that normalization subtracts.
-FILLS: dict[str, float | None] = {"gray": 0.5, "mean": None, "black": 0.0, "white": 1.0}
+#: What may cover a place.
+FILLS = ("gray", "mean", "black", "white")
 _FILL_HELP = "what covers the image: gray (0.5), the network's mean, black or white"
 
 
@@ -70,7 +71,7 @@ class Occlusion(Method):
         0, "its side in pixels of the network's input; 0: a seventh of the shorter side", least=0
     )
     stride: int = option(0, "pixels from one position to the next; 0: half the window", least=0)
-    fill: str = option("gray", _FILL_HELP, choices=tuple(FILLS))
+    fill: str = option("gray", _FILL_HELP, choices=FILLS)
 
     @property
     def probability_key(self) -> str:
@@ -159,7 +160,7 @@ class Occlusion(Method):
     def _covered(self, image: Float32, spec: InputSpec) -> Iterator[Float32]:
         """The image with the window at each position, row by row."""
         rows, columns = self.grid(*image.shape[1:])
-        fill = _filling(self.fill, spec)
+        fill = plain_input(self.fill, spec).astype(np.float32)
         for top, bottom in rows:
             for left, right in columns:
                 covered = image.copy()
@@ -205,7 +206,7 @@ class Rise(Method):
     cells: int = option(7, "cells of a mask's grid, each way", least=1)
     open: float = option(0.5, "the probability that a cell is open", least=0.01, most=0.99)
     seed: int = option(0, "of the random masks", least=0, most=2**32 - 1)
-    fill: str = option("mean", _FILL_HELP, choices=tuple(FILLS))
+    fill: str = option("mean", _FILL_HELP, choices=FILLS)
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
         """One a mask, and those that measure rounding."""
@@ -235,7 +236,7 @@ class Rise(Method):
         """One image's maps and diagnostics."""
         image = context.inputs[index]
         shape = (image.shape[1], image.shape[2])
-        fill = _filling(self.fill, context.spec)
+        fill = plain_input(self.fill, context.spec).astype(np.float32)
         # The masks are made twice rather than kept: a thousand would take 200 MB.
         masked = (
             (mask * image + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
@@ -298,14 +299,6 @@ def _places(side: int, window: int, stride: int) -> list[tuple[int, int]]:
         first = math.floor(middle - window / 2 + 0.5)
         places.append((max(0, first), min(side, first + window)))
     return places
-
-
-def _filling(fill: str, spec: InputSpec) -> Float32:
-    """The network's input in covered places, (C, 1, 1)."""
-    value = FILLS[fill]
-    mean, std = np.array(spec.mean), np.array(spec.std)
-    filling = np.zeros_like(mean) if value is None else (value - mean) / std
-    return filling.astype(np.float32)[:, None, None]
 
 
 def _rounding(activation: Activation, logits: Float32, bounds: Float64, target: int) -> Any:

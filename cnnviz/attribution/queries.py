@@ -73,8 +73,8 @@ class ModelQueries:
 
         Args:
             inputs: each (C, H, W) float32.
-            cache_key: a name for these inputs. They go through the network once: whoever gives the
-                same name again, for another target, gets the same logits.
+            cache_key: a name for these inputs. They go through the network once: the same
+                name, given again for another target, returns the same logits.
 
         Returns:
             (M, K) float32.
