@@ -4,11 +4,11 @@
     (explanation,) = cnnviz.explain("photo.jpg", model="demo")
     explanation.top()            # classes with their probabilities
     explanation.maps["gradcam"]  # raw, at the layer's own resolution
-    explanation.images         # as they are written
+    explanation.images           # as they are written
     explanation.save("maps")
 
-Importing this package is cheap: the names below are looked up when they are first used, and MXNet,
-OpenCV and NumPy come with them.
+Importing this package is cheap: the names below are looked up when they are first used, and NumPy,
+OpenCV and the frameworks come with them.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from cnnviz.attribution.fitting import MethodSpec, fit_methods
 from cnnviz.engines.network import Network
 from cnnviz.errors import ExplanationError, ItemError
 from cnnviz.explanation import Contrast, Explanation, ImageResult
-from cnnviz.graph.architecture import Layer, shape_text
+from cnnviz.graph.architecture import Layer
+from cnnviz.graph.graph import shape_text
 from cnnviz.graph.target_layers import choose_layers
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import Prepared, prepare
@@ -62,7 +63,7 @@ class Explainer:
                 stages (:meth:`cnnviz.graph.architecture.Architecture.stages`); None for its
                 default layer.
             methods: what to attribute with; Grad-CAM, guided Grad-CAM and saliency by default, or
-                what is left of these for a network without ReLU (:func:`choose_methods`).
+                what is left of these for a network without ReLU (:func:`cnnviz.choose_methods`).
             resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
             name: for the record, what the network is called.
             weights: for the record, which weights.

@@ -11,8 +11,9 @@ import numpy as np
 
 from cnnviz.attribution import Method
 from cnnviz.attribution.cam import GradCam
-from cnnviz.graph.architecture import Layer, shape_text
+from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX, Activation
+from cnnviz.graph.graph import shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering import explanation_images, figures

@@ -140,7 +140,7 @@ def test_a_long_list_is_cut_in_a_notebook(photos, explainer):
     assert page.endswith("<p>... and 3 more</p>")
 
 
-def test_a_image_that_fails(photos, explainer):
+def test_an_image_that_fails(photos, explainer):
     (photos / "3.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"^3: "):
         cnnviz.explain(photos, explainer)

@@ -28,7 +28,7 @@ _NAMED = 3
 
 def introduce(explainer: Explainer) -> None:
     """Say once what holds for the whole run: network, layer, engine, weights."""
-    from cnnviz.graph.architecture import shape_text
+    from cnnviz.graph.graph import shape_text
 
     layers = ", ".join(
         f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers

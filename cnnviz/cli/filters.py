@@ -93,7 +93,7 @@ def _filters(
     found = find_model(model.config(), notify=printing.notify)
     check_output_folder(output)
     architecture = found.architecture
-    names = [name for given in layers for name in architecture.parted(given)]
+    names = [name for given in layers for name in architecture.split_names(given)]
     wanted = dict.fromkeys(find_convolution(architecture, name) for name in names or (None,))
     choice = choose_engine(parse_device(model.device), architecture.graph, model.engine)
     network, weights = found.load(choice, progress=not printing.quiet)

@@ -32,7 +32,7 @@ def command(model: ModelOptions, as_json: bool) -> None:
     and `explain --layer stages` takes the stages and the default. Needs no weights.
     MODEL is what `explain --model` takes.
     """
-    from cnnviz.graph.architecture import shape_text
+    from cnnviz.graph.graph import shape_text
     from cnnviz.models.resolve import find_model
 
     architecture = find_model(model.config(), needs_weights=False).architecture

@@ -110,7 +110,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | int:
-        """A word or a number; ``preprocessing.check_size`` checks its range."""
+        """A word or a number; ``preprocessing.output_shape`` checks its range."""
         text = str(value)
         if text not in ("default", "full", "model") and not text.isdecimal():
             self.fail(

@@ -179,7 +179,7 @@ def _table(summary: Summary) -> Iterator[str]:
 
 
 def _cells(layer: LayerSummary) -> tuple[str, ...]:
-    from cnnviz.graph.architecture import shape_text
+    from cnnviz.graph.graph import shape_text
 
     return (
         printable(layer.name),
@@ -194,7 +194,7 @@ def _cells(layer: LayerSummary) -> tuple[str, ...]:
 
 def _notes(summary: Summary) -> Iterator[str]:
     """What the table's words mean, as far as they occur in it."""
-    from cnnviz.graph.architecture import shape_text
+    from cnnviz.graph.graph import shape_text
 
     yield f"Input: {shape_text(summary.input_shape)} (channels, height, width)."
     yield f"Weights: {summary.weight_bytes / 1e6:,.1f} MB as float32."

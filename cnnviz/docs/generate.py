@@ -20,7 +20,7 @@ from cnnviz.attribution import DEFAULT_METHODS, METHODS, choose_methods
 from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.methods import description_of
 from cnnviz.cli.methods import record as record_of_method
-from cnnviz.graph.architecture import shape_text
+from cnnviz.graph.graph import shape_text
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model

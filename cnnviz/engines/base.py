@@ -42,7 +42,7 @@ class ReluRule:
 
     @property
     def is_derivative(self) -> bool:
-        """Whether this is nothing but calculus."""
+        """Whether this is the derivative itself, which no paper changed."""
         return self.gate_by_input and not self.gate_by_gradient
 
 
@@ -131,7 +131,7 @@ class Recording(Protocol):
 
     @property
     def output(self) -> Float32:
-        """What the graph puts out, (N, \\*shape) float32."""
+        """What the graph outputs, (N, \\*shape) float32."""
         ...
 
     def activation(self, at: Value) -> Float32:
@@ -236,7 +236,7 @@ class Engine(Protocol):
         ...
 
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
-        """What the graph would put out if a value were something else.
+        """What the graph would output if a value were something else.
 
         Only what lies between the value and the output is run; where branches lead past the value
         (it lies inside a residual branch, say) these are run as well.

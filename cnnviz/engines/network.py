@@ -21,8 +21,8 @@ from cnnviz.engines.base import (
     ReluRule,
 )
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.graph.architecture import Architecture, Layer, shape_text
-from cnnviz.graph.graph import Value
+from cnnviz.graph.architecture import Architecture, Layer
+from cnnviz.graph.graph import Value, shape_text
 from cnnviz.graph.operators import Conv2d, ConvTranspose2d, Linear
 from cnnviz.types import Float32
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from cnnviz.errors import UsageError
 from cnnviz.graph.default_layer import default_target, stage_targets
 from cnnviz.graph.ends import Activation, End
-from cnnviz.graph.graph import Graph, Value, is_spatial
+from cnnviz.graph.graph import Graph, Value, is_spatial, shape_text
 from cnnviz.graph.operators import Operator, ReLU
 from cnnviz.graph.regions import Region, find_regions
 from cnnviz.text import did_you_mean, matching, paragraph
@@ -29,7 +29,7 @@ class Layer:
     name: str
     node: str
     kind: str
-    shape: tuple[int, ...]
+    shape: Shape
     aliases: tuple[str, ...] = ()
     index: int = field(default=-1, repr=False)
 
@@ -141,8 +141,8 @@ class Architecture:
             )
         return by_name[next(iter(found.values()))]
 
-    def parted(self, names: str) -> list[str]:
-        """The layers' names in a list parted by commas; a layer may have commas in its name."""
+    def split_names(self, names: str) -> list[str]:
+        """The layers' names in a list separated by commas; a layer may have commas in its name."""
         if "," not in names or matching(normal_layer_name(names), self._by_name):
             return [names]
         return [name.strip() for name in names.split(",")]
@@ -175,7 +175,7 @@ class Architecture:
         return sum(is_relu(self.graph.nodes[layer.index].operator) for layer in self.layers)
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
+    def output_shape(self) -> Shape:
         """What the logits are read from, for one image: (K,) or (K, 1, 1) for a classifier."""
         return self._by_index[self.graph.output.node].shape
 
@@ -214,8 +214,3 @@ def is_relu(operator: Operator) -> bool:
 def normal_layer_name(name: str) -> str:
     """``features[28]``, as one writes it in Python, as the layer is listed: ``features.28``."""
     return re.sub(r"\[(\d+)\]", r".\1", name.strip()).lstrip(".")
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """A shape as people write it: ``512×14×14``."""
-    return "×".join(str(size) for size in shape) or "a single number"

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Float32 = npt.NDArray[np.float32]
-    Float64 = npt.NDArray[np.float64]
+    from cnnviz.types import Float32, Float64
 
 #: What ``--activation`` takes.
 ACTIVATIONS = ("softmax", "sigmoid", "none")
@@ -161,7 +160,7 @@ class End:
         return end
 
     def classes(self, outputs: int) -> int:
-        """The number of logits that follow from so many outputs."""
+        """The number of logits, for this number of outputs."""
         return max(outputs, len(self.factors))
 
     def logits(self, rows: Float32) -> Float32:

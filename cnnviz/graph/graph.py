@@ -66,7 +66,7 @@ class Graph:
                 found.append(node.operator.shapes(*inputs))
             except ShapeError as error:
                 raise NetworkError(
-                    f"The network does not take images of {_text(self.input_size)}: {error} "
+                    f"The network does not take images of {shape_text(self.input_size)}: {error} "
                     f"({node.operator.kind} {node.name})."
                 ) from error
         return tuple(found)
@@ -142,5 +142,6 @@ def is_spatial(shape: Shape) -> bool:
     return len(shape) == 3 and shape[1] * shape[2] > 1
 
 
-def _text(shape: Shape) -> str:
-    return "×".join(map(str, shape))
+def shape_text(shape: Shape) -> str:
+    """A shape as people write it: ``512×14×14``."""
+    return "×".join(map(str, shape)) or "a single number"

@@ -1,4 +1,4 @@
-"""From what a user calls layers to layers."""
+"""Target layers, from the names that a user gives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def choose_layers(
 
     Args:
         architecture: the network.
-        wanted: a name or several, also parted by commas; ``"stages"`` stands for the network's
+        wanted: a name or several, also separated by commas; ``"stages"`` stands for the network's
             natural stages; None or nothing for the default layer.
 
     Raises:
@@ -30,7 +30,7 @@ def choose_layers(
     if not names:
         return (architecture.default_layer,)
     chosen: dict[int, Layer] = {}
-    for name in (part for given in names for part in architecture.parted(given)):
+    for name in (part for given in names for part in architecture.split_names(given)):
         for layer in architecture.stages() if name == STAGES else (architecture.layer(name),):
             chosen[layer.index] = layer
     return tuple(chosen[index] for index in sorted(chosen))

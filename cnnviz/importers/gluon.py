@@ -204,7 +204,7 @@ def _called(block: Any, *, numpy: bool) -> Any:
     except Exception as error:
         raise NetworkError(
             f"The network cannot be traced ({type(error).__name__}: {first_line(error)}). It has "
-            "to be hybridisable: one array in, and no Python decisions on its values."
+            "to be hybridizable: one array in, and no Python decisions on its values."
         ) from error
 
 

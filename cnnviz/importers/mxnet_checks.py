@@ -37,9 +37,9 @@ _FOREIGN = {
     "_npi_Custom",
     "_npi_cvimread",
 }
-#: What no network computes its answer with: random numbers, steps of training, gradients, and
+#: What no network computes its prediction with: random numbers, steps of training, gradients, and
 #: operators that write into their inputs. Several of these take any input, and crash on most.
-_NOT_FOR_ANSWERS = re.compile(
+_NOT_FOR_PREDICTIONS = re.compile(
     r"_?(random|sample)_\w+|_image_random_\w+|_npx__image_random_\w+|_npi_random_\w+|_?shuffle"
     r"|normal|uniform|_npi_(bernoulli|choice|exponential|gamma|gumbel|logistic|multinomial|normal"
     r"|pareto|powerd|rayleigh|shuffle|uniform|weibull)(_n)?"
@@ -85,10 +85,10 @@ def read_symbol(path: Path) -> str:
                 f"{path} has the operator {operator} (node {name}), which runs code from outside "
                 "the network or reads files; cnnviz does not run it."
             )
-        if _NOT_FOR_ANSWERS.fullmatch(operator):
+        if _NOT_FOR_PREDICTIONS.fullmatch(operator):
             raise NetworkError(
                 f"{path} has the operator {operator} (node {name}), which draws random numbers or "
-                "belongs to training; export the network as it answers."
+                "belongs to training; export the network for inference."
             )
         if _QUANTIZED.match(operator):
             raise NetworkError(
@@ -186,7 +186,7 @@ def _check_outputs(document: Mapping[str, Any], path: Path) -> None:
         if output and output >= _outputs(node, document):
             raise NetworkError(
                 f"{path} is damaged: something in it reads output {output} of the node "
-                f"{node['name']}, which does not have so many."
+                f"{node['name']}, which has fewer outputs."
             )
 
 

@@ -17,14 +17,14 @@ import numpy as np
 
 from cnnviz.engines.mxnet.symbol import LOSS, Entry, Graph
 from cnnviz.errors import NetworkError
-from cnnviz.graph.architecture import shape_text
 from cnnviz.graph.ends import ONE_OUTPUT, SOFTMAX, Activation, End
+from cnnviz.graph.graph import shape_text
 from cnnviz.importers.mxnet_tail import CLIPS, KEEPS, SUMS, Tail
 from cnnviz.types import Float64, Shape
 
 #: What changes no number, and is of no use at the very end.
 _IDLE = {"BlockGrad", "MakeLoss", "make_loss", "_copy", "squeeze", "_np_squeeze", "_npi_squeeze"}
-#: What makes one answer of several scores, or of one.
+#: What makes a decision of scores, or of one.
 _DECISIONS = {
     "argmax": "the number of the highest class",
     "argmax_channel": "the number of the highest class",
@@ -62,7 +62,8 @@ def read_end(
         graph: in inference form, with one head.
         shapes: of each entry that depends on the input, for a batch of one.
         data: the name of the input.
-        wanted: one of :data:`ACTIVATIONS`, which then holds whatever the graph says; or None.
+        wanted: one of :data:`cnnviz.graph.ends.ACTIVATIONS`, which then holds whatever the graph
+            says; or None.
 
     Returns:
         The entry of the graph that the logits are read from, and how.
@@ -255,21 +256,21 @@ class _Recognizer:
 
     def _fit(self, candidate: Entry, head: Entry) -> _Fit | None:
         """What function of a candidate is output, if it is a known one."""
-        put_out = self._tail.trials([candidate], head, clips=False)
-        if put_out is None:
+        output = self._tail.trials([candidate], head, clips=False)
+        if output is None:
             return None
         logits = np.concatenate([points.reshape(1, -1) for points in self._tail.points(candidate)])
         for steps, factor in product(_TRIED_STEPS, self._factors(candidate, head)):
             activation = Activation(steps)
             factors: tuple[float, ...] = (factor,)
-            if logits.shape[1] < put_out.shape[1]:
+            if logits.shape[1] < output.shape[1]:
                 factors = (-factor, factor)
             expected = activation.outputs(logits * np.array(factors))
             is_whole = steps[-1] == "softmax"
             # Logarithms are below 0; turned above, they are the loss of each class (a softplus, on
             # the other hand, is a number).
-            logarithms = -np.abs(put_out) if is_whole else put_out
-            if _is_multiple(put_out, expected, any_factor=is_whole) or _is_close(
+            logarithms = -np.abs(output) if is_whole else output
+            if _is_multiple(output, expected, any_factor=is_whole) or _is_close(
                 logarithms, activation.log_probabilities(logits * np.array(factors))
             ):
                 return _Fit(candidate, activation, factors)

@@ -85,7 +85,7 @@ _KEEPS_CHANNELS = {"Cast", "amp_cast", "_div_scalar"}
 
 
 def traits(name: str) -> frozenset[Trait]:
-    """What is true of an operator that stays opaque; see :class:`Opaque`."""
+    """What is true of an operator that stays opaque; see :class:`cnnviz.graph.operators.Opaque`."""
     found: dict[Trait, bool] = {
         "convolves": name == "Convolution",
         "mixes_channels": _MIXES.search(name) is not None,

@@ -17,7 +17,7 @@ from typing import Any
 from cnnviz.engines.mxnet.runtime import arrays_of, first_line, import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
 from cnnviz.errors import NetworkError
-from cnnviz.graph.architecture import shape_text
+from cnnviz.graph.graph import shape_text
 from cnnviz.types import Shape
 
 Shapes = Mapping[Entry, Shape]

@@ -1,1 +1,1 @@
-"""What a network is, before any image: one topic a file."""
+"""What is inside a network: its layers, filters and activations, and images that excite it."""

@@ -13,7 +13,8 @@ import numpy as np
 
 from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
-from cnnviz.graph.architecture import Layer, shape_text
+from cnnviz.graph.architecture import Layer
+from cnnviz.graph.graph import shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, to_image
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import color_scale
@@ -42,7 +43,7 @@ class Channel:
         index: which.
         mean: of its positive part, mean(max(0, A)).
         highest: its highest value.
-        values: (h, w) float32, A as the layer puts it out.
+        values: (h, w) float32, A as the layer outputs it.
     """
 
     index: int

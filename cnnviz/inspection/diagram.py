@@ -13,7 +13,8 @@ import subprocess
 from collections.abc import Sequence
 
 from cnnviz.errors import OutputError, ToolMissingError
-from cnnviz.graph.architecture import Architecture, shape_text
+from cnnviz.graph.architecture import Architecture
+from cnnviz.graph.graph import shape_text
 from cnnviz.inspection.boxes import (
     Box,
     Row,

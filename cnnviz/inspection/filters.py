@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from cnnviz.engines.network import Network
 from cnnviz.errors import NetworkError, UsageError
-from cnnviz.graph.architecture import Architecture, Layer, shape_text
-from cnnviz.graph.graph import Graph, Value
+from cnnviz.graph.architecture import Architecture, Layer
+from cnnviz.graph.graph import Graph, Value, shape_text
 from cnnviz.graph.operators import Conv2d
 from cnnviz.images.input_spec import CHANNEL_ORDERS
 from cnnviz.rendering import grids
@@ -226,7 +226,7 @@ def read_filters(
         top: how many filters; None for all that read the image itself, else :data:`TOP`.
         slices: of how many input channels a filter's slices are shown, where they are no colors.
         channels: in which order the network takes red, green and blue, see
-            :class:`cnnviz.images.preprocessing.InputSpec`.
+            :class:`cnnviz.images.input_spec.InputSpec`.
 
     Raises:
         NetworkError: weights are not finite, or not those of a convolution in two dimensions.

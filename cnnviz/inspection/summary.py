@@ -21,6 +21,7 @@ from cnnviz.graph.operators import (
     Operator,
     Parameter,
 )
+from cnnviz.types import Shape
 
 _BYTES = 4  # of a float32, which is what cnnviz computes with
 
@@ -62,7 +63,7 @@ class LayerSummary:
 
     name: str
     kind: str
-    shape: tuple[int, ...]
+    shape: Shape
     window: Window
     parameters: int
     fixed: int

@@ -1,1 +1,1 @@
-"""The networks that cnnviz knows by name, and where their weights come from."""
+"""Which network is meant: by name, in files, or in a configuration file; and its weights."""

@@ -1,6 +1,6 @@
 """What is known about a network, in one value, and in a configuration file beside the network.
 
-A configuration file is YAML or JSON file, usually called ``cnnviz.yaml``, in the network's folder::
+A configuration file is YAML or JSON, usually called ``cnnviz.yaml``, in the network's folder::
 
     model: net-symbol.json            # or a name that `cnnviz models` lists
     weights: net-0007.params          # left out: the highest net-NNNN.params beside the symbol
@@ -109,7 +109,7 @@ def find_config(model: str) -> ModelConfig:
             return ModelConfig(str(path))
         from cnnviz.models.zoo_weights import recognize
 
-        raise UsageError(unknown.file_that_is_none(path, zoo.names(), recognize))
+        raise UsageError(unknown.describe_file(path, zoo.names(), recognize))
     symbol = path.with_name(f"{path.name}-symbol.json")
     if symbol.is_file():
         raise UsageError(f"There is no network {model!r}; did you mean {symbol}?")
@@ -118,7 +118,7 @@ def find_config(model: str) -> ModelConfig:
         return ModelConfig(known[0])
     if unknown.is_path(model):
         raise UsageError(f"There is no file {model}.{_similar_file(path)}")
-    raise UsageError(unknown.name_that_is_none(model, zoo.names()))
+    raise UsageError(unknown.describe_name(model, zoo.names()))
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -167,7 +167,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
-    """One number or three, parted by commas.
+    """One number or three, separated by commas.
 
     Raises:
         ValueError: it is neither; the text says what is wanted.

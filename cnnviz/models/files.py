@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from cnnviz.engines.network import Network
 from cnnviz.engines.registry import EngineChoice, build_engine
 from cnnviz.errors import NetworkError, UsageError, WeightsError
-from cnnviz.graph.architecture import Architecture, shape_text
+from cnnviz.graph.architecture import Architecture
+from cnnviz.graph.graph import shape_text
 from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
 from cnnviz.importers.mxnet_checks import load_symbol, read_symbol
 from cnnviz.importers.mxnet_heads import choose_head
@@ -148,9 +149,9 @@ class SymbolModel:
         spec, remarks = self._input_spec(network)
         if network.always_dropping:
             remarks.append(
-                f"{self.name} drops values at random even when it answers (Dropout with "
+                f"{self.name} drops values at random even in inference (Dropout with "
                 f"mode=always, node {listed(network.always_dropping)}); that is left out, so that "
-                "the answer is the same every time."
+                "the output is the same every time."
             )
         return network.architecture(spec.shape, self.config.activation), spec, remarks
 

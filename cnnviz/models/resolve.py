@@ -114,9 +114,8 @@ def load_explainer(
 ) -> Explainer:
     """Find a network, load its weights and make it ready to explain.
 
-    What is given here overrides a configuration file, and the file overrides what the
-    network says. Whatever can be known to be wrong without weights is reported before they are
-    looked for.
+    What is given here overrides a configuration file, and the file overrides what the network says.
+    Whatever can be known to be wrong without weights is reported before they are looked for.
 
     Args:
         model: a name that ``cnnviz models`` lists; the symbol file of an exported network; a

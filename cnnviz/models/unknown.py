@@ -63,9 +63,7 @@ _SAME = {
 }
 
 
-def file_that_is_none(
-    path: Path, names: Sequence[str], recognize: Callable[[Path], str | None]
-) -> str:
+def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], str | None]) -> str:
     """Why a file that is there is no network, for ``--model``.
 
     Args:
@@ -92,7 +90,7 @@ def is_path(model: str) -> bool:
     return "/" in model or Path(model).suffix.lower() in _OURS
 
 
-def name_that_is_none(name: str, names: Sequence[str]) -> str:
+def describe_name(name: str, names: Sequence[str]) -> str:
     """Why a name, or a path of nothing, is no network."""
     shown = printable(name)
     if is_url(name):

@@ -151,7 +151,7 @@ def _similar_model(arrays: Mapping[str, Any], entry: ZooEntry, graph: Graph) -> 
 def _fitting(arrays: Mapping[str, Any], classes: int | None, but: str | None = None) -> str | None:
     """The name of the network of the zoo that a file's arrays fit, if there is one.
 
-    With so many classes, or any number of them for None. The number of values leaves one or two to
+    With this number of classes, or any for None. The number of values leaves one or two to
     be built and tried.
     """
     from cnnviz.weights.matching import fits_network, value_count

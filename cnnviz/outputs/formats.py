@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnviz._version import __version__
 from cnnviz.errors import OutputError
+from cnnviz.images.kinds import PNG_SIGNATURE
 from cnnviz.outputs import provenance
 from cnnviz.outputs.provenance import LONGEST_COMMENT
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _PNG_HEADER = 33  # signature and IHDR chunk
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_UP = 2  # the filter type that subtracts the row above
 # ISA-L's level 1 takes a sixth of the time of libpng, which OpenCV writes with, for files a fifth
 # larger; its higher levels find next to nothing more in photos and enlarged maps.
@@ -81,7 +81,7 @@ def encode_png(image: npt.NDArray[np.uint8], about: About = None) -> tuple[bytes
     color = 2 if image.ndim == 3 else 0
     header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
     return (
-        _PNG_SIGNATURE,
+        PNG_SIGNATURE,
         _chunk(b"IHDR", header),
         _png_mark(about),
         _chunk(b"IDAT", isal_zlib.compress(filtered, _PNG_LEVEL)),
@@ -216,7 +216,7 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
     """Whether a file carries the mark that the functions of this module leave."""
     with open(path, "rb") as file:
         head = file.read(_PNG_HEADER + 8 + len(_PNG_SOFTWARE + _MARK))
-        if head.startswith(_PNG_SIGNATURE):
+        if head.startswith(PNG_SIGNATURE):
             return head[_PNG_HEADER + 4 :] == b"tEXt" + _PNG_SOFTWARE + _MARK
         if head.startswith(_JPEG_START):
             comment = head[_JPEG_HEADER:]

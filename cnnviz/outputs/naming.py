@@ -76,7 +76,7 @@ def plan_names(
     """Give every image the beginning of its files' names, so that no two files are the same.
 
     Args:
-        sources: the images, each file once (as ``find_images`` returns them).
+        sources: the images, each file once (:func:`cnnviz.images.sources.find_sources`).
         suffixes: everything that may follow a name, for example ``("_original.png", ".npz")``.
         numbered: whether a class index may stand between name and suffix. Without it
             ``cat_281.jpg`` beside ``cat.jpg`` is no collision.

@@ -47,6 +47,7 @@ from typing import Any, BinaryIO
 
 from cnnviz._version import __version__
 from cnnviz.errors import ImageError, UsageError
+from cnnviz.images.kinds import PNG_SIGNATURE
 from cnnviz.structure import decode, parse
 from cnnviz.text import printable
 
@@ -56,7 +57,6 @@ PNG_KEYWORD = b"cnnviz"
 LONGEST_COMMENT = 0xFFFF
 """Bytes that a zip archive has room for with each entry."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXT = b"iTXt"
 #: Behind the keyword: not compressed; no language; the keyword is not translated.
 _PNG_PLAIN = b"\0\0\0\0\0"
@@ -219,8 +219,8 @@ def _decoded(text: bytes) -> dict[str, Any]:
 
 def _text(file: BinaryIO) -> bytes | None:
     """What the file has to say, if it is of a kind that may; no more than a byte too much."""
-    start = file.read(len(_PNG_SIGNATURE))
-    if start == _PNG_SIGNATURE:
+    start = file.read(len(PNG_SIGNATURE))
+    if start == PNG_SIGNATURE:
         return _from_png(file)
     return _from_zip(file) if start.startswith(_ZIP_SIGNATURE) else None
 

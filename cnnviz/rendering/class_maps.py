@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import MapError
-from cnnviz.rendering.colormaps import Color
-from cnnviz.rendering.maps import Mask, Upsample, bands, check_visible, paint_unseen
-from cnnviz.types import RgbImage
+from cnnviz.rendering.maps import Upsample, bands, check_visible, paint_unseen
+from cnnviz.types import Color, Mask, RgbImage
 
 OTHER: Color = (190, 190, 190)
 """All classes of a :func:`class_map` that have no color of their own."""
@@ -75,7 +74,8 @@ def class_map(
         classes: int (h, w).
         palette: the colors by class (:func:`class_palette`); all other classes are :data:`OTHER`.
         upsample: brings a map onto the image; without it the map keeps its size.
-        visible: bool (H, W), true where the network saw the image; the rest is :data:`UNSEEN`.
+        visible: bool (H, W), true where the network saw the image; the rest is
+            :data:`cnnviz.rendering.colormaps.UNSEEN`.
 
     Returns:
         uint8 (H, W, 3), RGB.

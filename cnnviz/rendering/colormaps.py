@@ -10,18 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.rendering.style import check_colors
-from cnnviz.types import RgbImage
+from cnnviz.types import Color, RgbImage
 
 DIVERGING = "diverging"
 """Name of the colors of :func:`diverging_colors` for :func:`color_scale`."""
 
-Color = tuple[int, int, int]
-"""Red, green and blue, each from 0 to 255."""
-
 UNSEEN: Color = (64, 64, 64)
 """What the network did not see, where no image lies beneath the map."""
 
-Values = npt.NDArray[np.floating[Any]]
+FloatMap = npt.NDArray[np.floating[Any]]
 
 # From full strength against, through zero, to full strength in favor, in equal steps. In CIELAB
 # two hues, 270 and 33 degrees; both sides have the lightness 83, 66, 49 and 32.
@@ -39,7 +36,7 @@ _DIVERGING = (
 _STEPS = 16  # colors between two entries of a color map's table: enough that no step is visible
 
 
-def sequential_colors(values: Values, colormap: str) -> RgbImage:
+def sequential_colors(values: FloatMap, colormap: str) -> RgbImage:
     """Colors for values from 0 to 1; what lies beyond has the color of the nearer end.
 
     Args:
@@ -54,7 +51,7 @@ def sequential_colors(values: Values, colormap: str) -> RgbImage:
     return _entries(table, (np.clip(values, 0.0, 1.0) * steps + np.float32(0.5)).astype(np.uint16))
 
 
-def diverging_colors(values: Values) -> RgbImage:
+def diverging_colors(values: FloatMap) -> RgbImage:
     """Blue for values down to -1, white for 0, red up to 1, as :func:`sequential_colors`."""
     table = _diverging_table()
     middle = table.size // 2

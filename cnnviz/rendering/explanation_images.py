@@ -14,7 +14,6 @@ from cnnviz.rendering.figures import Cell
 from cnnviz.rendering.grids import strip, with_legend, with_scale
 from cnnviz.rendering.maps import (
     SCALED,
-    Mask,
     Upsample,
     colorize,
     diverging,
@@ -26,7 +25,7 @@ from cnnviz.rendering.maps import (
 )
 from cnnviz.rendering.style import SCREEN_WIDTH, Style
 from cnnviz.text import format_number
-from cnnviz.types import Float32, MapKind, RgbImage
+from cnnviz.types import Float32, MapKind, Mask, RgbImage
 
 #: Images beside each other in a figure.
 _MOST_IN_ROW = 4

@@ -12,11 +12,9 @@ import numpy.typing as npt
 
 from cnnviz.errors import ImageError
 from cnnviz.images.pixels import check_pixels
-from cnnviz.rendering.colormaps import Color
-from cnnviz.rendering.text import line_height, readable_size, text_width, wrapped, write_line
-from cnnviz.types import RgbImage
+from cnnviz.rendering.text import PAPER, line_height, readable_size, text_width, wrapped, write_line
+from cnnviz.types import Color, RgbImage
 
-_PAPER = 255
 _OUTLINE = 128
 _USUAL_ASPECT = 4 / 3  # width to height: what most images, screens and pages come near to
 _SCALE_LINES = 3  # a label of a scale has no more
@@ -269,7 +267,7 @@ def _check_cells(kind: str, cells: Sequence[RgbImage], captions: Sequence[str]) 
 
 def paper(height: int, width: int) -> RgbImage:
     """A white sheet, uint8 (height, width, 3)."""
-    return np.full((height, width, 3), _PAPER, np.uint8)
+    return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def lay(canvas: RgbImage, image: RgbImage, top: int, left: int) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from cnnviz.errors import MapError, UsageError
-from cnnviz.rendering.colormaps import UNSEEN, diverging_colors, sequential_colors
+from cnnviz.rendering.colormaps import UNSEEN, FloatMap, diverging_colors, sequential_colors
 from cnnviz.rendering.style import Style, check_colors
-from cnnviz.types import Float32, RgbImage
+from cnnviz.types import Float32, Mask, RgbImage
 
 SIGNED_PERCENTILE = 99.5
 """Percentile of magnitudes that :func:`signed_color` and :func:`diverging` show at full
@@ -36,11 +35,6 @@ SCALED: tuple[Scaled, ...] = get_args(Scaled)
 _GRAY = 128.0
 
 _BAND = 1 << 16  # pixels that are colored at a time
-
-FloatMap = npt.NDArray[np.floating[Any]]
-
-Mask = npt.NDArray[np.bool_]
-"""(H, W), true where the network saw the image."""
 
 Upsample = Callable[[Float32], Float32]
 """Brings a map (h, w, ...) onto the image (H, W, ...): :func:`preprocessing.to_image`."""
@@ -350,7 +344,7 @@ def _check_heat(heatmap: FloatMap, visible: Mask | None) -> None:
 
 
 def check_visible(shape: tuple[int, ...], visible: Mask | None) -> None:
-    """Refuse what does not have the shape of its map, with an MapError."""
+    """Refuse what does not have the shape of its map, with a MapError."""
     if visible is not None and visible.shape != shape:
         raise MapError(
             f"The map has shape {shape} and what the network saw {visible.shape}; bring both onto "

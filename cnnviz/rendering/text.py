@@ -32,7 +32,7 @@ SYSTEM_FONTS = (
 
 ELLIPSIS = "…"
 
-_PAPER = 255
+PAPER = 255  # the gray of what is written on
 _INK = 32
 _TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _MISSING = "\U0010fffe"  # no character, and none ever: shown as what a font lacks
@@ -58,7 +58,7 @@ def write_line(
     ready = _shortened(ready, font, width)
     if not ready:
         return
-    line = Image.new("L", (width, line_height(size)), _PAPER)
+    line = Image.new("L", (width, line_height(size)), PAPER)
     start = align * (width - font.getlength(ready))
     ImageDraw.Draw(line).text((start, 1.1 * size), ready, fill=_INK, font=font, anchor="ls")
     canvas[top : top + line.height, left : left + width] = np.asarray(line)[:, :, None]

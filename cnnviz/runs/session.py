@@ -46,8 +46,7 @@ from cnnviz.runs.stream import Loader, Stream
 from cnnviz.runs.summary import RunReport, scanned
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.text import ClassNames
-
-Notify = Callable[[str], None] | None
+from cnnviz.types import Notify
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,10 @@ class RunPlan:
     methods: Callable[..., Sequence[Method]]
     found: Found
     goals: Goals | None = None
-    notify: Notify = None
+    notify: Notify | None = None
 
     @classmethod
-    def check(cls, request: RunRequest, notify: Notify = None) -> RunPlan:
+    def check(cls, request: RunRequest, notify: Notify | None = None) -> RunPlan:
         """Check all that can be checked before MXNet is needed.
 
         Raises:
@@ -199,7 +198,7 @@ class Session:
     skipped_own: int
     batch_size: int
     worker: WorkerState | None = None
-    notify: Notify = None
+    notify: Notify | None = None
     scanned: ScannedRecord | None = None
 
     @property
@@ -326,7 +325,7 @@ class Session:
         return Stream(loader, self.batch_size, worker=self.worker)
 
 
-def _say(notify: Notify, text: str) -> None:
+def _say(notify: Notify | None, text: str) -> None:
     if notify is not None:
         notify(text)
 

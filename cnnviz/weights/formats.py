@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
 from cnnviz.text import listed
+from cnnviz.types import Array
 from cnnviz.weights.params_file import (
     MAGIC,
     bfloat16_to_float32,
@@ -23,8 +23,6 @@ from cnnviz.weights.params_file import (
     read_params,
     shown,
 )
-
-Array = NDArray[Any]
 
 #: Under which keys training scripts keep the state dict beside optimizer and epoch.
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")

@@ -12,18 +12,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
 from cnnviz.text import listed
-from cnnviz.types import Notify, Shape
+from cnnviz.types import Array, Notify, Shape, Shapes
 from cnnviz.weights import torch_names
-
-Array = NDArray[Any]
-Shapes = Mapping[str, Shape]
 
 #: What wrappers put before every name: DataParallel, torch.compile, a training class's attribute.
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")

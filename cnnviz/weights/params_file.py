@@ -30,14 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnnviz.errors import WeightsError
 from cnnviz.machine import give_back_pages
 from cnnviz.text import is_line, printable, shortened
-from cnnviz.types import Float32
-
-Array = NDArray[Any]
+from cnnviz.types import Array, Float32
 
 #: The first eight bytes of a ``.params`` file.
 MAGIC = struct.pack("<Q", 0x112)

@@ -16,13 +16,13 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from cnnviz.errors import WeightsError
-from cnnviz.types import Notify, Shape
+from cnnviz.types import Notify, Shapes
 from cnnviz.weights import huggingface, torch_names
 from cnnviz.weights.cache import cache_folder, candidates, converted_name, store_name
 from cnnviz.weights.digests import digest
@@ -31,8 +31,6 @@ from cnnviz.weights.formats import read_weights
 from cnnviz.weights.info import LocatedWeights, PublishedWeights
 from cnnviz.weights.matching import Expected, match
 from cnnviz.weights.params_file import publish, write_params
-
-Shapes = Mapping[str, Shape]
 
 GLUON_REPO = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 #: Temporary files that have not grown for so long belong to a process that was killed.

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from cnnviz.images.input_spec import IMAGENET_MEAN, IMAGENET_STD
+from cnnviz.types import Array
+
 _Rules = Mapping[str, str | Callable[[re.Match[str]], str]]
 
 #: Where the names of Inception v3's second classifier begin, which only training uses.
@@ -181,9 +181,8 @@ def incompatible_architecture(names: Collection[str]) -> str | None:
 
 #: torchvision's Inception v3 (``transform_input``) turns images that were normalized as for the
 #: other networks into ones from -1 to 1, as the network was trained on: x * scale + offset.
-_MEAN, _STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
-_SCALE = _STD / 0.5
-_OFFSET = (_MEAN - 0.5) / 0.5
+_SCALE = np.array(IMAGENET_STD) / 0.5
+_OFFSET = (np.array(IMAGENET_MEAN) - 0.5) / 0.5
 
 
 def fold_inception_input(matched: Mapping[str, Array]) -> dict[str, Array]:

@@ -264,7 +264,7 @@ def test_smoothgrad_says_how_the_logit_fares(network, batch):
         assert abs(under_noise - logits[index, index]) > 0.01
 
 
-def test_smoothgrad_of_a_image_of_one_color_is_the_gradient(network):
+def test_smoothgrad_of_an_image_of_one_color_is_the_gradient(network):
     """Whatever color: normalized channels differ even in a gray image, by mean and std."""
     spec = InputSpec()
     for color in ((0.5, 0.5, 0.5), (1.0, 0.0, 0.25)):

@@ -177,7 +177,7 @@ def test_covering_something_else_is_no_evidence():
 
 
 @pytest.mark.parametrize(("name", "options"), [("occlusion", {}), ("rise", {"masks": 70})])
-def test_covering_a_image_with_what_it_shows_changes_nothing(network, name, options):
+def test_covering_an_image_with_what_it_shows_changes_nothing(network, name, options):
     """However float32 rounds in batches of other sizes."""
     image = np.empty((1, *SHAPE), np.float32)
     image[0] = np.array(fill_of("gray"), np.float32)[:, None, None]

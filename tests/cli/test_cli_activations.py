@@ -116,7 +116,7 @@ def test_blank_layers_are_told(cnnviz, planted, tmp_path):
     assert json.loads(out)["layers"][0]["blank"] is True
 
 
-def test_files_of_a_image_are_all_there_or_none(cnnviz, planted, tmp_path):
+def test_files_of_an_image_are_all_there_or_none(cnnviz, planted, tmp_path):
     (tmp_path / "activations").mkdir()
     foreign = tmp_path / "activations/corner_p_relu0_fwd_activations.png"
     foreign.write_text("mine")

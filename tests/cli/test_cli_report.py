@@ -24,7 +24,7 @@ def test_quietly_and_again(cnnviz, folder):
         assert cnnviz("report", folder, "--quiet") == (0, "", "")
 
 
-def test_a_image_that_is_gone(cnnviz, folder):
+def test_an_image_that_is_gone(cnnviz, folder):
     (folder / "a_gradcam.png").unlink()
     status, out, err = cnnviz("report", "run")
     assert (status, out) == (0, "run/index.html\n")

@@ -124,7 +124,7 @@ def test_classes_of_one_name_are_told_apart(cnnviz, folder, tmp_path):
     }
 
 
-def test_the_manifest_says_all_of_a_image(cnnviz, folder, tmp_path):
+def test_the_manifest_says_all_of_an_image(cnnviz, folder, tmp_path):
     path = folder / "fish/0.png"
     status, _, _ = explain(cnnviz, path, "--arrays")
     assert status == 0

@@ -72,7 +72,7 @@ def test_a_changed_image_is_done_again(explain, photos, write_image, tmp_path):
     assert changed == ["10"]
 
 
-def test_a_image_that_was_only_touched_is_not(explain, photos):
+def test_an_image_that_was_only_touched_is_not(explain, photos):
     explain()
     (photos / "2.png").touch()
     done, _, _ = explain()

@@ -195,7 +195,7 @@ def test_the_limit_is_exact(kind, tmp_path):
         read_reduced(path, lambda source: (1, 1), max_pixels=119)
 
 
-def test_a_image_of_many_zeros_is_a_small_file(tmp_path, monkeypatch):
+def test_an_image_of_many_zeros_is_a_small_file(tmp_path, monkeypatch):
     """900 million pixels in a file of 4 MB; the limit is what keeps them out of memory."""
     rows = zlib.compressobj(1)
     row = bytes(30001)
@@ -361,7 +361,7 @@ def test_links_that_lead_nowhere_and_to_themselves(here):
         find_sources(["loop.jpg"])
 
 
-def test_a_folder_with_a_images_name_is_a_folder(here, write_image):
+def test_a_folder_with_an_images_name_is_a_folder(here, write_image):
     write_image(here / "x.jpg" / "y.png")
 
     assert [source.shown for source in find_sources(["."]).sources] == ["x.jpg/y.png"]

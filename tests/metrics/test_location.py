@@ -179,7 +179,7 @@ def test_crop_puts_the_box_where_the_network_looked():
     assert 0 < even[0] < even[2] < 800
 
 
-def test_a_image_of_one_pixel():
+def test_an_image_of_one_pixel():
     assert measure_location(single((14, 14), 5, 5), seen_whole((1, 1))).box == (0, 0, 1, 1)
 
 

@@ -98,7 +98,7 @@ def write_manifest(folder, journal, stems=STEMS):
     journal.close(done=True)
 
 
-def test_a_manifest_is_json_with_a_image_a_line(tmp_path):
+def test_a_manifest_is_json_with_an_image_a_line(tmp_path):
     write_manifest(tmp_path, fill(tmp_path))
     text = (tmp_path / MANIFEST).read_bytes()
     assert decode(Manifest, json.loads(text), "it") == Manifest(2, RUN, SUMMARY, tuple(RECORDS))
@@ -187,7 +187,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
         max_size=12,
     )
 )
-def test_whatever_happens_the_last_whole_record_of_a_image_counts(tmp_path_factory, steps):
+def test_whatever_happens_the_last_whole_record_of_an_image_counts(tmp_path_factory, steps):
     """Against a list in memory of what was appended, and how much of it a stop has cost."""
     folder = tmp_path_factory.mktemp("run")
     journal = Journal(folder, "mark")

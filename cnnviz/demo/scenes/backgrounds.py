@@ -8,9 +8,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from cnnviz.demo.scenes.brush import Color, hsv
+from cnnviz.demo.scenes.brush import hsv
 from cnnviz.demo.scenes.light import SIZE, Random, crop, grid, noise_sheet
-from cnnviz.types import Float32
+from cnnviz.types import Color, Float32
 
 
 def _blend(weight: Float32, low: Color, high: Color) -> Float32:

@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.demo.scenes.light import Random
-from cnnviz.types import Float64, RgbImage
-
-Color = tuple[int, int, int]
+from cnnviz.types import Color, Float64, RgbImage
 
 _SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
 

@@ -13,9 +13,9 @@ from cnnviz.demo.scenes.backgrounds import background
 from cnnviz.demo.scenes.clutter import CLUTTER, COVERS
 from cnnviz.demo.scenes.light import SIZE, Light, Random, finish
 from cnnviz.demo.scenes.objects import OBJECTS
-from cnnviz.demo.scenes.stamps import Mask, covered_by, make_stamp, paste
+from cnnviz.demo.scenes.stamps import covered_by, make_stamp, paste
 from cnnviz.errors import UsageError
-from cnnviz.types import Float32, RgbImage
+from cnnviz.types import Float32, Mask, RgbImage
 
 _LEAST_VISIBLE = 0.6  # share of an object that must stay in sight
 _LEAST_AREA = 900  # and the pixels that this must be

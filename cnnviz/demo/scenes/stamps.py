@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from cnnviz.demo.scenes.brush import Brush, Painter, Palette
 from cnnviz.demo.scenes.light import SIZE, Light, Random, crop, noise_sheet
-from cnnviz.types import Float32, Float64
-
-Mask = npt.NDArray[np.bool_]
+from cnnviz.types import Float32, Float64, Mask
 
 _FINE = 2  # objects are drawn this much larger and then reduced, for smooth edges
 _MARGIN = 1.2  # half the side of an object's own canvas, in radii

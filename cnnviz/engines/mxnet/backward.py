@@ -151,7 +151,7 @@ class MxnetRecording:
     """A forward pass; see :class:`cnnviz.engines.base.Recording`.
 
     Attributes:
-        output: what the graph put out, (N, \\*shape) float32.
+        output: what the graph output, (N, \\*shape) float32.
     """
 
     def __init__(

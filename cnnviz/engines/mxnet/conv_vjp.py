@@ -17,8 +17,8 @@ import numpy as np
 from cnnviz.engines.mxnet.symbol import Entry, Node, numbers
 from cnnviz.types import Float32
 
-#: To make fewer channels than this, oneDNN leaves its fast kernels: it is quicker to make so many
-#: and to drop those that nobody asked for. Three colors in the first layer of most networks.
+#: To make fewer channels than this, oneDNN leaves its fast kernels: it is quicker to make this
+#: many and to drop those that nobody asked for. Three colors in the first layer of most networks.
 _FEWEST_CHANNELS = 16
 
 

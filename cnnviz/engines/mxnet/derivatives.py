@@ -156,17 +156,17 @@ def _softmax(axes: Callable[[Float32], tuple[int, ...]]) -> Vjp:
     return vjp
 
 
-def _over_a_image(y: Float32) -> tuple[int, ...]:
+def _over_image(y: Float32) -> tuple[int, ...]:
     return tuple(range(1, y.ndim))
 
 
-def _over_a_image_or_row(y: Float32) -> tuple[int, ...]:
+def _over_image_or_row(y: Float32) -> tuple[int, ...]:
     """oneDNN takes the last axis where MXNet itself takes all: what adds up to 1 tells."""
-    return _over_a_image(y) if abs(float(y.sum()) / len(y) - 1) < 0.5 else (-1,)
+    return _over_image(y) if abs(float(y.sum()) / len(y) - 1) < 0.5 else (-1,)
 
 
 def _softmax_activation(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp | None:
-    return None if node.attrs.get("mode") == "channel" else _softmax(_over_a_image_or_row)
+    return None if node.attrs.get("mode") == "channel" else _softmax(_over_image_or_row)
 
 
 def _softmax_output(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
@@ -174,7 +174,7 @@ def _softmax_output(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
         return _softmax(lambda _: (1,))
     if is_true(node, "preserve_shape"):
         return _softmax(lambda _: (-1,))
-    return _softmax(_over_a_image_or_row)
+    return _softmax(_over_image_or_row)
 
 
 def _logistic(_node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:

@@ -1,4 +1,4 @@
-"""A network as a plain graph, and the inference rewrite.
+"""MXNet's symbols as plain graphs, and the inference rewrite.
 
 MXNet's Symbol is read once, through its JSON; from there on a network is an immutable
 :class:`Graph` of :class:`Node` values that can be inspected and rewritten without MXNet. Nodes
@@ -161,7 +161,7 @@ def for_inference(graph: Graph) -> Inference:
 
     - Dropout becomes nothing, between the layers of an RNN too;
     - batch norm uses (and leaves alone) its running statistics;
-    - randomised leaky ReLU gets its mean slope;
+    - randomized leaky ReLU gets its mean slope;
     - an operator that stands for a loss becomes what it computes of its input, without the label.
 
     Whatever is computed in half or double precision is computed in float32, as everything is here.

@@ -41,9 +41,9 @@ def get(name: str) -> ZooEntry:
     """
     found = matching(name, ZOO)
     if len(found) != 1:
-        from cnnviz.models.unknown import name_that_is_none
+        from cnnviz.models.unknown import describe_name
 
-        raise UsageError(name_that_is_none(name, names()))
+        raise UsageError(describe_name(name, names()))
     return ZOO[found[0]]
 
 

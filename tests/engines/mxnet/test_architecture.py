@@ -190,7 +190,7 @@ def test_block_that_cannot_be_traced_says_why():
         def hybrid_forward(self, F, x):
             return x if x.sum().asscalar() > 0 else -x
 
-    with pytest.raises(NetworkError, match="hybridisable"):
+    with pytest.raises(NetworkError, match="hybridizable"):
         architecture_of_block(Branching())
     with pytest.raises(NetworkError, match="HybridBlock is needed"):
         architecture_of_block(SimpleNamespace())
@@ -321,8 +321,8 @@ def test_layers_in_another_case_and_several_of_a_name():
     assert architecture.find("conv-1") is second
     with pytest.raises(UsageError, match="fits 2 layers, Conv_1 and conv-1: write it as"):
         architecture.find("conv 1")
-    assert architecture.parted("a,b") == ["a,b"]
-    assert architecture.parted("Conv_1, conv-1") == ["Conv_1", "conv-1"]
+    assert architecture.split_names("a,b") == ["a,b"]
+    assert architecture.split_names("Conv_1, conv-1") == ["Conv_1", "conv-1"]
 
 
 def test_a_parameter_as_large_as_what_it_is_added_to_has_no_batch():

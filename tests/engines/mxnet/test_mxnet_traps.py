@@ -136,7 +136,7 @@ from test_mxnet_traps import *
 
 mx = import_mxnet()
 block = pooling_block()
-if HYBRIDISE:
+if HYBRIDIZE:
     block.hybridize()
 x = mx.nd.array(distinct(*POOLED))
 x.attach_grad()
@@ -166,11 +166,11 @@ def winners(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("hybridise", [False, True])
-def test_max_pooling_recorded_for_inference_gives_garbage(hybridise: bool) -> None:
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_max_pooling_recorded_for_inference_gives_garbage(hybridize: bool) -> None:
     # Its backward pass reads a workspace that only training fills. Whatever lies there instead, it
     # cannot hold the winners of 8192 windows. (The process may also crash.)
-    obvious = python(POOL_FOR_INFERENCE.replace("HYBRIDISE", str(hybridise)))
+    obvious = python(POOL_FOR_INFERENCE.replace("HYBRIDIZE", str(hybridize)))
     crashed = obvious.returncode < 0
     assert crashed or obvious.stdout == "wrong\n", obvious.stdout + obvious.stderr
 
@@ -296,7 +296,7 @@ def test_grad_req_add_forgets_what_was_there() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*being hybridized while still having forward hook.*")
-def test_forward_hooks_fall_silent_when_hybridised() -> None:
+def test_forward_hooks_fall_silent_when_hybridized() -> None:
     mx = import_mxnet()
     block = sequential(copying_convolution(2), summing_dense(2 * 16))
     batch = uniform(1, 2, 4, 4)
