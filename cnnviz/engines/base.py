@@ -86,6 +86,13 @@ def parse_device(spec: str) -> Device:
     return Device("gpu", int(match[2] or match[3] or 0))
 
 
+#: What convolutions and matrix products are computed in: IEEE float32; float32 of which factors
+#: keep 10 bits behind the point (TF32); bfloat16, which keeps 7. All else, and what comes out, is
+#: float32.
+PRECISIONS = ("fp32", "tf32", "bf16")
+FP32 = "fp32"
+
+
 @dataclass(frozen=True)
 class GradientRequest:
     """One way back through a recorded pass: under which rule, and where gradients are wanted.
@@ -180,16 +187,27 @@ class Engine(Protocol):
     name: ClassVar[str]
     device: Device
     graph: Graph
+    #: One of :data:`PRECISIONS`.
+    precision: str
 
-    def __init__(self, graph: Graph, parameters: Mapping[str, Any], device: Device) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+        device: Device,
+        *,
+        precision: str = FP32,
+    ) -> None:
         """Bring parameters to a device.
 
         Args:
             graph: in inference form.
             parameters: by name, NumPy's arrays or the framework's own; never written to.
             device: where to run.
+            precision: what convolutions and matrix products are computed in.
 
         Raises:
+            UsageError: the engine cannot compute with such a precision on this device.
             NetworkError: a parameter is missing, or the engine lacks an operator.
             DeviceError: see :meth:`obstacle`.
         """

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from cnnviz.engines.base import Device, Engine
+from cnnviz.engines.base import FP32, Device, Engine
 from cnnviz.engines.install import what_helps
 from cnnviz.errors import DeviceError, NetworkError, UsageError
 from cnnviz.graph.graph import Graph
@@ -156,7 +156,11 @@ def _none_can(
 
 
 def build_engine(
-    graph: Graph, parameters: Mapping[str, Any], device: Device, name: str = AUTO
+    graph: Graph,
+    parameters: Mapping[str, Any],
+    device: Device,
+    name: str = AUTO,
+    precision: str = FP32,
 ) -> Engine:
     """A graph with its parameters on a device.
 
@@ -165,16 +169,17 @@ def build_engine(
         parameters: by name, NumPy's arrays or the engine's own framework's.
         device: where it runs.
         name: one of :data:`ENGINES`.
+        precision: one of :data:`~cnnviz.engines.base.PRECISIONS`.
 
     Raises:
-        UsageError: there is no such engine.
+        UsageError: there is no such engine, or it cannot compute with such a precision there.
         NetworkError: a parameter is missing, or the engine lacks an operator.
         DeviceError: the device cannot be used.
     """
     check_engine(name)
     if name == AUTO:
         name = choose_engine(device, graph).name
-    return _engine_class(name)(graph, parameters, device)
+    return _engine_class(name)(graph, parameters, device, precision=precision)
 
 
 def _engine_class(name: str) -> type[Engine]:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cnnviz.engines.base import Device
+from cnnviz.engines.base import FP32, Device
 from cnnviz.engines.mxnet import runtime
 from cnnviz.engines.mxnet.backward import (
     MxnetRecording,
@@ -41,7 +41,7 @@ from cnnviz.engines.mxnet.operators import Operators
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import is_true
 from cnnviz.engines.mxnet.vjp import MxnetVjp
-from cnnviz.errors import NetworkError
+from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import is_relu
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.machine import give_back_pages
@@ -56,11 +56,24 @@ class MxnetEngine:
 
     name: ClassVar[str] = "mxnet"
 
-    def __init__(self, graph: Graph, parameters: Mapping[str, Any], device: Device) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+        device: Device,
+        *,
+        precision: str = FP32,
+    ) -> None:
         """Bring parameters to a device; see :class:`cnnviz.engines.base.Engine`.
 
         MXNet's arrays are shared where they are float32 and already on the device.
         """
+        if precision != FP32:
+            raise UsageError(
+                f"MXNet's engine computes in fp32 only; got precision '{precision}'. Leave it at "
+                "fp32, or use --engine torch."
+            )
+        self.precision = precision
         self.graph = graph
         self.device = device
         self._context = runtime.context(device)

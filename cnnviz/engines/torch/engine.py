@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from cnnviz import machine
-from cnnviz.engines.base import Device, Recording
+from cnnviz.engines.base import FP32, Device, Recording
 from cnnviz.engines.torch.captured import CapturedPasses, Replay
 from cnnviz.engines.torch.lowering import unknown_operators
 from cnnviz.engines.torch.program import Program
 from cnnviz.engines.torch.recording import CapturedPass, CapturedRecording, TorchRecording, to_host
-from cnnviz.engines.torch.runtime import import_torch, obstacle, torch_device
+from cnnviz.engines.torch.runtime import check_precision, import_torch, obstacle, torch_device
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.types import Float32
 
@@ -33,6 +33,7 @@ class TorchEngine:
         parameters: Mapping[str, Any],
         device: Device,
         *,
+        precision: str = FP32,
         capture: bool = True,
     ) -> None:
         """See :class:`cnnviz.engines.base.Engine`.
@@ -41,12 +42,15 @@ class TorchEngine:
             graph: likewise.
             parameters: likewise; tensors are shared where they are float32 and on the device.
             device: likewise.
+            precision: likewise; no CPU has tf32.
             capture: whether passes that come again are replayed as CUDA graphs on a GPU, which
                 takes memory for each size of batch.
         """
         self.graph = graph
         self.device = device
-        self._program = Program(graph, parameters, device)
+        check_precision(device, precision)
+        self.precision = precision
+        self._program = Program(graph, parameters, device, precision)
         # A CPU launches nothing: there a captured pass would only hold its memory. (mps has none.)
         captures = capture and device.kind == "gpu"
         self._passes: CapturedPasses[CapturedPass] = CapturedPasses(captures)

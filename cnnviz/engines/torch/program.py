@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnnviz.engines.base import Device, GradientRequest, ReluRule
+from cnnviz.engines.base import FP32, Device, GradientRequest, ReluRule
 from cnnviz.engines.torch.lowering import function, stretched
-from cnnviz.engines.torch.runtime import exact, import_torch, torch_device, torch_errors
+from cnnviz.engines.torch.runtime import arithmetic, import_torch, torch_device, torch_errors
 from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import (
     Add,
+    Conv2d,
+    ConvTranspose2d,
     Divide,
     GroupNorm,
     Input,
@@ -93,11 +95,14 @@ class Program:
     Attributes:
         graph: what is run.
         device: where.
+        precision: what convolutions and matrix products are computed in.
         place: the same as PyTorch's device.
         constants: all values that do not depend on the input, as tensors.
     """
 
-    def __init__(self, graph: Graph, parameters: Mapping[str, Any], device: Device) -> None:
+    def __init__(
+        self, graph: Graph, parameters: Mapping[str, Any], device: Device, precision: str = FP32
+    ) -> None:
         """Find a function for every operator, and bring the parameters to the device.
 
         Raises:
@@ -106,6 +111,7 @@ class Program:
         """
         self.graph = graph
         self.device = device
+        self.precision = precision
         self.place = torch_device(device)
         self._dependent = {graph.input.node, *graph.layers}
         self._functions = {
@@ -120,6 +126,7 @@ class Program:
         }
         with self.running(record=False):
             self.constants = self._bind(parameters)
+            self._weights = self._ready_weights()
 
     @cached_property
     def weighed(self) -> Mapping[Value, int]:
@@ -176,14 +183,18 @@ class Program:
             for value in weighed:
                 if gradients[value] is not None:
                     products = (gradients[value] * passed.values[value]).abs()
-                    terms = torch.maximum(terms, products.flatten(1).sum(1))
+                    terms = torch.maximum(terms, products.flatten(1).sum(1, dtype=torch.float32))
         return Found({v: g for v, g in gradients.items() if g is not None}, len(changed), terms)
 
     @contextmanager
     def running(self, *, record: bool) -> Iterator[None]:
         """PyTorch as this engine uses it; its errors become sentences."""
         torch = import_torch()
-        with torch_errors(self.device), exact(self.device), torch.set_grad_enabled(record):
+        with (
+            torch_errors(self.device),
+            arithmetic(self.device, self.precision),
+            torch.set_grad_enabled(record),
+        ):
             yield
 
     def run(
@@ -202,7 +213,7 @@ class Program:
         for index in order:
             node = self.graph.nodes[index]
             arguments = [
-                values[value] if value.node in self._dependent else self.constants[value]
+                values[value] if value.node in self._dependent else self._weights[index, value]
                 for value in node.inputs
             ]
             own = [place for place, v in enumerate(node.inputs) if v.node in self._dependent]
@@ -236,6 +247,28 @@ class Program:
             outputs = found if isinstance(found, list) else [found]
             constants.update((Value(index, place), each) for place, each in enumerate(outputs))
         return constants
+
+    def _ready_weights(self) -> Mapping[tuple[int, Value], Any]:
+        """The constants that each operator reads, as it is fastest with them.
+
+        Nothing is copied for fp32. Tensor cores take channels last, and what a convolution puts
+        out follows its weights; for bf16 weights are rounded once instead of in every pass.
+        """
+        torch = import_torch()
+        ready = {}
+        for index in self.graph.layers:
+            node = self.graph.nodes[index]
+            for value in node.inputs:
+                if value.node in self._dependent:
+                    continue
+                weight = self.constants[value]
+                if isinstance(node.operator, (Conv2d, ConvTranspose2d, Linear)):
+                    if self.precision == "bf16":
+                        weight = weight.to(torch.bfloat16)
+                    if self.precision != FP32 and weight.dim() == 4:
+                        weight = weight.contiguous(memory_format=torch.channels_last)
+                ready[index, value] = weight
+        return ready
 
     def array(self, values: Any) -> Any:
         """A tensor on the device, float32, that no history is recorded for."""

@@ -165,12 +165,12 @@ class CapturedRecording(TorchRecording):
 
 
 class Fetch:
-    """A tensor on its way to the host, while the device goes on with its work."""
+    """A tensor on its way to the host, as float32, while the device goes on with its work."""
 
     def __init__(self, tensor: Any) -> None:
         """Begin: behind what computes it, and beside what comes after that."""
         torch = import_torch()
-        self._tensor = tensor.detach()
+        self._tensor = tensor.detach().to(torch.float32).contiguous()
         self._there: Any = None
         if self._tensor.device.type == "cuda":
             # Memory that the GPU writes by itself, several times faster than into any other.

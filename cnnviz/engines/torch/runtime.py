@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from cnnviz.engines.base import Device
-from cnnviz.errors import DeviceError, NetworkError
+from cnnviz.engines.base import PRECISIONS, Device
+from cnnviz.errors import DeviceError, NetworkError, UsageError
 from cnnviz.text import counted
 
 
@@ -65,22 +65,45 @@ def obstacle(device: Device) -> str | None:
     return None
 
 
+def check_precision(device: Device, precision: str) -> None:
+    """Make sure that a device can compute with a precision.
+
+    Raises:
+        UsageError: there is no such precision, or the device has none.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"There is no precision '{precision}': use {', '.join(PRECISIONS)}.")
+    if precision == "tf32" and device.kind != "gpu":
+        raise UsageError(
+            f"Precision tf32 was asked for, but only GPUs have it: use fp32 on {device}."
+        )
+
+
 @contextmanager
-def exact(device: Device) -> Iterator[None]:
-    """Convolutions and matrix products in IEEE float32, by algorithms that come out the same again.
+def arithmetic(device: Device, precision: str) -> Iterator[None]:
+    """Convolutions and matrix products of a precision, by algorithms that come out the same again.
 
     On a GPU PyTorch's default for convolutions is TF32, of which guided gradients are off by 8e-3.
     """
-    if device.kind != "gpu":
-        yield
-        return
     torch = import_torch()
-    products = torch.backends.cuda.matmul
+    kind = "cuda" if device.kind == "gpu" else device.kind
+    with ExitStack() as switches:
+        if kind == "cuda":
+            switches.enter_context(_switched(precision == "tf32"))
+        if precision == "bf16":
+            # Weights are cast once and for all beforehand: there is nothing to cache.
+            switches.enter_context(torch.autocast(kind, torch.bfloat16, cache_enabled=False))
+        yield
+
+
+@contextmanager
+def _switched(tf32: bool) -> Iterator[None]:
+    """CUDA's libraries, deterministic, with or without TF32."""
+    backends = import_torch().backends
+    products = backends.cuda.matmul
     before = products.allow_tf32
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        products.allow_tf32 = False
+    with backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+        products.allow_tf32 = tf32
         try:
             yield
         finally:

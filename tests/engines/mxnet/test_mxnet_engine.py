@@ -212,3 +212,10 @@ def test_errors_of_mxnet_are_told_and_our_own_are_not():
         raise mx.base.MXNetError("Failed to allocate CPU Memory")
     with pytest.raises(IndexError, match="ours"), mxnet_errors():
         raise IndexError("ours")
+
+
+def test_other_precisions_are_refused(network):
+    engine = network.engine
+    with pytest.raises(UsageError, match="computes in fp32 only; got precision 'bf16'"):
+        type(engine)(engine.graph, {}, engine.device, precision="bf16")
+    assert engine.precision == "fp32"

@@ -6,12 +6,13 @@ import weakref
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from cnnviz.engines.base import GUIDED, STANDARD, Device, GradientRequest
 from cnnviz.engines.torch.captured import CapturedPasses
 from cnnviz.engines.torch.engine import TorchEngine
-from cnnviz.engines.torch.runtime import exact, import_torch, torch_device
-from cnnviz.errors import DeviceError, NetworkError
+from cnnviz.engines.torch.runtime import arithmetic, import_torch, torch_device
+from cnnviz.errors import DeviceError, NetworkError, UsageError
 from cnnviz.graph.builder import Builder
 from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import Flatten, Input, Linear, Opaque, Parameter
@@ -71,7 +72,7 @@ def test_tensors_are_shared_and_left_as_they_are():
     for name, tensor in tensors.items():
         assert tensor.requires_grad
         assert tensor.grad is None
-        np.testing.assert_array_equal(tensor.detach().numpy(), arrays[name])
+        assert_array_equal(tensor.detach().numpy(), arrays[name])
     (first,) = (v for v, node in enumerate(graph.nodes) if node.name == next(iter(tensors)))
     shared = engine._program.constants[Value(first)]
     assert shared.data_ptr() == next(iter(tensors.values())).data_ptr()
@@ -130,7 +131,7 @@ def test_exactness_ends_with_the_work():
         return torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
 
     def work():
-        with exact(Device("gpu")):
+        with arithmetic(Device("gpu"), "fp32"):
             found.append(switches())
             raise ValueError
 
@@ -139,3 +140,37 @@ def test_exactness_ends_with_the_work():
         work()
     assert found == [(False, False, True)]
     assert switches() == before
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"), [("tf32", "only GPUs have it"), ("fp8", "use fp32, tf32, bf16")]
+)
+def test_precisions_that_a_cpu_lacks_are_refused(precision, said):
+    graph, arrays = small()
+    with pytest.raises(UsageError, match=said):
+        TorchEngine(graph, arrays, CPU, precision=precision)
+
+
+def test_bf16_is_near_and_comes_out_as_float32():
+    """Seven bits behind the point: each of three layers rounds by at most 2**-8."""
+    graph, arrays = small()
+    seed = np.ones((2, 3), np.float32)
+    at = Value(graph.layers[1])
+    found = []
+    for precision in ("fp32", "bf16"):
+        engine = TorchEngine(graph, arrays, CPU, precision=precision)
+        assert engine.precision == precision
+        recording = engine.run(batch(), [at], record=True)
+        (gradients,) = recording.gradients(graph.output, seed, [GradientRequest(GUIDED, at=(at,))])
+        found.append(
+            [recording.output, recording.activation(at), gradients.at[at], gradients.input]
+        )
+        found[-1].append(engine.run_from(at, found[-1][1], context=batch()[0]))
+        for value, node in enumerate(graph.nodes):
+            if isinstance(node.operator, Parameter):
+                assert_array_equal(engine.constant(Value(value)), arrays[node.name])
+    for near, exact in zip(found[1], found[0], strict=True):
+        assert near.dtype == np.float32
+        assert near.flags.c_contiguous
+        assert (near != exact).any()
+        assert np.linalg.norm(near - exact) < 0.02 * np.linalg.norm(exact)
