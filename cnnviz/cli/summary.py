@@ -211,8 +211,8 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"Window: {'; '.join(signs)}."
     if summary.fixed:
         yield (
-            "Fixed: stored but not learned, batch norm's running mean and variance (and scales "
-            "held at 1)."
+            "Fixed: stored but not learned, batch norm's running mean and variance (and scales or "
+            "shifts that were not trained)."
         )
     if any(layer.shared for layer in summary.layers):
         yield "Shared parameters count once, where they are first used."

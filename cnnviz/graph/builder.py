@@ -139,17 +139,17 @@ class Builder:
         data: Value,
         *,
         eps: float = 1e-5,
-        fixed_scale: bool = False,
+        affine: bool = True,
         name: str | None = None,
     ) -> Value:
-        """A batch norm."""
+        """A batch norm; one that is not ``affine`` learns neither scale nor shift."""
         path = self._child(name)
         channels = self._shape(data)[:1]
         stored = [
             self._parameter(path, role, channels)
             for role in ("gamma", "beta", "running_mean", "running_var")
         ]
-        operator = BatchNorm(eps, fixed_scale=fixed_scale)
+        operator = BatchNorm(eps, fixed_scale=not affine, learns_shift=affine)
         return self._layer(operator, path, self._count("batchnorm"), data, *stored)
 
     def linear(self, data: Value, features: int, *, name: str | None = None) -> Value:

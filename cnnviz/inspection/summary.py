@@ -56,7 +56,7 @@ class LayerSummary:
         window: kernel, stride, dilation and groups of a convolution or pooling; else empty.
         parameters: learned numbers that no earlier layer has.
         fixed: numbers that it stores without learning them: batch norm's running mean and
-            variance, and a scale that is held at 1.
+            variance, and a scale or shift that is not trained.
         multiply_adds: for one image; 0 for all but convolutions and dense layers.
         shared: names of the parameters that an earlier layer has too, and that count there.
     """

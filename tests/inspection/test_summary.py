@@ -17,7 +17,7 @@ from tests.support.mxnet import import_mxnet
 
 def summary_of(name):
     entry = zoo.get(name)
-    return summarize(Architecture(*zoo.build(entry, 1000)))
+    return summarize(Architecture(*zoo.build(entry)))
 
 
 class Tally:
@@ -170,6 +170,14 @@ def test_published_networks(name, tally, parameters, billions):
     assert summary.multiply_adds == tally.multiply_adds
     digits = len(billions.partition(".")[2])
     assert f"{summary.multiply_adds / 1e9:.{digits}f}" == billions
+
+
+@pytest.mark.parametrize("name", ["resnet18_v2", "resnet50_v2", "vgg11_bn"])
+def test_learned_and_fixed_values_are_those_of_the_table(name):
+    """ResNet v2 begins with a batch norm that learns neither scale nor shift."""
+    entry, summary = zoo.get(name), summary_of(name)
+    assert summary.parameters == entry.parameters
+    assert summary.fixed == entry.stored - entry.parameters
 
 
 def test_running_statistics_are_kept_apart():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from cnnviz.graph.operators.base import Operator, Trait
@@ -20,6 +20,8 @@ class BatchNorm(Normalization):
         eps: keeps the root from 0.
         axis: of the channels, in the shape without the batch.
         fixed_scale: whether the scale is taken for 1, whatever is stored.
+        learns_shift: whether training changes the shift. It is added in either case, so that two
+            operators that differ in this alone compute the same and are equal.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift", "mean", "variance")
@@ -28,11 +30,13 @@ class BatchNorm(Normalization):
     eps: float = 1e-5
     axis: int = 0
     fixed_scale: bool = False
+    learns_shift: bool = field(default=True, compare=False)
 
     @property
     def learned(self) -> tuple[str, ...]:
         """The names of the inputs that training changes."""
-        return ("shift",) if self.fixed_scale else ("scale", "shift")
+        learned = {"scale": not self.fixed_scale, "shift": self.learns_shift}
+        return tuple(name for name, is_learned in learned.items() if is_learned)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def build(b: Builder, name: str, classes: int) -> Value:
     depth = depth_of(name)
     before = 64
     with b.block("features"):
-        x = b.batch_norm(b.input, fixed_scale=True)
+        x = b.batch_norm(b.input, affine=False)
         x = b.relu(b.batch_norm(b.conv(x, before, 7, 2, 3)))
         x = b.max_pool(x, 3, 2, 1)
         for number, (blocks, channels) in enumerate(zip(DEPTHS[depth], widths(depth), strict=True)):
