@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from cnnviz.engines.base import STANDARD, GradientRequest, ReluRule
-from cnnviz.engines.network import Network
+from cnnviz.engines.network import ForwardPass, Network
 from cnnviz.graph.architecture import Layer
 from cnnviz.types import Float32
 
@@ -79,10 +79,8 @@ class ModelQueries:
         Returns:
             (M, K) float32.
         """
-        return self._concatenated(
-            (self.network.logits(batch) for batch in self._batches(inputs, self.network.layers)),
-            cache_key,
-        )
+        passes = (self.network.run(batch) for batch in self._batches(inputs, self.network.layers))
+        return self._concatenated((one.logits for one in _begun_ahead(passes)), cache_key)
 
     def logits_from(
         self,
@@ -169,3 +167,14 @@ class ModelQueries:
             if not batch:
                 return
             yield np.stack(batch).astype(np.float32, copy=False)
+
+
+def _begun_ahead(passes: Iterable[ForwardPass]) -> Iterator[ForwardPass]:
+    """The same, each when the next has begun: a GPU then never waits for inputs to be made."""
+    under_way = None
+    for begun in passes:
+        if under_way is not None:
+            yield under_way
+        under_way = begun
+    if under_way is not None:
+        yield under_way

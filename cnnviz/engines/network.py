@@ -7,6 +7,7 @@ behind :class:`cnnviz.engines.base.Engine`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,20 +33,25 @@ Targets = Sequence[int] | npt.NDArray[Any] | Callable[[Float32], Any] | None
 
 
 class ForwardPass:
-    """One forward pass of a batch of N images, and any number of ways back if it was recorded.
-
-    Attributes:
-        logits: (N, K) float32, before any softmax.
-    """
+    """One forward pass of a batch of N images, and any number of ways back if it was recorded."""
 
     def __init__(self, architecture: Architecture, parts: Sequence[Recording]) -> None:
         """Take recordings of parts of a batch: one of all, or one of each image."""
         self._architecture = architecture
         self._parts = parts
-        output = _joined([part.output for part in parts])
-        self._output_shape = output.shape
-        self._rows = output.reshape(-1, architecture.outputs)
-        self.logits: Float32 = architecture.end.logits(self._rows)
+
+    @cached_property
+    def logits(self) -> Float32:
+        """(N, K) float32, before any softmax; only now the pass must have come to its end."""
+        return self._architecture.end.logits(self._rows)
+
+    @cached_property
+    def _output(self) -> Float32:
+        return _joined([part.output for part in self._parts])
+
+    @property
+    def _rows(self) -> Float32:
+        return self._output.reshape(-1, self._architecture.outputs)
 
     def activations(self, layer: Layer) -> Float32:
         """A layer's output, (N, C, h, w) float32.
@@ -77,7 +83,7 @@ class ForwardPass:
         """
         for request in requests:
             check_rule(self._architecture, request.rule)
-        seed = self._architecture.end.seed(targets, self._rows).reshape(self._output_shape)
+        seed = self._architecture.end.seed(targets, self._rows).reshape(self._output.shape)
         start = self._architecture.graph.output
         return self._backward(start, seed * np.float32(scale), requests, retain_graph)
 

@@ -90,7 +90,10 @@ class TorchEngine:
                 return TorchRecording(
                     self._program, self._program.forward(images, kept, record), keep
                 )
-            return CapturedRecording(self._program, captured, images, keep)
+            recording = CapturedRecording(self._program, captured, images, keep)
+            if not record:  # what will be read is on its way to the host: the next pass may begin
+                recording.release()
+            return recording
 
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
         """See :meth:`cnnviz.engines.base.Engine.run_from`."""
