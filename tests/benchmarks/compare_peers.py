@@ -79,13 +79,12 @@ def cnnviz_pass(folder: Path, threads: int) -> tuple[Pass, str]:
     return explain, f"cnnviz {cnnviz.__version__}, mxnet {mxnet.__version__}"
 
 
-def torch_vgg(folder: Path, frozen: bool) -> Any:
+def vgg16_module(side: int = 7) -> Any:
     """VGG-16 as torchvision lays it out, but for ReLUs that leave their input alone.
 
     torchvision's work in place: captum's hooks refuse that, and pytorch-grad-cam would then see
-    the layer's output after the ReLU that follows it.
+    the layer's output after the ReLU that follows it. ``side`` is the last maps' height and width.
     """
-    from safetensors.torch import load_file
     from torch import nn
 
     features: list[Any] = []
@@ -101,7 +100,7 @@ def torch_vgg(folder: Path, frozen: bool) -> Any:
             super().__init__()
             self.features = nn.Sequential(*features)
             self.classifier = nn.Sequential(
-                nn.Linear(512 * 7 * 7, 4096),
+                nn.Linear(512 * side * side, 4096),
                 nn.ReLU(),
                 nn.Dropout(),
                 nn.Linear(4096, 4096),
@@ -113,7 +112,14 @@ def torch_vgg(folder: Path, frozen: bool) -> Any:
         def forward(self, x: Any) -> Any:
             return self.classifier(self.features(x).flatten(1))
 
-    network = Vgg16().eval()
+    return Vgg16().eval()
+
+
+def torch_vgg(folder: Path, frozen: bool) -> Any:
+    """The same with the weights in the folder."""
+    from safetensors.torch import load_file
+
+    network = vgg16_module()
     network.load_state_dict(load_file(str(folder / "weights.safetensors")))
     return network.requires_grad_(not frozen)
 

@@ -2,58 +2,69 @@
 
     python tests/benchmarks/gpu.py [--device gpu] [--networks vgg16,resnet50_v1] [--rounds 5]
 
-Random weights. Each network's logits, activations, gradients at its default layer and guided input
-gradients are compared with float64 first; then one batch after the other is timed, from NumPy
-arrays on the host to NumPy arrays on the host: logits, activations, true gradient at the layer and
-guided gradient at the input, which is what the four default images are made of. "Captured" passes
-are replayed as CUDA graphs. Without a GPU it runs on the CPU with small sizes.
-Exits with 1 if anything is further from float64 than it may be.
+Random weights. For each precision every network's logits, activations, gradients at its default
+layer and guided input gradients are compared with float64 first; then one batch after the other is
+timed, from NumPy arrays on the host to NumPy arrays on the host: logits, activations, true gradient
+at the layer and guided gradient at the input, which is what the four default images are made of.
+"Captured" passes are replayed as CUDA graphs. Then perturbation methods, by the rate of a forward
+pass over batches of 64 that are on the device already; and captum and pytorch-grad-cam where they
+can be imported, on VGG-16, at the same precision, their maps compared first.
+Without a GPU it runs on the CPU with small sizes, two networks and fp32 and bf16.
+Exits with 1 if anything is further from float64, or a peer's map from ours, than it may be.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from cnnviz.engines.base import GUIDED, Device, GradientRequest, parse_device
+import gpu_peers
+from networks import TARGET, apart, images, maps, network
+
+from cnnviz.attribution.context import collect
+from cnnviz.attribution.queries import ModelQueries
+from cnnviz.attribution.registry import choose_methods
+from cnnviz.engines.base import Device, parse_device
+from cnnviz.engines.network import Network
+from cnnviz.engines.torch.captured import Replay
 from cnnviz.engines.torch.engine import TorchEngine
 from cnnviz.engines.torch.lowering import function
 from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import Input, Parameter, ReLU
-from cnnviz.models import zoo
 
-#: Relative L2 errors of float32 with IEEE arithmetic. Of the millions of ReLUs on the way back to
-#: the input one is nearly always within rounding of 0, and flips.
-ROUNDING = {"logits": 1e-5, "activations": 1e-5, "gradient": 1e-4, "guided": 1e-3}
-#: One flip changes gradients by about so much; most images have none.
-FLIP = 2e-2
+OUTPUTS = ("logits", "activations", "gradient", "guided")
+#: For each precision the relative L2 errors of the median image, and those of the worst. Of the
+#: millions of ReLUs on the way back to the input one is nearly always within rounding of 0, and
+#: flips; most images have none of the larger flips.
+MOST = {
+    "fp32": ((1e-5, 1e-5, 1e-4, 1e-3), 2e-2),
+    "tf32": ((5e-3, 5e-3, 5e-2, 1e-1), 2e-1),
+    "bf16": ((5e-2, 5e-2, 3e-1, 4e-1), 7e-1),
+}
+NETWORKS = "vgg16,resnet50_v1,mobilenetv2_1.0,densenet121"
+FEW = "mobilenetv2_0.5,resnet18_v1"
 IMAGES = 5
-TARGET = 3
+#: What methods' own passes come in.
+BATCH = 64
+METHODS = ("occlusion", "rise", "scorecam")
+SMALL = (3, 64, 64)
 
 
-def weights(graph: Graph) -> Mapping[str, np.ndarray]:
-    """Random ones that keep activations near 1 whatever the depth."""
-    random = np.random.default_rng(0)
-    found = {}
-    for name, shape in graph.parameters.items():
-        if len(shape) > 1:
-            values = random.standard_normal(shape) * math.sqrt(2 / math.prod(shape[1:]))
-        elif "var" in name or "gamma" in name:
-            values = random.uniform(0.5, 1.0, shape)
-        else:
-            values = random.standard_normal(shape) * 0.1
-        found[name] = values.astype(np.float32)
-    return found
+@cache
+def built(name: str, small: bool) -> tuple[Architecture, Mapping[str, np.ndarray]]:
+    """A network of the zoo with random weights."""
+    return network(name, SMALL if small else None)
 
 
 def in_float64(
@@ -63,7 +74,7 @@ def in_float64(
     torch = import_torch()
     found = []
     for guided in (False, True):
-        values: dict[Value, object] = {}
+        values: dict[Value, Any] = {}
         for index, node in enumerate(graph.nodes):
             if isinstance(node.operator, Parameter):
                 values[Value(index)] = torch.from_numpy(parameters[node.name]).double()
@@ -83,27 +94,9 @@ def in_float64(
     return logits, activations, *found
 
 
-def maps(engine: TorchEngine, batch: np.ndarray, at: Value) -> tuple[np.ndarray, ...]:
-    """The same from the engine, as one batch of a run asks for it."""
-    recording = engine.run(batch, [at], record=True)
-    logits = recording.output
-    seed = np.zeros_like(logits)
-    seed[:, TARGET] = 1
-    activations = recording.activation(at)
-    ways = [GradientRequest(at=(at,), to_input=False), GradientRequest(GUIDED)]
-    layer, guided = recording.gradients(engine.graph.output, seed, ways, retain_graph=False)
-    assert guided.input is not None  # it was asked for
-    return logits, activations, layer.at[at], guided.input
-
-
-def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Relative L2 distance."""
-    return float(np.linalg.norm(ours - theirs) / max(float(np.linalg.norm(theirs)), 1e-300))
-
-
-def median(work: Callable[[], object], rounds: int) -> float:
-    """Seconds; three calls before are not counted."""
-    for _ in range(3):
+def median(work: Callable[[], object], rounds: int, warm: int = 3) -> float:
+    """Seconds; the first calls are not counted."""
+    for _ in range(warm):
         work()
     took = []
     for _ in range(rounds):
@@ -113,91 +106,165 @@ def median(work: Callable[[], object], rounds: int) -> float:
     return float(np.median(took))
 
 
+def check(name: str, device: Device, precisions: Sequence[str], small: bool) -> list[str]:
+    """Compare images with float64; what is too far away.
+
+    Each precision makes them several times, so that captured passes are compared too.
+    """
+    architecture, parameters = built(name, small)
+    graph, at = architecture.graph, Value(architecture.default_layer.index)
+    batch = images(graph, IMAGES)
+    exact = in_float64(graph, parameters, batch, at)
+    wrong = []
+    for precision in precisions:
+        engine = TorchEngine(graph, parameters, device, precision=precision)
+        rounds = [maps(engine, batch, at) for _ in range(4)]
+        errors = [
+            sorted(map(apart, own, theirs)) for own, theirs in zip(rounds[-1], exact, strict=True)
+        ]
+        same = all((one == other).all() for one, other in zip(rounds[-1], rounds[-2], strict=True))
+        captured = max(map(apart, rounds[-1], rounds[0]))  # the first round never is
+        medians, worst = MOST[precision]
+        good = all(
+            each[IMAGES // 2] < most and each[-1] < worst
+            for each, most in zip(errors, medians, strict=True)
+        )
+        if not good:
+            wrong.append(f"{name} in {precision}")
+        said = ", ".join(
+            f"{what} {each[IMAGES // 2]:.0e} (at most {each[-1]:.0e})"
+            for what, each in zip(OUTPUTS, errors, strict=True)
+        )
+        print(
+            f"{name:16}{precision}: {said}; eager and captured {captured:.0e}; "
+            f"{'the same' if same else 'NOT the same'} again",
+            flush=True,
+        )
+    return wrong
+
+
+def rates(
+    name: str, device: Device, precisions: Sequence[str], batches: Sequence[int], rounds: int
+) -> None:
+    """Time a network with each precision and size of batch."""
+    small = device.kind == "cpu"
+    architecture, parameters = built(name, small)
+    graph, at = architecture.graph, Value(architecture.default_layer.index)
+    for precision in precisions:
+        for capture in (True, False) if precision == "fp32" else (True,):
+            engine = TorchEngine(graph, parameters, device, precision=precision, capture=capture)
+            columns = []
+            for count in batches:
+                batch = images(graph, count)
+
+                def forward(engine: TorchEngine = engine, batch: np.ndarray = batch) -> object:
+                    return engine.run(batch, record=False).output
+
+                def outputs(engine: TorchEngine = engine, batch: np.ndarray = batch) -> object:
+                    return maps(engine, batch, at)
+
+                took = (median(work, rounds) / count for work in (forward, outputs))
+                columns.append("/".join(f"{1000 * seconds:.3g}" for seconds in took))
+            said = "captured" if capture else "eager"
+            print(f"{name:16}{precision:6}{said:9}" + "".join(f"{c:>16}" for c in columns))
+            sys.stdout.flush()
+
+
+def on_device(engine: TorchEngine, rounds: int) -> float:
+    """Seconds an image of forward passes over a batch that is on the device already."""
+    torch = import_torch()
+    program = engine._program
+    given = program.array(images(engine.graph, BATCH))
+    with program.running(record=False):
+
+        def run(batch: Any) -> Any:
+            return program.forward(batch, frozenset(), False).output
+
+        if engine.device.kind == "cpu":
+            return median(lambda: run(given), rounds, 1) / BATCH
+        run(given)
+        replay = Replay(run, given.clone())
+
+        def timed() -> None:
+            for _ in range(4):
+                replay(given)
+            torch.cuda.synchronize(program.place)
+
+        return median(timed, rounds) / 4 / BATCH
+
+
+def perturbation(name: str, device: Device, precision: str, rounds: int) -> None:
+    """Time what perturbation methods do, by the rate of forward passes."""
+    small = device.kind == "cpu"
+    architecture, parameters = built(name, small)
+    engine = TorchEngine(architecture.graph, parameters, device, precision=precision)
+    layer = architecture.default_layer
+    batch = images(architecture.graph, BATCH)
+    alone = on_device(engine, rounds)
+    run = median(lambda: engine.run(batch, record=False).output, rounds) / BATCH
+    kept = engine.run(batch, [layer.value], record=False).activation(layer.value)
+    rest = median(lambda: engine.run_from(layer.value, kept, context=batch[0]), rounds) / BATCH
+    shares = []
+    for method in choose_methods(METHODS, {"masks": 64 if small else 1000}):
+        ((context,),) = collect(
+            ModelQueries(Network(architecture, engine)),
+            batch[:1],
+            [[TARGET]],
+            [layer],
+            [method],
+        )
+        began = time.perf_counter()
+        method.explain(context)
+        passes = method.passes(batch.shape[1:], layer).forwards
+        shares.append(alone * passes / (time.perf_counter() - began))
+    print(
+        f"{name:16}{precision:6}{1000 * alone:9.3f}{1000 * run:9.3f}{1000 * rest:10.4f}"
+        + "".join(f"{share:10.0%}" for share in shares),
+        flush=True,
+    )
+
+
 def main() -> int:
     """Check and time; the exit status."""
     torch = import_torch()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="gpu" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--networks", default="vgg16,resnet50_v1,mobilenetv2_1.0,densenet121")
+    parser.add_argument("--networks", default="")
+    parser.add_argument("--precisions", default="")
     parser.add_argument("--batches", default="")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     device = parse_device(arguments.device)
     small = device.kind == "cpu"
     batches = [int(n) for n in (arguments.batches or ("1,2" if small else "1,8,32,128")).split(",")]
+    precisions = (arguments.precisions or ("fp32,bf16" if small else "fp32,tf32,bf16")).split(",")
     rounds = 2 if small else arguments.rounds
-    names = arguments.networks.split(",")[: 2 if small else None]
+    names = (arguments.networks or (FEW if small else NETWORKS)).split(",")
+    began = time.perf_counter()
     print(
         f"torch {torch.__version__}", "CPU" if small else torch.cuda.get_device_name(device.index)
     )
-    wrong = [name for name in names if not check(name, device, small)]
-    titles = "".join(f"{title:>10}" for title in ("forward", "captured", "maps", "captured"))
-    print(f"{'ms an image':16}{'batch':>6}{titles}")
-    for name in names:
-        for images in batches:
-            report(name, device, images, rounds, small)
-    if wrong:
-        print("too far from float64:", ", ".join(wrong))
-    return 1 if wrong else 0
-
-
-def network(name: str, small: bool) -> tuple[Architecture, Mapping[str, np.ndarray]]:
-    """A network of the zoo with random weights."""
-    entry = zoo.get(name)
-    shape = (3, 64, 64) if small else None
-    architecture = Architecture(*zoo.build(entry, input_shape=shape))
-    return architecture, weights(architecture.graph)
-
-
-def check(name: str, device: Device, small: bool) -> bool:
-    """Compare images with float64, several times, so that captured passes are compared too."""
-    architecture, parameters = network(name, small)
-    graph, at = architecture.graph, Value(architecture.default_layer.index)
-    shape = (IMAGES, *graph.input_size)
-    batch = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
-    exact = in_float64(graph, parameters, batch, at)
-    engine = TorchEngine(graph, parameters, device)
-    rounds = [maps(engine, batch, at) for _ in range(4)]
-    errors = {
-        what: sorted(map(apart, ours, theirs))
-        for what, ours, theirs in zip(ROUNDING, rounds[-1], exact, strict=True)
-    }
-    same = all((one == other).all() for one, other in zip(rounds[-1], rounds[-2], strict=True))
-    good = all(
-        each[IMAGES // 2] < ROUNDING[what] and each[-1] < FLIP for what, each in errors.items()
-    )
-    said = ", ".join(
-        f"{what} {each[IMAGES // 2]:.0e} (at most {each[-1]:.0e})" for what, each in errors.items()
-    )
+    print("\nAgainst float64, the median image (and the worst):")
+    wrong = [each for name in names for each in check(name, device, precisions, small)]
+    print("\nPerturbation, batches of 64: ms an image of a forward pass on the device, of run and")
+    print("run_from from and to the host; the methods' passes by the first:")
+    titles = ("forward", "run", "run_from", *METHODS)
     print(
-        f"{name:16} against float64, the median image: {said}; eager and captured "
-        f"{apart_of(rounds):.0e}; {'the same' if same else 'NOT the same'} again"
+        f"{'':22}"
+        + "".join(f"{t:>{w}}" for t, w in zip(titles, (9, 9, 10, 10, 10, 10), strict=True))
     )
-    return good
-
-
-def apart_of(rounds: Sequence[tuple[np.ndarray, ...]]) -> float:
-    """How far the first round, which is never captured, is from the last."""
-    return max(apart(one, other) for one, other in zip(rounds[-1], rounds[0], strict=True))
-
-
-def report(name: str, device: Device, images: int, rounds: int, small: bool) -> None:
-    """Time one network with one size of batch."""
-    architecture, parameters = network(name, small)
-    graph, at = architecture.graph, Value(architecture.default_layer.index)
-    batch = np.random.default_rng(1).standard_normal((images, *graph.input_size)).astype(np.float32)
-
-    def timed(engine: TorchEngine) -> list[float]:
-        forward = median(lambda: engine.run(batch, record=False).output, rounds)
-        return [forward, median(lambda: maps(engine, batch, at), rounds)]
-
-    found = [
-        seconds
-        for capture in (False, True)
-        for seconds in timed(TorchEngine(graph, parameters, device, capture=capture))
-    ]
-    columns = "".join(f"{1000 * found[place] / images:10.3f}" for place in (0, 2, 1, 3))
-    print(f"{name:16}{images:6}{columns}", flush=True)
+    for name in names:
+        for precision in precisions[:1] if small else precisions[:2]:
+            perturbation(name, device, precision, rounds)
+    wrong += gpu_peers.compare(device, precisions, batches, rounds, small)
+    print("\nms an image, forward/all four outputs, from host to host:")
+    print(f"{'batch':31}" + "".join(f"{count:>16}" for count in batches))
+    for name in names:
+        rates(name, device, precisions, batches, rounds)
+    print(f"\n{time.perf_counter() - began:.0f} s in all")
+    if wrong:
+        print("too far apart:", ", ".join(wrong))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
