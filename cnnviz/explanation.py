@@ -40,6 +40,16 @@ class Score:
     logit: float
     probability: float | None
 
+    @classmethod
+    def of(
+        cls, index: int, logits: Float32, activation: Activation, labels: Sequence[str]
+    ) -> Score:
+        """One class's score in the logits (K,) of an image; ``labels`` may be empty."""
+        name = labels[index] if labels else None
+        outputs = activation.outputs(logits) if activation.is_probability else None
+        probability = None if outputs is None else float(outputs[index])
+        return cls(index, name, float(logits[index]), probability)
+
     @property
     def kind(self) -> str:
         """What it is: a ``class``, or an ``output`` of a network that gives numbers."""
@@ -116,7 +126,7 @@ class Explanation:
 
     def score(self, index: int) -> Score:
         """One class."""
-        return _score(self.logits, self.activation, index, self.labels)
+        return Score.of(index, self.logits, self.activation, self.labels)
 
     def top(self, count: int = 5) -> list[Score]:
         """The highest classes, best first; the lower index first among equals."""
@@ -205,7 +215,12 @@ class Explanation:
         target = self.score(self.target)
         return ExplanationMaps(
             tuple(
-                NamedMap(key, _title(method, key), kind, self._values(method, key))
+                NamedMap(
+                    key,
+                    map_title(key, method.key, method.title),
+                    kind,
+                    self._values(method, key),
+                )
                 for method in self.methods
                 for key, kind in method.map_kinds.items()
             ),
@@ -257,7 +272,7 @@ class Contrast:
     def scores(self) -> tuple[Score, Score]:
         """Those of a and b."""
         a, b = (
-            _score(self.logits, self.activation, index, self.labels) for index in (self.a, self.b)
+            Score.of(index, self.logits, self.activation, self.labels) for index in (self.a, self.b)
         )
         return a, b
 
@@ -324,14 +339,7 @@ def _method(method: Method) -> dict[str, Any]:
     }
 
 
-def _title(method: Method, key: str) -> str:
+def map_title(key: str, method_key: str, method_title: str) -> str:
     """What one of a method's maps is called: ``occlusion: probability``."""
-    if key == method.key:
-        return method.title
-    return f"{method.title}: {key[len(method.key) :].strip('_').replace('_', ' ')}"
-
-
-def _score(logits: Float32, activation: Activation, index: int, labels: Sequence[str]) -> Score:
-    name = labels[index] if labels else None
-    said = float(activation.outputs(logits)[index]) if activation.is_probability else None
-    return Score(index, name, float(logits[index]), said)
+    rest = key.removeprefix(method_key).replace("_", " ").strip()
+    return f"{method_title}: {rest}" if rest else method_title

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from cnnviz.attribution import METHODS
+from cnnviz.explanation import map_title
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.style import COLORMAPS
@@ -22,7 +23,6 @@ from cnnviz.runs.records import (
     ImageRecord,
     LocationRecord,
     Manifest,
-    MethodRecord,
 )
 from cnnviz.structure import plain
 from cnnviz.text import ClassNames
@@ -153,7 +153,7 @@ def meanings(manifest: Manifest) -> list[Meaning]:
                 text += _UNSPECIFIC
             lines.append(
                 Meaning(
-                    title=_title(method, key),
+                    title=map_title(key, method.key, method.title),
                     text=text,
                     guided=method.guided,
                     colors=kind in ("heat", "probability"),
@@ -230,17 +230,11 @@ def _map_titles(manifest: Manifest) -> list[dict[str, str]]:
     """The maps that cards can show: key and title, in the order of the methods."""
     there = {key for image in manifest.images for one in image.explanations for key in one.files}
     return [
-        {"key": key, "title": _title(method, key)}
+        {"key": key, "title": map_title(key, method.key, method.title)}
         for method in manifest.run.methods
         for key in method.map_kinds
         if key in there
     ]
-
-
-def _title(method: MethodRecord, key: str) -> str:
-    """What one of a method's maps is called; it may have several."""
-    rest = key[len(method.key) :] if key.startswith(method.key) else key
-    return f"{method.title}: {rest.replace('_', ' ').strip()}" if rest else method.title
 
 
 def _image(image: ImageRecord) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_what_is_printed(cnnviz, halves):
     assert first.endswith(", probability 1.000")
     # A class that nothing changes keeps the noise, and the user is told.
     assert second.startswith("maximized/halves_2_nothing_maximized.png: nothing (2), logit 0.0, ")
-    assert "nothing (2): it never answered to any change" in err
+    assert "nothing (2): its gradient was zero in every step" in err
     assert "right (0): it never" not in err
 
 
