@@ -18,12 +18,12 @@ from cnnviz.attribution.cam import (
 )
 from cnnviz.engines.base import STANDARD
 from tests.support.cam import REFERENCE, SHAPE, asked, build, linear_head, seeded
-from tests.support.written import (
+from tests.support.networks import (
     conv,
     global_avg_pool,
     linear,
     relu,
-    written,
+    sequential,
 )
 
 #: Computed in float64 and rounded once to float32: half a unit in the last place is 6e-8.
@@ -238,7 +238,7 @@ def test_after_pooling_and_one_dense_layer_all_are_cam():
     From the dense layer's weights alone follow the maps: CAM for Grad-CAM, XGrad-CAM and HiResCAM,
     CAM of what speaks for the class for LayerCAM, and w_k in closed form for the others.
     """
-    net = written(
+    net = sequential(
         SHAPE,
         conv(6, 3, padding=1),
         relu(),

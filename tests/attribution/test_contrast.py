@@ -12,13 +12,13 @@ from cnnviz.attribution.cam import (
 from cnnviz.attribution.contrast import grad_cam_difference
 from cnnviz.engines.base import STANDARD
 from tests.support.cam import SHAPE, seeded
-from tests.support.written import (
+from tests.support.networks import (
     conv,
     flatten,
     global_avg_pool,
     linear,
     relu,
-    written,
+    sequential,
 )
 
 
@@ -53,7 +53,7 @@ def test_difference_adds_up_to_that_of_the_logits():
 
     That is what CAM (Zhou et al. 2016) rests on, and it needs none of Grad-CAM's code.
     """
-    net = written(
+    net = sequential(
         SHAPE,
         conv(5, 3, padding=1),
         relu(),

@@ -15,8 +15,8 @@ from cnnviz.engines.base import RELU_RULES, GradientRequest
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.images.preprocessing import InputSpec
 from tests.support.attribution import collect_one
-from tests.support.networks import differentiate
-from tests.support.written import (
+from tests.support.gradients import differentiate
+from tests.support.networks import (
     conv,
     conv_relu,
     flatten,
@@ -25,7 +25,7 @@ from tests.support.written import (
     linear_relu,
     max_pool,
     relu,
-    written,
+    sequential,
 )
 
 SHAPE = (3, 12, 10)
@@ -46,7 +46,7 @@ def drawn(bias=True):
 
 def relu_network(bias=True, channels=3):
     """The first convolution has stride 2: MXNet's engine takes another way back through it."""
-    return written(
+    return sequential(
         (channels, *SHAPE[1:]),
         conv_relu(6, 3, stride=2, padding=1),
         conv_relu(8, 3, padding=1),
@@ -60,7 +60,7 @@ def relu_network(bias=True, channels=3):
 
 def linear_network():
     """A network without ReLUs, and G (4, C, H, W): its logits are Σ G x + constant."""
-    net = written(SHAPE, conv(5), flatten(), linear(4), draw=drawn())
+    net = sequential(SHAPE, conv(5), flatten(), linear(4), draw=drawn())
     mixing = net.parameters["0.weight"][:, :, 0, 0]
     dense = net.parameters["2.weight"].reshape(4, 5, *SHAPE[1:])
     slopes = np.einsum("tkij,kc->tcij", dense.astype(np.float64), mixing.astype(np.float64))
@@ -163,7 +163,7 @@ def test_gradient_and_deconvnet_by_hand():
         "2.bias": [0, 0],
     }
     layers = (conv(3), relu(), conv(2), global_avg_pool(), flatten())
-    network = written((1, 1, 4), *layers, values=values).network()
+    network = sequential((1, 1, 4), *layers, values=values).network()
     image = np.array([[[[2, -0.5, -2, 0.25]]]], np.float32)
 
     def quarters(name, target):  # the mean over four pixels divides all by four
@@ -310,7 +310,7 @@ def captum():
         layer, kind = name.split(".")
         return seeded().parameter(f"{called[layer]}.{kind}", shape)
 
-    network = written(
+    network = sequential(
         (3, 16, 12),
         conv_relu(8, 3, stride=2, padding=1),
         max_pool(),

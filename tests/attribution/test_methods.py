@@ -23,8 +23,8 @@ from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.types import MapKind
 from tests.support.attribution import collect_one
-from tests.support.networks import differentiate
-from tests.support.written import (
+from tests.support.gradients import differentiate
+from tests.support.networks import (
     conv,
     conv_relu,
     flatten,
@@ -32,14 +32,14 @@ from tests.support.written import (
     linear_relu,
     max_pool,
     relu,
-    written,
+    sequential,
 )
 
 SHAPE = (3, 16, 20)
 
 
 def small_network(seed=0):
-    return written(
+    return sequential(
         SHAPE,
         conv_relu(6, 3, padding=1),
         max_pool(),

@@ -13,7 +13,7 @@ from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import Geometry, InputSpec, to_image
 from tests.support.attribution import collect_one
-from tests.support.written import conv, conv_relu, flatten, linear, max_pool, written
+from tests.support.networks import conv, conv_relu, flatten, linear, max_pool, sequential
 
 SHAPE = (3, 14, 17)
 SPEC = InputSpec(14, 17, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
@@ -23,7 +23,7 @@ SPEC = InputSpec(14, 17, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 def network():
     # One whose highest class depends on what is covered, whatever covers it.
     layers = (conv_relu(4, 3), max_pool(), flatten(), linear(5))
-    return written(SHAPE, *layers, seed=1).network()
+    return sequential(SHAPE, *layers, seed=1).network()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def linear_network(weights):
         "2.weight": np.stack([weights.ravel(), 0 * weights.ravel()]),
         "2.bias": [0, 0],
     }
-    return written(weights.shape, conv(1), flatten(), linear(2), values=values).network()
+    return sequential(weights.shape, conv(1), flatten(), linear(2), values=values).network()
 
 
 def gray(height, width):

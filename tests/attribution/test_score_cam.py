@@ -9,8 +9,8 @@ import pytest
 
 from cnnviz.graph.builder import Builder
 from tests.support.cam import REFERENCE, SHAPE, asked, build, linear_head, seeded
-from tests.support.written import (
-    written,
+from tests.support.networks import (
+    sequential,
 )
 
 #: The expected value is made of logits of other float32 passes.
@@ -182,7 +182,7 @@ def test_ablated_channel_is_a_network_without_that_filter(layer):
         outer = b.conv(inner, 3, 3, padding=1, bias=True, name="outer")
         return b.linear(b.flatten(b.relu(b.add(x, outer))), 4, name="dense")
 
-    net = written(SHAPE, residual, draw=seeded.parameter)
+    net = sequential(SHAPE, residual, draw=seeded.parameter)
     batch = np.random.RandomState(7).randn(3, *SHAPE).astype(np.float32)
     targets = [2, 0, 1]
     found, context = asked("ablationcam", net.network(), batch, targets, layer)

@@ -55,7 +55,7 @@ def build(name: str) -> tuple[Any, Network]:
     """A network with seeded weights: Gluon's block, and the engine's view of it."""
     sys.path.insert(0, str(common.ROOT))
     try:
-        from tests.support.zoo import assign, build_block
+        from tests.support.gluon_zoo import assign, build_block
     finally:
         del sys.path[0]
     entry = zoo.get(name)

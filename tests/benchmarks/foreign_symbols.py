@@ -107,7 +107,7 @@ def examine(path, size, gradients):
     x = np.random.RandomState(2).normal(0, 1, (2, *model.spec.shape)).astype(np.float32)
     found["layer"] = [network.default_layer.name, network.default_layer.kind]
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from tests.support.networks import differentiate
+    from tests.support.gradients import differentiate
 
     result = differentiate(network, x, [0, 0], relu_rule="standard")
     graph = network.architecture.graph

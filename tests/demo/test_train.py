@@ -11,8 +11,8 @@ from cnnviz.demo import CLASSES, train, weights_path
 from cnnviz.demo.architecture import build
 from cnnviz.demo.scenes import scene
 from cnnviz.importers.gluon import from_gluon
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 
 @pytest.fixture(scope="module")

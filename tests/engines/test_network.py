@@ -12,7 +12,8 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.builder import Builder
 from cnnviz.graph.ends import Activation, End
-from tests.support.networks import branching, differentiate, random_parameters
+from tests.support.gradients import differentiate
+from tests.support.networks import branching, random_parameters
 
 CPU = Device("cpu")
 

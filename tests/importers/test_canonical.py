@@ -17,8 +17,8 @@ from cnnviz.importers.mxnet_element_wise import element_wise
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel
 from tests.support.engines import ON_CPU
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 mx = import_mxnet()
 sym = mx.sym

@@ -12,8 +12,8 @@ from cnnviz.graph.ends import Activation
 from cnnviz.importers.gluon import architecture_of_block, from_gluon
 from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.labels.predictions import assess
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 mx = import_mxnet()
 nn = mx.gluon.nn

@@ -15,8 +15,8 @@ from cnnviz.weights import store
 from cnnviz.weights.cache import cache_folder, candidates
 from cnnviz.weights.info import PublishedWeights
 from cnnviz.weights.matching import Expected, match
+from tests.support.gluon_zoo import block_shapes, traced
 from tests.support.mxnet import import_mxnet
-from tests.support.zoo import block_shapes, traced
 
 
 def described(architecture):

@@ -16,8 +16,8 @@ from cnnviz.engines.mxnet.lowering import lowered_graph
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.files import SymbolModel
 from tests.support.engines import ON_CPU
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 mx = import_mxnet()
 sym = mx.sym

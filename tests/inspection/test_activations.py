@@ -13,7 +13,7 @@ from cnnviz.inspection.activations import channel_arrays, rank_channels, top_cha
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import UNSEEN, color_scale
 from cnnviz.rendering.style import Style
-from tests.support.written import conv, linear, relu, written, zeros
+from tests.support.networks import conv, linear, relu, sequential, zeros
 
 LAYER = Layer("features.3", "conv3", "Convolution", (4, 2, 2))
 # Means of the positive part: 1, 2, 0, 1; highest values: 4, 2, -1, 1.
@@ -71,7 +71,7 @@ def explainer(resize):
     Black is 0 and white is 1. The last channel is 1/2 everywhere.
     """
     values = {"0.weight": [1, -1, 2, 0], "0.bias": [0, 0, 0, 0.5]}
-    network = written((1, 8, 8), conv(4), relu(), linear(2), values=values, draw=zeros).network()
+    network = sequential((1, 8, 8), conv(4), relu(), linear(2), values=values, draw=zeros).network()
     return Explainer(network, InputSpec(8, 8, (0.0,), (1.0,)), layer=["0", "1"], resize=resize)
 
 

@@ -8,14 +8,14 @@ import pytest
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.inspection.filters import Filters, find_convolution, read_filters
 from cnnviz.rendering import grids
-from tests.support.written import batch_norm, conv, linear, max_pool, relu, written, zeros
+from tests.support.networks import batch_norm, conv, linear, max_pool, relu, sequential, zeros
 
 GRAY = 128
 
 
 def network(*layers, size=(3, 8, 8), **values):
     """Layers and a dense one, with parameters of zero but for those given."""
-    return written(size, *layers, linear(2), values=values, draw=zeros).network()
+    return sequential(size, *layers, linear(2), values=values, draw=zeros).network()
 
 
 def planted(weights, *, groups=1, inputs=3):

@@ -26,8 +26,7 @@ from cnnviz.inspection.spectrum import (
 )
 from cnnviz.outputs.files import write_file
 from cnnviz.outputs.formats import encode_png
-from tests.support.demo import demo_network
-from tests.support.written import conv, linear, ones, relu, written, zeros
+from tests.support.networks import conv, demo_network, linear, ones, relu, sequential, zeros
 
 HARDEST = CLASSES.index("butterfly")
 HELD_OUT = 5_000_000  # seeds of scenes that neither training nor any other check uses
@@ -99,7 +98,7 @@ def linear_network(weights: np.ndarray) -> Network:
     channels = weights.shape[1]
     values = {"0.weight": np.eye(channels), "1.weight": weights}
     layers = (conv(channels, bias=False), linear(len(weights)))
-    return written(weights.shape[1:], *layers, values=values, draw=zeros).network()
+    return sequential(weights.shape[1:], *layers, values=values, draw=zeros).network()
 
 
 def test_a_linear_network_gets_light_where_it_weighs_it() -> None:
@@ -139,7 +138,7 @@ def test_a_strong_pull_to_the_mean_leaves_the_mean() -> None:
 def channels(bias: float = 0.0) -> Network:
     """Layer 0 has the image and its negative, layer 1 these after a ReLU; then a classifier."""
     values = {"0.weight": [1, -1], "0.bias": [bias, bias]}
-    return written((1, 8, 8), conv(2), relu(), linear(2), values=values, draw=ones).network()
+    return sequential((1, 8, 8), conv(2), relu(), linear(2), values=values, draw=ones).network()
 
 
 @pytest.mark.parametrize("place", ["mean", "middle"])

@@ -15,9 +15,7 @@ from cnnviz.graph.builder import Builder
 from cnnviz.metrics.localization import classify, localize, peak_place
 from cnnviz.models.zoo.demo import build
 from tests.support.capabilities import SLOW
-from tests.support.demo import demo_network
-from tests.support.networks import random_parameters
-from tests.support.written import Written
+from tests.support.networks import SequentialNetwork, demo_network, random_parameters
 
 SCENES = 200 if SLOW else 80  # of each kind
 
@@ -51,7 +49,7 @@ def test_single_objects_are_classified_correctly_and_surely(network: Network) ->
 def test_the_measure_fails_a_network_that_knows_nothing(pairs: list[Scene]) -> None:
     builder = Builder((3, 224, 224))
     named = builder.finish(build(builder, "demo", len(CLASSES)))
-    untrained = Written(Architecture(*named), random_parameters(named.graph, 3)).network()
+    untrained = SequentialNetwork(Architecture(*named), random_parameters(named.graph, 3)).network()
     assert localize(untrained, pairs[:20]).own < 0.5
     assert classify(untrained, one_object_scenes(16)).accuracy < 0.5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cnnviz.attribution import choose_methods
 from tests.support.attribution import collect_one
-from tests.support.written import conv, flatten, linear, max_pool, relu, written
+from tests.support.networks import conv, flatten, linear, max_pool, relu, sequential
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 SHAPE = (3, 8, 10)
@@ -25,7 +25,7 @@ seeded = load_seeded()
 
 def build():
     """The network of ``tests/reference/make_cam_fixtures.py``."""
-    return written(
+    return sequential(
         SHAPE,
         conv(6, 3, padding=1),
         relu(),
@@ -42,7 +42,7 @@ def build():
 
 def linear_head(weights, bias, kernels=3):
     """A convolution with its ReLU, then one dense layer that sees every place."""
-    return written(
+    return sequential(
         SHAPE,
         conv(kernels, 3, padding=1),
         relu(),

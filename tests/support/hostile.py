@@ -577,7 +577,7 @@ class Symbols:
         from cnnviz.errors import CnnvizError
         from cnnviz.models.config import ModelConfig
         from cnnviz.models.files import SymbolModel
-        from tests.support.networks import differentiate
+        from tests.support.gradients import differentiate
 
         self.place.write_text(text)
         scale = (0.5, 0.5, 0.5)

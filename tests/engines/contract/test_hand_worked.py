@@ -77,7 +77,8 @@ import pytest
 
 from cnnviz.attribution.cam import grad_cam
 from cnnviz.engines.network import Network
-from tests.support.networks import differentiate, hand_worked
+from tests.support.gradients import differentiate
+from tests.support.networks import hand_worked
 
 IMAGE = [[1, 0, 2, 1], [0, 3, 1, 0], [2, 1, 0, 1], [0, 1, 2, 3]]
 

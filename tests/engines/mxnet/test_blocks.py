@@ -11,8 +11,8 @@ import pytest
 
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.importers.gluon import architecture_of_block, from_gluon
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 mx = import_mxnet()
 nn = mx.gluon.nn
@@ -176,7 +176,7 @@ NUMPY = """
 import numpy
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.engines.mxnet.runtime import import_mxnet
-from tests.support.networks import differentiate
+from tests.support.gradients import differentiate
 mx = import_mxnet()
 from mxnet import np, npx
 npx.set_np()

@@ -11,8 +11,8 @@ import pytest
 from cnnviz.engines.mxnet.conv_vjp import conv_input_vjp
 from cnnviz.engines.mxnet.symbol import Entry, Node
 from cnnviz.importers.gluon import from_gluon
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 
 def convolution(**attrs):

@@ -20,8 +20,8 @@ from cnnviz.engines.mxnet.derivatives import (
 )
 from cnnviz.engines.mxnet.symbol import Entry, Node
 from cnnviz.importers.gluon import from_gluon
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 sys.path.insert(0, str(Path(__file__).parent))
 import operators

@@ -17,8 +17,8 @@ import pytest
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.models import zoo
 from cnnviz.weights.matching import Expected, match
-from tests.support.networks import Gradients, differentiate
-from tests.support.zoo import assign, block_shapes, build_block
+from tests.support.gluon_zoo import assign, block_shapes, build_block
+from tests.support.gradients import Gradients, differentiate
 
 REFERENCE = Path(__file__).parents[2] / "reference"
 RULES = ("standard", "guided", "deconvnet")

@@ -11,8 +11,8 @@ from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.network import Network
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.importers.gluon import from_gluon
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 SHAPE = (3, 16, 12)
 RULES = ("standard", "guided", "deconvnet")

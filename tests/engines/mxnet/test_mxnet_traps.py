@@ -21,8 +21,8 @@ import pytest
 
 from cnnviz.importers.gluon import from_gluon
 from cnnviz.machine import available_cores
+from tests.support.gradients import differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import differentiate
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -15,8 +15,8 @@ import pytest
 from cnnviz.attribution.cam import grad_cam
 from cnnviz.importers.gluon import from_gluon
 from tests.support.capabilities import SLOW
+from tests.support.gradients import Gradients, differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.networks import Gradients, differentiate
 
 REFERENCE = Path(__file__).parents[2] / "reference"
 NAMES = ["vgg11", "vgg16_bn"]
