@@ -17,7 +17,7 @@ from cnnviz.attribution.cam import (
     xgrad_cam,
 )
 from cnnviz.engines.base import STANDARD
-from tests.support.cam import REFERENCE, SHAPE, asked, build, linear_head, seeded
+from tests.support.cam import SHAPE, asked, build, linear_head
 from tests.support.networks import (
     conv,
     global_avg_pool,
@@ -25,6 +25,7 @@ from tests.support.networks import (
     relu,
     sequential,
 )
+from tests.support.seeded import REFERENCE, seeded
 
 #: Computed in float64 and rounded once to float32: half a unit in the last place is 6e-8.
 ONCE = {"rtol": 1e-7, "atol": 1e-9}

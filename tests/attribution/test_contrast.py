@@ -11,7 +11,7 @@ from cnnviz.attribution.cam import (
 )
 from cnnviz.attribution.contrast import grad_cam_difference
 from cnnviz.engines.base import STANDARD
-from tests.support.cam import SHAPE, seeded
+from tests.support.cam import SHAPE
 from tests.support.networks import (
     conv,
     flatten,
@@ -20,6 +20,7 @@ from tests.support.networks import (
     relu,
     sequential,
 )
+from tests.support.seeded import seeded
 
 
 @pytest.fixture(scope="module")

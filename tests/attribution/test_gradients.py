@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -27,9 +24,9 @@ from tests.support.networks import (
     relu,
     sequential,
 )
+from tests.support.seeded import REFERENCE, seeded
 
 SHAPE = (3, 12, 10)
-REFERENCE = Path(__file__).parent.parent / "reference"
 RULES = ("standard", "guided", "deconvnet")
 
 
@@ -293,14 +290,6 @@ def test_smoothgrad_follows_no_rule_where_there_is_no_relu(batch):
 # --- integrated gradients -----------------------------------------------------------------------
 
 
-def seeded():
-    """The reference's weights and images, from the file that its script reads."""
-    spec = importlib.util.spec_from_file_location("seeded", REFERENCE / "seeded.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def captum():
     """The network of ``make_gradient_fixtures.py``, its image (1, 3, 16, 12), the numbers."""
@@ -308,7 +297,7 @@ def captum():
 
     def draw(name, shape):
         layer, kind = name.split(".")
-        return seeded().parameter(f"{called[layer]}.{kind}", shape)
+        return seeded.parameter(f"{called[layer]}.{kind}", shape)
 
     network = sequential(
         (3, 16, 12),
@@ -323,7 +312,7 @@ def captum():
     ).network()
     with np.load(REFERENCE / "gradient_family.npz") as file:
         numbers = {name: file[name] for name in file.files}
-    image = seeded().image(int(numbers["picture_seed"]))[None, :, :16, :12]
+    image = seeded.image(int(numbers["picture_seed"]))[None, :, :16, :12]
     return network, image, numbers
 
 

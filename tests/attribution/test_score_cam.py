@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from cnnviz.graph.builder import Builder
-from tests.support.cam import REFERENCE, SHAPE, asked, build, linear_head, seeded
+from tests.support.cam import SHAPE, asked, build, linear_head
 from tests.support.networks import (
     sequential,
 )
+from tests.support.seeded import REFERENCE, seeded
 
 #: The expected value is made of logits of other float32 passes.
 PASSES = {"rtol": 2e-5, "atol": 1e-6}

@@ -1,4 +1,4 @@
-"""What is explained by default in each of the zoo's networks."""
+"""What is explained by default in each of the zoo's networks, and their stages."""
 
 from __future__ import annotations
 
@@ -91,3 +91,47 @@ def test_other_numbers_of_classes_have_the_same_layer(name, classes):
     layer = architecture.default_layer
     assert (layer.name, layer.kind, layer.shape) == DEFAULT_LAYERS[name]
     assert architecture.classes == classes
+
+
+# (channels, side) of each stage. VGG: what each block ends with (Simonyan and Zisserman 2015, table
+# 1). ResNet: conv2_x to conv5_x (He et al. 2016, table 1). DenseNet-121: each block ends with 64 +
+# 6 * 32, 128 + 12 * 32, 256 + 24 * 32 and 512 + 16 * 32 channels (Huang et al. 2017, table 1).
+# SqueezeNet 1.1: fire3, fire5 and fire9. Inception v3: its three grids (Szegedy et al. 2016, table
+# 1, with Gluon's 35x35x288, 17x17x768, 8x8x2048). MobileNet: Howard et al. 2017, table 1; v2:
+# Sandler et al. 2018, table 2: residual blocks from 56x56 on, and the last convolution.
+STAGES = {
+    "alexnet": [(64, 55), (192, 27), (256, 13)],
+    "vgg11_bn": [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14)],
+    "vgg16": [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14)],
+    "resnet18_v1": [(64, 56), (128, 28), (256, 14), (512, 7)],
+    "resnet34_v1": [(64, 56), (128, 28), (256, 14), (512, 7)],
+    "resnet50_v1": [(256, 56), (512, 28), (1024, 14), (2048, 7)],
+    "resnet18_v2": [(64, 56), (128, 28), (256, 14), (512, 7)],
+    "densenet121": [(256, 56), (512, 28), (1024, 14), (1024, 7)],
+    "squeezenet1.1": [(128, 55), (256, 27), (512, 13)],
+    "inceptionv3": [(288, 35), (768, 17), (2048, 8)],
+    "mobilenet1.0": [(64, 112), (128, 56), (256, 28), (512, 14), (1024, 7)],
+    "mobilenetv2_1.0": [(24, 56), (32, 28), (96, 14), (1280, 7)],
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages(name):
+    architecture = Architecture(*zoo.build(zoo.get(name)))
+    stages = architecture.stages()
+    assert [layer.shape for layer in stages] == [(c, s, s) for c, s in STAGES[name]]
+    assert stages[-1] is architecture.default_layer
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        # The index before each max pool but its ReLU's, counted in torchvision's `features`.
+        ("vgg16", ("features.2", "features.7", "features.14", "features.21", "features.28")),
+        # 3, 4, 6 and 3 blocks.
+        ("resnet34_v1", ("features.4.2", "features.5.3", "features.6.5", "features.7.2")),
+    ],
+)
+def test_stages_are_what_each_block_of_layers_ends_with(name, layers):
+    stages = Architecture(*zoo.build(zoo.get(name))).stages()
+    assert tuple(layer.name for layer in stages) == layers

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 from cnnviz.attribution import choose_methods
 from tests.support.attribution import collect_one
 from tests.support.networks import conv, flatten, linear, max_pool, relu, sequential
+from tests.support.seeded import seeded
 
-REFERENCE = Path(__file__).parent.parent / "reference"
 SHAPE = (3, 8, 10)
-
-
-def load_seeded():
-    spec = importlib.util.spec_from_file_location("seeded", REFERENCE / "seeded.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-seeded = load_seeded()
 
 
 def build():

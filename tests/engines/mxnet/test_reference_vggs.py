@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,26 +14,14 @@ from cnnviz.importers.gluon import from_gluon
 from tests.support.capabilities import SLOW
 from tests.support.gradients import Gradients, differentiate
 from tests.support.mxnet import import_mxnet
+from tests.support.seeded import REFERENCE, seeded
 
-REFERENCE = Path(__file__).parents[2] / "reference"
 NAMES = ["vgg11", "vgg16_bn"]
 if SLOW:
     NAMES += ["vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg19", "vgg19_bn"]
 #: ReLUs of table 1's configurations A, B, D and E: one a convolution, two in the classifier.
 RELUS = {"vgg11": 8 + 2, "vgg13": 10 + 2, "vgg16": 13 + 2, "vgg19": 16 + 2}
 RULES = ("standard", "guided", "deconvnet")
-
-
-def load_seeded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("seeded", REFERENCE / "seeded.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-seeded = load_seeded()
 
 
 class Case(NamedTuple):

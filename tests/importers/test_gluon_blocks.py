@@ -211,7 +211,7 @@ def test_blocks_of_mx_np():
     # In a process of its own: set_np() is for the whole of it.
     done = subprocess.run(
         [sys.executable, "-c", NUMPY],
-        cwd=Path(__file__).resolve().parents[3],
+        cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
         timeout=120,
