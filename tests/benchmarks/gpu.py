@@ -151,7 +151,7 @@ def rates(
     architecture, parameters = built(name, small)
     graph, at = architecture.graph, Value(architecture.default_layer.index)
     for precision in precisions:
-        for capture in (True, False) if precision == "fp32" else (True,):
+        for capture in _captures(device, precision):
             engine = TorchEngine(graph, parameters, device, precision=precision, capture=capture)
             columns = []
             for count in batches:
@@ -170,10 +170,17 @@ def rates(
             sys.stdout.flush()
 
 
+def _captures(device: Device, precision: str) -> Sequence[bool]:
+    """Whether to measure captured passes, or others, or both; a CPU captures nothing."""
+    if device.kind == "cpu":
+        return [False]
+    return [True, False] if precision == "fp32" else [True]
+
+
 def on_device(engine: TorchEngine, rounds: int) -> float:
     """Seconds an image of forward passes over a batch that is on the device already."""
     torch = import_torch()
-    program = engine._program
+    program = engine._programs.with_values(())
     given = program.array(images(engine.graph, BATCH))
     with program.running(record=False):
 

@@ -1,7 +1,8 @@
 """PyTorch behind the contract of the engines: NumPy in, NumPy out.
 
 One forward pass is recorded with the input as the only thing to differentiate by; parameters are
-frozen. Which rule holds at the ReLUs is chosen when going back: a hook on a ReLU's own node of the
+frozen, and batch norms folded into the convolutions before them where nobody asks for what comes
+between. Which rule holds at the ReLUs is chosen when going back: a hook on a ReLU's own node of the
 recorded pass changes what leaves it, so that one recording serves every rule. Of values that are
 not kept only their places in the recorded pass (gradient edges) are held, not their memory.
 """
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 from cnnviz import machine
 from cnnviz.engines.base import FP32, Device, Recording
 from cnnviz.engines.torch.captured import CapturedPasses, Replay
+from cnnviz.engines.torch.folding import Programs
 from cnnviz.engines.torch.lowering import unknown_operators
 from cnnviz.engines.torch.program import Program
 from cnnviz.engines.torch.recording import CapturedPass, CapturedRecording, TorchRecording, to_host
@@ -50,7 +52,7 @@ class TorchEngine:
         self.device = device
         check_precision(device, precision)
         self.precision = precision
-        self._program = Program(graph, parameters, device, precision)
+        self._programs = Programs(Program(graph, parameters, device, precision))
         # A CPU launches nothing: there a captured pass would only hold its memory. (mps has none.)
         captures = capture and device.kind == "gpu"
         self._passes: CapturedPasses[CapturedPass] = CapturedPasses(captures)
@@ -82,29 +84,30 @@ class TorchEngine:
 
     def run(self, batch: Float32, keep: Sequence[Value] = (), *, record: bool) -> Recording:
         """See :meth:`cnnviz.engines.base.Engine.run`."""
-        kept = frozenset((*keep, *self._program.weighed, self.graph.input) if record else keep)
-        with self._program.running(record=record):
-            images = self._program.array(batch)
-            captured = self._captured_pass(len(batch), kept, record)
+        program = self._programs.with_values(keep)
+        kept = frozenset((*keep, *program.weighed, self.graph.input) if record else keep)
+        with program.running(record=record):
+            images = program.array(batch)
+            captured = self._captured_pass(program, len(batch), kept, record)
             if captured is None:
-                return TorchRecording(
-                    self._program, self._program.forward(images, kept, record), keep
-                )
-            recording = CapturedRecording(self._program, captured, images, keep)
+                passed = program.forward(images, kept, record)
+                return TorchRecording(program, passed, keep, self._programs.whole)
+            recording = CapturedRecording(program, captured, images, keep, self._programs.whole)
             if not record:  # what will be read is on its way to the host: the next pass may begin
                 recording.release()
             return recording
 
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
         """See :meth:`cnnviz.engines.base.Engine.run_from`."""
-        order = self._program.between(at)
-        with self._program.running(record=False):
-            given = self._program.array(activations)
-            image = self._program.array(context[None])
+        program = self._programs.with_values([at])
+        order = program.between(at)
+        with program.running(record=False):
+            given = program.array(activations)
+            image = program.array(context[None])
 
             def run(given: Any, image: Any) -> Any:
                 values = {at: given, self.graph.input: image}
-                output = self._program.run(values, order, frozenset(), None, len(given))
+                output = program.run(values, order, frozenset(), None, len(given))
                 return output.expand(len(given), *output.shape[1:])
 
             replay = self._replays.get(
@@ -114,14 +117,14 @@ class TorchEngine:
 
     def constant(self, value: Value) -> Float32 | None:
         """See :meth:`cnnviz.engines.base.Engine.constant`."""
-        found = self._program.constants.get(value)
+        found = self._programs.whole.constants.get(value)
         return None if found is None else to_host(found).copy()
 
     def _captured_pass(
-        self, images: int, keep: frozenset[Value], record: bool
+        self, program: Program, images: int, keep: frozenset[Value], record: bool
     ) -> CapturedPass | None:
         """A captured pass that nobody uses at present, if there is one for these."""
         captured = self._passes.get(
-            (images, keep, record), lambda: CapturedPass(self._program, images, keep, record)
+            (images, keep, record), lambda: CapturedPass(program, images, keep, record)
         )
         return None if captured is None or captured.is_lent else captured

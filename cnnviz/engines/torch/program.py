@@ -96,12 +96,18 @@ class Program:
         graph: what is run.
         device: where.
         precision: what convolutions and matrix products are computed in.
+        hidden: values of the graph that are never computed.
         place: the same as PyTorch's device.
         constants: all values that do not depend on the input, as tensors.
     """
 
     def __init__(
-        self, graph: Graph, parameters: Mapping[str, Any], device: Device, precision: str = FP32
+        self,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+        device: Device,
+        precision: str = FP32,
+        hidden: frozenset[Value] = frozenset(),
     ) -> None:
         """Find a function for every operator, and bring the parameters to the device.
 
@@ -112,6 +118,7 @@ class Program:
         self.graph = graph
         self.device = device
         self.precision = precision
+        self.hidden = hidden
         self.place = torch_device(device)
         self._dependent = {graph.input.node, *graph.layers}
         self._functions = {
@@ -127,6 +134,12 @@ class Program:
         with self.running(record=False):
             self.constants = self._bind(parameters)
             self._weights = self._ready_weights()
+
+    @cached_property
+    def _order(self) -> Sequence[int]:
+        """What a whole pass runs."""
+        skipped = {value.node for value in self.hidden}
+        return [index for index in self.graph.layers if index not in skipped]
 
     @cached_property
     def weighed(self) -> Mapping[Value, int]:
@@ -149,7 +162,7 @@ class Program:
             images.requires_grad_()
         values = {self.graph.input: images}
         tape = Tape() if record else None
-        output = self.run(values, self.graph.layers, keep, tape)
+        output = self.run(values, self._order, keep, tape)
         return Passed(output, values, tape)
 
     def gradient(

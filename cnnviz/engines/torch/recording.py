@@ -21,8 +21,20 @@ from cnnviz.types import Float32
 class TorchRecording:
     """See :class:`cnnviz.engines.base.Recording`."""
 
-    def __init__(self, program: Program, passed: Passed, keep: Sequence[Value]) -> None:
+    def __init__(
+        self, program: Program, passed: Passed, keep: Sequence[Value], whole: Program
+    ) -> None:
+        """Take what a pass left.
+
+        Args:
+            program: what was run.
+            passed: what it left on the device.
+            keep: values that may be read.
+            whole: the same with no value hidden, for requests about one that ``program`` hides.
+        """
         self._program = program
+        self._whole = whole
+        self._passed_whole: Passed | None = None
         self._passed: Passed | None = passed
         self._output = Fetch(passed.output)
         self._kept = {value: Fetch(passed.values[value]) for value in keep}
@@ -64,6 +76,7 @@ class TorchRecording:
     def release(self) -> None:
         """See :meth:`cnnviz.engines.base.Recording.release`."""
         self._passed = None
+        self._passed_whole = None
 
     @property
     def _at_hand(self) -> Passed:
@@ -72,6 +85,15 @@ class TorchRecording:
         return self._passed
 
     def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
+        if self._program.hidden.isdisjoint((start, *request.at)):
+            return self._way_back(start, seed, request, retain)
+        if self._passed_whole is None:
+            images = self._at_hand.values[self._program.graph.input].detach()
+            kept = {*self._whole.weighed, self._program.graph.input}
+            self._passed_whole = self._whole.forward(images, kept, record=True)
+        return self._whole.gradient(self._passed_whole, start, seed, request, retain=True)
+
+    def _way_back(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
         return self._program.gradient(self._at_hand, start, seed, request, retain)
 
     def _fetched(self, request: GradientRequest, found: Found) -> Found:
@@ -147,19 +169,25 @@ class CapturedRecording(TorchRecording):
     """A recording in the memory of a captured pass, which it gives back when it is released."""
 
     def __init__(
-        self, program: Program, captured: CapturedPass, images: Any, keep: Sequence[Value]
+        self,
+        program: Program,
+        captured: CapturedPass,
+        images: Any,
+        keep: Sequence[Value],
+        whole: Program,
     ) -> None:
+        """Run a batch; see :class:`TorchRecording`."""
         captured.is_lent = True
         self._captured = captured
         self._give_back = weakref.finalize(self, setattr, captured, "is_lent", False)
-        super().__init__(program, captured.forward(images), keep)
+        super().__init__(program, captured.forward(images), keep, whole)
 
     def release(self) -> None:
         """See :meth:`cnnviz.engines.base.Recording.release`."""
         super().release()
         self._give_back()
 
-    def _gradient(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
+    def _way_back(self, start: Value, seed: Any, request: GradientRequest, retain: bool) -> Found:
         _ = self._at_hand
         return self._captured.gradient(start, seed, request)
 

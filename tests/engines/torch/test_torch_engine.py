@@ -74,7 +74,7 @@ def test_tensors_are_shared_and_left_as_they_are():
         assert tensor.grad is None
         assert_array_equal(tensor.detach().numpy(), arrays[name])
     (first,) = (v for v, node in enumerate(graph.nodes) if node.name == next(iter(tensors)))
-    shared = engine._program.constants[Value(first)]
+    shared = engine._programs.whole.constants[Value(first)]
     assert shared.data_ptr() == next(iter(tensors.values())).data_ptr()
 
 
