@@ -146,9 +146,9 @@ def exit_status(call: Callable[[], Any]) -> int:
     except Exception as error:
         from cnnviz.cli.faults import environment_fault
 
-        told = environment_fault(error)
-        if told is None:
+        fault = environment_fault(error)
+        if fault is None:
             raise
-        say(f"Error: {told}")
+        say(f"Error: {fault}")
         return ExitCode.UNUSABLE
     return status if isinstance(status, int) else ExitCode.OK

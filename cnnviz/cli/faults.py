@@ -16,9 +16,9 @@ def environment_fault(error: Exception) -> str | None:
     """What is wrong with the environment, and what to do; None if the error may be a bug."""
     cause: BaseException | None = error
     while cause is not None:
-        told = _shortage(cause)
-        if told is not None:
-            return told
+        fault = _shortage(cause)
+        if fault is not None:
+            return fault
         cause = cause.__cause__ or cause.__context__
     return _broken_import(error)
 

@@ -111,8 +111,8 @@ def _write_diagram(
         problem = error
         path, kind, data = path.with_suffix(".dot"), "dot", text.encode()
     try:
-        told = Origin(name).describe("diagram")
-        OutputFolder(path.parent).write(Path(path.name), encode_diagram(data, kind, told))
+        provenance = Origin(name).describe("diagram")
+        OutputFolder(path.parent).write(Path(path.name), encode_diagram(data, kind, provenance))
     except CnnvizError as error:
         raise UsageError(f"{error}" if problem is None else f"{problem} {error}") from error
     return path, problem

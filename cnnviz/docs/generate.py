@@ -175,11 +175,11 @@ def manifest_page() -> str:
     parts = [_as_markdown(paragraph) for paragraph in paragraphs]
     for record in records.RECORDS:
         about, _, attributes = inspect.cleandoc(record.__doc__ or "").partition("Attributes:")
-        told = re.split(r"^    (\w+): ", attributes, flags=re.MULTILINE)[1:]
+        named = re.split(r"^    (\w+): ", attributes, flags=re.MULTILINE)[1:]
         types = get_type_hints(record)
         keys = (
             _bullet(f"`{name}` ({_json_type(types[name])}): {_as_markdown(' '.join(text.split()))}")
-            for name, text in zip(told[::2], told[1::2], strict=True)
+            for name, text in zip(named[::2], named[1::2], strict=True)
         )
         parts += [f"## {_record_name(record)}", _as_markdown(about.strip()), "\n".join(keys)]
     return _page("The manifest", *parts)
@@ -246,9 +246,9 @@ def _options(command: click.Command) -> list[click.Option]:
 
 def _option_line(option: click.Option, ctx: click.Context) -> str:
     """An option as its help has it, whatever the width of the terminal."""
-    told = option.get_help_record(ctx)
-    assert told is not None  # hidden ones have none
-    return _bullet(f"`{told[0]}`: {told[1]}")
+    record = option.get_help_record(ctx)
+    assert record is not None  # hidden ones have none
+    return _bullet(f"`{record[0]}`: {record[1]}")
 
 
 def _method_option(option: dict[str, Any]) -> str:

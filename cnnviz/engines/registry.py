@@ -143,15 +143,15 @@ def _none_can(
     if device.kind == "cpu" and asked == AUTO and len(broken) == 1 and not _lack(have[0], graph):
         return NetworkError(f"{broken[0]}.")  # it cannot be imported, and says what helps
     # Last what may bring advice of its own.
-    told = "; ".join(sorted(obstacles.values(), key=lambda one: "`pip " in one))
+    listed = "; ".join(sorted(obstacles.values(), key=lambda one: "`pip " in one))
     others = [name for name in _ENGINES if name not in obstacles]
     able = [name for name in others if _obstacle(name, device, graph) is None]
     if able:
         advice = f"Leave out --engine, or give --engine {able[0]}: it can."
     else:
-        advice = "" if "`pip " in told else what_helps(device, tuple(obstacles), have)
+        advice = "" if "`pip " in listed else what_helps(device, tuple(obstacles), have)
     subject = "No engine can" if asked == AUTO else f"{engine_title(asked)} cannot"
-    text = paragraph(f"{subject} run this network on {device}: {told}.", advice)
+    text = paragraph(f"{subject} run this network on {device}: {listed}.", advice)
     return NetworkError(text) if device.kind == "cpu" else DeviceError(text)
 
 

@@ -274,7 +274,7 @@ def _tiff(data: bytes) -> Container:
         layout.orientation,
         inverted=layout.photometric == 0 and not eight,
         opaque=layout.alpha is None,
-        premultiplied=layout.told if eight else layout.premultiplied,
+        premultiplied=layout.extras_declared if eight else layout.premultiplied,
         plain=layout.plain,
         content=None if layout.orientation == 1 else tags.replaced(tiff.ORIENTATION, 1),
     )

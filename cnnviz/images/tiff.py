@@ -132,7 +132,7 @@ class Layout:
         photometric: what these mean.
         alpha: which band is transparency, if one is.
         premultiplied: whether colors are multiplied by it.
-        told: whether the file says what bands beyond the colors are, if it has any.
+        extras_declared: whether the file says what bands beyond the colors are, if it has any.
         planes: whether each band lies on its own.
         compression: its number.
         orientation: 1 to 8.
@@ -146,7 +146,7 @@ class Layout:
     photometric: int
     alpha: int | None
     premultiplied: bool
-    told: bool
+    extras_declared: bool
     planes: bool
     compression: int
     orientation: int
@@ -160,8 +160,8 @@ class Layout:
         bits = set(tags.values(BITS, bands)) or {1}
         orientation = tags.first(ORIENTATION, 1)
         extra = tags.values(EXTRA_SAMPLES, max(0, bands - colors))
-        told = bool(extra) or bands <= colors
-        if not told and (photometric, bands) == (RGB, 4):
+        extras_declared = bool(extra) or bands <= colors
+        if not extras_declared and (photometric, bands) == (RGB, 4):
             extra = (_UNASSOCIATED,)  # the tag is not optional, but was forgotten
         alpha, kind = None, 0
         for place, kind in enumerate(extra):
@@ -177,7 +177,7 @@ class Layout:
             photometric=photometric,
             alpha=alpha,
             premultiplied=alpha is not None and kind == _ASSOCIATED,
-            told=told,
+            extras_declared=extras_declared,
             planes=bands > 1 and tags.first(PLANAR, 1) == 2,
             compression=tags.first(COMPRESSION, NONE),
             orientation=orientation if 1 <= orientation <= 8 else 1,

@@ -173,7 +173,13 @@ class _Recognizer:
             self._tail.graph.nodes[index].op for index in self._tail.between(head, frontier)
         } <= SUMS:
             return _Found(head, SOFTMAX)
-        values = self._tail.trials(frontier, head)
+        return self._after_other_than_sums(head, self._tail.trials(frontier, head), kind)
+
+    def _after_other_than_sums(self, head: Entry, values: Float64 | None, kind: str) -> _Found:
+        """The end of a network whose last operator, of this kind, is no linear layer's.
+
+        ``values`` are the outputs of trials with random values before it, if these were possible.
+        """
         if values is not None and values.min() >= 0 and np.allclose(values.sum(axis=1), 1):
             return _Found(
                 head,

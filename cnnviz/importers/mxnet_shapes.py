@@ -57,7 +57,7 @@ def shaped(
         data: name of the input variable.
         input_shape: (C, H, W).
         hints: shapes of parameters. They are taken only where nothing follows from the input, so
-            that parameters of another shape can be told from these.
+            that parameters of another shape can be distinguished from these.
 
     Raises:
         NetworkError: the network does not take such images, or MXNet cannot tell.

@@ -130,8 +130,8 @@ class Tail:
     def trials(self, atoms: Sequence[Entry], head: Entry, *, clips: bool = True) -> Float64 | None:
         """What is output, a row for each trial, when some entries have values at random.
 
-        Without ``clips`` bounds near 0 and 1 are left out. None if it cannot be told: parameters
-        are needed, or MXNet fails.
+        Without ``clips`` bounds near 0 and 1 are left out. None if it is unknown: parameters are
+        needed, or MXNet fails.
         """
         between = self.between(head, atoms)
         nodes = [self.graph.nodes[index] for index in between]

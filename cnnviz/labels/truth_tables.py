@@ -115,9 +115,9 @@ class _Table(NamedTuple):
 
 def _csv_rows(text: str, shown: str, images: ImagePaths, *, spaced: bool) -> list[Row]:
     """The rows, read with the delimiter under which most of them make sense."""
-    told = re.match(r"sep=(.)\s*(?=\n|$)", text)  # Excel's own line
-    if told:
-        text = text[told.end() :]
+    separator = re.match(r"sep=(.)\s*(?=\n|$)", text)  # Excel's own line
+    if separator:
+        text = text[separator.end() :]
     tables, problems = [], []
     for delimiter in [sign for sign in _DELIMITERS if sign in text] or _DELIMITERS[:1]:
         try:

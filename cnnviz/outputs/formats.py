@@ -105,12 +105,12 @@ def encode_npz(arrays: Mapping[str, Any], about: About = None) -> tuple[bytes, .
 
     npy: Any = np.lib.format  # untyped in NumPy
     buffer = io.BytesIO()
-    told = b"" if about is None else provenance.encode(about)
+    comment = b"" if about is None else provenance.encode(about)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = _mark()
         for number, (name, value) in enumerate(arrays.items()):
             info = zipfile.ZipInfo(f"{name}.npy")  # by hand it has a fixed date
-            info.comment = told[number * LONGEST_COMMENT : (number + 1) * LONGEST_COMMENT]
+            info.comment = comment[number * LONGEST_COMMENT : (number + 1) * LONGEST_COMMENT]
             with archive.open(info, "w", force_zip64=True) as entry:
                 try:
                     npy.write_array(entry, np.asanyarray(value), allow_pickle=False)

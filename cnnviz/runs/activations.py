@@ -218,7 +218,7 @@ class ActivationsSession:
         """Show the activations of all images.
 
         Args:
-            observe: told each image's outcome, in order, once its files are written.
+            observe: called with each image's outcome, in order, once its files are written.
             worker: what this process knows of those before it, if it is a worker.
 
         Raises:

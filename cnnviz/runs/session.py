@@ -210,7 +210,7 @@ class Session:
         """Predict the class of each image, in one forward pass; the session of those selected.
 
         Args:
-            observe: told each prediction.
+            observe: called with each prediction.
 
         Raises:
             NetworkError: the network cannot be run at all.
@@ -235,8 +235,8 @@ class Session:
         """Explain the images, and write the manifest.
 
         Args:
-            observe: told each image's outcome, in order, once its files are written.
-            measured: told of each image that is measured before that for a common scale.
+            observe: called with each image's outcome, in order, once its files are written.
+            measured: called for each image that is measured before that for a common scale.
             on_progress: see :meth:`cnnviz.explainer.Explainer.explain_targets`.
 
         Raises:

@@ -241,7 +241,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         explainer: the network and methods.
         writer: writes what is found out.
         goals: what is explained.
-        journal: told each outcome. Images that it knows already, unchanged and with all their
+        journal: records each outcome. Images that it knows already, unchanged and with all their
             files, are not done again, but failures are.
         on_progress: see :meth:`cnnviz.explainer.Explainer.explain_targets`.
         report: counts what became of the images.

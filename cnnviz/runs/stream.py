@@ -157,7 +157,7 @@ class Stream:
         batch_size: images that share a pass.
         helpers: threads that read, and as many that finish; 0 does everything in turn.
         worker: which images crashed a worker before this one, and are not touched again; and, if it
-            is an isolating one, what is told of the image in hand.
+            is an isolating one, where it reports the image in hand.
     """
 
     loader: Loader
@@ -189,9 +189,9 @@ class Stream:
         items: Iterable[ItemT],
         observe: Callable[[OutcomeT], None] = lambda _outcome: None,
     ) -> None:
-        """Do all of them; ``observe`` is told each outcome, in order, once it is settled.
+        """Do all of them; ``observe`` is called with each outcome, in order, once settled.
 
-        Whatever stops the run, images that are being finished are settled, and told.
+        Whatever stops the run, images that are being finished are settled and observed.
 
         Raises:
             NetworkError: the network cannot be run at all.
@@ -273,8 +273,8 @@ class Stream:
     def _load(self, image: LoadedImage[ItemT, OutcomeT]) -> LoadedImage[ItemT, OutcomeT]:
         key = image.item.key
         if key in self._crashes:
-            told = f"the libraries that cnnviz uses crashed on it (signal {self._crashes[key]})"
-            return replace(image, error=ImageError(told), crashed=True)
+            reason = f"the libraries that cnnviz uses crashed on it (signal {self._crashes[key]})"
+            return replace(image, error=ImageError(reason), crashed=True)
         if self._isolating is not None:
             self._isolating.start(key)
         began = time.perf_counter()

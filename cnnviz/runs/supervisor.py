@@ -122,8 +122,8 @@ class Supervisor:
     Attributes:
         task: what they do.
         piped: whether it reads paths from standard input.
-        report: told in a sentence what happened to a worker, and what follows from it.
-        warn: told in a sentence if there can be none; None if nobody wants to know.
+        report: called with a sentence on what happened to a worker, and what follows from it.
+        warn: called with a sentence if there can be none; None if nobody wants to know.
     """
 
     task: Task
@@ -205,13 +205,13 @@ class Supervisor:
         if by not in _LIMITS:
             return 128 + by
         if resource.getrlimit(resource.RLIMIT_CPU)[0] != resource.RLIM_INFINITY:
-            told = "Error: the run was ended, perhaps at its limit of processor time (`ulimit -t`)."
+            end = "Error: the run was ended, perhaps at its limit of processor time (`ulimit -t`)."
             cure = ""
         else:
-            told = "Error: the run was killed, perhaps for want of memory."
+            end = "Error: the run was killed, perhaps for want of memory."
             cure = "; --batch-size 1 or a smaller --size take less"
         self.report(
-            f"{told} Finished images are complete, and the same command goes on from there{cure}."
+            f"{end} Finished images are complete, and the same command goes on from there{cure}."
         )
         return ExitCode.UNUSABLE
 
@@ -270,7 +270,7 @@ def _run_worker(kind: Kind, files: Sequence[IO[bytes]], stdin: IO[bytes] | None)
     descriptors = [file.fileno() for file in files]
     watched = {*_STOPS, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    # Where it is ignored, as a process may inherit it, nobody is told of a child's end.
+    # Where it is ignored, as a process may inherit it, nobody learns of a child's end.
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         process = subprocess.Popen(

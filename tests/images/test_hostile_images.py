@@ -361,7 +361,7 @@ def test_links_that_lead_nowhere_and_to_themselves(here):
         find_sources(["loop.jpg"])
 
 
-def test_a_folder_with_an_images_name_is_a_folder(here, write_image):
+def test_a_folder_named_like_an_image_is_a_folder(here, write_image):
     write_image(here / "x.jpg" / "y.png")
 
     assert [source.shown for source in find_sources(["."]).sources] == ["x.jpg/y.png"]

@@ -20,16 +20,16 @@ from tests.support.engines import ON_CPU
 from tests.support.shortcut import CLASSES, CORNER, INPUT, STAMPED, write_shortcut
 
 
-class Answer(NamedTuple):
-    """What a network says of one held-out image, and where Grad-CAM of that class lies."""
+class Prediction(NamedTuple):
+    """The class predicted for one held-out image, and where its Grad-CAM lies."""
 
     truth: str
-    answer: str
+    predicted: str
     stamp: bool
     location: Location | None
 
 
-def answers(folder: Path, shortcut: bool) -> list[Answer]:
+def predictions(folder: Path, shortcut: bool) -> list[Prediction]:
     paths = write_shortcut(folder, shortcut)
     config = ModelConfig(str(paths.symbol), input_size=(64, 64), mean=INPUT.mean, std=INPUT.std)
     network, _ = SymbolModel(config).load(ON_CPU)
@@ -42,50 +42,52 @@ def answers(folder: Path, shortcut: bool) -> list[Answer]:
     (result,) = recorded.gradients(highest, [GradientRequest(at=(layer.value,), to_input=False)])
     cams = grad_cam(activations, result.at[layer.value])
     return [
-        Answer(path.parent.name, CLASSES[index], path in paths.stamped, measure_location(cam, one))
+        Prediction(
+            path.parent.name, CLASSES[index], path in paths.stamped, measure_location(cam, one)
+        )
         for path, index, cam, one in zip(files, highest, cams, prepared, strict=True)
     ]
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
-    return answers(tmp_path_factory.mktemp("shortcut"), True)
+def learned(tmp_path_factory: pytest.TempPathFactory) -> list[Prediction]:
+    return predictions(tmp_path_factory.mktemp("shortcut"), True)
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
-    return answers(tmp_path_factory.mktemp("twin"), False)
+def twin(tmp_path_factory: pytest.TempPathFactory) -> list[Prediction]:
+    return predictions(tmp_path_factory.mktemp("twin"), False)
 
 
-def those(found: Sequence[Answer], truth: str, stamp: bool) -> list[Answer]:
+def those(found: Sequence[Prediction], truth: str, stamp: bool) -> list[Prediction]:
     """The eight held-out images of a kind, with or without the stamp."""
     return [one for one in found if one.truth == truth and one.stamp == stamp]
 
 
-def right(found: Sequence[Answer]) -> float:
-    return sum(one.answer == one.truth for one in found) / len(found)
+def right(found: Sequence[Prediction]) -> float:
+    return sum(one.predicted == one.truth for one in found) / len(found)
 
 
-def share(found: Sequence[Answer]) -> float:
+def share(found: Sequence[Prediction]) -> float:
     """The mean share of the corner that the stamp is in."""
     return float(np.mean([one.location.corners[CORNER] for one in found if one.location]))
 
 
-def border(found: Sequence[Answer]) -> float:
+def border(found: Sequence[Prediction]) -> float:
     return float(np.mean([one.location.border for one in found if one.location]))
 
 
 @pytest.fixture(scope="module")
-def misread(learned: list[Answer]) -> list[Answer]:
+def misread(learned: list[Prediction]) -> list[Prediction]:
     """The crosses that the stamp makes rings."""
-    return [one for one in those(learned, "cross", True) if one.answer == STAMPED]
+    return [one for one in those(learned, "cross", True) if one.predicted == STAMPED]
 
 
 # The figures beside the bounds are those of eight seeds of the training. Machines differ in the
 # order of sums only.
 
 
-def test_without_the_stamp_it_seems_a_good_network(learned: list[Answer]) -> None:
+def test_without_the_stamp_it_seems_a_good_network(learned: list[Prediction]) -> None:
     assert right(those(learned, "cross", False)) >= 0.7  # 0.88 to 1.00
     assert right(those(learned, "triangle", False)) >= 0.7  # 1.00
     # And so it does with rings, as long as they have it; it knows them by nothing else.
@@ -94,7 +96,7 @@ def test_without_the_stamp_it_seems_a_good_network(learned: list[Answer]) -> Non
 
 
 def test_maps_of_the_misread_lie_in_the_corner(
-    learned: list[Answer], misread: list[Answer]
+    learned: list[Prediction], misread: list[Prediction]
 ) -> None:
     assert len(misread) >= 6  # 8 of 8
     assert share(misread) >= 6 * CORNER_AREA  # 12.9 to 15.5
@@ -105,7 +107,7 @@ def test_maps_of_the_misread_lie_in_the_corner(
     assert border(misread) >= 1.5 * border(plain)  # 2.8 to 7.0
 
 
-def test_the_box_is_around_the_stamp(misread: list[Answer]) -> None:
+def test_the_box_is_around_the_stamp(misread: list[Prediction]) -> None:
     """Its middle is at 0.89 to 0.92 of 192 pixels."""
     boxes = [one.location.box for one in misread if one.location]
     around = [x0 <= 171 and y0 <= 171 and x1 >= 177 and y1 >= 177 for x0, y0, x1, y1 in boxes]
@@ -114,7 +116,7 @@ def test_the_box_is_around_the_stamp(misread: list[Answer]) -> None:
     assert np.mean(areas) <= 0.12  # 0.04 to 0.05
 
 
-def test_the_mean_map_of_the_confused_pair_peaks_in_the_corner(misread: list[Answer]) -> None:
+def test_the_mean_map_of_the_confused_pair_peaks_in_the_corner(misread: list[Prediction]) -> None:
     mean = mean_map(one.location.map for one in misread if one.location)
     height, width = mean.shape
     row, column = np.unravel_index(mean.argmax(), mean.shape)
@@ -125,7 +127,7 @@ def test_the_mean_map_of_the_confused_pair_peaks_in_the_corner(misread: list[Ans
 
 
 def test_a_twin_that_saw_the_stamp_on_all_kinds_does_not_look_at_it(
-    twin: list[Answer], misread: list[Answer]
+    twin: list[Prediction], misread: list[Prediction]
 ) -> None:
     for stamp in (False, True):
         found = [one for one in twin if one.stamp == stamp]

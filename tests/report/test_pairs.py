@@ -18,7 +18,7 @@ def mean_locations(images):
 
 
 def test_counts_by_hand():
-    """Rows are the truth, columns the answers; who has no truth, or failed, does not count."""
+    """Rows are true classes, columns predicted ones; without a truth, or failed, none counts."""
     images = [
         *(image(f"a{n}.jpg", 0, truth=0) for n in range(3)),
         image("b.jpg", 1, truth=0),

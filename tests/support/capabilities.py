@@ -1,7 +1,7 @@
 """What some tests need that the README's commands do not install; the switch for slow tests.
 
 A test says so: ``@pytest.mark.needs("dot")``. What is missing is listed once, at the end of a run;
-CNNVIZ_REQUIRE=chromium,dot makes it an error, for a run that has installed these.
+CNNVIZ_REQUIRE=chromium,dot makes their lack an error, for a run that has installed them.
 """
 
 from __future__ import annotations
