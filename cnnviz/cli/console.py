@@ -80,11 +80,10 @@ def name_weights(weights: WeightsInfo | None) -> None:
 
 def name_engine(network: Network) -> None:
     """Say what runs a network, where, and why nothing else does."""
-    from cnnviz.engines.registry import engine_title
+    from cnnviz.runs.records import EngineRecord
 
-    engine = network.engine
     why = f" ({network.reason})" if network.reason else ""
-    say(f"engine {engine_title(engine.name)} {engine.version()} on {engine.device}{why}")
+    say(f"engine {EngineRecord.of(network.engine)}{why}")
 
 
 def doubt_threads(threads: int | None, *, quiet: bool) -> None:

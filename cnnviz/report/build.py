@@ -20,6 +20,7 @@ from cnnviz.outputs.thumbnails import make_missing
 from cnnviz.report.page import (
     class_names,
     drawn_files,
+    engines,
     meanings,
     page_data,
     pair_views,
@@ -103,6 +104,7 @@ def render_page(manifest: Manifest) -> str:
         images=len(manifest.images),
         confusion=confusion_matrix(manifest.images),
         names=names,
+        engines=engines(manifest),
         meanings=meanings(manifest),
         pairs=views if telling else [],
         pairs_first=max(min(telling, _PAIRS_FIRST), sum(bool(view.sentence) for view in views)),

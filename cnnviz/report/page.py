@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -140,6 +141,12 @@ def page_data(
         ],
         "images": [_image(image) for image in manifest.images],
     }
+
+
+def engines(manifest: Manifest) -> list[tuple[str, int]]:
+    """What computed the images that were explained, and how many each; else what was to do so."""
+    found = Counter(str(image.engine) for image in manifest.images if image.engine is not None)
+    return found.most_common() or [(str(manifest.run.engine), 0)]
 
 
 def meanings(manifest: Manifest) -> list[Meaning]:

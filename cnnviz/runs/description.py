@@ -21,6 +21,7 @@ from cnnviz.models.config import ModelConfig
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.records import (
     VERSION,
+    EngineRecord,
     GroundTruthRecord,
     InputRecord,
     LayerRecord,
@@ -46,12 +47,13 @@ def describe_run(
         parameters=_parameters(request, config),
         versions={
             "cnnviz": __version__,
-            explainer.network.engine.name: explainer.network.engine.version(),
             "numpy": np.__version__,
             "opencv": cv2.__version__,
             "python": platform.python_version(),
         },
         network=_network(config.model, explainer),
+        engine=EngineRecord.of(explainer.network.engine),
+        engine_reason=explainer.network.reason,
         methods=tuple(map(_method, explainer.methods)),
         notes=tuple(explainer.notes),
         ground_truth=None if truth is None else GroundTruthRecord(truth.source, truth.known),
@@ -79,7 +81,6 @@ def _network(model: str, explainer: Explainer) -> NetworkRecord:
     architecture = explainer.network.architecture
     return NetworkRecord(
         name=explainer.name,
-        device=str(explainer.network.device),
         classes=architecture.classes,
         activation=architecture.activation.name,
         labels=tuple(explainer.labels),
@@ -120,6 +121,11 @@ def decisive(
 ) -> dict[str, Any]:
     """What decides on the files and the record of an image, of all that is said of a run.
 
+    Of what computes only the precision does. Engines, devices and versions of frameworks agree far
+    below what can be seen: logits to 1e-5, maps to 1e-4, where a gray level is 4e-3. So what one of
+    them has explained still holds under another, and need not be done again; each image's record
+    says what it comes from. TF32 and bfloat16 can be seen.
+
     Args:
         run: what is said of it.
         request: what was asked for.
@@ -131,6 +137,7 @@ def decisive(
         "manifest": VERSION,
         "versions": {**run.versions, "python": None},
         "network": replace(run.network, weights=None, symbol=None),
+        "precision": run.engine.precision,
         "weights": weights and weights.sha256,
         "symbol": symbol and symbol.sha256,
         "methods": run.methods,
@@ -156,6 +163,7 @@ _DECISIVE = (
     *((("parameters", name), f"another --{name}") for name in ("size", "scale")),
     *((("parameters", name), "other colors") for name in ("colormap", "alpha", "overlay")),
     *((("parameters", name), "other kinds of files") for name in ("arrays", "panel")),
+    (("engine", "precision"), "another precision"),
     (("versions",), "another version of cnnviz or its libraries"),
 )
 

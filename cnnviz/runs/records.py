@@ -28,10 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from cnnviz.engines.base import FP32
+from cnnviz.engines.registry import ENGINES, engine_title
 from cnnviz.explanation import Score
 from cnnviz.structure import plain
 
 if TYPE_CHECKING:
+    from cnnviz.engines.base import Engine
     from cnnviz.types import Float32
 
 VERSION = 2
@@ -107,7 +110,6 @@ class NetworkRecord:
 
     Attributes:
         name: as it was given, or its file name.
-        device: where it ran.
         classes: how many there are.
         activation: what makes probabilities of its logits: ``softmax``, ``sigmoid``, ``none``, or
             two of these as ``softmax of softmax``.
@@ -119,7 +121,6 @@ class NetworkRecord:
     """
 
     name: str
-    device: str
     classes: int
     activation: str
     labels: tuple[str, ...]
@@ -127,6 +128,34 @@ class NetworkRecord:
     layers: tuple[LayerRecord, ...]
     symbol: SymbolRecord | None
     weights: WeightsRecord | None
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """What computes.
+
+    Attributes:
+        name: ``mxnet`` or ``torch``.
+        version: of its framework.
+        device: where it runs: ``cpu``, ``gpu:0``, ``mps``.
+        precision: of convolutions and matrix products: ``fp32``, ``tf32`` or ``bf16``.
+    """
+
+    name: str
+    version: str
+    device: str
+    precision: str
+
+    @classmethod
+    def of(cls, engine: Engine) -> EngineRecord:
+        """Of an engine."""
+        return cls(engine.name, engine.version(), str(engine.device), engine.precision)
+
+    def __str__(self) -> str:
+        """For people: ``PyTorch 2.13.0 on gpu:0, in tf32``."""
+        title = engine_title(self.name) if self.name in ENGINES else self.name
+        precision = "" if self.precision == FP32 else f", in {self.precision}"
+        return f"{title} {self.version} on {self.device}{precision}"
 
 
 @dataclass(frozen=True)
@@ -173,6 +202,9 @@ class RunRecord:
         parameters: the options of the run.
         versions: of cnnviz, Python and the libraries.
         network: what was explained.
+        engine: what computed it. Images that an earlier run explained may come from another one:
+            each image names its own.
+        engine_reason: why no other engine did, in words; empty if this one was asked for.
         methods: in the order in which they were given.
         notes: sentences about what was recognized or assumed about the network.
         ground_truth: null if none was given.
@@ -185,6 +217,8 @@ class RunRecord:
     parameters: Mapping[str, Any]
     versions: Mapping[str, str]
     network: NetworkRecord
+    engine: EngineRecord
+    engine_reason: str
     methods: tuple[MethodRecord, ...]
     notes: tuple[str, ...]
     ground_truth: GroundTruthRecord | None
@@ -385,6 +419,7 @@ class ImageRecord:
             unknown.
         loss: the cross entropy in nats; null if the true class is unknown.
         margin: between the two highest probabilities; null if it failed.
+        engine: what computed it; null if it failed.
         relus_guided: how many ReLUs were guided, and of how many; null if no method guides any.
         explanations: one for each target.
         contrasts: one for each pair of different classes.
@@ -406,6 +441,7 @@ class ImageRecord:
     correct: bool | None = None
     loss: float | None = None
     margin: float | None = None
+    engine: EngineRecord | None = None
     relus_guided: tuple[int, int] | None = None
     explanations: tuple[ExplanationRecord, ...] = ()
     contrasts: tuple[ContrastRecord, ...] = ()
@@ -482,6 +518,7 @@ RECORDS = (
     LayerRecord,
     SymbolRecord,
     WeightsRecord,
+    EngineRecord,
     MethodRecord,
     GroundTruthRecord,
     SummaryRecord,

@@ -261,8 +261,12 @@ class Session:
             self._stream.run(stage, self._items, partial(self._told, observe))
             left_behind = tuple(journal.left_behind(stems))
             summary = stage.report.record(self.scanned, self.skipped_own, left_behind)
+            mixture = stage.report.mixture(run.engine)
+            if mixture is not None:
+                _say(self.notify, mixture)
             run = replace(
                 run,
+                notes=(*run.notes, *filter(None, [mixture])),
                 fingerprint=mark,
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(monotonic() - began, 3),

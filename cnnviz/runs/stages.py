@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from cnnviz.labels.targets import ClassPair, Target, is_default
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.manifest import Journal, file_sha256, is_whole
-from cnnviz.runs.records import ImageRecord
+from cnnviz.runs.records import EngineRecord, ImageRecord
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
 from cnnviz.runs.summary import RunReport
@@ -257,6 +258,11 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
     report: RunReport = field(default_factory=RunReport)
     displaced: list[str] = field(default_factory=list)
 
+    @cached_property
+    def engine(self) -> EngineRecord:
+        """What computes."""
+        return EngineRecord.of(self.explainer.network.engine)
+
     def begin(self, item: Item) -> LoadedImage[Item, ImageOutcome]:
         """Look whether it is done already."""
         if self.journal is None:
@@ -312,6 +318,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
             correct=prediction.correct,
             loss=prediction.loss,
             margin=prediction.margin,
+            engine=self.engine,
             relus_guided=first.relus,
             explanations=written.explanations,
             contrasts=written.contrasts,

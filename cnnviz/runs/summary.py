@@ -8,8 +8,14 @@ from dataclasses import dataclass, field
 
 from cnnviz.errors import ExitCode
 from cnnviz.labels.predictions import Prediction
-from cnnviz.runs.records import ConfusionRecord, ImageRecord, ScannedRecord, SummaryRecord
-from cnnviz.text import ClassNames
+from cnnviz.runs.records import (
+    ConfusionRecord,
+    EngineRecord,
+    ImageRecord,
+    ScannedRecord,
+    SummaryRecord,
+)
+from cnnviz.text import ClassNames, counted, joined
 
 
 @dataclass
@@ -78,6 +84,7 @@ class RunReport:
         blank: how many have a map with nothing to show.
         accuracy: how many predictions are correct, and what was confused.
         names: what the classes are called.
+        engines: what has computed those that were explained, and how many each.
     """
 
     done: int = 0
@@ -86,6 +93,7 @@ class RunReport:
     blank: int = 0
     accuracy: Accuracy = field(default_factory=Accuracy)
     names: ClassNames = field(default_factory=ClassNames)
+    engines: Counter[EngineRecord] = field(default_factory=Counter)
 
     def count(self, image: ImageRecord, *, fresh: bool) -> None:
         """Count an image; ``fresh`` if this run explained it, not the one that it resumes."""
@@ -94,6 +102,22 @@ class RunReport:
         self.failed += not image.ok
         self.blank += image.blank
         self.accuracy.add_image(image)
+        if image.engine is not None:
+            self.engines[image.engine] += 1
+
+    def mixture(self, engine: EngineRecord) -> str | None:
+        """A sentence about images that another engine has explained than this run's, or device."""
+        others = [
+            f"{counted(count, 'image')} by {other}"
+            for other, count in self.engines.items()
+            if other != engine
+        ]
+        if not others:
+            return None
+        return (
+            f"Explained in an earlier run, and kept: {joined(others, 'and')}. This run uses "
+            f"{engine}; --force explains all images again."
+        )
 
     @property
     def exit_code(self) -> ExitCode:

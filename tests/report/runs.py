@@ -42,6 +42,9 @@ METHODS = [
     },
 ]
 
+#: What computed the images.
+ENGINE = {"name": "mxnet", "version": "1.9.1", "device": "cpu", "precision": "fp32"}
+
 
 def score(index, probability, names=NAMES):
     """A class of a record."""
@@ -103,6 +106,7 @@ def image(
         "correct": truth == answer if known else None,
         "loss": round(-float(np.log(of_truth)), 4) if known else None,
         "margin": round(probability - rest, 4),
+        "engine": dict(ENGINE),
         "relus_guided": None,
         "explanations": [
             {
@@ -137,6 +141,7 @@ def failed(path, error="It is no image: the file is empty."):
         "correct": None,
         "loss": None,
         "margin": None,
+        "engine": None,
         "relus_guided": None,
         "explanations": [],
         "contrasts": [],
@@ -154,10 +159,9 @@ def manifest(images, *, methods=METHODS, **network):
         "cnnviz_manifest": 2,
         "run": {
             "parameters": {"model": "vgg16", "colormap": "jet", "target": ["top1"]},
-            "versions": {"cnnviz": "0.1.0", "mxnet": "1.9.1"},
+            "versions": {"cnnviz": "0.1.0"},
             "network": {
                 "name": "vgg16",
-                "device": "cpu(0)",
                 "classes": len(NAMES),
                 "activation": "softmax",
                 "input": {
@@ -178,6 +182,8 @@ def manifest(images, *, methods=METHODS, **network):
                 },
                 **network,
             },
+            "engine": dict(ENGINE),
+            "engine_reason": "PyTorch is not installed",
             "methods": copy.deepcopy(methods),
             "notes": [],
             "ground_truth": {"source": "folders", "known": correct + incorrect}

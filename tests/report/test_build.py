@@ -255,7 +255,8 @@ def test_names_cannot_break_out():
     record = manifest(images, name=EVIL)
     record["run"]["methods"] = [{**METHODS[0], "title": EVIL}, METHODS[1]]
     record["run"]["ground_truth"]["source"] = EVIL
-    record["run"]["network"]["device"] = EVIL
+    record["run"]["engine"]["device"] = EVIL
+    record["images"][0]["engine"] = {**record["run"]["engine"], "name": EVIL}
     record["run"]["network"]["layers"][0]["name"] = EVIL
     text = render_page(record)
     page = read(text)

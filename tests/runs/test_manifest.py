@@ -30,6 +30,7 @@ from cnnviz.runs.manifest import (
 )
 from cnnviz.runs.records import (
     ContrastRecord,
+    EngineRecord,
     ExplanationRecord,
     ImageRecord,
     InputRecord,
@@ -68,7 +69,6 @@ RUN = RunRecord(
     versions={"cnnviz": "0.1.0"},
     network=NetworkRecord(
         name="n",
-        device="cpu",
         classes=1,
         activation="none",
         labels=(),
@@ -77,6 +77,8 @@ RUN = RunRecord(
         symbol=None,
         weights=None,
     ),
+    engine=EngineRecord("torch", "2.13.0", "gpu:0", "fp32"),
+    engine_reason="MXNet is not installed",
     methods=(),
     notes=(),
     ground_truth=None,

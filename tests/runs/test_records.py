@@ -14,6 +14,7 @@ from cnnviz.explanation import Score
 from cnnviz.runs.records import (
     RECORDS,
     ContrastRecord,
+    EngineRecord,
     ExplanationRecord,
     HeatmapRecord,
     ImageRecord,
@@ -46,6 +47,7 @@ GOOD = ImageRecord(
     correct=False,
     loss=1.6,
     margin=0.41,
+    engine=EngineRecord("torch", "2.13.0", "gpu:0", "tf32"),
     relus_guided=(8, 8),
     explanations=(EXPLAINED,),
     contrasts=(ContrastRecord(CAT, DOG, "a/cat_281-3_contrast.png"),),
