@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import re
-import resource
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnviz import system
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,10 +28,10 @@ def available_cores() -> int:
     A quota of two and a half cores counts as two: an OpenMP team larger than the quota is
     throttled as a whole, which costs more than the half core brings. At least 1.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     quotas = [_quota_v2(folder) for folder in _cgroup_folders()] + [_quota_v1()]
-    return max(1, min([cores, *(int(quota) for quota in quotas if quota is not None)]))
+    return max(
+        1, min([system.processors(), *(int(quota) for quota in quotas if quota is not None)])
+    )
 
 
 def _cgroup_folders() -> list[Path]:
@@ -105,8 +104,8 @@ def single_threaded() -> bool:
 
 def is_limited() -> bool:
     """Whether memory or processor time is limited, so that a library may end the process."""
-    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU)
-    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
+    kinds = ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_CPU")
+    return any(system.limit(kind) is not None for kind in kinds)
 
 
 def helper_threads(count: int, name: str, begin: Callable[[], None] | None = None) -> Executor:
@@ -148,7 +147,7 @@ def free_memory() -> int:
     rooms.append(
         _room(_CGROUP_ROOT / "memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file")
     )
-    machine = int(found[1]) * 1024 if found else 0
+    machine = int(found[1]) * 1024 if found else system.memory_without_proc()
     return max(0, min([machine, *(room for room in rooms if room is not None)]))
 
 
@@ -175,7 +174,7 @@ def keep_freed_memory() -> None:
     that does nothing but explain, and so is left to the command line. Elsewhere than on glibc it
     does nothing.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(system.c_library(), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)
@@ -193,4 +192,4 @@ def give_back_pages(array: npt.NDArray[Any]) -> None:
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.obj if isinstance(base, memoryview) else base.base
     if isinstance(base, mmap.mmap):
-        base.madvise(mmap.MADV_DONTNEED)
+        system.let_go_of_pages(base)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cnnviz import machine
+from cnnviz import machine, system
 from cnnviz.errors import UsageError
 from cnnviz.machine import free_memory, set_threads, threads
 
@@ -84,6 +84,7 @@ GROUP = "/sys/fs/cgroup"
 )
 def test_free_memory(monkeypatch, files, free):
     monkeypatch.setattr(machine, "_read", lambda path: files.get(str(path), ""))
+    monkeypatch.setattr(system, "memory_without_proc", lambda: 0)
     assert free_memory() == free
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import _thread
 import os
-import resource
 from pathlib import Path
 
+from cnnviz import system
 from cnnviz.machine import is_limited
 
 #: Where a limit of processes (a thread counts as one) is no lower, it is taken for unlimited.
@@ -31,7 +31,7 @@ def make_do() -> None:
     if not _limited():
         return
     # Two libraries with OpenBLAS, and OpenMP, take one for each processor.
-    wanted = 3 * len(os.sched_getaffinity(0)) + _BESIDES
+    wanted = 3 * system.processors() + _BESIDES
     if _startable(wanted) < wanted:
         os.environ.update(_ALONE)
 
@@ -42,8 +42,8 @@ def few_threads() -> bool:
 
 
 def _limited() -> bool:
-    processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    if is_limited() or 0 <= processes < _PLENTY:
+    processes = system.limit("RLIMIT_NPROC")
+    if is_limited() or (processes is not None and processes < _PLENTY):
         return True
     for path in _PIDS:
         try:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz import system
 from cnnviz.errors import ImageError
 from cnnviz.images import tiff
 from cnnviz.images.bitmaps import read_masked, read_pnm
@@ -178,19 +179,13 @@ def _first_frame_of_gif(data: bytes) -> npt.NDArray[np.uint8]:
     OpenCV's own decoders know GIF only in versions that want NumPy 2. FFmpeg shows white where the
     frame is transparent, as we do everywhere, and the file's background where it does not reach.
     """
-    # FFmpeg opens files by name: this one has a name without being on any disk.
-    file = os.memfd_create("cnnviz-gif")
-    try:
-        with open(file, "wb", closefd=False) as stream:
-            stream.write(data)
+    with system.named(data) as path:  # FFmpeg opens files by name
         with _quiet_opencv():
-            video = cv2.VideoCapture(f"/proc/self/fd/{file}", cv2.CAP_FFMPEG)
+            video = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
         try:
             done, frame = video.read()
         finally:
             video.release()
-    finally:
-        os.close(file)
     if not done or frame is None:
         raise ImageError("the GIF's first frame cannot be decoded: it is damaged or cut short")
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
@@ -232,11 +227,14 @@ _quiet_opencv = _QuietOpenCV()
 
 # A JPEG has neither alpha nor 16 bits, so that it can be had as RGB at once, and smaller: each side
 # divided by the number, rounded up.
+_JPEG = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+# OpenCV's flags for reduced colors ask for BGR, too, which later ones than 4.11
+# refuse together with RGB; those for reduced gray differ from them in nothing but that.
 _JPEG_FLAGS = {
-    1: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION,
-    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_COLOR_8,
+    1: _JPEG,
+    2: _JPEG | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: _JPEG | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: _JPEG | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from cnnviz import system
 from cnnviz.errors import ImageError
 
 
@@ -13,8 +14,7 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     try:
         _check_kind(os.stat(path).st_mode, path)
         # Between the look and the opening a pipe may have taken the file's place.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        with open(os.open(path, flags), "rb") as file:
+        with open(system.open_without_waiting(path), "rb") as file:
             status = os.fstat(file.fileno())
             _check_kind(status.st_mode, path)
             if status.st_size > most:

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
+from cnnviz import system
 from cnnviz.images.kinds import HEAD, Kind, kind_read, kind_unread
 from cnnviz.text import counted
 
@@ -32,7 +33,7 @@ _LONGEST_SUFFIX = 10
 def kind_of_file(path: str) -> str | Kind | None:
     """What a file's first bytes say: one of the kinds that are read, or what else, if they do."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        file = system.open_without_waiting(path)
         try:
             head = os.read(file, HEAD)
         finally:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cnnviz import system
+
 _LONGEST, _MOST = 200, 5  # of the sentences that are passed on
 _ENOUGH = 1 << 12
 _WRITE = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -42,11 +44,16 @@ class _Ear:
         self._before: int | None = None
         self._open: Any = None
         try:
-            library = ctypes.CDLL(None)
+            library = system.c_library()
             self._stderr = ctypes.c_void_p.in_dll(library, "stderr")
             self._open = library.fopencookie
             self._buffering = library.setvbuf
-        except (AttributeError, OSError, ValueError):  # another C library: nothing is caught
+        except (
+            AttributeError,
+            OSError,
+            TypeError,
+            ValueError,
+        ):  # another C library: nothing is caught
             return
         self._open.restype = ctypes.c_void_p
         self._open.argtypes = [ctypes.c_void_p, ctypes.c_char_p, _CookieFunctions]

@@ -9,7 +9,6 @@ What both hold are the records of :mod:`cnnviz.runs.records`.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from cnnviz import system
 from cnnviz._version import __version__
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.outputs.formats import written_by_cnnviz
@@ -243,7 +243,7 @@ class Journal:
     def close(self, *, done: bool) -> None:
         """Close it; ``done`` if the manifest holds all that it does."""
         if done:
-            self._path.unlink(missing_ok=True)
+            system.remove_locked(self._path, self._file)
         self._file.close()
         if self._manifest is not None:
             self._manifest.close()
@@ -253,16 +253,16 @@ class Journal:
         for _ in range(_MOST_TRIES):
             file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                locked = system.try_to_lock(file)
+            except OSError as error:  # a file system without locks, as on clusters
+                reason = error.strerror
+                break
+            if not locked:
                 file.close()
                 raise UsageError(
                     f"Another run is writing to {self._path.parent}; wait for its end, or choose "
                     "another output folder."
-                ) from None
-            except OSError as error:  # a file system without locks, as on clusters
-                reason = error.strerror
-                break
+                )
             if self._is(file):
                 return file
             # The run that had it has ended, and deleted it, after it was opened here.
@@ -345,7 +345,7 @@ class Journal:
     @staticmethod
     def _text(where: _Place) -> bytes:
         file, place, length = where
-        return os.pread(file.fileno(), length, place)
+        return system.read_at(file, place, length)
 
 
 def _header(fingerprint: str) -> bytes:

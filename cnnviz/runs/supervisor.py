@@ -10,38 +10,37 @@ fails, and a worker of the default kind does the others.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import pickle
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Literal
 
+from cnnviz import system
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.machine import is_limited
 
 Kind = Literal["default", "isolating"]
 
 #: Signals that a process sends itself, by a mistake in its code.
-_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-#: Signals by which a user stops a run.
-_STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_CRASHES = system.signals("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
 #: Signals that the system sends at a limit.
-_LIMITS = {signal.SIGKILL, signal.SIGXCPU}
-_FROM_TERMINAL = 0x80  # SI_KERNEL: all processes at this terminal have got it
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_LIMITS = system.signals("SIGKILL", "SIGXCPU")
 _LONGEST_PATH = 1 << 16  # bytes; Linux has 4096
 
 
 def should_supervise(inputs: Sequence[str]) -> bool:
-    """Whether a crash would cost more than one image, or is likely enough to need words."""
+    """Whether a crash would cost more than one image, or is likely enough to need words.
+
+    Where a process cannot be given open files, on Windows, there are no workers.
+    """
+    if not system.can_have_workers():
+        return False
     return len(inputs) > 1 or inputs[0] == "-" or os.path.isdir(inputs[0]) or is_limited()
 
 
@@ -143,7 +142,7 @@ class Supervisor:
         with contextlib.ExitStack() as files:
             try:
                 request, *notes = (
-                    files.enter_context(_scratch()) for _ in range(1 + WorkerState.FILES)
+                    files.enter_context(system.scratch_file()) for _ in range(1 + WorkerState.FILES)
                 )
             except OSError as error:
                 self._warn(error)
@@ -204,7 +203,7 @@ class Supervisor:
         """The exit status of a worker that somebody else ended."""
         if by not in _LIMITS:
             return 128 + by
-        if resource.getrlimit(resource.RLIMIT_CPU)[0] != resource.RLIM_INFINITY:
+        if system.limit("RLIMIT_CPU") is not None:
             end = "Error: the run was ended, perhaps at its limit of processor time (`ulimit -t`)."
             cure = ""
         else:
@@ -218,18 +217,13 @@ class Supervisor:
     @staticmethod
     def _copy_of_stdin() -> IO[bytes]:
         """Standard input in a file: a second worker has to read the same again."""
-        copy = _scratch()
+        copy = system.scratch_file()
         try:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         except OSError as error:
             copy.close()
             raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
         return copy
-
-
-def die_with_parent() -> None:
-    """Called by a worker: end when the process that started it does."""
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def reset_signal_handlers() -> None:
@@ -240,18 +234,10 @@ def reset_signal_handlers() -> None:
 
 def work(kind: Kind, descriptors: Sequence[int]) -> int:
     """What a worker process does: the task that its supervisor has pickled."""
-    die_with_parent()
-    request, *notes = descriptors
+    lifeline, request, *notes = descriptors
+    system.end_with_parent(lifeline)
     task: Task = pickle.loads(os.pread(request, os.fstat(request).st_size, 0))
     return task(WorkerState(notes, kind))
-
-
-def _scratch() -> IO[bytes]:
-    """A file for this run only, in memory: there may be no folder that can be written to."""
-    try:
-        return open(os.memfd_create("cnnviz"), "w+b")
-    except (AttributeError, OSError):  # an old system, or one in a sandbox
-        return tempfile.TemporaryFile()
 
 
 def _program(kind: Kind, descriptors: Sequence[int]) -> str:
@@ -267,23 +253,19 @@ def _program(kind: Kind, descriptors: Sequence[int]) -> str:
 
 def _run_worker(kind: Kind, files: Sequence[IO[bytes]], stdin: IO[bytes] | None) -> int:
     """Run a worker; its exit status, or the signal that ended it, negative."""
-    descriptors = [file.fileno() for file in files]
-    watched = {*_STOPS, signal.SIGCHLD}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    # Where it is ignored, as a process may inherit it, nobody learns of a child's end.
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    try:
-        process = subprocess.Popen(
+    lifeline, kept_open = os.pipe()
+    descriptors = [lifeline, *(file.fileno() for file in files)]
+
+    def start(begin: Callable[[], None] | None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-c", _program(kind, descriptors)],
             stdin=stdin,
             pass_fds=descriptors,
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+            preexec_fn=begin,
         )
-        while process.poll() is None:
-            came = signal.sigwaitinfo(watched)
-            if came.si_signo in _STOPS and came.si_code != _FROM_TERMINAL:
-                process.send_signal(came.si_signo)
-        return int(process.returncode)
+
+    try:
+        return system.run_child(start)
     finally:
-        signal.signal(signal.SIGCHLD, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(lifeline)
+        os.close(kept_open)

@@ -9,7 +9,6 @@ an interruption nor a second process can leave one that is half right.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -21,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from cnnviz import system
 from cnnviz.errors import WeightsError
 from cnnviz.types import Notify, Shapes
 from cnnviz.weights import huggingface, torch_names
@@ -142,15 +142,13 @@ def _held(lock: IO[str], published: PublishedWeights, notify: Notify | None) -> 
     Only a saving: on a file system without locks both fetch, each under its own temporary name.
     """
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not system.try_to_lock(lock):
             if notify is not None:
                 notify(
                     f"Another process is fetching the weights of {published.network}; waiting "
                     "for it."
                 )
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            system.lock(lock)
     except OSError as error:
         if notify is not None:
             notify(f"{lock.name} cannot be locked ({error.strerror}); going on without.")

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from cnnviz import system
 from cnnviz.cli import limits, run
 from cnnviz.cli.console import Interrupt
 from cnnviz.errors import ExitCode
@@ -199,11 +200,11 @@ def test_few_threads_are_found_out_beforehand(monkeypatch):
 
     monkeypatch.setattr(limits._thread, "start_new_thread", start)
     monkeypatch.setattr(limits.os, "environ", {})
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr(system, "limit", lambda _: None)
     monkeypatch.setattr(limits, "_PIDS", ())
     limits.make_do()
     assert (started, limits.few_threads()) == ([], False)  # nobody limits them
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (6, 6))
+    monkeypatch.setattr(system, "limit", lambda _: 6)
     limits.make_do()
     assert (len(started), limits.few_threads()) == (5, True)
 

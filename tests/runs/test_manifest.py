@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.explanation import Score
 from cnnviz.outputs.files import OutputFolder, write_file
@@ -355,7 +356,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("cnnviz.runs.manifest.fcntl.flock", refuse)
+    monkeypatch.setattr(system, "try_to_lock", refuse)
     told = []
     journal = Journal(tmp_path, "mark", notify=told.append)
     journal.add(RECORDS[0])

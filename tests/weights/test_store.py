@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from cnnviz import system
 from cnnviz.errors import WeightsError
 from cnnviz.models import zoo
 from cnnviz.weights import cache, download, store
@@ -703,7 +704,7 @@ def test_without_locks_both_fetch_and_neither_spoils_the_other(home, site, whole
     def no_locks(*_args):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(store.fcntl, "flock", no_locks)
+    monkeypatch.setattr(system, "try_to_lock", no_locks)
     go = threading.Event()
     serve_gluon(site, whole, stall=go)
     found, told = [], []
