@@ -217,7 +217,7 @@ class Explanation:
             tuple(
                 NamedMap(
                     key,
-                    map_title(key, method.key, method.title),
+                    map_title(key, method.key, method.full_title),
                     kind,
                     self._values(method, key),
                 )

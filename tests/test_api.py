@@ -295,6 +295,15 @@ def test_errors_speak_of_keywords(photos, keywords, told):
         cnnviz.explain(photos / "2.png", "demo", **keywords)
 
 
+def test_maps_of_two_relu_rules_have_two_captions(photos, explainer):
+    (found,) = cnnviz.explain(
+        photos / "2.png", explainer, method="gradient", relu=["guided", "standard"]
+    )
+    rendered = found.render(read_image(photos / "2.png"))
+    captions = [cell.caption for row in found.panel_cells(rendered) for cell in row]
+    assert captions[1:] == ["gradient with guided ReLUs", "gradient"]
+
+
 def test_so_do_those_of_loading():
     with pytest.raises(UsageError, match="; head is for exported networks"):
         cnnviz.load_explainer("demo", head="x")

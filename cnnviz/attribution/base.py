@@ -184,6 +184,12 @@ class Method(ABC):
         return self.name.replace("-", "_") + ("" if rule == STANDARD.name else f"_{rule}")
 
     @property
+    def full_title(self) -> str:
+        """Its title, with the ReLU rule if that is not the usual one: two rules are two methods."""
+        rule = getattr(self, "relu", STANDARD.name)
+        return self.title + ("" if rule == STANDARD.name else f" with {rule} ReLUs")
+
+    @property
     def map_kinds(self) -> Mapping[str, MapKind]:
         """The maps that are rendered, by key, and how."""
         return {self.key: self.kind}

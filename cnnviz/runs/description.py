@@ -108,7 +108,7 @@ def _method(method: Method) -> MethodRecord:
     return MethodRecord(
         name=method.name,
         key=method.key,
-        title=method.title,
+        title=method.full_title,
         paper=method.paper,
         map_kinds=method.map_kinds,
         options=asdict(method),

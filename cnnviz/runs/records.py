@@ -165,7 +165,7 @@ class MethodRecord:
     Attributes:
         name: as ``--method`` takes it.
         key: what the names of its maps begin with.
-        title: for people.
+        title: for people, with the ReLU rule if that is not the usual one.
         paper: where it is from.
         map_kinds: by key, how each of its maps is rendered (``heat``, ``signed``, ...).
         options: by name.

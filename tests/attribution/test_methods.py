@@ -297,6 +297,10 @@ def test_methods_share_one_forward_pass(network, batch, monkeypatch):
 def test_each_relu_rule_makes_a_method_of_its_own(network, batch):
     methods = choose_methods(["gradcam"], relu=["standard", "guided", "deconvnet", "guided"])
     assert [method.key for method in methods] == ["gradcam", "gradcam_guided", "gradcam_deconvnet"]
+    # Side by side in a figure or a report they are told apart by nothing else.
+    assert [method.full_title for method in methods] == [
+        *("Grad-CAM", "Grad-CAM with guided ReLUs", "Grad-CAM with deconvnet ReLUs")
+    ]
     context = collect_one(network, batch, [0, 1, 2], network.default_layer, methods)
     plain, guided, deconvnet = (method.attribute(context) for method in methods)
     assert (plain != guided).any()
