@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cnnviz.engines.mxnet.symbol import is_true
 from cnnviz.graph.operators import Pads, Pair
 from cnnviz.types import Shape
 
@@ -22,7 +23,7 @@ class Attributes:
 
     def flag(self, name: str, default: bool = False) -> bool:
         """``True`` and ``1`` are."""
-        return self.text.get(name, str(default)).lower() in ("true", "1")
+        return is_true(self.text, name, default=default)
 
     def number(self, name: str, default: float) -> float:
         """A number; None is none."""

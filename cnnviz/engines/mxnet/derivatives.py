@@ -170,9 +170,9 @@ def _softmax_activation(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp | N
 
 
 def _softmax_output(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
-    if is_true(node, "multi_output"):
+    if is_true(node.attrs, "multi_output"):
         return _softmax(lambda _: (1,))
-    if is_true(node, "preserve_shape"):
+    if is_true(node.attrs, "preserve_shape"):
         return _softmax(lambda _: (-1,))
     return _softmax(_over_image_or_row)
 
@@ -207,7 +207,7 @@ def _variance(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp:
 def _sequence_last(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
     """The last of (T, N, ...) or, along axis 1, (N, T, ...), each with a length of its own."""
     along = int(node.attrs.get("axis", 0))
-    measured = is_true(node, "use_sequence_length")
+    measured = is_true(node.attrs, "use_sequence_length")
 
     def vjp(
         inputs: Sequence[Float32], _outputs: Sequence[Float32], gradients: Sequence[Float32]

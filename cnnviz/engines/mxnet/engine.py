@@ -312,7 +312,7 @@ class MxnetEngine:
         """An operator's constant inputs, None at the place of others."""
         node = self._nodes[index]
         arguments = [constants.get(value) for value in self.graph.nodes[index].inputs]
-        if node.op.startswith("BatchNorm") and is_true(node, "fix_gamma", default=True):
+        if node.op.startswith("BatchNorm") and is_true(node.attrs, "fix_gamma", default=True):
             # MXNet writes ones into gamma itself when it runs such a batch norm for training.
             arguments[1] = import_mxnet().nd.ones_like(arguments[1])
         return arguments

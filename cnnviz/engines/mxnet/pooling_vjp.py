@@ -41,14 +41,14 @@ class _Windows:
 
 def pooling_vjp(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp | None:
     """Our derivative of pooling images of a shape, (N, C, h, w), or None where MXNet's is right."""
-    if is_true(node, "global_pool") or node.attrs.get("pooling_convention") != "full":
+    if is_true(node.attrs, "global_pool") or node.attrs.get("pooling_convention") != "full":
         return None
     windows = _Windows(node, shapes[0])
     if not any(windows.rest):
         return None
     kind = node.attrs.get("pool_type", "max")
     if kind == "avg":
-        return _average_pooling(windows, is_true(node, "count_include_pad", default=True))
+        return _average_pooling(windows, is_true(node.attrs, "count_include_pad", default=True))
     void = any(windows.first(axis)[-1] >= size for axis, size in enumerate(windows.sizes))
     return _max_pooling(windows) if kind == "max" and void else None
 

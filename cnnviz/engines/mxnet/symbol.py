@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -76,9 +76,9 @@ def numbers(node: Node, attribute: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"-?\d+", node.attrs.get(attribute, "")))
 
 
-def is_true(node: Node, attribute: str, *, default: bool = False) -> bool:
-    """A yes or no among the attributes."""
-    return node.attrs.get(attribute, str(default)).lower() in ("true", "1")
+def is_true(attrs: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    """A yes or no among the attributes, ``True`` or ``1``."""
+    return attrs.get(name, str(default)).lower() in ("true", "1")
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,14 @@ class Graph:
         return {entry: tuple(indices) for entry, indices in readers.items()}
 
 
-class Inference(NamedTuple):
-    """The inference form of a graph, and where each entry of the old one is found in it."""
+class Rewritten(NamedTuple):
+    """A rewritten graph, and where each entry of the old one is found in it."""
 
     graph: Graph
     moved: Mapping[Entry, Entry]
 
 
-def for_inference(graph: Graph) -> Inference:
+def for_inference(graph: Graph) -> Rewritten:
     """Rewrite a traced graph so that it infers, and differentiates right, when run for training.
 
     MXNet's max pooling keeps what its backward pass needs only in training mode, so the engine has
@@ -168,36 +168,26 @@ def for_inference(graph: Graph) -> Inference:
 
     Nodes that no head needs any more are dropped.
     """
-    graph = Graph(tuple(map(_without_label, graph.nodes)), graph.heads)
-    nodes: list[Node] = []
-    moved: dict[Entry, Entry] = {}
-    needed = _ancestors(graph, graph.heads)
-    for index, node in enumerate(graph.nodes):
-        if index not in needed:
-            continue
-        inputs = tuple(_moved(moved, entry) for entry in node.inputs)
-        if node.op == "Dropout":
-            moved[Entry(index)] = inputs[0]
-            continue
-        rewrite = _REWRITES.get(node.op)
-        attrs = rewrite(node.attrs) if rewrite else node.attrs
-        if attrs.get("dtype") in ("float16", "bfloat16", "float64"):
-            attrs = {**attrs, "dtype": "float32"}
-        moved[Entry(index)] = Entry(len(nodes))
-        nodes.append(replace(node, attrs=attrs, inputs=inputs))
-    return Inference(Graph(tuple(nodes), tuple(_moved(moved, head) for head in graph.heads)), moved)
+    nodes = tuple(_inferring(_without_label(node)) for node in graph.nodes)
+    return pruned(Graph(nodes, graph.heads), ("Dropout",))
 
 
-def pruned(graph: Graph) -> Inference:
-    """The graph without the nodes that no head needs."""
+def pruned(graph: Graph, skipped: Collection[str] = ()) -> Rewritten:
+    """The graph without the nodes that no head needs, and without the operators ``skipped``.
+
+    What reads an operator that is skipped reads its first input instead.
+    """
     nodes: list[Node] = []
     moved: dict[Entry, Entry] = {}
     for index in sorted(_ancestors(graph, graph.heads)):
         node = graph.nodes[index]
-        moved[Entry(index)] = Entry(len(nodes))
         inputs = tuple(_moved(moved, entry) for entry in node.inputs)
+        if node.op in skipped:
+            moved[Entry(index)] = inputs[0]
+            continue
+        moved[Entry(index)] = Entry(len(nodes))
         nodes.append(replace(node, inputs=inputs))
-    return Inference(Graph(tuple(nodes), tuple(_moved(moved, head) for head in graph.heads)), moved)
+    return Rewritten(Graph(tuple(nodes), tuple(_moved(moved, head) for head in graph.heads)), moved)
 
 
 def _moved(moved: Mapping[Entry, Entry], entry: Entry) -> Entry:
@@ -222,8 +212,17 @@ def _without_label(node: Node) -> Node:
         return node
     attrs = {LOSS: node.op}
     if forward == "softmax":
-        attrs["axis"] = "-1" if is_true(node, "preserve_shape") else "1"
+        attrs["axis"] = "-1" if is_true(node.attrs, "preserve_shape") else "1"
     return Node(forward, node.name, attrs, node.inputs[:1])
+
+
+def _inferring(node: Node) -> Node:
+    """The node with attributes under which training mode computes what inference does."""
+    rewrite = _REWRITES.get(node.op)
+    attrs = rewrite(node.attrs) if rewrite else node.attrs
+    if attrs.get("dtype") in ("float16", "bfloat16", "float64"):
+        attrs = {**attrs, "dtype": "float32"}
+    return replace(node, attrs=attrs)
 
 
 def _frozen_statistics(attrs: Mapping[str, str]) -> Mapping[str, str]:
