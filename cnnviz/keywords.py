@@ -28,7 +28,7 @@ ELSEWHERE = {
     "saliency": "give options={'source': 'gradient'}, say",
     "scale": "each explanation has .scale_limits(), and .render() takes limits",
     "sort": f"{_COMMAND}; here each explanation has .top()",
-    "threads": "set the environment variable OMP_NUM_THREADS before MXNet is imported",
+    "threads": "set the environment variable OMP_NUM_THREADS before MXNet or PyTorch is imported",
     "truth": f"{_COMMAND}; here compare .top()[0].index of each explanation with it",
     "verbose": "each explanation has .top() and .diagnostics",
 }

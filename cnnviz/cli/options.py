@@ -187,7 +187,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 def _use_threads(
     _ctx: click.Context, _parameter: click.Parameter, threads: int | None
 ) -> int | None:
-    """Set the number of threads for MXNet and NumPy's matrix products.
+    """Set the number of threads for the network and NumPy's matrix products.
 
     Each reads its number once, while it is imported, which other options' types or a first look at
     the network may do: so this comes before anything else.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def find_model(
     config: ModelConfig, *, needs_weights: bool = True, notify: Notify | None = None
 ) -> ModelSource:
-    """The network that a configuration describes. Cheap: MXNet is not needed yet.
+    """The network that a configuration describes. Cheap: no framework is needed yet.
 
     Args:
         config: what is known of it, see :func:`cnnviz.models.config.find_config`.

@@ -25,7 +25,7 @@ class ZooModel:
     """A network that ``--model`` takes by name."""
 
     def __init__(self, config: ModelConfig, *, notify: Notify | None = None) -> None:
-        """Look it up; MXNet is not needed yet.
+        """Look it up; no framework is needed yet.
 
         Raises:
             UsageError: there is no such network, or the configuration does not suit it.

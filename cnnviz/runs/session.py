@@ -72,7 +72,7 @@ class RunPlan:
 
     @classmethod
     def check(cls, request: RunRequest, notify: Notify | None = None) -> RunPlan:
-        """Check all that can be checked before MXNet is needed.
+        """Check all that can be checked before an engine is needed.
 
         Raises:
             CnnvizError: something is wrong with the request.

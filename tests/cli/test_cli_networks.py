@@ -20,6 +20,7 @@ nn = mx.gluon.nn
 
 REAL = Path(__file__).parents[3] / "shared/real"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real networks are not here")
+NEEDS_TORCH = pytest.mark.needs("torch")
 CIFAR = ("--mean", ".4914,.4822,.4465", "--std", ".2023,.1994,.2010", "--input-size", "32")
 CIFAR_CLASSES = [
     "airplane",
@@ -59,10 +60,12 @@ def spots(tmp_path):
     return tmp_path / "spots/spots-symbol.json"
 
 
-def test_gray_network_looks_where_the_light_is(cnnviz, spots, tmp_path):
+@pytest.mark.parametrize("engine", ["mxnet", pytest.param("torch", marks=NEEDS_TORCH)])
+def test_gray_network_looks_where_the_light_is(cnnviz, spots, tmp_path, engine):
     status, out, err = cnnviz(
         *("explain", "right.png", "--model", spots, "--input-size", "8", "-o", "out"),
         *("--mean", "0", "--std", "1", "--method", "gradcam", "--arrays", "--quiet"),
+        *("--engine", engine),
     )
     assert (status, out, err) == (0, "", "")
     with np.load(tmp_path / "out/right.npz") as arrays:

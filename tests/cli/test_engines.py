@@ -148,7 +148,9 @@ IMPORTED = """
 import sys
 from cnnviz.cli import run
 status = run(sys.argv[1:])
-print(int(status), *sorted({"mxnet", "torch"} & sys.modules.keys()), file=sys.stderr)
+frameworks = sorted({"mxnet", "torch"} & sys.modules.keys())
+threads = sys.modules["torch"].get_num_threads() if "torch" in frameworks else 1
+print(int(status), *frameworks, threads, file=sys.stderr)
 """
 
 
@@ -156,7 +158,8 @@ print(int(status), *sorted({"mxnet", "torch"} & sys.modules.keys()), file=sys.st
 @pytest.mark.subprocess
 @pytest.mark.parametrize("engine", ["mxnet", "torch"])
 def test_the_other_framework_is_not_imported(scene, tmp_path, engine):
-    given = ("explain", scene, *OPTIONS, "--engine", engine)
+    """And the one that is computes with as many threads as it is told."""
+    given = ("explain", scene, *OPTIONS, "--engine", engine, "--threads", "1")
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, *map(str, given)],
         cwd=tmp_path,
@@ -164,7 +167,7 @@ def test_the_other_framework_is_not_imported(scene, tmp_path, engine):
         text=True,
         check=True,
     )
-    assert done.stderr.splitlines()[-1] == f"0 {engine}"
+    assert done.stderr.splitlines()[-1] == f"0 {engine} 1"
 
 
 @BOTH

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from cnnviz import machine
 from cnnviz.engines.base import PRECISIONS, Device
 from cnnviz.errors import DeviceError, NetworkError, UsageError
 from cnnviz.text import counted
@@ -17,6 +20,9 @@ def import_torch() -> Any:
     Raises:
         DeviceError: it is not installed, or cannot be loaded.
     """
+    if "torch" not in sys.modules:
+        # It computes with as many threads as this says while it is imported.
+        os.environ["OMP_NUM_THREADS"] = str(machine.threads())
     try:
         import torch
     except ImportError as error:
