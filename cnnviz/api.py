@@ -96,6 +96,8 @@ def explain(
     for keyword, least in (("batch_size", batch_size), ("max_pixels", max_pixels)):
         if not is_whole(least) or least < 1:
             raise UsageError(f"{keyword} is a whole number, at least 1; got {least!r}.")
+    if style is not None and not isinstance(style, Style):
+        raise UsageError(f"style is a cnnviz.Style, such as cnnviz.Style(size=512); got {style!r}.")
     loading = [one for one in inspect.signature(load_explainer).parameters if one != "methods"]
     own = [one for one in inspect.signature(explain).parameters if one != "network"]
     check_keywords(network, own, loading)
@@ -263,6 +265,8 @@ def _package(frame: FrameType) -> str:
 
 def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
     """Each image with its name."""
+    if hasattr(inputs, "read") and not is_held(inputs):
+        raise UsageError("An open file is not read: give its path, or its bytes, file.read().")
     alone = isinstance(inputs, (str, bytes, os.PathLike)) or is_held(inputs)
     several: Iterable[Any] = inputs if isinstance(inputs, Iterable) and not alone else [inputs]
     for number, one in enumerate(_apart(several)):

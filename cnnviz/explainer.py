@@ -210,6 +210,8 @@ class Explainer:
             UsageError: a target is out of range.
             NetworkError: the engine fails (out of memory).
         """
+        if not batch:
+            return []
         inputs = np.stack([prepared.input for prepared in batch])
         columns, extra_targets = (
             [

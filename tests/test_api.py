@@ -178,6 +178,8 @@ def test_refuses_what_it_cannot_do(explainer, photos):
         cnnviz.explain("https://example.org/cat.jpg", explainer)
     with pytest.raises(UsageError, match="batch_size is a whole number, at least 1; got 0"):
         cnnviz.explain(photos, explainer, batch_size=0)
+    with (photos / "2.png").open("rb") as file, pytest.raises(UsageError, match="An open file"):
+        cnnviz.explain(file, explainer)
 
 
 def test_images_arrays_and_paths_in_one_list(photos, explainer):
@@ -288,6 +290,11 @@ def test_methods_may_be_names(photos):
         ({"input_size": "large"}, r"^input_size is a whole number, or two: .* got 'large'"),
         ({"input_size": (1, 2, 3)}, "^input_size is a whole number"),
         ({"head": "x"}, "; head is for exported networks"),
+        ({"options": ["masks"]}, r"options are values by name, .* got \['masks'\]"),
+        ({"style": {"size": 512}}, r"^style is a cnnviz\.Style, .* got \{'size': 512\}"),
+        ({"mean": "half"}, "^mean is three numbers, or one for a gray network; got 'half'"),
+        ({"std": (None, 1, 1)}, "^std is three numbers"),
+        ({"device": 3}, "^There is no device '3'"),
     ],
 )
 def test_errors_speak_of_keywords(photos, keywords, told):
@@ -307,6 +314,23 @@ def test_maps_of_two_relu_rules_have_two_captions(photos, explainer):
 def test_so_do_those_of_loading():
     with pytest.raises(UsageError, match="; head is for exported networks"):
         cnnviz.load_explainer("demo", head="x")
+    with pytest.raises(UsageError, match=r"^model is a network's name or a file; got int"):
+        cnnviz.load_explainer(3)
+
+
+def test_one_number_is_the_mean_of_a_gray_network():
+    with pytest.raises(UsageError, match="demo takes color images: give three numbers each"):
+        cnnviz.load_explainer("demo", mean=0.5, std=0.5)
+
+
+def test_paths_of_any_kind_name_a_network(tmp_path):
+    (tmp_path / "cnnviz.yaml").write_text("model: demo\n")
+    assert cnnviz.load_explainer(tmp_path / "cnnviz.yaml").network.architecture.classes == 8
+    assert cnnviz.load_explainer(tmp_path).labels == CLASSES
+
+
+def test_an_empty_batch_has_no_explanations(explainer):
+    assert explainer.explain([]) == []
 
 
 def test_a_folder_is_searched_as_by_the_command(photos, explainer, tmp_path):

@@ -89,10 +89,10 @@ def options_of(method: type[Method]) -> dict[str, dataclasses.Field[Any]]:
 
 
 def choose_methods(
-    names: Sequence[str] = (),
+    names: str | Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     *,
-    relu: Sequence[str] = (),
+    relu: str | Sequence[str] = (),
     has_relu: bool = True,
 ) -> tuple[Method, ...]:
     """The methods called ``names``, each once.
@@ -109,6 +109,12 @@ def choose_methods(
     Raises:
         UsageError: there is no such method, option or value, or none of the methods has the option.
     """
+    if options is not None and not isinstance(options, Mapping):
+        raise UsageError(
+            f"The methods' options are values by name, such as {{'samples': 20}}; got {options!r}."
+        )
+    names = [names] if isinstance(names, str) else names
+    relu = [relu] if isinstance(relu, str) else relu
     if not names:
         usual = [METHODS[name] for name in DEFAULT_METHODS]
         names = [

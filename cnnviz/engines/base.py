@@ -78,7 +78,9 @@ def parse_device(spec: str) -> Device:
     Raises:
         UsageError: anything else.
     """
-    match = re.fullmatch(r"(cpu|gpu|cuda|mps)(?::?(\d{1,4})|\((\d{1,4})\))?", spec.strip().lower())
+    match = re.fullmatch(
+        r"(cpu|gpu|cuda|mps)(?::?(\d{1,4})|\((\d{1,4})\))?", str(spec).strip().lower()
+    )  # frameworks' own devices read like this, too
     if match is None:
         raise UsageError(f"There is no device '{spec}'. Try cpu, gpu, gpu:1, gpu(1) or mps.")
     if match[1] in ("cpu", "mps"):

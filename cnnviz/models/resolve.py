@@ -7,8 +7,9 @@ it: these are imported when weights are loaded.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,13 +95,13 @@ def load_model(
 
 @in_keywords()
 def load_explainer(
-    model: str = "vgg16",
+    model: str | os.PathLike[str] = "vgg16",
     *,
     weights: str | Path | None = None,
     labels: Sequence[str] | str | Path | None = None,
     input_size: int | tuple[int, int] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     channels: str | None = None,
     head: str | None = None,
     activation: str | None = None,
@@ -151,14 +152,16 @@ def load_explainer(
         DeviceError: the device cannot be used.
         WeightsError: the weights cannot be had or read, or belong to another network.
     """
+    if not isinstance(model, (str, os.PathLike)):
+        raise UsageError(f"model is a network's name or a file; got {type(model).__name__}.")
     if isinstance(labels, (str, Path)):
         labels = read_labels(Path(expand_home(str(labels))))
-    config = find_config(model).updated(
+    config = find_config(os.fspath(model)).updated(
         weights=None if weights is None else Path(expand_home(str(weights))),
         labels=labels if labels is None or isinstance(labels, tuple) else tuple(labels),
         input_size=_height_and_width(input_size),
-        mean=None if mean is None else tuple(mean),
-        std=None if std is None else tuple(std),
+        mean=_numbers("mean", mean),
+        std=_numbers("std", std),
         channels=channels,
         head=head,
         activation=activation,
@@ -176,6 +179,18 @@ def load_explainer(
         for note in explainer.notes:
             notify(note)
     return explainer
+
+
+def _numbers(keyword: str, values: Any) -> tuple[float, ...] | None:
+    """A mean or std as a configuration has it, of one number or one a channel."""
+    if values is None:
+        return None
+    try:
+        return tuple(map(float, [values] if isinstance(values, Real) else values))
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{keyword} is three numbers, or one for a gray network; got {values!r}."
+        ) from None
 
 
 def _height_and_width(size: Any) -> tuple[int, int] | None:

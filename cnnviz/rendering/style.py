@@ -6,6 +6,7 @@ Importing this is cheap: it takes neither NumPy nor OpenCV before a value is mad
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from cnnviz.errors import UsageError
@@ -66,8 +67,8 @@ def check_colors(colormap: str, alpha: float = 1.0) -> None:
     Raises:
         UsageError: an unknown color map, or alpha outside [0, 1].
     """
-    if not 0 <= alpha <= 1:
-        raise UsageError(f"alpha lies between 0 (image) and 1 (colors); got {alpha}.")
+    if not isinstance(alpha, Real) or not 0 <= alpha <= 1:
+        raise UsageError(f"alpha lies between 0 (image) and 1 (colors); got {alpha!r}.")
     if colormap not in COLORMAPS:
         raise UsageError(
             f"There is no color map {colormap!r}; choose one of {', '.join(COLORMAPS)}."

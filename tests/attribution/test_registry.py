@@ -58,6 +58,11 @@ def test_methods_by_other_names(typed, names):
     assert [method.name for method in choose_methods([typed])] == names
 
 
+def test_one_name_needs_no_list():
+    (method,) = choose_methods("gradcam", relu="guided")
+    assert method.key == "gradcam_guided"
+
+
 def test_every_alias_is_a_method_and_no_name_of_another():
     for alias, name in registry._ALIASES.items():
         assert name in METHODS
