@@ -95,7 +95,9 @@ def _filters(
     architecture = found.architecture
     names = [name for given in layers for name in architecture.split_names(given)]
     wanted = dict.fromkeys(find_convolution(architecture, name) for name in names or (None,))
-    choice = choose_engine(parse_device(model.device), architecture.graph, model.engine)
+    choice = choose_engine(
+        parse_device(model.device), architecture.graph, model.engine, model.precision
+    )
     network, weights = found.load(choice, progress=not printing.quiet)
     if not printing.quiet:
         name_weights(weights)

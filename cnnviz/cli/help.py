@@ -28,7 +28,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         *("as_json", "verbose", "quiet"),
     ),
     "Which images": ("only", "sort", "limit", "force"),
-    "Run": ("device", "engine", "threads", "batch_size", "fail_fast"),
+    "Run": ("device", "engine", "precision", "threads", "batch_size", "fail_fast"),
 }
 
 

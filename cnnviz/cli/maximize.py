@@ -218,7 +218,7 @@ def _maximize(
     if found.architecture.end.remark is not None and not printing.quiet:
         say(found.architecture.end.remark)
     _check_files(files, found.name, goals)
-    choice = choose_engine(device, found.architecture.graph, model.engine)
+    choice = choose_engine(device, found.architecture.graph, model.engine, model.precision)
     network, weights = found.load(choice, progress=not printing.quiet)
     if not printing.quiet:
         name_engine(network)

@@ -304,6 +304,14 @@ _MACHINE = (
         "and can run the network there.",
     ),
     click.option(
+        "--precision",
+        type=Choice("cnnviz.engines.base:PRECISIONS", "NAME"),
+        default=ModelOptions.precision,
+        show_default=True,
+        help="What convolutions and matrix products are computed in: fp32, or, with PyTorch, tf32 "
+        "(GPUs only) or bf16, which are faster on GPUs and less exact.",
+    ),
+    click.option(
         "--threads",
         type=click.IntRange(min=1),
         metavar="N",

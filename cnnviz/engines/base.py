@@ -95,6 +95,20 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 FP32 = "fp32"
 
 
+def check_precision(precision: str, device: Device) -> None:
+    """Make sure that there is a precision, and that a device of this kind has it.
+
+    Raises:
+        UsageError: it is not so.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"There is no precision '{precision}': use {', '.join(PRECISIONS)}.")
+    if precision == "tf32" and device.kind != "gpu":
+        raise UsageError(
+            f"Precision tf32 was asked for, but only GPUs have it: use fp32 on {device}."
+        )
+
+
 @dataclass(frozen=True)
 class GradientRequest:
     """One way back through a recorded pass: under which rule, and where gradients are wanted.

@@ -241,7 +241,9 @@ class SymbolModel:
         architecture = self.architecture
         self._check_memory(choice)
         parameters = in_float32(fit.matched, source=str(self.weights))
-        engine = build_engine(architecture.graph, parameters, choice.device, choice.name)
+        engine = build_engine(
+            architecture.graph, parameters, choice.device, choice.name, choice.precision
+        )
         del self._arrays  # the engine has them
         sha256 = digest(self.weights, "sha256")
         network = Network(architecture, engine, choice.reason)

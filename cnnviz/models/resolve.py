@@ -58,6 +58,7 @@ def load_model(
     *,
     device: str = "cpu",
     engine: str = "auto",
+    precision: str = "fp32",
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
     resize: str | None = None,
@@ -69,17 +70,18 @@ def load_model(
     arguments are those of :func:`load_explainer`.
     """
     from cnnviz.attribution.fitting import fit_methods
-    from cnnviz.engines.base import parse_device
+    from cnnviz.engines.base import check_precision, parse_device
     from cnnviz.engines.registry import check_engine, choose_engine
     from cnnviz.explainer import Explainer
     from cnnviz.graph.target_layers import choose_layers
 
     parsed = parse_device(device)
-    check_engine(engine)
+    check_engine(engine, precision)
+    check_precision(precision, parsed)
     layer = layer or model.config.layer
     choose_layers(model.architecture, layer)
     fit_methods(model.architecture, methods)
-    choice = choose_engine(parsed, model.architecture.graph, engine)
+    choice = choose_engine(parsed, model.architecture.graph, engine, precision)
     network, weights = model.load(choice, progress=progress)
     return Explainer(
         network,
@@ -107,6 +109,7 @@ def load_explainer(
     activation: str | None = None,
     device: str = "cpu",
     engine: str = "auto",
+    precision: str = "fp32",
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
     resize: str | None = None,
@@ -139,6 +142,8 @@ def load_explainer(
         device: ``cpu``, ``gpu``, ``gpu:N``, ``gpu(N)``, the same with ``cuda``, or ``mps``.
         engine: what computes: ``mxnet``, ``torch``, or ``auto``, the first of these that is
             installed and can run the network on the device.
+        precision: what convolutions and matrix products are computed in: ``fp32``, or, with
+            PyTorch's engine, ``tf32`` (on GPUs only) or ``bf16``.
         layer: the target layer's name, or several; None for the network's default.
         methods: what to attribute with, see :class:`cnnviz.Explainer`.
         resize: ``stretch`` (the default) or ``crop``.
@@ -146,8 +151,8 @@ def load_explainer(
         notify: called with a sentence when something is assumed, or there is something to wait for.
 
     Raises:
-        UsageError: there is no such network, layer, head, device name or engine; a configuration
-            file is wrong; the size of an exported network's images is not known.
+        UsageError: there is no such network, layer, head, device name, engine or precision; a
+            configuration file is wrong; the size of an exported network's images is not known.
         NetworkError: a symbol file cannot be used, or no engine can run the network.
         DeviceError: the device cannot be used.
         WeightsError: the weights cannot be had or read, or belong to another network.
@@ -170,6 +175,7 @@ def load_explainer(
         find_model(config, notify=notify),
         device=device,
         engine=engine,
+        precision=precision,
         layer=layer,
         methods=methods,
         resize=resize,

@@ -115,5 +115,7 @@ class ZooModel:
             progress=progress,
             notify=self._notify,
         )
-        engine = build_engine(architecture.graph, parameters, choice.device, choice.name)
+        engine = build_engine(
+            architecture.graph, parameters, choice.device, choice.name, choice.precision
+        )
         return Network(architecture, engine, choice.reason), found

@@ -192,6 +192,7 @@ class ActivationsPlan:
             self.model,
             device=options.device,
             engine=options.engine,
+            precision=options.precision,
             layer=self.request.layers,
             progress=progress,
         )

@@ -36,6 +36,7 @@ class ModelOptions:
     resize: str | None = None
     device: str = "cpu"
     engine: str = "auto"
+    precision: str = "fp32"
     threads: int | None = None
 
     def config(self) -> ModelConfig:

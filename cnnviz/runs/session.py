@@ -109,6 +109,7 @@ class RunPlan:
             model,
             device=request.model.device,
             engine=request.model.engine,
+            precision=request.model.precision,
             layer=request.targets.layers,
             methods=self.methods,
             progress=progress,

@@ -94,13 +94,27 @@ def test_devices(cnnviz, image, spec, option, monkeypatch):
 
     asked = []
 
-    def choose(device, _graph, _name):
+    def choose(device, *_):
         asked.append(device)
         raise DeviceError("It is not here.")
 
     monkeypatch.setattr(registry, "choose_engine", choose)
     assert cnnviz("explain", image, "-m", "demo", option, spec, "--method", "gradcam")[0] == 3
     assert asked == [Device("mps") if spec == "mps" else Device("gpu", 1 if "1" in spec else 0)]
+
+
+@pytest.mark.needs("torch")
+def test_precision(cnnviz, image, tmp_path):
+    given = ("explain", image, "-m", "demo", "--method", "gradcam")
+    status, _, said = cnnviz(*given, "-o", "out", "--precision", "BF16", "--engine", "torch")
+    assert status == 0
+    assert " on cpu, in bf16" in said
+    record = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert record["run"]["engine"]["precision"] == "bf16"
+    status, _, said = cnnviz(*given, "-o", "other", "--precision", "tf32")
+    assert status == 2
+    assert "only GPUs have it" in said
+    assert not (tmp_path / "other").exists()
 
 
 def test_quiet_in_short(cnnviz, image, tmp_path):

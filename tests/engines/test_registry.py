@@ -132,6 +132,28 @@ def test_auto_imports_no_more_than_it_needs(machine):
     assert imported == ["torch"]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_precisions_other_than_fp32_take_torch(machine, precision):
+    machine(BOTH)
+    choice = choose_engine(GPU, PLAIN, precision=precision)
+    assert (choice.name, choice.precision) == ("torch", precision)
+    assert choice.reason == "MXNet computes in fp32 only"
+    assert choose_engine(GPU, PLAIN).precision == "fp32"
+    with pytest.raises(UsageError, match=rf"fp32 only; got precision {precision}\. .*torch"):
+        choose_engine(GPU, PLAIN, "mxnet", precision)
+    machine(["mxnet"])
+    with pytest.raises(NetworkError, match=r"MXNet computes in fp32 only.*`pip install torch"):
+        choose_engine(CPU, PLAIN, precision="bf16")
+
+
+def test_precisions_that_do_not_exist(machine):
+    machine(BOTH)
+    with pytest.raises(UsageError, match="no precision 'fp8': use fp32, tf32, bf16"):
+        choose_engine(CPU, PLAIN, precision="fp8")
+    with pytest.raises(UsageError, match="only GPUs have it: use fp32 on cpu"):
+        choose_engine(CPU, PLAIN, "torch", "tf32")
+
+
 MXNET = "`pip install mxnet==1.9.1 'numpy<2' setuptools`"
 TORCH = "`pip install torch`"
 H100 = [(9, 0)]

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from cnnviz import machine
-from cnnviz.engines.base import FP32, Device, Recording
+from cnnviz.engines.base import FP32, Device, Recording, check_precision
 from cnnviz.engines.torch.captured import CapturedPasses, Replay
 from cnnviz.engines.torch.folding import Programs
 from cnnviz.engines.torch.lowering import unknown_operators
 from cnnviz.engines.torch.program import Program
 from cnnviz.engines.torch.recording import CapturedPass, CapturedRecording, TorchRecording, to_host
-from cnnviz.engines.torch.runtime import check_precision, import_torch, obstacle, torch_device
+from cnnviz.engines.torch.runtime import import_torch, obstacle, torch_device
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.types import Float32
 
@@ -50,7 +50,7 @@ class TorchEngine:
         """
         self.graph = graph
         self.device = device
-        check_precision(device, precision)
+        check_precision(precision, device)
         self.precision = precision
         self._programs = Programs(Program(graph, parameters, device, precision))
         # A CPU launches nothing: there a captured pass would only hold its memory. (mps has none.)

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from cnnviz import machine
-from cnnviz.engines.base import PRECISIONS, Device
-from cnnviz.errors import DeviceError, NetworkError, UsageError
+from cnnviz.engines.base import Device
+from cnnviz.errors import DeviceError, NetworkError
 from cnnviz.text import counted
 
 
@@ -69,20 +69,6 @@ def obstacle(device: Device) -> str | None:
     if device.index >= count:
         return f"PyTorch finds only {counted(count, 'GPU')} (numbered from 0)"
     return None
-
-
-def check_precision(device: Device, precision: str) -> None:
-    """Make sure that a device can compute with a precision.
-
-    Raises:
-        UsageError: there is no such precision, or the device has none.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(f"There is no precision '{precision}': use {', '.join(PRECISIONS)}.")
-    if precision == "tf32" and device.kind != "gpu":
-        raise UsageError(
-            f"Precision tf32 was asked for, but only GPUs have it: use fp32 on {device}."
-        )
 
 
 @contextmanager
