@@ -24,7 +24,7 @@ from cnnviz.images.in_memory import Held, is_held, rgb_pixels
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import find_sources
-from cnnviz.keywords import check_keywords, is_whole, words
+from cnnviz.keywords import check_keywords, is_integer, words
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.formats import written_by_cnnviz
@@ -94,7 +94,7 @@ def explain(
         CnnvizError: as :func:`cnnviz.load_explainer`.
     """
     for keyword, least in (("batch_size", batch_size), ("max_pixels", max_pixels)):
-        if not is_whole(least) or least < 1:
+        if not is_integer(least) or least < 1:
             raise UsageError(f"{keyword} is a whole number, at least 1; got {least!r}.")
     if style is not None and not isinstance(style, Style):
         raise UsageError(f"style is a cnnviz.Style, such as cnnviz.Style(size=512); got {style!r}.")

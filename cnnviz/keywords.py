@@ -63,16 +63,16 @@ def words(keyword: str, value: Any) -> list[str]:
         UsageError: it is something else.
     """
     try:
-        several = [value] if isinstance(value, str) or is_whole(value) else list(value)
-        if all(isinstance(one, str) or is_whole(one) for one in several):
+        several = [value] if isinstance(value, str) or is_integer(value) else list(value)
+        if all(isinstance(one, str) or is_integer(one) for one in several):
             return [one if isinstance(one, str) else str(operator.index(one)) for one in several]
     except TypeError:
         pass
     raise UsageError(f"{keyword} is a word or a whole number, or several in a list; got {value!r}.")
 
 
-def is_whole(value: Any) -> bool:
-    """Whether this is a whole number: Python's, NumPy's, or an array of just one."""
+def is_integer(value: Any) -> bool:
+    """Whether this is an integer: Python's, NumPy's, or an array of just one."""
     try:
         operator.index(value)
     except TypeError:

@@ -76,7 +76,7 @@ def threads() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Have networks computed with so many threads, whatever the user's ``OMP_NUM_THREADS`` says.
+    """Have networks computed with ``count`` threads, whatever the user's ``OMP_NUM_THREADS`` says.
 
     MXNet reads that variable once, while it is imported, so this has to come before.
 

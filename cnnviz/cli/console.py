@@ -123,7 +123,7 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         self._asked = False
         self._before: Any = None
-        # No other thread can set handlers; and whoever started this process may have had it ignore
+        # No other thread can set handlers; and the parent process may have had it ignore
         # Ctrl-C, which is for others then (a shell does so for `command &` in a script).
         if (
             threading.current_thread() is threading.main_thread()

@@ -1,7 +1,7 @@
 """Batch norms that can be folded into the convolution before them, and the graph with them folded.
 
 By the stored statistics a batch norm multiplies each channel and adds to it, which the weights and
-the bias of the convolution can do as well. What the convolution alone put out is then nowhere.
+the bias of the convolution can do as well. The convolution alone is then not computed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cnnviz.graph.operators import BatchNorm, Conv2d, Parameter
 
 
 def foldable(graph: Graph) -> Mapping[Value, int]:
-    """What convolutions put out that only a batch norm reads, and that batch norm's node."""
+    """Outputs of convolutions that only a batch norm reads, and that batch norm's node."""
     found = {}
     for index, node in enumerate(graph.nodes):
         if not isinstance(node.operator, BatchNorm) or node.operator.axis != 0:

@@ -1,4 +1,4 @@
-"""Which part of the image a value inside a network speaks of.
+"""Which part of the image a value inside a network is computed from.
 
 A network may cut its input, or a feature map, into parts: two faces in one image, the stripes of a
 person. What is computed from a part of the image cannot be laid over all of it.
@@ -24,7 +24,7 @@ class Region:
     """A box in the image, its edges as shares of the sides, from 0 to 1.
 
     ``stacked``: parts of the image that do not lie on each other were put into one map, a place of
-    which speaks of several places in the image.
+    which belongs to several places in the image.
     """
 
     top: float = 0.0

@@ -1,4 +1,4 @@
-"""What pixels are: the one check of RGB arrays, and the way there from whatever a file holds."""
+"""What pixels are: the one check of RGB arrays, and their conversion from whatever a file holds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From an image to what the network is fed, and from the network's pixels back to the image.
 
 Pixel coordinates are continuous here: pixel *i* covers [i, i + 1) and its center lies at i + 0.5.
-Every resize in cnnviz keeps that convention, so that a map lies on the pixels it speaks of.
+Every resize in cnnviz keeps that convention, so that a map lies on the pixels it belongs to.
 OpenCV writes sizes as (width, height); everything here is (height, width).
 """
 
@@ -102,7 +102,7 @@ def prepare(
         spec: what the network expects; the default suits ImageNet networks.
         resize: ``"stretch"`` or ``"crop"``.
         source: (H, W) of the original if ``rgb`` was read at a reduced size
-            (:func:`cnnviz.images.decode.read_reduced`); the geometry speaks of the original.
+            (:func:`cnnviz.images.decode.read_reduced`); the geometry is that of the original.
 
     Raises:
         UsageError: an unknown ``resize``.

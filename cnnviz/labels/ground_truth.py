@@ -199,7 +199,7 @@ class _Table:
     ) -> None:
         self._shown, self._sources, self._images, self._known = shown, sources, images, known
         self._classes: dict[str, int] = {}  # by label, for a thousand rows may have the same
-        self.rows: dict[int, Row] = {}  # the first that speaks of an image
+        self.rows: dict[int, Row] = {}  # the first about an image
         self.indices: dict[int, int] = {}
 
     def add(self, row: Row) -> bool:

@@ -15,7 +15,7 @@ its entries, in their order, which belong together. It is JSON in UTF-8; in vers
 
 ``shows``
     the key of a map, as in the file's name; or ``original``, ``arrays``, ``panel``, ``contrast``,
-    ``activations``, ``filters``, ``maximized``, ``steps`` (on the way there), ``diagram``.
+    ``activations``, ``filters``, ``maximized``, ``steps`` (of maximizing), ``diagram``.
 ``image``
     ``name``, below the folder that was given, and the file's ``sha256``, which is null of an image
     that came from Python as pixels; null where there is no image.

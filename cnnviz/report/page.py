@@ -78,7 +78,7 @@ class PairView:
     title: str
     incorrect: bool
     images: int  #: that belong to it
-    maps: int  #: of which so many have a map
+    maps: int  #: how many of these have a map
     border: str
     border_times: str
     corner: str

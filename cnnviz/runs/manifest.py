@@ -94,8 +94,8 @@ def _version_of(path: Path) -> int | None:
     return None if found is None else int(found[1])
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a PNG or .npz is there, is this version's, and has its end.
+def is_complete(path: Path) -> bool:
+    """Whether a PNG or .npz exists, is this version's, and is not cut off.
 
     A power cut may leave a part of it, or zeros.
     """

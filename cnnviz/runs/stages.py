@@ -19,7 +19,7 @@ from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_default
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.image_files import ImageWriter
-from cnnviz.runs.manifest import Journal, file_sha256, is_whole
+from cnnviz.runs.manifest import Journal, file_sha256, is_complete
 from cnnviz.runs.records import EngineRecord, ImageRecord
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
@@ -287,7 +287,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
             and known.sha256 == image.sha256
             and known.path == image.item.source.shown
             and (None if truth is None else truth.index) == image.item.truth
-            and all(is_whole(self.writer.folder.path / name) for name in known.files)
+            and all(is_complete(self.writer.folder.path / name) for name in known.files)
         )
 
     def compute(

@@ -26,7 +26,7 @@ from cnnviz.runs.manifest import (
     check_manifest,
     file_sha256,
     fingerprint,
-    is_whole,
+    is_complete,
     manifest_lines,
 )
 from cnnviz.runs.records import (
@@ -312,14 +312,14 @@ def test_files_without_their_end_are_not_whole(tmp_path):
     for name in ("a.png", "a.npz"):
         path = tmp_path / name
         data = path.read_bytes()
-        assert is_whole(path)
+        assert is_complete(path)
         for broken in (data[:-1], data[: len(data) // 2], b"", data[:-5] + b"\0" * 5):
             path.write_bytes(broken)
-            assert not is_whole(path), broken
+            assert not is_complete(path), broken
     (tmp_path / "b.png").write_bytes(b"\x89PNG somebody else's")
-    assert not is_whole(tmp_path / "b.png")
-    assert not is_whole(tmp_path / "none.png")
-    assert not is_whole(tmp_path)
+    assert not is_complete(tmp_path / "b.png")
+    assert not is_complete(tmp_path / "none.png")
+    assert not is_complete(tmp_path)
 
 
 def test_somebody_elses_manifest_is_told_beforehand(tmp_path):

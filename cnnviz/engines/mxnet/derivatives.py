@@ -144,7 +144,7 @@ def _leaky_relu(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp | None:
 
 
 def _softmax(axes: Callable[[Float32], tuple[int, ...]]) -> Vjp:
-    """Softmax over the axes that a function of the output tells."""
+    """Softmax over the axes that a function of the output returns."""
 
     def vjp(
         _inputs: Sequence[Float32], outputs: Sequence[Float32], gradients: Sequence[Float32]
