@@ -38,7 +38,7 @@ from cnnviz.text import printable_path
 
 Input = Union[str, "os.PathLike[str]", bytes, Held]
 """An image's path, a folder, the bytes of an image file, or an image: an array, uint8 (H, W, 3) RGB
-or (H, W) gray; one of Pillow's; a tensor, (C, H, W) or (H, W, C). Arrays and tensors of four
+or (H, W) gray; a Pillow image; a tensor, (C, H, W) or (H, W, C). Arrays and tensors of four
 dimensions are several."""
 
 #: Modules between :func:`explain` and its caller, and those that it calls.
@@ -284,8 +284,8 @@ def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
                 yield _GivenImage(printable_path(source.relative.stem), Path(source.path))
         else:
             raise UsageError(
-                "An image is a path, the bytes of a file, an array of pixels, a tensor or an image "
-                f"of Pillow's; got {type(one).__name__}."
+                "An image is a path, the bytes of a file, an array of pixels, a tensor or a "
+                f"Pillow image; got {type(one).__name__}."
             )
 
 

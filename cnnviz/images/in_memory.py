@@ -15,7 +15,7 @@ from cnnviz.images.pixels import check_pixels, orient, to_rgb8
 
 
 class Tensor(Protocol):
-    """A tensor of PyTorch's, as far as it is used here."""
+    """A PyTorch tensor, as far as it is used here."""
 
     def detach(self) -> Any:
         """The same without its gradient."""
@@ -27,7 +27,7 @@ _LOADING = threading.Lock()  # Pillow reads no image twice at once, and several 
 
 
 def is_held(value: Any) -> TypeGuard[Held]:
-    """Whether this is an array, an image of Pillow's or a tensor, whatever it holds."""
+    """Whether this is an array, a Pillow image or a tensor, whatever it holds."""
     return isinstance(value, (np.ndarray, Image.Image)) or _is_tensor(value)
 
 
@@ -38,9 +38,9 @@ def rgb_pixels(image: Held) -> npt.NDArray[np.uint8]:
         image: one of these:
 
             * an array, uint8 (H, W, 3), RGB, or (H, W), gray;
-            * a tensor of PyTorch's, (C, H, W) or (H, W, C) with 1 or 3 channels, or (H, W): uint8,
+            * a PyTorch tensor, (C, H, W) or (H, W, C) with 1 or 3 channels, or (H, W): uint8,
               or floats from 0 to 1. Where both orders fit, channels come first;
-            * an image of Pillow's, of any mode that has a black and a white. A rotation noted in it
+            * a Pillow image, of any mode that has a black and a white. A rotation noted in it
               (EXIF) is applied, transparency is laid over white, 16 bits become 8: as in
               :func:`cnnviz.read_image`.
 
@@ -56,7 +56,7 @@ def rgb_pixels(image: Held) -> npt.NDArray[np.uint8]:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether this is a tensor of PyTorch's, which is not imported for the question."""
+    """Whether this is a PyTorch tensor, which is not imported for the question."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 

@@ -1,4 +1,4 @@
-"""Where an operator of MXNet's stands, and its attributes, which are text."""
+"""Where an MXNet operator stands, and its attributes, which are text."""
 
 from __future__ import annotations
 

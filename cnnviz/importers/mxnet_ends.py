@@ -1,7 +1,7 @@
 """What a network ends with: where its logits stand, and what makes probabilities of them.
 
 Networks end with a softmax in any of many forms, with one written out by hand, with sigmoids, with
-an argmax, or with bare logits. Which it is is not read off operators' names but tried: what stands
+an argmax, or with bare logits. It is not recognized by operators' names but tried: what stands
 between a candidate for the logits and the output (:func:`read_end`) is run on a few random numbers,
 and has to give the softmax or the sigmoid of these.
 """

@@ -161,7 +161,7 @@ def _without_ids(lines: Sequence[str]) -> list[tuple[str, str]]:
 
 def _unquoted(text: str) -> str:
     text = text.strip()
-    if text[:1] in ("'", '"') and text.endswith(f"{text[0]},"):  # out of a list of Python's
+    if text[:1] in ("'", '"') and text.endswith(f"{text[0]},"):  # from a Python list
         text = text[:-1]
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1].strip()

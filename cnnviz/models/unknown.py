@@ -15,7 +15,7 @@ _EXPLAINED = (
     "cnnviz explains the convolutional networks that `cnnviz models` lists, and those that MXNet "
     "exported (net-symbol.json)"
 )
-#: Files of whole networks that are none of MXNet's, and what they are.
+#: Files of whole networks in other formats than MXNet's, and what they are.
 _FOREIGN = {
     ".onnx": "an ONNX network",
     ".h5": "a Keras network",

@@ -12,8 +12,8 @@ Others give on purpose what is not the derivative of what they compute: losses, 
 gradient in the place of whatever arrives, and operators that block, scale or add to it. Inside a
 network they are what they compute: a softmax, a logistic function or nothing at all.
 
-Everything is NumPy in, NumPy out, float32. ``tests/engines/mxnet/operators.py`` tries every
-operator of MXNet's against differences.
+Everything is NumPy in, NumPy out, float32. ``tests/engines/mxnet/operators.py`` tries every MXNet
+operator against differences.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def mxnet_errors() -> Iterator[None]:
 
 
 def _raised_by_mxnet(error: Exception) -> bool:
-    """Whether an error came out of the library: as its own class, or as one of Python's."""
+    """Whether an error came out of the library: as its own class, or as a built-in one."""
     base = import_mxnet().base
     if isinstance(error, base.MXNetError):
         return True

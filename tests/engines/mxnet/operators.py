@@ -1,4 +1,4 @@
-"""Every operator of MXNet's that can stand in a network, its gradient against differences.
+"""Every MXNet operator that can stand in a network, its gradient against differences.
 
 Run by hand for the table of all of them, or of some::
 
