@@ -162,11 +162,14 @@ class ModelQueries:
         largest = max(math.prod(layer.shape) for layer in layers)
         size = min(_LARGEST_BATCH, max(1, _LARGEST_BATCH_VALUES // (2 * largest)))
         remaining = iter(arrays)
-        while True:
-            batch = list(islice(remaining, size))
-            if not batch:
-                return
-            yield np.stack(batch).astype(np.float32, copy=False)
+        for first in remaining:
+            batch = np.empty((size, *first.shape), np.float32)
+            batch[0] = first
+            count = 1
+            # Written at once: the next array may then be made where this one was.
+            for count, array in enumerate(islice(remaining, size - 1), 2):
+                batch[count - 1] = array
+            yield batch[:count]
 
 
 def _begun_ahead(passes: Iterable[ForwardPass]) -> Iterator[ForwardPass]:

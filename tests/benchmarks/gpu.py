@@ -42,6 +42,7 @@ from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import Input, Parameter, ReLU
+from cnnviz.machine import keep_freed_memory
 
 OUTPUTS = ("logits", "activations", "gradient", "guided")
 #: For each precision the relative L2 errors of the median image, and those of the worst. Of the
@@ -242,6 +243,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     device = parse_device(arguments.device)
+    keep_freed_memory()  # as the command does
     small = device.kind == "cpu"
     batches = [int(n) for n in (arguments.batches or ("1,2" if small else "1,8,32,128")).split(",")]
     precisions = (arguments.precisions or ("fp32,bf16" if small else "fp32,tf32,bf16")).split(",")

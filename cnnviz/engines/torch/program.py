@@ -29,6 +29,7 @@ from cnnviz.graph.operators import (
     ReLU,
     Subtract,
 )
+from cnnviz.machine import give_back_pages
 
 _ELEMENTWISE = (Add, Subtract, Multiply, Divide)
 #: Operators whose derivatives subtract: what arrives at them may cancel down to its rounding.
@@ -290,7 +291,8 @@ class Program:
             return values.detach().to(self.place, torch.float32)
         array = np.asarray(values, np.float32)
         if not array.flags.writeable:  # which PyTorch warns of; nobody here writes
-            array = array.copy()
+            given, array = array, array.copy()
+            give_back_pages(given)
         tensor = torch.from_numpy(array)
         if self.place.type == "cuda":
             tensor = torch.empty(array.shape, dtype=torch.float32, pin_memory=True).copy_(tensor)
