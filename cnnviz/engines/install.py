@@ -23,6 +23,16 @@ def mxnet_has_a_build() -> bool:
     )
 
 
+def how_to_get_mxnet() -> str:
+    """A sentence: the command, or that there is none for this machine."""
+    if mxnet_has_a_build():
+        return "`pip install mxnet==1.9.1 'numpy<2' setuptools` installs MXNet."
+    return (
+        f"MXNet has no build for Python {platform.python_version()} on {platform.system()} "
+        f"({platform.machine()}): it needs Linux (x86_64 or aarch64) and Python below 3.13."
+    )
+
+
 def what_helps(device: Device, wanted: Collection[str], have: Collection[str]) -> str:
     """What gives this machine an engine for a device.
 
@@ -50,13 +60,6 @@ def what_helps(device: Device, wanted: Collection[str], have: Collection[str]) -
             return "Use --device cpu."
         return "`pip install torch` installs PyTorch, which can."
     missing = [name for name in wanted if name not in have]
-    if "mxnet" in missing and mxnet_has_a_build():
-        return "`pip install mxnet==1.9.1 'numpy<2' setuptools` installs MXNet."
-    if "torch" in missing:
+    if "torch" in missing and not ("mxnet" in missing and mxnet_has_a_build()):
         return "`pip install torch` installs PyTorch."
-    if "mxnet" in missing:
-        return (
-            f"MXNet has no build for Python {platform.python_version()} on {platform.system()} "
-            f"({platform.machine()}): use --engine torch."
-        )
-    return ""
+    return how_to_get_mxnet() if "mxnet" in missing else ""

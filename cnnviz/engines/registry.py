@@ -169,15 +169,15 @@ def _none_can(
     ):
         return NetworkError(f"{broken[0]}.")  # it cannot be imported, and says what helps
     # Last what may bring advice of its own.
-    listed = "; ".join(sorted(obstacles.values(), key=lambda one: "`pip " in one))
+    clauses = "; ".join(sorted(obstacles.values(), key=lambda one: "`pip " in one))
     others = [name for name in _ENGINES if name not in obstacles]
     able = [name for name in others if _obstacle(name, device, graph, precision) is None]
     if able:
         advice = f"Leave out --engine, or give --engine {able[0]}: it can."
     else:
-        advice = "" if "`pip " in listed else what_helps(device, tuple(obstacles), have)
+        advice = "" if "`pip " in clauses else what_helps(device, tuple(obstacles), have)
     subject = "No engine can" if asked == AUTO else f"{engine_title(asked)} cannot"
-    text = paragraph(f"{subject} run this network on {device}: {listed}.", advice)
+    text = paragraph(f"{subject} run this network on {device}: {clauses}.", advice)
     return NetworkError(text) if device.kind == "cpu" else DeviceError(text)
 
 

@@ -135,6 +135,20 @@ def test_card_of_a_catalog_network_with_classes_of_its_own(cnnviz, photos, tmp_p
     assert "demo, layer " in err
 
 
+@pytest.mark.subprocess
+def test_without_mxnet_an_exported_network_cannot_be_read(spots, tmp_path):
+    script = (
+        "import sys; sys.modules['mxnet'] = None; from cnnviz.cli import run; "
+        f"print(int(run(['explain', 'right.png', '-m', {str(spots)!r}, '--input-size', '8'])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3\n"
+    assert done.stderr.startswith("Error: Reading a network that MXNet exported takes MXNet")
+    assert "`pip install mxnet" in done.stderr or "MXNet has no build for " in done.stderr
+
+
 def test_layers_takes_what_explain_takes(cnnviz, spots):
     status, out, _ = cnnviz("layers", spots, "--input-size", "8")
     assert status == 0

@@ -173,7 +173,7 @@ H100 = [(9, 0)]
             CPU,
             "mxnet",
             {"on": ("darwin", "arm64", (3, 11))},
-            ["MXNet has no build for Python ", "use --engine torch"],
+            ["MXNet has no build for Python ", "(arm64): it needs Linux"],
         ),
         (["torch"], CPU, "mxnet", {}, ["MXNet is not installed. ", "--engine torch: it can"]),
         (["mxnet"], CPU, "torch", {}, ["PyTorch is not installed. ", "--engine mxnet: it can"]),

@@ -21,6 +21,7 @@ from typing import Any
 from cnnviz import machine
 from cnnviz.engines.base import Device
 from cnnviz.engines.cuda import compute_capabilities
+from cnnviz.engines.install import how_to_get_mxnet
 from cnnviz.errors import DeviceError, NetworkError
 from cnnviz.text import counted
 
@@ -121,6 +122,11 @@ def _imported() -> Any:
 
 def _why_not(error: BaseException, numpy_version: str) -> str:
     """Why MXNet cannot be imported, and what to do."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "mxnet":
+        return (
+            "Reading a network that MXNet exported takes MXNet, which is not installed. "
+            f"{how_to_get_mxnet()}"
+        )
     if not numpy_version.startswith("1."):
         return (
             f"MXNet 1.9.1 cannot be used with NumPy {numpy_version}: it needs NumPy below 2. "
