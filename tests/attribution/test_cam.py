@@ -17,7 +17,7 @@ from cnnviz.attribution.cam import (
     xgrad_cam,
 )
 from cnnviz.engines.base import STANDARD
-from tests.support.cam import SHAPE, asked, build, linear_head
+from tests.support.cam import SHAPE, asked, linear_head
 from tests.support.networks import (
     conv,
     global_avg_pool,
@@ -25,7 +25,7 @@ from tests.support.networks import (
     relu,
     sequential,
 )
-from tests.support.seeded import REFERENCE, seeded
+from tests.support.seeded import seeded
 
 #: Computed in float64 and rounded once to float32: half a unit in the last place is 6e-8.
 ONCE = {"rtol": 1e-7, "atol": 1e-9}
@@ -36,28 +36,8 @@ FRAMEWORKS = 1e-5
 
 
 @pytest.fixture(scope="module")
-def truth():
-    with np.load(REFERENCE / "cam_family.npz") as archive:
-        return dict(archive)
-
-
-@pytest.fixture(scope="module")
-def block():
-    return build()
-
-
-@pytest.fixture(scope="module")
 def network(block):
     return block.network()
-
-
-@pytest.fixture(scope="module")
-def arrays():
-    """Activations behind a ReLU, and gradients; one channel is dead."""
-    random = np.random.RandomState(0)
-    activations = np.maximum(random.randn(2, 3, 4, 5), 0).astype(np.float32)
-    activations[1, 2] = 0
-    return activations, random.randn(2, 3, 4, 5).astype(np.float32)
 
 
 def places(array):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from cnnviz.attribution import ModelQueries, collect
 from cnnviz.attribution.cam import (
@@ -21,15 +20,6 @@ from tests.support.networks import (
     sequential,
 )
 from tests.support.seeded import seeded
-
-
-@pytest.fixture(scope="module")
-def arrays():
-    """Activations behind a ReLU, and gradients; one channel is dead."""
-    random = np.random.RandomState(0)
-    activations = np.maximum(random.randn(2, 3, 4, 5), 0).astype(np.float32)
-    activations[1, 2] = 0
-    return activations, random.randn(2, 3, 4, 5).astype(np.float32)
 
 
 def test_difference_of_two_classes_by_its_formula(arrays):

@@ -12,21 +12,10 @@ from tests.support.cam import SHAPE, asked, build, linear_head
 from tests.support.networks import (
     sequential,
 )
-from tests.support.seeded import REFERENCE, seeded
+from tests.support.seeded import seeded
 
 #: The expected value is made of logits of other float32 passes.
 PASSES = {"rtol": 2e-5, "atol": 1e-6}
-
-
-@pytest.fixture(scope="module")
-def truth():
-    with np.load(REFERENCE / "cam_family.npz") as archive:
-        return dict(archive)
-
-
-@pytest.fixture(scope="module")
-def block():
-    return build()
 
 
 @pytest.fixture(scope="module")

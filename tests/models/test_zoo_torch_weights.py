@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +17,7 @@ from cnnviz.models import zoo
 from cnnviz.models.zoo_weights import load_weights
 from cnnviz.weights.matching import Expected, fits_network, match
 from cnnviz.weights.params_file import write_params
-
-REFERENCE = Path(__file__).parent.parent / "reference"
-
-
-def load_seeds():
-    sys.path.insert(0, str(REFERENCE))
-    try:
-        return importlib.import_module("family_seeds")
-    finally:
-        sys.path.remove(str(REFERENCE))
-
-
-seeds = load_seeds()
+from tests.support.seeded import REFERENCE, family_seeds, relative_error
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 
@@ -56,14 +42,10 @@ def foreign():
 def fill(name, state, notify=None):
     """The zoo's network with ten classes and a state dict's weights; what an image gives."""
     entry = zoo.get(name)
-    graph, paths = zoo.build(entry, seeds.CLASSES)
+    graph, paths = zoo.build(entry, family_seeds.CLASSES)
     weights = match(state, Expected(graph.parameters, family=entry.family), notify=notify)
     network = Network(Architecture(graph, paths), build_engine(graph, weights, Device("cpu")))
-    return network.logits(seeds.image(0, entry.input.shape)[None])[0]
-
-
-def relative(value, truth):
-    return np.linalg.norm(value - truth) / np.linalg.norm(truth)
+    return network.logits(family_seeds.image(0, entry.input.shape)[None])[0]
 
 
 SAME = ("alexnet", "resnet18_v1", "resnet34_v1", "densenet121", "squeezenet1.0", "squeezenet1.1")
@@ -71,37 +53,37 @@ SAME = ("alexnet", "resnet18_v1", "resnet34_v1", "densenet121", "squeezenet1.0",
 
 @pytest.mark.parametrize("name", SAME)
 def test_torchvisions_weights_give_torchvisions_logits(foreign, name):
-    state = seeds.torch_state(seeds.unpack(foreign[f"torchvision {name}"]))
+    state = family_seeds.torch_state(family_seeds.unpack(foreign[f"torchvision {name}"]))
     # Float32's rounding is a few times 1e-7 here: padding, strides, epsilon are all the same.
-    assert relative(fill(name, state), foreign[f"logits {name}"]) < 1e-5
+    assert relative_error(fill(name, state), foreign[f"logits {name}"]) < 1e-5
 
 
 def test_inception_with_second_classifier_wants_torchvisions_images(foreign):
     """torchvision's published weights come with ``transform_input``; the fold gives the same."""
-    state = seeds.torch_state(seeds.unpack(foreign["torchvision inceptionv3"]))
+    state = family_seeds.torch_state(family_seeds.unpack(foreign["torchvision inceptionv3"]))
     said = []
     logits = fill("inceptionv3", state, said.append)
-    assert relative(logits, foreign["logits inceptionv3 transform_input"]) < 1e-5
+    assert relative_error(logits, foreign["logits inceptionv3 transform_input"]) < 1e-5
     assert len(said) == 1
     assert "images from -1 to 1" in said[0]
 
 
 def test_inception_without_second_classifier_is_taken_as_it_is(foreign):
-    shapes = seeds.unpack(foreign["timm inception_v3"])
+    shapes = family_seeds.unpack(foreign["timm inception_v3"])
     assert not any(name.startswith("AuxLogits") for name in shapes)
     said = []
-    logits = fill("inceptionv3", seeds.torch_state(shapes), said.append)
-    assert relative(logits, foreign["logits inceptionv3"]) < 1e-5
+    logits = fill("inceptionv3", family_seeds.torch_state(shapes), said.append)
+    assert relative_error(logits, foreign["logits inceptionv3"]) < 1e-5
     assert len(said) == 1
     assert "does not say how its images were normalized" in said[0]
 
 
 def test_inception_stays_as_it_is_where_the_user_says_how_images_are_made(foreign):
     entry = zoo.get("inceptionv3")
-    arrays = empty(seeds.unpack(foreign["torchvision inceptionv3"]))
-    first = seeds.torch_parameter("Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3))
+    arrays = empty(family_seeds.unpack(foreign["torchvision inceptionv3"]))
+    first = family_seeds.torch_parameter("Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3))
     arrays["Conv2d_1a_3x3.conv.weight"] = first
-    shapes = zoo.parameter_shapes(entry, seeds.CLASSES)
+    shapes = zoo.parameter_shapes(entry, family_seeds.CLASSES)
     said = []
     matched = match(
         arrays, Expected(shapes, family=entry.family), as_given=True, notify=said.append
@@ -112,9 +94,9 @@ def test_inception_stays_as_it_is_where_the_user_says_how_images_are_made(foreig
 
 def test_gluons_own_inception_says_nothing():
     entry = zoo.get("inceptionv3")
-    shapes = zoo.parameter_shapes(entry, seeds.CLASSES)
+    shapes = zoo.parameter_shapes(entry, family_seeds.CLASSES)
     adapted = ("features.0.0.weight", "features.0.1.running_mean")
-    own = {name: seeds.gluon_parameter(name, shapes[name]) for name in adapted}
+    own = {name: family_seeds.gluon_parameter(name, shapes[name]) for name in adapted}
     said = []
     matched = match(
         {**empty(shapes), **own}, Expected(shapes, family=entry.family), notify=said.append
@@ -140,8 +122,8 @@ def empty(shapes):
 )
 def test_timms_names_and_shapes_fit(foreign, theirs, ours):
     entry = zoo.get(ours)
-    arrays = empty(seeds.unpack(foreign[theirs]))
-    shapes = zoo.parameter_shapes(entry, seeds.CLASSES)
+    arrays = empty(family_seeds.unpack(foreign[theirs]))
+    shapes = zoo.parameter_shapes(entry, family_seeds.CLASSES)
     assert fits_network(arrays, Expected(shapes, family=entry.family))
 
 
@@ -152,13 +134,13 @@ def test_timms_names_are_torchvisions(foreign):
         ("resnet34_v1", "resnet34"),
         ("densenet121", "densenet121"),
     ):
-        torchvision = seeds.unpack(foreign[f"torchvision {ours}"])
-        assert seeds.unpack(foreign[f"timm {theirs}"]) == torchvision
+        torchvision = family_seeds.unpack(foreign[f"torchvision {ours}"])
+        assert family_seeds.unpack(foreign[f"timm {theirs}"]) == torchvision
 
 
 def test_densenets_older_names(foreign):
     """torchvision's published files say ``norm.1`` where its code says ``norm1``."""
-    state = seeds.torch_state(seeds.unpack(foreign["torchvision densenet121"]))
+    state = family_seeds.torch_state(family_seeds.unpack(foreign["torchvision densenet121"]))
     older = {}
     for name, array in state.items():
         if "denselayer" in name:
@@ -168,14 +150,14 @@ def test_densenets_older_names(foreign):
                 )
         older[name] = array
     assert set(older) != set(state)
-    shapes = zoo.parameter_shapes(zoo.get("densenet121"), seeds.CLASSES)
+    shapes = zoo.parameter_shapes(zoo.get("densenet121"), family_seeds.CLASSES)
     expected = Expected(shapes, family="densenet")
     ours, matched = match(state, expected), match(older, expected)
     for name, array in ours.items():
         np.testing.assert_array_equal(matched[name], array)
 
 
-def load(tmp_path, name, arrays, classes=seeds.CLASSES):
+def load(tmp_path, name, arrays, classes=family_seeds.CLASSES):
     """What ``--weights FILE`` does."""
     path = tmp_path / "theirs.params"
     write_params(path, {key: np.ascontiguousarray(array) for key, array in arrays.items()})
@@ -201,8 +183,8 @@ def load(tmp_path, name, arrays, classes=seeds.CLASSES):
 )
 def test_networks_that_only_seem_the_same_are_refused(foreign, theirs, ours, why):
     entry = zoo.get(ours)
-    shapes = zoo.parameter_shapes(entry, seeds.CLASSES)
-    arrays = {f"module.{k}": v for k, v in empty(seeds.unpack(foreign[theirs])).items()}
+    shapes = zoo.parameter_shapes(entry, family_seeds.CLASSES)
+    arrays = {f"module.{k}": v for k, v in empty(family_seeds.unpack(foreign[theirs])).items()}
     with pytest.raises(WeightsError) as caught:
         match(arrays, Expected(shapes, ours, entry.family), source="a.pth")
     text = str(caught.value)
@@ -223,7 +205,7 @@ def test_networks_that_only_seem_the_same_are_refused(foreign, theirs, ours, why
     ],
 )
 def test_another_familys_weights_are_recognized(foreign, tmp_path, theirs, asked, fitting):
-    arrays = empty(seeds.unpack(foreign[theirs]))
+    arrays = empty(family_seeds.unpack(foreign[theirs]))
     with pytest.raises(WeightsError, match=rf"look like {fitting}'s: try --model {fitting}\."):
         load(tmp_path, asked, arrays)
 

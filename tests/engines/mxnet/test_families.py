@@ -5,10 +5,6 @@ See ``tests/reference/make_family_fixtures.py``; the VGGs are in ``test_referenc
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +15,8 @@ from cnnviz.models import zoo
 from cnnviz.weights.matching import Expected, match
 from tests.support.gluon_zoo import assign, block_shapes, build_block
 from tests.support.gradients import Gradients, differentiate
+from tests.support.seeded import REFERENCE, family_seeds, relative_error
 
-REFERENCE = Path(__file__).parents[2] / "reference"
 RULES = ("standard", "guided", "deconvnet")
 #: Each network's ReLUs, counted in its paper: convolutions and dense layers that have one.
 RELUS = {
@@ -61,17 +57,6 @@ TURNING = {
 }
 
 
-def load_seeds() -> ModuleType:
-    sys.path.insert(0, str(REFERENCE))
-    try:
-        return importlib.import_module("family_seeds")
-    finally:
-        sys.path.remove(str(REFERENCE))
-
-
-seeds = load_seeds()
-
-
 class Case(NamedTuple):
     name: str
     truth: dict[str, np.ndarray]
@@ -81,14 +66,14 @@ class Case(NamedTuple):
 def build(name: str, truth: dict[str, np.ndarray]) -> Any:
     """The zoo's network with the seeded weights, converted where they are torchvision's."""
     entry = zoo.get(name)
-    block = build_block(name, seeds.CLASSES)
-    shapes = block_shapes(block, seeds.IMAGES[name])
+    block = build_block(name, family_seeds.CLASSES)
+    shapes = block_shapes(block, family_seeds.IMAGES[name])
     if "parameters" in truth:
-        state = seeds.torch_state(seeds.unpack(truth["parameters"]))
+        state = family_seeds.torch_state(family_seeds.unpack(truth["parameters"]))
         state = {key: value for key, value in state.items() if not key.startswith("AuxLogits.")}
         weights = match(state, Expected(shapes, family=entry.family))
     else:
-        weights = {key: seeds.gluon_parameter(key, shape) for key, shape in shapes.items()}
+        weights = {key: family_seeds.gluon_parameter(key, shape) for key, shape in shapes.items()}
     assign(block, weights)
     return block
 
@@ -98,17 +83,12 @@ def case(request: pytest.FixtureRequest) -> Case:
     name = request.param
     with np.load(REFERENCE / f"{name}.npz") as file:
         truth = dict(file)
-    shape = seeds.IMAGES[name]
-    batch = seeds.image(int(truth["picture_seed"]), shape)[None]
+    shape = family_seeds.IMAGES[name]
+    batch = family_seeds.image(int(truth["picture_seed"]), shape)[None]
     network = from_gluon(build(name, truth), input_shape=shape)
     target = [int(truth["target"])]
     ours = {rule: differentiate(network, batch, target, relu_rule=rule) for rule in RULES}
     return Case(name, truth, ours)
-
-
-def relative(value: np.ndarray, truth: np.ndarray) -> float:
-    assert value.shape == truth.shape
-    return float(np.linalg.norm(value.astype(np.float64) - truth) / np.linalg.norm(truth))
 
 
 def test_the_default_layer(case: Case) -> None:
@@ -120,22 +100,22 @@ def test_the_default_layer(case: Case) -> None:
 # Seen: at most 1.3e-6, and 5e-6 for MobileNet v2, of which PyTorch's float32 is 8e-6 away.
 def test_logits(case: Case) -> None:
     for rule in RULES:
-        assert relative(case.ours[rule].logits[0], case.truth["logits"]) < 3e-5
+        assert relative_error(case.ours[rule].logits[0], case.truth["logits"]) < 3e-5
 
 
 def test_the_layers_gradient(case: Case) -> None:
     for rule in RULES:  # it is the true one under every rule
         ours = case.ours[rule]
         alpha = ours.layer_gradients[0].mean(axis=(1, 2))
-        assert relative(alpha, case.truth["weights"]) < 1e-4
+        assert relative_error(alpha, case.truth["weights"]) < 1e-4
         products = (ours.layer_gradients[0] * ours.activations[0]).sum(axis=0)
-        assert relative(products, case.truth["products"]) < 1e-4  # seen: 3e-5 at most
+        assert relative_error(products, case.truth["products"]) < 1e-4  # seen: 3e-5 at most
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_input_gradients(case: Case, rule: str) -> None:
-    ours = seeds.sampled(case.ours[rule].input_gradients[0])
-    assert relative(ours, case.truth[rule]) < TURNING.get((case.name, rule), TOLERANCE)
+    ours = family_seeds.sampled(case.ours[rule].input_gradients[0])
+    assert relative_error(ours, case.truth[rule]) < TURNING.get((case.name, rule), TOLERANCE)
 
 
 def test_every_relu_is_counted(case: Case) -> None:

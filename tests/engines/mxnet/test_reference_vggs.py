@@ -14,7 +14,7 @@ from cnnviz.importers.gluon import from_gluon
 from tests.support.capabilities import SLOW
 from tests.support.gradients import Gradients, differentiate
 from tests.support.mxnet import import_mxnet
-from tests.support.seeded import REFERENCE, seeded
+from tests.support.seeded import REFERENCE, relative_error, seeded
 
 NAMES = ["vgg11", "vgg16_bn"]
 if SLOW:
@@ -54,11 +54,6 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     gc.collect()  # half a gigabyte a network: the next must not come on top of it
 
 
-def relative(value: np.ndarray, truth: np.ndarray) -> float:
-    assert value.shape == truth.shape
-    return float(np.linalg.norm(value.astype(np.float64) - truth) / np.linalg.norm(truth))
-
-
 def test_default_layer_is_the_last_convolution_or_its_batch_norm(case: Case) -> None:
     layer = case.ours["standard"].layer
     assert layer.name == str(case.truth["layer"])
@@ -69,21 +64,21 @@ def test_default_layer_is_the_last_convolution_or_its_batch_norm(case: Case) -> 
 # which 6.5e-6 are the rounding of the stored fixtures. The rest is room for other processors.
 def test_logits(case: Case) -> None:
     for rule in RULES:
-        assert relative(case.ours[rule].logits, case.truth["logits"]) < 1e-5
+        assert relative_error(case.ours[rule].logits, case.truth["logits"]) < 1e-5
 
 
 def test_grad_cam_and_its_weights(case: Case) -> None:
     for rule in RULES:  # the layer's gradient is the true one under every rule
         ours = case.ours[rule]
         alpha = ours.layer_gradients.mean(axis=(2, 3))
-        assert relative(alpha, case.truth["weights"]) < 1e-4
+        assert relative_error(alpha, case.truth["weights"]) < 1e-4
         cam = grad_cam(ours.activations, ours.layer_gradients)
-        assert relative(cam, case.truth["gradcam"]) < 1e-4
+        assert relative_error(cam, case.truth["gradcam"]) < 1e-4
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_input_gradients(case: Case, rule: str) -> None:
-    assert relative(case.ours[rule].input_gradients, case.truth[rule]) < 1e-4
+    assert relative_error(case.ours[rule].input_gradients, case.truth[rule]) < 1e-4
 
 
 def test_every_relu_is_counted(case: Case) -> None:
