@@ -167,7 +167,7 @@ def check_unguided(methods: Iterable[Method]) -> None:
             advice.append(f"leave out --method {method.name}")
     if advice:
         raise UsageError(
-            "This network has no ReLU, so that nothing can be guided: "
+            "This network has no ReLU, so nothing can be guided: "
             f"{'; '.join(dict.fromkeys(advice))}."
         )
 
@@ -182,13 +182,13 @@ def missing_relus(asked: Sequence[Method], chosen: Sequence[Method]) -> str | No
     names = {method.name for method in chosen}
     changes = [f"{method.title} is left out" for method in asked if method.name not in names]
     changes += [
-        f"{method.title} is that of the plain gradient"
+        f"{method.title} uses the plain gradient"
         for method in chosen
         if isinstance(method, Saliency) and method not in asked
     ]
     if not changes:
         return None
-    return f"This network has no ReLU, so that nothing can be guided: {' and '.join(changes)}."
+    return f"This network has no ReLU, so nothing can be guided: {' and '.join(changes)}."
 
 
 def find(name: str) -> str:

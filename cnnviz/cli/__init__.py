@@ -138,7 +138,7 @@ def exit_status(call: Callable[[], Any]) -> int:
         usage.show(sys.stderr)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        say("Interrupted; finished images are complete, and the same command goes on from there.")
+        say("Interrupted; finished images are complete, and the same command resumes the run.")
         return ExitCode.INTERRUPTED
     except CnnvizError as error:
         say(f"Error: {error}")

@@ -148,19 +148,19 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
     """Say what became of the run as a whole."""
     output, ended = session.request.output, result.report
     failed = f", {ended.failed} failed" if ended.failed else ""
-    resumed = f" ({ended.resumed} of them before)" if ended.resumed else ""
+    resumed = f" ({ended.resumed} of them already done)" if ended.resumed else ""
     say(f"{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
     looked, accuracy = session.scanned, ended.accuracy
     if looked is not None and looked.accuracy is not None:
         say(
             f"of {looked.images} images looked at, {looked.correct} correct and "
-            f"{looked.incorrect} wrong: accuracy {100 * looked.accuracy:.1f} %; of those "
+            f"{looked.incorrect} wrong: accuracy {100 * looked.accuracy:.1f}%; of those "
             f"explained, {accuracy.correct} correct and {accuracy.incorrect} wrong"
         )
     elif accuracy.share is not None:
         say(
             f"{accuracy.correct} correct and {accuracy.incorrect} wrong: "
-            f"accuracy {100 * accuracy.share:.1f} %"
+            f"accuracy {100 * accuracy.share:.1f}%"
         )
     for truth, predicted, count in accuracy.confusions[:_CONFUSIONS]:
         say(f"    {count} x {ended.names[truth]} predicted as {ended.names[predicted]}")

@@ -46,7 +46,7 @@ class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         found = matching(value, choices)
         if len(found) != 1:
             hint = did_you_mean(value, choices)
-            self.fail(paragraph(f"'{value}' is none of {', '.join(choices)}.", hint), param, ctx)
+            self.fail(paragraph(f"'{value}' is not one of {', '.join(choices)}.", hint), param, ctx)
         return found[0]
 
 

@@ -200,9 +200,9 @@ def _notes(summary: Summary) -> Iterator[str]:
     yield f"Weights: {summary.weight_bytes / 1e6:,.1f} MB as float32."
     yield (
         "Multiply-adds: for one image, of convolutions and dense layers without their biases. "
-        f"Counted as none: {', '.join(map(printable, summary.uncounted)) or 'nothing else'}."
+        f"Not counted: {', '.join(map(printable, summary.uncounted)) or 'nothing else'}."
     )
-    signs = ["kernel/stride, without stride 1"]
+    signs = ["kernel/stride, a stride of 1 is omitted"]
     if any("d" in str(layer.window) for layer in summary.layers):
         signs.append("d: dilation")
     if any(layer.window.groups > 1 for layer in summary.layers):

@@ -207,7 +207,7 @@ class End:
 
 #: What is assumed of a single output that nothing squashes.
 ONE_OUTPUT = (
-    "The network has one output, which is taken for the logit of a yes or no; --activation none "
+    "The network has one output, which is taken as the logit of a yes or no; --activation none "
     "takes it as a number."
 )
 

@@ -157,7 +157,7 @@ def _trace(block: Any) -> tuple[Any, list[tuple[str, str]]]:
     mx = import_mxnet()
     if not isinstance(block, mx.gluon.HybridBlock):
         raise NetworkError(
-            f"A Gluon HybridBlock is needed, and {type(block).__name__} is none: cnnviz has to "
+            f"A Gluon HybridBlock is needed, and {type(block).__name__} is not one: cnnviz has to "
             "trace the network."
         )
     outputs: list[tuple[str, str]] = []

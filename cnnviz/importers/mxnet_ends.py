@@ -230,7 +230,7 @@ class _Recognizer:
             head,
             Activation(()),
             remark=f"The network has one output, out of {kind}, which is taken as a number; "
-            "--activation sigmoid takes it for the logit of a yes or no.",
+            "--activation sigmoid takes it as the logit of a yes or no.",
         )
 
     def _softmax_right_before(self, head: Entry) -> Entry | None:

@@ -130,7 +130,7 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise UsageError(
-            f"The output folder {folder} cannot be used: {nearest} is no folder. Choose another."
+            f"The output folder {folder} cannot be used: {nearest} is not a folder. Choose another."
         )
     made: list[Path] = []
     trial = _temporary_beside(folder / "trial")

@@ -185,13 +185,13 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     shown = printable(os.fsdecode(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ImageError(f"{shown} is no file: give a PNG or .npz that cnnviz wrote.")
+            raise ImageError(f"{shown} is not a file: give a PNG or .npz that cnnviz wrote.")
         with open(path, "rb") as file:
             text = _text(file)
         if text is None:
             raise ImageError(
-                f"{shown} does not say what it shows: PNG and .npz files that cnnviz wrote do, "
-                "unless an early version did, or another program has saved them again."
+                f"{shown} does not say what it shows. PNG and .npz files written by cnnviz do, "
+                "unless an early version wrote them or another program saved them again."
             )
         return _decoded(text)
     except FileNotFoundError:

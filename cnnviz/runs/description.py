@@ -157,7 +157,7 @@ _DECISIVE = (
     (("network", "labels"), "other class names"),
     (("network", "input"), "another input"),
     (("network", "layers"), "another layer"),
-    (("methods",), "other methods or options of theirs"),
+    (("methods",), "other methods or method options"),
     (("parameters", "targets"), "another target"),
     (("parameters", "contrasts"), "another contrast"),
     *((("parameters", name), f"another --{name}") for name in ("size", "scale")),

@@ -260,7 +260,7 @@ class Journal:
             if not locked:
                 file.close()
                 raise UsageError(
-                    f"Another run is writing to {self._path.parent}; wait for its end, or choose "
+                    f"Another run is writing to {self._path.parent}; wait for it to end, or choose "
                     "another output folder."
                 )
             if self._is(file):
@@ -271,8 +271,8 @@ class Journal:
             file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
         if notify is not None:
             notify(
-                f"{self._path.parent} cannot be locked ({reason}): see to it that no other run "
-                "writes there meanwhile."
+                f"{self._path.parent} cannot be locked ({reason}): make sure that no "
+                "other run writes there at the same time."
             )
         return file
 

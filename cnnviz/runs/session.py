@@ -293,7 +293,7 @@ class Session:
         if self.request.execution.fail_fast and not outcome.record.ok:
             raise FailFastError(
                 f"Stopped at {outcome.record.path}, the first image that failed. Without "
-                "--fail-fast the same command goes on from there."
+                "--fail-fast the same command resumes the run."
             )
 
     def _explain_stage(

@@ -204,13 +204,13 @@ class Supervisor:
         if by not in _LIMITS:
             return 128 + by
         if system.limit("RLIMIT_CPU") is not None:
-            end = "Error: the run was ended, perhaps at its limit of processor time (`ulimit -t`)."
+            end = "Error: the run was ended, probably at its limit of CPU time (`ulimit -t`)."
             cure = ""
         else:
-            end = "Error: the run was killed, perhaps for want of memory."
-            cure = "; --batch-size 1 or a smaller --size take less"
+            end = "Error: the run was killed, probably because memory ran out."
+            cure = "; --batch-size 1 or a smaller --size needs less"
         self.report(
-            f"{end} Finished images are complete, and the same command goes on from there{cure}."
+            f"{end} Finished images are complete, and the same command resumes the run{cure}."
         )
         return ExitCode.UNUSABLE
 

@@ -250,7 +250,7 @@ def _from_hub(
 ) -> LocatedWeights:
     repo = published.hub
     if repo is None:
-        raise UnavailableError("Hugging Face (has no network that is the same)")
+        raise UnavailableError("Hugging Face (has no identical network)")
     # Read here and not left to huggingface_hub, which looks at its environment on import only.
     endpoint = (os.environ.get("HF_ENDPOINT") or huggingface.HUB).rstrip("/")
     where = f"{repo} at {safe_host(endpoint, 'HF_ENDPOINT')}"

@@ -28,8 +28,8 @@ ACTIVATIONS = {
     "swish": lambda: nn.Swish(),
 }
 NOTE = (
-    "This network has no ReLU, so that nothing can be guided: guided Grad-CAM is left out and "
-    "saliency is that of the plain gradient."
+    "This network has no ReLU, so nothing can be guided: guided Grad-CAM is left out and "
+    "saliency uses the plain gradient."
 )
 
 
@@ -111,10 +111,10 @@ def test_run_goes_on_and_is_reported(cnnviz, exported, image, write_image):
     options = exported("prelu")
     command = ("explain", "cat.png", "dog.png", *options, "--report")
     assert cnnviz(*command)[0] == 0
-    assert "(2 of them before)" in cnnviz(*command)[2]
+    assert "(2 of them already done)" in cnnviz(*command)[2]
     named = (*command, "--method", "gradcam", "--method", "saliency", "--saliency", "gradient")
-    assert "(2 of them before)" in cnnviz(*named)[2]  # the same methods write the same files
-    assert "of them before" not in cnnviz(*command, "--method", "gradcam")[2]
+    assert "(2 of them already done)" in cnnviz(*named)[2]  # the same methods write the same files
+    assert "already done" not in cnnviz(*command, "--method", "gradcam")[2]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_run_goes_on_and_is_reported(cnnviz, exported, image, write_image):
         (("--relu", "standard"), "gradcam saliency", "guided Grad-CAM is left out and saliency"),
         (("--saliency", "gradient"), "gradcam saliency", "guided Grad-CAM is left out."),
         (("--relu", "standard", "--saliency", "gradient"), "gradcam saliency", "left out."),
-        (("--method", "saliency"), "saliency", "guided: saliency is that of the plain gradient."),
+        (("--method", "saliency"), "saliency", "guided: saliency uses the plain gradient."),
         (("--method", "gradcam"), "gradcam", None),
         (("--method", "gradient", "--relu", "standard"), "gradient", None),
     ],
@@ -175,7 +175,7 @@ def test_what_cannot_be_done_is_refused_with_advice_that_works(
     options = exported("swish")
     status, out, err = cnnviz("explain", image, *options, *wrong)
     assert (status, out) == (2, "")
-    sentence = f"This network has no ReLU, so that nothing can be guided: {advice}."
+    sentence = f"This network has no ReLU, so nothing can be guided: {advice}."
     assert err.splitlines()[-1] == f"Error: {sentence}"
     assert not (image.parent / "out").exists()
     assert cnnviz("explain", image, *options, *right)[0] == 0

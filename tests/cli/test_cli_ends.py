@@ -99,7 +99,7 @@ def test_bare_score_is_a_yes_or_no_unless_told_otherwise(cnnviz, network):
     arguments = ("explain", "bright.png", *options, "-o", "out", "--method", "gradcam")
     status, out, err = cnnviz(*arguments)
     assert (status, out) == (0, "bright.png: positive (1) 0.95\n")
-    assert "taken for the logit of a yes or no; --activation none" in err
+    assert "taken as the logit of a yes or no; --activation none" in err
     status, out, err = cnnviz(*arguments, "--activation", "none")
     assert (status, out) == (0, "bright.png: output 0 3\n")
     status, _, err = cnnviz(*arguments, "--activation", "softmax")

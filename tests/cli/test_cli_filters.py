@@ -74,7 +74,7 @@ def test_mistakes_are_told_before_anything_is_written(cnnviz, tmp_path):
         (("demo", "--layer", "features.2"), "features.2 (ReLU) has no filters"),
         (("demo", "--layer", "nowhere"), "no layer 'nowhere'"),
         (("nothing",), "nothing"),
-        (("demo", "-o", "file"), "file is no folder"),
+        (("demo", "-o", "file"), "file is not a folder"),
         (("demo", "--scale", "run"), "layer, filter"),
         (("demo", "--top", "0"), "--top"),
         (("demo", "--json", "--quiet"), "choose one"),

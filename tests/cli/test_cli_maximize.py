@@ -216,9 +216,9 @@ def test_mistakes_are_told_before_anything_is_written(cnnviz, halves, tmp_path):
         (("--target", "0", "--seed", "-1"), "seed is at least 0"),
         (("--target", "0", "--every", "2"), "--every says"),
         (("--target", "0", "--json", "--quiet"), "choose one"),
-        (("--target", "0", "-o", "file"), "file is no folder"),
-        (("--target", "0", "--frames", "file"), "file is no folder"),
-        (("--target", "0", "--gif", "file/a.gif"), "file is no folder"),
+        (("--target", "0", "-o", "file"), "file is not a folder"),
+        (("--target", "0", "--frames", "file"), "file is not a folder"),
+        (("--target", "0", "--gif", "file/a.gif"), "file is not a folder"),
         (("--target", "0", "--ctx", "tpu"), "tpu"),
     ):
         status, out, err = cnnviz("maximize", *halves, *arguments)

@@ -90,9 +90,9 @@ def test_the_manifest_says_which_symbol_and_another_one_does_all_again(cnnviz, s
     ):
         assert network[name]["path"] == str(path)
         assert network[name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert "(1 of them before)" in cnnviz(*command)[2]
+    assert "(1 of them already done)" in cnnviz(*command)[2]
     spots.write_text(spots.read_text() + "\n")
-    assert "of them before" not in cnnviz(*command)[2]
+    assert "already done" not in cnnviz(*command)[2]
 
 
 def test_classes_without_names_are_numbers_and_what_is_assumed_is_said(cnnviz, spots):

@@ -43,7 +43,7 @@ def test_table_of_vgg16(cnnviz):
     assert rows[-1].split() == ["36", "layers", "138,357,544", "15,470,264,320"]
     assert "Input: 3×224×224" in notes
     assert "Weights: 553.4 MB" in notes  # 4 bytes each
-    assert "Counted as none: ReLU, MaxPool." in " ".join(notes.split())
+    assert "Not counted: ReLU, MaxPool." in " ".join(notes.split())
     assert "Fixed" not in notes
     # Numbers end below one another.
     assert len({len(row) for row in rows[1:] if "," in row}) == 1
@@ -158,7 +158,7 @@ def test_wrong_names_are_usage_errors(cnnviz, tmp_path):
     (tmp_path / "file").write_text("")
     status, out, err = cnnviz("summary", "demo", "--diagram", "file/demo.dot")
     assert (status, out) == (2, "")
-    assert "file is no folder" in err
+    assert "file is not a folder" in err
 
 
 def test_dot_file_needs_no_graphviz(cnnviz, tmp_path, no_dot):

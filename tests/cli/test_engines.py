@@ -102,7 +102,7 @@ def test_a_run_goes_on_under_another_engine(cnnviz, photos, write_image, tmp_pat
     write_image(photos / "3.png", 3)
     status, _, err = cnnviz("explain", photos, *OPTIONS, "--engine", "torch")
     assert status == 0
-    assert "4 explained (3 of them before)" in err
+    assert "4 explained (3 of them already done)" in err
     assert {path: path.stat().st_mtime_ns for path in before} == before
     versions = {name: version() for name, version in VERSIONS.items()}
     note = (
@@ -122,7 +122,7 @@ def test_a_run_goes_on_under_another_engine(cnnviz, photos, write_image, tmp_pat
 
     # Back under the first: nothing is to be done, and it is still said.
     _, _, err = cnnviz("explain", photos, *OPTIONS, "--engine", "mxnet")
-    assert "4 explained (4 of them before)" in err
+    assert "4 explained (4 of them already done)" in err
     assert f"and kept: 1 image by PyTorch {versions['torch']} on cpu. " in err
     assert engines_of(tmp_path / "out") == both
 
@@ -204,7 +204,7 @@ def test_without_either_one_command_helps(cnnviz, scene, tmp_path, monkeypatch):
 def test_another_engine_is_refused_and_the_like_named(cnnviz, scene):
     status, _, err = cnnviz("explain", scene, "-m", "demo", "--engine", "pytorch")
     assert status == 2
-    assert "'pytorch' is none of auto, mxnet, torch. Did you mean torch?" in err
+    assert "'pytorch' is not one of auto, mxnet, torch. Did you mean torch?" in err
     assert {_OTHER_WORDS[word] for word in ("--backend", "--framework")} == {"--engine"}
 
 

@@ -437,8 +437,8 @@ def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_image
         (("{image}", "--batch-size", "all"), "auto"),
         (("{image}", "--labels", "nosuch.txt"), "nosuch.txt"),
         (("{image}", "--json", "--quiet"), "--quiet"),
-        (("{image}", "-o", "{image}"), "is no folder"),
-        (("{image}", "-o", "{image}/below"), "is no folder"),
+        (("{image}", "-o", "{image}"), "is not a folder"),
+        (("{image}", "-o", "{image}/below"), "is not a folder"),
         (("{image}", "--nosuch"), "--nosuch"),
         ((), "INPUT"),
     ],
@@ -574,7 +574,7 @@ def test_a_name_that_the_output_cannot_hold_fails_alone(cnnviz, photos, tmp_path
     command = ("explain", photos, "-m", "demo", "--method", "gradcam", "-o", "out")
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", strict)
-        for before in ("", " (3 of them before)"):
+        for before in ("", " (3 of them already done)"):
             status, _, err = cnnviz(*command)
             assert status == 1
             assert (
@@ -583,4 +583,4 @@ def test_a_name_that_the_output_cannot_hold_fails_alone(cnnviz, photos, tmp_path
             assert f"3 explained{before}, 1 failed" in err
     status, _, err = cnnviz(*command)
     assert status == 0
-    assert "4 explained (3 of them before)" in err
+    assert "4 explained (3 of them already done)" in err

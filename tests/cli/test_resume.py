@@ -51,7 +51,7 @@ def test_nothing_is_done_twice(explain, tmp_path):
     done, again, err = explain()
     assert fresh(done) == set()
     assert again == out
-    assert "3 explained (3 of them before)" in err
+    assert "3 explained (3 of them already done)" in err
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
 
 
@@ -85,7 +85,7 @@ def test_a_new_image_is_done_and_a_removed_one_forgotten(explain, photos, write_
     (photos / "10.jpg").unlink()
     done, _, err = explain()
     assert fresh(done) == {"3.png"}
-    assert "3 explained (2 of them before)" in err
+    assert "3 explained (2 of them already done)" in err
     images = json.loads((tmp_path / "out/manifest.json").read_text())["images"]
     assert [image["stem"] for image in images] == ["2", "3", "sub/cat"]
 
@@ -150,7 +150,7 @@ def test_failures_are_tried_again(explain, photos):
     explain()
     done, _, err = explain()
     assert fresh(done) == {"3.png"}
-    assert "3 explained (3 of them before), 1 failed" in err
+    assert "3 explained (3 of them already done), 1 failed" in err
 
 
 def test_a_common_scale_is_that_of_all_images(explain, photos, write_image):
@@ -234,8 +234,8 @@ def test_runs_for_other_classes_keep_their_files(explain, tmp_path):
     ("options", "told"),
     [
         (["--layer", "features.19"], "another layer"),
-        (["--relu", "guided"], "other methods or options of theirs"),
-        (["--method", "occlusion", "-O", "window=128"], "other methods or options of theirs"),
+        (["--relu", "guided"], "other methods or method options"),
+        (["--method", "occlusion", "-O", "window=128"], "other methods or method options"),
         (["--target", "fish"], "another target"),
         (["--contrast", "fish:snail"], "another contrast"),
         (["--size", "50"], "another --size"),

@@ -247,7 +247,7 @@ def test_a_limit_of_processor_time_is_named(photos, tmp_path):
         timeout=60,
     )
     assert done.returncode == ExitCode.UNUSABLE
-    assert "Error: the run was ended, perhaps at its limit of processor time" in done.stderr
+    assert "Error: the run was ended, probably at its limit of CPU time" in done.stderr
 
 
 # --- packages ------------------------------------------------------------------------------------

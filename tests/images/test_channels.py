@@ -178,7 +178,7 @@ def test_the_other_order_is_another_run(cnnviz, exported, tmp_path, write_image)
     write_image(tmp_path / "cat.png")
     command = ("explain", "cat.png", "-m", "blue-symbol.json", "--mean", ".6,.4,.2", *exported)
     assert cnnviz(*command, "-o", "out")[0] == 0
-    assert "of them before" not in cnnviz(*command, "-o", "out", "--channels", "bgr")[2]
+    assert "already done" not in cnnviz(*command, "-o", "out", "--channels", "bgr")[2]
 
 
 def test_what_is_assumed_is_said_in_the_networks_order(cnnviz, exported, tmp_path, write_image):
@@ -205,7 +205,7 @@ def test_other_commands_take_it_too(cnnviz, exported, tmp_path, write_image):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--channels", "gbr"), "'gbr' is none of rgb, bgr."),
+        (("--channels", "gbr"), "'gbr' is not one of rgb, bgr."),
         (("--channels", "bgr", "--mean", ".5", "--std", ".5"), "takes color"),
     ],
 )

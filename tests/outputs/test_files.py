@@ -310,7 +310,7 @@ def test_check_refuses_files(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "dead").symlink_to("nowhere")
     for path in ("file", "file/below", "dead", "dead/below"):
-        with pytest.raises(UsageError, match="is no folder"):
+        with pytest.raises(UsageError, match="is not a folder"):
             check_output_folder(tmp_path / path)
 
 
@@ -327,7 +327,7 @@ def test_no_permission_to_write(tmp_path, image):
 
 
 def test_check_refuses_a_file_system_that_cannot_be_written_to():
-    with pytest.raises(UsageError, match=r"nothing can be made in|is no folder"):
+    with pytest.raises(UsageError, match=r"nothing can be made in|is not a folder"):
         check_output_folder("/proc/self/explanations")
 
 

@@ -216,7 +216,7 @@ def test_damage_is_found_or_does_no_harm(tmp_path, kind):
 def test_what_is_no_file(cnnviz, tmp_path):
     os.mkfifo(tmp_path / "pipe")  # would be waited for
     for path in (tmp_path, tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(ImageError, match="is no file"):
+        with pytest.raises(ImageError, match="is not a file"):
             package.about(path)
     for path in ("none.png", "nul\0.png"):
         with pytest.raises((UsageError, ImageError), match=r"There is no file|null"):

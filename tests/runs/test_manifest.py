@@ -362,8 +362,8 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
     journal.add(RECORDS[0])
     journal.close(done=False)
     assert told == [
-        f"{tmp_path} cannot be locked ({os.strerror(number)}): see to it that no other run writes "
-        "there meanwhile."
+        f"{tmp_path} cannot be locked ({os.strerror(number)}): make sure that no other run "
+        "writes there at the same time."
     ]
     again = Journal(tmp_path, "mark")
     assert again.find(STEMS[0]) == RECORDS[0]

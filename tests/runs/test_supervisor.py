@@ -73,7 +73,9 @@ def test_a_crash_over_no_image_ends_the_run():
 def test_a_worker_that_somebody_ends(number, expected):
     status, told = supervise(partial(die, number))
     assert status == expected
-    assert ["killed, perhaps for want of memory" in line for line in told] == [True] * len(told)
+    assert ["killed, probably because memory ran out" in line for line in told] == [True] * len(
+        told
+    )
 
 
 def test_a_worker_knows_what_those_before_it_did(tmp_path):

@@ -383,7 +383,7 @@ def test_a_network_that_hugging_face_has_not(home, site, whole, monkeypatch):
     serve_hub(site)
     text = failure(alone)
     assert "HTTP 404" in text
-    assert "Hugging Face (has no network that is the same)" in text
+    assert "Hugging Face (has no identical network)" in text
     # Nobody else's files of it fit, so only Gluon's are asked for.
     assert "Give a .params file with --weights" in text
     assert site.asked == [f"GET {gluon_path(whole)}"]
