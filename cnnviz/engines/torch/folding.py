@@ -6,7 +6,7 @@ activations. A pass folds all but those of which somebody wants to know what com
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from cnnviz.engines.torch.program import Program
@@ -45,9 +45,10 @@ class Programs:
         return self._found[hidden]
 
     def _fold(self, hidden: frozenset[Value]) -> Program:
-        for data in hidden:
-            self._fold_weights(data)
         whole = self.whole
+        with whole.running(record=False):
+            for data in hidden:
+                self._fold_weights(data)
         graph = folded(whole.graph, hidden)
         arrays = dict(self._weights)
         for index, node in enumerate(graph.nodes):
@@ -56,19 +57,27 @@ class Programs:
         return Program(graph, arrays, whole.device, whole.precision, hidden)
 
     def _fold_weights(self, data: Value) -> None:
-        """Work a convolution's weights out, once for all programs; in float64, rounded once."""
+        """Work a convolution's weight and bias out, once for all programs.
+
+        In float64, so that each is rounded once; not every device has that, but the host has.
+        """
         torch = import_torch()
-        graph, constants = self.whole.graph, self.whole.constants
+        graph = self.whole.graph
         norm = graph.nodes[self._norms[data]]
-        weight_name, bias_name = folded_names(norm)
-        if weight_name in self._weights:
+        names = folded_names(norm)
+        if names[0] in self._weights:
             return
         assert isinstance(norm.operator, BatchNorm)  # as it was found
-        scale, shift, mean, variance = (constants[value].double() for value in norm.inputs[1:])
-        weight, *bias = (constants[value].double() for value in graph.nodes[data.node].inputs[1:])
+
+        def exact(values: Sequence[Value]) -> list[Any]:
+            return [self.whole.constants[value].cpu().double() for value in values]
+
+        scale, shift, mean, variance = exact(norm.inputs[1:])
+        weight, *bias = exact(graph.nodes[data.node].inputs[1:])
         factor = (variance + norm.operator.eps).rsqrt()
         if not norm.operator.fixed_scale:
             factor = factor * scale
         before = bias[0] - mean if bias else -mean
-        self._weights[weight_name] = (weight * factor[:, None, None, None]).to(torch.float32)
-        self._weights[bias_name] = (before * factor + shift).to(torch.float32)
+        both = (weight * factor[:, None, None, None], before * factor + shift)
+        for name, values in zip(names, both, strict=True):
+            self._weights[name] = self.whole.array(values.to(torch.float32))
