@@ -78,8 +78,11 @@ def pytest_runtest_setup(item):
 _started: list[str] | None = None
 
 
-def _note_process(event, _arguments):
-    if _started is not None and event in ("subprocess.Popen", "os.fork", "os.posix_spawn"):
+def _note_process(event, arguments):
+    if _started is None or event not in ("subprocess.Popen", "os.fork", "os.posix_spawn"):
+        return
+    # By ldconfig Python looks for libraries, while PyTorch is imported, say.
+    if not (arguments and str(arguments[0]).endswith("ldconfig")):
         _started.append(event)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.markers import Marker
 
 from cnnviz.attribution import METHODS, base
 from cnnviz.cli import COMMANDS
@@ -98,6 +99,7 @@ def test_commands_are_in_the_marked_blocks():
         assert "\n" not in block
 
 
+@pytest.mark.needs("mxnet")
 @pytest.mark.subprocess
 def test_python_example_runs(tmp_path, monkeypatch):
     example = next(block for block in python_blocks() if "cnnviz.Explainer(" in block)
@@ -167,6 +169,23 @@ def test_configuration_example_is_one(tmp_path):
 def test_python_versions_agree():
     """Those that the README names are those that the package declares."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert 'requires-python = ">=3.10,<3.13"' in text
-    assert "Python 3.10 to 3.12" in README
-    assert (3, 10) <= sys.version_info[:2] <= (3, 12)
+    assert 'requires-python = ">=3.10,<3.15"' in text
+    named = re.findall(r"Programming Language :: Python :: (3\.\d+)", text)
+    assert named == [f"3.{minor}" for minor in range(10, 15)]
+    assert "Python 3.10 to 3.14" in README
+    assert (3, 10) <= sys.version_info[:2] <= (3, 14)
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "arm64", "AMD64", "ppc64le"])
+def test_every_machine_gets_one_engine(version, platform, machine):
+    """MXNet with NumPy 1 where there are wheels of it, else PyTorch with NumPy 2."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.findall(
+        r'^    "(mxnet|torch|numpy[^;]*?)(?:==[^;]*|>=2\.5[^;]*)?; (.*)",$', text, re.M
+    )
+    here = {"python_version": version, "sys_platform": platform, "platform_machine": machine}
+    taken = {name for name, marker in found if Marker(marker).evaluate(here)}
+    wheels = platform == "linux" and machine in ("x86_64", "aarch64") and version < "3.13"
+    assert taken == ({"mxnet", "numpy>=1.23,<2"} if wheels else {"torch", "numpy>=2,<3"})

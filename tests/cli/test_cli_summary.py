@@ -117,6 +117,7 @@ def test_exported_without_weights(cnnviz, exported):
     assert cnnviz("summary", exported)[0] == 2  # how large its images are is not known
 
 
+@pytest.mark.needs("mxnet")
 @pytest.mark.skipif(not REAL.is_dir(), reason="shared/real is not here")
 def test_a_trained_exported_network(cnnviz):
     status, out, _ = cnnviz(

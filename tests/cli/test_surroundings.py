@@ -263,6 +263,7 @@ from cnnviz.cli import run
 sys.path.insert(0, folder)
 sys.modules["torch"] = None  # else it does the work
 import numpy
+numpy.__version__ = "1.26.4"
 
 def attempt(module, text):
     Path(folder, module + ".py").write_text(text)

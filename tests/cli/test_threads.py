@@ -56,6 +56,7 @@ def image(tmp_path, write_image):
     return write_image(tmp_path / "image.png")
 
 
+@pytest.mark.needs("mxnet")
 @pytest.mark.subprocess
 def test_all_cores_by_default(image):
     counts, _ = counted(image)
@@ -63,6 +64,7 @@ def test_all_cores_by_default(image):
     assert counts["COLLECTING"] == 1  # what the import of MXNet puts off goes on afterward
 
 
+@pytest.mark.needs("mxnet")
 @pytest.mark.subprocess
 def test_the_users_variable_counts_where_the_option_is_not_given(image):
     other = available_cores() + 1
@@ -79,12 +81,14 @@ def check_option(threads, counts, said):
     assert told == (threads > 1)
 
 
+@pytest.mark.needs("mxnet")
 @pytest.mark.subprocess
 def test_the_option_wins(image):
     variable = str(available_cores() + 1)
     check_option(1, *counted(image, "--threads", "1", OMP_NUM_THREADS=variable))
 
 
+@pytest.mark.needs("mxnet")
 @pytest.mark.subprocess
 def test_the_option_wins_over_a_look_at_an_exported_network(image):
     # To count its classes, for their names, MXNet reads the network before anything is run.

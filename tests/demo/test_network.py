@@ -17,6 +17,7 @@ from tests.support.mxnet import import_mxnet
 
 @pytest.fixture(scope="module")
 def network() -> Network:
+    import_mxnet()
     block = build()
     block.load_parameters(str(weights_path()))
     return from_gluon(block)

@@ -99,7 +99,7 @@ def test_the_sample_images_can_be_drawn_again(
     assert [path.name for path in tmp_path.iterdir()] == [file]
     again, sample = (cv2.imread(str(folder / file)) for folder in (tmp_path, SAMPLE_IMAGES))
     # Another OpenCV may round differently; a moved stroke differs in far more pixels.
-    assert np.mean(again != sample) < 1e-3
+    assert np.mean(np.abs(again.astype(int) - sample) > 30) < 1e-3
 
 
 def test_kinds_can_be_asked_for_in_order() -> None:

@@ -66,6 +66,7 @@ def test_varied_input_moves_channels_but_keeps_the_drawing() -> None:
     np.testing.assert_allclose(batch[:, :, 100, 100] * std + mean, 0, atol=1e-6)
 
 
+@pytest.mark.needs("mxnet")
 def test_the_losses_follow_from_the_logits_and_the_true_gradient(few: train.Scenes) -> None:
     """Cross-entropy and Grad-CAM's share inside, from the engine's own results, in NumPy."""
     block = build()
@@ -99,6 +100,7 @@ def test_the_losses_follow_from_the_logits_and_the_true_gradient(few: train.Scen
     assert placed.asscalar() == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.needs("mxnet")
 def test_the_shortest_run_makes_a_file_like_the_one_that_ships(
     few: train.Scenes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

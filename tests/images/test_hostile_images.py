@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -384,10 +385,11 @@ def test_bad_lines_of_standard_input_do_not_stop_the_others(here, write_image):
             read_image(source.path)
             reasons.append("read")
         except ImageError as error:
-            reasons.append(str(error))
+            # Python 3.13 has another sentence.
+            reasons.append(re.sub("(?<=read: )(stat: )?embedded null.*", "a null", str(error)))
     assert reasons == [
         "it is a folder, not an image",
-        "it cannot be read: embedded null byte",
+        "it cannot be read: a null",
         "it cannot be read: File name too long",
         "there is no such file",
         "read",

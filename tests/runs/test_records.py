@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 from pathlib import Path
@@ -153,5 +154,6 @@ def test_a_line_of_json_has_the_version_and_files_from_here():
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_every_field_is_documented(record):
-    told = re.findall(r"^        (\w+): ", record.__doc__.partition("Attributes:")[2], re.MULTILINE)
+    attributes = inspect.getdoc(record).partition("Attributes:")[2]
+    told = re.findall(r"^    (\w+): ", attributes, re.MULTILINE)
     assert told == [field.name for field in dataclasses.fields(record)]

@@ -26,6 +26,8 @@ from tests.support.mxnet import import_mxnet
 
 ROOT = Path(__file__).resolve().parents[3]
 
+pytestmark = pytest.mark.needs("mxnet")
+
 
 def python(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter, without the settings that this process has."""
