@@ -105,7 +105,7 @@ class _Files:
     type=Choice("cnnviz.inspection.objectives:PLACES", "PLACE"),
     default="mean",
     show_default=True,
-    help="What of a channel: its mean over all places, or its value in the middle.",
+    help="What is maximized of a channel: its mean over all places, or the value in the middle.",
 )
 @output_option("maximized")
 @click.option("--steps", type=int, metavar="N", help="Number of gradient steps; 96 by default.")

@@ -181,7 +181,7 @@ class Recording(Protocol):
             seed: (N, \\*shape) float32, of the shape of ``start``.
             requests: under which rules, and where to; together they are cheaper than one by one.
             retain_graph: whether the recording can be asked again. Otherwise its memory is given
-                back on the way, and it can answer nothing afterward but :attr:`output`.
+                back on the way, and nothing is left afterward but :attr:`output`.
 
         Returns:
             One result a request, in their order.
@@ -192,7 +192,7 @@ class Recording(Protocol):
         ...
 
     def release(self) -> None:
-        """Give the pass's memory back; it can answer nothing afterward but :attr:`output`."""
+        """Give the pass's memory back; nothing is left afterward but :attr:`output`."""
         ...
 
 

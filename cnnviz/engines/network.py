@@ -115,7 +115,7 @@ class ForwardPass:
         return found.input
 
     def release(self) -> None:
-        """Give the pass's memory back; it can answer nothing afterward but :attr:`logits`."""
+        """Give the pass's memory back; nothing is left afterward but :attr:`logits`."""
         for part in self._parts:
             part.release()
 

@@ -33,7 +33,7 @@ CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 MEAN_IMAGES = 5
 """How many heatmaps a mean has at least that is shown at first."""
 
-#: What a map of each kind of drawing means, in a line.
+#: What a map of each kind means, in a line.
 _MEANINGS = {
     "heat": "Where the network found evidence for the class, from none (left end of the scale) to "
     "most (right end). Coarse: it shows the region, not the exact edge.",

@@ -71,7 +71,7 @@ def read_weights(path: Path) -> dict[str, Array]:
         return _read_torch(path)
     raise WeightsError(
         f"{path} is not a weights file: {_what_it_seems(head)}. "
-        "Wanted is Gluon's .params, .safetensors or PyTorch's .pth."
+        "Give a .params (Gluon), .safetensors or .pth (PyTorch) file."
     )
 
 
