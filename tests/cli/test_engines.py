@@ -144,6 +144,20 @@ def test_an_interrupted_run_goes_on_under_another_engine(cnnviz, photos, tmp_pat
     assert engines_of(tmp_path / "out") == {"2": "torch", "10": "mxnet", "sub/cat": "mxnet"}
 
 
+@pytest.mark.needs("torch")
+def test_another_precision_explains_all_again(cnnviz, photos, tmp_path):
+    """Its maps can be seen to differ; so it keeps nothing, and says whose files it replaces."""
+    given = ("explain", photos, *OPTIONS, "--method", "gradcam", "--engine", "torch")
+    assert cnnviz(*given)[0] == 0
+    status, _, err = cnnviz(*given, "--precision", "bf16")
+    assert status == 0
+    assert "contains an earlier run with another precision: files " in err
+    assert "of them before" not in err
+    images = manifest(tmp_path / "out")["images"]
+    assert {one["engine"]["precision"] for one in images} == {"bf16"}
+    assert f"engine PyTorch {VERSIONS['torch']()} on cpu, in bf16\n" in err
+
+
 IMPORTED = """
 import sys
 from cnnviz.cli import run
