@@ -48,10 +48,12 @@ def work(name: str, precision: str) -> None:
     """
     import networks
 
+    from cnnviz import machine
     from cnnviz.engines.base import Device
     from cnnviz.engines.registry import build_engine
     from cnnviz.graph.graph import Value
 
+    machine.keep_freed_memory()  # as the command does
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     loaded = ""

@@ -265,10 +265,11 @@ class Program:
     def _ready_weights(self) -> Mapping[tuple[int, Value], Any]:
         """The constants that each operator reads, as it is fastest with them.
 
-        Nothing is copied for fp32. Tensor cores take channels last, and what a convolution puts
-        out follows its weights; for bf16 weights are rounded once instead of in every pass.
+        Tensor cores and oneDNN take channels last, and what a convolution puts out follows its
+        weights; for bf16 weights are rounded once instead of in every pass.
         """
         torch = import_torch()
+        channels_last = self.precision != FP32 or self.place.type == "cpu"
         ready = {}
         for index in self.graph.layers:
             node = self.graph.nodes[index]
@@ -279,7 +280,7 @@ class Program:
                 if isinstance(node.operator, (Conv2d, ConvTranspose2d, Linear)):
                     if self.precision == "bf16":
                         weight = weight.to(torch.bfloat16)
-                    if self.precision != FP32 and weight.dim() == 4:
+                    if channels_last and weight.dim() == 4:
                         weight = weight.contiguous(memory_format=torch.channels_last)
                 ready[index, value] = weight
         return ready
