@@ -116,7 +116,9 @@ def test_batch_equals_singles(method, network, batch):
     together = attribute(method, network, batch, [0, 1, 2])
     for index in range(3):
         alone = attribute(method, network, batch[index : index + 1], [index])
-        np.testing.assert_allclose(alone[0], together[index], rtol=1e-5, atol=1e-7)
+        # A map may be the difference of larger numbers, by which rounding counts.
+        atol = 2e-6 * np.abs(together[index]).max()
+        np.testing.assert_allclose(alone[0], together[index], rtol=1e-5, atol=atol)
 
 
 def test_another_class_gives_another_map_if_the_method_knows_classes(method, network, batch):

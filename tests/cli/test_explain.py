@@ -218,8 +218,12 @@ def test_layers_stand_side_by_side(cnnviz, photos, tmp_path):
         assert cnnviz(*arguments, "-o", name, "--layer", name)[0] == 0
         alone = np.load(tmp_path / name / "2.npz")
         for key in ("gradcam", "guided_gradcam", "saliency"):
-            np.testing.assert_array_equal(both[f"{key}@{name}"], alone[key])
-        np.testing.assert_array_equal(both["guided_backprop"], alone["guided_backprop"])
+            # PyTorch's engine may order its sums by what is asked for.
+            atol = 1e-6 * np.abs(alone[key]).max()
+            np.testing.assert_allclose(both[f"{key}@{name}"], alone[key], rtol=1e-4, atol=atol)
+        guided = alone["guided_backprop"]
+        atol = 1e-6 * np.abs(guided).max()
+        np.testing.assert_allclose(both["guided_backprop"], guided, rtol=1e-4, atol=atol)
     one = cv2.imread(str(tmp_path / "features.0/2_gradcam.png"))
     strip = cv2.imread(str(tmp_path / "both/2_gradcam.png"))
     assert strip.shape[1] >= 2 * one.shape[1]
