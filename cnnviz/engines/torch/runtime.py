@@ -23,6 +23,9 @@ def import_torch() -> Any:
     if "torch" not in sys.modules:
         # It computes with as many threads as this says while it is imported.
         os.environ["OMP_NUM_THREADS"] = str(machine.threads())
+        # Threads that spin while they wait take cores from those that they wait for, wherever
+        # others are at work beside them, as this process's own readers and writers are.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch
     except ImportError as error:

@@ -1,7 +1,10 @@
 """What only PyTorch's engine promises; the contract of all engines is tested in ``contract``."""
 
 import gc
+import os
 import re
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -174,3 +177,23 @@ def test_bf16_is_near_and_comes_out_as_float32():
         assert near.flags.c_contiguous
         assert (near != exact).any()
         assert np.linalg.norm(near - exact) < 0.02 * np.linalg.norm(exact)
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("users", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_threads_that_wait_take_no_cores_unless_the_user_says_so(users, policy):
+    ask = (
+        "from cnnviz.engines.torch.runtime import import_torch\n"
+        "import os; print(import_torch().get_num_threads(), os.environ['OMP_WAIT_POLICY'])"
+    )
+    variables = {name: value for name, value in os.environ.items() if "OMP" not in name}
+    told = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**variables, "OMP_NUM_THREADS": "2", **users},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["2", policy]
