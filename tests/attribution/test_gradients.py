@@ -267,7 +267,8 @@ def test_smoothgrad_of_an_image_of_one_color_is_the_gradient(network):
     for color in ((0.5, 0.5, 0.5), (1.0, 0.0, 0.25)):
         normalized = (np.array(color) - spec.mean) / spec.std
         flat = np.broadcast_to(normalized[:, None, None], SHAPE)[None].astype(np.float32)
-        found = attribute(network, flat, [1], "smoothgrad", samples=2)
+        # One sample: in larger batches rounding may choose another of a flat image's maxima.
+        found = attribute(network, flat, [1], "smoothgrad", samples=1)
         expected = attribute(network, flat, [1], "gradient")
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
