@@ -202,7 +202,7 @@ class Fetch:
         self._there: Any = None
         if self._tensor.device.type == "cuda":
             # Memory that the GPU writes by itself, several times faster than into any other.
-            host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            host = torch.empty(tensor.shape, dtype=torch.float32, pin_memory=True)
             stream = _copies(self._tensor.device)
             stream.wait_stream(torch.cuda.current_stream(self._tensor.device))
             with torch.cuda.stream(stream):
