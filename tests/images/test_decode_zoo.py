@@ -91,10 +91,22 @@ REFUSED = [
 ]
 
 
+def is_for(mode, options):
+    """Whether libtiff has that for such an image; asked in vain, Pillow 12 damages its memory."""
+    compression = options.get("compression", "")
+    if compression in ("group3", "group4", "tiff_ccitt"):
+        return mode == "1"
+    if compression == "jpeg":
+        return mode not in ("1", "P", "P2", "P4", "P16", "I;16")
+    return mode != "1" or 317 not in options.get("tiffinfo", {})
+
+
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_what_pillow_writes(kind, capfd):
     tried = 0
     for mode, given in itertools.product(MODES, OPTIONS[kind]):
+        if not is_for(mode, given):
+            continue
         image, options = in_mode(mode), dict(given)
         if options.get("save_all"):
             options["append_images"] = [image.transpose(Image.Transpose.ROTATE_180)]
