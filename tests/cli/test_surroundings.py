@@ -271,7 +271,7 @@ def attempt(module, text):
         del sys.modules[name]
     importlib.invalidate_caches()
     command = ["filters", "demo"] if module == "mxnet" else ["explain", "x.png"]
-    print(run(command), file=sys.stderr)
+    print(int(run(command)), file=sys.stderr)
 
 os.environ["MXNET_CPU_WORKER_NTHREADS"] = "abc"
 attempt("mxnet", "")
