@@ -20,7 +20,7 @@ from cnnviz.cli import run
 for arguments in json.loads(sys.argv[1]):
     status = run(arguments)
     heavy = {"mxnet", "torch", "huggingface_hub"} & set(sys.modules)
-    print("\\nHEAVY", status, *sorted(heavy))
+    print("\\nHEAVY", int(status), *sorted(heavy))
 """
 
 
