@@ -109,6 +109,18 @@ class Graph:
                 readers.setdefault(value, []).append(index)
         return {value: tuple(indices) for value, indices in readers.items()}
 
+    def between(self, start: Value) -> list[int]:
+        """What has to be run to get from a value to the output, in order."""
+        layers = frozenset(self.layers)
+        needed: set[int] = set()
+        waiting = [self.output]
+        while waiting:
+            value = waiting.pop()
+            if value != start and value.node in layers and value.node not in needed:
+                needed.add(value.node)
+                waiting.extend(self.nodes[value.node].inputs)
+        return sorted(needed)
+
 
 def in_order(nodes: Sequence[Node], output: Value) -> tuple[Graph, Mapping[int, int]]:
     """The graph of what an output needs, depth first: each node behind its inputs, in their order.

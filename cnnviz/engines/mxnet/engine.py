@@ -117,7 +117,7 @@ class MxnetEngine:
 
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
         """See :meth:`cnnviz.engines.base.Engine.run_from`."""
-        order = self._between(at)
+        order = self.graph.between(at)
         start = self.graph.input
         with mxnet_errors():
             values = {at: self._array(activations)}
@@ -139,17 +139,6 @@ class MxnetEngine:
             if value.node in dependent and value != self.graph.output:
                 found.setdefault(readers[-1], []).append(value)
         return found
-
-    def _between(self, start: Value) -> list[int]:
-        """What has to be run to get from a value to the output, in order."""
-        layers, needed = frozenset(self.graph.layers), set[int]()
-        waiting = [self.graph.output]
-        while waiting:
-            value = waiting.pop()
-            if value != start and value.node in layers and value.node not in needed:
-                needed.add(value.node)
-                waiting.extend(self.graph.nodes[value.node].inputs)
-        return sorted(needed)
 
     def _run(
         self,

@@ -100,7 +100,7 @@ class TorchEngine:
     def run_from(self, at: Value, activations: Float32, *, context: Float32) -> Float32:
         """See :meth:`cnnviz.engines.base.Engine.run_from`."""
         program = self._programs.with_values([at])
-        order = program.between(at)
+        order = program.graph.between(at)
         with program.running(record=False):
             given = program.array(activations)
             image = program.array(context[None])

@@ -298,15 +298,3 @@ class Program:
         if self.place.type == "cuda":
             tensor = torch.empty(array.shape, dtype=torch.float32, pin_memory=True).copy_(tensor)
         return tensor.to(self.place, non_blocking=True)
-
-    def between(self, start: Value) -> list[int]:
-        """What has to be run to get from a value to the output, in order."""
-        needed: set[int] = set()
-        waiting = [self.graph.output]
-        layers = set(self.graph.layers)
-        while waiting:
-            value = waiting.pop()
-            if value != start and value.node in layers and value.node not in needed:
-                needed.add(value.node)
-                waiting.extend(self.graph.nodes[value.node].inputs)
-        return sorted(needed)
