@@ -180,8 +180,8 @@ def _method_options(
 @click.option(
     "--only",
     type=Choice("cnnviz.labels.predictions:ONLY", "WHICH"),
-    help="Explain only images that are classified wrong or right, or uncertain ones (highest "
-    "probability below 0.5). All images are predicted first.",
+    help="Explain only incorrect predictions (wrong), correct ones (right), or uncertain ones "
+    "(highest probability below 0.5). All images are predicted first.",
 )
 @click.option(
     "--sort",

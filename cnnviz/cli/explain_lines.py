@@ -108,7 +108,7 @@ class OutcomePrinter:
         best = image.prediction
         line = f"{image.path}: {_named(best)}"
         if image.correct is False and image.ground_truth is not None:
-            line += f", wrong: {_named(image.ground_truth)}"
+            line += f", incorrect: the true class is {_named(image.ground_truth)}"
         targets = [one.target for one in image.explanations]
         if [target.index for target in targets] != [best.index]:
             line += f"; explained: {', '.join(map(_named, targets))}"
@@ -154,12 +154,12 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
     if looked is not None and looked.accuracy is not None:
         say(
             f"of {looked.images} images looked at, {looked.correct} correct and "
-            f"{looked.incorrect} wrong: accuracy {100 * looked.accuracy:.1f}%; of those "
-            f"explained, {accuracy.correct} correct and {accuracy.incorrect} wrong"
+            f"{looked.incorrect} incorrect: accuracy {100 * looked.accuracy:.1f}%; of those "
+            f"explained, {accuracy.correct} correct and {accuracy.incorrect} incorrect"
         )
     elif accuracy.share is not None:
         say(
-            f"{accuracy.correct} correct and {accuracy.incorrect} wrong: "
+            f"{accuracy.correct} correct and {accuracy.incorrect} incorrect: "
             f"accuracy {100 * accuracy.share:.1f}%"
         )
     for truth, predicted, count in accuracy.confusions[:_CONFUSIONS]:

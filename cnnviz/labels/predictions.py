@@ -68,7 +68,8 @@ def select_images(
     Args:
         predictions: one per image; None for an image that failed. These come last and are never
             left out, so that the user learns of every failure.
-        only: ``wrong`` or ``right`` predictions, or ``uncertain`` ones (below :data:`UNCERTAIN`).
+        only: incorrect predictions (``wrong``), correct ones (``right``), or ``uncertain`` ones
+            (below :data:`UNCERTAIN`).
         sort: ``loss``, the highest first; ``confidence``, the highest first; ``margin``, the lowest
             first. The sort is stable; images without a loss come behind those that have one.
         limit: at most how many, not counting those that failed.

@@ -59,13 +59,13 @@ def explain(cnnviz, folder, *options):
 def test_truth_from_folders(cnnviz, folder, tmp_path):
     status, out, err = explain(cnnviz, folder, "--truth", "folders", "--method", "gradcam")
     assert status == 0
-    assert "4 correct and 2 wrong: accuracy 66.7%\n    1 x fish predicted as snail\n" in err
-    wrong = [line for line in out.splitlines() if "wrong" in line]
+    assert "4 correct and 2 incorrect: accuracy 66.7%\n    1 x fish predicted as snail\n" in err
+    wrong = [line for line in out.splitlines() if "incorrect" in line]
     assert [line.partition(": ")[0] for line in wrong] == [
         str(folder / "fish/1.png"),
         str(folder / "umbrella/5.png"),
     ]
-    assert ", wrong: fish (1) 0." in wrong[0]
+    assert ", incorrect: the true class is fish (1) 0." in wrong[0]
     found = manifest(tmp_path)
     assert found["run"]["ground_truth"] == {"source": "folders", "known": 6}
     assert found["summary"] == {
@@ -212,7 +212,7 @@ def test_a_limit_alone_looks_at_no_other_image(cnnviz, folder, tmp_path, monkeyp
     )
     assert status == 0
     assert "the first 2 of 6 images" in err
-    assert "1 correct and 1 wrong: accuracy 50.0%" in err
+    assert "1 correct and 1 incorrect: accuracy 50.0%" in err
     assert [path.name for path in sorted(read)] == ["0.png", "1.png"]
     found = manifest(tmp_path)
     assert [image["stem"] for image in found["images"]] == ["fish/0", "fish/1"]
@@ -226,7 +226,7 @@ def test_of_some_images_the_accuracy_is_that_of_all(cnnviz, folder):
         cnnviz, folder, "--truth", "folders", "--method", "gradcam", "--only", "wrong"
     )
     assert (
-        "of 6 images looked at, 4 correct and 2 wrong: accuracy 66.7%; of those explained, 0 "
+        "of 6 images looked at, 4 correct and 2 incorrect: accuracy 66.7%; of those explained, 0 "
         in err
     )
 
