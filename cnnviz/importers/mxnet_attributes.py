@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnviz.engines.mxnet.symbol import is_true
+from cnnviz.engines.mxnet.symbol import is_true, limits, numbers
 from cnnviz.graph.operators import Pads, Pair
 from cnnviz.types import Shape
 
@@ -34,18 +33,13 @@ class Attributes:
         """A whole number."""
         return int(self.text.get(name, default))
 
-    def several(self, name: str) -> tuple[int, ...] | None:
-        """Whole numbers, ``(3, 3)`` or ``3``; None if they are not given."""
-        text = self.text.get(name)
-        if text in (None, "None", "()"):
-            return None
-        value = ast.literal_eval(str(text).replace("L", ""))
-        return (int(value),) if isinstance(value, (int, float)) else tuple(map(int, value))
+    def several(self, name: str) -> tuple[int, ...]:
+        """Whole numbers, ``(3, 3)`` or ``3``; empty if they are not given."""
+        return numbers(self.text, name)
 
     def limits(self, name: str) -> tuple[int | None, ...]:
         """Whole numbers of which some may be missing, ``(0, None)``."""
-        value = ast.literal_eval(self.text.get(name, "()"))
-        return tuple(value) if isinstance(value, tuple) else (value,)
+        return limits(self.text, name)
 
     def pair(self, name: str, default: int) -> Pair:
         """Two whole numbers: of what goes over height and width."""

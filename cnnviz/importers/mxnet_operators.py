@@ -242,7 +242,7 @@ def _less(place: Place) -> Operator | None:
 
 def _pad(place: Place) -> Operator | None:
     a = place.attributes
-    widths = a.several("pad_width") or ()
+    widths = a.several("pad_width")
     if len(widths) != 8 or any(widths[:4]):
         return None
     top, bottom, left, right = widths[4:]
@@ -259,7 +259,7 @@ def _reduction(operator: type[Mean] | type[Sum]) -> _Reader:
     def read(place: Place) -> Operator | None:
         a = place.attributes
         axes = a.several("axis")
-        if axes is None or a.flag("exclude"):
+        if not axes or a.flag("exclude"):
             return None
         whole = len(place.inputs[0]) + 1
         places = tuple(sorted(axis % whole - 1 for axis in axes))
@@ -348,7 +348,7 @@ def _split(place: Place) -> Operator | None:
 def _split_v2(place: Place) -> Operator | None:
     a = place.attributes
     axis = a.whole("axis", 0) % (len(place.inputs[0]) + 1) - 1
-    sections, indices = a.whole("sections", 0), a.several("indices") or ()
+    sections, indices = a.whole("sections", 0), a.several("indices")
     if axis < 0 or a.flag("squeeze_axis"):
         return None
     if sections:
@@ -359,7 +359,7 @@ def _split_v2(place: Place) -> Operator | None:
 
 def _transpose(place: Place) -> Operator | None:
     axes = place.attributes.several("axes")
-    if axes is None or axes[0] != 0:
+    if not axes or axes[0] != 0:
         return None
     return Transpose(tuple(axis - 1 for axis in axes[1:]))
 

@@ -8,14 +8,13 @@ at a time.
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cnnviz.engines.mxnet.runtime import arrays_of, first_line, import_mxnet
-from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
+from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, limits
 from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import shape_text
 from cnnviz.types import Shape
@@ -239,7 +238,8 @@ def _with_filled_shapes(graph: Graph, shapes: Shapes) -> Graph:
     filled: dict[int, Node] = {}
     for index, node in enumerate(graph.nodes):
         known = shapes.get(Entry(index), ())
-        if not node.inputs and 0 in _listed(node.attrs.get("shape", "")) and _complete(known):
+        made = not node.inputs and not node.is_variable
+        if made and 0 in limits(node.attrs, "shape") and _complete(known):
             filled[index] = replace(node, attrs={**node.attrs, "shape": str(known)})
     if not filled:
         return graph
@@ -301,20 +301,11 @@ def _without_batch_of_one(graph: Graph, dependent: Collection[int], shapes: Shap
         elif kept and node.op in ("broadcast_to", "_npi_broadcast_to"):
             nodes[index] = replace(node, op="broadcast_to", attrs={"shape": str((0, *after[1:]))})
         elif kept and node.op == "slice":
-            starts, stops = (_listed(node.attrs.get(key, "()")) for key in ("begin", "end"))
+            starts, stops = (limits(node.attrs, key) for key in ("begin", "end"))
             if starts and stops and starts[0] in (None, 0) and stops[0] == 1:
-                limits = {"begin": str((None, *starts[1:])), "end": str((None, *stops[1:]))}
-                nodes[index] = replace(node, attrs={**node.attrs, **limits})
+                every = {"begin": str((None, *starts[1:])), "end": str((None, *stops[1:]))}
+                nodes[index] = replace(node, attrs={**node.attrs, **every})
         elif kept and node.op == "slice_axis" and node.attrs.get("axis") == "0":
             # One image's axis is 0 to 1; any other part of it would be empty.
             nodes[index] = replace(node, attrs={**node.attrs, "begin": "0", "end": "None"})
     return Graph(tuple(nodes), graph.heads)
-
-
-def _listed(text: str) -> tuple[int | None, ...]:
-    """A tuple among the attributes, ``(1, 16)``; empty if it is none."""
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return ()
-    return tuple(found) if isinstance(found, (tuple, list)) else ()

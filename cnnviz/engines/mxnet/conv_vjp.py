@@ -66,10 +66,10 @@ def conv_input_vjp(node: Node, weights: Sequence[int]) -> ConvInputVjp | None:
         return None
     groups = int(node.attrs.get("num_group", "1"))
     channels = weights[1] * groups
-    kernel = numbers(node, "kernel")
-    stride = numbers(node, "stride") or (1,) * len(kernel)
-    dilate = numbers(node, "dilate") or (1,) * len(kernel)
-    pad = numbers(node, "pad") or (0,) * len(kernel)
+    kernel = numbers(node.attrs, "kernel")
+    stride = numbers(node.attrs, "stride") or (1,) * len(kernel)
+    dilate = numbers(node.attrs, "dilate") or (1,) * len(kernel)
+    pad = numbers(node.attrs, "pad") or (0,) * len(kernel)
     # What a kernel reaches beyond the padding is padding on the way back, and the reverse.
     around = tuple(d * (k - 1) - p for k, d, p in zip(kernel, dilate, pad, strict=True))
     plain = node.attrs.get("layout", "None") in ("None", "NCHW")

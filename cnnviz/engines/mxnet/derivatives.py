@@ -187,7 +187,7 @@ def _identity(_node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
 
 def _variance(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp:
     """Variance or standard deviation."""
-    axes = tuple(axis % len(shapes[0]) for axis in numbers(node, "axis")) or tuple(
+    axes = tuple(axis % len(shapes[0]) for axis in numbers(node.attrs, "axis")) or tuple(
         range(len(shapes[0]))
     )
     count = math.prod(shapes[0][axis] for axis in axes) - int(node.attrs.get("ddof", 0))
@@ -226,7 +226,7 @@ def _reshaped(_node: Node, shapes: Sequence[Sequence[int]]) -> Vjp:
 
 
 def _rot90(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
-    first, second = numbers(node, "axes") or (0, 1)
+    first, second = numbers(node.attrs, "axes") or (0, 1)
     times = int(node.attrs.get("k", 1))
     return lambda _inputs, _outputs, gradients: [
         np.ascontiguousarray(np.rot90(gradients[0], -times, (first, second)))

@@ -21,9 +21,9 @@ class _Windows:
     def __init__(self, node: Node, shape: Sequence[int]) -> None:
         axes = len(shape) - 2
         self.sizes = tuple(shape[2:])
-        self.kernel = numbers(node, "kernel")
-        self.stride = numbers(node, "stride") or (1,) * axes
-        self.pad = numbers(node, "pad") or (0,) * axes
+        self.kernel = numbers(node.attrs, "kernel")
+        self.stride = numbers(node.attrs, "stride") or (1,) * axes
+        self.pad = numbers(node.attrs, "pad") or (0,) * axes
         #: How much of each axis the windows leave over or lack; 0 where they fit.
         self.rest = tuple(
             (n + 2 * p - k) % s

@@ -8,7 +8,6 @@ stand in topological order: an input's index is lower than its consumer's.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -71,9 +70,19 @@ _TRAINING_OUTPUTS = {
 LOSS = "__loss__"  #: the attribute that keeps the name of such an operator
 
 
-def numbers(node: Node, attribute: str) -> tuple[int, ...]:
-    """A tuple among the attributes, ``(3, 3)`` or ``(3L, 3L)``; empty where it is not given."""
-    return tuple(int(number) for number in re.findall(r"-?\d+", node.attrs.get(attribute, "")))
+def limits(attrs: Mapping[str, str], name: str) -> tuple[int | None, ...]:
+    """A tuple among the attributes, some of whose places may be empty: ``(0, None)`` of a slice.
+
+    MXNet takes ``(3, 3)``, ``[3, 3]``, ``(3L, 3L)`` of old files, and ``3``, which has one place.
+    Nothing is in it where the attribute is not given.
+    """
+    places = (place.strip(" L") for place in attrs.get(name, "").strip("()[] ").split(","))
+    return tuple(None if place == "None" else int(place) for place in places if place)
+
+
+def numbers(attrs: Mapping[str, str], name: str) -> tuple[int, ...]:
+    """A tuple of whole numbers among the attributes; empty where it is None or not given."""
+    return tuple(number for number in limits(attrs, name) if number is not None)
 
 
 def is_true(attrs: Mapping[str, str], name: str, *, default: bool = False) -> bool:

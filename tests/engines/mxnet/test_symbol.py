@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference
+import pytest
+
+from cnnviz.engines.mxnet.symbol import Entry, Graph, Node, for_inference, limits, numbers
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
@@ -11,6 +13,25 @@ vision = mx.gluon.model_zoo.vision
 
 def variable(name):
     return Node("null", name, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("(3, 3)", (3, 3)),
+        ("(3L, 3L)", (3, 3)),  # Python 2 wrote this
+        ("[3,-1]", (3, -1)),
+        ("(1,)", (1,)),
+        ("7", (7,)),
+        ("()", ()),
+        ("(0, None)", (0, None)),
+        ("(None,)", (None,)),
+    ],
+)
+def test_tuples_among_the_attributes(text, meant):
+    assert limits({"pad": text}, "pad") == meant
+    assert numbers({"pad": text}, "pad") == tuple(one for one in meant if one is not None)
+    assert numbers({}, "pad") == numbers({"pad": "None"}, "pad") == ()
 
 
 def test_inference_rewrite():
