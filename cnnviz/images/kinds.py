@@ -13,6 +13,7 @@ HEAD = 4096
 """How many of a file's first bytes tell its kind."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+ZIP_SIGNATURE = b"PK\3\4"  # of archives that hold something, NumPy's and PyTorch's among them
 PNM = re.compile(
     rb"P([1-6])(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})(?=[\s#])"
 )
@@ -143,7 +144,7 @@ _BEGINNINGS: tuple[tuple[bytes, Kind], ...] = (
     (b"FLV\1", _video("video (Flash)")),
     (b"\x30\x26\xb2\x75", _video("video (WMV)")),
     (b"OggS", _video("video or sound (Ogg)")),
-    (b"PK\3\4", _archive("ZIP archive")),
+    (ZIP_SIGNATURE, _archive("ZIP archive")),
     (b"PK\5\6", _archive("ZIP archive")),
     (b"\x1f\x8b", _archive("gzip archive")),
     (b"BZh", _archive("bzip2 archive")),
@@ -169,7 +170,7 @@ def kind_unread(head: bytes) -> Kind | None:
         return _by_brands(head)
     if head[128:132] == b"DICM":
         return _image("DICOM file", "; export it to PNG with the window that shows what matters")
-    if head.startswith(b"PK\3\4") and b".npy" in head[:128]:
+    if head.startswith(ZIP_SIGNATURE) and b".npy" in head[:128]:
         return Kind("NumPy archive (NPZ)", _ARRAY)
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return _video("video (AVI)")

@@ -47,7 +47,7 @@ from typing import Any, BinaryIO
 
 from cnnviz._version import __version__
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.images.kinds import PNG_SIGNATURE
+from cnnviz.images.kinds import PNG_SIGNATURE, ZIP_SIGNATURE
 from cnnviz.structure import decode, parse
 from cnnviz.text import printable
 
@@ -60,7 +60,6 @@ LONGEST_COMMENT = 0xFFFF
 _PNG_TEXT = b"iTXt"
 #: Behind the keyword: not compressed; no language; the keyword is not translated.
 _PNG_PLAIN = b"\0\0\0\0\0"
-_ZIP_SIGNATURE = b"PK\3\4"
 _LONGEST = 1 << 20
 _MOST_CHUNKS = 1 << 20
 
@@ -222,7 +221,7 @@ def _text(file: BinaryIO) -> bytes | None:
     start = file.read(len(PNG_SIGNATURE))
     if start == PNG_SIGNATURE:
         return _from_png(file)
-    return _from_zip(file) if start.startswith(_ZIP_SIGNATURE) else None
+    return _from_zip(file) if start.startswith(ZIP_SIGNATURE) else None
 
 
 def _from_png(file: BinaryIO) -> bytes | None:

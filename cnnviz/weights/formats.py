@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cnnviz.errors import WeightsError
+from cnnviz.images.kinds import ZIP_SIGNATURE
 from cnnviz.text import listed
 from cnnviz.types import Array
 from cnnviz.weights.params_file import (
@@ -26,7 +27,6 @@ from cnnviz.weights.params_file import (
 
 #: Under which keys training scripts keep the state dict beside optimizer and epoch.
 _WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")
-_ZIP_MAGIC = b"PK\x03\x04"
 #: How torch.save() began its files before 1.6: the pickle of a magic number.
 _OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 #: The format allows ten times as much, which would be a million tensors; a network has a thousand.
@@ -65,7 +65,7 @@ def read_weights(path: Path) -> dict[str, Array]:
         return read_params(path)
     if len(head) > 8 and head[8:9] == b"{" and _header_length(head) <= _SAFETENSORS_MAX_HEADER:
         return _read_safetensors(path)
-    if head.startswith(_ZIP_MAGIC):
+    if head.startswith(ZIP_SIGNATURE):
         return _read_zip(path)
     if head.startswith(_OLD_TORCH_MAGIC):
         return _read_torch(path)
