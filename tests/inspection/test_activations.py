@@ -10,9 +10,9 @@ from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.preprocessing import Canvas, InputSpec, canvas
 from cnnviz.inspection.activations import channel_arrays, rank_channels, top_channels
-from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import UNSEEN, color_scale
 from cnnviz.rendering.style import Style
+from tests.support.grids import handed_over
 from tests.support.networks import conv, linear, relu, sequential, zeros
 
 LAYER = Layer("features.3", "conv3", "Convolution", (4, 2, 2))
@@ -97,22 +97,7 @@ def test_one_pass_looks_at_all_layers(half):
 
 
 def drawn(found, base, style, monkeypatch):
-    """What is handed to the grid and to the scale."""
-    seen = {}
-    grid, with_scale = grids.grid, grids.with_scale
-
-    def note_grid(images, captions, title=""):
-        seen.update(images=images, captions=captions, title=title)
-        return grid(images, captions, title)
-
-    def note_scale(image, colors, labels, title="", size=None):
-        seen.update(bar=colors, labels=labels, key=title)
-        return with_scale(image, colors, labels, title, size)
-
-    monkeypatch.setattr(grids, "grid", note_grid)
-    monkeypatch.setattr(grids, "with_scale", note_scale)
-    seen["sheet"] = found.render(base, style, "net", "half.png")
-    return seen
+    return handed_over(lambda: found.render(base, style, "net", "half.png"), monkeypatch)
 
 
 def test_channels_lie_where_the_image_has_them_on_one_scale(half, monkeypatch):

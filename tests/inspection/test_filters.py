@@ -7,7 +7,7 @@ import pytest
 
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.inspection.filters import Filters, find_convolution, read_filters
-from cnnviz.rendering import grids
+from tests.support.grids import handed_over
 from tests.support.networks import batch_norm, conv, linear, max_pool, relu, sequential, zeros
 
 GRAY = 128
@@ -61,22 +61,7 @@ def test_filters_are_told_largest_first_with_their_numbers(colors):
 
 
 def cells(filters, scale, monkeypatch):
-    """What is handed to the grid and to the scale."""
-    seen = {}
-    grid, with_scale = grids.grid, grids.with_scale
-
-    def note_grid(images, captions, title=""):
-        seen.update(images=images, captions=captions, title=title)
-        return grid(images, captions, title)
-
-    def note_scale(image, colors, labels, title="", size=None):
-        seen.update(bar=colors, labels=labels, key=title)
-        return with_scale(image, colors, labels, title, size)
-
-    monkeypatch.setattr(grids, "grid", note_grid)
-    monkeypatch.setattr(grids, "with_scale", note_scale)
-    seen["sheet"] = filters.render(scale, "net")
-    return seen
+    return handed_over(lambda: filters.render(scale, "net"), monkeypatch)
 
 
 def test_colors_are_of_one_scale_and_zero_is_mid_gray(colors, monkeypatch):
