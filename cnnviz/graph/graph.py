@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from cnnviz.errors import NetworkError
-from cnnviz.graph.operators import Input, Operator, Parameter, ShapeError
+from cnnviz.graph.operators import Input, Operator, Parameter, ShapeError, without_batch
 from cnnviz.types import Shape
 
 
@@ -60,10 +60,12 @@ class Graph:
             NetworkError: the shapes do not fit together.
         """
         found: list[tuple[Shape, ...]] = []
+        dependent = {self.input.node, *self.layers}
         for node in self.nodes:
             inputs = [found[value.node][value.output] for value in node.inputs]
+            constant = [value.node not in dependent for value in node.inputs]
             try:
-                found.append(node.operator.shapes(*inputs))
+                found.append(node.operator.shapes(*without_batch(node.operator, inputs, constant)))
             except ShapeError as error:
                 raise NetworkError(
                     f"The network does not take images of {shape_text(self.input_size)}: {error} "

@@ -39,7 +39,7 @@ from cnnviz.graph.operators import (
     Mean,
     Multiply,
     Operator,
-    Pad2d,
+    Pad,
     PReLU,
     ReLU,
     Reshape,
@@ -54,6 +54,7 @@ from cnnviz.graph.operators import (
     Tanh,
     Trait,
     Transpose,
+    without_batch,
 )
 from cnnviz.importers.mxnet_attributes import NotTypedError, Place
 from cnnviz.types import Shape
@@ -70,7 +71,8 @@ def typed(name: str, place: Place) -> Operator | None:
     """
     try:
         found = _READERS[name](place)
-        shapes = () if found is None else found.shapes(*place.inputs)[:1]
+        inputs = () if found is None else without_batch(found, place.inputs, place.constant)
+        shapes = () if found is None else found.shapes(*inputs)[:1]
     except (KeyError, NotTypedError, ShapeError):
         return None
     # What MXNet does with it counts: a form that gives another shape is not its form.
@@ -209,7 +211,7 @@ def _layer_norm(place: Place) -> Operator | None:
     axis = a.whole("axis", -1)
     if axis == 0 or a.flag("output_mean_var"):
         return None
-    return LayerNorm(axis - 1 if axis > 0 else axis, a.number("eps", 1e-5))
+    return LayerNorm((axis - 1 if axis > 0 else axis,), a.number("eps", 1e-5))
 
 
 def _group_norm(place: Place) -> Operator | None:
@@ -246,11 +248,11 @@ def _pad(place: Place) -> Operator | None:
     if len(widths) != 8 or any(widths[:4]):
         return None
     top, bottom, left, right = widths[4:]
-    pads = (top, left, bottom, right)
+    pads = ((0, 0), (top, bottom), (left, right))
     kinds: Mapping[str, Operator] = {
-        "constant": Pad2d(pads, "constant", a.number("constant_value", 0.0)),
-        "edge": Pad2d(pads, "edge"),
-        "reflect": Pad2d(pads, "reflect"),
+        "constant": Pad(pads, "constant", a.number("constant_value", 0.0)),
+        "edge": Pad(pads, "edge"),
+        "reflect": Pad(pads, "reflect"),
     }
     return kinds.get(a.text.get("mode", ""))
 

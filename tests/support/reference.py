@@ -169,7 +169,7 @@ def _windows(
 
 def _max_pool(o: op.MaxPool2d, x: Array) -> Array:
     places = o.shape(x.shape[1:])[1:]
-    windows = _windows(x, o.kernel, o.stride, o.padding, value=-np.inf, places=places)
+    windows = _windows(x, o.kernel, o.stride, o.padding, o.dilation, -np.inf, places)
     result: Array = windows.max(axis=(4, 5))
     return result
 
@@ -217,16 +217,17 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 
 def _layer_norm(o: op.LayerNorm, x: Array, scale: Array, shift: Array) -> Array:
-    axis = o.axis % (x.ndim - 1) + 1
-    along = [-1 if place == axis else 1 for place in range(x.ndim)]
-    return _standardized(x, (axis,), o.eps) * scale.reshape(along) + shift.reshape(along)
+    axes = tuple(axis % (x.ndim - 1) + 1 for axis in o.axes)
+    along = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
+    return _standardized(x, axes, o.eps) * scale.reshape(along) + shift.reshape(along)
 
 
 def _group_norm(o: op.GroupNorm, x: Array, scale: Array, shift: Array) -> Array:
     grouped = x.reshape(len(x), o.groups, -1)
     brought = _standardized(grouped, (2,), o.eps).reshape(x.shape)
     scale, shift = (each.repeat(x.shape[1] // len(each)) for each in (scale, shift))
-    return brought * scale.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
+    along = (-1, *[1] * (x.ndim - 2))
+    return brought * scale.reshape(along) + shift.reshape(along)
 
 
 def _instance_norm(o: op.InstanceNorm, x: Array, scale: Array, shift: Array) -> Array:
@@ -252,12 +253,42 @@ def _selu(_o: op.SELU, x: Array) -> Array:
     return scale * np.where(x > 0, x, alpha * np.expm1(x))
 
 
-def _pad(o: op.Pad2d, x: Array) -> Array:
-    top, left, bottom, right = o.pads
-    around = [(0, 0), (0, 0), (top, bottom), (left, right)]
+def _pad(o: op.Pad, x: Array) -> Array:
+    around = [(0, 0), *o.pads]
     if o.mode == "constant":
         return np.pad(x, around, constant_values=o.value)
     return np.pad(x, around, mode=o.mode)
+
+
+def _with_batch(data: Array, axes: int) -> Array:
+    """As it is stretched to an image's axes: those that are missing stand behind the batch."""
+    return data.reshape(len(data), *[1] * (axes + 1 - data.ndim), *data.shape[1:])
+
+
+def _gelu(o: op.GELU, x: Array) -> Array:
+    if o.approximate:
+        return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    return x * (1 + _erf(x / math.sqrt(2))) / 2
+
+
+_erf = np.vectorize(math.erf)
+
+
+def _softmax(o: op.Softmax, x: Array) -> Array:
+    axis = o.axis % (x.ndim - 1) + 1
+    result: Array = np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+    return result
+
+
+def _expand(o: op.Expand, x: Array) -> Array:
+    return np.broadcast_to(_with_batch(x, len(o.size)), (len(x), *o.size))
+
+
+def _concat(o: op.Concat, *values: Array) -> Array:
+    """Constants lack the batch, and stand beside each image."""
+    most = max(values, key=lambda value: value.ndim)
+    whole = [np.broadcast_to(v, (len(most), *v.shape[-most.ndim + 1 :])) for v in values]
+    return np.concatenate(whole, axis=o.axis + 1)
 
 
 def _slice(o: op.Slice, x: Array) -> Array:
@@ -274,18 +305,38 @@ def _stretched(function: Callable[[Array, Array], Array]) -> Callable[..., Array
 
 
 _FORMULAS: Mapping[type[op.Operator], Callable[..., Any]] = {
+    op.Abs: lambda o, x: np.abs(x),
+    op.Clip: lambda o, x: np.clip(x, o.lower, o.upper),
+    op.Cos: lambda o, x: np.cos(x),
+    op.Erf: lambda o, x: _erf(x),
+    op.Exp: lambda o, x: np.exp(x),
+    op.Expand: _expand,
+    op.HardSwish: lambda o, x: x * np.clip(x + 3, 0, 6) / 6,
+    op.Log: lambda o, x: np.log(x),
+    op.MatMul: _stretched(np.matmul),
+    op.Max: lambda o, x: x.max(axis=_axes(o.axes), keepdims=o.keep_axes),
+    op.Maximum: _stretched(np.maximum),
+    op.Min: lambda o, x: x.min(axis=_axes(o.axes), keepdims=o.keep_axes),
+    op.Minimum: _stretched(np.minimum),
+    op.Mish: lambda o, x: x * np.tanh(np.log1p(np.exp(x))),
+    op.Power: lambda o, x: x**o.exponent,
+    op.SiLU: lambda o, x: x / (1 + np.exp(-x)),
+    op.Sin: lambda o, x: np.sin(x),
+    op.Softmax: _softmax,
+    op.Take: lambda o, x: np.take(x, o.indices, axis=o.axis + 1),
+    op.Where: lambda o, condition, left, right: np.where(condition != 0, left, right),
     op.AdaptiveAvgPool2d: _adaptive,
     op.Add: _stretched(np.add),
     op.Affine: lambda o, x: o.scale * x + o.shift,
     op.AvgPool2d: _avg_pool,
     op.BatchNorm: _batch_norm,
-    op.Concat: lambda o, *values: np.concatenate(values, axis=o.axis + 1),
+    op.Concat: _concat,
     op.Conv2d: _conv,
     op.ConvTranspose2d: _conv_transpose,
     op.Divide: _stretched(np.divide),
     op.ELU: lambda o, x: np.where(x > 0, x, o.alpha * np.expm1(x)),
     op.Flatten: lambda o, x: x.reshape(len(x), -1),
-    op.GELU: lambda o, x: x * np.vectorize(lambda v: (1 + math.erf(v / math.sqrt(2))) / 2)(x),
+    op.GELU: _gelu,
     op.GlobalAvgPool2d: lambda o, x: x.mean(axis=(2, 3), keepdims=True),
     op.GlobalMaxPool2d: lambda o, x: x.max(axis=(2, 3), keepdims=True),
     op.GroupNorm: _group_norm,
@@ -300,7 +351,7 @@ _FORMULAS: Mapping[type[op.Operator], Callable[..., Any]] = {
     op.Mean: lambda o, x: x.mean(axis=_axes(o.axes), keepdims=o.keep_axes),
     op.Multiply: _stretched(np.multiply),
     op.PReLU: _prelu,
-    op.Pad2d: _pad,
+    op.Pad: _pad,
     op.ReLU: lambda o, x: np.clip(x, 0, o.upper),
     op.Reshape: lambda o, x: x.reshape(len(x), *o.size),
     op.SELU: _selu,

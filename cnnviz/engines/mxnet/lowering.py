@@ -42,7 +42,7 @@ from cnnviz.graph.operators import (
     Multiply,
     Opaque,
     Operator,
-    Pad2d,
+    Pad,
     Pads,
     Pair,
     Parameter,
@@ -189,8 +189,21 @@ def _group_norm(o: GroupNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str
     return "GroupNorm", {"num_groups": o.groups, "eps": o.eps}
 
 
+def _layer_norm(o: LayerNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if len(o.axes) != 1:
+        raise NetworkError(f"MXNet's layer norm goes along one axis; wanted are {len(o.axes)}.")
+    return "LayerNorm", {"axis": _behind_batch(o.axes[0]), "eps": o.eps}
+
+
+def _behind_batch(axis: int) -> int:
+    """An axis of the shape without the batch, in that with it."""
+    return axis + 1 if axis >= 0 else axis
+
+
 def _pool(o: MaxPool2d | AvgPool2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     further = {"count_include_pad": o.count_include_pad} if isinstance(o, AvgPool2d) else {}
+    if isinstance(o, MaxPool2d) and o.dilation != (1, 1):
+        raise NetworkError("MXNet's max pooling has no dilation.")
     return "Pooling", {
         "kernel": o.kernel,
         "stride": o.stride,
@@ -212,15 +225,29 @@ def _relu(o: ReLU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "clip", {"a_min": 0, "a_max": o.upper}
 
 
+def _gelu(o: GELU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if o.approximate:
+        raise NetworkError("MXNet's GELU is the exact one; wanted is the one by tanh.")
+    return "LeakyReLU", {"act_type": "gelu"}
+
+
 def _activation(kind: str) -> _Rule:
     return lambda o, inputs: ("Activation", {"act_type": kind})
+
+
+def _stretched(inputs: Sequence[Shape]) -> Sequence[Shape]:
+    """The shapes, if MXNet can stretch them: it counts axes from the last, the batch with them."""
+    data = {len(shape) for shape in inputs if shape[:1] == (0,)}
+    if len(data) > 1 or max(map(len, inputs)) > max(data, default=math.inf):
+        raise NetworkError("MXNet stretches values only to as many axes as they have.")
+    return inputs
 
 
 def _elementwise(kind: str) -> _Rule:
     """MXNet's faster operator where nothing is stretched."""
 
     def rule(o: Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-        left, right = inputs
+        left, right = _stretched(inputs)
         return (f"elemwise_{kind}" if left == right else f"broadcast_{kind}"), {}
 
     return rule
@@ -244,6 +271,12 @@ def _reduction(name: str) -> _Rule:
     return rule
 
 
+def _concat(o: Concat, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if len({shape[:1] == (0,) for shape in inputs}) > 1:
+        raise NetworkError("MXNet does not put a constant beside each image.")
+    return "Concat", {"dim": o.axis + 1, "num_args": len(inputs)}
+
+
 def _slice(o: Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "slice", {
         "begin": (None, *o.begin),
@@ -260,11 +293,12 @@ def _split(o: Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "SliceChannel", {"axis": o.axis + 1, "num_outputs": len(o.cuts) + 1}
 
 
-def _pad(o: Pad2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    top, left, bottom, right = o.pads
+def _pad(o: Pad, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if o.mode == "wrap" or len(o.pads) != 3 or any(o.pads[0]):
+        raise NetworkError("MXNet pads height and width, with a number or what stands there.")
     return "Pad", {
         "mode": o.mode,
-        "pad_width": (0, 0, 0, 0, top, bottom, left, right),
+        "pad_width": (0, 0, *itertools.chain(*o.pads)),
         "constant_value": repr(o.value),
     }
 
@@ -278,12 +312,12 @@ _RULES: Mapping[type[Operator], _Rule] = {
     Affine: _affine,
     AvgPool2d: _pool,
     BatchNorm: _batch_norm,
-    Concat: lambda o, inputs: ("Concat", {"dim": o.axis + 1, "num_args": len(inputs)}),
+    Concat: _concat,
     Conv2d: _convolution,
     ConvTranspose2d: _convolution,
     Divide: _elementwise("div"),
     ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
-    GELU: lambda o, inputs: ("LeakyReLU", {"act_type": "gelu"}),
+    GELU: _gelu,
     Flatten: lambda o, inputs: ("Flatten", {}),
     GlobalAvgPool2d: _global_pool("avg"),
     GlobalMaxPool2d: _global_pool("max"),
@@ -291,10 +325,7 @@ _RULES: Mapping[type[Operator], _Rule] = {
     HardSigmoid: lambda o, inputs: ("hard_sigmoid", {"alpha": o.slope, "beta": o.offset}),
     Identity: lambda o, inputs: ("_copy", {}),
     InstanceNorm: lambda o, inputs: ("InstanceNorm", {"eps": o.eps}),
-    LayerNorm: lambda o, inputs: (
-        "LayerNorm",
-        {"axis": o.axis + 1 if o.axis >= 0 else o.axis, "eps": o.eps},
-    ),
+    LayerNorm: _layer_norm,
     LeakyReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "leaky", "slope": o.slope}),
     Linear: _linear,
     LocalResponseNorm: lambda o, inputs: (
@@ -305,7 +336,7 @@ _RULES: Mapping[type[Operator], _Rule] = {
     Mean: _reduction("mean"),
     Multiply: _elementwise("mul"),
     PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
-    Pad2d: _pad,
+    Pad: _pad,
     ReLU: _relu,
     Reshape: lambda o, inputs: ("Reshape", {"shape": (0, *o.size)}),
     SELU: lambda o, inputs: ("LeakyReLU", {"act_type": "selu"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cnnviz.engines.torch.runtime import import_torch
@@ -13,20 +13,27 @@ from cnnviz.graph.operators import (
     ELU,
     GELU,
     SELU,
+    Abs,
     AdaptiveAvgPool2d,
     Add,
     Affine,
     AvgPool2d,
     BatchNorm,
+    Clip,
     Concat,
     Conv2d,
     ConvTranspose2d,
+    Cos,
     Divide,
+    Erf,
+    Exp,
+    Expand,
     Flatten,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
     GroupNorm,
     HardSigmoid,
+    HardSwish,
     Identity,
     Input,
     InstanceNorm,
@@ -34,26 +41,39 @@ from cnnviz.graph.operators import (
     LeakyReLU,
     Linear,
     LocalResponseNorm,
+    Log,
+    MatMul,
+    Max,
+    Maximum,
     MaxPool2d,
     Mean,
+    Min,
+    Minimum,
+    Mish,
     Multiply,
     Opaque,
     Operator,
-    Pad2d,
+    Pad,
     Pads,
     Parameter,
+    Power,
     PReLU,
     ReLU,
     Reshape,
     Sigmoid,
+    SiLU,
+    Sin,
     Slice,
+    Softmax,
     Softplus,
     Softsign,
     Split,
     Subtract,
     Sum,
+    Take,
     Tanh,
     Transpose,
+    Where,
 )
 
 #: From an operator's arguments, tensors with the batch first, to its output, or all of them.
@@ -139,16 +159,21 @@ def _batch_norm(o: BatchNorm) -> Function:
     return run
 
 
+def _behind_batch(axis: int) -> int:
+    """An axis of the shape without the batch, in that with it."""
+    return axis + 1 if axis >= 0 else axis
+
+
 def _layer_norm(o: LayerNorm) -> Function:
-    torch = import_torch()
-    axis = o.axis + 1 if o.axis >= 0 else o.axis
+    layer_norm = import_torch().nn.functional.layer_norm
+    axes = tuple(map(_behind_batch, o.axes))
+    last = tuple(range(-len(axes), 0))
 
     def run(data: Any, scale: Any, shift: Any) -> Any:
-        moved = data.movedim(axis, -1)
-        found = torch.nn.functional.layer_norm(
-            moved, (moved.shape[-1],), scale.flatten(), shift.flatten(), o.eps
-        )
-        return found.movedim(-1, axis)
+        moved = data.movedim(axes, last)
+        sizes = moved.shape[-len(axes) :]
+        found = layer_norm(moved, sizes, scale.reshape(sizes), shift.reshape(sizes), o.eps)
+        return found.movedim(last, axes)
 
     return run
 
@@ -173,7 +198,7 @@ def _max_pool(o: MaxPool2d) -> Function:
         padding = o.padding[:2]
         if _needs_padding(o):
             data, padding = _padded(data, o.padding, -float("inf")), (0, 0)
-        return pool(data, o.kernel, o.stride, padding, ceil_mode=o.ceil_mode)
+        return pool(data, o.kernel, o.stride, padding, o.dilation, o.ceil_mode)
 
     return run
 
@@ -209,12 +234,43 @@ def _padded(data: Any, pads: Pads, value: float = 0.0) -> Any:
     return import_torch().nn.functional.pad(data, (left, right, top, bottom), value=value)
 
 
-def _pad(o: Pad2d) -> Function:
-    top, left, bottom, right = o.pads
-    mode = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}[o.mode]
-    value = o.value if mode == "constant" else None
-    pad = import_torch().nn.functional.pad
-    return lambda data: pad(data, (left, right, top, bottom), mode, value)
+def _pad(o: Pad) -> Function:
+    torch = import_torch()
+    if o.mode == "constant":
+        widths = [width for around in reversed(o.pads) for width in around]
+        return lambda data: torch.nn.functional.pad(data, widths, value=o.value)
+
+    def border(data: Any, axis: int, width: int, *, behind: bool) -> Any:
+        size = data.shape[axis]
+        if o.mode == "wrap":
+            return data.narrow(axis, 0 if behind else size - width, width)
+        if o.mode == "edge":
+            sizes = [-1 if place != axis else width for place in range(data.dim())]
+            return data.narrow(axis, size - 1 if behind else 0, 1).expand(sizes)
+        return data.narrow(axis, size - 1 - width if behind else 1, width).flip(axis)
+
+    def run(data: Any) -> Any:
+        for axis, (before, after) in enumerate(o.pads, start=1):
+            first = [border(data, axis, before, behind=False)] if before else []
+            last = [border(data, axis, after, behind=True)] if after else []
+            if first or last:
+                data = torch.cat([*first, data, *last], axis)
+        return data
+
+    return run
+
+
+def _take(o: Take) -> Function:
+    indices = import_torch().tensor(o.indices)  # on the program's device: see there
+    return lambda data: data.index_select(o.axis + 1, indices)
+
+
+def _expand(o: Expand) -> Function:
+    def run(data: Any) -> Any:
+        missing = (1,) * (len(o.size) + 1 - data.dim())
+        return data.reshape(len(data), *missing, *data.shape[1:]).expand(-1, *o.size)
+
+    return run
 
 
 def _relu(o: ReLU) -> Function:
@@ -259,28 +315,78 @@ def _reduction(name: str) -> Callable[[Mean | Sum], Function]:
     return rule
 
 
+def _extreme(sign: int) -> Callable[[Max | Min], Function]:
+    """The highest value, or, with the sign -1, the lowest."""
+
+    def rule(o: Max | Min) -> Function:
+        axes = tuple(axis + 1 for axis in o.axes)
+        last = tuple(range(-len(axes), 0))
+
+        def run(data: Any) -> Any:
+            together = data.movedim(axes, last).flatten(-len(axes))
+            # max() with an axis, and not amax(): of equals the first passes the gradient on.
+            found = (together.max(-1) if sign > 0 else together.min(-1)).values
+            if not o.keep_axes:
+                return found
+            return found.reshape(
+                [1 if axis in axes else size for axis, size in enumerate(data.shape)]
+            )
+
+        return run
+
+    return rule
+
+
+def _greater(sign: int) -> Function:
+    """The greater of two, or, with the sign -1, the lesser; of equals the left."""
+    torch = import_torch()
+
+    def run(left: Any, right: Any) -> Any:
+        return torch.where(left >= right if sign > 0 else left <= right, left, right)
+
+    return run
+
+
+def _where(condition: Any, left: Any, right: Any) -> Any:
+    return import_torch().where(condition != 0, left, right)
+
+
 def _concat(o: Concat) -> Function:
     torch = import_torch()
 
     def run(*parts: Any) -> Any:
-        return torch.cat(parts, o.axis + 1)
+        most = max(part.dim() for part in parts)
+        images = max(len(part) for part in parts if part.dim() == most)
+        whole = [
+            part.expand(images, *part.shape[-(most - 1) :])  # a constant is put beside each image
+            if part.dim() < most or len(part) < images
+            else part
+            for part in parts
+        ]
+        return torch.cat(whole, o.axis + 1)
 
     return run
 
 
 _RULES: Mapping[type[Operator], Callable[[Any], Function]] = {
+    Abs: _elementwise("abs"),
     AdaptiveAvgPool2d: lambda o: _named("adaptive_avg_pool2d", o.size),
     Add: _elementwise("add"),
     Affine: lambda o: lambda data: data * o.scale + o.shift,
     AvgPool2d: _avg_pool,
     BatchNorm: _batch_norm,
+    Clip: lambda o: lambda data: data.clamp(o.lower, o.upper),
     Concat: _concat,
     Conv2d: _conv,
     ConvTranspose2d: _transposed,
+    Cos: _elementwise("cos"),
     Divide: _elementwise("div"),
     ELU: lambda o: _named("elu", o.alpha),
+    Erf: _elementwise("erf"),
+    Exp: _elementwise("exp"),
+    Expand: _expand,
     Flatten: lambda o: lambda data: data.flatten(1),
-    GELU: lambda o: _named("gelu"),
+    GELU: lambda o: _named("gelu", approximate="tanh" if o.approximate else "none"),
     GlobalAvgPool2d: lambda o: lambda data: data.mean((2, 3), keepdim=True),
     # Of equals the first passes the gradient on, as in every other max pooling.
     GlobalMaxPool2d: lambda o: (
@@ -288,36 +394,51 @@ _RULES: Mapping[type[Operator], Callable[[Any], Function]] = {
     ),
     GroupNorm: lambda o: _group_norm(lambda channels: o.groups, o.eps),
     HardSigmoid: lambda o: lambda data: (data * o.slope + o.offset).clamp(0, 1),
+    HardSwish: lambda o: _named("hardswish"),
     Identity: lambda o: lambda data: data,
     InstanceNorm: lambda o: _group_norm(lambda channels: channels, o.eps),
     LayerNorm: _layer_norm,
     LeakyReLU: lambda o: _named("leaky_relu", o.slope),
     Linear: _linear,
     LocalResponseNorm: lambda o: _named("local_response_norm", o.size, o.alpha, o.beta, o.k),
+    Log: _elementwise("log"),
+    MatMul: _elementwise("matmul"),
+    Max: _extreme(1),
     MaxPool2d: _max_pool,
+    Maximum: lambda o: _greater(1),
     Mean: _reduction("mean"),
+    Min: _extreme(-1),
+    Minimum: lambda o: _greater(-1),
+    Mish: lambda o: _named("mish"),
     Multiply: _elementwise("mul"),
     PReLU: lambda o: lambda data, slope: import_torch().nn.functional.prelu(data, slope.flatten()),
-    Pad2d: _pad,
+    Pad: _pad,
+    Power: lambda o: lambda data: data**o.exponent,
     ReLU: _relu,
     Reshape: lambda o: lambda data: data.reshape(-1, *o.size),
     SELU: lambda o: _named("selu"),
+    SiLU: lambda o: _named("silu"),
     Sigmoid: _elementwise("sigmoid"),
+    Sin: _elementwise("sin"),
     Slice: _slice,
+    Softmax: lambda o: lambda data: data.softmax(_behind_batch(o.axis)),
     Softplus: lambda o: _named("softplus"),
     Softsign: lambda o: _named("softsign"),
     Split: _split,
     Subtract: _elementwise("sub"),
     Sum: _reduction("sum"),
+    Take: _take,
     Tanh: _elementwise("tanh"),
     Transpose: lambda o: lambda data: data.permute(0, *(axis + 1 for axis in o.axes)),
+    Where: lambda o: (
+        lambda condition, left, right: import_torch().where(condition != 0, left, right)
+    ),
 }
 
 
-def stretched(arguments: Sequence[Any]) -> Sequence[Any]:
-    """Values of several ranks for an element-wise operator: axes are missing behind the batch."""
-    most = max(argument.dim() for argument in arguments)
-    return [
-        argument.reshape(argument.shape[0], *(1,) * (most - argument.dim()), *argument.shape[1:])
-        for argument in arguments
-    ]
+def stretched(value: Any, axes: int) -> Any:
+    """A value with the batch as an operator stretches it: axes are missing behind the batch."""
+    missing = axes - value.dim() + 1
+    if missing <= 0:
+        return value
+    return value.reshape(value.shape[0], *(1,) * missing, *value.shape[1:])

@@ -15,7 +15,6 @@ from cnnviz.engines.torch.runtime import arithmetic, import_torch, torch_device,
 from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.operators import (
-    Add,
     Conv2d,
     ConvTranspose2d,
     Divide,
@@ -24,16 +23,18 @@ from cnnviz.graph.operators import (
     InstanceNorm,
     LayerNorm,
     Linear,
-    Multiply,
+    MatMul,
     Parameter,
     ReLU,
+    Softmax,
     Subtract,
 )
 from cnnviz.machine import give_back_pages
 
-_ELEMENTWISE = (Add, Subtract, Multiply, Divide)
+#: What is computed in the precision that was asked for.
+_IN_PRECISION = (Conv2d, ConvTranspose2d, Linear, MatMul)
 #: Operators whose derivatives subtract: what arrives at them may cancel down to its rounding.
-_CANCELING = (InstanceNorm, LayerNorm, GroupNorm, Subtract, Divide)
+_CANCELING = (InstanceNorm, LayerNorm, GroupNorm, Softmax, Subtract, Divide)
 
 
 class Tape:
@@ -122,11 +123,14 @@ class Program:
         self.hidden = hidden
         self.place = torch_device(device)
         self._dependent = {graph.input.node, *graph.layers}
-        self._functions = {
-            index: function(node.operator)
-            for index, node in enumerate(graph.nodes)
-            if not isinstance(node.operator, (Input, Parameter))
-        }
+        # What a function needs beside its inputs (indices) is made where it will run, and now:
+        # nothing can be brought there while a pass is captured.
+        with self.place:
+            self._functions = {
+                index: function(node.operator)
+                for index, node in enumerate(graph.nodes)
+                if not isinstance(node.operator, (Input, Parameter))
+            }
         self._last_use = {
             value: readers[-1]
             for value, readers in graph.consumers.items()
@@ -234,8 +238,10 @@ class Program:
             if batch and len({arguments[place].shape[0] for place in own}) > 1:
                 for place in own:
                     arguments[place] = arguments[place].expand(batch, *arguments[place].shape[1:])
-            if isinstance(node.operator, _ELEMENTWISE) and len(own) > 1:
-                arguments = list(stretched(arguments))
+            if node.operator.has("stretches"):
+                axes = len(self.graph.shapes[index][0])
+                for place in own:
+                    arguments[place] = stretched(arguments[place], axes)
             found = self._functions[index](*arguments)
             outputs = found if isinstance(found, list) else [found]
             values.update((Value(index, place), output) for place, output in enumerate(outputs))
@@ -277,11 +283,14 @@ class Program:
                 if value.node in self._dependent:
                     continue
                 weight = self.constants[value]
-                if isinstance(node.operator, (Conv2d, ConvTranspose2d, Linear)):
-                    if self.precision == "bf16":
-                        weight = weight.to(torch.bfloat16)
-                    if channels_last and weight.dim() == 4:
-                        weight = weight.contiguous(memory_format=torch.channels_last)
+                if self.precision == "bf16" and isinstance(node.operator, _IN_PRECISION):
+                    weight = weight.to(torch.bfloat16)
+                if (
+                    channels_last
+                    and isinstance(node.operator, (Conv2d, ConvTranspose2d))
+                    and weight.dim() == 4
+                ):
+                    weight = weight.contiguous(memory_format=torch.channels_last)
                 ready[index, value] = weight
         return ready
 

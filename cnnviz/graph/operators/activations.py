@@ -50,8 +50,27 @@ class SELU(Activation):
     """λ x above 0, λ α (exp x - 1) below (Klambauer et al. 2017)."""
 
 
+@dataclass(frozen=True)
 class GELU(Activation):
-    """x · Φ(x), with the normal distribution's Φ (Hendrycks & Gimpel 2016)."""
+    """x · Φ(x), with the normal distribution's Φ (Hendrycks & Gimpel 2016).
+
+    Attributes:
+        approximate: whether Φ is (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2.
+    """
+
+    approximate: bool = False
+
+
+class SiLU(Activation):
+    """x / (1 + exp -x), also called swish (Ramachandran et al. 2017)."""
+
+
+@dataclass(frozen=True)
+class Clip(Activation):
+    """min(max(x, lower), upper); what begins at 0 and is an activation is a :class:`ReLU`."""
+
+    lower: float = -math.inf
+    upper: float = math.inf
 
 
 class PReLU(Activation):
@@ -70,6 +89,14 @@ class HardSigmoid(Activation):
 
     slope: float = 0.2
     offset: float = 0.5
+
+
+class HardSwish(Activation):
+    """x · min(max(x + 3, 0), 6) / 6 (Howard et al. 2019)."""
+
+
+class Mish(Activation):
+    """x · tanh(log(1 + exp x)) (Misra 2019)."""
 
 
 class Tanh(Activation):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -15,8 +15,9 @@ Pads = tuple[int, int, int, int]
 #: ``convolves``: it is a convolution over height and width;
 #: ``mixes_channels``: channels of its output are made of several channels, or of several inputs';
 #: ``keeps_channels``: its output has the channels of its data in their order, at most scaled;
-#: ``rearranges``: it brings values into another shape or order: axes change their meaning.
-Trait = Literal["convolves", "mixes_channels", "keeps_channels", "rearranges"]
+#: ``rearranges``: it brings values into another shape or order: axes change their meaning;
+#: ``stretches``: its inputs are stretched to one shape, axes being counted from the last.
+Trait = Literal["convolves", "mixes_channels", "keeps_channels", "rearranges", "stretches"]
 
 
 class ShapeError(ValueError):
@@ -132,6 +133,40 @@ class Opaque(Operator):
     def shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
         """As they were found."""
         return self.outputs
+
+
+def stretched_shape(*shapes: Shape) -> Shape:
+    """The shape that all can be stretched to: an axis of size 1, or a missing first one, is.
+
+    Raises:
+        ShapeError: they cannot.
+    """
+    width = max(map(len, shapes))
+    found = []
+    for sizes in zip(*((1,) * (width - len(shape)) + shape for shape in shapes), strict=True):
+        wide = set(sizes) - {1}
+        if len(wide) > 1:
+            named = " and ".join(map(str, shapes))
+            raise ShapeError(f"{named} cannot be stretched to one shape")
+        found.append(wide.pop() if wide else 1)
+    return tuple(found)
+
+
+def without_batch(
+    operator: Operator, inputs: Sequence[Shape], constant: Sequence[bool]
+) -> Sequence[Shape]:
+    """Shapes of an operator's inputs as its rules take them.
+
+    Constants may be stored with a first axis of size 1 where the others have the batch, if they are
+    stretched.
+    """
+    data = [len(shape) for shape, fixed in zip(inputs, constant, strict=True) if not fixed]
+    if not operator.has("stretches") or not data:
+        return inputs
+    return [
+        shape[1:] if fixed and len(shape) == max(data) + 1 and shape[0] == 1 else shape
+        for shape, fixed in zip(inputs, constant, strict=True)
+    ]
 
 
 def image_shape(shape: Shape) -> Shape:

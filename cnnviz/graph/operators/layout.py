@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from cnnviz.graph.operators.base import Operator, Pads, ShapeError, Trait, image_shape
+from cnnviz.graph.operators.base import Operator, Pair, ShapeError, Trait, stretched_shape
 from cnnviz.types import Shape
 
 
@@ -60,6 +60,35 @@ class Slice(Operator):
 
 
 @dataclass(frozen=True)
+class Take(Operator):
+    """What stands at some indices, from 0, of an axis of the shape without the batch, in order."""
+
+    axis: int
+    indices: tuple[int, ...]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """The input's, with as many along the axis as there are indices."""
+        found = list(inputs[0])
+        if not all(0 <= index < found[self.axis] for index in self.indices):
+            raise ShapeError(f"an axis of {found[self.axis]} has no places {self.indices}")
+        found[self.axis] = len(self.indices)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Expand(Operator):
+    """Values repeated along axes of size 1, and along further ones in front of these."""
+
+    size: Shape
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """As it is given."""
+        if stretched_shape(inputs[0], self.size) != self.size:
+            raise ShapeError(f"{inputs[0]} cannot be stretched to {self.size}")
+        return self.size
+
+
+@dataclass(frozen=True)
 class Split(Operator):
     """An axis cut into parts, each an output of its own: before each of the places ``cuts``."""
 
@@ -81,20 +110,34 @@ class Split(Operator):
 
 
 @dataclass(frozen=True)
-class Pad2d(Operator):
-    """More rows and columns around: of a number, or of what stands at the edge."""
+class Pad(Operator):
+    """More before and behind, along each axis of the shape without the batch.
 
-    TRAITS: ClassVar[frozenset[Trait]] = frozenset({"keeps_channels"})
+    Attributes:
+        pads: for each axis how many before and how many behind; none is below 0.
+        mode: of what: a number, what stands at the edge, what lies as far inside of the edge
+            (``reflect``), or what stands at the other end (``wrap``).
+        value: the number.
+    """
 
-    pads: Pads
-    mode: Literal["constant", "edge", "reflect"] = "constant"
+    pads: tuple[Pair, ...]
+    mode: Literal["constant", "edge", "reflect", "wrap"] = "constant"
     value: float = 0.0
 
+    def has(self, trait: Trait) -> bool:
+        """Channels stay where none are added."""
+        return trait == "keeps_channels" and self.pads[0] == (0, 0)
+
     def shape(self, *inputs: Shape) -> Shape:
-        """(C, h', w')."""
-        channels, height, width = image_shape(inputs[0])
-        top, left, bottom, right = self.pads
-        return (channels, height + top + bottom, width + left + right)
+        """Longer by these."""
+        (data,) = inputs
+        if len(self.pads) != len(data) or min(map(min, self.pads), default=0) < 0:
+            raise ShapeError(f"pads {self.pads} do not fit {data}")
+        for size, around in zip(data, self.pads, strict=True):
+            room = {"reflect": size - 1, "wrap": size}.get(self.mode, max(around))
+            if max(around) > room:
+                raise ShapeError(f"an axis of {size} has not {max(around)} values to {self.mode}")
+        return tuple(before + n + after for n, (before, after) in zip(data, self.pads, strict=True))
 
 
 class Flatten(Operator):

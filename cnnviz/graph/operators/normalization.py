@@ -62,11 +62,14 @@ class InstanceNorm(Normalization):
 
 @dataclass(frozen=True)
 class LayerNorm(Normalization):
-    """Mean 0 and variance 1 along an axis of the shape without the batch, then scale and shift."""
+    """Mean 0 and variance 1 along axes of the shape without the batch, then scale and shift.
+
+    These have the sizes of the axes, which are in order.
+    """
 
     inputs: ClassVar[tuple[str, ...]] = ("data", "scale", "shift")
 
-    axis: int = -1
+    axes: tuple[int, ...] = (-1,)
     eps: float = 1e-5
 
 

@@ -26,7 +26,7 @@ class _Pool2d(Operator):
 
     def _length(self, size: int, axis: int) -> int:
         """How many rows (axis 0) or columns (axis 1) there are behind ``size`` of them."""
-        kernel, stride = self.kernel[axis], self.stride[axis]
+        kernel, stride = self._window(axis), self.stride[axis]
         before, after = self.padding[axis], self.padding[axis + 2]
         places = window_places(size, kernel, stride, before + after)
         if self.ceil_mode:
@@ -36,11 +36,21 @@ class _Pool2d(Operator):
                 places += 1
         return places
 
+    def _window(self, axis: int) -> int:
+        """From a window's first row (axis 0) or column (axis 1) to its last."""
+        return self.kernel[axis]
 
+
+@dataclass(frozen=True)
 class MaxPool2d(_Pool2d):
     """The highest value of each window."""
 
     NAME: ClassVar[str] = "MaxPool"
+
+    dilation: Pair = (1, 1)
+
+    def _window(self, axis: int) -> int:
+        return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
 
 @dataclass(frozen=True)

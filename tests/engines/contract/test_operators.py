@@ -16,9 +16,11 @@ from tests.support.networks import random_parameters
 
 IMAGE = (4, 6, 5)
 VECTOR = (6,)
+ROWS = (4, 7)
 
 #: The operator, the shape of the images, and those of its parameters.
 CASES = [
+    (op.Abs(), IMAGE, ()),
     (op.AdaptiveAvgPool2d((4, 2)), IMAGE, ()),
     (op.Affine(2.5), IMAGE, ()),
     (op.Affine(1.0, -0.5), IMAGE, ()),
@@ -30,6 +32,11 @@ CASES = [
     (op.BatchNorm(1e-3), IMAGE, ((4,),) * 4),
     (op.BatchNorm(1e-5, fixed_scale=True), IMAGE, ((4,),) * 4),
     (op.BatchNorm(1e-5, axis=2), IMAGE, ((5,),) * 4),
+    (op.BatchNorm(1e-3), VECTOR, ((6,),) * 4),
+    (op.BatchNorm(1e-3), ROWS, ((4,),) * 4),
+    (op.Clip(-0.5, 1.25), IMAGE, ()),
+    (op.Clip(lower=0.5), IMAGE, ()),
+    (op.Clip(upper=-0.5), IMAGE, ()),
     (op.Conv2d(3, (3, 2)), IMAGE, ((3, 4, 3, 2), (3,))),
     (op.Conv2d(3, (3, 3), padding=(1, 1, 1, 1)), IMAGE, ((3, 4, 3, 3),)),
     (op.Conv2d(4, (3, 3), (2, 2), (1, 2, 1, 2)), IMAGE, ((4, 4, 3, 3), (4,))),
@@ -43,64 +50,138 @@ CASES = [
         ((4, 2, 3, 3),),
     ),
     (op.ConvTranspose2d(4, (2, 2), groups=2), (4, 3, 3), ((4, 2, 2, 2),)),
+    (op.Cos(), IMAGE, ()),
     (op.ELU(0.7), IMAGE, ()),
+    (op.Erf(), IMAGE, ()),
+    (op.Exp(), IMAGE, ()),
+    (op.Expand((4, 3, 5)), (4, 1, 5), ()),
+    (op.Expand((2, 3, 6)), (3, 1), ()),
     (op.Flatten(), IMAGE, ()),
     (op.GELU(), IMAGE, ()),
+    (op.GELU(approximate=True), IMAGE, ()),
     (op.GlobalAvgPool2d(), IMAGE, ()),
     (op.GlobalMaxPool2d(), IMAGE, ()),
     (op.GroupNorm(2, 1e-3), IMAGE, ((2,), (2,))),
     (op.GroupNorm(2, 1e-3), IMAGE, ((4,), (4,))),
     (op.GroupNorm(4, 1e-3), IMAGE, ((4,), (4,))),
+    (op.GroupNorm(2, 1e-3), VECTOR, ((6,), (6,))),
+    (op.GroupNorm(2, 1e-3), ROWS, ((4,), (4,))),
     (op.HardSigmoid(0.4, 0.3), IMAGE, ()),
+    (op.HardSwish(), IMAGE, ()),
     (op.Identity(), IMAGE, ()),
     (op.InstanceNorm(1e-3), IMAGE, ((4,), (4,))),
-    (op.LayerNorm(-1, 1e-3), IMAGE, ((5,), (5,))),
-    (op.LayerNorm(0, 1e-3), VECTOR, ((6,), (6,))),
+    (op.LayerNorm((-1,), 1e-3), IMAGE, ((5,), (5,))),
+    (op.LayerNorm((0,), 1e-3), VECTOR, ((6,), (6,))),
+    (op.LayerNorm((0, 2), 1e-3), IMAGE, ((4, 5), (4, 5))),
+    (op.LayerNorm((-2, -1), 1e-3), IMAGE, ((6, 5), (6, 5))),
     (op.LeakyReLU(0.2), IMAGE, ()),
     (op.Linear(5), IMAGE, ((5, 120), (5,))),
     (op.Linear(3), VECTOR, ((3, 6),)),
     (op.Linear(3, flatten=False), IMAGE, ((3, 5), (3,))),
     (op.LocalResponseNorm(3, 0.5, 0.75, 1.5), IMAGE, ()),
+    (op.MatMul(), IMAGE, ((5, 3),)),
+    (op.MatMul(), IMAGE, ((4, 5, 3),)),
+    (op.MatMul(), (1, 6, 5), ((5, 3),)),
+    (op.Max((2,)), IMAGE, ()),
+    (op.Max((0, 2), keep_axes=True), IMAGE, ()),
     (op.MaxPool2d((2, 2), (2, 2)), IMAGE, ()),
     (op.MaxPool2d((3, 3), (1, 1), (1, 1, 1, 1)), IMAGE, ()),
     (op.MaxPool2d((3, 2), (2, 2), ceil_mode=True), IMAGE, ()),
+    (op.MaxPool2d((2, 3), (1, 2), (1, 1, 1, 1), True, dilation=(2, 1)), IMAGE, ()),
     (op.Mean((1, 2)), IMAGE, ()),
     (op.Mean((0,), keep_axes=True), IMAGE, ()),
+    (op.Min((1, 2)), IMAGE, ()),
+    (op.Min((0,), keep_axes=True), IMAGE, ()),
+    (op.Mish(), IMAGE, ()),
     (op.PReLU(), IMAGE, ((4,),)),
-    (op.Pad2d((1, 2, 3, 0), value=0.5), IMAGE, ()),
-    (op.Pad2d((1, 2, 0, 1), "edge"), IMAGE, ()),
-    (op.Pad2d((1, 2, 0, 1), "reflect"), IMAGE, ()),
+    (op.PReLU(), VECTOR, ((6,),)),
+    (op.PReLU(), ROWS, ((4,),)),
+    (op.Pad(((0, 0), (1, 3), (2, 0)), value=0.5), IMAGE, ()),
+    (op.Pad(((0, 0), (1, 0), (2, 1)), "edge"), IMAGE, ()),
+    (op.Pad(((0, 0), (1, 0), (2, 1)), "reflect"), IMAGE, ()),
+    (op.Pad(((0, 0), (2, 3), (1, 2)), "wrap"), IMAGE, ()),
+    (op.Pad(((1, 0), (0, 0), (0, 2)), value=-1.0), IMAGE, ()),
+    (op.Pad(((1, 2), (0, 2)), "reflect"), ROWS, ()),
+    (op.Power(2.0), IMAGE, ()),
+    (op.Power(3.0), IMAGE, ()),
     (op.ReLU(), IMAGE, ()),
     (op.ReLU(0.5), IMAGE, ()),
     (op.ReLU(standalone=False), IMAGE, ()),
     (op.Reshape((2, 60)), IMAGE, ()),
     (op.SELU(), IMAGE, ()),
+    (op.SiLU(), IMAGE, ()),
     (op.Sigmoid(), IMAGE, ()),
+    (op.Sin(), IMAGE, ()),
     (op.Slice((1, 0, 1), (4, 6, 5), (1, 2, 3)), IMAGE, ()),
+    (op.Softmax(), IMAGE, ()),
+    (op.Softmax(0), IMAGE, ()),
+    (op.Softmax(1), ROWS, ()),
     (op.Softplus(), IMAGE, ()),
     (op.Softsign(), IMAGE, ()),
     (op.Sum((1, 2)), IMAGE, ()),
+    (op.Take(0, (2, 0, 2)), IMAGE, ()),
+    (op.Take(2, (4,)), IMAGE, ()),
     (op.Tanh(), IMAGE, ()),
     (op.Transpose((2, 0, 1)), IMAGE, ()),
 ]
-#: What an engine has no operator for, and says so.
-LACKING = {"mxnet": [(op.GroupNorm(2, 1e-3), IMAGE, ((4,), (4,)))]}
+#: Those that are defined above 0.
+POSITIVE = [op.Log(), op.Power(0.5), op.Power(-1.5), op.Power(0.0)]
 #: Of two values that both come from the images: the first as it is, the second twice that, plus 5.
-BINARY = [op.Add(), op.Subtract(), op.Multiply(), op.Divide(), op.Concat(), op.Concat(axis=2)]
+BINARY = [
+    *(op.Add(), op.Subtract(), op.Multiply(), op.Divide(), op.Maximum(), op.Minimum()),
+    *(op.Concat(), op.Concat(axis=2)),
+]
+#: What an engine has no operator for, and says so: kinds, operators, or cases of the above.
+LACKING = {
+    "mxnet": (
+        *(op.Abs, op.Clip, op.Cos, op.Erf, op.Exp, op.Expand, op.HardSwish, op.Log, op.MatMul),
+        *(op.Max, op.Maximum, op.Min, op.Minimum, op.Mish, op.Power, op.SiLU, op.Sin),
+        *(op.Softmax, op.Take, op.Where),
+        # It scales each group of channels, and takes no values without height and width.
+        (op.GroupNorm(2, 1e-3), IMAGE, ((4,), (4,))),
+        (op.GroupNorm(2, 1e-3), VECTOR, ((6,), (6,))),
+        (op.GroupNorm(2, 1e-3), ROWS, ((4,), (4,))),
+        op.GELU(approximate=True),
+        # It goes along one axis.
+        op.LayerNorm((0, 2), 1e-3),
+        op.LayerNorm((-2, -1), 1e-3),
+        # Its max pooling has no dilation.
+        op.MaxPool2d((2, 3), (1, 2), (1, 1, 1, 1), True, dilation=(2, 1)),
+        # It pads height and width, by three of the four modes.
+        op.Pad(((0, 0), (2, 3), (1, 2)), "wrap"),
+        op.Pad(((1, 0), (0, 0), (0, 2)), value=-1.0),
+        op.Pad(((1, 2), (0, 2)), "reflect"),
+        "values with unlike axes",
+        "a constant beside each image",
+    ),
+    "torch": (),
+}
 
 
 def called(case):
     return str(case[0] if isinstance(case, tuple) else case)
 
 
-def check(engine, graph, parameters):
-    """Output, and the gradient of a random sum of its numbers, of two images."""
+def check(build, graph, parameters, case=None, same=None):
+    """Output, and the gradient of a random sum of its numbers, of two images.
+
+    ``same`` computes the same by other operators.
+    """
+    lacking = LACKING[build.keywords["name"]]
+    operators = [node.operator for node in graph.nodes]
+    if case in lacking or any(o in lacking or type(o) in lacking for o in operators):
+        with pytest.raises(NetworkError, match=r"\.$"):
+            build(graph, parameters)
+        return
+    engine = build(graph, parameters)
+    assert engine.lacks(graph) == ()
+    truth = same or graph
     random = np.random.default_rng(5)
     batch = random.uniform(-2, 2, (2, *graph.input_size)).astype(np.float32)
-    values = reference.forward(graph, parameters, batch)
-    expected = values[graph.output]
+    values = reference.forward(truth, parameters, batch)
+    expected = values[truth.output]
     seed = random.uniform(-1, 1, expected.shape).astype(np.float32)
-    slope = reference.gradients(graph, values, seed, STANDARD)[graph.input]
+    slope = reference.gradients(truth, values, seed, STANDARD)[truth.input]
 
     recording = engine.run(batch, record=True)
     (result,) = recording.gradients(graph.output, seed, [GradientRequest()])
@@ -124,11 +205,17 @@ def test_operator(build, case):
     arrays = random_parameters(graph, seed=3)
     if isinstance(operator, op.BatchNorm):
         arrays["p3"] = np.abs(arrays["p3"]) + np.float32(0.5)  # a variance
-    if case in LACKING.get(build.keywords["name"], ()):
-        with pytest.raises(NetworkError, match=r"scales 4 channels in 2 groups one by one\.$"):
-            build(graph, arrays)
-        return
-    check(build(graph, arrays), graph, arrays)
+    check(build, graph, arrays, case)
+
+
+@pytest.mark.parametrize("operator", POSITIVE, ids=called)
+def test_operator_of_positive_numbers(build, operator):
+    nodes = (
+        Node(op.Input(IMAGE), "data"),
+        Node(op.Affine(shift=2.5), "shifted", (Value(0),)),
+        Node(operator, "operator", (Value(1),)),
+    )
+    check(build, Graph(nodes, Value(2)), {})
 
 
 @pytest.mark.parametrize("operator", BINARY, ids=called)
@@ -139,22 +226,115 @@ def test_operator_of_two_values(build, operator):
         Node(op.Affine(shift=5.0), "shifted", (Value(1),)),
         Node(operator, "operator", (Value(0), Value(2))),
     )
-    graph = Graph(nodes, Value(3))
-    check(build(graph, {}), graph, {})
+    check(build, Graph(nodes, Value(3)), {})
 
 
+@pytest.mark.parametrize("operator", [op.Maximum(), op.Minimum()], ids=called)
+def test_the_greater_and_the_lesser_of_two_values(build, operator):
+    nodes = (
+        Node(op.Input(IMAGE), "data"),
+        Node(op.Affine(-1.0, 0.5), "mirrored", (Value(0),)),
+        Node(operator, "operator", (Value(0), Value(1))),
+    )
+    check(build, Graph(nodes, Value(2)), {})
+
+
+STRETCHED = [op.Add(), op.Subtract(), op.Multiply(), op.Divide(), op.Maximum(), op.Minimum()]
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["behind", "in front"])
 @pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 1, 1), (1, 1, 5), (1,)])
-@pytest.mark.parametrize("operator", [op.Add(), op.Multiply()], ids=called)
-def test_what_is_stretched(build, operator, shape):
+@pytest.mark.parametrize("operator", STRETCHED, ids=called)
+def test_what_is_stretched(build, operator, shape, first):
     """A parameter of a size 1, or with fewer axes, is used at every place."""
     nodes = (
         Node(op.Input(IMAGE), "data"),
+        Node(op.Affine(shift=2.5), "shifted", (Value(0),)),
         Node(op.Parameter(shape), "stored"),
-        Node(operator, "operator", (Value(0), Value(1))),
+        Node(operator, "operator", (Value(1 + first), Value(2 - first))),
+    )
+    graph = Graph(nodes, Value(3))
+    arrays = {"stored": random_parameters(graph, seed=3)["stored"] + np.float32(2)}
+    check(build, graph, arrays)
+
+
+@pytest.mark.parametrize("shape", [IMAGE, (6, 1), (1, 4, 1, 5)])
+def test_one_or_the_other(build, shape):
+    nodes = (
+        Node(op.Input(IMAGE), "data"),
+        Node(op.Parameter(shape), "condition"),
+        Node(op.Parameter((1, 5)), "stored"),
+        Node(op.Where(), "chosen", (Value(1), Value(0), Value(2))),
+        Node(op.Affine(-2.0), "twice", (Value(0),)),
+        Node(op.Where(), "operator", (Value(1), Value(4), Value(3))),
+    )
+    graph = Graph(nodes, Value(5))
+    arrays = random_parameters(graph, seed=3)
+    arrays["condition"] = (arrays["condition"] > 0).astype(np.float32)
+    assert 0 < arrays["condition"].mean() < 1
+    check(build, graph, arrays)
+
+
+@pytest.mark.parametrize("operator", [*STRETCHED, op.MatMul()], ids=called)
+def test_values_with_unlike_axes(build, operator):
+    """Axes that are missing stand behind the batch."""
+    nodes = (
+        Node(op.Input((5, 5)), "data"),
+        Node(op.Parameter((3, 5, 5)), "stored"),
+        Node(operator, "first", (Value(0), Value(1))),
+        Node(op.Affine(-3.0, 8.0), "turned", (Value(0),)),
+        Node(operator, "operator", (Value(2), Value(3))),
+    )
+    same = (
+        *nodes[:2],
+        Node(op.Reshape((1, 5, 5)), "longer", (Value(0),)),
+        Node(operator, "first", (Value(2), Value(1))),
+        Node(op.Affine(-3.0, 8.0), "turned", (Value(2),)),
+        Node(operator, "operator", (Value(3), Value(4))),
+    )
+    graph = Graph(nodes, Value(4))
+    assert graph.shape(graph.output) == (3, 5, 5)
+    arrays = {"stored": random_parameters(graph, seed=3)["stored"] + np.float32(2)}
+    case = "values with unlike axes"
+    check(build, graph, arrays, case, Graph(same, Value(5)))
+
+
+@pytest.mark.parametrize("operator", [op.MatMul()], ids=called)
+@pytest.mark.parametrize("constant", [(3, 6), (2, 3, 6)])
+def test_a_constant_times_a_value(build, operator, constant):
+    nodes = (
+        Node(op.Input((2, 6, 5)), "data"),
+        Node(op.Parameter(constant), "stored"),
+        Node(operator, "operator", (Value(1), Value(0))),
     )
     graph = Graph(nodes, Value(2))
-    arrays = random_parameters(graph, seed=3)
-    check(build(graph, arrays), graph, arrays)
+    check(build, graph, random_parameters(graph, seed=3))
+
+
+def test_attention(build):
+    """Softmax(q·kᵀ / √d)·v of two heads, in which values meet themselves."""
+    nodes = (
+        Node(op.Input((2, 4, 3)), "data"),
+        Node(op.Transpose((0, 2, 1)), "turned", (Value(0),)),
+        Node(op.MatMul(), "products", (Value(0), Value(1))),
+        Node(op.Affine(3**-0.5), "scaled", (Value(2),)),
+        Node(op.Softmax(), "weights", (Value(3),)),
+        Node(op.MatMul(), "operator", (Value(4), Value(0))),
+    )
+    check(build, Graph(nodes, Value(5)), {})
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_constant_beside_each_image(build, axis, order):
+    """A class token."""
+    nodes = (
+        Node(op.Input(ROWS), "data"),
+        Node(op.Parameter((4, 7)), "stored"),
+        Node(op.Concat(axis), "operator", (Value(0), Value(1))[::order]),
+    )
+    graph = Graph(nodes, Value(2))
+    check(build, graph, random_parameters(graph, seed=3), "a constant beside each image")
 
 
 @pytest.mark.parametrize("cuts", [(1, 3), (2,)])
@@ -167,7 +347,7 @@ def test_parts(build, cuts):
         Node(op.Concat(), "joined", (Value(2), Value(1, 0))),
     )
     graph = Graph(nodes, Value(3))
-    check(build(graph, {}), graph, {})
+    check(build, graph, {})
 
 
 def test_all_operators_are_tried():
@@ -177,5 +357,6 @@ def test_all_operators_are_tried():
         if issubclass(kind, op.Operator) and not inspect.isabstract(kind)
     }
     families = {kind for kind in concrete if kind.__subclasses__()}
-    tried = {type(case[0]) for case in CASES} | {type(each) for each in BINARY} | {op.Split}
+    tried = {type(case[0]) for case in CASES} | {type(each) for each in (*BINARY, *POSITIVE)}
+    tried |= {op.Split, op.Where}
     assert concrete - families - tried == {op.Input, op.Parameter, op.Opaque}
