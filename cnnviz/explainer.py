@@ -141,7 +141,7 @@ class Explainer:
     @property
     def origin(self) -> Origin:
         """What files say of the network that they come from."""
-        return Origin(self.name, None if self.weights is None else self.weights.sha256)
+        return Origin.of(self.name, self.weights)
 
     @property
     def layer(self) -> Layer:

@@ -102,7 +102,7 @@ def _filters(
     if not printing.quiet:
         name_weights(weights)
     folder = OutputFolder(output)
-    origin = Origin(found.name, weights.sha256)
+    origin = Origin.of(found.name, weights)
     (name,) = file_parts([found.name])
     for layer, part in zip(wanted, file_parts([layer.name for layer in wanted]), strict=True):
         filters = read_filters(network, layer, top=top, slices=slices, channels=found.spec.channels)

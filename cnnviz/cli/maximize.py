@@ -223,7 +223,7 @@ def _maximize(
     if not printing.quiet:
         name_engine(network)
         name_weights(weights)
-    ascent = Ascent(Origin(found.name, weights.sha256), found.labels, goals, options)
+    ascent = Ascent(Origin.of(found.name, weights), found.labels, goals, options)
     film = Film(ascent, files.frames, files.gif, files.every)
     began = time.monotonic()
     with progress(options.steps, "step", hidden=printing.quiet) as bar, Interrupt() as interrupt:

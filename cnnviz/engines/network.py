@@ -7,6 +7,7 @@ behind :class:`cnnviz.engines.base.Engine`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -138,6 +139,20 @@ class ForwardPass:
         return [_result(of_one_request) for of_one_request in zip(*by_image, strict=True)]
 
 
+@dataclass(frozen=True)
+class Check:
+    """How a network was compared, when it was loaded, with what else runs it on this machine.
+
+    Attributes:
+        reference: that, with its version.
+        difference: the largest one between the outputs for one random image, relative to the
+            largest of them.
+    """
+
+    reference: str
+    difference: float
+
+
 class Network:
     """A network with weights on a device.
 
@@ -145,6 +160,7 @@ class Network:
         architecture: its layers, shapes and classes.
         engine: what runs it.
         reason: why no other engine does, in a clause; empty if this one was asked for.
+        check: how it was compared with something else; None if nothing else was there.
     """
 
     def __init__(self, architecture: Architecture, engine: Engine, reason: str = "") -> None:
@@ -158,6 +174,7 @@ class Network:
         self.architecture = architecture
         self.engine = engine
         self.reason = reason
+        self.check: Check | None = None
 
     @property
     def device(self) -> Device:

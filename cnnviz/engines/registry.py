@@ -124,7 +124,7 @@ def _computes_in(name: str) -> str:
     return f"{engine_title(name)} computes in {' and '.join(_ENGINES[name].precisions)} only"
 
 
-def _lack(name: str, graph: Graph, precision: str) -> str | None:
+def lack(name: str, graph: Graph, precision: str = FP32) -> str | None:
     """What an engine lacks to run a network, in a clause, as far as that shows without it."""
     title = engine_title(name)
     if name not in installed():
@@ -140,7 +140,7 @@ def _lack(name: str, graph: Graph, precision: str) -> str | None:
 
 def _obstacle(name: str, device: Device, graph: Graph, precision: str) -> str | None:
     """Why an engine cannot run a network on a device, in a clause; None if it can."""
-    return _lack(name, graph, precision) or _engine_class(name).obstacle(device)
+    return lack(name, graph, precision) or _engine_class(name).obstacle(device)
 
 
 def _reason(chosen: str, graph: Graph, precision: str, obstacles: Mapping[str, str]) -> str:
@@ -149,7 +149,7 @@ def _reason(chosen: str, graph: Graph, precision: str, obstacles: Mapping[str, s
         return obstacle.partition(". ")[0]  # without what to do about it
     others = [name for name in _ENGINES if name != chosen]
     return "; ".join(
-        _lack(name, graph, precision)
+        lack(name, graph, precision)
         or f"{engine_title(name)} is installed, too: --engine {name} chooses it"
         for name in others
     )
@@ -165,7 +165,7 @@ def _none_can(
         device.kind == "cpu"
         and asked == AUTO
         and len(broken) == 1
-        and not _lack(have[0], graph, precision)
+        and not lack(have[0], graph, precision)
     ):
         return NetworkError(f"{broken[0]}.")  # it cannot be imported, and says what helps
     # Last what may bring advice of its own.

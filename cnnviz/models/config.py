@@ -93,7 +93,7 @@ def find_config(model: str) -> ModelConfig:
     Raises:
         UsageError: it is none of these, or the configuration file is wrong.
     """
-    from cnnviz.models import unknown, zoo
+    from cnnviz.models import program_files, unknown, zoo
 
     if model in zoo.names():
         return ModelConfig(model)
@@ -105,7 +105,7 @@ def find_config(model: str) -> ModelConfig:
     if path.is_file():
         if path.suffix in (".yaml", ".yml") or (path.suffix == ".json" and _is_json_config(path)):
             return read_config(path)
-        if path.suffix == ".json":
+        if path.suffix == ".json" or program_files.is_program_file(path):
             return ModelConfig(str(path))
         from cnnviz.models.zoo_weights import recognize
 
@@ -279,10 +279,10 @@ def _text(value: Any, _folder: Path) -> str:
 
 
 def _model(value: Any, folder: Path) -> str:
-    from cnnviz.models import zoo
+    from cnnviz.models import program_files, zoo
 
     if not isinstance(value, str) or not value.strip() or not is_line(value, _LONGEST_TEXT):
-        raise ValueError("a name that `cnnviz models` lists, or a symbol file")
+        raise ValueError("a name that `cnnviz models` lists, or a network's file")
     if value in zoo.names():
         return value
     path = folder / expand_home(value, folder)
@@ -291,11 +291,14 @@ def _model(value: Any, folder: Path) -> str:
         raise ValueError(
             "a name that `cnnviz models` lists"
             + (f" (did you mean {close[0]}?)" if close else "")
-            + f", or a symbol file beside the configuration file ({_shown(str(path))[1:-1]} does "
-            "not exist)"
+            + f", or a network's file beside the configuration file ({_shown(str(path))[1:-1]} "
+            "does not exist)"
         )
-    if path.suffix != ".json":
-        raise ValueError("a name that `cnnviz models` lists, or a symbol file (.json)")
+    if path.suffix != ".json" and not program_files.is_program_file(path):
+        raise ValueError(
+            "a name that `cnnviz models` lists, or a network's file: an MXNet symbol (.json) or an "
+            "ONNX file (.onnx)"
+        )
     return str(path)
 
 

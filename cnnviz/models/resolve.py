@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cnnviz.errors import UsageError, in_keywords
 from cnnviz.labels.classes import Labels
 from cnnviz.labels.label_files import read_labels
-from cnnviz.models import zoo
+from cnnviz.models import program_files, zoo
 from cnnviz.models.config import ModelConfig, find_config
 from cnnviz.models.source import ModelSource
 from cnnviz.text import expand_home
@@ -48,6 +48,10 @@ def find_model(
         from cnnviz.models.zoo_model import ZooModel
 
         return ZooModel(config, notify=notify)
+    if program_files.is_program(config.model):
+        from cnnviz.models.program_model import ProgramModel
+
+        return ProgramModel(config, program_files.open_program(config.model), notify=notify)
     from cnnviz.models.files import SymbolModel
 
     return SymbolModel(config, needs_weights=needs_weights, notify=notify)

@@ -39,5 +39,7 @@ class ModelSource(Protocol):
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of weights that are on this machine."""
 
-    def load(self, choice: EngineChoice, *, progress: bool = True) -> tuple[Network, WeightsInfo]:
-        """The network with its weights, in an engine that can run it."""
+    def load(
+        self, choice: EngineChoice, *, progress: bool = True
+    ) -> tuple[Network, WeightsInfo | None]:
+        """The network with its weights, in an engine that can run it; where these come from."""

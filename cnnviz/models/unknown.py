@@ -17,7 +17,6 @@ _EXPLAINED = (
 )
 #: Files of whole networks in other formats than MXNet's, and what they are.
 _FOREIGN = {
-    ".onnx": "an ONNX network",
     ".h5": "a Keras network",
     ".hdf5": "a Keras network",
     ".keras": "a Keras network",

@@ -43,13 +43,16 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cnnviz._version import __version__
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.kinds import PNG_SIGNATURE, ZIP_SIGNATURE
 from cnnviz.structure import decode, parse
 from cnnviz.text import printable
+
+if TYPE_CHECKING:
+    from cnnviz.weights.info import WeightsInfo
 
 VERSION = 1
 
@@ -121,6 +124,11 @@ class Origin:
     weights: str | None = None
     image: str | None = None
     sha256: str | None = None
+
+    @classmethod
+    def of(cls, network: str, weights: WeightsInfo | None) -> Origin:
+        """Files about a network, not about an image."""
+        return cls(network, None if weights is None else weights.sha256)
 
     def describe(
         self,

@@ -16,11 +16,11 @@ from cnnviz.attribution import Method
 from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.labels.ground_truth import GroundTruth
-from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.records import (
     VERSION,
+    CheckRecord,
     EngineRecord,
     GroundTruthRecord,
     InputRecord,
@@ -78,7 +78,7 @@ def _parameters(request: RunRequest, config: ModelConfig) -> dict[str, Any]:
 
 def _network(model: str, explainer: Explainer) -> NetworkRecord:
     spec, weights = explainer.spec, explainer.weights
-    architecture = explainer.network.architecture
+    architecture, check = explainer.network.architecture, explainer.network.check
     return NetworkRecord(
         name=explainer.name,
         classes=architecture.classes,
@@ -95,12 +95,13 @@ def _network(model: str, explainer: Explainer) -> NetworkRecord:
         layers=tuple(
             LayerRecord(layer.name, layer.kind, layer.shape) for layer in explainer.layers
         ),
-        symbol=None
-        if model in zoo.names()
-        else SymbolRecord(str(Path(model)), file_sha256(Path(model))),
+        symbol=SymbolRecord(str(Path(model)), file_sha256(Path(model)))
+        if model.endswith(".json")
+        else None,
         weights=None
         if weights is None
         else WeightsRecord(str(weights.path), weights.source, weights.sha256),
+        check=None if check is None else CheckRecord(check.reference, check.difference),
     )
 
 

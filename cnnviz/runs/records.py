@@ -105,6 +105,19 @@ class WeightsRecord:
 
 
 @dataclass(frozen=True)
+class CheckRecord:
+    """How the network was compared, when it was loaded, with what else runs it: a random image.
+
+    Attributes:
+        reference: that program, with its version.
+        difference: the largest between the two's outputs, relative to the largest of these.
+    """
+
+    reference: str
+    difference: float
+
+
+@dataclass(frozen=True)
 class NetworkRecord:
     """The network.
 
@@ -116,8 +129,10 @@ class NetworkRecord:
         labels: the names of the classes; empty if they have none.
         input: what it is fed.
         layers: the target layers, in the network's order.
-        symbol: null for a named network.
+        symbol: null for a network that is not an exported MXNet symbol.
         weights: null if they are not from a file.
+        check: how it was compared with another program that runs it; null if none was there, or
+            the network is not read from such a file.
     """
 
     name: str
@@ -128,6 +143,7 @@ class NetworkRecord:
     layers: tuple[LayerRecord, ...]
     symbol: SymbolRecord | None
     weights: WeightsRecord | None
+    check: CheckRecord | None
 
 
 @dataclass(frozen=True)

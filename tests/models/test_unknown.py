@@ -59,7 +59,7 @@ def test_transformers(name):
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [("m.onnx", "an ONNX"), ("m.H5", "a Keras"), ("m.keras", "a Keras"), ("m.tflite", "Lite")],
+    [("m.H5", "a Keras"), ("m.keras", "a Keras"), ("m.tflite", "Lite")],
 )
 def test_files_of_other_libraries(tmp_path, name, what):
     assert "There is no file" in told(tmp_path / name) or "no file" in told(name)

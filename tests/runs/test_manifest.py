@@ -77,6 +77,7 @@ RUN = RunRecord(
         layers=(LayerRecord("conv", "convolution", (1, 2, 2)),),
         symbol=None,
         weights=None,
+        check=None,
     ),
     engine=EngineRecord("torch", "2.13.0", "gpu:0", "fp32"),
     engine_reason="MXNet is not installed",

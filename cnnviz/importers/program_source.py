@@ -1,0 +1,75 @@
+"""What every file or module that is read as a program of tensors can tell, whatever its format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy.typing as npt
+
+from cnnviz.types import Float32, Shape
+
+if TYPE_CHECKING:
+    from cnnviz.importers.tensors import TensorProgram
+
+
+@dataclass(frozen=True)
+class InputHint:
+    """What is known of the images that a network takes. None, or empty: nothing is known.
+
+    Attributes:
+        channels: how many.
+        size: (height, width).
+        mean: of pixels in [0, 1], a number a channel.
+        std: likewise.
+        reason: why these, in a clause: ``the file normalizes pixels itself``.
+        resize: ``stretch`` or ``crop``.
+        labels: the classes' names.
+    """
+
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    reason: str = ""
+    resize: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+class ProgramSource(Protocol):
+    """A network that is read as a program of tensors, with its weights in it.
+
+    Attributes:
+        name: what it is called.
+        file: where its weights come from; None for a module that somebody made in Python.
+        origin: how that file came to be there, in words: ``the network's own file``.
+    """
+
+    name: str
+    file: Path | None
+    origin: str
+
+    @property
+    def hint(self) -> InputHint:
+        """What it says of its images."""
+
+    def program(self, size: Shape, head: str | None) -> TensorProgram:
+        """The whole of it, for images of a size (C, H, W), down to an output.
+
+        Raises:
+            NetworkError: it has operators that are not run, or does not take such images.
+            UsageError: there is no output, or inner value, that is called ``head``; or there are
+                several outputs and none was chosen.
+        """
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about what was assumed or changed in reading it; last after the program."""
+
+    @property
+    def reference(self) -> str | None:
+        """What else runs it here, ``onnxruntime 1.27``; None if nothing does."""
+
+    def reference_output(self, images: Float32, head: str | None) -> npt.NDArray[Any]:
+        """What that gives for one image, (1, C, H, W), at the same output."""

@@ -1,0 +1,81 @@
+"""What an exported network is fed: as configured, else as its file says, else assumed."""
+
+from __future__ import annotations
+
+from cnnviz.errors import UsageError
+from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
+from cnnviz.importers.program_source import InputHint
+from cnnviz.models.config import ModelConfig
+from cnnviz.text import counted
+
+
+def check_config(config: ModelConfig) -> None:
+    """Refuse a mean and std that cannot be right, whatever the network.
+
+    Raises:
+        UsageError: they are for pixels up to 255, one is missing, or they differ in number.
+    """
+    check_scale(config.mean, config.std)
+    if (config.mean is None) != (config.std is None):
+        missing = "std" if config.std is None else "mean"
+        raise UsageError(f"Mean and std belong together; no {missing} was given.")
+    if config.mean is not None and config.std is not None and len(config.mean) != len(config.std):
+        raise UsageError(
+            f"Mean has {counted(len(config.mean), 'number')} and std "
+            f"{counted(len(config.std), 'number')}: give as many for each."
+        )
+
+
+def choose_spec(
+    config: ModelConfig, hint: InputHint, name: str, whose: str
+) -> tuple[InputSpec, list[str]]:
+    """What a network is fed, with a remark where it is assumed.
+
+    Args:
+        config: what was said of it.
+        hint: what its file tells.
+        name: what it is called.
+        whose: its file, for errors.
+
+    Raises:
+        UsageError: its size is not known, or mean and std are for another number of channels.
+    """
+    size = config.input_size or hint.size
+    if size is None:
+        raise UsageError(
+            f"{whose} does not say how large its images are: give --input-size, such as 224 or "
+            "480x640."
+        )
+    channels = hint.channels
+    if config.mean is not None and config.std is not None:
+        if channels is not None and channels != len(config.mean):
+            kind = {1: "a gray image (1 channel)", 3: "color (3 channels)"}.get(
+                channels, f"{channels} channels"
+            )
+            raise UsageError(
+                f"{name} takes {kind}, and mean and std have "
+                f"{counted(len(config.mean), 'number')}: give {channels} each."
+            )
+        return _spec(config, size, config.mean, config.std), []
+    if hint.mean is not None and hint.std is not None:
+        mean, std, reason = hint.mean, hint.std, hint.reason
+    elif channels not in (None, 3):
+        mean, std = (0.0,) * channels, (1.0,) * channels
+        reason = "pixels from 0 to 1 are assumed"
+    else:
+        mean, std, reason = (), (), "ImageNet's are assumed"
+    spec = _spec(config, size, mean, std)
+    if not reason:
+        return spec, []
+    order = "" if spec.channels == CHANNEL_ORDERS[0] else f" --channels {spec.channels}"
+    return spec, [
+        f"No mean and std were given for {name}; {reason}: "
+        f"--mean {option_value(spec.mean)} --std {option_value(spec.std)}{order}."
+    ]
+
+
+def _spec(
+    config: ModelConfig, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
+) -> InputSpec:
+    """With what the configuration says beside size, mean and std."""
+    return InputSpec(*size, mean, std, config.channels or CHANNEL_ORDERS[0])

@@ -1,0 +1,186 @@
+"""Networks that are read as programs of tensors: ONNX files, exported PyTorch modules."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cnnviz.errors import NetworkError
+from cnnviz.graph.architecture import Architecture
+from cnnviz.images.input_spec import InputSpec
+from cnnviz.importers.program_source import ProgramSource
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.input_choice import check_config, choose_spec
+from cnnviz.types import Notify
+from cnnviz.weights.info import WeightsInfo
+
+if TYPE_CHECKING:
+    from cnnviz.engines.network import Check, Network
+    from cnnviz.engines.registry import EngineChoice
+    from cnnviz.importers.tail import Headed
+    from cnnviz.importers.tensors import TensorProgram
+
+#: By how much its own runtime may differ, relative to the largest number: float32 sums in another
+#: order differ by 1e-5 at most in what was tried, and a wrong operator by far more than this.
+_MOST_APART = 1e-3
+_TINY = 1e-30
+
+
+class ProgramModel:
+    """A network that was found, with its weights in it; reading comes later.
+
+    Attributes:
+        config: what was said of it.
+        name: what it is called.
+    """
+
+    def __init__(
+        self, config: ModelConfig, source: ProgramSource, *, notify: Notify | None = None
+    ) -> None:
+        """Take it.
+
+        Args:
+            config: what is known of it.
+            source: reads it.
+            notify: called with a sentence whenever something is assumed.
+
+        Raises:
+            UsageError: mean and std cannot be right.
+        """
+        check_config(config)
+        self.config = config
+        self.name = config.name or source.name
+        self._source = source
+        self._whose = str(source.file or source.name)
+        self._notify = notify or (lambda _text: None)
+
+    @cached_property
+    def spec(self) -> InputSpec:
+        """What is fed: from the configuration, else from the file, else assumed."""
+        spec, remarks = choose_spec(self.config, self._source.hint, self.name, self._whose)
+        for remark in remarks:
+            self._notify(remark)
+        return spec
+
+    @cached_property
+    def _program(self) -> TensorProgram:
+        program = self._source.program(self.spec.shape, self.config.head)
+        for remark in self._source.remarks:
+            self._notify(remark)
+        return program
+
+    @cached_property
+    def _headed(self) -> Headed:
+        from cnnviz.importers.tail import read_tail
+
+        return read_tail(self._program.graph, self.config.activation)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The network without its weights.
+
+        Raises:
+            UsageError: the size is not known, there is no such head, or there are several.
+            NetworkError: it cannot be read, or it is no classifier of images.
+        """
+        headed = self._headed
+        architecture = Architecture(headed.graph, headed.paths(self._program.paths), headed.end)
+        # Refuses too few, or too many.
+        architecture.class_names(self.config.labels or (), self.name)
+        return architecture
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes; empty if they have none."""
+        own = self._source.hint.labels
+        if self.config.labels is None and len(own) == self.classes:
+            return self.architecture.class_names(own, self.name)
+        return self.architecture.class_names(self.config.labels or (), self.name)
+
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+        return self.architecture.classes
+
+    def digest_ahead(self) -> None:
+        """Begin in the background with the digest of the file."""
+        from cnnviz.weights.digests import digest_ahead
+
+        digest_ahead(self._source.file, ("sha256",))
+
+    def load(
+        self, choice: EngineChoice, *, progress: bool = True
+    ) -> tuple[Network, WeightsInfo | None]:
+        """The network with its weights, in an engine that can run it.
+
+        Args:
+            choice: that engine, and where it runs.
+            progress: not used; nothing is downloaded.
+
+        Raises:
+            NetworkError: something else that runs it here gives other numbers.
+            DeviceError: there is no such device.
+        """
+        from cnnviz.engines.network import Network
+        from cnnviz.engines.registry import build_engine
+        from cnnviz.weights.digests import digest
+
+        architecture = self.architecture
+        check_memory(architecture, choice, self._whose)
+        parameters = {
+            name: self._program.parameters[name] for name in architecture.parameter_shapes
+        }
+        engine = build_engine(
+            architecture.graph, parameters, choice.device, choice.name, choice.precision
+        )
+        file = self._source.file
+        weights = None
+        if file is not None:
+            weights = WeightsInfo(file, digest(file, "sha256"), self._source.origin)
+        network = Network(architecture, engine, choice.reason)
+        network.check = self._checked(network)
+        del self._program  # the engine has its parameters
+        return network, weights
+
+    def _checked(self, network: Network) -> Check | None:
+        """Run one random image by whatever else runs the network here, and refuse what differs."""
+        import numpy as np
+
+        from cnnviz.engines.network import Check
+
+        reference = self._source.reference
+        if reference is None:
+            return None
+        size = self.spec.shape
+        image = np.random.default_rng(0).standard_normal((1, *size)).astype(np.float32)
+        ours = self._headed.compared(network.logits(image))
+        theirs = self._headed.compared_output(
+            self._source.reference_output(image, self.config.head)
+        )
+        apart = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), _TINY))
+        if not apart <= _MOST_APART:
+            place = int(np.abs(ours - theirs).argmax())
+            raise NetworkError(
+                f"{self._whose} is not read as {reference} runs it: for one random image class "
+                f"{place} comes out as {ours[place]:.6g} here and {theirs[place]:.6g} there. This "
+                "is a fault of cnnviz: please report it with the file."
+            )
+        return Check(reference, apart)
+
+
+def check_memory(architecture: Architecture, choice: EngineChoice, whose: str) -> None:
+    """Refuse what would take all memory.
+
+    Raises:
+        NetworkError: the values for one image do not fit.
+    """
+    shapes = architecture.graph.shapes
+    needed = 4 * sum(math.prod(shape) for outputs in shapes for shape in outputs)
+    free = choice.free_memory()
+    if 0 < free < needed:
+        raise NetworkError(
+            f"What {whose} computes for one image takes {needed / 1e9:,.1f} GB, and "
+            f"{free / 1e9:,.1f} GB are free on {choice.device}. Is it damaged, or --input-size "
+            "wrong?"
+        )

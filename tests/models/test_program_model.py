@@ -1,0 +1,127 @@
+"""Networks that are read as programs, whatever their format: one made by hand stands for all."""
+
+import numpy as np
+import pytest
+
+from cnnviz.engines.base import Device
+from cnnviz.engines.registry import choose_engine
+from cnnviz.errors import NetworkError, UsageError
+from cnnviz.graph.operators import ReLU
+from cnnviz.importers import tensor_layers as layers
+from cnnviz.importers import tensor_shapes as shapes
+from cnnviz.importers import tensors
+from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.tensors import Constant, TensorGraph
+from cnnviz.models.config import ModelConfig
+from cnnviz.models.program_model import ProgramModel
+
+SIZED = InputHint(3, (8, 8))
+RNG = np.random.default_rng(3)
+KERNEL = RNG.standard_normal((4, 3, 3, 3)).astype(np.float32)
+DENSE = RNG.standard_normal((5, 4)).astype(np.float32)
+
+
+def softmax_of(image):
+    """The network below in plain NumPy, for one image (1, 3, H, W)."""
+    windows = np.lib.stride_tricks.sliding_window_view(image[0], (3, 3), axis=(1, 2))
+    maps = np.einsum("chwij,ocij->ohw", windows, KERNEL)
+    powers = np.exp(DENSE @ np.maximum(maps, 0).mean((1, 2)))
+    return (powers / powers.sum())[None]
+
+
+class Made:
+    """A convolution, a ReLU, a mean, a dense layer and a softmax."""
+
+    name = "made"
+    origin = "the network's own file"
+    remarks = ("Something was assumed.",)
+    reference = "NumPy"
+
+    def __init__(self, file, hint=SIZED, factor=1.0):
+        self.file, self.hint, self.factor = file, hint, factor
+
+    def program(self, size, head):
+        graph = TensorGraph(size)
+        with graph.scope("conv"):
+            maps = layers.convolution(graph, graph.images, Constant(KERNEL, "conv.weight"))
+        graph.call(maps, "features.conv")
+        mean = shapes.reduced(
+            graph, tensors.unary(graph, ReLU(), maps), "mean", (2, 3), keep_axes=False
+        )
+        logits = layers.linear(graph, mean, Constant(DENSE, "fc.weight"))
+        return graph.finish(shapes.softmax(graph, logits, 1))
+
+    def reference_output(self, images, head):
+        return softmax_of(images) ** self.factor
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "made.onnx"
+    path.write_bytes(b"weights")
+    return path
+
+
+def load(model):
+    return model.load(choose_engine(Device("cpu"), model.architecture.graph))
+
+
+def test_it_is_read_compared_and_run(file):
+    said = []
+    model = ProgramModel(ModelConfig(str(file)), Made(file), notify=said.append)
+    assert model.spec.shape == (3, 8, 8)
+    assert model.classes == 5
+    assert model.architecture.default_layer.name == "features.conv"
+    network, weights = load(model)
+    assert weights.path == file
+    assert network.check.reference == "NumPy"
+    assert network.check.difference < 1e-5  # float32 sums of 27 numbers
+    image = RNG.standard_normal((1, 3, 8, 8)).astype(np.float32)
+    found = network.architecture.activation.outputs(network.logits(image))
+    np.testing.assert_allclose(found, softmax_of(image), rtol=1e-5)
+    assert said == [
+        "No mean and std were given for made; ImageNet's are assumed: --mean 0.485,0.456,0.406 "
+        "--std 0.229,0.224,0.225.",
+        "Something was assumed.",
+    ]
+
+
+def test_what_comes_out_otherwise_elsewhere_is_refused(file):
+    model = ProgramModel(ModelConfig(str(file)), Made(file, factor=1.01))
+    with pytest.raises(NetworkError, match=r"made.onnx is not read as NumPy runs it: .* here and"):
+        load(model)
+
+
+def test_the_size_has_to_be_known(file):
+    with pytest.raises(UsageError, match="does not say how large its images are: give --input-si"):
+        _ = ProgramModel(ModelConfig(str(file)), Made(file, InputHint())).spec
+    model = ProgramModel(ModelConfig(str(file), input_size=(6, 10)), Made(file, InputHint()))
+    assert model.architecture.input_shape == (3, 6, 10)
+
+
+def test_what_the_file_says_of_pixels(file):
+    said = []
+    hint = InputHint(3, (8, 8), (0.0,) * 3, (1.0,) * 3, "the file normalizes pixels itself")
+    model = ProgramModel(ModelConfig(str(file)), Made(file, hint), notify=said.append)
+    assert model.spec.mean == (0, 0, 0)
+    assert "the file normalizes pixels itself" in said[0]
+    told = ModelConfig(str(file), mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert ProgramModel(told, Made(file, hint)).spec.mean == (0.5, 0.5, 0.5)
+    for wrong, reason in (
+        ({"mean": (0.5,)}, "no std was given"),
+        ({"mean": (0.5,), "std": (0.5,) * 3}, "as many for each"),
+        ({"mean": (0.5,), "std": (0.5,)}, "takes color"),
+        ({"mean": (120.0,) * 3, "std": (60.0,) * 3}, "belongs to pixels from 0 to 255"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            _ = ProgramModel(ModelConfig(str(file), **wrong), Made(file, hint)).spec
+
+
+def test_the_classes_names(file):
+    names = ("a", "b", "c", "d", "e")
+    own = Made(file, InputHint(3, (8, 8), labels=names))
+    assert ProgramModel(ModelConfig(str(file)), own).labels == names
+    given = ModelConfig(str(file), labels=names[::-1])
+    assert ProgramModel(given, own).labels == names[::-1]
+    with pytest.raises(UsageError, match="2 class names were given, but made has 5 classes"):
+        _ = ProgramModel(ModelConfig(str(file), labels=("a", "b")), own).labels
