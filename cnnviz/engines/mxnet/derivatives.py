@@ -5,8 +5,9 @@ MXNet's forward values are kept; only the way back is ours. It is wrong, on a CP
 - LRN, average pooling whose last window is cut, and the concatenation of channels that oneDNN
   cannot cut at their borders: these read a gradient as if it lay in another order than it does,
   or cannot read it at all;
-- max pooling with windows that hold nothing but padding, SELU, and the softmax over a whole
-  image: these are other functions than the derivative.
+- max pooling with windows that hold nothing but padding, SELU, the softmax over a whole image, and
+  the maximum over axes where several values are equal, each of which gets all of the gradient:
+  these are other functions than the derivative.
 
 Others give on purpose what is not the derivative of what they compute: losses, which put their own
 gradient in the place of whatever arrives, and operators that block, scale or add to it. Inside a
@@ -204,6 +205,28 @@ def _variance(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp:
     return vjp
 
 
+def _highest(node: Node, shapes: Sequence[Sequence[int]]) -> Vjp:
+    """The highest value over axes, or the lowest: of equals the first passes the gradient on."""
+    rank = len(shapes[0])
+    named = {axis % rank for axis in numbers(node.attrs, "axis")} or set(range(rank))
+    if is_true(node.attrs, "exclude"):
+        named = set(range(rank)) - named
+    axes = sorted(named)
+    order = [*(axis for axis in range(rank) if axis not in named), *axes]
+    find = np.argmax if node.op in ("max", "_np_max") else np.argmin
+
+    def vjp(
+        inputs: Sequence[Float32], _outputs: Sequence[Float32], gradients: Sequence[Float32]
+    ) -> list[Float32]:
+        turned = inputs[0].transpose(order)
+        rows = turned.reshape(-1, math.prod(shapes[0][axis] for axis in axes))
+        passed = np.zeros_like(rows)
+        passed[np.arange(len(rows)), find(rows, axis=1)] = gradients[0].reshape(-1)
+        return [np.ascontiguousarray(passed.reshape(turned.shape).transpose(np.argsort(order)))]
+
+    return vjp
+
+
 def _sequence_last(node: Node, _shapes: Sequence[Sequence[int]]) -> Vjp:
     """The last of (T, N, ...) or, along axis 1, (N, T, ...), each with a length of its own."""
     along = int(node.attrs.get("axis", 0))
@@ -285,6 +308,10 @@ DERIVATIVES: Mapping[str, Callable[[Node, Sequence[Sequence[int]]], Vjp | None]]
     "SoftmaxOutput": _softmax_output,
     "LogisticRegressionOutput": _logistic,
     "SequenceLast": _sequence_last,
+    "max": _highest,
+    "min": _highest,
+    "_np_max": _highest,
+    "_np_min": _highest,
     "_np_atleast_1d": _reshaped,
     "_np_atleast_2d": _reshaped,
     "_np_atleast_3d": _reshaped,

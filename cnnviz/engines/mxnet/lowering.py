@@ -16,15 +16,21 @@ from cnnviz.graph.operators import (
     ELU,
     GELU,
     SELU,
+    Abs,
     AdaptiveAvgPool2d,
     Add,
     Affine,
     AvgPool2d,
     BatchNorm,
+    Clip,
     Concat,
     Conv2d,
     ConvTranspose2d,
+    Cos,
     Divide,
+    Erf,
+    Exp,
+    Expand,
     Flatten,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
@@ -37,8 +43,14 @@ from cnnviz.graph.operators import (
     LeakyReLU,
     Linear,
     LocalResponseNorm,
+    Log,
+    MatMul,
+    Max,
+    Maximum,
     MaxPool2d,
     Mean,
+    Min,
+    Minimum,
     Multiply,
     Opaque,
     Operator,
@@ -46,18 +58,23 @@ from cnnviz.graph.operators import (
     Pads,
     Pair,
     Parameter,
+    Power,
     PReLU,
     ReLU,
     Reshape,
     Sigmoid,
+    Sin,
     Slice,
+    Softmax,
     Softplus,
     Softsign,
     Split,
     Subtract,
     Sum,
+    Take,
     Tanh,
     Transpose,
+    Where,
 )
 from cnnviz.types import Shape
 
@@ -263,8 +280,20 @@ def _affine(o: Affine, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]
     raise NetworkError("MXNet takes a factor or a summand at a time.")
 
 
+def _stretching(name: str) -> _Rule:
+    def rule(o: Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+        _stretched(inputs)
+        return name, {}
+
+    return rule
+
+
+def _plain(name: str) -> _Rule:
+    return lambda o, inputs: (name, {})
+
+
 def _reduction(name: str) -> _Rule:
-    def rule(o: Mean | Sum, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    def rule(o: Max | Mean | Min | Sum, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
         axes = tuple(axis + 1 for axis in o.axes)
         return name, {"axis": axes, "keepdims": o.keep_axes}
 
@@ -283,6 +312,22 @@ def _slice(o: Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
         "end": (None, *o.end),
         "step": (None, *o.steps),
     }
+
+
+def _take(o: Take, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    """As a slice: MXNet reads other indices from an array."""
+    first, last = o.indices[0], o.indices[-1]
+    step = o.indices[1] - first if len(o.indices) > 1 else 1
+    if step < 1 or o.indices != tuple(range(first, last + 1, step)):
+        raise NetworkError("MXNet takes what stands evenly, in order.")
+    whole = (None,) * (o.axis + 1)
+    return "slice", {"begin": (*whole, first), "end": (*whole, last + 1), "step": (*whole, step)}
+
+
+def _expand(o: Expand, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    if len(inputs[0]) != len(o.size) + 1:
+        raise NetworkError("MXNet repeats values along the axes that they have.")
+    return "broadcast_to", {"shape": (0, *o.size)}
 
 
 def _split(o: Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
@@ -304,6 +349,7 @@ def _pad(o: Pad, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
 
 
 _RULES: Mapping[type[Operator], _Rule] = {
+    Abs: _plain("abs"),
     AdaptiveAvgPool2d: lambda o, inputs: (
         "_contrib_AdaptiveAvgPooling2D",
         {"output_size": o.size},
@@ -312,11 +358,16 @@ _RULES: Mapping[type[Operator], _Rule] = {
     Affine: _affine,
     AvgPool2d: _pool,
     BatchNorm: _batch_norm,
+    Clip: lambda o, inputs: ("clip", {"a_min": repr(o.lower), "a_max": repr(o.upper)}),
     Concat: _concat,
     Conv2d: _convolution,
     ConvTranspose2d: _convolution,
+    Cos: _plain("cos"),
     Divide: _elementwise("div"),
     ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
+    Erf: _plain("erf"),
+    Exp: _plain("exp"),
+    Expand: _expand,
     GELU: _gelu,
     Flatten: lambda o, inputs: ("Flatten", {}),
     GlobalAvgPool2d: _global_pool("avg"),
@@ -332,21 +383,32 @@ _RULES: Mapping[type[Operator], _Rule] = {
         "LRN",
         {"nsize": o.size, "alpha": o.alpha, "beta": o.beta, "knorm": o.k},
     ),
+    Log: _plain("log"),
+    MatMul: _stretching("_npi_matmul"),
+    Max: _reduction("max"),
     MaxPool2d: _pool,
+    Maximum: _stretching("broadcast_maximum"),
     Mean: _reduction("mean"),
+    Min: _reduction("min"),
+    Minimum: _stretching("broadcast_minimum"),
     Multiply: _elementwise("mul"),
     PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
     Pad: _pad,
+    Power: lambda o, inputs: ("_power_scalar", {"scalar": repr(o.exponent)}),
     ReLU: _relu,
     Reshape: lambda o, inputs: ("Reshape", {"shape": (0, *o.size)}),
     SELU: lambda o, inputs: ("LeakyReLU", {"act_type": "selu"}),
+    Sin: _plain("sin"),
     Slice: _slice,
+    Softmax: lambda o, inputs: ("softmax", {"axis": _behind_batch(o.axis)}),
     Split: _split,
     Sigmoid: _activation("sigmoid"),
     Softplus: _activation("softrelu"),
     Softsign: _activation("softsign"),
     Subtract: _elementwise("sub"),
     Sum: _reduction("sum"),
+    Take: _take,
     Tanh: _activation("tanh"),
     Transpose: lambda o, inputs: ("transpose", {"axes": (0, *(axis + 1 for axis in o.axes))}),
+    Where: _stretching("_npi_where"),
 }

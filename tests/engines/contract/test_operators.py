@@ -134,9 +134,9 @@ BINARY = [
 #: What an engine has no operator for, and says so: kinds, operators, or cases of the above.
 LACKING = {
     "mxnet": (
-        *(op.Abs, op.Clip, op.Cos, op.Erf, op.Exp, op.Expand, op.HardSwish, op.Log, op.MatMul),
-        *(op.Max, op.Maximum, op.Min, op.Minimum, op.Mish, op.Power, op.SiLU, op.Sin),
-        *(op.Softmax, op.Take, op.Where),
+        *(op.HardSwish, op.Mish, op.SiLU),
+        op.Expand((2, 3, 6)),  # It repeats values only along the axes that they have.
+        op.Take(0, (2, 0, 2)),  # It takes what stands evenly, in order.
         # It scales each group of channels, and takes no values without height and width.
         (op.GroupNorm(2, 1e-3), IMAGE, ((4,), (4,))),
         (op.GroupNorm(2, 1e-3), VECTOR, ((6,), (6,))),
@@ -227,6 +227,44 @@ def test_operator_of_two_values(build, operator):
         Node(operator, "operator", (Value(0), Value(2))),
     )
     check(build, Graph(nodes, Value(3)), {})
+
+
+@pytest.mark.parametrize(
+    ("operator", "passed"),
+    [
+        (op.Max((0, 2), keep_axes=True), [[[1, 0], [0, 0]], [[0, 0], [2, 0]]]),
+        (op.Min((1, 2)), [[[0, 1], [0, 0]], [[0, 2], [0, 0]]]),
+        (op.GlobalMaxPool2d(), [[[0, 0], [1, 0]], [[0, 0], [2, 0]]]),
+    ],
+    ids=called,
+)
+def test_of_equals_the_first_passes_the_gradient_on(build, operator, passed):
+    graph = Graph(
+        (Node(op.Input((2, 2, 2)), "data"), Node(operator, "operator", (Value(0),))), Value(1)
+    )
+    batch = np.asarray([[[[5, 1], [5, 1]], [[5, 1], [7, 7]]]], np.float32)
+    if isinstance(operator, op.GlobalMaxPool2d):
+        batch[0, 0] = [[1, 1], [5, 5]]
+    seed = np.reshape([1, 2], (1, *graph.shape(graph.output))).astype(np.float32)
+    (result,) = (
+        build(graph, {}).run(batch, record=True).gradients(graph.output, seed, [GradientRequest()])
+    )
+    np.testing.assert_array_equal(result.input[0], passed)
+
+
+@pytest.mark.parametrize("operator", [op.Maximum(), op.Minimum()], ids=called)
+def test_of_two_equals_the_left_passes_the_gradient_on(build, operator):
+    nodes = (
+        Node(op.Input((1, 2, 2)), "data"),
+        Node(op.Affine(2.0), "twice", (Value(0),)),
+        Node(operator, "operator", (Value(1), Value(0))),
+    )
+    graph = Graph(nodes, Value(2))
+    batch, seed = np.zeros((1, 1, 2, 2), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    (result,) = (
+        build(graph, {}).run(batch, record=True).gradients(graph.output, seed, [GradientRequest()])
+    )
+    np.testing.assert_array_equal(result.input, np.full_like(batch, 2))
 
 
 @pytest.mark.parametrize("operator", [op.Maximum(), op.Minimum()], ids=called)

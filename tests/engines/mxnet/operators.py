@@ -861,6 +861,7 @@ def products() -> Iterator[Case]:
     yield Case("batch_dot", {"transpose_a": True}, ("x", "x"), shape=three)
     yield Case("batch_dot", {}, ("x", fixed(lambda x: (x[0], x[2], 5))), shape=three)
     yield Case("_npi_matmul", {}, ("x", fixed((6, 4))))
+    yield Case("_npi_matmul", {}, (fixed((5, 7)), "x"))
     yield Case("_npi_matmul", {}, ("x", "y"), size=(6, 6))
     yield Case(
         "_npi_tensordot", {"a_axes_summed": "(3,)", "b_axes_summed": "(0,)"}, ("x", fixed((6, 4)))
