@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections import Counter
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has a core; threads that wait for another worker's would spin. Before NumPy, which
+    # reads it, and for all processes that tests start.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np

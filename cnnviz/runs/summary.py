@@ -80,7 +80,7 @@ class RunReport:
     Attributes:
         done: images that were explained, now or by the run that this one continues.
         failed: those that could not be.
-        resumed: how many of both an earlier run had done.
+        resumed: how many of those explained an earlier run had done.
         blank: how many have a map with nothing to show.
         accuracy: how many predictions are correct, and what was confused.
         names: what the classes are called.
@@ -97,7 +97,7 @@ class RunReport:
 
     def count(self, image: ImageRecord, *, fresh: bool) -> None:
         """Count an image; ``fresh`` if this run explained it, not the one that it resumes."""
-        self.resumed += not fresh
+        self.resumed += image.ok and not fresh
         self.done += image.ok
         self.failed += not image.ok
         self.blank += image.blank

@@ -219,28 +219,30 @@ def test_mistakes_in_cards_and_files_are_told_without_mxnet(spots, tmp_path):
     spots.with_name("cnnviz.yaml").write_text("model: spots-symbol.json\nlables: a\n")
     spots.with_name("spots-0000.params").unlink()
     (tmp_path / "no.json").write_text("{}")
-    for model, said in (
-        ("spots", "unknown key 'lables'. Did you mean labels?"),
-        ("lost-symbol.json", "There is no file lost-symbol.json"),
-        ("no.json", "is JSON, but no network"),
-        ("spots/spots-symbol.json", "no parameters beside spots/spots-symbol.json"),
-        ("spots/spots", "did you mean spots/spots-symbol.json?"),
-    ):
-        script = (
-            "import sys; from cnnviz.cli import run; "
-            f"run(['explain', 'right.png', '-m', '{model}', '--input-size', '8']); "
-            "print('mxnet' in sys.modules)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout == "False\n"
-        assert said in done.stderr
+    mistakes = {
+        "spots": "unknown key 'lables'. Did you mean labels?",
+        "lost-symbol.json": "There is no file lost-symbol.json",
+        "no.json": "is JSON, but no network",
+        "spots/spots-symbol.json": "no parameters beside spots/spots-symbol.json",
+        "spots/spots": "did you mean spots/spots-symbol.json?",
+    }
+    script = (
+        "import sys; from cnnviz.cli import run\n"
+        f"for model in {list(mistakes)!r}:\n"
+        "    run(['explain', 'right.png', '-m', model, '--input-size', '8'])\n"
+        "print('mxnet' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
+    for error, said in zip(done.stderr.splitlines(), mistakes.values(), strict=True):
+        assert said in error
 
 
 @needs_real

@@ -7,8 +7,6 @@ import hashlib
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -363,13 +361,12 @@ def test_panels(cnnviz, folder, tmp_path, options, columns, rows):
     assert rows * side < height < rows * side * 1.5
 
 
-@pytest.mark.subprocess
-def test_json_is_json_whatever_files_are_called(folder, tmp_path):
+def test_json_is_json_whatever_files_are_called(cnnviz, folder, tmp_path):
     name = b"\xff\xe9.png"
     (folder / "fish/0.png").rename(folder / "fish" / os.fsdecode(name))
-    command = [sys.executable, "-m", "cnnviz", "explain", "scenes/fish", "-m", "demo", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    records = [json.loads(line.decode("utf-8")) for line in done.stdout.splitlines()]
+    status, out, _ = explain(cnnviz, "scenes/fish", "--json")
+    assert status == 0
+    records = [json.loads(line) for line in out.splitlines()]
     (file,) = {os.fsencode(record["relative"]) for record in records} - {b"1.png"}
     assert file == name
     for record in records:

@@ -126,7 +126,7 @@ def test_nothing_printed_is_lost_in_leaving(photos, tmp_path, arguments, status,
 def test_output_that_cannot_be_written_is_no_success(photos, tmp_path):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "cnnviz", "explain", "photos", "--model", "demo"],
+            [sys.executable, "-m", "cnnviz", "explain", "photos/2.png", "--model", "demo"],
             stdout=full,
             stderr=subprocess.PIPE,
             cwd=tmp_path,

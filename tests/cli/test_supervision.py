@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
+import cv2
 import pytest
 
 from cnnviz.errors import ExitCode
@@ -90,10 +92,11 @@ def contents(folder):
     return {**found, "manifest.json": manifest}
 
 
-def test_a_crash_costs_only_its_image(start, many, poison, tmp_path):
+def test_a_crash_costs_only_its_image(start, cnnviz, many, poison, tmp_path):
     """Nor are paths lost that were read from standard input before it, nor anything done twice."""
-    poison(many / "2.png")
-    poison(many / "6.png")
+    crashing = ["2.png", "6.png"] if SLOW else ["2.png"]
+    for name in crashing:
+        poison(many / name)
     command = ("-", "-o", "out", "--json", "--method", "gradcam", "--force")
     process = start(*command, stdin=subprocess.PIPE)
     paths = "".join(f"photos/{n}.png\n" for n in range(8))
@@ -102,38 +105,38 @@ def test_a_crash_costs_only_its_image(start, many, poison, tmp_path):
     records = [json.loads(line) for line in out.splitlines()]
     assert [record["relative"] for record in records] == [f"{n}.png" for n in range(8)]
     failed = [record["relative"] for record in records if record["status"] == "failed"]
-    assert failed == ["2.png", "6.png"]
+    assert failed == crashing
     for name in failed:
         assert (
             f"Error: photos/{name}: the libraries that cnnviz uses crashed on it (signal 11)" in err
         )
-    assert err.count("crashed (SIGSEGV); going on, one image at a time") == 2
-    assert "2 failed" in err
+    assert err.count("crashed (SIGSEGV); going on, one image at a time") == len(crashing)
+    failed, explained = len(crashing), 8 - len(crashing)
     # All again was asked for, but not for what was done before a crash.
-    before = int(err.partition("6 explained (")[2].partition(" of them")[0])
-    assert before >= 3
+    before = int(err.partition(f"{explained} explained (")[2].partition(" of them")[0])
+    assert before >= 2
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert manifest["summary"]["failed"] == 2
+    assert manifest["summary"]["failed"] == failed
     assert len(manifest["images"]) == 8
 
-    # Again: nothing is done, and nothing crashes.
-    again = start("photos", "-o", "out", "--method", "gradcam")
-    _, err = again.communicate(timeout=120)
-    assert again.returncode == ExitCode.SOME_FAILED
-    assert "SIGSEGV" not in err
-    assert "2 failed" in err
+    # Again: nothing is done, not even with what does not crash here, in this process.
+    status, _, err = cnnviz("explain", "photos", "-m", "demo", "-o", "out", "--method", "gradcam")
+    assert status == ExitCode.SOME_FAILED
+    assert f"{explained} explained ({explained} of them already done), {failed} failed" in err
 
 
 def test_activations_outlive_a_crash_too(start, many, poison, tmp_path):
+    for number in range(4, 8):
+        (many / f"{number}.png").unlink()
     poison(many / "2.png")
     process = start("photos", "-o", "out", "--json", command="activations")
     out, err = process.communicate(timeout=120)
     assert process.returncode == ExitCode.SOME_FAILED, err
     records = [json.loads(line) for line in out.splitlines()]
-    assert [record["status"] for record in records] == ["ok"] * 2 + ["failed"] + ["ok"] * 5
+    assert [record["status"] for record in records] == ["ok"] * 2 + ["failed"] + ["ok"]
     assert err.count("Error: photos/2.png: the libraries that cnnviz uses crashed on it") == 1
-    assert "7 shown, 1 failed" in err
-    assert len(list((tmp_path / "out").iterdir())) == 7
+    assert "3 shown, 1 failed" in err
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 @pytest.mark.parametrize(
@@ -194,17 +197,26 @@ def wait_for(path, process):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whoever_stops_the_command_stops_its_worker(start, tmp_path, write_image, number):
+    """What it has written is whole: every image has four files or none."""
     for name in range(300):
         write_image(tmp_path / f"photos/{name}.png", name)
     process = start("photos", "-o", "out")
     wait_for(tmp_path / "out" / JOURNAL, process)
     process.send_signal(number)
-    process.communicate(timeout=60)  # until the worker, too, has closed stdout
+    _, err = process.communicate(timeout=60)  # until the worker, too, has closed stdout
     expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert process.returncode == expected
     size = (tmp_path / "out" / JOURNAL).stat().st_size
     time.sleep(0.2)
     assert (tmp_path / "out" / JOURNAL).stat().st_size == size
+    assert "Traceback" not in err
+    assert ("Interrupted" in err) == (number == signal.SIGINT)
+    written = list((tmp_path / "out").glob("*.png"))
+    stems = Counter(path.name.partition("_")[0] for path in written)
+    assert 1 <= len(stems) < 300
+    if number != signal.SIGKILL:
+        assert set(stems.values()) == {4}
+    assert all(cv2.imread(str(path)) is not None for path in written)
 
 
 def test_two_runs_in_one_folder(start, tmp_path, write_image):
@@ -221,8 +233,8 @@ def test_two_runs_in_one_folder(start, tmp_path, write_image):
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, write_image):
-    """Killed twice, or fifty times with CNNVIZ_SLOW, and then left alone."""
-    for name in range(24):
+    """Killed once, or fifty times with CNNVIZ_SLOW, and then left alone."""
+    for name in range(24 if SLOW else 12):
         write_image(tmp_path / f"photos/{name % 3}/{name}.png", name)
     (tmp_path / "photos/1/bad.png").write_bytes(b"no image")
     command = ["photos", "--arrays", "--panel", "--contrast", "predicted:second"]
@@ -232,11 +244,13 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, 
 
     moments = random.Random(0)
     times: dict[str, float] = {}
-    for _ in range(50 if SLOW else 2):
+    for attempt in range(50 if SLOW else 1):
         process = start(*command, "-o", "whole_", start_new_session=True)
+        if attempt == 0:  # surely in the middle
+            wait_for(tmp_path / "whole_" / JOURNAL, process)
         began = time.monotonic()
         # Loading takes about a second; all images about two more.
-        while time.monotonic() - began < moments.uniform(0.8, 2.5):
+        while attempt and time.monotonic() - began < moments.uniform(0.8, 2.5):
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=60)

@@ -17,7 +17,7 @@ from cnnviz.models.zoo.demo import build
 from tests.support.capabilities import SLOW
 from tests.support.networks import SequentialNetwork, demo_network, random_parameters
 
-SCENES = 200 if SLOW else 80  # of each kind
+SCENES = 200 if SLOW else 48  # of each kind
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from tests.support.capabilities import SLOW
 @pytest.mark.subprocess
 @pytest.mark.hostile
 def test_mutated_configs_are_read_or_refused():
-    result = hostile.attack("configs", 0, 20_000 if SLOW else 1_000)
+    result = hostile.attack("configs", 0, 20_000 if SLOW else 300)
 
-    assert result["read"] > 10
-    assert result["refused"] > 500
+    assert result["read"] > 5
+    assert result["refused"] > 150
 
 
 @pytest.fixture
