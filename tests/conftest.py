@@ -17,6 +17,7 @@ import numpy as np
 import numpy.testing  # the first import of it starts a process
 import pytest
 
+from cnnviz.machine import available_cores
 from tests.support.capabilities import CAPABILITIES, SLOW, missing, required
 
 
@@ -68,6 +69,12 @@ def pytest_configure(config):
         raise pytest.UsageError(
             f"CNNVIZ_REQUIRE asks for what is not here: {', '.join(sorted(lacking))}."
         )
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers():
+    """One worker per core that this process may use; each takes half a gigabyte."""
+    return min(available_cores(), 8)
 
 
 def pytest_runtest_setup(item):
