@@ -20,7 +20,7 @@ from cnnviz.errors import ItemError, UsageError, in_keywords
 from cnnviz.explainer import Explainer
 from cnnviz.explanation import ImageResult
 from cnnviz.images.decode import MAX_PIXELS
-from cnnviz.images.in_memory import Held, is_held, rgb_pixels
+from cnnviz.images.in_memory import Held, held_image, is_held
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import find_sources
@@ -37,9 +37,9 @@ from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.text import printable_path
 
 Input = Union[str, "os.PathLike[str]", bytes, Held]
-"""An image's path, a folder, the bytes of an image file, or an image: an array, uint8 (H, W, 3) RGB
-or (H, W) gray; a Pillow image; a tensor, (C, H, W) or (H, W, C). Arrays and tensors of four
-dimensions are several."""
+"""An image's path, a folder, the bytes of an image file, or an image: an array or tensor,
+(H, W, C), (C, H, W), or (H, W) gray, of uint8, uint16, or floats from 0 to 1 or in the network's
+range; a Pillow image. Arrays and tensors of four dimensions are several."""
 
 #: Modules between :func:`explain` and its caller, and those that it calls.
 _OURS = {"cnnviz", "contextlib"}
@@ -164,9 +164,9 @@ class _GivenImage:
                 max_pixels=loader.max_pixels,
                 remark=remark,
             )
-        pixels = rgb_pixels(self.content)
-        prepared = explainer.prepare(pixels)
-        return prepared, canvas(pixels, prepared, loader.size)
+        image = held_image(self.content, explainer.spec)
+        prepared = explainer.prepare(image)
+        return prepared, canvas(image, prepared, loader.size)
 
     def origin(self, explainer: Explainer) -> Origin:
         """What files say of the network and the image that they come from."""

@@ -23,7 +23,9 @@ from cnnviz.graph.graph import shape_text
 from cnnviz.graph.target_layers import choose_layers
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import Prepared, prepare
+from cnnviz.images.samples import Samples
 from cnnviz.outputs.provenance import Origin
+from cnnviz.text import joined
 from cnnviz.types import Float32, RgbImage
 from cnnviz.weights.info import WeightsInfo
 
@@ -77,7 +79,7 @@ class Explainer:
         self.labels = network.architecture.class_names(labels, "the network")
         self.layers = choose_layers(network.architecture, layer)
         self.methods, note = fit_methods(network.architecture, methods)
-        remarks = (network.architecture.end.remark, note)
+        remarks = (network.architecture.end.remark, note, _display_note(self.spec))
         self.notes = (*filter(None, remarks), *self._parts_of_the_image())
         self.resize = resize
         self.name = name
@@ -131,8 +133,8 @@ class Explainer:
             weights=self.weights,
         )
 
-    def prepare(self, image: RgbImage, source: tuple[int, int] | None = None) -> Prepared:
-        """What the network is fed for a uint8 (H, W, 3) RGB image.
+    def prepare(self, image: RgbImage | Samples, source: tuple[int, int] | None = None) -> Prepared:
+        """What the network is fed for a uint8 (H, W, 3) RGB image, or one at its full depth.
 
         ``source`` is the original's (H, W) where the image was read at a reduced size.
         """
@@ -253,6 +255,20 @@ class Explainer:
             else ImageResult(tuple(row.values()), tuple(differences[index].values()))
             for index, row in enumerate(rows)
         ]
+
+
+def _display_note(spec: InputSpec) -> str | None:
+    """By which of its channels an image is displayed, where that says something."""
+    count = len(spec.mean)
+    if count in (1, 3):
+        return None
+    shown = spec.displayed
+    how = (
+        f"by channel {shown[0]}, in gray"
+        if len(shown) == 1
+        else f"by channels {joined(list(map(str, shown)), 'and')} as red, green and blue"
+    )
+    return f"Of {count} channels, images are displayed {how} (--display-channels)."
 
 
 def _contrasts(

@@ -162,9 +162,9 @@ def test_an_image_that_fails(photos, explainer):
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        (np.zeros((4, 5, 3), np.float32), "got float32 of shape"),
-        (np.zeros((4, 5, 4), np.uint8), r"got uint8 of shape \(4, 5, 4\)"),
-        (np.zeros((0, 5, 3), np.uint8), "with at least one pixel; got"),
+        (np.zeros((4, 5, 3), np.int32), "values are int32, and nothing says which"),
+        (np.zeros((4, 5, 4), np.uint8), r"shape \(4, 5, 4\), and the network takes 3 channels"),
+        (np.zeros((0, 5, 3), np.uint8), "with at least one pixel"),
     ],
 )
 def test_refuses_what_is_no_image(explainer, image, told):
@@ -299,8 +299,11 @@ def test_methods_may_be_names(photos):
         ({"head": "x"}, "; head is for exported networks"),
         ({"options": ["masks"]}, r"options are values by name, .* got \['masks'\]"),
         ({"style": {"size": 512}}, r"^style is a cnnviz\.Style, .* got \{'size': 512\}"),
-        ({"mean": "half"}, "^mean is three numbers, or one for a gray network; got 'half'"),
-        ({"std": (None, 1, 1)}, "^std is three numbers"),
+        (
+            {"mean": "half"},
+            "^mean is a number for each channel, three for a color network; got 'half'",
+        ),
+        ({"std": (None, 1, 1)}, "^std is a number for each channel"),
         ({"device": 3}, "^There is no device '3'"),
     ],
 )

@@ -20,10 +20,10 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
-    RESIZE,
     Choice,
     ImageSize,
     Input,
+    image_options,
     model_options,
     output_option,
     packed,
@@ -75,7 +75,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     help="What makes a channel strong: mean, over the image and with negative values as 0, "
     "or max, its highest value.",
 )
-@RESIZE
+@image_options
 @click.option(
     "--size",
     type=ImageSize(),

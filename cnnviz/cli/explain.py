@@ -19,12 +19,12 @@ from cnnviz.cli.console import (
 from cnnviz.cli.explain_lines import OutcomePrinter, announce_passes, introduce, sum_up
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
-    RESIZE,
     BatchSize,
     Choice,
     FilePath,
     ImageSize,
     Input,
+    image_options,
     model_options,
     output_option,
     packed,
@@ -130,7 +130,7 @@ def _method_options(
     help="Gradient whose magnitude is the saliency map: guided-gradcam (default), gradient "
     "(default for networks without ReLUs), guided or deconvnet.",
 )
-@RESIZE
+@image_options
 @click.option(
     "--size",
     type=ImageSize(),

@@ -16,7 +16,15 @@ _WIDEST_EXAMPLE = 60
 HEADINGS: dict[str, tuple[str, ...]] = {
     "Input": ("truth", "max_pixels"),
     "Network": ("named", "model", "weights", "labels", "head", "activation"),
-    "Preprocessing": ("input_size", "mean", "std", "channels", "resize"),
+    "Preprocessing": (
+        "input_size",
+        "mean",
+        "std",
+        "channels",
+        "range",
+        "resize",
+        "display_channels",
+    ),
     "What to {task}": (
         *("targets", "contrasts", "methods", "options", "relu", "saliency"),
         *("layers", "layer", "maximized", "place", "top", "by", "slices"),

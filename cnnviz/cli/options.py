@@ -175,11 +175,53 @@ class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
-        """One number or three."""
+        """Numbers, one for each channel."""
         from cnnviz.models.config import parse_numbers
 
         try:
             return parse_numbers(str(value))
+        except ValueError as error:
+            self.fail(f"'{value}' is not valid: expected {error}.", param, ctx)
+
+
+class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """The values in images that become 0 and 1."""
+
+    name = "range"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How the value is written in the help."""
+        return "LOW:HIGH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """(low, high)."""
+        from cnnviz.models.config import parse_range
+
+        try:
+            return parse_range(str(value))
+        except ValueError as error:
+            self.fail(f"'{value}' is not a range: expected {error}.", param, ctx)
+
+
+class DisplayChannels(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Channels that an image is displayed by."""
+
+    name = "channels"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How the value is written in the help."""
+        return "N,N,N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """One index or three."""
+        from cnnviz.models.config import parse_display
+
+        try:
+            return parse_display(str(value))
         except ValueError as error:
             self.fail(f"'{value}' is not valid: expected {error}.", param, ctx)
 
@@ -200,14 +242,33 @@ def _use_threads(
     return threads
 
 
-RESIZE = click.option(
-    "--resize",
-    type=Choice("cnnviz.images.input_spec:RESIZE_MODES", "MODE"),
-    help="How an image is brought to the network's size: stretch (default, unless a "
-    "configuration file says otherwise), or crop (resize its short side and cut out the "
-    "center).",
+_IMAGES = (
+    click.option(
+        "--resize",
+        type=Choice("cnnviz.images.input_spec:RESIZE_MODES", "MODE"),
+        help="How an image is brought to the network's size: stretch (default, unless a "
+        "configuration file says otherwise), or crop (resize its short side and cut out the "
+        "center).",
+    ),
+    click.option(
+        "--range",
+        type=Range(),
+        help="The values in the images that become 0 and 1 before --mean and --std are applied, "
+        "such as 0:4095; values beyond them are kept. By default 0 and 255 for 8 bits, 0 and "
+        "65535 for 16; images of floats or signed numbers need it.",
+    ),
+    click.option(
+        "--display-channels",
+        type=DisplayChannels(),
+        help="Which three channels of an image are displayed as red, green and blue, by their "
+        "indices from 0, or which one in gray. By default the first three, or the first of two.",
+    ),
 )
-"""``--resize``, of commands that look at images; it goes into the same :class:`ModelOptions`."""
+
+
+def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How images are read, of commands that look at some; options of :class:`ModelOptions`, too."""
+    return _with(function, _IMAGES)
 
 
 def output_option(default: str) -> Callable[..., Any]:
@@ -258,7 +319,7 @@ _NETWORK = (
         "--mean",
         type=Numbers(),
         help="Mean of the pixel values (from 0 to 1) in training: one number per channel, in the "
-        "order of --channels, or a single one if the network takes grayscale images.",
+        "order of --channels; a single one if the network takes grayscale images.",
     ),
     click.option(
         "--std",

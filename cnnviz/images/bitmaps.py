@@ -151,8 +151,11 @@ _NO_NUMBERS = re.compile(rb"[^0-9\s]")
 _TRUNCATED = "the PNM is truncated: it ends in the middle of its pixels"
 
 
-def read_pnm(data: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels of a PNM file: uint8 (H, W, 1) or (H, W, 3), scaled from its own white to 255.
+def read_pnm(data: bytes, *, full_depth: bool = False) -> tuple[npt.NDArray[Any], int]:
+    """The pixels of a PNM file, (H, W, 1) or (H, W, 3), and the level that is white.
+
+    These are uint8 scaled from the file's own white to 255 or, at full depth, uint16 as they are in
+    a file whose white is above that.
 
     Raises:
         ImageError: it is truncated or damaged.
@@ -168,16 +171,18 @@ def read_pnm(data: bytes) -> npt.NDArray[np.uint8]:
         # One character ends the header, and comments may stand before it.
         start = head.end() + 1 if data[head.end()] != 0x23 else _after_comment(data, head.end())
         black = _ascii_bits(data, start, shape) if number == 1 else _bits(data, start, shape)
-        return np.where(black, 0, 255).astype(np.uint8)
+        return np.where(black, 0, 255).astype(np.uint8), 255
     found = _MAXVAL.match(data, head.end())
     if found is None or not 0 < int(found[1]) <= 65535:
         raise ImageError("the PNM is damaged: its highest level is not from 1 to 65535")
     most, count = int(found[1]), height * width * shape[2]
     values = (_ascii if number in (2, 3) else _binary)(data, found.end(), count, most)
     if most == 255:
-        return values.astype(np.uint8).reshape(shape)
+        return values.astype(np.uint8).reshape(shape), most
+    if full_depth and most > 255:
+        return values.astype(np.uint16).reshape(shape), most
     levels = np.rint(np.arange(most + 1) * 255 / most)
-    return np.asarray(levels.astype(np.uint8)[values].reshape(shape))
+    return np.asarray(levels.astype(np.uint8)[values].reshape(shape)), 255
 
 
 def _after_comment(data: bytes, start: int) -> int:

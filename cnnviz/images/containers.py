@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from cnnviz.errors import ImageError
 from cnnviz.images import tiff
+from cnnviz.images.arrays import Header, npy_of_npz
 from cnnviz.images.bitmaps import Bitmap, with_usual_headers
 from cnnviz.images.kinds import HEAD, PNM, RAW, READ, kind_read, kind_unread
 from cnnviz.text import joined
@@ -31,6 +32,7 @@ _RAW_PIXELS = (32803, 34892)  # what lies behind a filter of colors, and what is
 #: Chunks of a PNG that say what its pixels are. All others are kept from the decoder: it would
 #: complain of color profiles, and show an animation's first frame where the image is another.
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_GRAY_ALPHA = 4  # of the PNG's types of color
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Container:
         inverted: whether black and white are exchanged.
         opaque: whether a fourth band is no alpha.
         premultiplied: whether colors are multiplied by their alpha.
+        gray_alpha: whether its four bands are gray, three times, and alpha.
         plain: whether OpenCV reads it right.
         content: what the decoder is given, if that is not the file as it is.
     """
@@ -58,6 +61,7 @@ class Container:
     inverted: bool = False
     opaque: bool = False
     premultiplied: bool = False
+    gray_alpha: bool = False
     plain: bool = True
     content: bytes | None = None
 
@@ -67,13 +71,19 @@ class Container:
         return self.size[0] * self.size[1]
 
 
-def probe(data: bytes) -> Container:
+def probe(data: bytes, most: int) -> Container:
     """Validate a file without decoding it, and return what it declares.
+
+    Args:
+        data: the file.
+        most: bytes that an archive's content may take.
 
     Raises:
         ImageError: it is of no kind that is read, not whole, or damaged in its structure.
     """
     kind = kind_read(data[:HEAD])
+    if kind == "NPZ":
+        return _npy(npy_of_npz(data, most))
     if kind is not None:
         return _PROBES[kind](data)
     other = kind_unread(data[:HEAD])
@@ -148,7 +158,7 @@ def _jpeg(data: bytes) -> Container:
 
 
 def _png(data: bytes) -> Container:
-    orientation, hidden, depth = None, None, 8
+    orientation, hidden, depth, color_type = None, None, 8, 0
     sizes: list[tuple[int, int]] = []
     chunks = [data[:8]]
     position = 8
@@ -165,7 +175,7 @@ def _png(data: bytes) -> Container:
         if kind == b"IHDR" and length == 13:
             width, height = struct.unpack_from(">II", body, 4)
             sizes.append((height, width))
-            depth = body[12]
+            depth, color_type = body[12], body[13]
         if kind == b"eXIf":
             orientation = orientation or tiff.orientation(bytes(body[4:]))
         if kind in _PNG_CHUNKS:
@@ -178,7 +188,14 @@ def _png(data: bytes) -> Container:
             # for a chunk, and its first bytes for how much memory that needs.
             size = _largest(sizes, "PNG")
             content = None if sum(map(len, chunks)) == len(data) else b"".join(chunks)
-            return Container("PNG", size, orientation or 1, hidden=hidden, content=content)
+            return Container(
+                "PNG",
+                size,
+                orientation or 1,
+                hidden=hidden,
+                gray_alpha=color_type == _GRAY_ALPHA,
+                content=content,
+            )
         position = end
 
 
@@ -287,6 +304,10 @@ def _pnm(data: bytes) -> Container:
     return Container("PNM", (int(match[3]), int(match[2])), plain=False)
 
 
+def _npy(data: bytes) -> Container:
+    return Container("NPY", Header.of(data).size, plain=False, content=data)
+
+
 _PROBES: dict[str, Callable[[bytes], Container]] = {
     "JPEG": _jpeg,
     "PNG": _png,
@@ -295,4 +316,5 @@ _PROBES: dict[str, Callable[[bytes], Container]] = {
     "BMP": _bmp,
     "TIFF": _tiff,
     "PNM": _pnm,
+    "NPY": _npy,
 }

@@ -17,12 +17,14 @@ import numpy.typing as npt
 from cnnviz import system
 from cnnviz.errors import ImageError
 from cnnviz.images import tiff
+from cnnviz.images.arrays import channels_last, read_npy
 from cnnviz.images.bitmaps import read_masked, read_pnm
 from cnnviz.images.containers import Container, damaged, probe
 from cnnviz.images.files import read_bytes
-from cnnviz.images.pixels import orient, to_rgb8
+from cnnviz.images.pixels import orient, over_white, to_rgb8
 from cnnviz.images.remarks import listening, sentences
-from cnnviz.images.tiff_samples import read_samples
+from cnnviz.images.samples import default_white
+from cnnviz.images.tiff_samples import read_bands, read_samples
 from cnnviz.text import printable_path
 
 # FFmpeg, which decodes GIFs here, would report damaged ones on stderr. OpenCV reads this variable
@@ -35,14 +37,16 @@ class Reading:
     """An image that may have been read at less than its full size.
 
     Attributes:
-        pixels: uint8 (h, w, 3) RGB, C-contiguous.
+        pixels: uint8 (h, w, 3) RGB, C-contiguous; at full depth (h, w, C) of any kind of number.
         source: (H, W) of the image in the file, upright.
         remarks: what the decoder said of it, if anything.
+        white: the value that is white, where black is 0; None if nothing says so.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[Any]
     source: tuple[int, int]
     remarks: tuple[str, ...] = ()
+    white: float | None = 255
 
     @property
     def remark(self) -> str | None:
@@ -99,6 +103,7 @@ def read_reduced(
     required: RequiredSize | None = None,
     *,
     max_pixels: int = MAX_PIXELS,
+    channels: int | None = None,
 ) -> Reading:
     """Read an image file as :func:`read_image` does, but no larger than makes a difference.
 
@@ -111,24 +116,31 @@ def read_reduced(
         required: for the upright image's (H, W) the least (h, w) needed, for instance
             :func:`cnnviz.images.preprocessing.required_decode_size`; None for all pixels.
         max_pixels: see :data:`MAX_PIXELS`.
+        channels: of the network that it is read for, which gets samples of more than 8 bits as they
+            are, and any number of channels. Of color and gray images for a color or gray network
+            alpha is laid over white. None for RGB of 8 bits.
 
     Raises:
         ImageError: see :func:`read_image`.
     """
     try:
-        data = read_bytes(path, _BYTES_A_PIXEL * max_pixels + _OTHER_BYTES)
-        return decode_image(data, required, max_pixels=max_pixels)
+        data = read_bytes(path, _most_bytes(max_pixels, channels) + _OTHER_BYTES)
+        return decode_image(data, required, max_pixels=max_pixels, channels=channels)
     except MemoryError as error:
         raise ImageError("its pixels do not fit into memory; scale it down") from error
 
 
 def decode_image(
-    data: bytes, required: RequiredSize | None = None, *, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    required: RequiredSize | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    channels: int | None = None,
 ) -> Reading:
     """Decode the bytes of an image file; see :func:`read_reduced`."""
     if not data:
         raise ImageError("the file is empty")
-    container = probe(data)
+    container = probe(data, _most_bytes(max_pixels, channels) + _OTHER_BYTES)
     if container.pixels > max_pixels:
         height, width = container.size
         raise ImageError(
@@ -141,12 +153,33 @@ def decode_image(
 
     with listening() as heard:
         try:
-            stored = _decode(data, container, required, max_pixels)
+            stored = _decode(data, container, required, max_pixels, channels)
         except _Undecodable as error:
             raise damaged(container.kind, sentences(heard)) from error
-    rgb = orient(to_rgb8(stored.pixels, premultiplied=stored.premultiplied), stored.orientation)
     size = _turned(stored.size, stored.orientation)
-    return Reading(np.ascontiguousarray(rgb), size, sentences(heard))
+    upright = orient(_for_network(stored, channels), stored.orientation)
+    return Reading(np.ascontiguousarray(upright), size, sentences(heard), stored.white)
+
+
+def _for_network(stored: _Stored, channels: int | None) -> npt.NDArray[Any]:
+    """RGB of 8 bits, or what a network with so many channels can use of the samples."""
+    if channels not in (None, 1, 3):
+        return _with_channels(stored.pixels)
+    if stored.pixels.dtype == np.uint8 or channels is None:
+        return to_rgb8(stored.pixels, premultiplied=stored.premultiplied)
+    pixels = _with_channels(stored.pixels)
+    if stored.white is None:
+        return pixels
+    return over_white(pixels, int(stored.white), premultiplied=stored.premultiplied)
+
+
+def _with_channels(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """(H, W, C), gray included."""
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _most_bytes(max_pixels: int, channels: int | None) -> int:
+    return _BYTES_A_PIXEL * max(1, channels or 1) * max_pixels
 
 
 def _amount(pixels: int) -> str:
@@ -242,13 +275,15 @@ _JPEG_FLAGS = {
 class _Stored:
     """An image as it lies in its file: gray or RGB, of 8 or 16 bits, alpha last if there is any.
 
-    ``size`` is the file's (H, W) where the image was decoded smaller.
+    For networks of other channels than these it may be anything. ``size`` is the file's (H, W)
+    where the image was decoded smaller; ``white`` is None where nothing says what is.
     """
 
     pixels: npt.NDArray[Any]
     orientation: int
     premultiplied: bool
     size: tuple[int, int]
+    white: float | None
 
 
 class _Undecodable(Exception):
@@ -256,22 +291,43 @@ class _Undecodable(Exception):
 
 
 def _decode(
-    data: bytes, container: Container, required: RequiredSize | None, max_pixels: int
+    data: bytes,
+    container: Container,
+    required: RequiredSize | None,
+    max_pixels: int,
+    channels: int | None,
 ) -> _Stored:
     data = data if container.content is None else container.content
     if container.kind == "TIFF":
+        return _tiff(data, container, _most_bytes(max_pixels, channels), channels)
+    if container.kind == "NPY":
+        values = channels_last(read_npy(data), channels or 3)
+        if channels is None and values.dtype not in (np.uint8, np.uint16):
+            raise ImageError(f"its values are {values.dtype}, whose black and white nothing says")
+        return _Stored(values, 1, False, (len(values), len(values[0])), default_white(values))
+    if container.plain:
+        return _by_opencv(data, container, required)
+    if container.kind == "BMP":
+        return _Stored(read_masked(data), 1, False, container.size, 255)
+    pixels, white = read_pnm(data, full_depth=channels is not None)
+    return _Stored(pixels, 1, False, container.size, white)
+
+
+def _tiff(data: bytes, container: Container, most: int, channels: int | None) -> _Stored:
+    pages = [] if channels is None else tiff.gray_pages(data, channels)
+    if pages or channels not in (None, 1, 3):
+        image = read_bands(data, pages or [tiff.Directory(data)], most)
+    else:
         if container.plain:
             try:
                 return _by_opencv(data, container)
             except _Undecodable:
                 if not tiff.may_be_read(data):
                     raise
-        pixels, layout = read_samples(data, _BYTES_A_PIXEL * max_pixels)
-        return _Stored(pixels, container.orientation, layout.premultiplied, layout.size)
-    if container.plain:
-        return _by_opencv(data, container, required)
-    pixels = read_masked(data) if container.kind == "BMP" else read_pnm(data)
-    return _Stored(pixels, 1, False, container.size)
+        image = read_samples(data, most, full_depth=channels is not None)
+    layout = image.layout
+    premultiplied = layout.premultiplied
+    return _Stored(image.samples, container.orientation, premultiplied, layout.size, image.white)
 
 
 def _by_opencv(data: bytes, container: Container, required: RequiredSize | None = None) -> _Stored:
@@ -295,7 +351,9 @@ def _by_opencv(data: bytes, container: Container, required: RequiredSize | None 
         code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
         pixels = cv2.cvtColor(pixels, code)
         pixels = pixels[:, :, :3] if container.opaque else pixels
-    return _Stored(pixels, orientation, container.premultiplied, stored)
+        pixels = pixels[:, :, 2:] if container.gray_alpha else pixels
+    white = float(np.iinfo(pixels.dtype).max)
+    return _Stored(pixels, orientation, container.premultiplied, stored, white)
 
 
 def _pixels(data: bytes, flags: int, container: Container) -> npt.NDArray[Any]:

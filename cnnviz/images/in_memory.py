@@ -1,4 +1,4 @@
-"""Images that Python holds already, arrays, Pillow's images and tensors, as RGB pixels."""
+"""Images that Python holds already: arrays, Pillow's images and tensors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import threading
 from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from cnnviz.errors import ImageError
-from cnnviz.images.pixels import check_pixels, orient, to_rgb8
+from cnnviz.images.arrays import channels_last
+from cnnviz.images.input_spec import InputSpec
+from cnnviz.images.pixels import orient, over_white
+from cnnviz.images.samples import Samples, default_white, fit_channels
+from cnnviz.types import Array, RgbImage
 
 
 class Tensor(Protocol):
@@ -21,7 +24,7 @@ class Tensor(Protocol):
         """The same without its gradient."""
 
 
-Held: TypeAlias = "npt.NDArray[np.uint8] | Image.Image | Tensor"
+Held: TypeAlias = "Array | Image.Image | Tensor"
 _ORIENTATION = 0x0112  # in EXIF
 _LOADING = threading.Lock()  # Pillow reads no image twice at once, and several threads may have it
 
@@ -31,28 +34,38 @@ def is_held(value: Any) -> TypeGuard[Held]:
     return isinstance(value, (np.ndarray, Image.Image)) or _is_tensor(value)
 
 
-def rgb_pixels(image: Held) -> npt.NDArray[np.uint8]:
-    """The pixels of an array, a Pillow image or a tensor, as those of a file are read.
+def held_image(image: Held, spec: InputSpec) -> RgbImage | Samples:
+    """The pixels of an array, a Pillow image or a tensor, for a network as those of a file.
 
     Args:
         image: one of these:
 
-            * an array, uint8 (H, W, 3), RGB, or (H, W), gray;
-            * a PyTorch tensor, (C, H, W) or (H, W, C) with 1 or 3 channels, or (H, W): uint8,
-              or floats from 0 to 1. Where both orders fit, channels come first;
-            * a Pillow image, of any mode that has a black and a white. A rotation noted in it
-              (EXIF) is applied, transparency is laid over white, 16 bits become 8: as in
-              :func:`cnnviz.read_image`.
+            * an array, (H, W, C) or (C, H, W) with as many channels as the network takes, or
+              (H, W); gray and color networks take each other's images. Where both orders fit,
+              channels come last. Of uint8 and uint16 the whole range counts, of floats 0 to 1, if
+              the network has no range of its own; any other kind of numbers needs that;
+            * a PyTorch tensor, likewise, but channels come first where both orders fit;
+            * a Pillow image, of any mode that has a black and a white; or of mode I or F, if the
+              network has a range. A rotation noted in it (EXIF) is applied, and transparency is
+              laid over white unless the network takes it as a channel: as in files.
+        spec: of the network.
 
     Returns:
-        uint8 (H, W, 3), C-contiguous.
+        uint8 (H, W, 3), C-contiguous; or samples, where there is more than fits into that.
 
     Raises:
         ImageError: an array of another kind, or an image that cannot be read or shown in colors.
     """
     if isinstance(image, Image.Image):
-        return _of_image(image)
-    return _of_array(image if isinstance(image, np.ndarray) else _array_of_tensor(image))
+        return _of_image(image, spec)
+    first = not isinstance(image, np.ndarray)
+    array = image if isinstance(image, np.ndarray) else _array_of_tensor(image)
+    values = channels_last(array, spec.shape[0], first=first)
+    if values.dtype.kind == "f" and spec.range is None:
+        return fit_channels(*_from_0_to_1(values), spec)
+    if values.dtype.kind not in "uif":
+        raise ImageError(f"an image is an array of numbers; this one is of {values.dtype}")
+    return fit_channels(values, default_white(values), spec)
 
 
 def _is_tensor(value: Any) -> bool:
@@ -61,61 +74,68 @@ def _is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _array_of_tensor(tensor: Tensor) -> npt.NDArray[Any]:
-    """uint8 (H, W, 3) or (H, W), if it is an image."""
+def _array_of_tensor(tensor: Tensor) -> Array:
+    """The same numbers."""
     values = tensor.detach().cpu()
-    if values.is_floating_point():
-        values = values.float()  # NumPy does not know all of them
-    array = np.asarray(values.numpy())
-    if array.ndim == 3 and array.shape[0] in (1, 3):
-        array = np.moveaxis(array, 0, 2)
-    if array.shape[2:] == (1,):
-        array = array[:, :, 0]
-    if array.dtype != np.float32:
-        return array  # uint8, or refused with the arrays
-    lowest, highest = array.min(initial=0.0), array.max(initial=0.0)
+    try:
+        return np.asarray(values.numpy())
+    except TypeError:  # bfloat16, which NumPy does not know
+        return np.asarray(values.float().numpy())
+
+
+def _from_0_to_1(values: Array) -> tuple[Array, float]:
+    """Floats as they are, or as the 8 bits that they were made of; and what is white of them."""
+    lowest, highest = values.min(), values.max()
     if not (lowest >= 0 and highest <= 1):
         raise ImageError(
-            "an image is a tensor of uint8, or of floats from 0 to 1; this one goes from "
-            f"{lowest:.3g} to {highest:.3g}: give the image as it was before it was normalized"
+            "floats are an image where they go from 0 to 1, or in a range that is given; these go "
+            f"from {lowest:.3g} to {highest:.3g}: give the image as it was before it was "
+            "normalized, or its range"
         )
-    return np.asarray(np.rint(array * np.float32(255)), np.uint8)
+    # So that a tensor made of an image, as ToTensor makes it, is explained as the image is.
+    scaled = values * values.dtype.type(255)
+    levels = np.rint(scaled)
+    if (np.abs(scaled - levels) <= 255 * np.finfo(values.dtype).eps).all():
+        return levels.astype(np.uint8), 255.0
+    return values, 1.0
 
 
-def _of_array(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    check_pixels(array, gray=True)
-    return to_rgb8(array, premultiplied=False)
-
-
-def _of_image(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _of_image(image: Image.Image, spec: InputSpec) -> RgbImage | Samples:
     try:
         with _LOADING:
             image.load()
-        pixels = _samples(image)
+        pixels = _samples(image, spec)
     except (AssertionError, AttributeError) as error:  # by version
         raise ImageError("this image's file was closed before Pillow had read it") from error
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise
         raise ImageError(f"Pillow cannot read this image of mode {image.mode}: {error}") from error
     if 0 in pixels.shape:
         raise ImageError(f"an image has pixels; this image's size is {image.size}")
-    upright = orient(to_rgb8(pixels, premultiplied=False), _orientation(image))
-    return np.ascontiguousarray(upright)
+    white = default_white(pixels)
+    if white is not None and spec.shape[0] in (1, 3):
+        pixels = over_white(pixels, int(white), premultiplied=False)
+    upright = np.ascontiguousarray(orient(pixels, _orientation(image)))
+    return fit_channels(upright, white, spec)
 
 
-def _samples(image: Image.Image) -> npt.NDArray[np.generic]:
-    """Gray of 16 bits, RGB or RGBA."""
+def _samples(image: Image.Image, spec: InputSpec) -> Array:
+    """(H, W, C): gray of any depth, RGB or RGBA, or gray with alpha for two channels."""
     # Some versions of Pillow call a PNG's 16 bits I, which may be anything.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        gray = np.asarray(image).astype(np.uint16)
+        gray = np.asarray(image).astype(np.uint16)[:, :, None]
         hidden = image.info.get("transparency")
         return np.where(gray == hidden, np.uint16(0xFFFF), gray) if hidden is not None else gray
     if image.mode in ("I", "F"):
+        if spec.range is not None:
+            return np.asarray(image)[:, :, None]
         raise ImageError(
             f"an image of mode {image.mode} does not say what its black and white are; convert it "
-            "to L, RGB or I;16"
+            "to L, RGB or I;16, or give their range"
         )
     if image.mode == "La":  # which converts only to this
         image = image.convert("LA")
+    if image.mode == "LA" and spec.shape[0] == 2:
+        return np.asarray(image)
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,15 @@ class InputSpec:
     Attributes:
         height: in pixels.
         width: in pixels.
-        mean: of pixels in [0, 1]; three values, or one for a gray network, in the order in which
-            the network takes its channels; ImageNet's by default.
+        mean: of pixels in [0, 1]; as many values as the network takes channels, three for a color
+            network, one for a gray one, in the order in which it takes them; ImageNet's by default.
         std: their standard deviation, likewise.
         channels: the order of a color network's channels, ``rgb`` or ``bgr``.
+        range: (low, high), the values in images that become 0 and 1 before mean and std are
+            applied; values beyond them are kept. None for what whole numbers of 8 and 16 bits can
+            hold; floats and others have no such range of their own.
+        display: which channels are displayed as red, green and blue, or which one as gray, by their
+            indices; empty for all of one or three, the first of two, and the first three of more.
     """
 
     height: int = 224
@@ -41,6 +47,8 @@ class InputSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     channels: str = CHANNEL_ORDERS[0]
+    range: tuple[float, float] | None = None
+    display: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNEL_ORDERS:
@@ -55,18 +63,49 @@ class InputSpec:
                 f"A network's input has at least one pixel each way; got height {self.height}, "
                 f"width {self.width}."
             )
-        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
+        if len(self.mean) != len(self.std):
             raise UsageError(
-                "mean and std need the same number of values, three (RGB) or one (gray); got "
-                f"mean {self.mean} and std {self.std}."
+                "mean and std need the same number of values, one for each channel; got mean "
+                f"{self.mean} and std {self.std}."
             )
         if not all(value > 0 for value in self.std):
             raise UsageError(f"Every value of std must be above zero; got {self.std}.")
-        if len(self.mean) == 1 and self.channels != CHANNEL_ORDERS[0]:
+        self._check_order()
+        if self.range is not None:
+            check_range(self.range)
+        self._check_display()
+
+    def _check_order(self) -> None:
+        if len(self.mean) == 3 or self.channels == CHANNEL_ORDERS[0]:
+            return
+        kind = (
+            "A gray network has one channel, and no order of channels"
+            if len(self.mean) == 1
+            else f"A network of {len(self.mean)} channels takes no colors in any order"
+        )
+        raise UsageError(f"{kind}: leave out channels {self.channels} (--channels).")
+
+    def _check_display(self) -> None:
+        if not self.display:
+            return
+        if len(self.mean) in (1, 3):
+            kind = "gray" if len(self.mean) == 1 else "color"
             raise UsageError(
-                f"A gray network has one channel, and no order of channels: leave out channels "
-                f"{self.channels} (--channels)."
+                f"Images for a {kind} network are displayed as they are: leave out "
+                "--display-channels."
             )
+        if len(self.display) not in (1, 3):
+            raise UsageError(
+                "An image is displayed by one channel or three; got "
+                f"{option_value(self.display)} (--display-channels)."
+            )
+        last = len(self.mean) - 1
+        for index in self.display:
+            if not 0 <= index <= last:
+                raise UsageError(
+                    f"There is no channel {index} to display (--display-channels): the network's "
+                    f"channels are 0 to {last}."
+                )
 
     def ordered(self, rgb: tuple[float, ...]) -> tuple[float, ...]:
         """Values of red, green and blue in the order of the network's channels."""
@@ -80,6 +119,26 @@ class InputSpec:
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one network input."""
         return len(self.mean), self.height, self.width
+
+    @property
+    def displayed(self) -> tuple[int, ...]:
+        """The indices of the channels displayed, one as gray or three as red, green and blue."""
+        if self.display:
+            return self.display
+        return (0, 1, 2) if len(self.mean) >= 3 else (0,)
+
+
+def check_range(low_and_high: tuple[float, float]) -> None:
+    """Refuse a range that is empty, or not finite.
+
+    Raises:
+        UsageError: the range is none.
+    """
+    low, high = low_and_high
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UsageError(
+            f"A range goes from a lower to a higher number, such as 0:4095; got {low:g}:{high:g}."
+        )
 
 
 def check_scale(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:

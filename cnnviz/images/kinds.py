@@ -6,7 +6,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-READ = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "PNM")
+READ = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "PNM", "NPY", "NPZ")
 """The kinds that are read, whatever their names end in."""
 
 HEAD = 4096
@@ -38,6 +38,10 @@ def kind_read(head: bytes) -> str | None:
         return "TIFF"
     if PNM.match(head[:HEAD]):
         return "PNM"
+    if head.startswith(b"\x93NUMPY"):
+        return "NPY"
+    if head.startswith(ZIP_SIGNATURE) and b".npy" in head[:128]:
+        return "NPZ"
     return None
 
 
@@ -84,7 +88,7 @@ def _archive(name: str) -> Kind:
 
 
 RAW = _image("camera's raw file", "; develop it to JPEG, PNG or TIFF")
-_ARRAY = "; save its pixels as PNG, or give the array to cnnviz.explain() in Python"
+_ARRAY = "; save its pixels as TIFF or NPY, or give the array to cnnviz.explain() in Python"
 _HEIC, _AVIF = _image("HEIC image"), _image("AVIF image")
 _JPEG_2000, _JPEG_XL = _image("JPEG 2000 image"), _image("JPEG XL image")
 _POSTSCRIPT = _image("PostScript drawing (EPS)", "; export it as PNG")
@@ -135,7 +139,6 @@ _BEGINNINGS: tuple[tuple[bytes, Kind], ...] = (
     (b"FUJIFILMCCD-RAW", RAW),
     (b"FOVb", RAW),
     (b"\0MRM", RAW),
-    (b"\x93NUMPY", Kind("NumPy array (NPY)", _ARRAY)),
     (b"\x89HDF\r\n\x1a\n", Kind("HDF5 file", _ARRAY)),
     (b"MATLAB 5.0", Kind("MATLAB file", _ARRAY)),
     (b"\x1a\x45\xdf\xa3", _video("video (Matroska or WebM)")),
@@ -170,8 +173,6 @@ def kind_unread(head: bytes) -> Kind | None:
         return _by_brands(head)
     if head[128:132] == b"DICM":
         return _image("DICOM file", "; export it to PNG with the window that shows what matters")
-    if head.startswith(ZIP_SIGNATURE) and b".npy" in head[:128]:
-        return Kind("NumPy archive (NPZ)", _ARRAY)
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return _video("video (AVI)")
     if head[257:262] == b"ustar":

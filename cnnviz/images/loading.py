@@ -15,6 +15,7 @@ from cnnviz.images.preprocessing import (
     prepare,
     required_decode_size,
 )
+from cnnviz.images.samples import fit_channels
 
 
 def load_image(
@@ -46,10 +47,11 @@ def load_image(
         return required_decode_size(shape, size, spec, resize)
 
     if isinstance(file, bytes):
-        reading = decode_image(file, required, max_pixels=max_pixels)
+        reading = decode_image(file, required, max_pixels=max_pixels, channels=spec.shape[0])
     else:
-        reading = read_reduced(file, required, max_pixels=max_pixels)
+        reading = read_reduced(file, required, max_pixels=max_pixels, channels=spec.shape[0])
     if reading.remark is not None:
         remark(reading.remark)
-    prepared = prepare(reading.pixels, spec, resize, reading.source)
-    return prepared, canvas(reading.pixels, prepared, size)
+    image = fit_channels(reading.pixels, reading.white, spec)
+    prepared = prepare(image, spec, resize, reading.source)
+    return prepared, canvas(image, prepared, size)

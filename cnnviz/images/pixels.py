@@ -55,6 +55,21 @@ def to_rgb8(pixels: npt.NDArray[Any], *, premultiplied: bool) -> npt.NDArray[np.
     return rgb
 
 
+def over_white(pixels: npt.NDArray[Any], full: int, *, premultiplied: bool) -> npt.NDArray[Any]:
+    """Gray or RGB, with alpha last if there is any, without it: laid over white, which is full."""
+    if pixels.shape[2] not in (2, 4):
+        return pixels
+    if (pixels[:, :, -1] == full).all():
+        return pixels[:, :, :-1]
+    height, width, bands = pixels.shape
+    laid = np.empty((height, width, bands - 1), pixels.dtype)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        strip = pixels[top : top + rows]
+        laid[top : top + rows] = _over_white(strip, full, premultiplied=premultiplied)
+    return laid
+
+
 def _over_white(pixels: npt.NDArray[Any], full: int, *, premultiplied: bool) -> npt.NDArray[Any]:
     alpha = pixels[:, :, -1:].astype(np.uint32)  # 65535 squared just fits
     color = pixels[:, :, :-1].astype(np.uint32)
@@ -68,7 +83,7 @@ def _divide(values: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
     return (values + by // 2) // by
 
 
-def orient(rgb: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+def orient(rgb: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """Bring the stored image upright; EXIF 2.3, tag 0x0112: where row 0 and column 0 belong."""
     if orientation >= 5:  # row 0 is a side of the image
         rgb = rgb.transpose(1, 0, 2)

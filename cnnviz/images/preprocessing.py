@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cnnviz.errors import ImageError, MapError, UsageError
 from cnnviz.images.input_spec import RESIZE_MODES, InputSpec
 from cnnviz.images.pixels import check_pixels
+from cnnviz.images.samples import Samples, as_gray, to_levels
 
 DEFAULT_LONG_SIDE = 1024
 """Long side, in pixels, of the images written when no size is asked for."""
@@ -30,6 +31,8 @@ _MOST_SCALED = 1 << 27
 
 LARGEST_SIDE = 32768
 """Largest long side that ``size`` accepts; beyond it an image alone would take gigabytes."""
+
+NumberT = TypeVar("NumberT", bound=np.generic)
 
 ImageSize = str | int
 """``"default"``, ``"full"``, ``"model"``, or the long side in pixels."""
@@ -85,7 +88,7 @@ class Canvas:
 
 
 def prepare(
-    rgb: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8] | Samples,
     spec: InputSpec | None = None,
     resize: str = "stretch",
     source: tuple[int, int] | None = None,
@@ -98,35 +101,79 @@ def prepare(
     the center out. Shrinking averages over areas, which prevents aliasing; growing is bilinear.
 
     Args:
-        rgb: uint8 (H, W, 3), RGB.
+        image: uint8 (H, W, 3), RGB; or samples with as many channels as the network takes, whose
+            channels are resized one by one, in float32.
         spec: what the network expects; the default suits ImageNet networks.
         resize: ``"stretch"`` or ``"crop"``.
-        source: (H, W) of the original if ``rgb`` was read at a reduced size
+        source: (H, W) of the original if the image was read at a reduced size
             (:func:`cnnviz.images.decode.read_reduced`); the geometry is that of the original.
 
     Raises:
         UsageError: an unknown ``resize``.
-        ImageError: ``rgb`` is not an RGB image.
+        ImageError: it is not an RGB image, or its values are too far from their range.
     """
     spec = InputSpec() if spec is None else spec
-    check_pixels(rgb)
+    if not isinstance(image, Samples):
+        check_pixels(image)
     _check_resize(resize)
-    height, width = rgb.shape[:2] if source is None else source
-    net = (spec.height, spec.width)
-    if resize == "stretch":
-        seen = resize_image(rgb, net)
-        box = (0.0, 0.0, float(height), float(width))
+    placing = _Placing.of(source or (image.shape[0], image.shape[1]), spec, resize)
+    if isinstance(image, Samples):
+        planes = np.stack([placing.place(image.plane(one)) for one in range(image.channels)])
+        if len(planes) > len(spec.mean):
+            planes = as_gray(planes)
+        levels = [to_levels(planes[one]) for one in spec.displayed]
+        seen = np.ascontiguousarray(np.stack(levels * (3 // len(levels)), axis=2))
+        channels = spec.swapped(planes)
     else:
-        scaled = _covering((height, width), net)
+        seen = placing.place(image)
+        if len(spec.mean) == 1:
+            gray = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
+            seen = np.ascontiguousarray(np.repeat(gray[:, :, None], 3, axis=2))
+            channels = gray[None]
+        else:
+            channels = spec.swapped(seen.transpose(2, 0, 1))
+        channels = channels.astype(np.float32) / np.float32(255)
+    mean = np.asarray(spec.mean, np.float32)[:, None, None]
+    std = np.asarray(spec.std, np.float32)[:, None, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        network_input = (channels - mean) / std
+    if isinstance(image, Samples) and not np.isfinite(network_input).all():
+        raise ImageError(
+            f"its values are too far from {image.low:g} and {image.high:g}, which become 0 and 1: "
+            "give another --range"
+        )
+    return Prepared(np.ascontiguousarray(network_input), seen, placing.geometry)
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """How an image comes to a network's size.
+
+    Attributes:
+        geometry: which part of the image the network sees.
+        scaled: (h, w) that the image is resized to.
+        corner: (top, left) of what is cut out of that.
+    """
+
+    geometry: Geometry
+    scaled: tuple[int, int]
+    corner: tuple[int, int]
+
+    @classmethod
+    def of(cls, source: tuple[int, int], spec: InputSpec, resize: str) -> _Placing:
+        """For an image of (H, W) pixels."""
+        height, width = source
+        net = (spec.height, spec.width)
+        if resize == "stretch":
+            box = (0.0, 0.0, float(height), float(width))
+            return cls(Geometry(source, box, net), net, (0, 0))
+        scaled = _covering(source, net)
         if scaled[0] * scaled[1] > _MOST_SCALED:
             raise ImageError(
                 f"it is {width} pixels wide and {height} high, too unlike the network's "
                 f"{net[1]}x{net[0]} to cut its center out: use --resize stretch"
             )
         top, left = (scaled[0] - net[0]) // 2, (scaled[1] - net[1]) // 2
-        seen = np.ascontiguousarray(
-            resize_image(rgb, scaled)[top : top + net[0], left : left + net[1]]
-        )
         # The true ratio of the resized image, which rounding made differ from `scale`.
         per_row, per_column = height / scaled[0], width / scaled[1]
         box = (
@@ -135,21 +182,15 @@ def prepare(
             (top + net[0]) * per_row,
             (left + net[1]) * per_column,
         )
+        return cls(Geometry(source, box, net), scaled, (top, left))
 
-    if len(spec.mean) == 1:
-        gray = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
-        seen = np.ascontiguousarray(np.repeat(gray[:, :, None], 3, axis=2))
-        channels = gray[None]
-    else:
-        channels = spec.swapped(seen.transpose(2, 0, 1))
-    mean = np.asarray(spec.mean, np.float32)[:, None, None]
-    std = np.asarray(spec.std, np.float32)[:, None, None]
-    network_input = (channels.astype(np.float32) / np.float32(255) - mean) / std
-    return Prepared(
-        input=np.ascontiguousarray(network_input),
-        seen=seen,
-        geometry=Geometry(source=(height, width), box=box, network=net),
-    )
+    def place(self, values: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
+        """What the network sees of an array (H, W) or (H, W, C) of the whole image."""
+        (top, left), (height, width) = self.corner, self.geometry.network
+        resized = resize_image(values, self.scaled)
+        if self.scaled == self.geometry.network:
+            return resized
+        return np.ascontiguousarray(resized[top : top + height, left : left + width])
 
 
 def output_shape(
@@ -211,14 +252,16 @@ def required_decode_size(
     return max(written[0], 2 * fed[0]), max(written[1], 2 * fed[1])
 
 
-def canvas(rgb: npt.NDArray[np.uint8], prepared: Prepared, size: ImageSize = "default") -> Canvas:
+def canvas(
+    image: npt.NDArray[np.uint8] | Samples, prepared: Prepared, size: ImageSize = "default"
+) -> Canvas:
     """Make the image that results are drawn on, at the size asked for.
 
     With ``"model"`` it is the image as the network saw it, so in ``crop`` mode the center alone;
     otherwise the whole image (see :func:`output_shape`).
 
     Args:
-        rgb: uint8 (H, W, 3), the image that ``prepared`` came from, reduced or not.
+        image: the image that ``prepared`` came from, uint8 (H, W, 3) or samples, reduced or not.
         prepared: what :func:`prepare` returned.
         size: see :func:`output_shape`.
     """
@@ -226,8 +269,10 @@ def canvas(rgb: npt.NDArray[np.uint8], prepared: Prepared, size: ImageSize = "de
         height, width = prepared.geometry.network
         whole = (0.0, 0.0, float(height), float(width))
         return Canvas(prepared.seen, Geometry((height, width), whole, (height, width)))
-    image = resize_image(rgb, output_shape(prepared.geometry.source, size))
-    return Canvas(image, prepared.geometry)
+    rgb = image.displayed() if isinstance(image, Samples) else image
+    return Canvas(
+        resize_image(rgb, output_shape(prepared.geometry.source, size)), prepared.geometry
+    )
 
 
 def to_image(
@@ -278,10 +323,14 @@ def to_image(
     return result, seen_rows[:, None] & seen_columns[None, :]
 
 
-def resize_image(rgb: npt.NDArray[np.uint8], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Resize a uint8 image to (height, width): average where it shrinks, bilinear where it grows.
+def resize_image(rgb: npt.NDArray[NumberT], shape: tuple[int, int]) -> npt.NDArray[NumberT]:
+    """Resize an image to (height, width): average where it shrinks, bilinear where it grows.
 
     The axes are independent: OpenCV's area mode is only an average when both shrink.
+
+    Args:
+        rgb: uint8 or float32 (H, W, 3) or (H, W).
+        shape: (height, width).
     """
     height, width = rgb.shape[:2]
     smaller = (min(height, shape[0]), min(width, shape[1]))

@@ -27,6 +27,9 @@ IMAGE_SUFFIXES = (
 """What in a folder is taken for an image by its name, in any case; of others the first bytes
 decide. A file named explicitly may have any suffix."""
 
+ARRAY_SUFFIX = ".npy"
+"""What is taken for an image, too, in a folder without any of :data:`IMAGE_SUFFIXES`."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -71,7 +74,8 @@ def find_sources(
 
     A folder is searched with everything below it, following links to folders, skipping hidden
     names, sorted as people sort (``2.jpg`` before ``10.jpg``). Files without an image's suffix are
-    taken if they begin like an image; what is left out is counted. A folder that cannot be entered
+    taken if they begin like an image, and NumPy's arrays (.npy) in a folder without any other
+    image; what is left out is counted. A folder that cannot be entered
     stays in the list, so that reading it reports it; so does a dead link, a pipe or device with an
     image's name, and a line of standard input that names nothing or a folder without images:
     one bad entry must not stop the others.
@@ -225,6 +229,10 @@ class _Search:
                     images.append(entry)
                 else:
                     others.append(entry)
+            if not images:  # beside images, arrays are more likely features of theirs
+                arrays = [entry for entry in others if entry.name.lower().endswith(ARRAY_SUFFIX)]
+                images = [entry for entry in arrays if _is_file(entry)]
+                others = [entry for entry in others if entry not in images]
             images += self._images_among(others, images, real_folder)
             for entry in images:
                 if entry.is_symlink():

@@ -47,16 +47,26 @@ _KNOWN_TO_OPENCV = (2, 3, 4, 6, 7)
 _SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 
+NUMBERS = {
+    **{(1, bits): f"u{bits // 8}" for bits in (8, 16, 32)},
+    **{(2, bits): f"i{bits // 8}" for bits in (8, 16, 32)},
+    **{(3, bits): f"f{bits // 8}" for bits in (16, 32, 64)},
+}
+"""Samples that NumPy has a type for, by format and bits."""
+_COUNTED = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+
 
 class Directory:
-    """The tags of whole numbers in the first directory of TIFF data, EXIF included.
+    """The tags of whole numbers in a directory of TIFF data, EXIF included.
 
     Of a tag that is there twice the first counts, as for libtiff. Damaged metadata gives what could
     be read: an image is not refused for it.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, at: int | None = None) -> None:
+        """Read the directory at a place, by default the first."""
         self._data = data
+        self.next = 0  # where the next directory is; 0 if there is none
         self.order = ORDERS.get(data[:4], "")
         self._places: dict[int, tuple[str, int, int]] = {}
         self.entries = 0
@@ -66,6 +76,7 @@ class Directory:
         place_layout, count_layout, room = ("Q", "Q", 8) if big else ("I", "H", 4)
         try:
             (start,) = struct.unpack_from(order + place_layout, data, 8 if big else 4)
+            start = start if at is None else at
             (count,) = struct.unpack_from(order + count_layout, data, start)
             start += struct.calcsize(count_layout)
             for index in range(min(count, _MOST_TAGS)):
@@ -80,6 +91,8 @@ class Directory:
                     (place,) = struct.unpack_from(order + place_layout, data, place)
                 struct.unpack_from(order + layout, data, place)  # it is there
                 self._places.setdefault(tag, (layout, values, place))
+            end = start + (4 + 2 * room) * count
+            (self.next,) = struct.unpack_from(order + place_layout, data, end)
         except (struct.error, OverflowError):  # a place beyond the end, or beyond any file's
             pass
 
@@ -202,13 +215,17 @@ class Layout:
         }
         return usual and self.photometric in kinds.get(self.bits, ())
 
-    def check(self) -> None:
+    def check(self, *, full_depth: bool = False) -> None:
         """Refuse what :func:`cnnviz.images.tiff_samples.read_samples` does not read.
+
+        Args:
+            full_depth: whether floats and other numbers without a white of their own are read.
 
         Raises:
             ImageError: saying what it is.
         """
-        if self.format != 1 or self.bits > 16:
+        number = (self.format, self.bits) in NUMBERS and self.photometric in _COUNTED
+        if (self.format != 1 or self.bits > 16) and not (full_depth and number):
             kind = f"{_SAMPLE_FORMATS.get(self.format, 'unknown')}{self.bits or ''}"
             raise ImageError(
                 f"its samples are {kind}, whose black and white nothing says; convert it to 8 or "
@@ -231,6 +248,20 @@ class Layout:
                 f"it is a TIFF with {what} ({bands} of {self.bits} bits), which cnnviz does not "
                 "read; convert it to PNG"
             )
+
+
+def gray_pages(data: bytes, number: int) -> list[Directory]:
+    """The directories of a file of so many gray images of one size and kind; else none.
+
+    That is how microscopes, among others, save the channels of one image.
+    """
+    pages = [Directory(data)]
+    while len(pages) <= number and pages[-1].next:
+        pages.append(Directory(data, pages[-1].next))
+    if len(pages) != number or number < 2:
+        return []
+    kinds = {(one.size, one.bits, one.format, one.bands) for one in map(Layout.of, pages)}
+    return pages if len(kinds) == 1 and kinds.pop()[3] == 1 else []
 
 
 def may_be_read(data: bytes) -> bool:

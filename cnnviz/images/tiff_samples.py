@@ -24,35 +24,84 @@ from cnnviz.images.tiff import Directory, Layout
 _MOST_PIECES = 1 << 15
 #: Pixels whose bits are taken apart, or inks mixed, together.
 _BLOCK = 1 << 22
+_FLOAT_PREDICTOR = 3
 
 
-def read_samples(data: bytes, most: int) -> tuple[npt.NDArray[Any], Layout]:
+@dataclass(frozen=True)
+class TiffImage:
     """The image in a TIFF as it lies there, neither turned nor freed of transparency.
+
+    Attributes:
+        samples: (H, W, C), native numbers.
+        layout: what the file says of itself.
+        white: the value that is white, where black is 0; None if nothing says so.
+    """
+
+    samples: npt.NDArray[Any]
+    layout: Layout
+    white: int | None
+
+
+def read_samples(data: bytes, most: int, *, full_depth: bool = False) -> TiffImage:
+    """The image in a TIFF, gray or RGB, with transparency last if there is any.
 
     Bands that are neither colors nor transparency are left out.
 
     Args:
         data: the file.
         most: bytes that all its samples may take.
-
-    Returns:
-        uint8 or uint16 (H, W, C), gray or RGB, with transparency last if there is any; and what the
-        file says of itself.
+        full_depth: whether floats, and numbers of up to 32 bits, are read as they are; else samples
+            come as uint8 or uint16, of which white is the highest.
 
     Raises:
         ImageError: it is damaged, or laid out as is not read.
     """
     tags = Directory(data)
     layout = Layout.of(tags)
-    layout.check()
+    layout.check(full_depth=full_depth)
+    bands = [*range(layout.colors), *([] if layout.alpha is None else [layout.alpha])]
+    samples = _read(data, tags, layout, bands, most)
+    if layout.format != 1 or layout.bits > 16:
+        return TiffImage(samples, layout, None)
+    if full_depth and layout.bits in range(9, 16) and layout.photometric != tiff.PALETTE:
+        white = (1 << layout.bits) - 1
+        return TiffImage(_lit(samples, layout, white), layout, white)
+    samples = _colored(samples, tags, layout)
+    return TiffImage(samples, layout, int(np.iinfo(samples.dtype).max))
+
+
+def read_bands(data: bytes, pages: Sequence[Directory], most: int) -> TiffImage:
+    """All samples of a TIFF as they are, whatever they mean.
+
+    Args:
+        data: the file.
+        pages: its directories, whose bands follow one another; all are of one size and kind.
+        most: bytes that all samples may take.
+
+    Raises:
+        ImageError: it is damaged, or laid out as is not read.
+    """
+    found, layouts = [], [Layout.of(tags) for tags in pages]
+    for tags, layout in zip(pages, layouts, strict=True):
+        layout.check(full_depth=True)
+        found.append(_read(data, tags, layout, range(layout.bands), most // len(pages)))
+    layout = layouts[0]
+    known = layout.format == 1 and layout.bits <= 16
+    samples = found[0] if len(found) == 1 else np.concatenate(found, axis=2)
+    return TiffImage(samples, layout, (1 << layout.bits) - 1 if known else None)
+
+
+def _read(
+    data: bytes, tags: Directory, layout: Layout, bands: Sequence[int], most: int
+) -> npt.NDArray[Any]:
+    """Some bands of one directory: (H, W, bands)."""
     height, width = layout.size
     if height * width * layout.bands * -(-layout.bits // 8) > most:
         raise ImageError(
             f"it has {layout.bands} bands, which take more memory than an image of the allowed "
             "size does; keep those that show it, or raise --max-pixels"
         )
-    bands = [*range(layout.colors), *([] if layout.alpha is None else [layout.alpha])]
-    samples = np.zeros((height, width, len(bands)), np.uint8 if layout.bits <= 8 else np.uint16)
+    samples = np.zeros((height, width, len(bands)), _dtype(layout))
     for piece in _pieces(tags, layout):
         if layout.planes and piece.plane not in bands:
             continue
@@ -63,7 +112,13 @@ def read_samples(data: bytes, most: int) -> tuple[npt.NDArray[Any], Layout]:
             samples[(*place, bands.index(piece.plane))] = values[:down, :across, 0]
         else:
             samples[place] = values[:down, :across, bands]
-    return _colored(samples, tags, layout), layout
+    return samples
+
+
+def _dtype(layout: Layout) -> np.dtype[Any]:
+    """Of its samples, in memory."""
+    number = tiff.NUMBERS.get((layout.format, layout.bits))
+    return np.dtype(number or (np.uint8 if layout.bits <= 8 else np.uint16))
 
 
 @dataclass(frozen=True)
@@ -129,11 +184,26 @@ def _values(
     if len(content) < size:
         raise ImageError("the TIFF is truncated or damaged: a part of its image is too short")
     lines = np.frombuffer(content, np.uint8, size).reshape(piece.height, row)
-    values = _numbers(lines, piece.width * bands, layout.bits, tags.order)
+    predictor = tags.first(tiff.PREDICTOR, 1) if layout.compression != tiff.NONE else 1
+    if predictor == _FLOAT_PREDICTOR and layout.format == 3:
+        values = _gathered(lines, bands, layout.bits // 8)
+    else:
+        values = _numbers(lines, piece.width * bands, layout.bits, tags.order)
     values = values.reshape(piece.height, piece.width, bands)
-    if tags.first(tiff.PREDICTOR, 1) == 2 and layout.compression != tiff.NONE:
+    if predictor == 2:
         values = np.cumsum(values, axis=1, dtype=values.dtype)
-    return values
+    return values if layout.format == 1 else values.view(_dtype(layout))
+
+
+def _gathered(lines: npt.NDArray[np.uint8], bands: int, size: int) -> npt.NDArray[Any]:
+    """Whole numbers whose bytes stand apart, highest first, as differences from the last pixel's.
+
+    TIFF Technical Note 3 on floats.
+    """
+    rows = len(lines)
+    whole = np.cumsum(lines.reshape(rows, -1, bands), axis=1, dtype=np.uint8)
+    apart = np.ascontiguousarray(whole.reshape(rows, size, -1).transpose(0, 2, 1))
+    return apart.view(f">u{size}")[:, :, 0].astype(f"u{size}")
 
 
 def _unpacked(packed: bytes, row: int, rows: int, compression: int, fill_order: int) -> bytes:
@@ -165,8 +235,8 @@ def _numbers(lines: npt.NDArray[np.uint8], count: int, bits: int, order: str) ->
     """So many numbers of each line of bytes."""
     if bits == 8:
         return lines
-    if bits == 16:
-        return lines.view(order + "u2").astype(np.uint16)
+    if bits in (16, 32, 64):
+        return lines.view(f"{order}u{bits // 8}").astype(f"u{bits // 8}")
     numbers = np.empty((len(lines), count), np.uint8 if bits < 8 else np.uint16)
     weights = (1 << np.arange(bits)[::-1]).astype(numbers.dtype)
     block = max(1, _BLOCK // count)
@@ -185,6 +255,11 @@ def _colored(samples: npt.NDArray[Any], tags: Directory, layout: Layout) -> npt.
         return _from_lab(samples)
     if layout.bits not in (8, 16):
         samples, full = _to_bytes(samples, full), 255
+    return _lit(samples, layout, full)
+
+
+def _lit(samples: npt.NDArray[Any], layout: Layout, full: int) -> npt.NDArray[Any]:
+    """Gray or RGB from 0, black, to ``full``, which is white."""
     if layout.photometric == tiff.WHITE_IS_ZERO:
         samples[:, :, 0] = full - samples[:, :, 0]
     return _mixed(samples, full) if layout.photometric == tiff.CMYK else samples

@@ -6,10 +6,12 @@ A configuration file is YAML or JSON, usually called ``cnnviz.yaml``, in the net
     weights: net-0007.params          # left out: the highest net-NNNN.params beside the symbol
     labels: classes.txt               # or a list: [cat, dog]
     input_size: 32                    # or 480x640: height by width
-    mean: [0.4914, 0.4822, 0.4465]    # of pixels from 0 to 1; one number for a gray network
+    mean: [0.4914, 0.4822, 0.4465]    # of pixels from 0 to 1; a number for each channel
     std: [0.2023, 0.1994, 0.2010]
     channels: rgb                     # or bgr, with mean and std in that order: this and all
-    layer: stage3_plus8               # below is seldom needed
+    range: [0, 4095]                  # below is seldom needed
+    display_channels: [3, 2, 1]
+    layer: stage3_plus8
     head: class_scores
     activation: sigmoid               # softmax, sigmoid (each class by itself) or none (numbers)
     resize: crop
@@ -61,6 +63,8 @@ class ModelConfig:
         mean: of pixels in [0, 1], one value a channel, in the order of the network's channels.
         std: likewise.
         channels: that order, ``rgb`` or ``bgr``.
+        range: (low, high), the values in images that become 0 and 1.
+        display_channels: indices of the channels that an image is displayed by, one or three.
         layer: the target layer's name.
         head: which output (or inner node) of an exported network gives the logits.
         activation: what makes probabilities of the logits, where the network does not say:
@@ -76,6 +80,8 @@ class ModelConfig:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channels: str | None = None
+    range: tuple[float, float] | None = None
+    display_channels: tuple[int, ...] | None = None
     layer: str | None = None
     head: str | None = None
     activation: str | None = None
@@ -167,21 +173,51 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
-    """One number or three, separated by commas.
+    """Numbers separated by commas, one for each channel.
 
     Raises:
-        ValueError: it is neither; the text says what is wanted.
+        ValueError: it is none; the text says what is wanted.
     """
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) not in (1, 3) or not all(math.isfinite(number) for number in numbers):
+    if not numbers or not all(math.isfinite(number) for number in numbers):
         raise ValueError(
-            "three numbers, such as 0.485,0.456,0.406 for red, green and blue (for blue, green and "
-            "red with channels bgr), or one for gray"
+            "a number for each channel: one for gray, three, such as 0.485,0.456,0.406, for red, "
+            "green and blue (for blue, green and red with channels bgr)"
         )
     return numbers
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """Low and high from ``0:4095``.
+
+    Raises:
+        ValueError: it is no range; the text says what is wanted.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not (low < high and math.isfinite(high - low)):
+        raise ValueError("the values that become 0 and 1, LOW:HIGH, such as 0:4095 or -1:1")
+    return low, high
+
+
+def parse_display(text: str) -> tuple[int, ...]:
+    """Indices of one channel or three, separated by commas.
+
+    Raises:
+        ValueError: it is neither; the text says what is wanted.
+    """
+    match = re.fullmatch(r"\d{1,5}(?:\s*,\s*\d{1,5}){0,2}", text.strip())
+    indices = tuple(map(int, text.split(","))) if match else ()
+    if len(indices) not in (1, 3):
+        raise ValueError(
+            "the indices of three channels, for red, green and blue, such as 3,2,1, or of one"
+        )
+    return indices
 
 
 def _config_in(folder: Path) -> Path:
@@ -340,6 +376,20 @@ def _numbers(value: Any, _folder: Path) -> tuple[float, ...]:
     return parse_numbers(",".join("" if isinstance(part, bool) else str(part) for part in parts))
 
 
+def _range(value: Any, _folder: Path) -> tuple[float, float]:
+    # YAML takes -1:1 for minutes and seconds, that is for -61.
+    if isinstance(value, str):
+        return parse_range(value)
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("the values that become 0 and 1, such as [0, 4095] or [-1, 1]")
+    return parse_range(":".join(map(str, value)))
+
+
+def _display(value: Any, _folder: Path) -> tuple[int, ...]:
+    parts = value if isinstance(value, list) else [value]
+    return parse_display(",".join("" if isinstance(part, bool) else str(part) for part in parts))
+
+
 def _activation(value: Any, _folder: Path) -> str:
     from cnnviz.graph.ends import ACTIVATIONS
 
@@ -372,6 +422,8 @@ _KEYS: Mapping[str, Callable[[Any, Path], Any]] = {
     "mean": _numbers,
     "std": _numbers,
     "channels": _channels,
+    "range": _range,
+    "display_channels": _display,
     "layer": _text,
     "head": _text,
     "activation": _activation,

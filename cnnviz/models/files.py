@@ -159,22 +159,31 @@ class SymbolModel:
         """As configured; else as the symbol says; else assumed, with a remark that says so."""
         config = self.config
         size = config.input_size or self._declared_size(network.declared)
-        order = config.channels or CHANNEL_ORDERS[0]
         channels = self._channels(network)
         if config.mean is None or config.std is None:
-            return self._assumed(network, size, channels, order)
+            return self._assumed(network, size, channels)
         if len(config.mean) != len(config.std):
             raise UsageError(
                 f"Mean has {counted(len(config.mean), 'number')} and std "
                 f"{counted(len(config.std), 'number')}: give as many for each."
             )
         if channels is not None and channels != len(config.mean):
-            kind = "a gray image (1 channel)" if channels == 1 else "color (3 channels)"
+            kind = {1: "a gray image (1 channel)", 3: "color (3 channels)"}.get(
+                channels, f"{channels} channels"
+            )
             raise UsageError(
                 f"{self.name} takes {kind}, and mean and std have "
                 f"{counted(len(config.mean), 'number')}: give {channels} each."
             )
-        return InputSpec(*size, config.mean, config.std, order), []
+        return self._spec(size, config.mean, config.std), []
+
+    def _spec(
+        self, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> InputSpec:
+        """With what the configuration says beside size, mean and std."""
+        config = self.config
+        order, display = config.channels or CHANNEL_ORDERS[0], config.display_channels or ()
+        return InputSpec(*size, mean, std, order, config.range, display)
 
     def _declared_size(self, declared: Shape | None) -> tuple[int, int]:
         """Height and width from the shape that the symbol gives its input."""
@@ -186,32 +195,29 @@ class SymbolModel:
         return declared[2], declared[3]
 
     def _channels(self, network: SymbolNetwork) -> int | None:
-        """How many channels the network takes, 1 or 3; None if nothing says so."""
+        """How many channels the network takes; None if nothing says so."""
         channels, declared = network.channels, network.declared
         if channels is None and declared is not None and len(declared) == 4 and declared[1] > 0:
             channels = declared[1]
-        if channels not in (None, 1, 3):
-            raise NetworkError(
-                f"{self.symbol} takes {channels} channels; cnnviz feeds it color (3) or gray (1)."
-            )
         return channels
 
     def _assumed(
-        self, network: SymbolNetwork, size: tuple[int, int], channels: int | None, order: str
+        self, network: SymbolNetwork, size: tuple[int, int], channels: int | None
     ) -> tuple[InputSpec, list[str]]:
         """What is fed where nobody has given mean and std."""
         recognized = network.scale(channels or 3)
         if recognized is not None:
             mean, std, reason = recognized
-        elif channels == 1:
-            mean, std, reason = (0.0,), (1.0,), "pixels from 0 to 1 are assumed"
+        elif channels not in (None, 3):
+            mean, std = (0.0,) * channels, (1.0,) * channels
+            reason = "pixels from 0 to 1 are assumed"
         else:
             mean, std, reason = (), (), "ImageNet's are assumed"
-        spec = InputSpec(*size, mean, std, order)
+        spec = self._spec(size, mean, std)
         remark = (
             f"No mean and std were given for {self.name}; {reason}: "
             f"--mean {option_value(spec.mean)} --std {option_value(spec.std)}"
-            f"{'' if order == CHANNEL_ORDERS[0] else f' --channels {order}'}."
+            f"{'' if spec.channels == CHANNEL_ORDERS[0] else f' --channels {spec.channels}'}."
         )
         return spec, [remark]
 

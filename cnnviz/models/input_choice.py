@@ -78,4 +78,5 @@ def _spec(
     config: ModelConfig, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> InputSpec:
     """With what the configuration says beside size, mean and std."""
-    return InputSpec(*size, mean, std, config.channels or CHANNEL_ORDERS[0])
+    order, display = config.channels or CHANNEL_ORDERS[0], config.display_channels or ()
+    return InputSpec(*size, mean, std, order, config.range, display)

@@ -17,7 +17,7 @@ from cnnviz.errors import UsageError, in_keywords
 from cnnviz.labels.classes import Labels
 from cnnviz.labels.label_files import read_labels
 from cnnviz.models import program_files, zoo
-from cnnviz.models.config import ModelConfig, find_config
+from cnnviz.models.config import ModelConfig, find_config, parse_range
 from cnnviz.models.source import ModelSource
 from cnnviz.text import expand_home
 from cnnviz.types import Notify
@@ -109,6 +109,8 @@ def load_explainer(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     channels: str | None = None,
+    range: str | tuple[float, float] | None = None,
+    display_channels: int | Sequence[int] | None = None,
     head: str | None = None,
     activation: str | None = None,
     device: str = "cpu",
@@ -134,11 +136,16 @@ def load_explainer(
             :func:`cnnviz.labels.label_files.read_labels`; None for the network's own. An exported
             network's classes have none of their own.
         input_size: in pixels, (height, width) or one number for both.
-        mean: of pixels in [0, 1], one value a channel: three, in the order of the network's
-            channels, or one for a gray network.
+        mean: of pixels in [0, 1], one value a channel, in the order of the network's channels:
+            three for a color network, one for a gray one.
         std: likewise.
         channels: in which order the network takes red, green and blue: ``rgb`` (the default) or
             ``bgr``.
+        range: the values in images that become 0 and 1 before mean and std are applied, (low, high)
+            or ``"low:high"``; by default all that whole numbers of 8 or 16 bits can hold, and for
+            floats in arrays and tensors 0 and 1. Files of floats need it.
+        display_channels: the indices of three channels that images are displayed by as red, green
+            and blue, or of one; by default the first three, or the first of two.
         head: which output, or inner node, of an exported network gives the logits.
         activation: what makes probabilities of the logits: ``softmax``, ``sigmoid`` (each class by
             itself; of one output: yes or no) or ``none`` (its outputs are numbers); None for what
@@ -172,6 +179,8 @@ def load_explainer(
         mean=_numbers("mean", mean),
         std=_numbers("std", std),
         channels=channels,
+        range=_range(range),
+        display_channels=_indices(display_channels),
         head=head,
         activation=activation,
     )
@@ -199,7 +208,32 @@ def _numbers(keyword: str, values: Any) -> tuple[float, ...] | None:
         return tuple(map(float, [values] if isinstance(values, Real) else values))
     except (TypeError, ValueError):
         raise UsageError(
-            f"{keyword} is three numbers, or one for a gray network; got {values!r}."
+            f"{keyword} is a number for each channel, three for a color network; got {values!r}."
+        ) from None
+
+
+def _range(value: Any) -> tuple[float, float] | None:
+    """A range as a configuration has it, of two numbers or of a text."""
+    if value is None:
+        return None
+    try:
+        text = value if isinstance(value, str) else ":".join(str(float(one)) for one in value)
+        return parse_range(text)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"range is two numbers, the lower one first, such as (0, 4095); got {value!r}."
+        ) from None
+
+
+def _indices(value: Any) -> tuple[int, ...] | None:
+    """Channels as a configuration has them, of one index or several."""
+    if value is None:
+        return None
+    try:
+        return tuple(map(operator.index, [value] if isinstance(value, Integral) else value))
+    except TypeError:
+        raise UsageError(
+            f"display_channels is the indices of one channel or three; got {value!r}."
         ) from None
 
 

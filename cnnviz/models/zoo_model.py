@@ -45,6 +45,8 @@ class ZooModel:
             config.mean or own.ordered(own.mean),
             config.std or own.ordered(own.std),
             own.channels,
+            config.range,
+            config.display_channels or (),
         )
         if len(self.spec.mean) != len(entry.input.mean):
             raise UsageError(

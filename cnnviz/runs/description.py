@@ -89,8 +89,10 @@ def _network(model: str, explainer: Explainer) -> NetworkRecord:
             width=spec.width,
             mean=tuple(spec.mean),
             std=tuple(spec.std),
-            channels=spec.channels if len(spec.mean) > 1 else "gray",
+            channels={1: "gray", 3: spec.channels}.get(len(spec.mean), "other"),
             resize=explainer.resize,
+            range=spec.range,
+            displayed=spec.displayed,
         ),
         layers=tuple(
             LayerRecord(layer.name, layer.kind, layer.shape) for layer in explainer.layers

@@ -49,8 +49,11 @@ class InputRecord:
         width: pixels.
         mean: of pixels in [0, 1], in the order of the channels.
         std: likewise.
-        channels: ``rgb``, ``bgr`` or ``gray``.
+        channels: ``rgb``, ``bgr``, ``gray``, or ``other`` for two channels or more than three.
         resize: how images are brought to that size, ``stretch`` or ``crop``.
+        range: (low, high), the values in images that became 0 and 1, as given; null for the whole
+            range of 8 or 16 bits.
+        displayed: the indices of the channels displayed, three as red, green and blue, or one.
     """
 
     height: int
@@ -59,6 +62,8 @@ class InputRecord:
     std: tuple[float, ...]
     channels: str
     resize: str
+    range: tuple[float, float] | None = None
+    displayed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

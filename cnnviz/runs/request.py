@@ -31,6 +31,8 @@ class ModelOptions:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channels: str | None = None
+    range: tuple[float, float] | None = None
+    display_channels: tuple[int, ...] | None = None
     head: str | None = None
     activation: str | None = None
     resize: str | None = None
@@ -56,6 +58,8 @@ class ModelOptions:
             mean=self.mean,
             std=self.std,
             channels=self.channels,
+            range=self.range,
+            display_channels=self.display_channels,
             head=self.head,
             activation=self.activation,
             resize=self.resize,

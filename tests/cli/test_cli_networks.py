@@ -177,7 +177,11 @@ def test_layers_takes_what_explain_takes(cnnviz, spots):
     [
         ((), 2, "spots-symbol.json does not say how large its images are: give --input-size"),
         (("--input-size", "0"), 2, "'0' is not a size: expected a number of pixels from 1 on"),
-        (("--input-size", "8", "--mean", "1,2"), 2, "'1,2' is not valid: expected three numbers"),
+        (
+            ("--input-size", "8", "--mean", "1,b"),
+            2,
+            "'1,b' is not valid: expected a number for each",
+        ),
         (
             ("--input-size", "8", "--mean", ".5,.5,.5", "--std", "1,1,1"),
             2,

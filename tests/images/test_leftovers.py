@@ -187,12 +187,6 @@ def test_lists_of_paths_as_all_systems_write_them(listed, expected, folder):
 # --- kinds ---------------------------------------------------------------------------------------
 
 
-def npz():
-    buffer = io.BytesIO()
-    np.savez(buffer, a=np.zeros(3))
-    return buffer.getvalue()
-
-
 def zipped():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -216,8 +210,6 @@ UNREAD = {
     "a JPEG 2000 image": [b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(9), b"\xff\x4f\xff\x51\0"],
     "a JPEG XL image": [b"\xff\x0a\xfa", b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(9)],
     "a DICOM file": [bytes(128) + b"DICM\2\0"],
-    "a NumPy array (NPY)": [b"\x93NUMPY\1\0v\0{'descr'"],
-    "a NumPy archive (NPZ)": [npz()],
     "a Photoshop document (PSD)": [b"8BPS\0\1" + bytes(9)],
     "an SVG drawing": [
         b'<?xml version="1.0"?>\n<svg xmlns="x">',

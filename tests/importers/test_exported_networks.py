@@ -336,10 +336,14 @@ def test_network_of_other_channels(tmp_path):
     )
     arrays, _ = parameters_of(symbol, data=(1, 4, 8, 8))
     mx.model.save_checkpoint(str(tmp_path / "four"), 0, symbol, arrays, {})
-    with pytest.raises(NetworkError, match="takes 4 channels"):
-        _ = SymbolModel(
-            ModelConfig(str(tmp_path / "four-symbol.json"), input_size=(8, 8))
-        ).architecture
+    said: list[str] = []
+    config = ModelConfig(str(tmp_path / "four-symbol.json"), input_size=(8, 8))
+    model = SymbolModel(config, notify=said.append)
+    assert model.architecture.input_shape == (4, 8, 8)
+    assert (model.spec.mean, model.spec.std) == ((0,) * 4, (1,) * 4)
+    assert "pixels from 0 to 1 are assumed: --mean 0,0,0,0 --std 1,1,1,1." in said[0]
+    with pytest.raises(UsageError, match=r"takes 4 channels, and .* 3 numbers: give 4 each"):
+        _ = SymbolModel(config.updated(mean=(0, 0, 0), std=(1, 1, 1))).architecture
 
 
 # Parameters

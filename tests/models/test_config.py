@@ -12,7 +12,9 @@ from cnnviz.models.config import (
     CONFIG_NAMES,
     ModelConfig,
     find_config,
+    parse_display,
     parse_numbers,
+    parse_range,
     parse_size,
     read_config,
 )
@@ -40,6 +42,8 @@ input_size: 32x48
 mean: [0.5, .25, 1e-1]
 std: [1, 2, 3]
 channels: bgr
+range: [-1, 1]
+display_channels: [2, 1, 0]
 layer: stage3_plus8
 head: scores
 activation: none
@@ -58,6 +62,8 @@ def test_every_key(write, tmp_path):
         mean=(0.5, 0.25, 0.1),
         std=(1.0, 2.0, 3.0),
         channels="bgr",
+        range=(-1, 1),
+        display_channels=(2, 1, 0),
         layer="stage3_plus8",
         head="scores",
         activation="none",
@@ -114,9 +120,12 @@ def test_what_is_given_wins_and_nothing_given_leaves_the_config():
         ("model: vgg16\ninput_size: 0", "input_size has to be a number of pixels from 1 on"),
         ("model: vgg16\ninput_size: true", "input_size has to be"),
         ("model: vgg16\ninput_size: [1, 2, 3]", "input_size has to be"),
-        ("model: vgg16\nmean: [1, 2]", "mean has to be three numbers"),
-        ("model: vgg16\nmean: [.nan, 1, 2]", "mean has to be three numbers"),
-        ("model: vgg16\nstd: {r: 1}", "std has to be three numbers"),
+        ("model: vgg16\nmean: []", "mean has to be a number for each channel"),
+        ("model: vgg16\nmean: [.nan, 1, 2]", "mean has to be a number for each channel"),
+        ("model: vgg16\nstd: {r: 1}", "std has to be a number for each channel"),
+        ("model: vgg16\nrange: -1:1", r"range has to be .* such as \[0, 4095\].*; it is -61"),
+        ("model: vgg16\nrange: [5, 5]", "range has to be the values that become 0 and 1"),
+        ("model: vgg16\ndisplay_channels: [1, 2]", "display_channels has to be the indices of"),
         ("model: vgg16\nlabels: [yes, no]", "True is none: put it in quotes"),
         ("model: vgg16\nlabels: 5", "labels has to be a file"),
         ("model: vgg16\nlabels: lost.txt", "lost.txt cannot be read"),
@@ -174,9 +183,17 @@ def test_sizes_and_numbers_as_one_writes_them():
     assert parse_size(" 480x640 ") == (480, 640)
     assert parse_numbers(".5, 0.25,1e-1") == (0.5, 0.25, 0.1)
     assert parse_numbers("0.5") == (0.5,)
+    assert parse_range("-1 : 1.5") == (-1, 1.5)
+    for text in ("", "1", "1:", "2:1", "1:1", "0:inf", "nan:1", "0:1:2"):
+        with pytest.raises(ValueError, match="LOW:HIGH"):
+            parse_range(text)
+    assert parse_display("3, 2,1") == (3, 2, 1)
+    for text in ("", "1,2", "-1", "1,2,3,4", "a", "1.5"):
+        with pytest.raises(ValueError, match="indices"):
+            parse_display(text)
     for text in ("", "0", "-1", "3x", "3x0", "1e2", "999999"):
         with pytest.raises(ValueError, match="pixels"):
             parse_size(text)
-    for text in ("", "1,2", "a", "1,2,inf"):
-        with pytest.raises(ValueError, match="three numbers"):
+    for text in ("", "1,", "a", "1,2,inf"):
+        with pytest.raises(ValueError, match="a number for each channel"):
             parse_numbers(text)
