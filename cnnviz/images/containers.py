@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from cnnviz.errors import ImageError
 from cnnviz.images import tiff
-from cnnviz.images.arrays import Header, npy_of_npz
+from cnnviz.images.arrays import Header
 from cnnviz.images.bitmaps import Bitmap, with_usual_headers
 from cnnviz.images.kinds import HEAD, PNM, RAW, READ, kind_read, kind_unread
 from cnnviz.text import joined
@@ -71,19 +71,13 @@ class Container:
         return self.size[0] * self.size[1]
 
 
-def probe(data: bytes, most: int) -> Container:
-    """Validate a file without decoding it, and return what it declares.
-
-    Args:
-        data: the file.
-        most: bytes that an archive's content may take.
+def probe(data: bytes) -> Container:
+    """Validate a file without decoding it, and return what it declares; NPZ files are unpacked first.
 
     Raises:
         ImageError: it is of no kind that is read, not whole, or damaged in its structure.
     """
     kind = kind_read(data[:HEAD])
-    if kind == "NPZ":
-        return _npy(npy_of_npz(data, most))
     if kind is not None:
         return _PROBES[kind](data)
     other = kind_unread(data[:HEAD])

@@ -17,10 +17,11 @@ import numpy.typing as npt
 from cnnviz import system
 from cnnviz.errors import ImageError
 from cnnviz.images import tiff
-from cnnviz.images.arrays import channels_last, read_npy
+from cnnviz.images.arrays import channels_last, npy_of_npz, read_npy
 from cnnviz.images.bitmaps import read_masked, read_pnm
 from cnnviz.images.containers import Container, damaged, probe
 from cnnviz.images.files import read_bytes
+from cnnviz.images.kinds import HEAD, kind_read
 from cnnviz.images.pixels import orient, over_white, to_rgb8
 from cnnviz.images.remarks import listening, sentences
 from cnnviz.images.samples import default_white
@@ -140,7 +141,9 @@ def decode_image(
     """Decode the bytes of an image file; see :func:`read_reduced`."""
     if not data:
         raise ImageError("the file is empty")
-    container = probe(data, _most_bytes(max_pixels, channels) + _OTHER_BYTES)
+    if kind_read(data[:HEAD]) == "NPZ":
+        data = npy_of_npz(data, _most_bytes(max_pixels, channels) + _OTHER_BYTES)
+    container = probe(data)
     if container.pixels > max_pixels:
         height, width = container.size
         raise ImageError(
