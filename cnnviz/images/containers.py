@@ -72,7 +72,7 @@ class Container:
 
 
 def probe(data: bytes) -> Container:
-    """Validate a file without decoding it, and return what it declares; NPZ files are unpacked first.
+    """Validate a file, an NPZ unpacked, without decoding it, and return what it declares.
 
     Raises:
         ImageError: it is of no kind that is read, not whole, or damaged in its structure.
