@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from cnnviz.graph.graph import Graph, Value, is_spatial
-from cnnviz.graph.operators import Concat, Operator, Slice, Split
+from cnnviz.graph.operators import Concat, MatMul, Operator, Slice, Split, Take
 
 #: Of the image's area. Layers that are cut to each other's size lose a row or two, which is less.
 _WHOLE = 0.75
@@ -61,7 +61,8 @@ def find_regions(graph: Graph) -> dict[Value, Region]:
         # What has lost height and width (a gate, say) is the same for all places.
         placed = [value for value in sources if is_spatial(graph.shape(value))]
         regions = [found.get(value, found[Value(value.node)]) for value in placed or sources]
-        together = _joined(regions, beside=not placed or _puts_beside(node.operator))
+        apart = not isinstance(node.operator, MatMul) and not _puts_beside(node.operator)
+        together = _joined(regions, beside=not placed or not apart)
         found[Value(index)] = together
         if not placed or not is_spatial(graph.shape(Value(index))):
             continue
@@ -113,6 +114,8 @@ def _kept(operator: Operator, output: int, axis: int, size: int) -> tuple[float,
     begin, end = 0, size
     if isinstance(operator, Slice):
         begin, end = operator.begin[axis], operator.end[axis]
+    elif isinstance(operator, Take) and operator.axis == axis:
+        begin, end = min(operator.indices), max(operator.indices) + 1
     elif isinstance(operator, Split) and operator.axis == axis:
         edges = (0, *operator.cuts, size)
         begin, end = edges[output], edges[output + 1]

@@ -10,6 +10,7 @@ from cnnviz.graph.graph import Node
 from cnnviz.graph.operators import (
     Activation,
     AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     Add,
     AvgPool2d,
     BatchNorm,
@@ -34,6 +35,7 @@ _LONGEST_PERIOD = 24  # pieces in a frame
 
 _POOLINGS = (
     AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
@@ -43,6 +45,7 @@ _POOLINGS = (
 _SHORT = {
     "Add": "add",
     "AdaptiveAvgPool": "adaptive average pool",
+    "AdaptiveMaxPool": "adaptive max pool",
     "AvgPool": "average pool",
     "Concat": "concatenate",
     "Flatten": "flatten",

@@ -149,7 +149,9 @@ def summarize(architecture: Architecture) -> Summary:
 
 def window(operator: Operator) -> Window:
     """A convolution's or pooling's window; an empty one for everything else."""
-    if isinstance(operator, (MaxPool2d, AvgPool2d)):
+    if isinstance(operator, MaxPool2d):
+        return Window(operator.kernel, operator.stride, operator.dilation)
+    if isinstance(operator, AvgPool2d):
         return Window(operator.kernel, operator.stride, (1, 1))
     if isinstance(operator, (Conv2d, ConvTranspose2d)):
         return Window(operator.kernel, operator.stride, operator.dilation, operator.groups)

@@ -9,20 +9,30 @@ import pytest
 from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Graph, Node, Value, in_order
 from cnnviz.graph.operators import (
+    AdaptiveMaxPool2d,
     Add,
     AvgPool2d,
     Concat,
     Conv2d,
     ConvTranspose2d,
+    Expand,
     Flatten,
     GlobalAvgPool2d,
     Input,
     Linear,
+    MatMul,
+    Max,
     MaxPool2d,
+    Min,
     Opaque,
+    Pad,
     Parameter,
     ReLU,
+    Resize2d,
     ShapeError,
+    Softmax,
+    Take,
+    Where,
 )
 
 
@@ -54,6 +64,19 @@ from cnnviz.graph.operators import (
         (Add(), [(1, 1), (4, 2, 3)], (4, 2, 3)),
         (Concat(), [(5, 2, 3), (4, 2, 3)], (9, 2, 3)),
         (ReLU(6), [(5, 2, 3)], (5, 2, 3)),
+        (MatMul(), [(2, 3), (3, 4)], (2, 4)),
+        (MatMul(), [(5, 1, 2, 3), (6, 3, 4)], (5, 6, 2, 4)),
+        (Where(), [(3,), (2, 1), (4, 1, 1)], (4, 2, 3)),
+        (Softmax(1), [(5, 2, 3)], (5, 2, 3)),
+        (Take(1, (1, 0, 1)), [(5, 2)], (5, 3)),
+        (Expand((4, 5, 2)), [(5, 1)], (4, 5, 2)),
+        (Max((1, 2)), [(5, 2, 3)], (5,)),
+        (Min((0,), keep_axes=True), [(5, 2, 3)], (1, 2, 3)),
+        (Pad(((0, 1), (2, 0)), "wrap"), [(5, 2)], (6, 4)),
+        (Pad(((0, 0), (2, 2)), "reflect"), [(5, 3)], (5, 7)),
+        (MaxPool2d((3, 2), (2, 1), dilation=(2, 3)), [(1, 9, 9)], (1, 3, 6)),
+        (AdaptiveMaxPool2d((1, 7)), [(5, 2, 3)], (5, 1, 7)),
+        (Resize2d((7, 1)), [(5, 2, 3)], (5, 7, 1)),
     ],
 )
 def test_shapes(operator, inputs, shape):
@@ -71,6 +94,18 @@ def test_shapes(operator, inputs, shape):
         (Add(), [(5, 2, 3), (5, 2, 4)]),
         (Concat(), [(5, 2, 3), (5, 2, 4)]),
         (MaxPool2d((2, 2)), [(7,)]),
+        (MatMul(), [(2, 3), (4, 2)]),
+        (MatMul(), [(3,), (3, 2)]),
+        (MatMul(), [(2, 2, 3), (4, 3, 2)]),
+        (Where(), [(3,), (2, 3), (2, 2)]),
+        (Take(0, (0, 5)), [(5, 2)]),
+        (Take(0, (-1,)), [(5, 2)]),
+        (Expand((4, 5)), [(3, 5)]),
+        (Expand((1, 5)), [(3, 5)]),
+        (Pad(((0, 0), (3, 0)), "reflect"), [(5, 3)]),
+        (Pad(((6, 0), (0, 0)), "wrap"), [(5, 3)]),
+        (Pad(((-1, 0), (0, 0))), [(5, 3)]),
+        (Pad(((1, 0),)), [(5, 3)]),
     ],
 )
 def test_what_does_not_fit(operator, inputs):
@@ -103,6 +138,7 @@ def test_pooling_is_pytorchs(size, ceil_mode):
         (ConvTranspose2d(6, (2, 2), (2, 2)), [(4, 5, 6)], 4 * 5 * 6 * 6 * 4),
         (Linear(10), [(5, 2, 3)], 10 * 30),
         (Linear(10, flatten=False), [(4, 6)], 4 * 10 * 6),
+        (MatMul(), [(6, 2, 3), (3, 4)], 6 * 2 * 4 * 3),
         (ReLU(), [(5, 2, 3)], 0),
     ],
 )
@@ -133,6 +169,21 @@ def test_a_graph_knows_its_shapes_layers_and_readers():
     assert graph.parameters == {"weight": (2, 2, 1, 1)}
     assert graph.consumers[Value(0)] == (2, 4)
     assert Value(4) not in graph.consumers
+
+
+@pytest.mark.parametrize(
+    ("size", "stored", "shape"),
+    [
+        ((5, 2, 3), (1, 5, 1, 1), (5, 2, 3)),  # a place for the batch
+        ((1, 2, 3), (2, 3), (1, 2, 3)),  # an axis of size 1 of the images' own
+        ((1, 2, 3), (1, 1, 2, 3), (1, 2, 3)),
+    ],
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_constant_has_the_batch_or_lacks_it(size, stored, shape, first):
+    inputs = (Value(first), Value(1 - first))
+    nodes = (Node(Input(size), "data"), Node(Parameter(stored), "p"), Node(Add(), "sum", inputs))
+    assert Graph(nodes, Value(2)).shape(Value(2)) == shape
 
 
 def test_a_shape_that_does_not_fit_is_said_with_its_node():

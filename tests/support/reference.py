@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,64 @@ def _adaptive(o: op.AdaptiveAvgPool2d, x: Array) -> Array:
     return result
 
 
+def _adaptive_max(o: op.AdaptiveMaxPool2d, x: Array) -> Array:
+    result = np.empty((*x.shape[:2], *o.size))
+    for i, j in np.ndindex(*o.size):
+        rows, columns = (
+            slice(k * size // n, -(-(k + 1) * size // n))
+            for k, n, size in zip((i, j), o.size, x.shape[2:], strict=True)
+        )
+        result[:, :, i, j] = x[:, :, rows, columns].max(axis=(2, 3))
+    return result
+
+
+def _resize(o: op.Resize2d, x: Array) -> Array:
+    """One side after the other, place by place, in fractions."""
+    for axis, wanted in ((2, o.size[0]), (3, o.size[1])):
+        size = x.shape[axis]
+        made = [
+            sum(
+                weight * x.take(min(max(row, 0), size - 1), axis=axis)
+                for row, weight in _taken(o, _place(o.coordinates, i, size, wanted))
+            )
+            for i in range(wanted)
+        ]
+        x = np.stack(made, axis=axis)
+    return x
+
+
+def _place(coordinates: str, i: int, size: int, wanted: int) -> Fraction:
+    if coordinates == "half_pixel":
+        return (i + Fraction(1, 2)) * Fraction(size, wanted) - Fraction(1, 2)
+    if coordinates == "asymmetric":
+        return Fraction(i * size, wanted)
+    return Fraction(i * (size - 1), wanted - 1) if wanted > 1 else Fraction(0)
+
+
+def _taken(o: op.Resize2d, place: Fraction) -> list[tuple[int, float]]:
+    """The rows that make one at a place, and how much of each."""
+    below = math.floor(place)
+    if o.mode == "nearest":
+        half = Fraction(1, 2)
+        row = {
+            "floor": below,
+            "ceil": math.ceil(place),
+            "round_prefer_floor": math.ceil(place - half),
+            "round_prefer_ceil": math.floor(place + half),
+        }[o.rounding]
+        return [(row, 1.0)]
+    if o.mode == "bilinear":
+        return [(row, float(1 - abs(place - row))) for row in (below, below + 1)]
+    return [(row, _keys(abs(float(place - row)), o.cubic)) for row in range(below - 1, below + 3)]
+
+
+def _keys(s: float, a: float) -> float:
+    """Keys (1981), equation 15 with a for -1/2."""
+    if s <= 1:
+        return (a + 2) * s**3 - (a + 3) * s**2 + 1
+    return a * s**3 - 5 * a * s**2 + 8 * a * s - 4 * a
+
+
 def _batch_norm(
     o: op.BatchNorm, x: Array, scale: Array, shift: Array, mean: Array, variance: Array
 ) -> Array:
@@ -326,6 +385,7 @@ _FORMULAS: Mapping[type[op.Operator], Callable[..., Any]] = {
     op.Take: lambda o, x: np.take(x, o.indices, axis=o.axis + 1),
     op.Where: lambda o, condition, left, right: np.where(condition != 0, left, right),
     op.AdaptiveAvgPool2d: _adaptive,
+    op.AdaptiveMaxPool2d: _adaptive_max,
     op.Add: _stretched(np.add),
     op.Affine: lambda o, x: o.scale * x + o.shift,
     op.AvgPool2d: _avg_pool,
@@ -354,6 +414,7 @@ _FORMULAS: Mapping[type[op.Operator], Callable[..., Any]] = {
     op.Pad: _pad,
     op.ReLU: lambda o, x: np.clip(x, 0, o.upper),
     op.Reshape: lambda o, x: x.reshape(len(x), *o.size),
+    op.Resize2d: _resize,
     op.SELU: _selu,
     op.Sigmoid: lambda o, x: 1 / (1 + np.exp(-x)),
     op.Slice: _slice,

@@ -11,71 +11,8 @@ from cnnviz.engines.mxnet.symbol import VARIABLE, Entry
 from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
 from cnnviz.engines.mxnet.symbol import Node as SymbolNode
 from cnnviz.errors import NetworkError
+from cnnviz.graph import operators as op
 from cnnviz.graph.graph import Graph, Value
-from cnnviz.graph.operators import (
-    ELU,
-    GELU,
-    SELU,
-    Abs,
-    AdaptiveAvgPool2d,
-    Add,
-    Affine,
-    AvgPool2d,
-    BatchNorm,
-    Clip,
-    Concat,
-    Conv2d,
-    ConvTranspose2d,
-    Cos,
-    Divide,
-    Erf,
-    Exp,
-    Expand,
-    Flatten,
-    GlobalAvgPool2d,
-    GlobalMaxPool2d,
-    GroupNorm,
-    HardSigmoid,
-    Identity,
-    Input,
-    InstanceNorm,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    LocalResponseNorm,
-    Log,
-    MatMul,
-    Max,
-    Maximum,
-    MaxPool2d,
-    Mean,
-    Min,
-    Minimum,
-    Multiply,
-    Opaque,
-    Operator,
-    Pad,
-    Pads,
-    Pair,
-    Parameter,
-    Power,
-    PReLU,
-    ReLU,
-    Reshape,
-    Sigmoid,
-    Sin,
-    Slice,
-    Softmax,
-    Softplus,
-    Softsign,
-    Split,
-    Subtract,
-    Sum,
-    Take,
-    Tanh,
-    Transpose,
-    Where,
-)
 from cnnviz.types import Shape
 
 
@@ -87,7 +24,7 @@ class Lowered(NamedTuple):
     extra: Any = None
 
 
-def lower(operator: Operator, inputs: Sequence[Shape]) -> Lowered:
+def lower(operator: op.Operator, inputs: Sequence[Shape]) -> Lowered:
     """A typed operator as MXNet's.
 
     Args:
@@ -97,7 +34,7 @@ def lower(operator: Operator, inputs: Sequence[Shape]) -> Lowered:
     Raises:
         NetworkError: MXNet has none that does the same.
     """
-    if isinstance(operator, Opaque):
+    if isinstance(operator, op.Opaque):
         if operator.framework != "mxnet":
             raise NetworkError(
                 f"The operator {operator.name} is {operator.framework}'s: MXNet cannot run it."
@@ -121,7 +58,7 @@ def lowered_graph(graph: Graph) -> SymbolGraph:
     for index, node in enumerate(graph.nodes):
         operator = node.operator
         inputs = tuple(Entry(value.node, value.output) for value in node.inputs)
-        if isinstance(operator, (Input, Parameter)):
+        if isinstance(operator, (op.Input, op.Parameter)):
             nodes.append(SymbolNode(VARIABLE, node.name, {}, ()))
             continue
         found = lower(operator, shapes[index])
@@ -134,7 +71,7 @@ def unknown_operators(graph: Graph) -> tuple[str, ...]:
     """The names of a graph's operators that MXNet has nothing for; MXNet is not needed."""
     found: dict[str, None] = {}
     for node, shapes in zip(graph.nodes, _input_shapes(graph), strict=True):
-        if not isinstance(node.operator, (Input, Parameter)):
+        if not isinstance(node.operator, (op.Input, op.Parameter)):
             try:
                 lower(node.operator, shapes)
             except NetworkError:
@@ -156,14 +93,14 @@ def _input_shapes(graph: Graph) -> list[list[Shape]]:
 _Rule = Callable[[Any, Sequence[Shape]], tuple[str, Mapping[str, Any]]]
 
 
-def _same_pads(pads: Pads) -> Pair:
+def _same_pads(pads: op.Pads) -> op.Pair:
     if pads[:2] != pads[2:]:
         raise NetworkError(f"MXNet pads both sides alike; wanted is {pads}.")
     return pads[:2]
 
 
 def _convolution(
-    o: Conv2d | ConvTranspose2d, inputs: Sequence[Shape]
+    o: op.Conv2d | op.ConvTranspose2d, inputs: Sequence[Shape]
 ) -> tuple[str, Mapping[str, Any]]:
     attributes = {
         "kernel": o.kernel,
@@ -174,12 +111,12 @@ def _convolution(
         "num_group": o.groups,
         "no_bias": len(inputs) < 3,
     }
-    if isinstance(o, ConvTranspose2d):
+    if isinstance(o, op.ConvTranspose2d):
         return "Deconvolution", {**attributes, "adj": o.output_padding}
     return "Convolution", attributes
 
 
-def _linear(o: Linear, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _linear(o: op.Linear, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     no_bias = len(inputs) < 3
     return "FullyConnected", {
         "num_hidden": o.features,
@@ -188,7 +125,7 @@ def _linear(o: Linear, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]
     }
 
 
-def _batch_norm(o: BatchNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _batch_norm(o: op.BatchNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "BatchNorm", {
         "eps": o.eps,
         "axis": o.axis + 1,
@@ -197,7 +134,7 @@ def _batch_norm(o: BatchNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str
     }
 
 
-def _group_norm(o: GroupNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _group_norm(o: op.GroupNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if inputs[1] != (o.groups,):
         raise NetworkError(
             f"MXNet's group norm scales each group of channels; this network's scales "
@@ -206,7 +143,7 @@ def _group_norm(o: GroupNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str
     return "GroupNorm", {"num_groups": o.groups, "eps": o.eps}
 
 
-def _layer_norm(o: LayerNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _layer_norm(o: op.LayerNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if len(o.axes) != 1:
         raise NetworkError(f"MXNet's layer norm goes along one axis; wanted are {len(o.axes)}.")
     return "LayerNorm", {"axis": _behind_batch(o.axes[0]), "eps": o.eps}
@@ -217,15 +154,15 @@ def _behind_batch(axis: int) -> int:
     return axis + 1 if axis >= 0 else axis
 
 
-def _pool(o: MaxPool2d | AvgPool2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    further = {"count_include_pad": o.count_include_pad} if isinstance(o, AvgPool2d) else {}
-    if isinstance(o, MaxPool2d) and o.dilation != (1, 1):
+def _pool(o: op.MaxPool2d | op.AvgPool2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    further = {"count_include_pad": o.count_include_pad} if isinstance(o, op.AvgPool2d) else {}
+    if isinstance(o, op.MaxPool2d) and o.dilation != (1, 1):
         raise NetworkError("MXNet's max pooling has no dilation.")
     return "Pooling", {
         "kernel": o.kernel,
         "stride": o.stride,
         "pad": _same_pads(o.padding),
-        "pool_type": "avg" if isinstance(o, AvgPool2d) else "max",
+        "pool_type": "avg" if isinstance(o, op.AvgPool2d) else "max",
         "pooling_convention": "full" if o.ceil_mode else "valid",
         **further,
     }
@@ -236,13 +173,13 @@ def _global_pool(kind: str) -> _Rule:
     return lambda o, inputs: ("Pooling", attributes)
 
 
-def _relu(o: ReLU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _relu(o: op.ReLU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if math.isinf(o.upper):
         return "Activation", {"act_type": "relu"}
     return "clip", {"a_min": 0, "a_max": o.upper}
 
 
-def _gelu(o: GELU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _gelu(o: op.GELU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if o.approximate:
         raise NetworkError("MXNet's GELU is the exact one; wanted is the one by tanh.")
     return "LeakyReLU", {"act_type": "gelu"}
@@ -263,14 +200,14 @@ def _stretched(inputs: Sequence[Shape]) -> Sequence[Shape]:
 def _elementwise(kind: str) -> _Rule:
     """MXNet's faster operator where nothing is stretched."""
 
-    def rule(o: Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    def rule(o: op.Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
         left, right = _stretched(inputs)
         return (f"elemwise_{kind}" if left == right else f"broadcast_{kind}"), {}
 
     return rule
 
 
-def _affine(o: Affine, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _affine(o: op.Affine, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if o.shift == 0:
         return "_mul_scalar", {"scalar": repr(o.scale)}
     if o.scale == -1:
@@ -281,7 +218,7 @@ def _affine(o: Affine, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]
 
 
 def _stretching(name: str) -> _Rule:
-    def rule(o: Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    def rule(o: op.Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
         _stretched(inputs)
         return name, {}
 
@@ -293,20 +230,22 @@ def _plain(name: str) -> _Rule:
 
 
 def _reduction(name: str) -> _Rule:
-    def rule(o: Max | Mean | Min | Sum, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+    def rule(
+        o: op.Max | op.Mean | op.Min | op.Sum, inputs: Sequence[Shape]
+    ) -> tuple[str, Mapping[str, Any]]:
         axes = tuple(axis + 1 for axis in o.axes)
         return name, {"axis": axes, "keepdims": o.keep_axes}
 
     return rule
 
 
-def _concat(o: Concat, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _concat(o: op.Concat, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if len({shape[:1] == (0,) for shape in inputs}) > 1:
         raise NetworkError("MXNet does not put a constant beside each image.")
     return "Concat", {"dim": o.axis + 1, "num_args": len(inputs)}
 
 
-def _slice(o: Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _slice(o: op.Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "slice", {
         "begin": (None, *o.begin),
         "end": (None, *o.end),
@@ -314,7 +253,7 @@ def _slice(o: Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     }
 
 
-def _take(o: Take, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _take(o: op.Take, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     """As a slice: MXNet reads other indices from an array."""
     first, last = o.indices[0], o.indices[-1]
     step = o.indices[1] - first if len(o.indices) > 1 else 1
@@ -324,13 +263,13 @@ def _take(o: Take, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "slice", {"begin": (*whole, first), "end": (*whole, last + 1), "step": (*whole, step)}
 
 
-def _expand(o: Expand, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _expand(o: op.Expand, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if len(inputs[0]) != len(o.size) + 1:
         raise NetworkError("MXNet repeats values along the axes that they have.")
     return "broadcast_to", {"shape": (0, *o.size)}
 
 
-def _split(o: Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _split(o: op.Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     edges = (0, *o.cuts, inputs[0][o.axis + 1])
     sizes = {end - begin for begin, end in itertools.pairwise(edges)}
     if len(sizes) > 1:
@@ -338,7 +277,7 @@ def _split(o: Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "SliceChannel", {"axis": o.axis + 1, "num_outputs": len(o.cuts) + 1}
 
 
-def _pad(o: Pad, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _pad(o: op.Pad, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     if o.mode == "wrap" or len(o.pads) != 3 or any(o.pads[0]):
         raise NetworkError("MXNet pads height and width, with a number or what stands there.")
     return "Pad", {
@@ -348,67 +287,67 @@ def _pad(o: Pad, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     }
 
 
-_RULES: Mapping[type[Operator], _Rule] = {
-    Abs: _plain("abs"),
-    AdaptiveAvgPool2d: lambda o, inputs: (
+_RULES: Mapping[type[op.Operator], _Rule] = {
+    op.Abs: _plain("abs"),
+    op.AdaptiveAvgPool2d: lambda o, inputs: (
         "_contrib_AdaptiveAvgPooling2D",
         {"output_size": o.size},
     ),
-    Add: _elementwise("add"),
-    Affine: _affine,
-    AvgPool2d: _pool,
-    BatchNorm: _batch_norm,
-    Clip: lambda o, inputs: ("clip", {"a_min": repr(o.lower), "a_max": repr(o.upper)}),
-    Concat: _concat,
-    Conv2d: _convolution,
-    ConvTranspose2d: _convolution,
-    Cos: _plain("cos"),
-    Divide: _elementwise("div"),
-    ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
-    Erf: _plain("erf"),
-    Exp: _plain("exp"),
-    Expand: _expand,
-    GELU: _gelu,
-    Flatten: lambda o, inputs: ("Flatten", {}),
-    GlobalAvgPool2d: _global_pool("avg"),
-    GlobalMaxPool2d: _global_pool("max"),
-    GroupNorm: _group_norm,
-    HardSigmoid: lambda o, inputs: ("hard_sigmoid", {"alpha": o.slope, "beta": o.offset}),
-    Identity: lambda o, inputs: ("_copy", {}),
-    InstanceNorm: lambda o, inputs: ("InstanceNorm", {"eps": o.eps}),
-    LayerNorm: _layer_norm,
-    LeakyReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "leaky", "slope": o.slope}),
-    Linear: _linear,
-    LocalResponseNorm: lambda o, inputs: (
+    op.Add: _elementwise("add"),
+    op.Affine: _affine,
+    op.AvgPool2d: _pool,
+    op.BatchNorm: _batch_norm,
+    op.Clip: lambda o, inputs: ("clip", {"a_min": repr(o.lower), "a_max": repr(o.upper)}),
+    op.Concat: _concat,
+    op.Conv2d: _convolution,
+    op.ConvTranspose2d: _convolution,
+    op.Cos: _plain("cos"),
+    op.Divide: _elementwise("div"),
+    op.ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
+    op.Erf: _plain("erf"),
+    op.Exp: _plain("exp"),
+    op.Expand: _expand,
+    op.GELU: _gelu,
+    op.Flatten: lambda o, inputs: ("Flatten", {}),
+    op.GlobalAvgPool2d: _global_pool("avg"),
+    op.GlobalMaxPool2d: _global_pool("max"),
+    op.GroupNorm: _group_norm,
+    op.HardSigmoid: lambda o, inputs: ("hard_sigmoid", {"alpha": o.slope, "beta": o.offset}),
+    op.Identity: lambda o, inputs: ("_copy", {}),
+    op.InstanceNorm: lambda o, inputs: ("InstanceNorm", {"eps": o.eps}),
+    op.LayerNorm: _layer_norm,
+    op.LeakyReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "leaky", "slope": o.slope}),
+    op.Linear: _linear,
+    op.LocalResponseNorm: lambda o, inputs: (
         "LRN",
         {"nsize": o.size, "alpha": o.alpha, "beta": o.beta, "knorm": o.k},
     ),
-    Log: _plain("log"),
-    MatMul: _stretching("_npi_matmul"),
-    Max: _reduction("max"),
-    MaxPool2d: _pool,
-    Maximum: _stretching("broadcast_maximum"),
-    Mean: _reduction("mean"),
-    Min: _reduction("min"),
-    Minimum: _stretching("broadcast_minimum"),
-    Multiply: _elementwise("mul"),
-    PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
-    Pad: _pad,
-    Power: lambda o, inputs: ("_power_scalar", {"scalar": repr(o.exponent)}),
-    ReLU: _relu,
-    Reshape: lambda o, inputs: ("Reshape", {"shape": (0, *o.size)}),
-    SELU: lambda o, inputs: ("LeakyReLU", {"act_type": "selu"}),
-    Sin: _plain("sin"),
-    Slice: _slice,
-    Softmax: lambda o, inputs: ("softmax", {"axis": _behind_batch(o.axis)}),
-    Split: _split,
-    Sigmoid: _activation("sigmoid"),
-    Softplus: _activation("softrelu"),
-    Softsign: _activation("softsign"),
-    Subtract: _elementwise("sub"),
-    Sum: _reduction("sum"),
-    Take: _take,
-    Tanh: _activation("tanh"),
-    Transpose: lambda o, inputs: ("transpose", {"axes": (0, *(axis + 1 for axis in o.axes))}),
-    Where: _stretching("_npi_where"),
+    op.Log: _plain("log"),
+    op.MatMul: _stretching("_npi_matmul"),
+    op.Max: _reduction("max"),
+    op.MaxPool2d: _pool,
+    op.Maximum: _stretching("broadcast_maximum"),
+    op.Mean: _reduction("mean"),
+    op.Min: _reduction("min"),
+    op.Minimum: _stretching("broadcast_minimum"),
+    op.Multiply: _elementwise("mul"),
+    op.PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
+    op.Pad: _pad,
+    op.Power: lambda o, inputs: ("_power_scalar", {"scalar": repr(o.exponent)}),
+    op.ReLU: _relu,
+    op.Reshape: lambda o, inputs: ("Reshape", {"shape": (0, *o.size)}),
+    op.SELU: lambda o, inputs: ("LeakyReLU", {"act_type": "selu"}),
+    op.Sin: _plain("sin"),
+    op.Slice: _slice,
+    op.Softmax: lambda o, inputs: ("softmax", {"axis": _behind_batch(o.axis)}),
+    op.Split: _split,
+    op.Sigmoid: _activation("sigmoid"),
+    op.Softplus: _activation("softrelu"),
+    op.Softsign: _activation("softsign"),
+    op.Subtract: _elementwise("sub"),
+    op.Sum: _reduction("sum"),
+    op.Take: _take,
+    op.Tanh: _activation("tanh"),
+    op.Transpose: lambda o, inputs: ("transpose", {"axes": (0, *(axis + 1 for axis in o.axes))}),
+    op.Where: _stretching("_npi_where"),
 }

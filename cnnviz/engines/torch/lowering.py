@@ -8,85 +8,20 @@ from typing import Any
 
 from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.errors import NetworkError
+from cnnviz.graph import operators as op
 from cnnviz.graph.graph import Graph
-from cnnviz.graph.operators import (
-    ELU,
-    GELU,
-    SELU,
-    Abs,
-    AdaptiveAvgPool2d,
-    Add,
-    Affine,
-    AvgPool2d,
-    BatchNorm,
-    Clip,
-    Concat,
-    Conv2d,
-    ConvTranspose2d,
-    Cos,
-    Divide,
-    Erf,
-    Exp,
-    Expand,
-    Flatten,
-    GlobalAvgPool2d,
-    GlobalMaxPool2d,
-    GroupNorm,
-    HardSigmoid,
-    HardSwish,
-    Identity,
-    Input,
-    InstanceNorm,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    LocalResponseNorm,
-    Log,
-    MatMul,
-    Max,
-    Maximum,
-    MaxPool2d,
-    Mean,
-    Min,
-    Minimum,
-    Mish,
-    Multiply,
-    Opaque,
-    Operator,
-    Pad,
-    Pads,
-    Parameter,
-    Power,
-    PReLU,
-    ReLU,
-    Reshape,
-    Sigmoid,
-    SiLU,
-    Sin,
-    Slice,
-    Softmax,
-    Softplus,
-    Softsign,
-    Split,
-    Subtract,
-    Sum,
-    Take,
-    Tanh,
-    Transpose,
-    Where,
-)
 
 #: From an operator's arguments, tensors with the batch first, to its output, or all of them.
 Function = Callable[..., Any]
 
 
-def function(operator: Operator) -> Function:
+def function(operator: op.Operator) -> Function:
     """What computes a typed operator.
 
     Raises:
         NetworkError: PyTorch has none that does the same, or it is another framework's own.
     """
-    if isinstance(operator, Opaque):
+    if isinstance(operator, op.Opaque):
         raise NetworkError(
             f"The operator {operator.name} is {operator.framework}'s own: PyTorch's engine cannot "
             "run it."
@@ -99,12 +34,12 @@ def function(operator: Operator) -> Function:
 
 def unknown_operators(graph: Graph) -> tuple[str, ...]:
     """The names of a graph's operators that there is no function for; PyTorch is not needed."""
-    known = (Input, Parameter, *_RULES)
+    known = (op.Input, op.Parameter, *_RULES)
     unknown = (node.operator for node in graph.nodes if type(node.operator) not in known)
     return tuple(dict.fromkeys(operator.kind for operator in unknown))
 
 
-def _conv(o: Conv2d) -> Function:
+def _conv(o: op.Conv2d) -> Function:
     functional = import_torch().nn.functional
     before, after = o.padding[:2], o.padding[2:]
 
@@ -117,7 +52,7 @@ def _conv(o: Conv2d) -> Function:
     return run
 
 
-def _transposed(o: ConvTranspose2d) -> Function:
+def _transposed(o: op.ConvTranspose2d) -> Function:
     functional = import_torch().nn.functional
     top, left, bottom, right = o.padding
     if (top, left) == (bottom, right):
@@ -134,7 +69,7 @@ def _transposed(o: ConvTranspose2d) -> Function:
     return run
 
 
-def _linear(o: Linear) -> Function:
+def _linear(o: op.Linear) -> Function:
     linear = import_torch().nn.functional.linear
 
     def run(data: Any, weight: Any, bias: Any = None) -> Any:
@@ -143,7 +78,7 @@ def _linear(o: Linear) -> Function:
     return run
 
 
-def _batch_norm(o: BatchNorm) -> Function:
+def _batch_norm(o: op.BatchNorm) -> Function:
     torch = import_torch()
 
     def run(data: Any, scale: Any, shift: Any, mean: Any, variance: Any) -> Any:
@@ -164,7 +99,7 @@ def _behind_batch(axis: int) -> int:
     return axis + 1 if axis >= 0 else axis
 
 
-def _layer_norm(o: LayerNorm) -> Function:
+def _layer_norm(o: op.LayerNorm) -> Function:
     layer_norm = import_torch().nn.functional.layer_norm
     axes = tuple(map(_behind_batch, o.axes))
     last = tuple(range(-len(axes), 0))
@@ -191,7 +126,7 @@ def _group_norm(groups: Callable[[int], int], eps: float) -> Function:
     return run
 
 
-def _max_pool(o: MaxPool2d) -> Function:
+def _max_pool(o: op.MaxPool2d) -> Function:
     pool = import_torch().nn.functional.max_pool2d
 
     def run(data: Any) -> Any:
@@ -203,7 +138,7 @@ def _max_pool(o: MaxPool2d) -> Function:
     return run
 
 
-def _avg_pool(o: AvgPool2d) -> Function:
+def _avg_pool(o: op.AvgPool2d) -> Function:
     torch = import_torch()
     pool = torch.nn.functional.avg_pool2d
 
@@ -221,7 +156,7 @@ def _avg_pool(o: AvgPool2d) -> Function:
     return run
 
 
-def _needs_padding(o: MaxPool2d | AvgPool2d) -> bool:
+def _needs_padding(o: op.MaxPool2d | op.AvgPool2d) -> bool:
     """Whether the padding is more than a pooling of PyTorch's can do by itself."""
     before, after = o.padding[:2], o.padding[2:]
     return before != after or any(
@@ -229,12 +164,12 @@ def _needs_padding(o: MaxPool2d | AvgPool2d) -> bool:
     )
 
 
-def _padded(data: Any, pads: Pads, value: float = 0.0) -> Any:
+def _padded(data: Any, pads: op.Pads, value: float = 0.0) -> Any:
     top, left, bottom, right = pads
     return import_torch().nn.functional.pad(data, (left, right, top, bottom), value=value)
 
 
-def _pad(o: Pad) -> Function:
+def _pad(o: op.Pad) -> Function:
     torch = import_torch()
     if o.mode == "constant":
         widths = [width for around in reversed(o.pads) for width in around]
@@ -260,12 +195,68 @@ def _pad(o: Pad) -> Function:
     return run
 
 
-def _take(o: Take) -> Function:
+def _prelu(_: op.PReLU) -> Function:
+    prelu = import_torch().nn.functional.prelu
+    return lambda data, slope: prelu(data, slope.flatten())
+
+
+def _resize(o: op.Resize2d) -> Function:
+    """As products with a matrix for each side, which go back the same way every time."""
+
+    def run(data: Any) -> Any:
+        down, across = (_interpolation(o, data, axis) for axis in (0, 1))
+        return down @ data @ across.T
+
+    return run
+
+
+def _interpolation(o: op.Resize2d, data: Any, axis: int) -> Any:
+    """What each row (axis 0) or column (axis 1) of a resized image takes from those of the image.
+
+    Everything is made on the device, so that a pass can be captured.
+    """
+    torch = import_torch()
+    size = data.shape[axis + 2]
+    step, start, whole = o.place(size, axis)
+    places = torch.arange(o.size[axis], device=data.device) * step + start
+    first = torch.div(places, whole, rounding_mode="floor")
+    over = places - first * whole  # of ``whole``
+    if o.mode == "nearest":
+        up = {
+            "floor": over < 0,
+            "ceil": over > 0,
+            "round_prefer_floor": 2 * over > whole,
+            "round_prefer_ceil": 2 * over >= whole,
+        }[o.rounding]
+        taken = {0: 1 - up.float(), 1: up.float()}
+    else:
+        share = over.float() / whole
+        if o.mode == "bilinear":
+            taken = {0: 1 - share, 1: share}
+        else:
+            distances = {-1: 1 + share, 0: share, 1: 1 - share, 2: 2 - share}
+            taken = {n: _keys(distance, o.cubic) for n, distance in distances.items()}
+    rows = torch.arange(size, device=data.device)
+    parts = [
+        (torch.clamp(first + n, 0, size - 1)[:, None] == rows) * weight[:, None]
+        for n, weight in taken.items()
+    ]
+    return sum(parts[1:], parts[0])
+
+
+def _keys(distance: Any, a: float) -> Any:
+    """The weight of a value at a distance from 0 to 2 (Keys 1981)."""
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = a * (((distance - 5) * distance + 8) * distance - 4)
+    return import_torch().where(distance <= 1, near, far)
+
+
+def _take(o: op.Take) -> Function:
     indices = import_torch().tensor(o.indices)  # on the program's device: see there
     return lambda data: data.index_select(o.axis + 1, indices)
 
 
-def _expand(o: Expand) -> Function:
+def _expand(o: op.Expand) -> Function:
     def run(data: Any) -> Any:
         missing = (1,) * (len(o.size) + 1 - data.dim())
         return data.reshape(len(data), *missing, *data.shape[1:]).expand(-1, *o.size)
@@ -273,7 +264,7 @@ def _expand(o: Expand) -> Function:
     return run
 
 
-def _relu(o: ReLU) -> Function:
+def _relu(o: op.ReLU) -> Function:
     torch = import_torch()
     if o.upper == float("inf"):
         return lambda data: torch.relu(data)
@@ -286,14 +277,14 @@ def _named(name: str, *arguments: Any, **options: Any) -> Function:
     return lambda data: run(data, *arguments, **options)
 
 
-def _elementwise(name: str) -> Callable[[Operator], Function]:
-    def rule(_: Operator) -> Function:
+def _elementwise(name: str) -> Callable[[op.Operator], Function]:
+    def rule(_: op.Operator) -> Function:
         return getattr(import_torch(), name)  # type: ignore[no-any-return]
 
     return rule
 
 
-def _split(o: Split) -> Function:
+def _split(o: op.Split) -> Function:
     def run(data: Any) -> list[Any]:
         edges = (0, *o.cuts, data.shape[o.axis + 1])
         sizes = [end - begin for begin, end in itertools.pairwise(edges)]
@@ -302,23 +293,23 @@ def _split(o: Split) -> Function:
     return run
 
 
-def _slice(o: Slice) -> Function:
+def _slice(o: op.Slice) -> Function:
     places = (slice(None), *map(slice, o.begin, o.end, o.steps))
     return lambda data: data[places]
 
 
-def _reduction(name: str) -> Callable[[Mean | Sum], Function]:
-    def rule(o: Mean | Sum) -> Function:
+def _reduction(name: str) -> Callable[[op.Mean | op.Sum], Function]:
+    def rule(o: op.Mean | op.Sum) -> Function:
         axes = tuple(axis + 1 for axis in o.axes)
         return lambda data: getattr(data, name)(axes, keepdim=o.keep_axes)
 
     return rule
 
 
-def _extreme(sign: int) -> Callable[[Max | Min], Function]:
+def _extreme(sign: int) -> Callable[[op.Max | op.Min], Function]:
     """The highest value, or, with the sign -1, the lowest."""
 
-    def rule(o: Max | Min) -> Function:
+    def rule(o: op.Max | op.Min) -> Function:
         axes = tuple(axis + 1 for axis in o.axes)
         last = tuple(range(-len(axes), 0))
 
@@ -351,7 +342,7 @@ def _where(condition: Any, left: Any, right: Any) -> Any:
     return import_torch().where(condition != 0, left, right)
 
 
-def _concat(o: Concat) -> Function:
+def _concat(o: op.Concat) -> Function:
     torch = import_torch()
 
     def run(*parts: Any) -> Any:
@@ -368,69 +359,71 @@ def _concat(o: Concat) -> Function:
     return run
 
 
-_RULES: Mapping[type[Operator], Callable[[Any], Function]] = {
-    Abs: _elementwise("abs"),
-    AdaptiveAvgPool2d: lambda o: _named("adaptive_avg_pool2d", o.size),
-    Add: _elementwise("add"),
-    Affine: lambda o: lambda data: data * o.scale + o.shift,
-    AvgPool2d: _avg_pool,
-    BatchNorm: _batch_norm,
-    Clip: lambda o: lambda data: data.clamp(o.lower, o.upper),
-    Concat: _concat,
-    Conv2d: _conv,
-    ConvTranspose2d: _transposed,
-    Cos: _elementwise("cos"),
-    Divide: _elementwise("div"),
-    ELU: lambda o: _named("elu", o.alpha),
-    Erf: _elementwise("erf"),
-    Exp: _elementwise("exp"),
-    Expand: _expand,
-    Flatten: lambda o: lambda data: data.flatten(1),
-    GELU: lambda o: _named("gelu", approximate="tanh" if o.approximate else "none"),
-    GlobalAvgPool2d: lambda o: lambda data: data.mean((2, 3), keepdim=True),
+_RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
+    op.Abs: _elementwise("abs"),
+    op.AdaptiveAvgPool2d: lambda o: _named("adaptive_avg_pool2d", o.size),
+    op.AdaptiveMaxPool2d: lambda o: _named("adaptive_max_pool2d", o.size),
+    op.Add: _elementwise("add"),
+    op.Affine: lambda o: lambda data: data * o.scale + o.shift,
+    op.AvgPool2d: _avg_pool,
+    op.BatchNorm: _batch_norm,
+    op.Clip: lambda o: lambda data: data.clamp(o.lower, o.upper),
+    op.Concat: _concat,
+    op.Conv2d: _conv,
+    op.ConvTranspose2d: _transposed,
+    op.Cos: _elementwise("cos"),
+    op.Divide: _elementwise("div"),
+    op.ELU: lambda o: _named("elu", o.alpha),
+    op.Erf: _elementwise("erf"),
+    op.Exp: _elementwise("exp"),
+    op.Expand: _expand,
+    op.Flatten: lambda o: lambda data: data.flatten(1),
+    op.GELU: lambda o: _named("gelu", approximate="tanh" if o.approximate else "none"),
+    op.GlobalAvgPool2d: lambda o: lambda data: data.mean((2, 3), keepdim=True),
     # Of equals the first passes the gradient on, as in every other max pooling.
-    GlobalMaxPool2d: lambda o: (
+    op.GlobalMaxPool2d: lambda o: (
         lambda data: import_torch().nn.functional.max_pool2d(data, tuple(data.shape[2:]))
     ),
-    GroupNorm: lambda o: _group_norm(lambda channels: o.groups, o.eps),
-    HardSigmoid: lambda o: lambda data: (data * o.slope + o.offset).clamp(0, 1),
-    HardSwish: lambda o: _named("hardswish"),
-    Identity: lambda o: lambda data: data,
-    InstanceNorm: lambda o: _group_norm(lambda channels: channels, o.eps),
-    LayerNorm: _layer_norm,
-    LeakyReLU: lambda o: _named("leaky_relu", o.slope),
-    Linear: _linear,
-    LocalResponseNorm: lambda o: _named("local_response_norm", o.size, o.alpha, o.beta, o.k),
-    Log: _elementwise("log"),
-    MatMul: _elementwise("matmul"),
-    Max: _extreme(1),
-    MaxPool2d: _max_pool,
-    Maximum: lambda o: _greater(1),
-    Mean: _reduction("mean"),
-    Min: _extreme(-1),
-    Minimum: lambda o: _greater(-1),
-    Mish: lambda o: _named("mish"),
-    Multiply: _elementwise("mul"),
-    PReLU: lambda o: lambda data, slope: import_torch().nn.functional.prelu(data, slope.flatten()),
-    Pad: _pad,
-    Power: lambda o: lambda data: data**o.exponent,
-    ReLU: _relu,
-    Reshape: lambda o: lambda data: data.reshape(-1, *o.size),
-    SELU: lambda o: _named("selu"),
-    SiLU: lambda o: _named("silu"),
-    Sigmoid: _elementwise("sigmoid"),
-    Sin: _elementwise("sin"),
-    Slice: _slice,
-    Softmax: lambda o: lambda data: data.softmax(_behind_batch(o.axis)),
-    Softplus: lambda o: _named("softplus"),
-    Softsign: lambda o: _named("softsign"),
-    Split: _split,
-    Subtract: _elementwise("sub"),
-    Sum: _reduction("sum"),
-    Take: _take,
-    Tanh: _elementwise("tanh"),
-    Transpose: lambda o: lambda data: data.permute(0, *(axis + 1 for axis in o.axes)),
-    Where: lambda o: (
+    op.GroupNorm: lambda o: _group_norm(lambda channels: o.groups, o.eps),
+    op.HardSigmoid: lambda o: lambda data: (data * o.slope + o.offset).clamp(0, 1),
+    op.HardSwish: lambda o: _named("hardswish"),
+    op.Identity: lambda o: lambda data: data,
+    op.InstanceNorm: lambda o: _group_norm(lambda channels: channels, o.eps),
+    op.LayerNorm: _layer_norm,
+    op.LeakyReLU: lambda o: _named("leaky_relu", o.slope),
+    op.Linear: _linear,
+    op.LocalResponseNorm: lambda o: _named("local_response_norm", o.size, o.alpha, o.beta, o.k),
+    op.Log: _elementwise("log"),
+    op.MatMul: _elementwise("matmul"),
+    op.Max: _extreme(1),
+    op.MaxPool2d: _max_pool,
+    op.Maximum: lambda o: _greater(1),
+    op.Mean: _reduction("mean"),
+    op.Min: _extreme(-1),
+    op.Minimum: lambda o: _greater(-1),
+    op.Mish: lambda o: _named("mish"),
+    op.Multiply: _elementwise("mul"),
+    op.PReLU: _prelu,
+    op.Pad: _pad,
+    op.Power: lambda o: lambda data: data**o.exponent,
+    op.ReLU: _relu,
+    op.Resize2d: _resize,
+    op.Reshape: lambda o: lambda data: data.reshape(-1, *o.size),
+    op.SELU: lambda o: _named("selu"),
+    op.SiLU: lambda o: _named("silu"),
+    op.Sigmoid: _elementwise("sigmoid"),
+    op.Sin: _elementwise("sin"),
+    op.Slice: _slice,
+    op.Softmax: lambda o: lambda data: data.softmax(_behind_batch(o.axis)),
+    op.Softplus: lambda o: _named("softplus"),
+    op.Softsign: lambda o: _named("softsign"),
+    op.Split: _split,
+    op.Subtract: _elementwise("sub"),
+    op.Sum: _reduction("sum"),
+    op.Take: _take,
+    op.Tanh: _elementwise("tanh"),
+    op.Transpose: lambda o: lambda data: data.permute(0, *(axis + 1 for axis in o.axes)),
+    op.Where: lambda o: (
         lambda condition, left, right: import_torch().where(condition != 0, left, right)
     ),
 }

@@ -90,11 +90,13 @@ from cnnviz.graph.operators.normalization import (
 )
 from cnnviz.graph.operators.pooling import (
     AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
     MaxPool2d,
 )
+from cnnviz.graph.operators.resampling import Resize2d
 
 __all__ = [
     "ELU",
@@ -103,6 +105,7 @@ __all__ = [
     "Abs",
     "Activation",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "Add",
     "Affine",
     "AvgPool2d",
@@ -150,6 +153,7 @@ __all__ = [
     "Power",
     "ReLU",
     "Reshape",
+    "Resize2d",
     "ShapeError",
     "SiLU",
     "Sigmoid",

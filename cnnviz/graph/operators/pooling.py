@@ -83,13 +83,23 @@ class GlobalMaxPool2d(Operator):
 
 
 @dataclass(frozen=True)
-class AdaptiveAvgPool2d(Operator):
-    """The means of as many windows as are asked for, as even as whole pixels allow."""
-
-    NAME: ClassVar[str] = "AdaptiveAvgPool"
+class _AdaptivePool2d(Operator):
+    """Of as many windows as are asked for, as even as whole pixels allow."""
 
     size: Pair
 
     def shape(self, *inputs: Shape) -> Shape:
         """(C, *size)."""
         return (image_shape(inputs[0])[0], *self.size)
+
+
+class AdaptiveAvgPool2d(_AdaptivePool2d):
+    """The means of as many windows as are asked for, as even as whole pixels allow."""
+
+    NAME: ClassVar[str] = "AdaptiveAvgPool"
+
+
+class AdaptiveMaxPool2d(_AdaptivePool2d):
+    """The highest values of such windows."""
+
+    NAME: ClassVar[str] = "AdaptiveMaxPool"

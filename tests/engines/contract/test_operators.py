@@ -22,6 +22,8 @@ ROWS = (4, 7)
 CASES = [
     (op.Abs(), IMAGE, ()),
     (op.AdaptiveAvgPool2d((4, 2)), IMAGE, ()),
+    (op.AdaptiveMaxPool2d((4, 2)), IMAGE, ()),
+    (op.AdaptiveMaxPool2d((3, 5)), IMAGE, ()),
     (op.Affine(2.5), IMAGE, ()),
     (op.Affine(1.0, -0.5), IMAGE, ()),
     (op.Affine(-1.0, 3.0), IMAGE, ()),
@@ -108,6 +110,19 @@ CASES = [
     (op.ReLU(0.5), IMAGE, ()),
     (op.ReLU(standalone=False), IMAGE, ()),
     (op.Reshape((2, 60)), IMAGE, ()),
+    *(
+        (op.Resize2d(size, "nearest", coordinates, rounding), (2, 4, 5), ())
+        for coordinates in ("half_pixel", "align_corners", "asymmetric")
+        for rounding in ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
+        for size in ((6, 3), (8, 10))
+    ),
+    *(
+        (op.Resize2d(size, mode, coordinates), (2, 4, 5), ())
+        for mode in ("bilinear", "bicubic")
+        for coordinates in ("half_pixel", "align_corners", "asymmetric")
+        for size in ((6, 3), (1, 8))
+    ),
+    (op.Resize2d((7, 7), "bicubic", cubic=-0.5), (2, 4, 5), ()),
     (op.SELU(), IMAGE, ()),
     (op.SiLU(), IMAGE, ()),
     (op.Sigmoid(), IMAGE, ()),
@@ -134,7 +149,9 @@ BINARY = [
 #: What an engine has no operator for, and says so: kinds, operators, or cases of the above.
 LACKING = {
     "mxnet": (
-        *(op.HardSwish, op.Mish, op.SiLU),
+        *(op.HardSwish, op.Mish, op.Resize2d, op.SiLU),
+        op.AdaptiveMaxPool2d((4, 2)),
+        op.AdaptiveMaxPool2d((3, 5)),
         op.Expand((2, 3, 6)),  # It repeats values only along the axes that they have.
         op.Take(0, (2, 0, 2)),  # It takes what stands evenly, in order.
         # It scales each group of channels, and takes no values without height and width.
