@@ -17,6 +17,7 @@ ELSEWHERE = {
     "arrays": "each explanation has .arrays(), and .save(folder, arrays=True) writes them",
     "fail_fast": "it raises the first error, unless skip_failed=True",
     "force": _COMMAND,
+    "format": "each explanation has .save(folder, format='jpg')",
     "json": "each explanation has .top() and .maps",
     "limit": "give fewer images",
     "only": f"{_COMMAND}; here each explanation has .top()",

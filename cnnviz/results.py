@@ -17,7 +17,7 @@ from PIL import Image
 from cnnviz.explanation import Contrast, Explanation, describe
 from cnnviz.images.preprocessing import Canvas
 from cnnviz.outputs.files import OutputFolder
-from cnnviz.outputs.formats import encode_npz, encode_png
+from cnnviz.outputs.formats import ImageFormat, check_format, encode_image, encode_npz
 from cnnviz.outputs.naming import OutputStem
 from cnnviz.rendering import figures
 from cnnviz.rendering.explanation_images import RenderedExplanation
@@ -76,30 +76,38 @@ class ImageExplanation(Explanation):
         return {(one.a, one.b): one.render(self.canvas, self.style) for one in self.contrasts}
 
     def save(
-        self, folder: str | os.PathLike[str], name: str | None = None, *, arrays: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        format: ImageFormat = "png",
+        arrays: bool = False,
     ) -> dict[str, Path]:
-        """Write the images as PNG, as the command does: ``cat_gradcam.png`` and so on.
+        """Write the images, as the command does: ``cat_gradcam.png`` and so on.
 
         Args:
             folder: where to; it is made.
             name: what the files' names begin with; the image's own by default.
+            format: ``png``; or ``jpg`` or ``webp``, which lose something: see ``--format``.
             arrays: whether to write the raw arrays beside them.
 
         Returns:
             The files, by key; those of contrasts as ``contrast_281-282``.
 
         Raises:
+            UsageError: there is no such format.
             OutputError: a file cannot be written.
             OutputUnavailableError: nothing more can be written.
         """
+        check_format(format)
         output = OutputFolder(folder)
         stem = OutputStem(PurePosixPath(self.name if name is None else name))
         number = self.target if self.numbered and name is None else None
         files = {}
         for key, image in self.images.items():
             own = None if key == "original" else number  # the targets share it
-            file = stem.file(f"_{key}.png", own)
-            files[key] = output.write(file, encode_png(image, describe(key, self)))
+            file = stem.file(f"_{key}.{format}", own)
+            files[key] = output.write(file, encode_image(image, format, describe(key, self)))
         if arrays:
             file = stem.file(".npz", number)
             files["arrays"] = output.write(
@@ -107,10 +115,10 @@ class ImageExplanation(Explanation):
             )
         for contrast in self.contrasts:
             ends = contrast.a, contrast.b
-            file = stem.file("_contrast.png", ends)
+            file = stem.file(f"_contrast.{format}", ends)
             key = f"contrast_{contrast.a}-{contrast.b}"
             image = self.contrast_images[ends]
-            files[key] = output.write(file, encode_png(image, contrast.describe()))
+            files[key] = output.write(file, encode_image(image, format, contrast.describe()))
         return files
 
     def _repr_png_(self) -> bytes:

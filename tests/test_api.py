@@ -54,6 +54,16 @@ def test_one_image_as_the_command_explains_it(photos, tmp_path, request):
     )
 
 
+def test_another_format(photos, explainer, tmp_path):
+    (explanation,) = cnnviz.explain(photos / "2.png", explainer, contrast="predicted:second")
+    saved = explanation.save(tmp_path, format="jpg")
+    assert {path.suffix for path in saved.values()} == {".jpg"}
+    assert cnnviz.about(saved["gradcam"])["shows"] == "gradcam"
+    with pytest.raises(UsageError, match="written as png, jpg, webp; got 'gif'"):
+        explanation.save(tmp_path / "none", format="gif")
+    assert not (tmp_path / "none").exists()
+
+
 def test_paths_folders_and_arrays_in_one_list(photos, explainer):
     pixels = read_image(photos / "2.png")
     found = cnnviz.explain([pixels, str(photos), photos / "sub/cat.png"], explainer)

@@ -20,7 +20,7 @@ _MOST_NAMED = 16  # of channels
 @click.argument("files", nargs=-1, required=True, type=FilePath(path_type=Path), metavar="FILE...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[Path, ...], as_json: bool) -> int:
-    """Say what a PNG or .npz written by cnnviz shows, and of which network and image.
+    """Say what an image or .npz written by cnnviz shows, and of which network and image.
 
     Each file records the image and its SHA-256, the network and its weights' SHA-256, the layer,
     the method with its options and ReLU rule, and the class.

@@ -20,6 +20,7 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
+    FORMAT,
     Choice,
     ImageSize,
     Input,
@@ -104,6 +105,7 @@ _NAMED = 5  # channels named in the line that is printed for a layer
     default=ActivationsStyle.overlay,
     help="Draw activations over the image, or by themselves (default).",
 )
+@FORMAT
 @click.option(
     "--arrays", is_flag=True, help="Also write the raw activations shown, one .npz per image."
 )

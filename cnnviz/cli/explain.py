@@ -19,6 +19,7 @@ from cnnviz.cli.console import (
 from cnnviz.cli.explain_lines import OutcomePrinter, announce_passes, introduce, sum_up
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
+    FORMAT,
     BatchSize,
     Choice,
     FilePath,
@@ -167,6 +168,7 @@ def _method_options(
     "method up to their common maximum (run), which makes colors comparable and takes "
     "two passes over the images.",
 )
+@FORMAT
 @click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz per image.")
 @click.option("--panel", is_flag=True, help="Also write one figure per image with all its maps.")
 @click.option("--report", is_flag=True, help="Also write index.html, a page about all images.")

@@ -9,11 +9,12 @@ import click
 
 from cnnviz.cli.console import Printing, json_line, name_weights, put
 from cnnviz.cli.help import SectionedCommand
-from cnnviz.cli.options import Choice, model_argument, output_option, packed
+from cnnviz.cli.options import FORMAT, Choice, model_argument, output_option, packed
 from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
     from cnnviz.inspection.filters import Filters
+    from cnnviz.outputs.formats import ImageFormat
 
 
 @click.command(
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 )
 @model_argument
 @output_option("filters")
+@FORMAT
 @click.option(
     "--layer",
     "layers",
@@ -75,6 +77,7 @@ def _filters(
     *,
     model: ModelOptions,
     output: Path,
+    format: ImageFormat,
     layers: tuple[str, ...],
     top: int | None,
     slices: int,
@@ -86,7 +89,7 @@ def _filters(
     from cnnviz.inspection.filters import find_convolution, read_filters
     from cnnviz.models.resolve import find_model
     from cnnviz.outputs.files import OutputFolder, check_output_folder
-    from cnnviz.outputs.formats import encode_png
+    from cnnviz.outputs.formats import encode_image
     from cnnviz.outputs.naming import file_parts
     from cnnviz.outputs.provenance import Origin
 
@@ -108,9 +111,10 @@ def _filters(
         filters = read_filters(network, layer, top=top, slices=slices, channels=found.spec.channels)
         channels = [one.index for one in filters.shown]
         path = folder.write(
-            PurePath(f"{name}_{part}_filters.png"),
-            encode_png(
+            PurePath(f"{name}_{part}_filters.{format}"),
+            encode_image(
                 filters.render(scale, found.name),
+                format,
                 origin.describe("filters", layers=[layer.name], channels=channels),
             ),
         )

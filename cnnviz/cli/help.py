@@ -32,7 +32,8 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     "Ascent": ("steps", "rate", "jitter", "zoom", "views", "window", "blur", "tv", "l2", "seed"),
     "Look": ("size", "colormap", "alpha", "overlay", "scale"),
     "Output": (
-        *("output", "arrays", "panel", "report", "diagram", "frames", "gif", "every"),
+        *("output", "format", "arrays", "panel", "report"),
+        *("diagram", "frames", "gif", "every"),
         *("as_json", "verbose", "quiet"),
     ),
     "Which images": ("only", "sort", "limit", "force"),

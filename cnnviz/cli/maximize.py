@@ -22,7 +22,7 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.maximize_files import Ascent, Film, Goal, channel_goal, class_goal, file_names
-from cnnviz.cli.options import Choice, FilePath, model_to_run, output_option, packed
+from cnnviz.cli.options import FORMAT, Choice, FilePath, model_to_run, output_option, packed
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.runs.request import ModelOptions
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cnnviz.inspection.maximize import Progress
     from cnnviz.inspection.objectives import Objective
     from cnnviz.models.source import ModelSource
+    from cnnviz.outputs.formats import ImageFormat
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class _Files:
     frames: Path | None
     gif: Path | None
     every: int | None
+    format: ImageFormat
 
     def __post_init__(self) -> None:
         """Refuse ``--every`` of nothing."""
@@ -108,6 +110,7 @@ class _Files:
     help="What is maximized of a channel: its mean over all places, or the value in the middle.",
 )
 @output_option("maximized")
+@FORMAT
 @click.option("--steps", type=int, metavar="N", help="Number of gradient steps; 96 by default.")
 @click.option("--rate", type=float, metavar="R", help="Step size; 0.07 by default.")
 @click.option(
@@ -223,7 +226,7 @@ def _maximize(
     if not printing.quiet:
         name_engine(network)
         name_weights(weights)
-    ascent = Ascent(Origin.of(found.name, weights), found.labels, goals, options)
+    ascent = Ascent(Origin.of(found.name, weights), found.labels, goals, options, files.format)
     film = Film(ascent, files.frames, files.gif, files.every)
     began = time.monotonic()
     with progress(options.steps, "step", hidden=printing.quiet) as bar, Interrupt() as interrupt:
@@ -263,7 +266,7 @@ def _check_files(files: _Files, model: str, goals: list[Goal]) -> None:
     """Refuse to replace what cnnviz did not write, before minutes are spent on it."""
     from cnnviz.outputs.files import check_replaceable
 
-    for name in file_names(model, goals):
+    for name in file_names(model, goals, files.format):
         check_replaceable(files.output / name)
     if files.gif is not None:
         check_replaceable(files.gif)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from cnnviz.text import class_name
 
 if TYPE_CHECKING:
     from cnnviz.inspection.maximize import AscentOptions, MaximizedImage, Progress
+    from cnnviz.outputs.formats import ImageFormat
     from cnnviz.outputs.provenance import Origin
     from cnnviz.types import RgbImage
 
@@ -57,12 +58,12 @@ def channel_goal(layer: str, channel: int, place: str) -> Goal:
     )
 
 
-def file_names(model: str, goals: Sequence[Goal]) -> list[PurePath]:
-    """The file of each image, and last that of all together."""
+def file_names(model: str, goals: Sequence[Goal], kind: ImageFormat) -> list[PurePath]:
+    """The file of each image, and last that of all together, in a format."""
     from cnnviz.outputs.naming import file_parts
 
     stem, *parts = file_parts([model, *(goal.file for goal in goals)])
-    return [PurePath(f"{stem}_{part}maximized.png") for part in [*(f"{p}_" for p in parts), ""]]
+    return [PurePath(f"{stem}_{part}maximized.{kind}") for part in [*(f"{p}_" for p in parts), ""]]
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,23 @@ class Ascent:
         labels: the names of its classes, or none.
         goals: one for each image.
         options: how images are found.
+        format: what they are written as.
     """
 
     origin: Origin
     labels: Sequence[str]
     goals: Sequence[Goal]
     options: AscentOptions
+    format: ImageFormat
 
     def write(self, output: Path, results: Sequence[MaximizedImage]) -> list[Path]:
         """Write each image, and all in one figure; the paths of the former."""
         from cnnviz.outputs.files import OutputFolder
-        from cnnviz.outputs.formats import encode_png
 
         folder = OutputFolder(output)
-        *names, together = file_names(self.origin.network, self.goals)
+        *names, together = file_names(self.origin.network, self.goals, self.format)
         written = [
-            folder.write(name, encode_png(result.image, self.describe("maximized", [goal])))
+            folder.write(name, self.encode(result.image, self.describe("maximized", [goal])))
             for name, goal, result in zip(names, self.goals, results, strict=True)
         ]
         layer = self.goals[0].record.get("layer")
@@ -103,8 +105,14 @@ class Ascent:
             for goal, result in zip(self.goals, results, strict=True)
         ]
         figure = _grid([result.image for result in results], captions, title)
-        folder.write(together, encode_png(figure, self.describe("maximized", self.goals)))
+        folder.write(together, self.encode(figure, self.describe("maximized", self.goals)))
         return written
+
+    def encode(self, image: RgbImage, about: Mapping[str, Any]) -> tuple[bytes, ...]:
+        """An image as a file holds it, with what that says of itself."""
+        from cnnviz.outputs.formats import encode_image
+
+        return encode_image(image, self.format, about)
 
     def describe(self, shows: str, goals: Sequence[Goal]) -> dict[str, Any]:
         """What a file says of itself, see :mod:`cnnviz.outputs.provenance`."""
@@ -167,6 +175,7 @@ class Film:
         from cnnviz.outputs.naming import file_parts
 
         (self._model,) = file_parts([ascent.origin.network])
+        self._ascent = ascent
         self._captions = [goal.name for goal in ascent.goals]
         self._steps = ascent.options.steps
         self._about = ascent.describe("steps", ascent.goals)
@@ -178,7 +187,6 @@ class Film:
     def take(self, state: Progress) -> None:
         """Take a frame, if it is time for one."""
         from cnnviz.outputs.files import OutputFolder
-        from cnnviz.outputs.formats import encode_png
 
         if self._folder is None and self._gif is None:
             return
@@ -187,8 +195,9 @@ class Film:
         digits = len(str(self._steps))
         frame = _grid(state.pixels(), self._captions, f"step {state.step} of {self._steps}")
         if self._folder is not None:
-            name = f"{self._model}_step{state.step:0{digits}}.png"
-            OutputFolder(self._folder).write(PurePath(name), encode_png(frame, self._about))
+            name = f"{self._model}_step{state.step:0{digits}}.{self._ascent.format}"
+            parts = self._ascent.encode(frame, self._about)
+            OutputFolder(self._folder).write(PurePath(name), parts)
         if self._gif is not None:
             self._frames.append(frame)
 

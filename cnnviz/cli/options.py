@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from cnnviz.cli.limits import few_threads
-from cnnviz.runs.request import ModelOptions
+from cnnviz.runs.request import ModelOptions, OutputOptions
 from cnnviz.text import did_you_mean, expand_home, is_url, matching, paragraph
 
 
@@ -269,6 +269,18 @@ _IMAGES = (
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How images are read, of commands that look at some; options of :class:`ModelOptions`, too."""
     return _with(function, _IMAGES)
+
+
+FORMAT = click.option(
+    "--format",
+    type=Choice("cnnviz.outputs.formats:IMAGE_FORMATS", "png|jpg|webp"),
+    default=OutputOptions.format,
+    show_default=True,
+    help="Format of the images. png keeps every pixel as rendered. jpg (quality 95) is smaller and "
+    "faster, webp (quality 90) smallest and slower; both change pixels slightly, so they are for "
+    "looking, not for measuring.",
+)
+"""``--format``, of commands that write images."""
 
 
 def output_option(default: str) -> Callable[..., Any]:

@@ -1,9 +1,10 @@
 """What is in the files that cnnviz writes, as bytes, with a mark by which it knows them again.
 
-The mark is the ``Software`` text of a PNG, the comment of a JPEG or a zip archive, the last comment
-of a GIF, the last line of a diagram or a page, and the first words of a manifest. PNGs and ``.npz``
-files also say what they show (:mod:`cnnviz.outputs.provenance`). :mod:`cnnviz.outputs.files` writes
-the bytes. NumPy is imported by what writes arrays: a diagram needs none.
+The mark is the ``Software`` text of a PNG, the comment of a JPEG or a zip archive, the EXIF tag
+``Software`` at the end of a WebP, the last comment of a GIF, the last line of a diagram or a page,
+and the first words of a manifest. Images and ``.npz`` files also say what they show
+(:mod:`cnnviz.outputs.provenance`). :mod:`cnnviz.outputs.files` writes the bytes. NumPy and Pillow
+are imported by what needs them: a diagram needs none.
 """
 
 from __future__ import annotations
@@ -14,17 +15,29 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cnnviz._version import __version__
-from cnnviz.errors import OutputError
-from cnnviz.images.kinds import PNG_SIGNATURE
+from cnnviz.errors import OutputError, UsageError
+from cnnviz.images.kinds import HEAD, PNG_SIGNATURE, kind_read
 from cnnviz.outputs import provenance
 from cnnviz.outputs.provenance import LONGEST_COMMENT
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+ImageFormat = Literal["png", "jpg", "webp"]
+"""What images are written as; also the ending of their files' names."""
+
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+"""All of them, the default first. Only a PNG holds every pixel as it was rendered."""
+
+JPEG_QUALITY = 95
+"""Of JPEGs, with colors at full resolution: the edges of a heatmap's colors stay sharp."""
+
+WEBP_QUALITY = 90
+"""Of WebPs, whose colors have half the resolution."""
 
 _PNG_HEADER = 33  # signature and IHDR chunk
 _PNG_UP = 2  # the filter type that subtracts the row above
@@ -33,6 +46,7 @@ _PNG_UP = 2  # the filter type that subtracts the row above
 _PNG_LEVEL = 1
 _MARK = b"cnnviz "
 _PNG_SOFTWARE = b"Software\0"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk: its length, name and checksum
 #: How the last line of a diagram or a page, a comment, begins and ends.
 _LAST_LINES = {
     "dot": (b"// written by ", b""),
@@ -47,6 +61,10 @@ _JPEG_START = b"\xff\xd8\xff\xe0"
 _JPEG_HEADER = 20
 _JPEG_LONGEST = 65500  # libjpeg's limit; the format's is 65535
 _JPEG_COMMENT = b"\xff\xfe"  # introduces a comment: its length in two bytes, its bytes
+_JPEG_END = b"\xff\xd9"
+_JPEG_LONGEST_EXIF = 65533  # bytes: a segment's length has two, and counts these
+_WEBP_LONGEST = 16383
+_WEBP_METHOD = 0  # the fastest; the slower ones find 3 % and take three times as long
 _GIF_COMMENT = b"!\xfe"  # introduces a comment: its length, its bytes, and 0
 _GIF_END = b";"
 _ZIP_END = 22  # end of central directory, without its comment
@@ -54,6 +72,37 @@ _ZIP_END = 22  # end of central directory, without its comment
 
 About = Mapping[str, Any] | None
 """What a file says of itself (:mod:`cnnviz.outputs.provenance`), or nothing."""
+
+
+def check_format(kind: str) -> None:
+    """Refuse a format that images are not written in.
+
+    Raises:
+        UsageError: naming those that there are.
+    """
+    if kind not in IMAGE_FORMATS:
+        raise UsageError(f"Images are written as {', '.join(IMAGE_FORMATS)}; got {kind!r}.")
+
+
+def encode_image(
+    image: npt.NDArray[np.uint8], kind: ImageFormat, about: About = None
+) -> tuple[bytes, ...]:
+    """An image in one of the formats that a user may choose.
+
+    Args:
+        image: uint8 (H, W, 3) in RGB, or (H, W) in gray.
+        kind: the format.
+        about: what it says of itself.
+
+    Raises:
+        ImageError: ``image`` is none.
+        OutputError: it is larger than the format allows.
+    """
+    if kind == "png":
+        return encode_png(image, about)
+    if kind == "jpg":
+        return encode_jpeg(image, JPEG_QUALITY, about, full_color=True)
+    return encode_webp(image, WEBP_QUALITY, about)
 
 
 def encode_png(image: npt.NDArray[np.uint8], about: About = None) -> tuple[bytes, ...]:
@@ -163,30 +212,85 @@ def encode_gif(
     )
 
 
-def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> tuple[bytes, ...]:
+def encode_jpeg(
+    image: npt.NDArray[np.uint8], quality: int, about: About = None, *, full_color: bool = False
+) -> tuple[bytes, ...]:
     """An image as JPEG.
 
     Args:
         image: uint8 (H, W, 3) in RGB, or (H, W) in gray, no side longer than 65,500 pixels.
         quality: from 1 to 95.
+        about: what it says of itself.
+        full_color: whether colors have the resolution of brightness, and not half of it.
+
+    Raises:
+        ImageError: ``image`` is none.
+        OutputError: it, or what it says of itself, is too large.
+    """
+    _check_sides(image, "JPEG", _JPEG_LONGEST)
+    more = {} if about is None else {"exif": _exif(about)}
+    if len(more.get("exif", b"")) > _JPEG_LONGEST_EXIF:
+        raise OutputError(
+            f"A JPEG has room for {_JPEG_LONGEST_EXIF} bytes that say what it shows; these are "
+            f"{len(more['exif'])}. Try --format png."
+        )
+    options = {"quality": quality, "subsampling": 0 if full_color else 2, **more}
+    data = _saved(image, "JPEG", options)
+    comment = _mark()
+    mark = _JPEG_COMMENT + struct.pack(">H", 2 + len(comment)) + comment
+    return (data[:_JPEG_HEADER], mark, data[_JPEG_HEADER:])
+
+
+def encode_webp(
+    image: npt.NDArray[np.uint8], quality: int, about: About = None
+) -> tuple[bytes, ...]:
+    """An image as lossy WebP.
+
+    Args:
+        image: uint8 (H, W, 3) in RGB, or (H, W) in gray, no side longer than 16,383 pixels.
+        quality: from 0 to 100.
+        about: what it says of itself.
 
     Raises:
         ImageError: ``image`` is none.
         OutputError: it is too large.
     """
+    _check_sides(image, "WebP", _WEBP_LONGEST)
+    options = {"quality": quality, "method": _WEBP_METHOD, "exif": _exif(about)}
+    return (_saved(image, "WEBP", options),)
+
+
+def _check_sides(image: npt.NDArray[np.uint8], name: str, longest: int) -> None:
+    """Refuse what is no image, or one that a format has no room for."""
     from cnnviz.images.pixels import check_pixels
 
     check_pixels(image, gray=True)
-    if max(image.shape[:2]) > _JPEG_LONGEST:
+    if max(image.shape[:2]) > longest:
         raise OutputError(
-            f"A JPEG has at most {_JPEG_LONGEST} pixels a side; got an image of shape "
-            f"{image.shape}."
+            f"A {name} has at most {longest} pixels a side; got an image of shape {image.shape}. "
+            "Try --format png, or a smaller --size."
         )
-    buffer = io.BytesIO()
+
+
+def _saved(image: npt.NDArray[np.uint8], name: str, options: Mapping[str, Any]) -> bytes:
+    """An image as Pillow writes it."""
     from PIL import Image
 
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality, comment=_mark())
-    return (buffer.getvalue(),)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def _exif(about: About) -> bytes:
+    """EXIF data: our mark as ``Software``, which comes last, and what the file says of itself."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[provenance.EXIF_SOFTWARE] = _mark().decode("ascii")
+    if about is not None:
+        exif[provenance.EXIF_DESCRIPTION] = provenance.encode_ascii(about)
+    data: bytes = exif.tobytes()
+    return data
 
 
 def encode_html(text: str) -> tuple[bytes, ...]:
@@ -226,6 +330,8 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _ZIP_END - 64))
         tail = file.read()
+        if kind_read(head) == "WebP":
+            return _last_text(tail).startswith(_MARK)
         if head.startswith(b"GIF8"):
             mark = tail.rfind(_GIF_COMMENT)
             return mark >= 0 and tail[mark + len(_GIF_COMMENT) + 1 :].startswith(_MARK)
@@ -237,6 +343,34 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
             )
         end = tail.rfind(b"PK\5\6")
         return end >= 0 and tail[end + _ZIP_END :].startswith(_MARK)
+
+
+def is_complete(path: str | os.PathLike[str]) -> bool:
+    """Whether an image or .npz that cnnviz wrote exists, is this version's, and is not cut off.
+
+    A power cut may leave a part of it, or zeros.
+    """
+    try:
+        with open(path, "rb") as file:
+            kind = kind_read(file.read(HEAD))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
+            tail = file.read()
+        if kind == "PNG":
+            whole = tail.endswith(_PNG_END)
+        elif kind == "JPEG":
+            whole = tail.endswith(_JPEG_END)
+        elif kind == "WebP":
+            whole = _last_text(tail) == _mark()
+        else:  # a .npz ends with our mark
+            whole = tail.endswith(__version__.encode("ascii"))
+        return whole and written_by_cnnviz(path)
+    except OSError:
+        return False
+
+
+def _last_text(tail: bytes) -> bytes:
+    """The last text in EXIF data at the end of a file: it ends with one zero byte, or two."""
+    return tail.rstrip(b"\0").rpartition(b"\0")[2]
 
 
 def _with_last_line(data: bytes, kind: str) -> tuple[bytes, ...]:

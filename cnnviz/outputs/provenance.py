@@ -1,7 +1,9 @@
 """What a file that cnnviz wrote says of itself: what it shows, and of which network and image.
 
-A PNG has it as a text chunk (``iTXt``) with the keyword ``cnnviz``; an ``.npz`` as the comments of
-its entries, in their order, which belong together. It is JSON in UTF-8; in version 1
+A PNG has it as a text chunk (``iTXt``) with the keyword ``cnnviz``; a JPEG or WebP as the EXIF tag
+``ImageDescription``, beside ``Software``, which is cnnviz; an ``.npz`` as the comments of its
+entries, in their order, which belong together. It is JSON, in UTF-8 (in EXIF in ASCII, with
+escapes); in version 1
 
     {"cnnviz_about": 1,
      "cnnviz": "0.1.0",
@@ -30,7 +32,7 @@ its entries, in their order, which belong together. It is JSON in UTF-8; in vers
 Surrogates (``\\udc80``) stand for bytes of names that are not UTF-8. A version with other keys, or
 keys that mean something else, has the next number.
 
-Nothing heavy is imported here.
+Nothing heavy is imported here, but for Pillow where EXIF is read.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ import json
 import os
 import stat
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -57,12 +60,16 @@ if TYPE_CHECKING:
 VERSION = 1
 
 PNG_KEYWORD = b"cnnviz"
+EXIF_DESCRIPTION, EXIF_SOFTWARE = 0x010E, 0x0131
 LONGEST_COMMENT = 0xFFFF
 """Bytes that a zip archive has room for with each entry."""
 
 _PNG_TEXT = b"iTXt"
 #: Behind the keyword: not compressed; no language; the keyword is not translated.
 _PNG_PLAIN = b"\0\0\0\0\0"
+_EXIF_START = b"Exif\0\0"
+_JPEG_START = b"\xff\xd8\xff"
+_JPEG_EXIF, _JPEG_SCAN = 0xE1, 0xDA  # markers of segments
 _LONGEST = 1 << 20
 _MOST_CHUNKS = 1 << 20
 
@@ -167,7 +174,12 @@ def encode(about: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(about, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeEncodeError:  # bytes of a name that are not UTF-8
-        return json.dumps(about, allow_nan=False).encode("ascii")
+        return encode_ascii(about).encode("ascii")
+
+
+def encode_ascii(about: Mapping[str, Any]) -> str:
+    """It as EXIF holds it, where texts are in ASCII."""
+    return json.dumps(about, allow_nan=False)
 
 
 def png_text(about: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -179,7 +191,7 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a file that cnnviz wrote says of itself: what it shows, of which network and image.
 
     Args:
-        path: a PNG or ``.npz``.
+        path: a PNG, JPEG, WebP or ``.npz``.
 
     Returns:
         As ``cnnviz/outputs/provenance.py`` documents it: ``shows``, ``image``, ``network``,
@@ -192,12 +204,12 @@ def about(path: str | os.PathLike[str]) -> dict[str, Any]:
     shown = printable(os.fsdecode(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ImageError(f"{shown} is not a file: give a PNG or .npz that cnnviz wrote.")
+            raise ImageError(f"{shown} is not a file: give an image or .npz that cnnviz wrote.")
         with open(path, "rb") as file:
             text = _text(file)
         if text is None:
             raise ImageError(
-                f"{shown} does not say what it shows. PNG and .npz files written by cnnviz do, "
+                f"{shown} does not say what it shows. Images and .npz files written by cnnviz do, "
                 "unless an early version wrote them or another program saved them again."
             )
         return _decoded(text)
@@ -229,6 +241,10 @@ def _text(file: BinaryIO) -> bytes | None:
     start = file.read(len(PNG_SIGNATURE))
     if start == PNG_SIGNATURE:
         return _from_png(file)
+    if start.startswith(_JPEG_START):
+        return _from_exif(_jpeg_exif(file))
+    if start.startswith(b"RIFF") and file.read(4) == b"WEBP":
+        return _from_exif(_webp_exif(file))
     return _from_zip(file) if start.startswith(ZIP_SIGNATURE) else None
 
 
@@ -254,6 +270,57 @@ def _from_png(file: BinaryIO) -> bytes | None:
             raise ValueError("it is compressed, or in some language")
         return body[len(PNG_KEYWORD + _PNG_PLAIN) :]
     return None
+
+
+def _jpeg_exif(file: BinaryIO) -> bytes | None:
+    """The EXIF data of a JPEG, which lies before its first scan."""
+    file.seek(2)
+    for _ in range(_MOST_CHUNKS):
+        header = file.read(4)
+        if len(header) < 4 or header[0] != 0xFF or header[1] == _JPEG_SCAN:
+            return None
+        _, marker, length = struct.unpack(">BBH", header)
+        if marker == _JPEG_EXIF:
+            body = file.read(max(0, length - 2))
+            if body.startswith(_EXIF_START):
+                return body[len(_EXIF_START) :]
+        else:
+            file.seek(max(0, length - 2), os.SEEK_CUR)
+    return None
+
+
+def _webp_exif(file: BinaryIO) -> bytes | None:
+    """The EXIF data of a WebP, behind its signature."""
+    for _ in range(_MOST_CHUNKS):
+        header = file.read(8)
+        if len(header) < 8:
+            return None
+        kind, length = struct.unpack("<4sI", header)
+        if kind == b"EXIF":
+            if length > 2 * _LONGEST:
+                raise ValueError(f"that is {length:,} bytes")
+            return file.read(length).removeprefix(_EXIF_START)
+        file.seek(length + (length & 1), os.SEEK_CUR)
+    return None
+
+
+def _from_exif(data: bytes | None) -> bytes | None:
+    """Of EXIF data, in which cameras write descriptions too."""
+    if data is None:
+        return None
+    from PIL import Image
+
+    exif = Image.Exif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage, which is found below
+            exif.load(data)
+            software, text = exif.get(EXIF_SOFTWARE), exif.get(EXIF_DESCRIPTION)
+    except (SyntaxError, struct.error, KeyError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"its EXIF data cannot be read ({error})") from error
+    if not (isinstance(software, str) and software.startswith("cnnviz ")):
+        return None
+    return text.encode("utf-8") if isinstance(text, str) else None
 
 
 def _from_zip(file: BinaryIO) -> bytes | None:

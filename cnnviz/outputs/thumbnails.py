@@ -15,7 +15,7 @@ from cnnviz.images.decode import read_image
 from cnnviz.images.preprocessing import resize_image
 from cnnviz.machine import available_cores, helper_threads
 from cnnviz.outputs.files import OutputFolder
-from cnnviz.outputs.formats import encode_jpeg
+from cnnviz.outputs.formats import IMAGE_FORMATS, encode_jpeg
 
 FOLDER = "thumbnails"
 """The folder that they lie in, beside the report."""
@@ -24,7 +24,7 @@ LONG_SIDE = 256
 """Pixels. Twice what a card of the page is wide, for screens with two pixels a point."""
 
 QUALITY = 85
-"""Of the JPEGs: at this size the eye finds no difference to the PNG."""
+"""Of the JPEGs: at this size the eye finds no difference to the image."""
 
 
 def thumbnail_path(file: PurePosixPath) -> PurePosixPath:
@@ -33,13 +33,13 @@ def thumbnail_path(file: PurePosixPath) -> PurePosixPath:
     No two images share one, and no name gets longer.
 
     Args:
-        file: a PNG that a run wrote, relative to its output folder.
+        file: an image that a run wrote, relative to its output folder.
 
     Raises:
         ValueError: another kind of file; they have no thumbnails.
     """
-    if file.suffix != ".png":
-        raise ValueError(f"Only PNGs have thumbnails; got {file}.")
+    if file.suffix[1:] not in IMAGE_FORMATS:
+        raise ValueError(f"Only images have thumbnails; got {file}.")
     return FOLDER / file.with_suffix(".jpg")
 
 
@@ -65,7 +65,7 @@ def make_missing(
 
     Args:
         folder: the run's output folder.
-        files: PNGs, relative to it.
+        files: images, relative to it.
         progress: called with the number of thumbnails made and of those to be made.
 
     Returns:

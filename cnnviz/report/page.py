@@ -16,6 +16,7 @@ import numpy as np
 from cnnviz.attribution import METHODS
 from cnnviz.explanation import map_title
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA
+from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.style import COLORMAPS
 from cnnviz.report.pairs import PairLocation, pair_of
@@ -98,12 +99,12 @@ def url_of(file: str) -> str:
 
 
 def drawn_files(images: Sequence[ImageRecord]) -> Iterator[PurePosixPath]:
-    """The PNGs that the cards of the page show, each once: those of explanations."""
+    """The images that the cards of the page show, each once: those of explanations."""
     seen = set()
     for image in images:
         for explanation in image.explanations:
             for file in explanation.files.values():
-                if file not in seen and PurePosixPath(file).suffix == ".png":
+                if file not in seen and PurePosixPath(file).suffix[1:] in IMAGE_FORMATS:
                     seen.add(file)
                     yield PurePosixPath(file)
 

@@ -15,7 +15,7 @@ from cnnviz.inspection.activations import TopChannels, channel_arrays, top_chann
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import OutputFolder, all_or_none, check_output_folder
-from cnnviz.outputs.formats import encode_npz, encode_png, written_by_cnnviz
+from cnnviz.outputs.formats import encode_image, encode_npz, written_by_cnnviz
 from cnnviz.outputs.naming import file_parts, plan_names
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import ActivationsRequest
@@ -126,7 +126,8 @@ class ShowActivations(Stage[Item, tuple[TopChannels, ...], ActivationsOutcome]):
                 about = origin.describe(
                     "activations", layers=[one.layer.name], channels=one.indices
                 )
-                files.append(self.folder.write(stem.file(suffix), encode_png(rendered, about)))
+                parts = encode_image(rendered, self.request.format, about)
+                files.append(self.folder.write(stem.file(suffix), parts))
             written = tuple(files)
             if self.request.arrays:
                 about = origin.describe("arrays", layers=[one.layer.name for one in result])
@@ -228,7 +229,7 @@ class ActivationsSession:
         """
         request, sources = self.request, self.sources
         parts = file_parts([layer.name for layer in self.explainer.layers])
-        suffixes = [f"_{part}_activations.png" for part in parts]
+        suffixes = [f"_{part}_activations.{request.format}" for part in parts]
         stems = plan_names(sources, suffixes + [_ARRAYS] * request.arrays, numbered=False)
         folder = OutputFolder(request.output, inputs=[source.path for source in sources])
         stage = ShowActivations(self.explainer, request, suffixes, folder)

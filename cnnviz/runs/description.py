@@ -147,6 +147,7 @@ def decisive(
         "targets": goals.targets,
         "contrasts": goals.contrasts,
         "style": request.style,
+        "format": request.files.format,
         "arrays": request.files.arrays,
         "panel": request.files.panel,
         "limits": limits,
@@ -165,7 +166,7 @@ _DECISIVE = (
     (("parameters", "contrasts"), "another contrast"),
     *((("parameters", name), f"another --{name}") for name in ("size", "scale")),
     *((("parameters", name), "other colors") for name in ("colormap", "alpha", "overlay")),
-    *((("parameters", name), "other kinds of files") for name in ("arrays", "panel")),
+    *((("parameters", name), "other kinds of files") for name in ("format", "arrays", "panel")),
     (("engine", "precision"), "another precision"),
     (("versions",), "another version of cnnviz or its libraries"),
 )

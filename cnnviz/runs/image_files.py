@@ -15,7 +15,7 @@ from cnnviz.images.preprocessing import Canvas
 from cnnviz.images.sources import Source
 from cnnviz.metrics.location import Location, measure_location
 from cnnviz.outputs.files import OutputFolder, all_or_none
-from cnnviz.outputs.formats import encode_jpeg, encode_npz, encode_png
+from cnnviz.outputs.formats import ImageFormat, encode_image, encode_jpeg, encode_npz
 from cnnviz.outputs.naming import OutputStem
 from cnnviz.outputs.provenance import Origin
 from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
@@ -53,6 +53,7 @@ class ImageWriter:
     Attributes:
         folder: where to.
         style: how maps are rendered.
+        format: what images are written as.
         arrays: also write the raw arrays.
         panel: also write all that belongs to an image as one figure.
         thumbnails: also write what a report shows of it in small.
@@ -62,6 +63,7 @@ class ImageWriter:
 
     folder: OutputFolder
     style: Style = field(default_factory=Style)
+    format: ImageFormat = "png"
     arrays: bool = False
     panel: bool = False
     thumbnails: bool = False
@@ -86,7 +88,7 @@ class ImageWriter:
         """
         found = [replace(one, origin=origin) for one in result.explanations]
         with all_or_none() as written:
-            files = _Files(self.folder, stem, written, thumbnails=self.thumbnails)
+            files = _Files(self.folder, stem, written, self.format, thumbnails=self.thumbnails)
             records = []
             cells: list[list[figures.Cell]] = []
             for explanation in found:
@@ -111,15 +113,15 @@ class ImageWriter:
         names = {}
         for key, pixels in images.items():
             own = None if key == "original" else number  # the targets share it
-            names[key] = files.png(f"_{key}.png", pixels, describe(key, explanation), own)
+            names[key] = files.image(key, pixels, describe(key, explanation), own)
         if self.arrays:
             about = describe("arrays", explanation)
             names["arrays"] = files.npz(".npz", explanation.arrays(), about, number)
         return names
 
     def _contrast(self, files: _Files, contrast: Contrast, canvas: Canvas) -> ContrastRecord:
-        name = files.png(
-            "_contrast.png",
+        name = files.image(
+            "contrast",
             contrast.render(canvas, self.style),
             contrast.describe(),
             (contrast.a, contrast.b),
@@ -136,24 +138,31 @@ class ImageWriter:
     ) -> str:
         figure = figures.panel(title, cells, self.style.max_width)
         targets = tuple(one.target for one in found) if self.numbered else None
-        return files.png("_panel.png", figure, describe("panel", *found), targets, figure=True)
+        return files.image("panel", figure, describe("panel", *found), targets, figure=True)
 
 
 class _Files:
     """Writes one image's files, and puts their paths into ``written``."""
 
     def __init__(
-        self, folder: OutputFolder, stem: OutputStem, written: list[Path], *, thumbnails: bool
+        self,
+        folder: OutputFolder,
+        stem: OutputStem,
+        written: list[Path],
+        format: ImageFormat,
+        *,
+        thumbnails: bool,
     ) -> None:
         self._folder = folder
         self._stem = stem
         self._written = written
+        self._format = format
         self._thumbnails = thumbnails
         self._done: set[PurePosixPath] = set()
 
-    def png(
+    def image(
         self,
-        suffix: str,
+        key: str,
         image: npt.NDArray[np.uint8],
         about: Mapping[str, Any],
         target: int | tuple[int, ...] | None = None,
@@ -161,10 +170,11 @@ class _Files:
         figure: bool = False,
     ) -> str:
         """Write an image once, and its thumbnail if it is no figure; its path below the folder."""
-        name = self._stem.file(suffix, target)
+        name = self._stem.file(f"_{key}.{self._format}", target)
         if name not in self._done:
             self._done.add(name)
-            self._written.append(self._folder.write(name, encode_png(image, about)))
+            parts = encode_image(image, self._format, about)
+            self._written.append(self._folder.write(name, parts))
             if self._thumbnails and not figure:
                 small = self._folder.write(
                     thumbnail_path(name), encode_jpeg(thumbnail(image), THUMBNAIL_QUALITY)

@@ -20,7 +20,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from cnnviz import system
-from cnnviz._version import __version__
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.outputs.formats import written_by_cnnviz
 from cnnviz.runs.records import VERSION, ImageRecord, RunRecord, SummaryRecord
@@ -35,8 +34,6 @@ _Place = tuple[BinaryIO, int, int]
 _BLOCK = 1 << 20
 _MOST_TRIES = 100  # to open a journal that other runs end with and delete
 
-_PNG_START = b"\x89PNG"
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk: its length, name and checksum
 _IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
 _VERSION = re.compile(rb'\{"cnnviz_(?:manifest|journal)": ?(\d{1,9})[,}]')
 _VERSION_WITHIN = 64  # bytes from the start
@@ -92,22 +89,6 @@ def _version_of(path: Path) -> int | None:
     except OSError:
         return None
     return None if found is None else int(found[1])
-
-
-def is_complete(path: Path) -> bool:
-    """Whether a PNG or .npz exists, is this version's, and is not cut off.
-
-    A power cut may leave a part of it, or zeros.
-    """
-    try:
-        with open(path, "rb") as file:
-            start = file.read(len(_PNG_START))
-            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_PNG_END)))
-            # A .npz ends with our mark.
-            end = _PNG_END if start == _PNG_START else __version__.encode("ascii")
-            return file.read().endswith(end) and written_by_cnnviz(path)
-    except OSError:
-        return False
 
 
 def manifest_lines(

@@ -18,6 +18,7 @@ from cnnviz.rendering.style import Style
 if TYPE_CHECKING:
     from cnnviz.images.preprocessing import ImageSize
     from cnnviz.models.config import ModelConfig
+    from cnnviz.outputs.formats import ImageFormat
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class MethodOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written beside the images, and on which scale these are drawn."""
+    """What images are written as and what beside them, and on which scale these are drawn."""
 
+    format: ImageFormat = "png"
     scale: Literal["image", "run"] = "image"
     arrays: bool = False
     panel: bool = False
@@ -180,4 +182,5 @@ class ActivationsRequest:
     top: int = 16
     by: Literal["mean", "max"] = "mean"
     style: ActivationsStyle = field(default_factory=ActivationsStyle)
+    format: ImageFormat = "png"
     arrays: bool = False

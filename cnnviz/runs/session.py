@@ -306,6 +306,7 @@ class Session:
         writer = ImageWriter(
             OutputFolder(self.request.output, inputs=[source.path for source in self.sources]),
             self.request.style,
+            files.format,
             arrays=files.arrays,
             panel=files.panel,
             thumbnails=files.report,

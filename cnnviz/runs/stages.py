@@ -17,9 +17,10 @@ from cnnviz.images.preprocessing import Canvas, Prepared
 from cnnviz.images.sources import Source
 from cnnviz.labels.predictions import Prediction, assess
 from cnnviz.labels.targets import ClassPair, Target, is_default
+from cnnviz.outputs.formats import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.image_files import ImageWriter
-from cnnviz.runs.manifest import Journal, file_sha256, is_complete
+from cnnviz.runs.manifest import Journal, file_sha256
 from cnnviz.runs.records import EngineRecord, ImageRecord
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
@@ -120,9 +121,8 @@ def plan_items(
     """
     files = OutputOptions() if files is None else files
     keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
-    suffixes = [f"_{key}.png" for key in keys] + [".npz"] * files.arrays
-    suffixes += ["_panel.png"] * files.panel
-    suffixes += ["_contrast.png"] * bool(goals.contrasts)
+    keys += ["panel"] * files.panel + ["contrast"] * bool(goals.contrasts)
+    suffixes = [f"_{key}.{files.format}" for key in keys] + [".npz"] * files.arrays
     several = bool(goals.contrasts) or (files.panel and len(goals.targets) > 1)
     stems = plan_names(sources, suffixes, numbered=goals.numbered, several=several)
     known = truths or (None,) * len(sources)

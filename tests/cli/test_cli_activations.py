@@ -48,6 +48,14 @@ def test_one_image(cnnviz, photos, tmp_path):
     assert "1 shown" in err
 
 
+def test_another_format(cnnviz, photos, tmp_path):
+    status, _, _ = cnnviz("activations", photos / "10.jpg", "-m", "demo", "--format", "webp")
+    assert status == 0
+    assert files_below(tmp_path / "activations") == ["10_features.26_activations.webp"]
+    status, out, _ = cnnviz("about", "activations/10_features.26_activations.webp")
+    assert (status, out.splitlines()[0].split(": ")[1]) == (0, "activations")
+
+
 def test_numbers_are_those_of_the_planted_network(cnnviz, planted, tmp_path):
     status, out, _ = cnnviz(
         *("activations", "corner.png", *planted, "-o", "out", "--json", "--arrays"),

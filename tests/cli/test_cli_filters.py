@@ -50,6 +50,16 @@ def test_the_first_layer_by_default(cnnviz, tmp_path, weights):
     assert "SHA-256" in err
 
 
+def test_another_format(cnnviz):
+    assert cnnviz("filters", "demo", "-q")[0] == 0
+    status, out, _ = cnnviz("filters", "demo", "--json", "--format", "jpg")
+    assert status == 0
+    file = json.loads(out)["file"]
+    assert file == "filters/demo_features.0_filters.jpg"
+    same = cv2.imread("filters/demo_features.0_filters.png").astype(int)
+    assert np.abs(cv2.imread(file) - same).mean() < 2
+
+
 def test_layers_asked_for_and_a_batch_norm_for_its_convolution(cnnviz, tmp_path):
     status, out, _ = cnnviz(
         *("filters", "demo", "-o", "out", "--layer", "features.26", "--layer", "features[4]"),

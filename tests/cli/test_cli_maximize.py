@@ -179,6 +179,19 @@ def test_the_way_there(cnnviz, halves, tmp_path):
     assert not any((first[cell, :224, 0] == shown).all() for cell in cells)
 
 
+def test_another_format(cnnviz, halves, tmp_path):
+    status, _, _ = cnnviz(
+        *("maximize", *halves, "--target", "0", "--steps", "2", "--format", "webp"),
+        *("--frames", "way", "--every", "2"),
+    )
+    assert status == 0
+    assert files_below(tmp_path / "way") == ["halves_step0.webp", "halves_step2.webp"]
+    assert files_below(tmp_path / "maximized") == [
+        "halves_0_right_maximized.webp",
+        "halves_maximized.webp",
+    ]
+
+
 def test_usually_there_are_about_sixteen_frames(cnnviz, halves, tmp_path):
     status, out, err = cnnviz(
         *("maximize", *halves, "--target", "0", "--steps", "35", "--frames", "way", "--quiet")

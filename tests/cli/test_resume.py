@@ -55,6 +55,21 @@ def test_nothing_is_done_twice(explain, tmp_path):
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
 
 
+def test_another_format_and_a_report(explain, cnnviz, tmp_path):
+    explain("--format", "jpg", "--panel", "--report")
+    out = tmp_path / "out"
+    kinds = {path.suffix for path in out.rglob("*") if path.is_file()}
+    assert kinds == {".jpg", ".json", ".html"}
+    assert (out / "2_panel.jpg").exists()
+    assert (out / "thumbnails/2_gradcam.jpg").exists()
+    assert '"2_gradcam.jpg"' in (out / "index.html").read_text()
+    done, _, _ = explain("--format", "jpg", "--panel", "--report")
+    assert fresh(done) == set()
+    status, _, err = cnnviz("explain", out, "-m", "demo", "-o", "again")
+    assert status == 2  # what cnnviz wrote is not explained
+    assert "holds no images but those that cnnviz wrote" in err
+
+
 def test_force_does_all_again(explain):
     explain()
     done, _, _ = explain("--force")
@@ -90,10 +105,17 @@ def test_a_new_image_is_done_and_a_removed_one_forgotten(explain, photos, write_
     assert [image["stem"] for image in images] == ["2", "3", "sub/cat"]
 
 
-@pytest.mark.parametrize("damage", ["removed", "cut", "zeros"])
-def test_a_file_that_is_gone_or_damaged_is_made_again(explain, tmp_path, damage):
-    explain()
-    path = tmp_path / "out/10_gradcam.png"
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        *((kind, damage) for kind in ("png", "jpg") for damage in ("removed", "cut", "zeros")),
+        ("webp", "removed"),
+        ("webp", "cut"),  # with zeros at its end nobody can tell whose it is
+    ],
+)
+def test_a_file_that_is_gone_or_damaged_is_made_again(explain, tmp_path, damage, kind):
+    explain("--format", kind)
+    path = tmp_path / f"out/10_gradcam.{kind}"
     whole = path.read_bytes()
     if damage == "removed":
         path.unlink()
@@ -101,7 +123,7 @@ def test_a_file_that_is_gone_or_damaged_is_made_again(explain, tmp_path, damage)
         path.write_bytes(whole[:-3])
     else:
         path.write_bytes(whole[:100] + b"\0" * (len(whole) - 100))
-    done, _, _ = explain()
+    done, _, _ = explain("--format", kind)
     assert fresh(done) == {"10.jpg"}
     assert path.read_bytes() == whole
 
@@ -114,6 +136,7 @@ def test_a_file_that_is_gone_or_damaged_is_made_again(explain, tmp_path, damage)
         ["--alpha", "0.5"],
         ["--size", "50"],
         ["--no-overlay"],
+        ["--format", "jpg"],
         ["--arrays"],
         ["--panel"],
         ["--contrast", "predicted:second"],
@@ -240,6 +263,7 @@ def test_runs_for_other_classes_keep_their_files(explain, tmp_path):
         (["--contrast", "fish:snail"], "another contrast"),
         (["--size", "50"], "another --size"),
         (["--mean", "0.5,0.5,0.5"], "another input"),
+        (["--format", "webp"], "other kinds of files"),
         (["--alpha", "0.5", "--no-overlay", "--arrays"], "other colors, other kinds of files"),
     ],
 )

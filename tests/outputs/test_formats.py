@@ -16,15 +16,19 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import cnnviz
-from cnnviz.errors import ImageError, OutputError
+from cnnviz.errors import ImageError, OutputError, UsageError
 from cnnviz.outputs.files import write_file
 from cnnviz.outputs.formats import (
+    IMAGE_FORMATS,
+    check_format,
     encode_gif,
     encode_html,
+    encode_image,
     encode_jpeg,
     encode_manifest,
     encode_npz,
     encode_png,
+    is_complete,
     written_by_cnnviz,
 )
 
@@ -84,6 +88,73 @@ def test_jpegs_have_a_largest_size(tmp_path):
     with pytest.raises(OutputError, match="at most 65500 pixels"):
         write_file(tmp_path / "y.jpg", encode_jpeg(np.zeros((65501, 1, 3), np.uint8), 85))
     assert os.listdir(tmp_path) == ["x.jpg"]
+
+
+def test_what_the_formats_keep(tmp_path):
+    """A PNG every pixel; the others of a smooth map all but two gray levels, on the mean."""
+    ramp = np.linspace(0, 255, 96).astype(np.uint8)
+    image = np.stack(
+        [np.tile(ramp, (64, 1)), np.tile(ramp[::-1], (64, 1)), photo()[:64, :96, 2]], 2
+    )
+    bounds = {"png": 0, "jpg": 1, "webp": 2.5}  # WebP's colors have half the resolution
+    assert set(bounds) == set(IMAGE_FORMATS)
+    for kind, bound in bounds.items():
+        for pixels in (image, np.ascontiguousarray(image[..., 0])):
+            path = tmp_path / f"a.{kind}"
+            write_file(path, encode_image(pixels, kind))
+            with Image.open(path) as read:
+                assert read.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[kind]
+                found = np.asarray(read.convert("RGB" if pixels.ndim == 3 else "L"))
+            assert np.abs(found.astype(float) - pixels).mean() <= bound
+            assert written_by_cnnviz(path)
+    with Image.open(tmp_path / "a.jpg") as read:
+        assert read.mode == "L"
+    write_file(tmp_path / "a.jpg", encode_image(image, "jpg"))
+    with Image.open(tmp_path / "a.jpg") as read:  # no color is spread over two pixels
+        assert [(across, down) for _, across, down, _ in read.layer] == 3 * [(1, 1)]
+
+
+def test_webps_have_a_largest_size(tmp_path):
+    write_file(tmp_path / "x.webp", encode_image(np.zeros((1, 16383), np.uint8), "webp"))
+    with pytest.raises(OutputError, match=r"at most 16383 pixels .* Try --format png"):
+        write_file(tmp_path / "y.webp", encode_image(np.zeros((16384, 1, 3), np.uint8), "webp"))
+    with pytest.raises(ImageError):
+        encode_image(np.zeros((4, 4, 4), np.uint8), "webp")
+    assert os.listdir(tmp_path) == ["x.webp"]
+
+
+def test_formats_that_there_are_not():
+    with pytest.raises(UsageError, match=r"written as png, jpg, webp; got 'gif'"):
+        check_format("gif")
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp"])
+def test_other_peoples_images_are_theirs(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    exif = Image.Exif()
+    exif[0x0131] = "a camera"
+    Image.fromarray(photo()).save(path, exif=exif.tobytes())
+    assert not written_by_cnnviz(path)
+    assert not is_complete(path)
+    with pytest.raises(OutputError, match="not written by cnnviz"):
+        write_file(path, encode_image(photo(), kind))
+
+
+def test_files_without_their_end_are_not_whole(tmp_path):
+    pixels = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
+    files = {f"a.{kind}": encode_image(pixels, kind) for kind in IMAGE_FORMATS}
+    for name, parts in {**files, "a.npz": encode_npz({"x": np.arange(3)})}.items():
+        path = tmp_path / name
+        write_file(path, parts)
+        data = path.read_bytes()
+        assert is_complete(path)
+        for broken in (data[:-3], data[: len(data) // 2], b"", data[:-5] + b"\0" * 5):
+            path.write_bytes(broken)
+            assert not is_complete(path), broken
+    (tmp_path / "b.png").write_bytes(b"\x89PNG somebody else's")
+    assert not is_complete(tmp_path / "b.png")
+    assert not is_complete(tmp_path / "none.png")
+    assert not is_complete(tmp_path)
 
 
 @pytest.mark.parametrize("parts", [[], [b""], [b'{"a": 1}'], [b' {"cnnviz_manifest":1}']])

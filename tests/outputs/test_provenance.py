@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 import cnnviz as package
-from cnnviz.errors import ImageError, UsageError
+from cnnviz.errors import ImageError, OutputError, UsageError
 from cnnviz.outputs.files import write_file
-from cnnviz.outputs.formats import encode_npz, encode_png, written_by_cnnviz
+from cnnviz.outputs.formats import encode_image, encode_npz, encode_png, written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 
 PIXELS = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
@@ -93,6 +93,43 @@ def test_a_png_has_it_where_others_find_it(tmp_path):
     length = 12 + struct.unpack(">I", more[start : start + 4])[0]
     assert more[:start] + more[start + length :] == without
     assert package.about(told) == package.about(str(told)) == package.about(os.fsencode(told))
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp"])
+def test_a_jpeg_and_a_webp_have_it_where_others_find_it(tmp_path, kind):
+    """EXIF's ImageDescription, in ASCII; the pixels are the same without it."""
+    about = Origin("vgg16", image="Käfer\udc80.jpg").describe("gradcam")
+    plain, told = tmp_path / f"plain.{kind}", tmp_path / f"told.{kind}"
+    write_file(plain, encode_image(PIXELS, kind))
+    write_file(told, encode_image(PIXELS, kind, about))
+    with Image.open(told) as image:
+        exif = image.getexif()
+        assert exif[0x0131] == f"cnnviz {package.__version__}"
+        assert exif[0x010E].isascii()
+        assert json.loads(exif[0x010E]) == about
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(plain)))
+    assert cv2.imread(str(told)).shape == PIXELS.shape
+    assert written_by_cnnviz(told)
+    assert package.about(told) == about
+    with pytest.raises(ImageError, match="does not say what it shows"):
+        package.about(plain)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp"])
+def test_what_a_camera_says_is_not_ours(tmp_path, kind):
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0131] = "OLYMPUS DIGITAL CAMERA", "1.0"
+    Image.fromarray(PIXELS).save(tmp_path / f"a.{kind}", exif=exif.tobytes())
+    with pytest.raises(ImageError, match="does not say what it shows"):
+        package.about(tmp_path / f"a.{kind}")
+
+
+def test_more_than_a_jpeg_has_room_for():
+    classes = [(number, "a class with a long name") for number in range(2000)]
+    about = ORIGIN.describe("panel", classes=classes)
+    with pytest.raises(OutputError, match=r"room for 65533 bytes .* Try --format png"):
+        encode_image(PIXELS, "jpg", about)
+    assert b"".join(encode_image(PIXELS, "webp", about))
 
 
 def test_an_npz_has_it_where_numpy_does_not_see_it(tmp_path):
@@ -191,15 +228,15 @@ def test_hostile_files_are_one_sentence(cnnviz, tmp_path, name):
     assert len(err) < 300
 
 
-@pytest.mark.parametrize("kind", ["png", "npz"])
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "npz"])
 def test_damage_is_found_or_does_no_harm(tmp_path, kind):
     """A changed byte, or an end that is missing: what was said, or an error of ours."""
     rng = random.Random(0)
     path = tmp_path / f"a.{kind}"
-    if kind == "png":
-        write_file(path, encode_png(PIXELS, ABOUT))
-    else:
+    if kind == "npz":
         write_file(path, encode_npz({"a": 1, "b": 2}, ABOUT))
+    else:
+        write_file(path, encode_image(PIXELS, kind, ABOUT))
     whole = path.read_bytes()
     for _ in range(1500):
         data = bytearray(whole)
@@ -210,7 +247,7 @@ def test_damage_is_found_or_does_no_harm(tmp_path, kind):
             found = package.about(path)
         except ImageError:
             continue
-        assert found == ABOUT or kind == "npz"  # a zip archive has no checksum over its comments
+        assert found == ABOUT or kind != "png"  # nothing else has a checksum over it
 
 
 def test_what_is_no_file(cnnviz, tmp_path):

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.explanation import Score
-from cnnviz.outputs.files import OutputFolder, write_file
-from cnnviz.outputs.formats import encode_manifest, encode_npz, encode_png
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_manifest
 from cnnviz.runs.manifest import (
     JOURNAL,
     MANIFEST,
@@ -26,7 +26,6 @@ from cnnviz.runs.manifest import (
     check_manifest,
     file_sha256,
     fingerprint,
-    is_complete,
     manifest_lines,
 )
 from cnnviz.runs.records import (
@@ -305,22 +304,6 @@ def test_digests(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # would be waited for
     for name in ("pipe", "none", ".", "nul\0"):
         assert file_sha256(tmp_path / name) is None
-
-
-def test_files_without_their_end_are_not_whole(tmp_path):
-    write_file(tmp_path / "a.png", encode_png(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)))
-    write_file(tmp_path / "a.npz", encode_npz({"x": np.arange(3)}))
-    for name in ("a.png", "a.npz"):
-        path = tmp_path / name
-        data = path.read_bytes()
-        assert is_complete(path)
-        for broken in (data[:-1], data[: len(data) // 2], b"", data[:-5] + b"\0" * 5):
-            path.write_bytes(broken)
-            assert not is_complete(path), broken
-    (tmp_path / "b.png").write_bytes(b"\x89PNG somebody else's")
-    assert not is_complete(tmp_path / "b.png")
-    assert not is_complete(tmp_path / "none.png")
-    assert not is_complete(tmp_path)
 
 
 def test_somebody_elses_manifest_is_told_beforehand(tmp_path):
