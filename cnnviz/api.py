@@ -71,7 +71,9 @@ def explain(
         model: what :func:`cnnviz.load_explainer` takes, or what it returned, which saves loading
             the network again.
         target: what to explain in each image: a class index or name, ``top1``, ``top5``, ... or
-            several of them.
+            several of them; ``above:0.5`` for all whose probability is above that (an image without
+            any has no explanation, and a warning says so); ``similarity:FILE`` for the cosine
+            between what the network outputs for the image and for another one.
         contrast: two classes ``A:B`` whose difference is explained too, or several such pairs; each
             is ``predicted``, ``second``, an index or a name.
         layer: the target layer's name, or several, or ``stages``; the network's own by default.
@@ -116,6 +118,7 @@ def explain(
         raise UsageError(
             "explain() does not know the images' true classes: give each image's own as target."
         )
+    goals = goals.seen_by(explainer, max_pixels=max_pixels, remark=_warn)
     stage = _ExplainGiven(explainer, goals, Style() if style is None else style, skip_failed)
     stream = Stream(Loader(explainer, stage.style.size, max_pixels), batch_size)
     stream.run(stage, _images(inputs))
@@ -227,7 +230,8 @@ class _ExplainGiven(Stage[_GivenImage, ImageResult, _Outcome]):
             )
             for one in result.explanations
         ]
-        return _Outcome(image.item.name, found, image.remark)
+        remark = "; ".join(filter(None, (image.remark, result.remark))) or None
+        return _Outcome(image.item.name, found, remark)
 
     def failed(self, image: _Loaded, error: ItemError) -> _Outcome:
         """The error, with the image's name."""

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, cast
 
 import numpy as np
 
 from cnnviz.attribution import AttributionContext, ModelQueries, PassCount, collect
 from cnnviz.attribution.cam import GradCam
+from cnnviz.attribution.context import TargetRows
 from cnnviz.attribution.contrast import checked_difference
 from cnnviz.attribution.fitting import MethodSpec, fit_methods
-from cnnviz.engines.network import Network
+from cnnviz.engines.network import Network, Targets, choose_targets
+from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, TargetFunction
 from cnnviz.errors import ExplanationError, ItemError
-from cnnviz.explanation import Contrast, Explanation, ImageResult
+from cnnviz.explanation import Contrast, Explanation, ImageResult, Scores
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.graph import shape_text
 from cnnviz.graph.target_layers import choose_layers
@@ -29,9 +31,9 @@ from cnnviz.text import joined
 from cnnviz.types import Float32, RgbImage
 from cnnviz.weights.info import WeightsInfo
 
-TargetSpec = SupportsIndex | Callable[[Float32], Any] | None
-"""A target: a class index for all images, a function from their logits (N, K) to N indices, or
-None for each image's highest class."""
+TargetSpec = SupportsIndex | CosineSimilarity | Callable[[Float32], Any] | None
+"""A target: a class index for all images, the cosine to another image's logits, a function from
+their logits (N, K) to N indices, or None for each image's highest class."""
 
 
 class Explainer:
@@ -191,7 +193,7 @@ class Explainer:
     def explain_targets(
         self,
         batch: Sequence[Prepared],
-        targets: Sequence[TargetSpec],
+        targets: Sequence[TargetSpec] | TargetRows,
         on_progress: Callable[[int], None] | None = None,
         contrasts: Sequence[tuple[TargetSpec, TargetSpec]] = (),
     ) -> list[ImageResult | ItemError]:
@@ -199,14 +201,15 @@ class Explainer:
 
         Args:
             batch: what :meth:`prepare` returned.
-            targets: each as in :meth:`explain`.
+            targets: each as in :meth:`explain`; or a function from the logits (N, K) to N sequences
+                of target functions, each image's own, which may be empty.
             on_progress: called with a number whenever that many of the passes are done that
                 methods ask for themselves (:meth:`passes`).
             contrasts: pairs of targets whose difference is explained too.
 
         Returns:
-            For each image what was found out, or the error. A class that several targets come
-            down to is explained once; a pair that comes down to one class is left out.
+            For each image what was found out, or the error. A target that several come down to is
+            explained once; a pair that comes down to one class is left out.
 
         Raises:
             UsageError: a target is out of range.
@@ -215,46 +218,90 @@ class Explainer:
         if not batch:
             return []
         inputs = np.stack([prepared.input for prepared in batch])
-        columns, extra_targets = (
-            [
-                one if one is None or callable(one) else [operator.index(one)] * len(batch)
-                for one in wanted
-            ]
-            for wanted in (targets, [end for pair in contrasts for end in pair])
-        )
+        rows = _Rows(targets)
         found = collect(
             ModelQueries(self.network, on_progress),
             inputs,
-            columns,
+            rows,
             self.layers,
             self.methods,
             self.spec,
-            extra_targets,
+            [_of_each(one, len(batch)) for pair in contrasts for one in pair],
         )
-        rows: list[dict[int, Explanation] | ItemError] = [{} for _ in batch]
-        for column in found[: len(columns)]:
-            for index, result in enumerate(_explanations(self, batch, column)):
-                row = rows[index]
+        results: list[list[Explanation] | ItemError] = [
+            _broken({"logits": logits}) or [] for logits in rows.logits
+        ]
+        for column in found[: rows.most]:
+            for index, result in _explanations(self, batch, column):
+                row = results[index]
                 if isinstance(row, ItemError):
                     continue
                 if isinstance(result, ItemError):
-                    rows[index] = result
+                    results[index] = result
                 else:
-                    row.setdefault(result.target, result)
-        ends = [column[-1] for column in found[len(columns) :]]
+                    row.append(result)
+        ends = [column[-1] for column in found[rows.most :]]
         differences: list[dict[tuple[int, int], Contrast]] = [{} for _ in batch]
         for a, b in zip(ends[::2], ends[1::2], strict=True):
             for index, contrast in enumerate(_contrasts(self, batch, a, b)):
                 if isinstance(contrast, ItemError):
-                    rows[index] = contrast
+                    results[index] = contrast
                 elif contrast is not None:
                     differences[index].setdefault((contrast.a, contrast.b), contrast)
         return [
             row
             if isinstance(row, ItemError)
-            else ImageResult(tuple(row.values()), tuple(differences[index].values()))
-            for index, row in enumerate(rows)
+            else ImageResult(
+                self._scores(rows.logits[index]), tuple(row), tuple(differences[index].values())
+            )
+            for index, row in enumerate(results)
         ]
+
+    def _scores(self, logits: Float32) -> Scores:
+        """What is said of one image."""
+        return Scores(logits, self.network.architecture.activation, self.labels)
+
+
+class _Rows:
+    """Each image's targets, once the logits are known; the same one twice counts once.
+
+    Attributes:
+        logits: (N, K).
+        most: how many targets an image has at most.
+    """
+
+    def __init__(self, targets: Sequence[TargetSpec] | TargetRows) -> None:
+        self._targets = targets
+        self.logits: Float32 = np.empty((0, 0), np.float32)
+        self.most = 0
+
+    def __call__(self, logits: Float32) -> list[list[TargetFunction]]:
+        """As :data:`cnnviz.attribution.context.TargetRows`."""
+        self.logits = logits
+        rows = self._targets(logits) if callable(self._targets) else self._given(logits)
+        found = [list(dict.fromkeys(row)) for row in rows]
+        self.most = max(map(len, found), default=0)
+        return found
+
+    def _given(self, logits: Float32) -> list[list[TargetFunction]]:
+        assert not callable(self._targets)
+        rows: list[list[TargetFunction]] = [[] for _ in logits]
+        for target in self._targets:
+            if isinstance(target, CosineSimilarity):
+                column: list[TargetFunction] = [target] * len(logits)
+            else:
+                chosen = choose_targets(_of_each(target, len(logits)), logits)
+                column = [ClassLogit(int(index)) for index in chosen]
+            for row, one in zip(rows, column, strict=True):
+                row.append(one)
+        return rows
+
+
+def _of_each(target: TargetSpec, images: int) -> Targets:
+    """A target as that of each image of a batch."""
+    if target is None or callable(target):
+        return target
+    return [operator.index(cast(SupportsIndex, target))] * images
 
 
 def _display_note(spec: InputSpec) -> str | None:
@@ -278,7 +325,7 @@ def _contrasts(
     cams = [GradCam().explain_checked(context).maps[GradCam.name] for context in (a, b)]
     differences = checked_difference(a, b)
     for index, prepared in enumerate(batch):
-        ends = int(a.targets[index]), int(b.targets[index])
+        ends = _class_of(a.targets[index]), _class_of(b.targets[index])
         if ends[0] == ends[1]:
             yield None
             continue
@@ -297,38 +344,48 @@ def _contrasts(
         )
 
 
+def _class_of(target: TargetFunction) -> int:
+    """The class whose logit a target is."""
+    assert isinstance(target, ClassLogit)
+    return target.index
+
+
 def _explanations(
     explainer: Explainer, batch: Sequence[Prepared], column: Sequence[AttributionContext]
-) -> Iterator[Explanation | ItemError]:
-    """For each image of a batch what all methods found at all layers, for one target."""
+) -> Iterator[tuple[int, Explanation | ItemError]]:
+    """What all methods found at all layers for one target of each image that has one, by place."""
     found, diagnostics = _attributions(explainer, column)
     last = column[-1]
     relus = None
     if last.relus_guided:
         relus = (min(last.relus_guided.values()), last.relus_total)
-    for index, prepared in enumerate(batch):
-        logits = last.logits[index]
+    for index, place in enumerate(last.images):
+        logits, target = last.logits[index], last.targets[index]
         own = tuple(
             {key: _in_rgb(values[index], explainer.spec) for key, values in maps.items()}
             for maps in found
         )
         broken = _broken({"logits": logits}, *own)
-        yield broken or Explanation(
-            prepared,
-            logits,
-            int(last.targets[index]),
-            explainer.layers,
-            explainer.methods,
-            own,
-            {
-                key: {name: values[index] for name, values in known.items()}
-                for key, known in diagnostics.items()
-                if known
-            },
-            relus,
-            explainer.labels,
-            last.activation,
-            explainer.origin,
+        yield (
+            place,
+            broken
+            or Explanation(
+                batch[place],
+                logits,
+                target if isinstance(target, CosineSimilarity) else _class_of(target),
+                explainer.layers,
+                explainer.methods,
+                own,
+                {
+                    key: {name: values[index] for name, values in known.items()}
+                    for key, known in diagnostics.items()
+                    if known
+                },
+                relus,
+                explainer.labels,
+                last.activation,
+                explainer.origin,
+            ),
         )
 
 

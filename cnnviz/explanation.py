@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from cnnviz.attribution import Method
 from cnnviz.attribution.cam import GradCam
+from cnnviz.engines.target_functions import CosineSimilarity
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX, Activation
 from cnnviz.graph.graph import shape_text
@@ -79,6 +81,60 @@ class Score:
         return f"{self.title}{':' if self.name is None else ''} {self.value}"
 
 
+@dataclass(frozen=True)
+class Similarity:
+    """How alike a network finds an image and another one.
+
+    Attributes:
+        other: the other image, as it was given.
+        sha256: of its file; null if it came from Python as numbers.
+        cosine: between what the network outputs for the two, before any activation: -1 to 1.
+    """
+
+    other: str
+    sha256: str | None
+    cosine: float
+
+    @property
+    def title(self) -> str:
+        """For people: ``similarity to dog.jpg``, without its folder."""
+        return f"similarity to {PurePath(self.other).name}"
+
+    @property
+    def value(self) -> str:
+        """The cosine for a title, ``0.61``."""
+        return f"{self.cosine:.2f}"
+
+    @property
+    def prediction(self) -> str:
+        """Both: ``similarity to dog.jpg 0.61``."""
+        return f"{self.title} {self.value}"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says of an image.
+
+    Attributes:
+        logits: (K,) float32, before any softmax.
+        activation: what makes probabilities of them.
+        labels: the classes' names, or none.
+    """
+
+    logits: Float32
+    activation: Activation = SOFTMAX
+    labels: tuple[str, ...] = ()
+
+    def of(self, index: int) -> Score:
+        """One class."""
+        return Score.of(index, self.logits, self.activation, self.labels)
+
+    def top(self, count: int = 5) -> list[Score]:
+        """The highest classes, best first; the lower index first among equals."""
+        order = np.argsort(-self.logits, kind="stable")[:count]
+        return [self.of(int(index)) for index in order]
+
+
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """What a network saw in one image, for one target.
@@ -86,7 +142,7 @@ class Explanation:
     Attributes:
         prepared: what the network was fed, and where that lies in the image.
         logits: (K,) float32, before any softmax.
-        target: the class explained.
+        target: the class explained; or the similarity to another image.
         layers: the target layers, in the network's order.
         methods: the methods asked for, in order.
         maps_by_layer: for each of the layers the maps by key (``guided_gradcam``), those of the
@@ -101,7 +157,7 @@ class Explanation:
 
     prepared: Prepared
     logits: Float32
-    target: int
+    target: int | CosineSimilarity
     layers: tuple[Layer, ...]
     methods: tuple[Method, ...]
     maps_by_layer: tuple[Mapping[str, Float32], ...]
@@ -112,7 +168,7 @@ class Explanation:
     origin: Origin = field(default_factory=Origin)
 
     def __repr__(self) -> str:
-        return f"<Explanation: {self.score(self.target).prediction}>"
+        return f"<Explanation: {self.explained.prediction}>"
 
     @property
     def layer(self) -> Layer:
@@ -124,14 +180,31 @@ class Explanation:
         """The maps at :attr:`layer`, by key."""
         return self.maps_by_layer[-1]
 
+    @property
+    def explained(self) -> Score | Similarity:
+        """What the network says of the target."""
+        if isinstance(self.target, int):
+            return self.score(self.target)
+        cosine = float(self.target.score(self.logits))
+        return Similarity(self.target.name, self.target.sha256, cosine)
+
+    @property
+    def file_part(self) -> int | str:
+        """What stands for the target in names of files."""
+        return self.target if isinstance(self.target, int) else self.target.file_part
+
     def score(self, index: int) -> Score:
         """One class."""
-        return Score.of(index, self.logits, self.activation, self.labels)
+        return self.scores.of(index)
 
     def top(self, count: int = 5) -> list[Score]:
         """The highest classes, best first; the lower index first among equals."""
-        order = np.argsort(-self.logits, kind="stable")[:count]
-        return [self.score(int(index)) for index in order]
+        return self.scores.top(count)
+
+    @property
+    def scores(self) -> Scores:
+        """What the network says of the image."""
+        return Scores(self.logits, self.activation, self.labels)
 
     @cached_property
     def probabilities(self) -> Float64:
@@ -142,13 +215,22 @@ class Explanation:
         """Everything raw, by name, as ``--arrays`` writes it.
 
         With several layers ``layer`` holds all their names, and a map that depends on the layer is
-        there once for each, as ``gradcam@features.28``.
+        there once for each, as ``gradcam@features.28``. Of the similarity to another image there is
+        no ``target`` but ``similarity``, the cosine, and ``reference``, the other's logits (K,).
         """
         names = [layer.name for layer in self.layers]
+        target: dict[str, Any] = (
+            {"target": np.int64(self.target)}
+            if isinstance(self.target, int)
+            else {
+                "similarity": np.float64(self.target.score(self.logits)),
+                "reference": self.target.reference,
+            }
+        )
         return {
             "input": self.prepared.input,
             "logits": self.logits,
-            "target": np.int64(self.target),
+            **target,
             "layer": np.str_(*names) if len(names) == 1 else np.array(names),
             **self.all_maps(),
         }
@@ -212,7 +294,7 @@ class Explanation:
     @cached_property
     def _maps(self) -> ExplanationMaps:
         """What there is to be rendered."""
-        target = self.score(self.target)
+        target = self.explained
         return ExplanationMaps(
             tuple(
                 NamedMap(
@@ -228,7 +310,7 @@ class Explanation:
             target.title,
             target.prediction,
             lambda index: self.score(index).title,
-            self.activation.is_probability,
+            self.activation.is_probability and isinstance(self.target, int),
         )
 
     def _values(self, method: Method, key: str) -> tuple[Float32, ...]:
@@ -301,12 +383,16 @@ class ImageResult:
     """All that was found out about one image.
 
     Attributes:
-        explanations: one for each target.
+        scores: what the network says of it.
+        explanations: one for each target that it has.
         contrasts: one for each pair of classes.
+        remark: a sentence about targets that it does not have, or None.
     """
 
+    scores: Scores
     explanations: tuple[Explanation, ...]
     contrasts: tuple[Contrast, ...] = ()
+    remark: str | None = None
 
 
 def describe(shows: str, *explanations: Explanation) -> dict[str, Any]:
@@ -320,12 +406,16 @@ def describe(shows: str, *explanations: Explanation) -> dict[str, Any]:
     whole = shows in ("arrays", "panel")
     methods = [method for method in first.methods if whole or shows in method.map_kinds]
     layers = first.layers if any(method.uses_layer for method in methods) else ()
-    targets = [one.score(one.target) for one in explanations] if methods else []
+    targets = [one.explained for one in explanations] if methods else []
+    others = [
+        {"name": one.other, "sha256": one.sha256} for one in targets if isinstance(one, Similarity)
+    ]
     return first.origin.describe(
         shows,
         layers=[layer.name for layer in layers],
         methods=map(_method, methods),
-        classes=[(score.index, score.name) for score in targets],
+        classes=[(one.index, one.name) for one in targets if isinstance(one, Score)],
+        **({"similar_to": others} if others else {}),
     )
 
 

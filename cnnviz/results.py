@@ -53,7 +53,7 @@ class ImageExplanation(Explanation):
         return cls(**own, **image)
 
     def __repr__(self) -> str:
-        return f"<Explanation of {self.name}: {self.score(self.target).prediction}>"
+        return f"<Explanation of {self.name}: {self.explained.prediction}>"
 
     @cached_property
     def rendered(self) -> RenderedExplanation:
@@ -102,7 +102,7 @@ class ImageExplanation(Explanation):
         check_format(format)
         output = OutputFolder(folder)
         stem = OutputStem(PurePosixPath(self.name if name is None else name))
-        number = self.target if self.numbered and name is None else None
+        number = self.file_part if self.numbered and name is None else None
         files = {}
         for key, image in self.images.items():
             own = None if key == "original" else number  # the targets share it

@@ -76,7 +76,8 @@ def decode(kind: type[T], value: Any, where: str) -> T:
     Args:
         kind: a dataclass whose fields have these types: ``int``, ``float``, ``str``, ``bool``,
             ``Any``, ``Literal`` texts, ``tuple[X, ...]``, ``tuple[X, Y]``, ``Mapping[str, X]``,
-            ``X | None``, and dataclasses. Its ``__post_init__`` may refuse values by a ValueError.
+            ``X | None``, dataclasses, and one of several dataclasses with different fields.
+            Its ``__post_init__`` may refuse values by a ValueError.
         value: the value.
         where: what it is called, for errors.
 
@@ -104,6 +105,8 @@ def _reader(kind: Any) -> _Reader:
     if origin in (Union, UnionType) and len(inner) == 2 and type(None) in inner:
         (other,) = (_reader(one) for one in inner if one is not type(None))
         return lambda value: None if value is None else other(value)
+    if origin in (Union, UnionType) and all(map(is_dataclass, inner)):
+        return _one_of_reader(inner)
     if origin is Literal:
         return _choice_reader(inner)
     if origin is tuple:
@@ -136,6 +139,17 @@ def _number(value: Any) -> Any:
     if abs(value) > sys.float_info.max:  # 1e999, which is read as infinity
         raise _MismatchError("is too large a number")
     return value
+
+
+def _one_of_reader(kinds: tuple[Any, ...]) -> _Reader:
+    """What reads one of several dataclasses, told apart by their fields."""
+
+    def read(value: Any) -> Any:
+        _check_object(value)
+        fitting = [kind for kind in kinds if {one.name for one in fields(kind)} == set(value)]
+        return _object_reader((fitting or kinds)[0])(value)
+
+    return read
 
 
 def _choice_reader(choices: tuple[Any, ...]) -> _Reader:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,10 +17,14 @@ from cnnviz.attribution import rounding
 from cnnviz.attribution.queries import ModelQueries
 from cnnviz.engines.base import STANDARD, GradientRequest, GradientResult, ReluRule
 from cnnviz.engines.network import ForwardPass, Targets, choose_targets
+from cnnviz.engines.target_functions import ClassLogit, TargetFunction
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX, Activation
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.types import Float32, Float64
+
+#: What says by the logits (N, K) of a batch which targets each of its images has: N sequences.
+TargetRows = Callable[[Float32], Sequence[Sequence[TargetFunction]]]
 
 
 class Needs(Protocol):
@@ -48,11 +53,11 @@ class AttributionContext:
     Attributes:
         inputs: (N, channels, H, W) float32, as fed to the network.
         logits: (N, K) float32, before any softmax.
-        targets: (N,) int64.
+        targets: what is explained of each image.
         layer: the target layer.
         activations: (N, C, h, w) float32, its output; None unless a method uses the layer.
         layer_gradients: for each ReLU rule that was asked for, (N, C, h, w) float32, the gradient
-            of the target's logit at the layer.
+            of the target at the layer.
         input_gradients: for each ReLU rule that was asked for, (N, channels, H, W) float32.
         relus_guided: for each rule other than the derivative how many ReLUs it acted on.
         relus_total: ReLUs in the network.
@@ -63,11 +68,12 @@ class AttributionContext:
         recompute: computes one image's context again, rounded differently, as that of
             ``rounding.TIMES`` images (:mod:`cnnviz.attribution.rounding`); None in what it returns.
         activation: turns logits into probabilities.
+        images: the places of these images in the batch that was collected, which may be more.
     """
 
     inputs: Float32
     logits: Float32
-    targets: npt.NDArray[np.int64]
+    targets: tuple[TargetFunction, ...]
     layer: Layer
     activations: Float32 | None
     layer_gradients: Mapping[ReluRule, Float32]
@@ -79,6 +85,11 @@ class AttributionContext:
     terms: Mapping[ReluRule, Float32] = field(default_factory=dict)
     recompute: Callable[[int], AttributionContext] | None = None
     activation: Activation = SOFTMAX
+    images: tuple[int, ...] = ()
+
+    def place(self, index: int) -> int:
+        """Where an image of these stands in the batch that was collected."""
+        return self.images[index] if self.images else index
 
     def layer_terms(self, rule: ReluRule = STANDARD) -> Float64:
         """The mean over the layer's positions of Σ_k |∂y/∂A_k · A_k|, (N,)."""
@@ -106,7 +117,7 @@ class AttributionContext:
 def collect(
     model: ModelQueries,
     batch: Float32,
-    targets: Sequence[Targets],
+    targets: Sequence[Targets] | TargetRows,
     layers: Sequence[Layer],
     methods: Sequence[Needs],
     spec: InputSpec | None = None,
@@ -119,7 +130,8 @@ def collect(
     Args:
         model: the network.
         batch: (N, C, H, W) float32, preprocessed.
-        targets: each one target an image, see :data:`cnnviz.engines.network.Targets`.
+        targets: each one target an image, see :data:`cnnviz.engines.network.Targets`; or what says
+            by the logits which targets each image has.
         layers: the target layers.
         methods: the methods that will be run.
         spec: what the network expects as input; the default suits ImageNet networks.
@@ -127,7 +139,8 @@ def collect(
 
     Returns:
         For each of ``targets`` a list with the context at each of ``layers``; then for each of
-        ``extra_targets`` a list with that at the last one.
+        ``extra_targets`` a list with that at the last one. Where images have targets of their own,
+        the first list is of their first ones, and so on; images that have fewer are not in it.
     """
     last_layer = tuple(layers[-1:]) if extra_targets else ()
     target_layers = tuple(layers) if any(method.uses_layer for method in methods) else ()
@@ -141,17 +154,27 @@ def collect(
         forward,
         {layer: forward.activations(layer) for layer in kept},
     )
-    columns = [(wanted, requests, layers) for wanted in targets]
+    columns = [(one, requests, layers) for one in _columns(targets, forward.logits)]
     to_last = [_request(STANDARD, last_layer, to_input=False)] if last_layer else []
-    columns += [(wanted, to_last, last_layer) for wanted in extra_targets]
+    columns += [(one, to_last, last_layer) for one in _columns(extra_targets, forward.logits)]
     found = []
-    for number, (wanted, asked, places) in enumerate(columns, 1):
-        chosen = choose_targets(wanted, forward.logits)
+    for number, (chosen, asked, places) in enumerate(columns, 1):
         more = number < len(columns)
         results = forward.gradients(chosen, asked, retain_graph=more) if asked else []
         by_rule = _by_rule(asked, results)
         found.append([_without_noise(shared.context(chosen, layer, by_rule)) for layer in places])
+    if not columns:
+        forward.release()
     return found
+
+
+def _columns(
+    targets: Sequence[Targets] | TargetRows, logits: Float32
+) -> list[list[TargetFunction | None]]:
+    """One target an image, several times; None for images that have no more."""
+    if not callable(targets):
+        return [list(map(ClassLogit, map(int, choose_targets(one, logits)))) for one in targets]
+    return [list(column) for column in zip_longest(*targets(logits))]
 
 
 @dataclass(frozen=True)
@@ -166,25 +189,30 @@ class _Shared:
 
     def context(
         self,
-        targets: npt.NDArray[np.int64],
+        targets: Sequence[TargetFunction | None],
         layer: Layer,
         by_rule: Mapping[ReluRule, GradientResult],
     ) -> AttributionContext:
-        """The context at one layer, from the gradients of one target an image."""
-        model = self.model
+        """The context at one layer, of the images with a target, from the gradients of all."""
+        model, activations = self.model, self.activations.get(layer)
+        own = {place: target for place, target in enumerate(targets) if target is not None}
+
+        def of_own(values: Float32) -> Float32:
+            return values if len(own) == len(targets) else values[list(own)]
+
         return AttributionContext(
-            inputs=self.inputs,
-            logits=self.forward.logits,
-            targets=targets,
+            inputs=of_own(self.inputs),
+            logits=of_own(self.forward.logits),
+            targets=tuple(own.values()),
             layer=layer,
-            activations=self.activations.get(layer),
+            activations=None if activations is None else of_own(activations),
             layer_gradients={
-                rule: model.unscaled(found.at[layer.value])
+                rule: of_own(model.unscaled(found.at[layer.value]))
                 for rule, found in by_rule.items()
                 if layer.value in found.at
             },
             input_gradients={
-                rule: model.unscaled(found.input)
+                rule: of_own(model.unscaled(found.input))
                 for rule, found in by_rule.items()
                 if found.input is not None
             },
@@ -197,7 +225,8 @@ class _Shared:
             spec=self.spec,
             model=model,
             activation=model.network.architecture.activation,
-            terms={rule: model.unscaled(found.terms) for rule, found in by_rule.items()},
+            terms={rule: of_own(model.unscaled(found.terms)) for rule, found in by_rule.items()},
+            images=tuple(own),
         )
 
 
@@ -225,7 +254,7 @@ def _recomputed(context: AttributionContext, index: int) -> AttributionContext:
     """One image's context, computed again; see :mod:`cnnviz.attribution.rounding`."""
     network = context.model.network
     inputs = rounding.jittered(context.inputs[index], rounding.largest_inputs(context.spec))
-    targets = np.full(len(inputs), context.targets[index])
+    targets = [context.targets[index]] * len(inputs)
     layers = () if context.activations is None else (context.layer,)
     requests = [
         _request(

@@ -15,6 +15,7 @@ from cnnviz.attribution.context import AttributionContext
 from cnnviz.attribution.plain_colors import plain_input
 from cnnviz.attribution.queries import PassCount
 from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule
+from cnnviz.engines.target_functions import TargetFunction
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.types import Float32, Float64, MapKind
@@ -26,7 +27,7 @@ def _weighted(
     context: AttributionContext,
     inputs: Iterable[Float32],
     weights: Float64,
-    target: int,
+    target: TargetFunction,
     rule: ReluRule = STANDARD,
 ) -> tuple[Float64, float, float]:
     """Σ_i w_i ∂y/∂x at the i-th input, (C, H, W) float64; Σ_i w_i y there; and the terms' mean.
@@ -40,7 +41,7 @@ def _weighted(
     for logits, gradients, sizes in context.model.gradients(inputs, target, rule):
         own = weights[done : done + len(gradients)]
         gradient = gradient + np.tensordot(own, gradients.astype(np.float64), axes=1)
-        logit += float(own @ logits[:, target].astype(np.float64))
+        logit += float(own @ target.score(logits).astype(np.float64))
         terms += float(own @ sizes.astype(np.float64)) / math.prod(gradients.shape[2:])
         done += len(gradients)
     return gradient, logit, terms
@@ -109,13 +110,14 @@ class SmoothGrad(Method):
         for index, (image, target) in enumerate(zip(context.inputs, context.targets, strict=True)):
             noisy = self._noisy(image, context.spec)
             signed[index], logit, terms[index] = _weighted(
-                context, noisy, weights, int(target), RELU_RULES[self.relu]
+                context, noisy, weights, target, RELU_RULES[self.relu]
             )
             logits.append(logit)
         terms /= rounding.largest_inputs(context.spec).max()  # for one unit of input
         magnitude: Float32 = np.abs(signed).sum(axis=1)
         plain = [
-            float(own[target]) for own, target in zip(context.logits, context.targets, strict=True)
+            float(target.score(own))
+            for own, target in zip(context.logits, context.targets, strict=True)
         ]
         return Attribution(
             {self.key: signed, self.magnitude_key: magnitude},
@@ -185,16 +187,18 @@ class IntegratedGradients(Method):
         for index, target in enumerate(context.targets):
             way = context.inputs[index] - start
             inputs = ((start + place * way).astype(np.float32) for place in places)
-            gradient, _, terms[index] = _weighted(context, inputs, weights, int(target))
+            gradient, _, terms[index] = _weighted(context, inputs, weights, target)
             attributions = way * gradient
             maps[index] = attributions
             # Where the image equals the baseline the path is rounding of numbers as large as these.
             by_size = (np.abs(gradient) * highest).sum(axis=0).mean()
             terms[index] = max(terms[index], by_size)
-            (at_start,) = context.model.logits([start.astype(np.float32)], cache_key=(self, index))
+            (at_start,) = context.model.logits(
+                [start.astype(np.float32)], cache_key=(self, context.place(index))
+            )
             own = _completeness(
-                float(context.logits[index, target]),
-                float(at_start[target]),
+                float(target.score(context.logits[index])),
+                float(target.score(at_start)),
                 float(attributions.sum()),
             )
             for name, value in own.items():

@@ -20,11 +20,11 @@ from cnnviz.attribution.base import Attribution, Method, option
 from cnnviz.attribution.context import AttributionContext
 from cnnviz.attribution.plain_colors import plain_input
 from cnnviz.attribution.queries import PassCount
+from cnnviz.engines.target_functions import TargetFunction
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
-from cnnviz.graph.ends import Activation
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.types import Float32, Float64, MapKind
+from cnnviz.types import Float32, MapKind
 
 #: What may cover a place.
 FILLS = ("gray", "mean", "black", "white")
@@ -128,14 +128,14 @@ class Occlusion(Method):
         for index, target in enumerate(context.targets):
             logits = context.model.logits(
                 self._covered(context.inputs[index], context.spec),
-                cache_key=(self, index, "covered"),
+                cache_key=(self, context.place(index), "covered"),
             )
             highest = logits.argmax(axis=1)
             activation, whole = context.activation, context.logits[index]
-            before = float(activation.outputs(whole)[target])
-            after = activation.outputs(logits)[:, target]
-            bounds = context.logit_rounding(index, (self, index))
-            bound = _rounding(activation, whole, bounds, target)
+            before = float(target.output(whole, activation))
+            after = target.output(logits, activation)
+            bounds = context.logit_rounding(index, (self, context.place(index)))
+            bound = target.output_rounding(whole, bounds, activation)
             drop = np.where(np.abs(before - after) <= bound, 0.0, before - after)
             drops[index] = np.maximum(drop, 0).reshape(shape[1:])
             probabilities[index] = after.reshape(shape[1:])
@@ -221,8 +221,7 @@ class Rise(Method):
         """Both maps, and the diagnostics."""
         self._check(*context.inputs.shape[2:])
         found = [
-            self._of_one(context, index, int(target))
-            for index, target in enumerate(context.targets)
+            self._of_one(context, index, target) for index, target in enumerate(context.targets)
         ]
         maps, diagnostics = zip(*found, strict=True)
         return Attribution(
@@ -231,7 +230,7 @@ class Rise(Method):
         )
 
     def _of_one(
-        self, context: AttributionContext, index: int, target: int
+        self, context: AttributionContext, index: int, target: TargetFunction
     ) -> tuple[dict[str, Float32], dict[str, float]]:
         """One image's maps and diagnostics."""
         image = context.inputs[index]
@@ -241,13 +240,13 @@ class Rise(Method):
         masked = (
             (mask * image + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
         )
-        logits = context.model.logits(masked, cache_key=(self, index, "masked"))
+        logits = context.model.logits(masked, cache_key=(self, context.place(index), "masked"))
         activation = context.activation
-        scores = activation.outputs(logits)[:, target]
+        scores = target.output(logits, activation)
         mean = float(scores.mean())
         above = scores - mean
-        bounds = context.logit_rounding(index, (self, index))
-        if np.abs(above).max() <= _rounding(activation, logits, bounds, target).max():
+        bounds = context.logit_rounding(index, (self, context.place(index)))
+        if np.abs(above).max() <= target.output_rounding(logits, bounds, activation).max():
             above[:] = 0
         open_sum, total, squares = (np.zeros(shape) for _ in range(3))
         for mask, own in zip(self.drawn(*shape), above, strict=True):
@@ -299,16 +298,6 @@ def _places(side: int, window: int, stride: int) -> list[tuple[int, int]]:
         first = math.floor(middle - window / 2 + 0.5)
         places.append((max(0, first), min(side, first + window)))
     return places
-
-
-def _rounding(activation: Activation, logits: Float32, bounds: Float64, target: int) -> Any:
-    """How far a target's output may be off if logits (..., K) are off by ``bounds`` (K,)."""
-    toward = bounds.copy()
-    toward[target] *= -1
-    at_target = activation.outputs(logits)[..., target]
-    off = (activation.outputs(logits + way)[..., target] - at_target for way in (toward, -toward))
-    # A probability near 1 is known no better than float64 has it.
-    return np.maximum(*map(np.abs, off)) + 4 * np.finfo(np.float64).eps * np.abs(at_target)
 
 
 def _counts(classes: npt.NDArray[np.integer[Any]]) -> dict[str, int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cnnviz.engines.base import STANDARD, GradientRequest, ReluRule
 from cnnviz.engines.network import ForwardPass, Network
+from cnnviz.engines.target_functions import TargetFunction
 from cnnviz.graph.architecture import Layer
 from cnnviz.types import Float32
 
@@ -60,7 +61,7 @@ class ModelQueries:
         Args:
             network: the network.
             on_progress: called with a number of passes whenever that many are done.
-            scale: gradients are computed of the logit times this and divided by it, see
+            scale: gradients are computed of the target times this and divided by it, see
                 :mod:`cnnviz.attribution.rounding`.
         """
         self.network = network
@@ -112,13 +113,13 @@ class ModelQueries:
         )
 
     def gradients(
-        self, inputs: Iterable[Float32], target: int, rule: ReluRule = STANDARD
+        self, inputs: Iterable[Float32], target: TargetFunction, rule: ReluRule = STANDARD
     ) -> Iterator[tuple[Float32, Float32, Float32]]:
         """Logits, input gradients and their terms of M inputs, batch by batch.
 
         Args:
             inputs: each (C, H, W) float32.
-            target: the class whose logit is differentiated.
+            target: what is differentiated.
             rule: how gradients pass ReLUs.
 
         Yields:
@@ -127,9 +128,8 @@ class ModelQueries:
         """
         for batch in self._batches(inputs, self.network.layers):
             forward = self.network.run(batch, record=True)
-            targets = np.full(len(batch), target, np.int64)
             (result,) = forward.gradients(
-                targets, [GradientRequest(rule)], scale=self.scale, retain_graph=False
+                [target] * len(batch), [GradientRequest(rule)], scale=self.scale, retain_graph=False
             )
             assert result.input is not None  # it was asked for
             yield (
@@ -140,7 +140,7 @@ class ModelQueries:
             self._on_progress(len(batch))
 
     def unscaled(self, gradients: Float32) -> Float32:
-        """Gradients of the logit itself, from those of the logit times :attr:`scale`."""
+        """Gradients of the target itself, from those of the target times :attr:`scale`."""
         return gradients if self.scale == 1 else gradients / np.float32(self.scale)
 
     def _concatenated(self, parts: Iterable[Float32], cache_key: Hashable = None) -> Float32:

@@ -68,10 +68,11 @@ class ScoreCam(LayerMethod):
         weights = []
         images = zip(context.inputs, passed, context.targets, strict=True)
         for index, (image, channels, target) in enumerate(images):
-            key = (self, context.layer.name, index)
+            key = (self, context.layer.name, context.place(index))
             logits = context.model.logits(_masked(image, channels), key)
-            scores = logits[:, target].astype(np.float64)
-            bound = context.logit_rounding(index, (*key, "again"))[target]
+            scores = target.score(logits).astype(np.float64)
+            bounds = context.logit_rounding(index, (*key, "again"))
+            bound = target.score_rounding(context.logits[index], bounds)
             weights.append(self._weights(_beyond(scores[1:] - scores[0], bound)))
         return relu_sum(np.stack(weights), passed)
 
@@ -128,20 +129,19 @@ class AblationCam(LayerMethod):
         weights = []
         images = zip(context.inputs, activations, context.targets, strict=True)
         for index, (image, channels, target) in enumerate(images):
-            key = (self, context.layer.name, index)
+            key = (self, context.layer.name, context.place(index))
             # The full score is computed in the same batches as the ablated ones: rounding that
             # differs between batches would show in their small differences.
             logits = context.model.logits_from(context.layer, _ablated(channels), image, key)
-            scores = logits[:, target].astype(np.float64)
+            scores = target.score(logits).astype(np.float64)
             recomputed = context.model.logits_from(
                 context.layer,
                 rounding.jittered(channels, np.abs(channels).max()),
                 image,
                 (*key, "again"),
             )
-            lost = _beyond(
-                scores[0] - scores[1:], rounding.logit_bound(logits[0], recomputed)[target]
-            )
+            bounds = rounding.logit_bound(logits[0], recomputed)
+            lost = _beyond(scores[0] - scores[1:], target.score_rounding(logits[0], bounds))
             weights.append(lost / np.maximum(abs(scores[0]), _LEAST_SCORE))
         return relu_sum(np.stack(weights), activations)
 

@@ -58,6 +58,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "method", _method(method)
     if found["classes"]:
         yield "class", "; ".join(class_name(one["index"], one["name"]) for one in found["classes"])
+    for other in found.get("similar_to", []):
+        yield "similar to", _with_digest(other["name"], other["sha256"])
     channels = found.get("channels", [])
     if channels:
         more = [f"and {len(channels) - _MOST_NAMED} more"] * (len(channels) > _MOST_NAMED)

@@ -89,8 +89,9 @@ def _method_options(
     default=TargetOptions.targets,
     show_default=True,
     metavar="CLASS",
-    help="Class to explain: an index, a name or a unique part of one; predicted; truth; or "
-    "topN, the N highest. Repeatable, or A,B.",
+    help="Class to explain: an index, a name or a unique part of one; predicted; truth; topN, "
+    "the N highest; or above:P, all whose probability is above P. similarity:FILE explains the "
+    "cosine to what the network outputs for another image. Repeatable, or A,B.",
 )
 @click.option(
     "--contrast",
@@ -285,7 +286,7 @@ def _select(session: Session, *, quiet: bool) -> Session:
 
 def _run(session: Session, printing: Printing) -> RunResult:
     """Explain the images, and print what becomes of each."""
-    images, targets = len(session.sources), len(session.goals.targets)
+    images, targets = len(session.sources), session.goals.most or 1
     each = announce_passes(session.explainer, images, targets, quiet=printing.quiet)
     passes = session.rounds * each
     total, unit = (passes, "pass") if passes else (session.rounds * images, "image")

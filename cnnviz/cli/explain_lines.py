@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from cnnviz.explainer import Explainer
-    from cnnviz.explanation import Score
+    from cnnviz.explanation import Score, Similarity
     from cnnviz.runs.records import ImageRecord
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
@@ -94,7 +94,7 @@ class OutcomePrinter:
             if one.blank:
                 self._write(
                     f"{image.path}: {', '.join(one.blank)} blank: nothing in this layer speaks for "
-                    f"{one.target.kind} {one.target.index}. Try another --layer or --target.",
+                    f"{_brief(one.target)}. Try another --layer or --target.",
                     sys.stderr,
                 )
         if self._printing.as_json:
@@ -110,15 +110,15 @@ class OutcomePrinter:
         if image.correct is False and image.ground_truth is not None:
             line += f", incorrect: the true class is {_named(image.ground_truth)}"
         targets = [one.target for one in image.explanations]
-        if [target.index for target in targets] != [best.index]:
-            line += f"; explained: {', '.join(map(_named, targets))}"
+        if targets != [best]:
+            line += f"; explained: {', '.join(map(_named, targets)) or 'nothing'}"
         if self._printing.verbose:
             line += "".join(f"\n    {_named(score)}" for score in image.top5)
             if image.relus_guided is not None:
                 line += "\n    {} of {} ReLUs guided".format(*image.relus_guided)
             for one in image.explanations:
                 line += "".join(
-                    f"\n    {key} of class {one.target.index}: {_told(found)}"
+                    f"\n    {key} of {_brief(one.target, 'class')}: {_told(found)}"
                     for key, found in one.diagnostics.items()
                 )
         return line
@@ -135,11 +135,24 @@ def _told(diagnostics: Mapping[str, Any]) -> str:
     )
 
 
-def _named(score: Score) -> str:
+def _brief(target: Score | Similarity, kind: str | None = None) -> str:
+    """``class 281``, or ``similarity to dog.jpg``."""
+    from cnnviz.explanation import Similarity
+
+    if isinstance(target, Similarity):
+        return target.title
+    return f"{kind or target.kind} {target.index}"
+
+
+def _named(score: Score | Similarity) -> str:
     """``tabby, tabby cat (281) 0.87``; a class without a name is ``class 281 0.87``.
 
     Of a network that gives numbers: ``age (0) 38.2`` or ``output 0 38.2``.
     """
+    from cnnviz.explanation import Similarity
+
+    if isinstance(score, Similarity):
+        return score.prediction
     said = f"{score.logit:.4g}" if score.probability is None else f"{score.probability:.2f}"
     return f"{score.title} {said}"
 

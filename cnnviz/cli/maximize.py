@@ -275,15 +275,16 @@ def _check_files(files: _Files, model: str, goals: list[Goal]) -> None:
 def _goals(found: ModelSource, wanted: _Wanted) -> tuple[Objective, list[Goal]]:
     """What is maximized, and how each part of it is called."""
     from cnnviz.inspection.objectives import ChannelObjective, ClassObjective
-    from cnnviz.labels.targets import resolve_targets
+    from cnnviz.labels.targets import Target, resolve_targets
 
     if wanted.layer is None:
         targets = resolve_targets(wanted.targets, found.labels, found.classes)
-        indices = tuple(target.index for target in targets if target.index is not None)
+        found_classes = [one.index for one in targets if isinstance(one, Target)]
+        indices = tuple(index for index in found_classes if index is not None)
         if len(indices) < len(targets):
             raise UsageError(
-                "predicted, second, truth and topN are classes of an image, and there is none "
-                "yet: give an index or a name."
+                "predicted, second, truth, topN, above and similarity are about an image, and "
+                "there is none yet: give an index or a name."
             )
         return ClassObjective(indices), [class_goal(index, found.labels) for index in indices]
     layer = found.architecture.find(wanted.layer)

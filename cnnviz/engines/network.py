@@ -6,6 +6,7 @@ behind :class:`cnnviz.engines.base.Engine`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from cnnviz.engines.base import (
     Recording,
     ReluRule,
 )
+from cnnviz.engines.target_functions import TargetFunction, as_target_function, seeds
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer
 from cnnviz.graph.graph import Value, shape_text
@@ -64,18 +66,19 @@ class ForwardPass:
 
     def gradients(
         self,
-        targets: npt.NDArray[np.int64],
+        targets: Sequence[int | TargetFunction | None] | npt.NDArray[np.int64],
         requests: Sequence[GradientRequest],
         *,
         scale: float = 1.0,
         retain_graph: bool = True,
     ) -> list[GradientResult]:
-        """Differentiate each image's target logit, once for each request.
+        """Differentiate each image's target, once for each request.
 
         Args:
-            targets: (N,) int64, in range.
+            targets: N of them: a class, in range, for its logit; any function of the logits; or
+                None for an image whose gradients are not wanted, and come out as 0.
             requests: under which rules, and where; together they are cheaper than one by one.
-            scale: above 0, what the logit is multiplied by: all gradients come out so much larger.
+            scale: above 0, what the target is multiplied by: all gradients come out so much larger.
             retain_graph: whether more will be asked. Otherwise the pass's memory is given back.
 
         Raises:
@@ -84,9 +87,13 @@ class ForwardPass:
         """
         for request in requests:
             check_rule(self._architecture, request.rule)
-        seed = self._architecture.end.seed(targets, self._rows).reshape(self._output.shape)
+        functions = [None if one is None else as_target_function(one) for one in targets]
+        at_logits, terms = seeds(functions, self.logits)
+        seed = self._architecture.end.seed(at_logits, self._rows).reshape(self._output.shape)
         start = self._architecture.graph.output
-        return self._backward(start, seed * np.float32(scale), requests, retain_graph)
+        found = self._backward(start, seed * np.float32(scale), requests, retain_graph)
+        terms *= np.float32(scale)
+        return [dataclasses.replace(one, terms=np.maximum(one.terms, terms)) for one in found]
 
     def input_vjp(self, layer: Layer, gradients: Float32, *, retain_graph: bool = True) -> Float32:
         """Take gradients at a layer's output back to the input: (∂A/∂x)ᵀ · gradients.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from cnnviz.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from cnnviz.types import Float32, Float64
@@ -171,16 +170,19 @@ class End:
             rows = np.log(np.maximum(rows, _LEAST))
         return rows if self.factors == (1.0,) else rows * np.array(self.factors, np.float32)
 
-    def seed(self, targets: npt.NDArray[np.int64], rows: Float32) -> Float32:
-        """The derivative of each target's logit by what the graph outputs, (N, outputs)."""
+    def seed(self, gradients: Float32, rows: Float32) -> Float32:
+        """A gradient at the logits, (N, K), as one at what the graph outputs, (N, outputs).
+
+        ``rows`` are what it outputs, (N, outputs).
+        """
         import numpy as np
 
-        seed = np.zeros_like(rows)
-        places = np.arange(len(rows)), targets if len(self.factors) == 1 else 0
-        seed[places] = np.array(self.factors, np.float32)[targets if len(self.factors) > 1 else 0]
-        if self.logarithm:
-            seed[places] /= np.maximum(rows[places], _LEAST)
-        return seed
+        seed = gradients
+        if self.factors != (1.0,):
+            seed = gradients * np.array(self.factors, np.float32)
+        if len(self.factors) > 1:
+            seed = seed.sum(axis=1, keepdims=True)
+        return seed / np.maximum(rows, _LEAST) if self.logarithm else seed
 
     def names(self, labels: Sequence[str], classes: int, network: str) -> tuple[str, ...]:
         """The classes' names.

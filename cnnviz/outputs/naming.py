@@ -34,13 +34,18 @@ _LONGEST_NAME = 255
 _LONGEST_PART = 80
 """Bytes of a file's name that a network's or a layer's name may take."""
 
-_NUMBER = r"_[0-9]+"
-_NUMBERS = r"_[0-9]+(?:-[0-9]+)*-[0-9]+(?:~[0-9a-f]{8})?"
+_NUMBER = "_(?:{0})"
+_NUMBERS = "_(?:{0})(?:-(?:{0}))+(?:~[0-9a-f]{{8}})?"
 _FOLDER_ENDS = re.compile(r"(?<=[^/. ])[. ]+/")  # FAT and Windows drop these dots and spaces
 _LONGEST_NUMBER = len("_9999999")
 _LONGEST_NUMBERS = 36
+_LONGEST_WORD = 40
 _HASH = 8  # hexadecimal digits
 _FOLDERS_ABOVE = 3
+
+
+#: A target in names of files: a class index; or a word, see :func:`similarity_words`.
+TargetPart = int | str
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,17 @@ class OutputStem:
 
     path: PurePosixPath
 
-    def file(self, suffix: str, target: int | tuple[int, ...] | None = None) -> PurePosixPath:
+    def file(
+        self, suffix: str, target: TargetPart | tuple[TargetPart, ...] | None = None
+    ) -> PurePosixPath:
         """The path of one file below the output folder.
 
         Args:
             suffix: what follows the name, for example ``"_gradcam.png"``; one of those that
                 :func:`plan_names` was given.
             target: class index to put between (``cat_281_gradcam.png``), if the plan was made with
-                ``numbered``; or several (``cat_281-282_contrast.png``), if with ``several``.
+                ``numbered``; or several (``cat_281-282_contrast.png``), if with ``several``; a word
+                in place of an index, if it is one of the plan's.
         """
         targets = target if isinstance(target, tuple) else () if target is None else (target,)
         return PurePosixPath(f"{self.path}{_joined(targets)}{suffix}")
@@ -72,6 +80,7 @@ def plan_names(
     *,
     numbered: bool = True,
     several: bool = False,
+    words: Sequence[str] = (),
 ) -> list[OutputStem]:
     """Give every image the beginning of its files' names, so that no two files are the same.
 
@@ -81,6 +90,7 @@ def plan_names(
         numbered: whether a class index may stand between name and suffix. Without it
             ``cat_281.jpg`` beside ``cat.jpg`` is no collision.
         several: whether more than one may stand there.
+        words: what may stand in place of an index, see :func:`similarity_words`.
 
     Returns:
         One stem a source, in their order. Stems lie below the output folder: no part is ``..``,
@@ -88,7 +98,8 @@ def plan_names(
     """
     room = max((len(os.fsencode(suffix)) for suffix in suffixes), default=0)
     room += _LONGEST_NUMBERS if several else _LONGEST_NUMBER if numbered else 0
-    rules = _Rules(suffixes, numbered=numbered, several=several)
+    room += _LONGEST_WORD if words else 0
+    rules = _Rules(suffixes, numbered=numbered, several=several, words=words)
 
     levels = [0] * len(sources)
     stems = [_fitted(_candidates(source)[0], room) for source in sources]
@@ -128,9 +139,12 @@ class _Rules:
     ``_gradcam.png``) or several, or both. Stems are compared by :func:`_key`.
     """
 
-    def __init__(self, suffixes: Sequence[str], *, numbered: bool, several: bool) -> None:
+    def __init__(
+        self, suffixes: Sequence[str], *, numbered: bool, several: bool, words: Sequence[str] = ()
+    ) -> None:
         self.suffixes = [_key(suffix) for suffix in suffixes]
-        numbers = [_NUMBER] * numbered + [_NUMBERS] * several
+        part = "|".join(("[0-9]+", *(re.escape(_key(word)) for word in words)))
+        numbers = [_NUMBER.format(part)] * numbered + [_NUMBERS.format(part)] * several
         self._number = re.compile(f"(?:{'|'.join(numbers)})$") if numbers else None
         self.extras = sorted(
             {
@@ -238,13 +252,15 @@ def _candidates(source: Source) -> list[str]:
     return result
 
 
-def _joined(targets: tuple[int, ...]) -> str:
+def _joined(targets: tuple[TargetPart, ...]) -> str:
     """``_281``, ``_281-282``; of more than there is room for the first, and a hash of all."""
     text = "-".join(map(str, targets))
-    if len(text) >= _LONGEST_NUMBERS:
-        most = _LONGEST_NUMBERS - len("_~") - _HASH
+    longest = _LONGEST_NUMBERS
+    longest += _LONGEST_WORD if any(isinstance(target, str) for target in targets) else 0
+    if len(os.fsencode(text)) >= longest:
+        most = longest - len("_~") - _HASH
         first = text[: text.rindex("-", 0, most + 1)]
-        text = f"{first}~{hashlib.sha256(text.encode('ascii')).hexdigest()[:_HASH]}"
+        text = f"{first}~{hashlib.sha256(os.fsencode(text)).hexdigest()[:_HASH]}"
     return f"_{text}" if targets else ""
 
 
@@ -275,20 +291,29 @@ def _key(stem: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", seen).casefold())
 
 
-def file_parts(names: Sequence[str]) -> list[str]:
+def similarity_words(paths: Sequence[str]) -> list[str]:
+    """What stands in names of files for the similarity to each of these images, no two alike.
+
+    ``similarity_dog`` for ``photos/dog.jpg``; no dash in it, for dashes stand between targets.
+    """
+    stems = [PurePath(path).stem.replace("-", "_") for path in paths]
+    return [f"similarity_{part}" for part in file_parts(stems, _LONGEST_WORD - len("similarity_"))]
+
+
+def file_parts(names: Sequence[str], longest: int = _LONGEST_PART) -> list[str]:
     """Names of networks or layers as parts of file names, one each, no two alike.
 
     What is neither letter, digit, dot, dash nor underscore becomes an underscore. A name that is
     too long is cut; that, and one like another before it where case makes no difference, is marked
-    with a hash of the whole.
+    with a hash of the whole. None has more than ``longest`` bytes.
     """
     parts: list[str] = []
     taken: set[str] = set()
     for name in names:
         part = re.sub(r"[^\w.-]", "_", name)
-        if len(os.fsencode(part)) > _LONGEST_PART or part.casefold() in taken:
+        if len(os.fsencode(part)) > longest or part.casefold() in taken:
             mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
-            while len(os.fsencode(part)) > _LONGEST_PART - len(mark):
+            while len(os.fsencode(part)) > longest - len(mark):
                 part = part[:-1]
             part += mark
         taken.add(part.casefold())

@@ -28,6 +28,9 @@ escapes); in version 1
     the way back of all that it is composed of; a contrast has two classes, the first in red.
 ``channels``
     those shown, in order, where these are of a layer.
+``similar_to``
+    of each other image that this one's similarity to is explained the ``name``, as it was given,
+    and the ``sha256``; not there otherwise.
 
 Surrogates (``\\udc80``) stand for bytes of names that are not UTF-8. A version with other keys, or
 keys that mean something else, has the next number.
@@ -114,6 +117,7 @@ class _About:
     methods: tuple[_Method, ...]
     classes: tuple[_Class, ...]
     channels: tuple[int, ...]
+    similar_to: tuple[_Image, ...]
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,7 @@ def _decoded(text: bytes) -> dict[str, Any]:
         raise ValueError(
             f"it is in version {found['cnnviz_about']!r:.20}, and this cnnviz knows {VERSION}"
         )
-    decode(_About, {"channels": [], **found}, "it")
+    decode(_About, {"channels": [], "similar_to": [], **found}, "it")
     return found
 
 

@@ -252,6 +252,7 @@ def _image(image: ImageRecord) -> dict[str, Any]:
         "relative": image.relative,
         "status": image.status,
         "error": image.error,
+        "remark": image.remark,
         "sha256": image.sha256,
         "size": image.size,
         "top5": plain(image.top5),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnnviz.explanation import Score
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
 from cnnviz.runs.records import ImageRecord, LocationRecord
 from cnnviz.runs.summary import Accuracy
@@ -118,7 +119,8 @@ def mean_locations(images: Iterable[ImageRecord]) -> list[PairLocation]:
         if pair is None:
             continue
         for explanation in image.explanations:
-            if explanation.target.index == pair[1]:
+            target = explanation.target
+            if isinstance(target, Score) and target.index == pair[1]:
                 if explanation.location is not None:
                     found[pair].append(explanation.location)
                 break

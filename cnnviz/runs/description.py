@@ -145,6 +145,7 @@ def decisive(
         "symbol": symbol and symbol.sha256,
         "methods": run.methods,
         "targets": goals.targets,
+        "others": [other.sha256 for other in goals.others.values()],
         "contrasts": goals.contrasts,
         "style": request.style,
         "format": request.files.format,

@@ -16,7 +16,7 @@ from cnnviz.images.sources import Source
 from cnnviz.metrics.location import Location, measure_location
 from cnnviz.outputs.files import OutputFolder, all_or_none
 from cnnviz.outputs.formats import ImageFormat, encode_image, encode_jpeg, encode_npz
-from cnnviz.outputs.naming import OutputStem
+from cnnviz.outputs.naming import OutputStem, TargetPart
 from cnnviz.outputs.provenance import Origin
 from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
 from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
@@ -102,14 +102,14 @@ class ImageWriter:
                 for contrast in result.contrasts
             )
             title = printable_path(str(source.relative))
-            panel = self._panel(files, title, found, cells) if self.panel else None
+            panel = self._panel(files, title, found, cells) if self.panel and found else None
         return WrittenImage(tuple(records), contrasts, panel)
 
     def _explanation(
         self, files: _Files, explanation: Explanation, images: Mapping[str, npt.NDArray[np.uint8]]
     ) -> dict[str, str]:
         """Write one target's images and arrays; their paths by what they show."""
-        number = explanation.target if self.numbered else None
+        number = explanation.file_part if self.numbered else None
         names = {}
         for key, pixels in images.items():
             own = None if key == "original" else number  # the targets share it
@@ -137,7 +137,7 @@ class ImageWriter:
         cells: list[list[figures.Cell]],
     ) -> str:
         figure = figures.panel(title, cells, self.style.max_width)
-        targets = tuple(one.target for one in found) if self.numbered else None
+        targets = tuple(one.file_part for one in found) if self.numbered else None
         return files.image("panel", figure, describe("panel", *found), targets, figure=True)
 
 
@@ -165,7 +165,7 @@ class _Files:
         key: str,
         image: npt.NDArray[np.uint8],
         about: Mapping[str, Any],
-        target: int | tuple[int, ...] | None = None,
+        target: TargetPart | tuple[TargetPart, ...] | None = None,
         *,
         figure: bool = False,
     ) -> str:
@@ -183,7 +183,11 @@ class _Files:
         return str(name)
 
     def npz(
-        self, suffix: str, arrays: Mapping[str, Any], about: Mapping[str, Any], target: int | None
+        self,
+        suffix: str,
+        arrays: Mapping[str, Any],
+        about: Mapping[str, Any],
+        target: TargetPart | None,
     ) -> str:
         """Write arrays; their path below the folder."""
         name = self._stem.file(suffix, target)
@@ -198,7 +202,7 @@ def _explanation_record(
     heat = explanation.heatmap
     location = None if heat is None else measure_location(heat, explanation.prepared)
     return ExplanationRecord(
-        target=explanation.score(explanation.target),
+        target=explanation.explained,
         files=files,
         blank=blank,
         diagnostics=explanation.diagnostics,

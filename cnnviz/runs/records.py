@@ -2,7 +2,7 @@
 
 The manifest is JSON in ASCII with one image per line, so that it can be read line by line::
 
-    {"cnnviz_manifest": 2,
+    {"cnnviz_manifest": 3,
     "run": {"fingerprint": ..., "parameters": ..., "versions": ..., "network": ..., ...},
     "summary": {"images": 2, "ok": 2, ...},
     "images": [
@@ -15,7 +15,7 @@ back. Files are named relative to the output folder, with ``/``. A line of ``cnn
 is an image's record without ``stem``, with the files' paths from the current folder, and with
 ``schema_version`` and the names of the ``layers``.
 
-Every record has all its keys, even if the image failed. This is version 2 of the format; adding or
+Every record has all its keys, even if the image failed. This is version 3 of the format; adding or
 removing a key, or changing what one means, increases the version.
 """
 
@@ -30,14 +30,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cnnviz.engines.base import FP32
 from cnnviz.engines.registry import ENGINES, engine_title
-from cnnviz.explanation import Score
+from cnnviz.explanation import Score, Similarity
 from cnnviz.structure import plain
 
 if TYPE_CHECKING:
     from cnnviz.engines.base import Engine
     from cnnviz.types import Float32
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -380,7 +380,7 @@ class ExplanationRecord:
     """An image's explanation for one target.
 
     Attributes:
-        target: the explained class.
+        target: the explained class, or the explained similarity to another image.
         files: by what they show: ``original``, the keys of the maps, ``arrays``.
         blank: keys of maps with nothing to show.
         diagnostics: further numbers, by method.
@@ -388,7 +388,7 @@ class ExplanationRecord:
         location: null if there is no heatmap, or if it is blank.
     """
 
-    target: Score
+    target: Score | Similarity
     files: Mapping[str, str]
     blank: tuple[str, ...]
     diagnostics: Mapping[str, Mapping[str, Any]]
@@ -433,7 +433,7 @@ class ImageRecord:
         status: ``ok`` or ``failed``.
         error: a sentence that says why it failed, or null.
         crashed: whether a library crashed on it.
-        remark: a remark of the decoder, or null.
+        remark: what the decoder says of a damaged image, or why there is no explanation; or null.
         top5: the classes with the highest logits, highest first; empty if it failed.
         ground_truth: its true class; null if that is unknown, or if it failed.
         correct: whether the prediction, the first of the five, is the true class; null if that is
@@ -442,7 +442,7 @@ class ImageRecord:
         margin: between the two highest probabilities; null if it failed.
         engine: what computed it; null if it failed.
         relus_guided: how many ReLUs were guided, and of how many; null if no method guides any.
-        explanations: one for each target.
+        explanations: one for each target; none if no class is above the probability asked for.
         contrasts: one for each pair of different classes.
         panel: the file with everything in one figure, or null.
         seconds: how long it took.
@@ -471,8 +471,10 @@ class ImageRecord:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, and a file that is not below the folder."""
-        if self.ok and not (self.top5 and self.explanations and self.error is None):
-            raise ValueError("is ok, but has an error, no prediction or no explanation")
+        if self.ok and not (self.top5 and self.error is None):
+            raise ValueError("is ok, but has an error or no prediction")
+        if self.ok and not self.explanations and self.remark is None:
+            raise ValueError("is ok, but has no explanation, and no remark that says why")
         if not self.ok and self.error is None:
             raise ValueError("has failed, but has no error")
         if self.panel is not None:
@@ -508,7 +510,8 @@ class ImageRecord:
         if self.ground_truth is not None:
             yield self.ground_truth
         for one in self.explanations:
-            yield one.target
+            if isinstance(one.target, Score):
+                yield one.target
         for contrast in self.contrasts:
             yield from (contrast.positive, contrast.negative)
 
@@ -547,6 +550,7 @@ RECORDS = (
     ScannedRecord,
     ImageRecord,
     Score,
+    Similarity,
     ExplanationRecord,
     LocationRecord,
     HeatmapRecord,

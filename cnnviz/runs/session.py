@@ -41,6 +41,7 @@ from cnnviz.runs.manifest import (
 )
 from cnnviz.runs.records import ScannedRecord
 from cnnviz.runs.request import RunRequest, SelectionOptions
+from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import Explain, Goals, ImageOutcome, Item, MeasureScale, Predict, plan_items
 from cnnviz.runs.stream import Loader, Stream
 from cnnviz.runs.summary import RunReport, scanned
@@ -115,6 +116,9 @@ class RunPlan:
             progress=progress,
         )
         _check_probabilities(request.selection, explainer)
+        goals = goals.seen_by(
+            explainer, max_pixels=_most_pixels(request), remark=partial(_say, self.notify)
+        )
         batch_size = request.execution.batch_size
         if batch_size == "auto":
             batch_size = automatic_batch_size(explainer, len(sources), request.style.size)
@@ -324,10 +328,7 @@ class Session:
 
     @property
     def _stream(self) -> Stream:
-        most = self.request.execution.max_pixels
-        loader = Loader(
-            self.explainer, self.request.style.size, MAX_PIXELS if most is None else most
-        )
+        loader = Loader(self.explainer, self.request.style.size, _most_pixels(self.request))
         return Stream(loader, self.batch_size, worker=self.worker)
 
 
@@ -336,17 +337,24 @@ def _say(notify: Notify | None, text: str) -> None:
         notify(text)
 
 
+def _most_pixels(request: RunRequest) -> int:
+    most = request.execution.max_pixels
+    return MAX_PIXELS if most is None else most
+
+
 def _resolve(request: RunRequest, model: ModelSource) -> Goals:
     """What is explained.
 
     Raises:
-        UsageError: there is no such class, or the true one is not known.
+        UsageError: there is no such class, the true one is not known, or there is no such other
+            image.
     """
     asked = request.targets
     goals = Goals(
         resolve_targets(asked.targets, model.labels, model.classes),
         resolve_contrasts(asked.contrasts, model.labels, model.classes),
     )
+    check_others(goals.targets)
     if request.selection.truth is None and goals.needs_truth:
         raise UsageError("The class `truth` needs the images' true classes: give --truth.")
     return goals

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from cnnviz.errors import ExplanationError, ItemError
+from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, TargetFunction
+from cnnviz.errors import ExplanationError, ItemError, UsageError
 from cnnviz.explainer import Explainer, TargetSpec
 from cnnviz.explanation import ImageResult
+from cnnviz.graph.ends import Activation
+from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared
 from cnnviz.images.sources import Source
+from cnnviz.labels.label_sets import Truth
 from cnnviz.labels.predictions import Prediction, assess
-from cnnviz.labels.targets import ClassPair, Target, is_default
+from cnnviz.labels.targets import AnyTarget, ClassPair, SimilarityTarget, Target, is_default
 from cnnviz.outputs.formats import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.manifest import Journal, file_sha256
 from cnnviz.runs.records import EngineRecord, ImageRecord
 from cnnviz.runs.request import OutputOptions
+from cnnviz.runs.similarity import embed_others
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
 from cnnviz.runs.summary import RunReport
+from cnnviz.types import Float32
 
 TOP = 5
 
@@ -65,12 +71,14 @@ class Goals:
     """What is explained in each image.
 
     Attributes:
-        targets: the classes.
+        targets: the classes, and similarities to other images.
         contrasts: pairs of classes whose difference is explained too.
+        others: what the network says of these other images.
     """
 
-    targets: tuple[Target, ...] = (Target(),)
+    targets: tuple[AnyTarget, ...] = (Target(),)
     contrasts: tuple[ClassPair, ...] = ()
+    others: Mapping[SimilarityTarget, CosineSimilarity] = field(default_factory=dict)
 
     @property
     def numbered(self) -> bool:
@@ -81,26 +89,94 @@ class Goals:
     def needs_truth(self) -> bool:
         """Whether an image's true class is among them."""
         ends = [end for pair in self.contrasts for end in (pair.positive, pair.negative)]
-        return any(end.truth for end in (*self.targets, *ends))
+        return any(end.truth for end in (*self._classes, *ends))
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether probabilities decide what is explained."""
+        return any(target.above is not None for target in self._classes)
+
+    @property
+    def most(self) -> int | None:
+        """How many targets an image has at most; None where that shows with each image."""
+        if any(target.above is not None or target.truth for target in self._classes):
+            return None
+        return len(self.targets)
+
+    @property
+    def _classes(self) -> list[Target]:
+        return [target for target in self.targets if isinstance(target, Target)]
+
+    def seen_by(
+        self,
+        explainer: Explainer,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        remark: Callable[[str], None] = lambda _text: None,
+    ) -> Goals:
+        """The same, with what the network says of the other images; see :func:`embed_others`.
+
+        Raises:
+            UsageError: another image cannot be used; or classes are asked for by a probability, and
+                the network gives numbers.
+        """
+        activation = explainer.network.architecture.activation
+        if self.needs_probabilities and not activation.is_probability:
+            raise UsageError(
+                f"The target above:P needs probabilities, and {explainer.name} gives numbers; "
+                "--activation says otherwise."
+            )
+        others = embed_others(self.targets, explainer, max_pixels=max_pixels, remark=remark)
+        return replace(self, others=others)
 
     def explain(
         self,
         explainer: Explainer,
         batch: Sequence[Prepared],
-        truths: Sequence[int | None],
+        truths: Sequence[Truth],
         on_progress: Callable[[int], None] | None = None,
     ) -> list[ImageResult | ItemError]:
         """Explain a batch; see :meth:`cnnviz.explainer.Explainer.explain_targets`."""
+        activation = explainer.network.architecture.activation
 
         def bound(target: Target) -> TargetSpec:
             return lambda logits: target(logits, truths)
 
-        return explainer.explain_targets(
+        def of_each(logits: Float32) -> list[list[TargetFunction]]:
+            return [
+                self._of_image(own, activation, truth)
+                for own, truth in zip(logits, truths, strict=True)
+            ]
+
+        results = explainer.explain_targets(
             batch,
-            [bound(target) for target in self.targets],
+            of_each,
             on_progress,
             [(bound(pair.positive), bound(pair.negative)) for pair in self.contrasts],
         )
+        return [
+            result if isinstance(result, ItemError) else self._remarked(result, truth)
+            for result, truth in zip(results, truths, strict=True)
+        ]
+
+    def _of_image(
+        self, logits: Float32, activation: Activation, truth: Truth
+    ) -> list[TargetFunction]:
+        """What is explained in one image, in the order in which it was asked for."""
+        found: list[TargetFunction] = []
+        for target in self.targets:
+            if isinstance(target, SimilarityTarget):
+                found.append(self.others[target])
+            else:
+                found += map(ClassLogit, target.of_image(logits, activation, truth))
+        return found
+
+    def _remarked(self, result: ImageResult, truth: Truth) -> ImageResult:
+        """A result with what is to be said of targets that the image does not have."""
+        scores = result.scores
+        remarks = (one.remark(scores.logits, scores.activation, truth) for one in self._classes)
+        said = "; ".join(filter(None, remarks))
+        return replace(result, remark=said) if said else result
 
 
 def plan_items(
@@ -123,8 +199,9 @@ def plan_items(
     keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
     keys += ["panel"] * files.panel + ["contrast"] * bool(goals.contrasts)
     suffixes = [f"_{key}.{files.format}" for key in keys] + [".npz"] * files.arrays
-    several = bool(goals.contrasts) or (files.panel and len(goals.targets) > 1)
-    stems = plan_names(sources, suffixes, numbered=goals.numbered, several=several)
+    several = bool(goals.contrasts) or (files.panel and goals.most != 1)
+    words = [other.file_part for other in goals.others.values()]
+    stems = plan_names(sources, suffixes, numbered=goals.numbered, several=several, words=words)
     known = truths or (None,) * len(sources)
     return [Item(*one) for one in zip(sources, stems, known, strict=True)]
 
@@ -308,18 +385,19 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
             self.explainer.origin, image=item.source.relative.as_posix(), sha256=image.sha256
         )
         written = self.writer.write(item.source, item.stem, image.canvas, origin, result)
-        first = result.explanations[0]
-        prediction = assess(first.logits, item.truth, first.activation)
+        scores = result.scores
+        prediction = assess(scores.logits, item.truth, scores.activation)
         record = _record(
             image,
             status="ok",
-            top5=tuple(first.top(TOP)),
-            ground_truth=None if item.truth is None else first.score(item.truth),
+            top5=tuple(scores.top(TOP)),
+            ground_truth=None if item.truth is None else scores.of(item.truth),
             correct=prediction.correct,
             loss=prediction.loss,
             margin=prediction.margin,
             engine=self.engine,
-            relus_guided=first.relus,
+            relus_guided=next((one.relus for one in result.explanations), None),
+            remark="; ".join(filter(None, (image.remark, result.remark))) or None,
             explanations=written.explanations,
             contrasts=written.contrasts,
             panel=written.panel,
@@ -347,7 +425,6 @@ def _record(image: LoadedImage[Item, Any], **found: Any) -> ImageRecord:
         sha256=image.sha256,
         size=None if image.decoded is None else image.prepared.geometry.source,
         crashed=image.crashed,
-        remark=image.remark,
         seconds=image.elapsed,
-        **found,
+        **{"remark": image.remark, **found},
     )

@@ -6,39 +6,22 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.columns import SCALE, write_columns
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
-SCALE = ("--input-size", "8", "--mean", "0", "--std", "1")
 
 
 @pytest.fixture
 def network(tmp_path):
-    """A function that writes a network of K scores with an end; its scores are of our making.
-
-    One convolution passes the brightness on; score k is what is bright in column k, less 1.
-    """
+    """A function that writes a network of K scores with an end, beside an image."""
     image = np.zeros((8, 8), np.uint8)
     image[2:6, 0] = 255  # four bright places in column 0, two in column 1
     image[2:4, 1] = 255
     cv2.imwrite(str(tmp_path / "bright.png"), image)
 
     def write(name, classes, end):
-        x = mx.sym.Convolution(mx.sym.var("data"), kernel=(1, 1), num_filter=1, name="conv")
-        x = mx.sym.Activation(x, act_type="relu", name="relu")
-        symbol = end(mx.sym.FullyConnected(x, num_hidden=classes, name="fc"))
-        symbol.save(str(tmp_path / f"{name}-symbol.json"))
-        columns = np.zeros((classes, 8, 8), np.float32)
-        for index in range(classes):
-            columns[index, :, index] = 1
-        parameters = {
-            "conv_weight": np.ones((1, 1, 1, 1)),
-            "conv_bias": np.zeros(1),
-            "fc_weight": columns.reshape(classes, 64),
-            "fc_bias": np.full(classes, -1.0),
-        }
-        arrays = {f"arg:{key}": mx.nd.array(value) for key, value in parameters.items()}
-        mx.nd.save(str(tmp_path / f"{name}-0000.params"), arrays)
+        write_columns(tmp_path, name, classes, end)
         return ("--model", f"{name}-symbol.json", *SCALE)
 
     return write

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError
-from cnnviz.labels.targets import ClassPair, Target, resolve_contrasts, resolve_targets
+from cnnviz.graph.ends import SOFTMAX, Activation
+from cnnviz.labels.label_sets import LabelSet
+from cnnviz.labels.targets import (
+    ClassPair,
+    SimilarityTarget,
+    Target,
+    resolve_contrasts,
+    resolve_targets,
+)
 
 PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "Border collie", "collie", "crane")
 
@@ -51,6 +59,47 @@ def test_places_of_classes_by_words():
     )
     with pytest.raises(UsageError, match="There is no second class: the network has 1"):
         resolve_targets(["second"], ["only"], 1)
+
+
+def test_probabilities_and_other_images():
+    assert resolve_targets(["Above:0.5", "similarity: a,b.jpg"], PETS, 6) == (
+        Target(above=0.5),
+        SimilarityTarget("a,b.jpg"),
+    )
+    assert resolve_targets(["2,above:0,similarity:b.jpg"], PETS, 6) == (
+        Target(2),
+        Target(above=0),
+        SimilarityTarget("b.jpg"),
+    )
+    # A class of that name comes first.
+    assert resolve_targets(["above:0.5"], ("above:0.5", "b"), 2) == (Target(0),)
+
+
+def test_all_classes_above_a_probability():
+    logits = np.array([0.5, -3, 2, 0.5], np.float32)
+    sigmoid = Activation(("sigmoid",))
+    assert Target(above=0.5).of_image(logits, sigmoid) == [2, 0, 3]
+    assert Target(above=0.5).of_image(logits, SOFTMAX) == [2]  # 0.70 of it, for e^2 is the most
+    assert Target(above=0.9).of_image(logits, sigmoid) == []
+    assert Target(above=0.9).remark(logits, sigmoid) == "no class has a probability above 0.9"
+    assert Target(above=0.5).remark(logits, sigmoid) is None
+    many = np.arange(30, dtype=np.float32)
+    assert Target(above=0.5).of_image(many, sigmoid) == list(range(29, 9, -1))
+    assert Target(above=0.5).remark(many, sigmoid) == (
+        "29 classes have a probability above 0.5; only the 20 highest are explained"
+    )
+
+
+def test_several_true_classes():
+    logits = np.array([1, 5, 3], np.float32)
+    truth = Target(truth=True)
+    assert truth.of_image(logits, SOFTMAX, LabelSet((0, 1))) == [0, 1]
+    assert truth.of_image(logits, SOFTMAX, LabelSet(())) == []
+    assert truth.remark(logits, SOFTMAX, LabelSet(())) == "the image has no true class to explain"
+    assert truth.of_image(logits, SOFTMAX, None) == [1]
+    # Of two sides of a contrast each is one class: of several the one least seen.
+    rows = np.stack([logits] * 2)
+    assert list(truth(rows, [LabelSet((1, 2)), LabelSet(())])) == [2, 1]
 
 
 def test_the_truth_is_each_images_own_and_the_answer_where_it_is_not_known():

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnviz.images.sources import Source
-from cnnviz.outputs.naming import OutputStem, file_parts, plan_names
+from cnnviz.outputs.naming import OutputStem, file_parts, plan_names, similarity_words
 from tests.support.capabilities import SLOW
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
@@ -247,3 +247,26 @@ def test_names_of_layers_as_parts_of_file_names():
     assert parts[0] == "a_b"
     assert parts[1].startswith("a_b~")
     assert all(len(part.encode()) <= 80 and "/" not in part for part in parts)
+
+
+def test_words_for_other_images_stand_where_an_index_does():
+    words = similarity_words(["a/dog-2.jpg", "b/dog_2.png", "ö" * 40 + ".png"])
+    assert words[0] == "similarity_dog_2"
+    assert words[1].startswith("similarity_dog_2~")
+    assert len(os.fsencode(words[2])) <= 40
+    stems = plan_names(
+        [source("cat.jpg"), source("cat_similarity_dog_2.jpg"), source("cat_similarity.jpg")],
+        ["_gradcam.png"],
+        words=words,
+    )
+    assert [str(stem.path) for stem in stems] == [
+        "cat.jpg",
+        "cat_similarity_dog_2.jpg",
+        "cat_similarity",
+    ]
+    stem = OutputStem(PurePosixPath("cat"))
+    assert str(stem.file("_x.png", words[0])) == "cat_similarity_dog_2_x.png"
+    assert str(stem.file("_x.png", (words[0], 7))) == "cat_similarity_dog_2-7_x.png"
+    long = stem.file("_x.png", tuple(words * 3))
+    assert str(long).startswith("cat_similarity_dog_2-similarity_dog_2~")
+    assert len(long.name) < 100

@@ -156,7 +156,7 @@ def manifest(images, *, methods=METHODS, **network):
     correct = sum(one["correct"] is True for one in good)
     incorrect = sum(one["correct"] is False for one in good)
     return {
-        "cnnviz_manifest": 2,
+        "cnnviz_manifest": 3,
         "run": {
             "parameters": {"model": "vgg16", "colormap": "jet", "target": ["top1"]},
             "versions": {"cnnviz": "0.1.0"},

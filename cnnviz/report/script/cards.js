@@ -17,6 +17,7 @@ for (const [place, image] of images.entries()) {
   }
   image.prediction = image.top5[0];
   // The explanation of the prediction, if that was asked for; else the first.
+  // Nothing where no class is above the probability that was asked for.
   image.main =
     image.explanations.find((one) => one.target.index === image.prediction.index) ??
     image.explanations[0];
@@ -77,7 +78,9 @@ function cardOf(image) {
     if (image.ground_truth && !image.kinds.has("correct")) {
       button.append(line("truth", `true: ${nameOf(image.ground_truth)}`, said(image.ground_truth)));
     }
-    if (image.main.target.index !== image.prediction.index) {
+    if (!image.main) {
+      frame.append(h("span", { class: "note" }, image.remark));
+    } else if (image.main.target.index !== image.prediction.index) {
       button.append(h("span", { class: "line quiet" }, `explained: ${nameOf(image.main.target)}`));
     }
   } else {
@@ -93,7 +96,7 @@ function cardOf(image) {
 /** Put the chosen map into a card that is there. */
 function draw(image) {
   const card = cards[image.place];
-  if (!card || image.status !== "ok" || card.dataset.map === state.map) return;
+  if (!card || !image.main || card.dataset.map === state.map) return;
   card.dataset.map = state.map;
   const { original } = image.main.files;
   const url = image.main.files[state.map];

@@ -20,9 +20,10 @@ function h(tag, properties, ...children) {
 }
 
 /** A class; a name that several have has its index behind it. */
-const nameOf = (score) => data.classes[score.index];
+const nameOf = (score) =>
+  score.other === undefined ? data.classes[score.index] : `similarity to ${score.other.split("/").pop()}`;
 const withIndex = (score) =>
-  score.name === null ? nameOf(score) : `${score.name} (${score.index})`;
+  score.name === null || score.other !== undefined ? nameOf(score) : `${score.name} (${score.index})`;
 const percent = (part) => {
   if (part > 0.9995 && part < 1) return "> 99.9%";
   return `${(100 * part).toFixed(1)}%`;
@@ -31,9 +32,12 @@ const number = (value) => {
   if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 };
-/** What the network says of a class: its probability or, of a network that gives numbers, that. */
-const said = (score) =>
-  score.probability === null ? number(score.logit) : percent(score.probability);
+/** What the network says of a class: its probability or, of a network that gives numbers, that; or
+ * the cosine to another image. */
+const said = (score) => {
+  if (score.other !== undefined) return score.cosine.toFixed(2);
+  return score.probability === null ? number(score.logit) : percent(score.probability);
+};
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const titles = Object.fromEntries(data.maps.map((map) => [map.key, map.title]));
 /** Of a map by its key, which names the layer where there are several: gradcam@features.28. */

@@ -76,6 +76,7 @@ function figures(image) {
     }
     parts.push(list);
   }
+  if (image.status === "ok" && !image.explanations.length) parts.push(h("p", { class: "note" }, image.remark));
   for (const one of image.contrasts ?? []) {
     parts.push(h("h3", {}, `Why ${withIndex(one.positive)} rather than ${withIndex(one.negative)}`),
       h("div", { class: "figures wide" }, figure(one.file, `Red: evidence for ${nameOf(one.positive)}; blue: evidence for ${nameOf(one.negative)}`, { alt: "Contrast" })));
@@ -102,7 +103,9 @@ function numbers(image) {
       ["margin", typeof image.margin === "number" ? number(image.margin) : null],
     ])));
     for (const one of image.explanations) {
-      const entries = [["logit", number(one.target.logit)]];
+      const entries = one.target.other === undefined
+        ? [["logit", number(one.target.logit)]]
+        : [["cosine", number(one.target.cosine)]];
       for (const [key, range] of Object.entries(one.ranges)) {
         entries.push([titleOf(key), `${range.map(number).join(" to ")}${one.blank.includes(key) ? ", blank" : ""}`]);
       }

@@ -76,7 +76,9 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution.cam import grad_cam
+from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.network import Network
+from cnnviz.engines.target_functions import CosineSimilarity
 from tests.support.gradients import differentiate
 from tests.support.networks import hand_worked
 
@@ -139,6 +141,22 @@ def test_grad_cam(network: Network, batch: np.ndarray) -> None:
     np.testing.assert_array_equal(
         grad_cam(found.activations, found.layer_gradients), np.asarray(GRAD_CAM, np.float32)
     )
+
+
+def test_a_cosine_is_differentiated_by_the_chain_rule(network: Network, batch: np.ndarray) -> None:
+    """∂cos/∂x = Σ_k ∂cos/∂e_k · ∂e_k/∂x; image 1 has no target, and so no gradient."""
+    reference, logits = np.array([2.0, -1.0]), np.array(LOGITS, np.float64)
+    lengths = np.linalg.norm(reference), np.linalg.norm(logits)
+    cosine = logits @ reference / np.prod(lengths)
+    slopes = reference / np.prod(lengths) - cosine * logits / lengths[1] ** 2
+    expected = np.tensordot(slopes, np.array(INPUT_GRADIENTS["standard"], np.float64), axes=1)
+    target = CosineSimilarity(reference.astype(np.float32))
+    forward = network.run(batch, record=True)
+    (found,) = forward.gradients([target, None], [GradientRequest()])
+    assert target.score(forward.logits[0]) == pytest.approx(cosine, rel=1e-12)
+    # The seed is rounded to float32 once, and a few products follow.
+    np.testing.assert_allclose(found.input[0, 0], expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(found.input[1], 0)
 
 
 def test_targets_default_to_the_highest_logit(network: Network, batch: np.ndarray) -> None:
