@@ -175,6 +175,7 @@ def manifest(images, *, methods=METHODS, **network):
                 "symbol": None,
                 "labels": list(NAMES),
                 "layers": [{"name": "features.28", "kind": "batch norm", "shape": [512, 14, 14]}],
+                "check": None,
                 "weights": {
                     "path": "/weights/vgg16.params",
                     "source": "Gluon model store",
