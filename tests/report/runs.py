@@ -171,6 +171,8 @@ def manifest(images, *, methods=METHODS, **network):
                     "std": [0.5],
                     "channels": "gray",
                     "resize": "stretch",
+                    "range": None,
+                    "displayed": [],
                 },
                 "symbol": None,
                 "labels": list(NAMES),
