@@ -71,7 +71,7 @@ def test_the_manifest_page_says_what_each_key_is():
         "- `size` (list of 2: integer or null): height and width in pixels; null if it cannot be",
         "- `crashed` (true or false): whether a library crashed on it.",
         "- `ground_truth` ([score](#score) or null): its true class; null if that is unknown",
-        "- `explanations` (list: [explanation](#explanation)): one for each target.",
+        "- `explanations` (list: [explanation](#explanation)): one for each target; none if",
     ):
         assert line in image, line
     assert "- `files` (object: text by key): " in page
