@@ -538,6 +538,7 @@ RECORDS = (
     Manifest,
     RunRecord,
     NetworkRecord,
+    CheckRecord,
     InputRecord,
     LayerRecord,
     SymbolRecord,
