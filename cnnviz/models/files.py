@@ -6,7 +6,6 @@ As ``HybridBlock.export``, ``Module.save_checkpoint`` and ``mx.model.save_checkp
 
 from __future__ import annotations
 
-import math
 import re
 from functools import cached_property
 from pathlib import Path
@@ -16,16 +15,18 @@ from numpy.typing import NDArray
 
 from cnnviz.engines.network import Network
 from cnnviz.engines.registry import EngineChoice, build_engine
-from cnnviz.errors import NetworkError, UsageError, WeightsError
+from cnnviz.errors import WeightsError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.graph import shape_text
-from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
+from cnnviz.images.input_spec import InputSpec
 from cnnviz.importers.mxnet_checks import load_symbol, read_symbol
 from cnnviz.importers.mxnet_heads import choose_head
 from cnnviz.importers.mxnet_network import SymbolNetwork
+from cnnviz.importers.program_source import InputHint
 from cnnviz.models.config import ModelConfig
-from cnnviz.text import counted, listed
-from cnnviz.types import Notify, Shape
+from cnnviz.models.input_choice import check_config, check_memory, choose_spec
+from cnnviz.text import listed
+from cnnviz.types import Notify
 from cnnviz.weights.info import WeightsInfo
 from cnnviz.weights.matching import Fit, compare
 from cnnviz.weights.params_file import in_float32
@@ -59,10 +60,7 @@ class SymbolModel:
         self.name = config.name or _prefix(self.symbol)
         self._notify = notify or (lambda _text: None)
         self._text = read_symbol(self.symbol)
-        check_scale(config.mean, config.std)
-        if (config.mean is None) != (config.std is None):
-            missing = "std" if config.std is None else "mean"
-            raise UsageError(f"Mean and std belong together; no {missing} was given.")
+        check_config(config)
         self.weights, self._source = self._find_weights(needs_weights)
 
     def _find_weights(self, needed: bool) -> tuple[Path | None, str]:
@@ -146,7 +144,7 @@ class SymbolModel:
             whose=str(self.symbol),
             source=None if self.weights is None else str(self.weights),
         )
-        spec, remarks = self._input_spec(network)
+        spec, remarks = choose_spec(self.config, self._hint(network), self.name, str(self.symbol))
         if network.always_dropping:
             remarks.append(
                 f"{self.name} drops values at random even in inference (Dropout with "
@@ -155,71 +153,17 @@ class SymbolModel:
             )
         return network.architecture(spec.shape, self.config.activation), spec, remarks
 
-    def _input_spec(self, network: SymbolNetwork) -> tuple[InputSpec, list[str]]:
-        """As configured; else as the symbol says; else assumed, with a remark that says so."""
-        config = self.config
-        size = config.input_size or self._declared_size(network.declared)
-        channels = self._channels(network)
-        if config.mean is None or config.std is None:
-            return self._assumed(network, size, channels)
-        if len(config.mean) != len(config.std):
-            raise UsageError(
-                f"Mean has {counted(len(config.mean), 'number')} and std "
-                f"{counted(len(config.std), 'number')}: give as many for each."
-            )
-        if channels is not None and channels != len(config.mean):
-            kind = {1: "a gray image (1 channel)", 3: "color (3 channels)"}.get(
-                channels, f"{channels} channels"
-            )
-            raise UsageError(
-                f"{self.name} takes {kind}, and mean and std have "
-                f"{counted(len(config.mean), 'number')}: give {channels} each."
-            )
-        return self._spec(size, config.mean, config.std), []
-
-    def _spec(
-        self, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> InputSpec:
-        """With what the configuration says beside size, mean and std."""
-        config = self.config
-        order, display = config.channels or CHANNEL_ORDERS[0], config.display_channels or ()
-        return InputSpec(*size, mean, std, order, config.range, display)
-
-    def _declared_size(self, declared: Shape | None) -> tuple[int, int]:
-        """Height and width from the shape that the symbol gives its input."""
-        if declared is None or len(declared) != 4 or min(declared[2:]) < 1:
-            raise UsageError(
-                f"{self.symbol} does not say how large its images are: give --input-size, "
-                "such as 224 or 480x640."
-            )
-        return declared[2], declared[3]
-
-    def _channels(self, network: SymbolNetwork) -> int | None:
-        """How many channels the network takes; None if nothing says so."""
-        channels, declared = network.channels, network.declared
-        if channels is None and declared is not None and len(declared) == 4 and declared[1] > 0:
-            channels = declared[1]
-        return channels
-
-    def _assumed(
-        self, network: SymbolNetwork, size: tuple[int, int], channels: int | None
-    ) -> tuple[InputSpec, list[str]]:
-        """What is fed where nobody has given mean and std."""
+    def _hint(self, network: SymbolNetwork) -> InputHint:
+        """What the symbol says of its images."""
+        declared = network.declared
+        size, channels = None, network.channels
+        if declared is not None and len(declared) == 4:
+            size = declared[2:] if min(declared[2:]) > 0 else None
+            channels = channels or max(declared[1], 0) or None
+        if self.config.mean is not None:
+            return InputHint(channels, size)
         recognized = network.scale(channels or 3)
-        if recognized is not None:
-            mean, std, reason = recognized
-        elif channels not in (None, 3):
-            mean, std = (0.0,) * channels, (1.0,) * channels
-            reason = "pixels from 0 to 1 are assumed"
-        else:
-            mean, std, reason = (), (), "ImageNet's are assumed"
-        spec = self._spec(size, mean, std)
-        remark = (
-            f"No mean and std were given for {self.name}; {reason}: "
-            f"--mean {option_value(spec.mean)} --std {option_value(spec.std)}"
-            f"{'' if spec.channels == CHANNEL_ORDERS[0] else f' --channels {spec.channels}'}."
-        )
-        return spec, [remark]
+        return InputHint(channels, size, *(recognized or (None, None, "")))
 
     def digest_ahead(self) -> None:
         """Begin in the background with the digest of the parameters."""
@@ -245,7 +189,7 @@ class SymbolModel:
         assert self.weights is not None  # else an error was raised
         fit = self._fit()
         architecture = self.architecture
-        self._check_memory(choice)
+        check_memory(architecture, choice, str(self.symbol))
         parameters = in_float32(fit.matched, source=str(self.weights))
         engine = build_engine(
             architecture.graph, parameters, choice.device, choice.name, choice.precision
@@ -254,18 +198,6 @@ class SymbolModel:
         sha256 = digest(self.weights, "sha256")
         network = Network(architecture, engine, choice.reason)
         return network, WeightsInfo(self.weights, sha256, self._source)
-
-    def _check_memory(self, choice: EngineChoice) -> None:
-        """Refuse what would take all memory."""
-        shapes = self.architecture.graph.shapes
-        needed = 4 * sum(math.prod(shape) for outputs in shapes for shape in outputs)
-        free = choice.free_memory()
-        if 0 < free < needed:
-            raise NetworkError(
-                f"What {self.symbol} computes for one image takes {needed / 1e9:,.1f} GB, and "
-                f"{free / 1e9:,.1f} GB are free on {choice.device}. Is it damaged, or "
-                "--input-size wrong?"
-            )
 
     def _fit(self) -> Fit:
         """How the parameters fit the network.

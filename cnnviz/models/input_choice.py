@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from cnnviz.errors import UsageError
+import math
+from typing import TYPE_CHECKING
+
+from cnnviz.errors import NetworkError, UsageError
+from cnnviz.graph.architecture import Architecture
 from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
 from cnnviz.importers.program_source import InputHint
 from cnnviz.models.config import ModelConfig
 from cnnviz.text import counted
+
+if TYPE_CHECKING:
+    from cnnviz.engines.registry import EngineChoice
 
 
 def check_config(config: ModelConfig) -> None:
@@ -80,3 +87,20 @@ def _spec(
     """With what the configuration says beside size, mean and std."""
     order, display = config.channels or CHANNEL_ORDERS[0], config.display_channels or ()
     return InputSpec(*size, mean, std, order, config.range, display)
+
+
+def check_memory(architecture: Architecture, choice: EngineChoice, whose: str) -> None:
+    """Refuse what would take all memory.
+
+    Raises:
+        NetworkError: the values for one image do not fit.
+    """
+    shapes = architecture.graph.shapes
+    needed = 4 * sum(math.prod(shape) for outputs in shapes for shape in outputs)
+    free = choice.free_memory()
+    if 0 < free < needed:
+        raise NetworkError(
+            f"What {whose} computes for one image takes {needed / 1e9:,.1f} GB, and "
+            f"{free / 1e9:,.1f} GB are free on {choice.device}. Is it damaged, or --input-size "
+            "wrong?"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from cnnviz.graph.architecture import Architecture
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.importers.program_source import ProgramSource
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.input_choice import check_config, choose_spec
+from cnnviz.models.input_choice import check_config, check_memory, choose_spec
 from cnnviz.types import Notify
 from cnnviz.weights.info import WeightsInfo
 
@@ -167,20 +166,3 @@ class ProgramModel:
                 "is a fault of cnnviz: please report it with the file."
             )
         return Check(reference, apart)
-
-
-def check_memory(architecture: Architecture, choice: EngineChoice, whose: str) -> None:
-    """Refuse what would take all memory.
-
-    Raises:
-        NetworkError: the values for one image do not fit.
-    """
-    shapes = architecture.graph.shapes
-    needed = 4 * sum(math.prod(shape) for outputs in shapes for shape in outputs)
-    free = choice.free_memory()
-    if 0 < free < needed:
-        raise NetworkError(
-            f"What {whose} computes for one image takes {needed / 1e9:,.1f} GB, and "
-            f"{free / 1e9:,.1f} GB are free on {choice.device}. Is it damaged, or --input-size "
-            "wrong?"
-        )
