@@ -41,6 +41,7 @@ CAPABILITIES = {
         "pip install mxnet==1.9.1 'numpy<2', on Linux with Python below 3.13",
         lambda: find_spec("mxnet") is not None,
     ),
+    "onnx": Capability("ONNX", 'pip install "cnnviz[onnx]"', lambda: find_spec("onnx") is not None),
     "torch": Capability("PyTorch", "pip install torch", lambda: find_spec("torch") is not None),
 }
 

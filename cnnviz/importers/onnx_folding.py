@@ -1,0 +1,182 @@
+"""What of an ONNX file does not depend on the images is computed while it is read.
+
+ONNX's own reference operators compute it; those that exporters write by the hundred around shapes
+are here in NumPy. A few bytes can ask for any amount of memory (``Expand``, ``Range``), so that
+the size of a result is known before it is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnviz.errors import NetworkError
+from cnnviz.importers.onnx_checks import first_line, import_onnx
+from cnnviz.types import Array
+
+#: Of all that is computed from stored numbers, beyond what the file itself holds.
+MOST_BYTES = 2**30
+
+# fmt: off
+#: The result is no larger than what goes in (or a few numbers).
+_NO_LARGER = {
+    "Abs", "Acos", "Acosh", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh",
+    "BatchNormalization", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Compress",
+    "Concat", "Cos", "Cosh", "CumSum", "DepthToSpace", "DequantizeLinear", "Det", "Dropout", "Elu",
+    "Erf", "Exp", "EyeLike", "Flatten", "Floor", "GatherElements", "Gelu", "GlobalAveragePool",
+    "HardSigmoid", "HardSwish", "Hardmax", "Identity", "InstanceNormalization", "IsInf", "IsNaN",
+    "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "Mish", "Neg",
+    "NonZero", "Not", "QuantizeLinear", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "ReduceSumSquare", "Relu", "Reshape", "ReverseSequence", "Round", "ScatterElements",
+    "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice",
+    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Swish", "Tan",
+    "Tanh", "ThresholdedRelu", "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze",
+}
+#: What goes in is stretched to one shape.
+_STRETCHED = {
+    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
+    "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu",
+    "Pow", "Sub", "Sum", "Where", "Xor",
+}
+# fmt: on
+
+
+def _einsum(attributes: Mapping[str, Any], arrays: Sequence[Array]) -> int:
+    """Not more than every letter's size, together."""
+    terms = str(attributes.get("equation", "")).split("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for term, array in zip(terms, arrays, strict=True):
+        sizes.update(zip(term.strip(), array.shape, strict=True))
+    return math.prod(sizes.values())
+
+
+#: How many numbers come out of operators that may give more than they take.
+_SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
+    "ConstantOfShape": lambda _, a: _product(a[0]),
+    "Einsum": _einsum,
+    "Expand": lambda _, a: math.prod(a[0].shape) * _product(np.maximum(a[1], 1)),
+    "Gather": lambda at, a: a[1].size * a[0].size // max(1, a[0].shape[int(at.get("axis", 0))]),
+    "GatherND": lambda _, a: a[1].size * math.prod(a[0].shape[a[1].shape[-1] :]),
+    "Gemm": lambda _, a: a[0].size * a[1].size,
+    "MatMul": lambda _, a: a[0].size * a[1].size // max(1, a[0].shape[-1] ** 2),
+    "OneHot": lambda _, a: a[0].size * int(a[1].reshape(-1)[0]),
+    "Pad": lambda at, a: _product(
+        np.asarray(a[0].shape)
+        + np.abs(np.reshape(at.get("pads", a[1] if len(a) > 1 else 0), (2, -1))).sum(0).max()
+    ),
+    "Range": lambda _, a: math.ceil(max(0.0, float((a[1] - a[0]) / a[2]))),
+    "Tile": lambda _, a: math.prod(a[0].shape) * _product(np.maximum(a[1], 1)),
+}
+
+#: The usual ones around shapes; all else is left to ONNX.
+_IN_NUMPY: Mapping[str, Callable[..., Array]] = {
+    "Add": np.add,
+    "Identity": np.asarray,
+    "Mul": np.multiply,
+    "Sub": np.subtract,
+}
+
+
+def fold(node: Any, attributes: Mapping[str, Any], inputs: Sequence[Any], opset: int) -> list[Any]:
+    """An operator's outputs, computed.
+
+    Args:
+        node: its message.
+        attributes: likewise, as Python values.
+        inputs: arrays; None for what is left out.
+        opset: the version of the standard operators.
+
+    Raises:
+        NetworkError: it is not computed ahead of time, fails, or would take too much memory.
+    """
+    arrays = [array for array in inputs if array is not None]
+    size = _size(node.op_type, attributes, arrays)
+    width = max((array.itemsize for array in arrays), default=4)
+    if size * max(width, 4) > MOST_BYTES:
+        raise NetworkError(f"it makes {size:,} numbers out of stored ones, which no network does")
+    quick = _IN_NUMPY.get(node.op_type)
+    if quick is not None:
+        return [quick(*arrays)]
+    if node.op_type == "Gather":
+        return [_gather(attributes, *arrays)]
+    if node.op_type == "DequantizeLinear" and not attributes.get("block_size"):
+        return [_dequantized(attributes, *arrays)]
+    onnx = import_onnx()
+    helper = onnx.helper
+    graph = helper.make_graph(
+        [node],
+        "constant",
+        [
+            helper.make_tensor_value_info(name, 0, None)
+            for name in dict.fromkeys(node.input)
+            if name
+        ],
+        [helper.make_tensor_value_info(name, 0, None) for name in node.output if name],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    fed = {name: array for name, array in zip(node.input, inputs, strict=True) if name}
+    try:
+        from onnx.reference import ReferenceEvaluator
+
+        found = iter(ReferenceEvaluator(model).run(None, fed))
+    except Exception as error:
+        raise NetworkError(f"it cannot be computed: {first_line(error)}") from error
+    return [np.asarray(next(found)) if name else None for name in node.output]
+
+
+def _size(kind: str, attributes: Mapping[str, Any], arrays: Sequence[Array]) -> int:
+    """How many numbers come out, at most."""
+    try:
+        if kind in _NO_LARGER:
+            return sum(array.size for array in arrays)
+        if kind in _STRETCHED:
+            return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+        if kind in _SIZES:
+            return _SIZES[kind](attributes, arrays)
+    except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+        raise NetworkError(f"it cannot be computed: {first_line(error)}") from error
+    raise NetworkError(
+        "it is computed from stored numbers alone, which cnnviz does not do with this operator"
+    )
+
+
+def _product(sizes: Any) -> int:
+    """Of any size: NumPy's own would go round."""
+    return math.prod(max(0, int(size)) for size in np.asarray(sizes).reshape(-1))
+
+
+def _gather(attributes: Mapping[str, Any], data: Array, indices: Array) -> Array:
+    axis = int(attributes.get("axis", 0))
+    try:
+        return np.take(data, indices.astype(np.int64), axis)
+    except (IndexError, ValueError) as error:
+        raise NetworkError(f"it cannot be computed: {first_line(error)}") from error
+
+
+def _dequantized(
+    attributes: Mapping[str, Any], data: Array, scale: Array, zero: Array | None = None
+) -> Array:
+    """(x - zero) · scale; ONNX's reference has it in newer revisions only."""
+    shape = [1] * data.ndim
+    if scale.size > 1:  # one for each place of an axis
+        shape[int(attributes.get("axis", 1))] = scale.size
+    centered = data.astype(np.float32)
+    if zero is not None:
+        centered = centered - zero.astype(np.float32).reshape(shape)
+    return np.asarray(centered * scale.astype(np.float32).reshape(shape))
+
+
+def constant_of(node: Any, attributes: Mapping[str, Any]) -> Any:
+    """What a ``Constant`` holds: an array, or a message that has one."""
+    for name, value in attributes.items():
+        if name == "value":
+            return value
+        if name in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if name in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+    raise NetworkError("it holds texts or a sparse array, which no network of images needs")

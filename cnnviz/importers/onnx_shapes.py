@@ -1,0 +1,383 @@
+"""ONNX's operators that reduce, cut, join and rearrange."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from cnnviz.errors import NetworkError
+from cnnviz.graph.operators import Abs, Exp, Log, Operator, Power
+from cnnviz.importers.onnx_step import Given, Rule, Step
+from cnnviz.importers.tensor_layers import matmul
+from cnnviz.importers.tensor_shapes import (
+    concat,
+    expanded,
+    gathered,
+    reduced,
+    sliced,
+    softmax,
+    split,
+    squeezed,
+    taken,
+    tiled,
+    unsqueezed,
+)
+from cnnviz.importers.tensors import (
+    Constant,
+    Operand,
+    Tensor,
+    TensorGraph,
+    reshape,
+    transpose,
+    unary,
+    whole_axis,
+)
+from cnnviz.types import Array, Shape
+
+#: Numbers that are put into their places one by one.
+_MOST_PLACES = 2**21
+
+
+def _shape(step: Step) -> Operand:
+    shape = step.operand(0).shape
+    end = step.attributes.get("end")
+    return Constant(np.asarray(shape[step.integer("start", 0) : end], np.int64))
+
+
+def _size(step: Step) -> Operand:
+    return Constant(np.asarray(math.prod(step.operand(0).shape), np.int64))
+
+
+def _reshape(step: Step) -> Operand:
+    x = step.tensor()
+    wanted = list(step.needed("shape", 1))
+    if not step.integer("allowzero", 0):
+        for axis, size in enumerate(wanted):
+            if size == 0:
+                if axis >= len(x.shape):
+                    raise NetworkError(f"it keeps axis {axis} of a value of {x.shape}")
+                wanted[axis] = x.shape[axis]
+    return reshape(step.graph, x, _of_one_image(step, x, wanted))
+
+
+def _of_one_image(step: Step, x: Tensor, shape: list[int]) -> list[int]:
+    """A shape that was written for a batch, for one image.
+
+    Images lie one behind the other, so that the first axis that is more than 1 counts them, or
+    parts of each; or it is the one that is left open.
+    """
+    if step.batch == 1 or not any(size > 1 for size in shape):
+        return shape
+    place, first = next((place, size) for place, size in enumerate(shape) if size != 1)
+    if x.omitted != 0 or (first != -1 and first % step.batch):
+        raise NetworkError(
+            f"the file was made for batches of {step.batch} images, and what it does to one cannot "
+            "be told from that: export the network for one image, or any number"
+        )
+    if first != -1:
+        shape[place] = first // step.batch
+    return shape
+
+
+def _flatten(step: Step) -> Operand:
+    x = step.tensor()
+    axis = step.integer("axis", 1)
+    if axis < 0:
+        axis += len(x.shape)
+    return reshape(step.graph, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
+
+
+def _transpose(step: Step) -> Operand:
+    x = step.tensor()
+    order = step.integers("perm") or tuple(reversed(range(len(x.shape))))
+    if sorted(order) != list(range(len(x.shape))):
+        raise NetworkError(f"it puts {len(x.shape)} axes into the order {order}")
+    return transpose(step.graph, x, order)
+
+
+def _squeeze(step: Step) -> Operand:
+    return squeezed(step.graph, step.tensor(), step.integers("axes", 1))
+
+
+def _unsqueeze(step: Step) -> Operand:
+    return unsqueezed(step.graph, step.tensor(), step.needed("axes", 1))
+
+
+def _concat(step: Step) -> Operand:
+    parts = [step.operand(place) for place in range(len(step.inputs))]
+    return concat(step.graph, parts, step.integer("axis", 1))
+
+
+def _split(step: Step) -> Given:
+    x = step.tensor()
+    axis = whole_axis(step.integer("axis", 0), len(x.shape))
+    size = x.shape[axis]
+    sizes = step.integers("split", 1)
+    if sizes is None:
+        count = step.integer("num_outputs", step.outputs)
+        part = -(-size // max(count, 1))
+        sizes = tuple(max(0, min(part, size - place * part)) for place in range(count))
+    if any(each < 1 for each in sizes):
+        raise NetworkError(f"it cuts an axis of {size} into {sizes}")
+    return split(step.graph, x, axis, sizes)
+
+
+def _slice(step: Step) -> Operand:
+    x: Tensor = step.tensor()
+    begins, ends = step.needed("starts", 1), step.needed("ends", 2)
+    axes = step.integers("axes", 3) or tuple(range(len(begins)))
+    steps = step.integers("steps", 4) or (1,) * len(begins)
+    if not len(begins) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise NetworkError("its starts, ends, axes and steps do not fit together")
+    for axis, begin, end, stride in zip(axes, begins, ends, steps, strict=True):
+        x = sliced(step.graph, x, axis, begin, end, stride)
+    return x
+
+
+def _gather(step: Step) -> Operand:
+    indices = step.constant(1, "indices").array
+    if not isinstance(step.operand(0), Tensor):
+        raise NetworkError("it looks numbers up by what is computed from the images")
+    return gathered(step.graph, step.tensor(), step.integer("axis", 0), indices)
+
+
+def _gather_nd(step: Step) -> Operand:
+    x, indices = step.tensor(), step.constant(1, "indices").array.astype(np.int64)
+    batch = step.integer("batch_dims", 0)
+    if x.shape[:batch] != (1,) * batch or indices.shape[:batch] != (1,) * batch:
+        raise NetworkError("it takes other places for each image of a batch")
+    indices = indices.reshape(indices.shape[batch:])
+    depth = indices.shape[-1]
+    outer, inner = x.shape[batch : batch + depth], x.shape[batch + depth :]
+    flat = reshape(step.graph, x, (math.prod(outer), *inner))
+    places = _flat_places(indices, outer)
+    found = taken(step.graph, flat, 0, places)
+    return reshape(step.graph, found, (*(1,) * batch, *indices.shape[:-1], *inner))
+
+
+def _gather_elements(step: Step) -> Operand:
+    x, indices = step.tensor(), step.constant(1, "indices").array.astype(np.int64)
+    places = _element_places(step, indices, x.shape)
+    flat = reshape(step.graph, x, (math.prod(x.shape),))
+    return reshape(step.graph, taken(step.graph, flat, 0, places), indices.shape)
+
+
+def _scatter_nd(step: Step) -> Operand:
+    data, updates = step.operand(0), step.operand(2)
+    indices = step.constant(1, "indices").array.astype(np.int64)
+    depth = indices.shape[-1]
+    outer, inner = data.shape[:depth], data.shape[depth:]
+    places = _flat_places(indices, outer)
+    rows = (math.prod(outer), *inner)
+    return _replaced(step, data, updates, places, rows)
+
+
+def _scatter_elements(step: Step) -> Operand:
+    data, updates = step.operand(0), step.operand(2)
+    indices = step.constant(1, "indices").array.astype(np.int64)
+    places = _element_places(step, indices, data.shape)
+    return _replaced(step, data, updates, places, (math.prod(data.shape),))
+
+
+def _replaced(
+    step: Step, data: Operand, updates: Operand, places: Sequence[int], rows: Shape
+) -> Operand:
+    """Data as rows, some of them replaced: each is taken from the old ones or from the new."""
+    if step.text("reduction", "none") != "none":
+        raise NetworkError("it adds to what is there, which is not run")
+    count, *inner = rows
+    sources = list(range(count))
+    for new, place in enumerate(places):
+        sources[place] = count + new
+    both = [
+        _formed(step.graph, data, rows),
+        _formed(step.graph, updates, (len(places), *inner)),
+    ]
+    joined = concat(step.graph, both, 0)
+    return reshape(step.graph, taken(step.graph, joined, 0, sources), data.shape)
+
+
+def _formed(graph: TensorGraph, operand: Operand, shape: Shape) -> Operand:
+    if isinstance(operand, Constant):
+        return Constant(operand.array.reshape(shape), operand.name)
+    return reshape(graph, operand, shape)
+
+
+def _flat_places(indices: Array, outer: Shape) -> list[int]:
+    """Indices of several axes, (..., axes), as places in these axes laid out in a row."""
+    if not 0 < indices.shape[-1] == len(outer):
+        raise NetworkError(f"its indices of {indices.shape} do not fit")
+    columns = [_checked(indices[..., axis], size).reshape(-1) for axis, size in enumerate(outer)]
+    return [int(each) for each in np.ravel_multi_index(tuple(columns), outer)]
+
+
+def _element_places(step: Step, indices: Array, shape: Shape) -> list[int]:
+    """For each index along an axis the place of its number, all numbers laid out in a row."""
+    if indices.ndim != len(shape) or math.prod(shape) > _MOST_PLACES:
+        raise NetworkError(f"its indices of {indices.shape} for values of {shape} are not run")
+    axis = whole_axis(step.integer("axis", 0), len(shape))
+    columns = list(np.indices(indices.shape))
+    columns[axis] = _checked(indices, shape[axis])
+    return [int(each) for each in np.ravel_multi_index(tuple(columns), shape).reshape(-1)]
+
+
+def _checked(indices: Array, size: int) -> Array:
+    """Indices counted from the front."""
+    found = np.where(indices < 0, indices + size, indices)
+    if indices.size > _MOST_PLACES or ((found < 0) | (found >= size)).any():
+        raise NetworkError(f"its indices go beyond an axis of {size}")
+    return found
+
+
+def _expand(step: Step) -> Operand:
+    x, shape = step.tensor(), list(step.needed("shape", 1))
+    if step.batch > 1 and len(shape) == len(x.shape) and shape[0] == step.batch and x.shape[0] == 1:
+        shape[0] = 1
+    return expanded(step.graph, x, shape)
+
+
+def _tile(step: Step) -> Operand:
+    x, repeats = step.tensor(), step.needed("repeats", 1)
+    if len(repeats) != len(x.shape) or not 0 < math.prod(repeats) <= _MOST_PLACES:
+        raise NetworkError(f"it repeats a value of {x.shape} as often as {repeats}")
+    return tiled(step.graph, x, repeats)
+
+
+def _softmax(step: Step) -> Operand:
+    graph, x = step.graph, step.tensor()
+    if step.opset >= 13:
+        return softmax(graph, x, step.integer("axis", -1))
+    # Before opset 13 all axes from this one on were one.
+    axis = whole_axis(step.integer("axis", 1), len(x.shape))
+    if math.prod(x.shape[axis + 1 :]) == 1:
+        return softmax(graph, x, axis)
+    flat = reshape(graph, x, (*x.shape[:axis], math.prod(x.shape[axis:])))
+    return reshape(graph, softmax(graph, flat, -1), x.shape)
+
+
+def _log_softmax(step: Step) -> Operand:
+    found = _softmax(step)
+    assert isinstance(found, Tensor)
+    return unary(step.graph, Log(), found)
+
+
+def _reduction(
+    kind: str, before: Operator | None = None, after: Operator | None = None
+) -> Callable[[Step], Operand]:
+    """A reduction, of a function of each number, and a function of the result."""
+
+    def rule(step: Step) -> Operand:
+        x = step.tensor()
+        axes = step.integers("axes", 1)
+        if not axes:
+            none = step.integer("noop_with_empty_axes", 0)
+            axes = () if none else tuple(range(len(x.shape)))
+        if before is not None:
+            x = unary(step.graph, before, x)
+        keep = bool(step.integer("keepdims", 1))
+        found = reduced(step.graph, x, kind, axes, keep_axes=keep)
+        return found if after is None else unary(step.graph, after, found)
+
+    return rule
+
+
+def _einsum(step: Step) -> Operand:
+    """A sum of products of two operands, or of one's own numbers, as axes in another order."""
+    equation = step.text("equation", "").replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    names = terms.split(",")
+    if not arrow:
+        letters = "".join(names)
+        result = "".join(sorted(one for one in set(letters) if letters.count(one) == 1))
+    operands = [step.operand(place) for place in range(len(step.inputs))]
+    repeated = any(len(set(name)) != len(name) for name in (*names, result))
+    if "." in equation or repeated or len(names) != len(operands) or len(operands) > 2:
+        raise NetworkError(f"its equation {equation!r} is none that cnnviz reads")
+    for name, operand in zip(names, operands, strict=True):
+        if len(name) != len(operand.shape):
+            raise NetworkError(f"its equation {equation!r} does not fit values of {operand.shape}")
+    sizes: dict[str, int] = {}
+    for name, operand in zip(names, operands, strict=True):
+        sizes.update(zip(name, operand.shape, strict=True))
+    graph = step.graph
+    for place, name in enumerate(names):  # what only one of them has is summed first
+        others = {*result, *(names[1 - place] if len(names) == 2 else "")}
+        gone = [axis for axis, letter in enumerate(name) if letter not in others]
+        if gone:
+            operands[place] = _summed(graph, operands[place], gone)
+            names[place] = "".join(letter for letter in name if letter in others)
+    if len(operands) == 1:
+        (operand,) = operands
+        assert isinstance(operand, Tensor)
+        return transpose(graph, operand, [names[0].index(letter) for letter in result])
+    left, right = names
+    batch = [one for one in left if one in right and one in result]
+    inner = [one for one in left if one in right and one not in result]
+    rows = [one for one in left if one not in right]
+    columns = [one for one in right if one not in left]
+    lengths = [tuple(sizes[one] for one in part) for part in (batch, rows, inner, columns)]
+    stacks, height, depth, width = lengths
+    product = matmul(
+        graph,
+        _laid(graph, operands[0], left, [*batch, *rows, *inner], (*stacks, height, depth)),
+        _laid(graph, operands[1], right, [*batch, *inner, *columns], (*stacks, depth, width)),
+    )
+    apart = reshape(graph, product, (*stacks, *height, *width))
+    order = [*batch, *rows, *columns]
+    return transpose(graph, apart, [order.index(letter) for letter in result])
+
+
+def _summed(graph: TensorGraph, operand: Operand, axes: Sequence[int]) -> Operand:
+    if isinstance(operand, Constant):
+        return Constant(operand.array.sum(axis=tuple(axes)))
+    return reduced(graph, operand, "sum", axes, keep_axes=False)
+
+
+def _laid(
+    graph: TensorGraph,
+    operand: Operand,
+    name: str,
+    order: Sequence[str],
+    shape: Sequence[int | tuple[int, ...]],
+) -> Operand:
+    """The axes in another order, then those of a group as one."""
+    whole = tuple(math.prod(size) if isinstance(size, tuple) else size for size in shape)
+    axes = [name.index(letter) for letter in order]
+    if isinstance(operand, Constant):
+        return Constant(operand.array.transpose(axes).reshape(whole), operand.name)
+    return reshape(graph, transpose(graph, operand, axes), whole)
+
+
+RULES: Mapping[str, Rule] = {
+    "Concat": _concat,
+    "Einsum": _einsum,
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    "LogSoftmax": _log_softmax,
+    "ReduceL1": _reduction("sum", Abs()),
+    "ReduceL2": _reduction("sum", Power(2.0), Power(0.5)),
+    "ReduceLogSum": _reduction("sum", None, Log()),
+    "ReduceLogSumExp": _reduction("sum", Exp(), Log()),
+    "ReduceMax": _reduction("max"),
+    "ReduceMean": _reduction("mean"),
+    "ReduceMin": _reduction("min"),
+    "ReduceSum": _reduction("sum"),
+    "ReduceSumSquare": _reduction("sum", Power(2.0)),
+    "Reshape": _reshape,
+    "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
+    "Shape": _shape,
+    "Size": _size,
+    "Slice": _slice,
+    "Softmax": _softmax,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Tile": _tile,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
