@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import FrameType
 from typing import Any, TypeAlias, Union
 
@@ -23,7 +23,7 @@ from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.in_memory import Held, held_image, is_held
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
-from cnnviz.images.sources import find_sources
+from cnnviz.images.sources import Source, find_sources
 from cnnviz.keywords import check_keywords, is_integer, words
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.models.resolve import load_explainer
@@ -32,7 +32,8 @@ from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import Explanations, ImageExplanation
 from cnnviz.runs.manifest import file_sha256
-from cnnviz.runs.stages import Goals
+from cnnviz.runs.request import OutputOptions
+from cnnviz.runs.stages import Goals, plan_items
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.text import printable_path
 
@@ -122,7 +123,7 @@ def explain(
     stage = _ExplainGiven(explainer, goals, Style() if style is None else style, skip_failed)
     stream = Stream(Loader(explainer, stage.style.size, max_pixels), batch_size)
     stream.run(stage, _images(inputs))
-    return stage.explained
+    return Explanations(_with_stems(stage.explained, stage.sources, explainer, goals))
 
 
 def _explainer(
@@ -149,6 +150,7 @@ class _GivenImage:
 
     name: str
     content: Path | bytes | Held
+    source: Source | None = None  # where it lies, if it is a file
 
     @property
     def key(self) -> str:
@@ -185,7 +187,7 @@ class _GivenImage:
 class _Outcome:
     """Of one image its explanations, or the error; and what the decoder said of it."""
 
-    name: str
+    image: _GivenImage
     result: list[ImageExplanation] | ItemError
     remark: str | None
 
@@ -200,6 +202,7 @@ class _ExplainGiven(Stage[_GivenImage, ImageResult, _Outcome]):
         style: how maps are rendered.
         skip_failed: whether an image that fails is left out, and is no error.
         explained: what was found out.
+        sources: where the image of each lies; None if it is no file.
         failures: the error that stopped it, if one did.
     """
 
@@ -207,7 +210,8 @@ class _ExplainGiven(Stage[_GivenImage, ImageResult, _Outcome]):
     goals: Goals
     style: Style
     skip_failed: bool
-    explained: Explanations = field(default_factory=Explanations)
+    explained: list[ImageExplanation] = field(default_factory=list)
+    sources: list[Source | None] = field(default_factory=list)
     failures: list[ItemError] = field(default_factory=list)
 
     def compute(self, batch: Sequence[_Loaded]) -> list[ImageResult | ItemError]:
@@ -231,24 +235,43 @@ class _ExplainGiven(Stage[_GivenImage, ImageResult, _Outcome]):
             for one in result.explanations
         ]
         remark = "; ".join(filter(None, (image.remark, result.remark))) or None
-        return _Outcome(image.item.name, found, remark)
+        return _Outcome(image.item, found, remark)
 
     def failed(self, image: _Loaded, error: ItemError) -> _Outcome:
         """The error, with the image's name."""
         named = type(error)(f"{image.item.name}: {error}")
-        return _Outcome(image.item.name, named, image.remark)
+        return _Outcome(image.item, named, image.remark)
 
     def settle(self, outcome: _Outcome) -> None:
         """Keep it; the first failure is raised, unless failures are left out."""
         if outcome.remark is not None:
-            _warn(f"{outcome.name}: {outcome.remark}")
+            _warn(f"{outcome.image.name}: {outcome.remark}")
         if not isinstance(outcome.result, ItemError):
             self.explained.extend(outcome.result)
+            self.sources.extend([outcome.image.source] * len(outcome.result))
         elif self.skip_failed:
             _warn(str(outcome.result))
         elif not self.failures:  # else the run is being stopped by the first
             self.failures.append(outcome.result)
             raise outcome.result
+
+
+def _with_stems(
+    explained: Sequence[ImageExplanation],
+    sources: Sequence[Source | None],
+    explainer: Explainer,
+    goals: Goals,
+) -> Iterator[ImageExplanation]:
+    """The explanations with names for their files: as the command gives them, each file one."""
+    files: dict[str, Source] = {}
+    paths = ["" if source is None else os.path.abspath(source.path) for source in sources]
+    for path, source in zip(paths, sources, strict=True):
+        if source is not None:
+            files.setdefault(path, source)
+    items = plan_items(list(files.values()), explainer, goals, OutputOptions(arrays=True))
+    stems = {path: str(item.stem.path) for path, item in zip(files, items, strict=True)}
+    for one, path in zip(explained, paths, strict=True):
+        yield replace(one, stem=stems.get(path))
 
 
 _Loaded: TypeAlias = LoadedImage[_GivenImage, _Outcome]
@@ -278,14 +301,18 @@ def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
             yield _GivenImage(f"image{number}", one)
         elif is_held(one):
             file = getattr(one, "filename", "")  # of an image that was opened
-            name = printable_path(Path(file).stem) if file else f"image{number}"
-            yield _GivenImage(name, one)
+            if file:
+                source = Source(Path(file), printable_path(file), PurePath(Path(file).name))
+                yield _GivenImage(printable_path(Path(file).stem), one, source)
+            else:
+                yield _GivenImage(f"image{number}", one)
         elif isinstance(one, (str, os.PathLike)):
             found = find_sources([os.fspath(one)], is_own=written_by_cnnviz)
             for note in found.notes:
                 _warn(f"{one}: {note}")
             for source in found.sources:
-                yield _GivenImage(printable_path(source.relative.stem), Path(source.path))
+                name = printable_path(source.relative.stem)
+                yield _GivenImage(name, Path(source.path), source)
         else:
             raise UsageError(
                 "An image is a path, the bytes of a file, an array of pixels, a tensor or a "

@@ -33,7 +33,8 @@ class ImageExplanation(Explanation):
     """An explanation with its image. A notebook shows it as a figure.
 
     Attributes:
-        name: of the image; names of files begin with it.
+        name: of the image.
+        stem: what the names of its files begin with, sub-folder and all; its name if there is none.
         canvas: the image that maps are rendered on.
         style: how they are.
         contrasts: the pairs of classes that were contrasted in this image.
@@ -42,6 +43,7 @@ class ImageExplanation(Explanation):
 
     name: str
     canvas: Canvas
+    stem: str | None = None
     style: Style = field(default_factory=Style)
     contrasts: tuple[Contrast, ...] = ()
     numbered: bool = False
@@ -87,7 +89,8 @@ class ImageExplanation(Explanation):
 
         Args:
             folder: where to; it is made.
-            name: what the files' names begin with; the image's own by default.
+            name: what the files' names begin with; by default the image's own, as the command
+                names its files: images of one name from several folders have different ones.
             format: ``png``; or ``jpg`` or ``webp``, which lose something: see ``--format``.
             arrays: whether to write the raw arrays beside them.
 
@@ -101,7 +104,8 @@ class ImageExplanation(Explanation):
         """
         check_format(format)
         output = OutputFolder(folder)
-        stem = OutputStem(PurePosixPath(self.name if name is None else name))
+        own_stem = self.name if self.stem is None else self.stem
+        stem = OutputStem(PurePosixPath(own_stem if name is None else name))
         number = self.file_part if self.numbered and name is None else None
         files = {}
         for key, image in self.images.items():

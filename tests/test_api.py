@@ -211,6 +211,28 @@ def test_images_arrays_and_paths_in_one_list(photos, explainer):
     np.testing.assert_array_equal(alone.images["original"], given[0])
 
 
+def test_images_of_one_name_do_not_replace_each_other(photos, explainer, tmp_path, request):
+    """Their files are called as the command calls them."""
+    (photos / "other").mkdir()
+    (photos / "sub/cat.png").rename(photos / "other/2.png")
+    given = [photos / "2.png", photos / "other/2.png"]
+    command = request.getfixturevalue("cnnviz")
+    assert command("explain", *given, "-m", "demo", "-o", "command")[0] == 0
+    found = cnnviz.explain([*given, Image.open(given[1])], explainer)
+    assert [one.name for one in found] == ["2", "2", "2"]
+    saved = [one.save(tmp_path / "python")["gradcam"] for one in found]
+    assert saved[1] == saved[2]
+    for path in saved:
+        assert (tmp_path / "command" / path.relative_to(tmp_path / "python")).is_file()
+    assert len(list((tmp_path / "python").rglob("*_gradcam.png"))) == 4  # two of them guided
+
+
+def test_a_folders_images_keep_their_sub_folders(photos, explainer, tmp_path):
+    for one in cnnviz.explain(photos, explainer):
+        one.save(tmp_path / "maps")
+    assert (tmp_path / "maps/sub/cat_gradcam.png").is_file()
+
+
 def test_the_bytes_of_a_file_are_as_the_file(photos, explainer):
     path = photos / "10.jpg"
     one, other = cnnviz.explain([path, path.read_bytes()], explainer)
