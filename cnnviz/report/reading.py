@@ -29,6 +29,10 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = parse(text)
     except ValueError as error:
+        if not text:
+            raise UsageError(
+                f"{path} is empty: move it away, and run `cnnviz explain` again."
+            ) from error
         raise _damaged(path, str(error)) from error
     if not isinstance(manifest, dict) or "cnnviz_manifest" not in manifest:
         raise UsageError(f"{path} was not written by cnnviz: it has no `cnnviz_manifest`.")

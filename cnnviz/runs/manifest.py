@@ -67,10 +67,9 @@ def check_manifest(folder: Path) -> None:
     """
     path = folder / MANIFEST
     if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
-        raise UsageError(
-            f"{path} exists and was not written by cnnviz; move it away, or choose another output "
-            "folder."
-        )
+        empty = path.is_file() and path.stat().st_size == 0
+        what = "is empty" if empty else "exists and was not written by cnnviz"
+        raise UsageError(f"{path} {what}: move it away, or choose another output folder.")
     for path in (folder / MANIFEST, folder / JOURNAL):
         version = _version_of(path)
         if version not in (None, VERSION):

@@ -273,12 +273,18 @@ def test_wrong_usage(cnnviz, folder, tmp_path, options, told):
     assert not (tmp_path / "out").exists()
 
 
-def test_somebody_elses_manifest_stops_the_run_before_it_begins(cnnviz, folder, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"name": "a web app"}', "was not written by cnnviz: move it"), ("", "is empty: move it")],
+)
+def test_somebody_elses_manifest_stops_the_run_before_it_begins(
+    cnnviz, folder, tmp_path, text, said
+):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/manifest.json").write_text('{"name": "a web app"}')
+    (tmp_path / "out/manifest.json").write_text(text)
     status, out, err = explain(cnnviz, folder)
     assert (status, out) == (2, "")
-    assert "was not written by cnnviz" in err
+    assert said in err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
 
 

@@ -371,7 +371,7 @@ def test_no_manifest(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"", "is damaged"),
+        (b"", "is empty: move it away"),
         (b'{"cnnviz_manifest": 3, "run": {', "is damaged"),
         (b"\xff\xfe\x00", "is damaged"),
         (b"[1]", "was not written by cnnviz"),
