@@ -17,9 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def _module(name: str) -> Any:
@@ -328,3 +332,22 @@ def _in_foreground() -> bool:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
     except OSError:  # no terminal
         return False
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+def progress_bar(**options: Any) -> tqdm[Any]:
+    """A bar on stderr, as :class:`tqdm.tqdm` makes it, but without a thread.
+
+    tqdm has one that wakes bars up, and warns where none can be started. These are drawn anew with
+    every step, so they need no waking.
+    """
+    return _bar_class()(miniters=1, **options)
+
+
+@cache
+def _bar_class() -> Any:
+    from tqdm import tqdm
+
+    return type("Bar", (tqdm,), {"monitor_interval": 0})

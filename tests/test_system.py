@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import subprocess
@@ -247,3 +248,18 @@ def test_what_stops_the_parent_stops_its_worker(like, number):
 
 def test_systems_without_signals(monkeypatch):
     assert system.signals("SIGINT", "SIGNOTHING") == {signal.SIGINT}
+
+
+def test_a_progress_bar_needs_no_thread(monkeypatch, recwarn):
+    from tqdm import tqdm
+
+    def full(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    monkeypatch.setattr(tqdm, "monitor", None)
+    drawn = io.StringIO()
+    with system.progress_bar(total=3, file=drawn) as bar:
+        bar.update(3)
+    assert "3/3" in drawn.getvalue()
+    assert not recwarn.list

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnviz.errors import UsageError
+from cnnviz.system import progress_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -107,10 +108,9 @@ def doubt_threads(threads: int | None, *, quiet: bool) -> None:
 
 def progress(total: int, unit: str, *, hidden: bool) -> tqdm[Any]:
     """A bar on stderr that vanishes when it is full."""
-    from tqdm import tqdm
-
     # One image needs no bar; disable=None hides it where stderr is no terminal.
-    return tqdm(total=total, unit=unit, leave=False, disable=True if hidden or total < 2 else None)
+    disable = True if hidden or total < 2 else None
+    return progress_bar(total=total, unit=unit, leave=False, disable=disable)
 
 
 class Interrupt:

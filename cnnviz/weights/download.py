@@ -19,6 +19,7 @@ from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any
 
 from cnnviz.errors import WeightsError
+from cnnviz.system import progress_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -114,9 +115,7 @@ def download(url: str, file: IO[bytes], label: str, *, progress: bool) -> None:
 
 def _bar(label: str, progress: bool) -> tqdm[Any]:
     """A bar for bytes on stderr; ``disable=None`` is tqdm's word for "on a terminal only"."""
-    from tqdm import tqdm
-
-    return tqdm(
+    return progress_bar(
         desc=label,
         unit="B",
         unit_scale=True,
