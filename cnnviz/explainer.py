@@ -18,7 +18,7 @@ from cnnviz.attribution.contrast import checked_difference
 from cnnviz.attribution.fitting import MethodSpec, fit_methods
 from cnnviz.engines.network import Network, Targets, choose_targets
 from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, TargetFunction
-from cnnviz.errors import ExplanationError, ItemError
+from cnnviz.errors import ExplanationError, ItemError, in_keywords
 from cnnviz.explanation import Contrast, Explanation, ImageResult, Scores
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.graph import shape_text
@@ -140,7 +140,8 @@ class Explainer:
 
         ``source`` is the original's (H, W) where the image was read at a reduced size.
         """
-        return prepare(image, self.spec, self.resize, source)
+        with in_keywords():
+            return prepare(image, self.spec, self.resize, source)
 
     @property
     def origin(self) -> Origin:

@@ -9,7 +9,7 @@ import pytest
 
 import cnnviz
 from cnnviz.demo import CLASSES
-from cnnviz.errors import ExplanationError, UsageError
+from cnnviz.errors import ExplanationError, ImageError, UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), dtype=np.uint8)
 
@@ -28,6 +28,12 @@ def test_it_says_what_it_is(explainer):
     assert repr(explainer) == (
         "<Explainer of demo: 8 classes; at features.26; gradcam, guided-gradcam, saliency>"
     )
+
+
+def test_what_cannot_be_prepared_is_told_in_keywords(explainer):
+    cropping = cnnviz.Explainer(explainer.network, explainer.spec, resize="crop")
+    with pytest.raises(ImageError, match="to cut its center out: use resize='stretch'"):
+        cropping.prepare(np.zeros((1, 60_000, 3), np.uint8))
 
 
 def test_a_replaced_one_has_the_same_network(explainer):

@@ -28,6 +28,7 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer
 from cnnviz.graph.graph import Value, shape_text
 from cnnviz.graph.operators import Conv2d, ConvTranspose2d, Linear
+from cnnviz.text import counted
 from cnnviz.types import Float32
 
 #: N class indices, a function that makes them from the logits (N, K), or None for each image's
@@ -182,6 +183,11 @@ class Network:
         self.engine = engine
         self.reason = reason
         self.check: Check | None = None
+
+    def __repr__(self) -> str:
+        shape = shape_text(self.architecture.input_shape)
+        layers = counted(len(self.layers), "layer")
+        return f"<Network of {layers}, {shape} in, {self.engine.name} on {self.device}>"
 
     @property
     def device(self) -> Device:

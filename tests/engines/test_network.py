@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,11 @@ def branches():
 @pytest.fixture(scope="module")
 def batch():
     return np.random.default_rng(7).uniform(-2, 2, (3, 3, 8, 6)).astype(np.float32)
+
+
+def test_it_says_what_it_is(branches):
+    said = rf"<Network of {len(branches.layers)} layers, 3×8×6 in, \w+ on cpu>"
+    assert re.fullmatch(said, repr(branches))
 
 
 def test_types_and_shapes(branches, batch):
