@@ -55,7 +55,7 @@ class AttributionContext:
         logits: (N, K) float32, before any softmax.
         targets: what is explained of each image.
         layer: the target layer.
-        activations: (N, C, h, w) float32, its output; None unless a method uses the layer.
+        activations: (N, C, h, w) float32, its output as maps; None unless a method uses the layer.
         layer_gradients: for each ReLU rule that was asked for, (N, C, h, w) float32, the gradient
             of the target at the layer.
         input_gradients: for each ReLU rule that was asked for, (N, channels, H, W) float32.
@@ -282,7 +282,7 @@ def _without_noise(context: AttributionContext) -> AttributionContext:
     at_layer, at_input = dict(context.layer_gradients), dict(context.input_gradients)
     for rule, terms in context.terms.items():
         if rule in at_layer:
-            sums = context.layer_terms(rule) * math.prod(context.layer.shape[1:])
+            sums = context.layer_terms(rule) * math.prod(context.layer.map_shape[1:])
             for index in rounding.suspected(sums, terms):
                 if rounding.is_noise(at_layer[rule][index], recompute(index).layer_gradients[rule]):
                     at_layer[rule] = rounding.zeroed(at_layer[rule], index)

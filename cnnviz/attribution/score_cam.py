@@ -60,7 +60,7 @@ class ScoreCam(LayerMethod):
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
         """One for each channel, one for the baseline, and those that measure rounding."""
-        return PassCount(forwards=layer.shape[0] + 1 + rounding.TIMES)
+        return PassCount(forwards=layer.map_shape[0] + 1 + rounding.TIMES)
 
     def attribute(self, context: AttributionContext) -> Float32:
         """The weighted sum."""
@@ -121,7 +121,7 @@ class AblationCam(LayerMethod):
 
     def passes(self, input_shape: tuple[int, int, int], layer: Layer) -> PassCount:
         """One for each channel, one for all together, and those that measure rounding."""
-        return PassCount(partial=layer.shape[0] + 1 + rounding.TIMES)
+        return PassCount(partial=layer.map_shape[0] + 1 + rounding.TIMES)
 
     def attribute(self, context: AttributionContext) -> Float32:
         """The weighted sum."""

@@ -23,6 +23,7 @@ from cnnviz.engines.base import (
     Recording,
     ReluRule,
 )
+from cnnviz.engines.maps import from_maps, to_maps
 from cnnviz.engines.target_functions import TargetFunction, as_target_function, seeds
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture, Layer
@@ -58,12 +59,13 @@ class ForwardPass:
         return self._output.reshape(-1, self._architecture.outputs)
 
     def activations(self, layer: Layer) -> Float32:
-        """A layer's output, (N, C, h, w) float32.
+        """A layer's output as maps, (N, C, h, w) float32; of no such layout in its own shape.
 
         Raises:
             KeyError: it was not asked for beforehand.
         """
-        return _joined([part.activation(layer.value) for part in self._parts])
+        found = _joined([part.activation(layer.value) for part in self._parts])
+        return found if layer.layout is None else to_maps(found, layer.layout)
 
     def gradients(
         self,
@@ -81,6 +83,9 @@ class ForwardPass:
             requests: under which rules, and where; together they are cheaper than one by one.
             scale: above 0, what the target is multiplied by: all gradients come out so much larger.
             retain_graph: whether more will be asked. Otherwise the pass's memory is given back.
+
+        Returns:
+            One result a request; what is at a layer is (N, C, h, w), as :meth:`activations` are.
 
         Raises:
             NetworkError: a rule other than the derivative is asked of a network without ReLUs, or
@@ -104,21 +109,23 @@ class ForwardPass:
 
         Args:
             layer: the layer; it need not have been asked for beforehand.
-            gradients: (N, C, h, w) float32, of the layer's shape.
+            gradients: (N, C, h, w) float32, of the layer's maps.
             retain_graph: see :meth:`gradients`.
 
         Returns:
             (N, channels, H, W) float32.
 
         Raises:
-            NetworkError: the gradients are not of the layer's shape, or the engine fails.
+            NetworkError: the gradients are not of the maps' shape, or the engine fails.
         """
-        wanted = (len(self.logits), *layer.shape)
+        wanted = (len(self.logits), *layer.map_shape)
         if gradients.shape != wanted:
             raise NetworkError(
                 f"The output of layer {layer.name} has shape {wanted}; these gradients have shape "
                 f"{gradients.shape}."
             )
+        if layer.layout is not None:
+            gradients = from_maps(gradients, layer.layout)
         (found,) = self._backward(layer.value, gradients, [GradientRequest()], retain_graph)
         assert found.input is not None  # it was asked for
         return found.input
@@ -137,7 +144,18 @@ class ForwardPass:
     ) -> list[GradientResult]:
         if len(self._parts) == 1:
             (part,) = self._parts
-            return part.gradients(start, seed, requests, retain_graph=retain_graph)
+            found = part.gradients(start, seed, requests, retain_graph=retain_graph)
+        else:
+            found = self._one_by_one(start, seed, requests, retain_graph)
+        return [self._with_maps(result) for result in found]
+
+    def _one_by_one(
+        self,
+        start: Value,
+        seed: Float32,
+        requests: Sequence[GradientRequest],
+        retain_graph: bool,
+    ) -> list[GradientResult]:
         by_image = []
         for place, part in enumerate(self._parts):
             # MXNet would forget with one recording what others have noted about the parameters.
@@ -145,6 +163,11 @@ class ForwardPass:
             if not retain_graph:
                 part.release()
         return [_result(of_one_request) for of_one_request in zip(*by_image, strict=True)]
+
+    def _with_maps(self, result: GradientResult) -> GradientResult:
+        layouts = self._architecture.layouts
+        at = {v: to_maps(g, layouts[v]) if v in layouts else g for v, g in result.at.items()}
+        return dataclasses.replace(result, at=at)
 
 
 @dataclass(frozen=True)
@@ -235,24 +258,32 @@ class Network:
         """The logits that the network would give if a layer's output were something else.
 
         Only the operators between the layer and the logits are run; where branches lead past the
-        layer (it lies inside a residual branch, say) these are run as well.
+        layer (it lies inside a residual branch, say) these are run as well. Tokens that are no
+        places in the image, a class token, say, stay what they are for the input.
 
         Args:
             layer: the layer.
-            activations: (M, C, h, w) float32, M outputs of it to go on from.
+            activations: (M, C, h, w) float32, M outputs of it, as maps, to go on from.
             context: (channels, H, W) float32, the network's input, for branches that lead past.
 
         Returns:
             (M, K) float32.
 
         Raises:
-            NetworkError: the activations are not of the layer's shape, or the engine fails.
+            NetworkError: the activations are not of the maps' shape, or the engine fails.
         """
-        if activations.shape[1:] != layer.shape:
+        if activations.shape[1:] != layer.map_shape:
             raise NetworkError(
-                f"The output of layer {layer.name} is {shape_text(layer.shape)} for each image; "
-                f"these activations have shape {activations.shape}."
+                f"The output of layer {layer.name} is {shape_text(layer.map_shape)} for each "
+                f"image; these activations have shape {activations.shape}."
             )
+        if layer.layout is not None:
+            others = None
+            if layer.layout.has_other_tokens:
+                own = self.engine.run(context[None], [layer.value], record=False)
+                others = own.activation(layer.value)
+                own.release()
+            activations = from_maps(activations, layer.layout, others)
         found = [
             self.engine.run_from(layer.value, part, context=context)
             for part in self._parts(activations)

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from cnnviz.errors import UsageError
-from cnnviz.graph.default_layer import default_target, stage_targets
+from cnnviz.graph.axes import find_axes
+from cnnviz.graph.default_layer import Places, default_target, stage_targets
 from cnnviz.graph.ends import Activation, End
-from cnnviz.graph.graph import Graph, Value, is_spatial, shape_text
+from cnnviz.graph.graph import Graph, Value, shape_text
+from cnnviz.graph.layout import Layout, find_layouts
 from cnnviz.graph.operators import Operator, ReLU
+from cnnviz.graph.reach import unread_places
 from cnnviz.graph.regions import Region, find_regions
 from cnnviz.text import did_you_mean, matching, paragraph
 from cnnviz.types import Shape
@@ -24,6 +27,7 @@ class Layer:
 
     ``name`` is the path of the Gluon block that it belongs to (``features.28``), or, where no
     block stands for it, its ``node`` name in the traced graph. ``shape`` is without the batch.
+    ``layout`` says how maps of the image stand in it; None if it has no height and width.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Layer:
     shape: Shape
     aliases: tuple[str, ...] = ()
     index: int = field(default=-1, repr=False)
+    layout: Layout | None = field(default=None, repr=False)
 
     @property
     def value(self) -> Value:
@@ -41,7 +46,12 @@ class Layer:
     @property
     def is_spatial(self) -> bool:
         """Whether the layer's output still has height and width, so that it can be explained."""
-        return is_spatial(self.shape)
+        return self.layout is not None
+
+    @property
+    def map_shape(self) -> Shape:
+        """(C, h, w), of its output as maps of the image; else its own shape."""
+        return self.shape if self.layout is None else self.layout.map_shape
 
 
 class Architecture:
@@ -51,6 +61,7 @@ class Architecture:
         graph: the network in inference form, down to what the logits are read from.
         end: how they are read from that, and what makes probabilities of them.
         input_shape: (C, H, W).
+        layouts: how the values that have height and width hold maps of the image.
         layers: all operators between input and logits, in order.
         default_layer: the layer that is explained when nobody names one.
         takes_batches: whether it may be run with several images at a time.
@@ -80,11 +91,14 @@ class Architecture:
         self.end = end or End()
         self.takes_batches = takes_batches
         self.outputs = math.prod(graph.shape(graph.output))
+        axes = find_axes(graph)
+        self.layouts = find_layouts(graph, axes)
         self.layers = self._name_layers(paths)
         self._by_index = {layer.index: layer for layer in self.layers}
-        self._regions = find_regions(graph)
-        self.default_layer = self._by_index[default_target(graph, self._regions)]
-        self._stages = stage_targets(graph, self._regions)
+        self._regions = find_regions(graph, self.layouts)
+        places = Places(graph, self.layouts, self._regions, unread_places(graph, axes))
+        self.default_layer = self._by_index[default_target(places)]
+        self._stages = stage_targets(places)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -202,7 +216,8 @@ class Architecture:
             name = names[0] if names else node.name
             taken.add(name)
             kind, shape = node.operator.kind, self.graph.shape(value)
-            layers.append(Layer(name, node.name, kind, shape, tuple(names[1:]), index))
+            aliases, layout = tuple(names[1:]), self.layouts.get(value)
+            layers.append(Layer(name, node.name, kind, shape, aliases, index, layout))
         return tuple(layers)
 
 

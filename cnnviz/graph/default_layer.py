@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 from cnnviz.errors import NetworkError
-from cnnviz.graph.graph import Graph, Value, is_spatial
+from cnnviz.graph.graph import Graph, Value
+from cnnviz.graph.layout import Layout
 from cnnviz.graph.operators import (
     Activation,
     Add,
@@ -26,7 +28,24 @@ _AFFINE = (Add, Subtract, Multiply, Divide)
 _ONE_LEVEL = 1.5
 
 
-def default_target(graph: Graph, regions: Mapping[Value, Region]) -> int:
+@dataclass(frozen=True)
+class Places:
+    """Where a graph's values have places in the image.
+
+    Attributes:
+        graph: in inference form.
+        layouts: what :func:`cnnviz.graph.layout.find_layouts` returned.
+        regions: what :func:`cnnviz.graph.regions.find_regions` returned.
+        unread: what :func:`cnnviz.graph.reach.unread_places` returned.
+    """
+
+    graph: Graph
+    layouts: Mapping[Value, Layout]
+    regions: Mapping[Value, Region]
+    unread: Collection[int] = ()
+
+
+def default_target(places: Places) -> int:
     """The layer to explain when nobody names one: index of a node of an inference graph.
 
     The last convolution that every path from the input to the logits passes and that still has
@@ -42,17 +61,17 @@ def default_target(graph: Graph, regions: Mapping[Value, Region]) -> int:
     that all paths to these pass; of such the last that sees the whole image. Where none is on all
     of these paths (towers) it is that of the deepest; among equals of the coarsest, then the last.
 
-    Args:
-        graph: in inference form.
-        regions: what :func:`cnnviz.graph.regions.find_regions` returned.
+    Tokens and channels last count as well. In a vision transformer whose logits are read from a
+    class token, the other tokens are of no consequence behind the last attention: the last join
+    before it is taken, which the last block's first normalization reads.
 
     Raises:
         NetworkError: nothing that depends on the input has height and width.
     """
-    return _Search(graph, regions).default
+    return _Search(places).default
 
 
-def stage_targets(graph: Graph, regions: Mapping[Value, Region]) -> tuple[int, ...]:
+def stage_targets(places: Places) -> tuple[int, ...]:
     """What a network has made of the image at each of its resolutions: node indices, in order.
 
     For each height and width the last layer at it that every path to the last stage passes: in
@@ -60,25 +79,27 @@ def stage_targets(graph: Graph, regions: Mapping[Value, Region]) -> tuple[int, .
     after a join the activation) that belongs to it. The last one is :func:`default_target`. VGG has
     five, the ends of its blocks; ResNet four.
 
-    Args and errors are those of :func:`default_target`.
+    Errors are those of :func:`default_target`.
     """
-    search = _Search(graph, regions)
+    search = _Search(places)
     last = search.default
     before = search.on_every_path(last)
     candidates = [index for index in before if search.joins(index)] or [
-        index for index in before if graph.nodes[index].operator.has("convolves")
+        index for index in before if places.graph.nodes[index].operator.has("convolves")
     ]
-    stages = {graph.shape(Value(i))[1:]: search.completed(i) for i in candidates}
-    stages[graph.shape(Value(last))[1:]] = last
+    stages = {search.sides(index): search.completed(index) for index in candidates}
+    stages[search.sides(last)] = last
     return tuple(sorted(stages.values()))
 
 
 class _Search:
     """A graph with what has to be known of it to choose layers."""
 
-    def __init__(self, graph: Graph, regions: Mapping[Value, Region]) -> None:
-        self._graph = graph
-        self._regions = regions
+    def __init__(self, places: Places) -> None:
+        graph = self._graph = places.graph
+        self._regions = places.regions
+        self._layouts = places.layouts
+        self._unread = places.unread
         self._dependent = frozenset({graph.input.node, *graph.layers})
         self._readers: dict[int, set[int]] = {index: set() for index in self._dependent}
         for value, indices in graph.consumers.items():
@@ -153,30 +174,15 @@ class _Search:
     def _shape(self, index: int) -> Shape:
         return self._graph.shape(Value(index))
 
+    def sides(self, index: int) -> tuple[int, int]:
+        """Height and width of an operator's maps."""
+        layout = self._layouts[Value(index)]
+        return layout.height, layout.width
+
     def _is_spatial(self, index: int) -> bool:
         """Whether it has height and width, which are the image's."""
-        return is_spatial(self._shape(index)) and index in self._placed
-
-    @cached_property
-    def _placed(self) -> frozenset[int]:
-        """Operators whose last two axes are the image's height and width.
-
-        They come from those of an operator's input; behind a reshape that changes them, where a
-        capsule's numbers would look like a map of its own, they have to be as long as the image's.
-        """
-        height, width = self._graph.input_size[1:]
-        found = {self._graph.input.node}
-        for index in self._graph.layers:
-            sides = self._shape(index)[-2:]
-            if len(sides) < 2 or math.prod(sides) == 1:
-                continue
-            before = [value.node for value in self._sources(index) if value.node in found]
-            if self._operator(index).has("rearranges"):
-                before = [source for source in before if self._shape(source)[-2:] == sides]
-            ratio = sides[0] * width / (sides[1] * height)
-            if before or 1 / _ONE_LEVEL < ratio < _ONE_LEVEL:
-                found.add(index)
-        return frozenset(found)
+        layout = self._layouts.get(Value(index))
+        return layout is not None and layout.known
 
     def _sources(self, index: int) -> set[Value]:
         """What an operator reads of what depends on the input."""
@@ -201,11 +207,13 @@ class _Search:
             for index in self.on_every_path(end)
             if (self._operator(index).has("convolves") or self.joins(index))
             and not self._makes_class_maps(index)
+            and index not in self._unread
         ]
 
     def _makes_class_maps(self, index: int) -> bool:
         """Whether it makes one map a class: a convolution, or several put together."""
-        return self._shape(index)[:1] == self._classes and index in self._classifiers
+        channels = self._layouts[Value(index)].channels
+        return (channels,) == self._classes and index in self._classifiers
 
     @cached_property
     def _classes(self) -> Shape:
@@ -253,7 +261,7 @@ class _Search:
     def _grid(self, index: int) -> tuple[float, float]:
         """How many places the whole image would have, down and across."""
         region = self._regions[Value(index)]
-        height, width = self._shape(index)[1:]
+        height, width = self.sides(index)
         return height / region.height, width / region.width
 
     def _last_resort(self) -> int:
@@ -264,5 +272,6 @@ class _Search:
                 "No layer of this network has height and width, so there is nowhere to look: "
                 "cnnviz explains convolutional networks on images."
             )
-        convolutions = [i for i in spatial if self._operator(i).has("convolves")]
-        return (convolutions or spatial)[-1]
+        read = [index for index in spatial if index not in self._unread] or spatial
+        convolutions = [index for index in read if self._operator(index).has("convolves")]
+        return (convolutions or read)[-1]

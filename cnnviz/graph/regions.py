@@ -6,11 +6,12 @@ person. What is computed from a part of the image cannot be laid over all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from cnnviz.graph.graph import Graph, Value, is_spatial
+from cnnviz.graph.graph import Graph, Value
+from cnnviz.graph.layout import Layout
 from cnnviz.graph.operators import Concat, MatMul, Operator, Slice, Split, Take
 
 #: Of the image's area. Layers that are cut to each other's size lose a row or two, which is less.
@@ -49,26 +50,32 @@ class Region:
         return not self.stacked and self.height * self.width >= _WHOLE
 
 
-def find_regions(graph: Graph) -> dict[Value, Region]:
+def find_regions(graph: Graph, layouts: Mapping[Value, Layout]) -> dict[Value, Region]:
     """For each value that depends on the input the part of the image that it was computed from.
 
-    What a convolution sees beyond the edges of a part is not counted.
+    What a convolution sees beyond the edges of a part is not counted, nor what a token takes from
+    others.
+
+    Args:
+        graph: the network.
+        layouts: what :func:`cnnviz.graph.layout.find_layouts` returned.
     """
     found: dict[Value, Region] = {graph.input: Region()}
     for index in graph.layers:
         node = graph.nodes[index]
         sources = [value for value in dict.fromkeys(node.inputs) if Value(value.node) in found]
         # What has lost height and width (a gate, say) is the same for all places.
-        placed = [value for value in sources if is_spatial(graph.shape(value))]
+        placed = [value for value in sources if value in layouts]
         regions = [found.get(value, found[Value(value.node)]) for value in placed or sources]
-        apart = not isinstance(node.operator, MatMul) and not _puts_beside(node.operator)
-        together = _joined(regions, beside=not placed or not apart)
+        sides = layouts[placed[0]].side_axes if placed else None
+        beside = sides is None or _puts_beside(node.operator, sides)
+        together = _joined(regions, beside=beside or isinstance(node.operator, MatMul))
         found[Value(index)] = together
-        if not placed or not is_spatial(graph.shape(Value(index))):
+        if sides is None or Value(index) not in layouts:
             continue
         before = graph.shape(placed[0])
         for output in range(len(graph.shapes[index])):
-            rows, columns = (_kept(node.operator, output, axis, before[axis]) for axis in (1, 2))
+            rows, columns = (_kept(node.operator, output, axis, before[axis]) for axis in sides)
             found[Value(index, output)] = _cut(together, rows, columns)
     return found
 
@@ -104,13 +111,13 @@ def _cut(region: Region, rows: tuple[float, float], columns: tuple[float, float]
     )
 
 
-def _puts_beside(operator: Operator) -> bool:
+def _puts_beside(operator: Operator, sides: tuple[int, int]) -> bool:
     """Whether it puts maps below or beside one another."""
-    return isinstance(operator, Concat) and operator.axis in (1, 2)
+    return isinstance(operator, Concat) and operator.axis in sides
 
 
 def _kept(operator: Operator, output: int, axis: int, size: int) -> tuple[float, float]:
-    """Which part of an axis, 1 for height or 2 for width, an output keeps: from where to where."""
+    """Which part of an axis, that of height or of width, an output keeps: from where to where."""
     begin, end = 0, size
     if isinstance(operator, Slice):
         begin, end = operator.begin[axis], operator.end[axis]

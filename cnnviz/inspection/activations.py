@@ -144,7 +144,7 @@ class TopChannels:
         }
         return (
             f"{network}, {layer.name} ({layer.kind}, {shape_text(layer.shape)}): the "
-            f"{len(self.channels)} strongest of {layer.shape[0]} channels, {order[self.by]}"
+            f"{len(self.channels)} strongest of {layer.map_shape[0]} channels, {order[self.by]}"
         )
 
 

@@ -78,7 +78,7 @@ class ChannelObjective:
     def __post_init__(self) -> None:
         if self.place not in PLACES:
             raise UsageError(f"There is no place '{self.place}': use {joined(PLACES)}.")
-        available = self.layer.shape[0]
+        available = self.layer.map_shape[0]
         for channel in self.channels:
             if not 0 <= channel < available:
                 raise UsageError(
@@ -93,9 +93,9 @@ class ChannelObjective:
     @property
     def weights(self) -> Float32:
         """(N, C, h, w): the value is the sum of the layer's outputs times these."""
-        weights = np.zeros((len(self), *self.layer.shape), np.float32)
+        weights = np.zeros((len(self), *self.layer.map_shape), np.float32)
         rows = np.arange(len(self))
-        sides = self.layer.shape[1:]
+        sides = self.layer.map_shape[1:]
         if self.place == "middle":
             weights[(rows, self.channels, *(side // 2 for side in sides))] = 1
         else:
