@@ -29,7 +29,8 @@ def command(model: ModelOptions, as_json: bool) -> None:
     """List a network's layers: name, kind and output shape.
 
     `explain` uses the default layer; `explain --layer` takes any that still has height and width,
-    and `explain --layer stages` takes the stages and the default. Needs no weights.
+    channels first or last, or as a transformer's tokens, and `explain --layer stages` takes the
+    stages and the default. Needs no weights.
     MODEL is what `explain --model` takes.
     """
     from cnnviz.graph.graph import shape_text
@@ -45,6 +46,7 @@ def command(model: ModelOptions, as_json: bool) -> None:
                 "kind": layer.kind,
                 "shape": list(layer.shape),
                 "spatial": layer.is_spatial,
+                "maps": list(layer.map_shape) if layer.is_spatial else None,
                 "default": layer is default,
                 "stage": layer in stages,
             }

@@ -198,8 +198,10 @@ def _notes(summary: Summary) -> Iterator[str]:
 
     yield f"Input: {shape_text(summary.input_shape)} (channels, height, width)."
     yield f"Weights: {summary.weight_bytes / 1e6:,.1f} MB as float32."
+    products = any(layer.kind == "MatMul" for layer in summary.layers)
     yield (
-        "Multiply-adds: for one image, of convolutions and dense layers without their biases. "
+        "Multiply-adds: for one image, of convolutions and dense layers without their biases"
+        f"{', and of matrix products' if products else ''}. "
         f"Not counted: {', '.join(map(printable, summary.uncounted)) or 'nothing else'}."
     )
     signs = ["kernel/stride, a stride of 1 is omitted"]

@@ -123,10 +123,10 @@ def methods_page() -> str:
         _table(("method", "formula", "paper", "needs"), rows),
         _wrapped(
             "y is the logit, A a channel of the target layer's output, x the input. *Layer* is "
-            "the output of the target layer (`--layer`); *gradient* is the gradient there or at "
-            "the input; *scores* are the network's predictions for changed inputs. The cost is "
-            "what a method needs beyond the one forward and backward pass that all chosen "
-            "methods, layers and targets share."
+            "the output of the target layer (`--layer`), of a transformer the tokens that are "
+            "places in the image; *gradient* is the gradient there or at the input; *scores* are "
+            "the network's predictions for changed inputs. The cost is what a method needs beyond "
+            "the one forward and backward pass that all chosen methods, layers and targets share."
         ),
         "Options are given as `-O NAME=VALUE`, or as `-O METHOD.NAME=VALUE` for one method only.",
         *sections,

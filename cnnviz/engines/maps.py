@@ -12,7 +12,7 @@ from cnnviz.types import Float32
 
 
 def to_maps(values: Float32, layout: Layout) -> Float32:
-    """Values in a layer's own shape, (N, \\*shape), as maps (N, C, h, w); other tokens are left out.
+    """Values in a layer's own shape, (N, \\*shape), as maps (N, C, h, w), without other tokens.
 
     Where the layer's shape is (C, h, w) these are the values themselves, not a copy.
     """

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 from cnnviz.graph.graph import Graph, Node, Value
@@ -20,12 +21,16 @@ from cnnviz.graph.operators import (
     Concat,
     Flatten,
     Linear,
+    MatMul,
+    Max,
     Mean,
+    Min,
     Opaque,
     Reshape,
     Slice,
     Split,
     Sum,
+    Take,
     Transpose,
 )
 from cnnviz.types import Shape
@@ -33,6 +38,8 @@ from cnnviz.types import Shape
 #: How far the sides of what may be a map differ from the image's in their ratio, where nothing else
 #: is known of them.
 LIKE_THE_IMAGE = 1.5
+#: What makes one value of all along some axes.
+REDUCTIONS = (Mean, Sum, Max, Min)
 
 
 class Factor(NamedTuple):
@@ -68,12 +75,12 @@ class Axis:
     before: int = 0
     after: int = 0
 
-    @property
+    @cached_property
     def places(self) -> int:
         """How many entries there are without those before and behind."""
         return math.prod(factor.size for factor in self.factors)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many entries there are."""
         return self.before + self.places + self.after
@@ -83,7 +90,7 @@ class Axis:
         """Whether entries stand before or behind those of the image's places."""
         return self.before + self.after > 0
 
-    @property
+    @cached_property
     def is_placed(self) -> bool:
         """Whether its index says something about a place in the image."""
         return any(factor.is_place for factor in self.factors)
@@ -110,6 +117,7 @@ class Axis:
 Axes = tuple[Axis, ...]
 
 
+@lru_cache(maxsize=1024)
 def axis(*factors: Factor) -> Axis:
     """An axis made of factors, in which rows that were taken apart are put together."""
     found: list[Factor] = []
@@ -160,15 +168,18 @@ def _behind(
     if isinstance(operator, Concat):
         sizes = [graph.shape(value)[operator.axis] for value in node.inputs]
         return _beside(inputs, sizes, operator.axis, shape)
-    if isinstance(operator, (Slice, Split)):
-        return tuple(
-            _taken(whole, *part)
-            for whole, part in zip(data, parts_taken(operator, output, data), strict=True)
-        )
-    if isinstance(operator, (Mean, Sum)):
-        left = {place for place in range(len(data)) if place not in operator.axes}
-        kept = [a if place in left else Axis() for place, a in enumerate(data)]
-        return tuple(a for place, a in enumerate(kept) if operator.keep_axes or place in left)
+    if isinstance(operator, (Slice, Split, Take)):
+        parts = entries_taken(operator, output, data)
+        return tuple(_taken(whole, part) for whole, part in zip(data, parts, strict=True))
+    if isinstance(operator, REDUCTIONS):
+        kept = [
+            Axis() if place in operator.axes else whole
+            for place, whole in enumerate(data)
+            if operator.keep_axes or place not in operator.axes
+        ]
+        return tuple(kept)
+    if isinstance(operator, MatMul):
+        return _product(inputs, shape)
     if isinstance(operator, Linear):
         if operator.flatten:
             return (axis(Factor("unknown", operator.features)),)
@@ -178,36 +189,55 @@ def _behind(
     return _element_wise(inputs, shape)
 
 
-def parts_taken(
-    operator: Slice | Split, output: int, data: Axes
-) -> tuple[tuple[int, int, int], ...]:
-    """From where, to before where and in which steps an output takes entries of each axis."""
+def entries_taken(
+    operator: Slice | Split | Take, output: int, data: Axes
+) -> tuple[Sequence[int], ...]:
+    """The indices of the entries of each axis that an output takes."""
     if isinstance(operator, Slice):
-        return tuple(zip(operator.begin, operator.end, operator.steps, strict=True))
-    edges = (0, *operator.cuts, data[operator.axis].size)
-    return tuple(
-        (edges[output], edges[output + 1], 1) if place == operator.axis else (0, whole.size, 1)
-        for place, whole in enumerate(data)
-    )
+        return tuple(map(range, operator.begin, operator.end, operator.steps))
+    found: list[Sequence[int]] = [range(whole.size) for whole in data]
+    if isinstance(operator, Split):
+        edges = (0, *operator.cuts, data[operator.axis].size)
+        found[operator.axis] = range(edges[output], edges[output + 1])
+    else:
+        first, last = operator.indices[0], operator.indices[-1]
+        in_order = range(first, last + 1)
+        is_run = operator.indices == tuple(in_order)
+        found[operator.axis] = in_order if is_run else operator.indices
+    return tuple(found)
 
 
-def only_extra(whole: Axis, begin: int, end: int) -> bool:
+def only_extra(whole: Axis, entries: Sequence[int]) -> bool:
     """Whether what is taken of an axis is none of the image's places: the class token, say."""
-    return whole.has_extra and (end <= whole.before or begin >= whole.before + whole.places)
+    places = range(whole.before, whole.before + whole.places)
+    return whole.has_extra and not any(entry in places for entry in entries)
 
 
-def _taken(whole: Axis, begin: int, end: int, step: int) -> Axis:
+def _taken(whole: Axis, entries: Sequence[int]) -> Axis:
     """What is left of an axis."""
-    if (begin, end, step) == (0, whole.size, 1):
-        return whole
-    last = whole.before + whole.places
-    if whole.has_extra and begin <= whole.before and end >= last and step == 1:
-        return Axis(whole.factors, whole.before - begin, end - last)
-    size = -(-(end - begin) // step)
-    if whole.is_line:
-        (line,) = whole.factors
-        return axis(line._replace(size=size, step=line.step * step))
+    size = len(entries)
+    if isinstance(entries, range):
+        begin, end = entries.start, entries.stop
+        if size == whole.size:
+            return whole
+        last = whole.before + whole.places
+        if whole.has_extra and begin <= whole.before and end >= last and entries.step == 1:
+            return Axis(whole.factors, whole.before - begin, end - last)
+        if whole.is_line:
+            (line,) = whole.factors
+            return axis(line._replace(size=size, step=line.step * entries.step))
     return axis(Factor("unknown" if whole.is_unknown else "channel", size))
+
+
+def _product(inputs: Sequence[Axes | None], shape: Shape) -> Axes:
+    """The axes of a matrix product: the left one's rows, the right one's columns."""
+    further = [None if axes is None else axes[:-2] for axes in inputs]
+    left, right = inputs
+    return (
+        *_element_wise(further, shape[:-2]),
+        axis(Factor("channel", shape[-2])) if left is None else left[-2],
+        axis(Factor("channel", shape[-1])) if right is None else right[-1],
+    )
 
 
 def _beside(inputs: Sequence[Axes | None], sizes: Sequence[int], along: int, shape: Shape) -> Axes:
@@ -234,10 +264,13 @@ def _beside(inputs: Sequence[Axes | None], sizes: Sequence[int], along: int, sha
 
 def _element_wise(inputs: Sequence[Axes | None], shape: Shape) -> Axes:
     """The axes of what stands behind several values of one shape, or stretched to it."""
+    known = [axes for axes in inputs if axes is not None]
+    if len(known) == 1 and [one.size for one in known[0]] == list(shape):
+        return known[0]
     found = []
     for place, size in enumerate(shape):
         from_end = place - len(shape)
-        there = [axes[from_end] for axes in inputs if axes is not None and -from_end <= len(axes)]
+        there = [axes[from_end] for axes in known if -from_end <= len(axes)]
         there = [one for one in there if one.size > 1] or there
         found.append(_joined([one.resized(size) for one in there], size))
     return tuple(found)
@@ -297,22 +330,20 @@ def _rearranged(data: Axes, shape: Shape) -> Axes:
 
 def _with_smallest_steps(axes: Axes) -> Axes:
     """The same with rows and columns counted in the finest steps that the value still has."""
+    if all(factor.step == 1 for whole in axes for factor in whole.factors):
+        return axes
     for kind in ("row", "column"):
         steps = [f.step for whole in axes for f in whole.factors if f.kind == kind]
-        least = min(steps, default=1)
-        if least > 1 and not any(step % least for step in steps):
-            axes = tuple(
-                Axis(
-                    tuple(
-                        f._replace(step=f.step // least) if f.kind == kind else f
-                        for f in whole.factors
-                    ),
-                    whole.before,
-                    whole.after,
-                )
-                for whole in axes
-            )
+        axes = tuple(_in_steps_of(math.gcd(*steps), kind, whole) for whole in axes)
     return axes
+
+
+def _in_steps_of(least: int, kind: str, whole: Axis) -> Axis:
+    factors = [
+        factor._replace(step=factor.step // least) if factor.kind == kind else factor
+        for factor in whole.factors
+    ]
+    return Axis(tuple(factors), whole.before, whole.after)
 
 
 def _guessed(axes: Axes, shape: Shape, graph: Graph) -> Axes:

@@ -270,7 +270,8 @@ class _Search:
         if not spatial:
             raise NetworkError(
                 "No layer of this network has height and width, so there is nowhere to look: "
-                "cnnviz explains convolutional networks on images."
+                "cnnviz explains networks that keep places of the image: convolutional networks, "
+                "vision transformers, token mixers."
             )
         read = [index for index in spatial if index not in self._unread] or spatial
         convolutions = [index for index in read if self._operator(index).has("convolves")]

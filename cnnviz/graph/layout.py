@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cnnviz.graph.axes import Axes, Axis
 from cnnviz.graph.graph import Graph, Value, is_spatial
@@ -81,10 +82,11 @@ def find_layouts(graph: Graph, axes: Mapping[Value, Axes]) -> dict[Value, Layout
     return found
 
 
+@lru_cache(maxsize=256)
 def _layout(axes: Axes, shape: Shape) -> Layout | None:
     if len(axes) == 2:
         return _of_tokens(axes)
-    if not is_spatial(shape) and not is_spatial((shape[-1:] + shape[:-1])):
+    if not is_spatial(shape) and not is_spatial(shape[-1:] + shape[:-1]):
         return None
     for channel_axis in (0, 2):
         height, width = (axes[place] for place in range(3) if place != channel_axis)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from cnnviz.graph.axes import Axes, only_extra, parts_taken
+from cnnviz.graph.axes import REDUCTIONS, Axes, entries_taken, only_extra
 from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import (
     Concat,
@@ -18,13 +18,14 @@ from cnnviz.graph.operators import (
     InstanceNorm,
     LayerNorm,
     Linear,
-    Mean,
+    MatMul,
     Opaque,
     Operator,
     Reshape,
     Slice,
+    Softmax,
     Split,
-    Sum,
+    Take,
     Transpose,
 )
 from cnnviz.types import Shape
@@ -40,6 +41,8 @@ def unread_places(graph: Graph, axes: Mapping[Value, Axes]) -> frozenset[int]:
         graph: in inference form.
         axes: what :func:`cnnviz.graph.axes.find_axes` returned.
     """
+    if not any(axis.has_extra for several in axes.values() for axis in several):
+        return frozenset()
     read: dict[Value, int] = {graph.output: _ALL}
     for index in reversed(graph.layers):
         node = graph.nodes[index]
@@ -61,15 +64,15 @@ def _read_of(
 ) -> int | None:
     """What is read of an input if this is read of an output; None if nothing is."""
     operator, data, behind = node.operator, axes[node.inputs[number]], axes[at]
-    if isinstance(operator, (Slice, Split)):
-        parts = parts_taken(operator, at.output, data)
-        for place, (whole, (begin, end, _)) in enumerate(zip(data, parts, strict=True)):
-            if only_extra(whole, begin, end):
+    if isinstance(operator, (Slice, Split, Take)):
+        parts = entries_taken(operator, at.output, data)
+        for place, (whole, entries) in enumerate(zip(data, parts, strict=True)):
+            if only_extra(whole, entries):
                 return place
         return needed if needed == _ALL or data[needed].has_extra else _ALL
     if needed == _ALL:
         return _ALL
-    if isinstance(operator, Concat) and operator.axis % len(behind) == needed:
+    if isinstance(operator, Concat) and operator.axis == needed:
         if not data[needed].is_placed:
             return _ALL
         return needed if data[needed].has_extra else None
@@ -89,22 +92,27 @@ def _axis_before(
         faster = math.prod(behind[place + 1 :])
         same = (i for i in range(len(data)) if math.prod(data[i + 1 :]) == faster)
         return next((i for i in same if data[i] == behind[place]), None)
-    if isinstance(operator, (Mean, Sum)):
+    if isinstance(operator, REDUCTIONS):
         kept = [i for i in range(len(data)) if operator.keep_axes or i not in operator.axes]
         return kept[place]
-    mixed = _mixed_axes(operator, len(behind))
+    mixed = _mixed_axes(operator, number, len(behind))
     source = place + len(data) - len(behind)
     if mixed is None or place in mixed or source < 0 or data[source] != behind[place]:
         return None
     return source
 
 
-def _mixed_axes(operator: Operator, rank: int) -> frozenset[int] | None:
-    """The axes along which entries are made of one another; None if that may be all."""
+def _mixed_axes(operator: Operator, number: int, rank: int) -> frozenset[int] | None:
+    """The axes of which an output's entries are made of several; None if that may be all."""
     if isinstance(operator, (InstanceNorm, GroupNorm, Opaque)) or operator.has("convolves"):
         return None
+    mixed: tuple[int, ...] = ()
     if isinstance(operator, Linear):
-        return None if operator.flatten else frozenset({rank - 1})
-    if isinstance(operator, LayerNorm):
-        return frozenset({operator.axis % rank})
-    return frozenset()
+        mixed = tuple(range(rank)) if operator.flatten else (-1,)
+    elif isinstance(operator, MatMul):
+        mixed = (-2,) if number else (-1,)
+    elif isinstance(operator, Softmax):
+        mixed = (operator.axis,)
+    elif isinstance(operator, LayerNorm):
+        mixed = operator.axes
+    return frozenset(axis % rank for axis in mixed)

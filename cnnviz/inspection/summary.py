@@ -57,7 +57,7 @@ class LayerSummary:
         parameters: learned numbers that no earlier layer has.
         fixed: numbers that it stores without learning them: batch norm's running mean and
             variance, and a scale or shift that is not trained.
-        multiply_adds: for one image; 0 for all but convolutions and dense layers.
+        multiply_adds: for one image; 0 for all but convolutions, dense layers and products.
         shared: names of the parameters that an earlier layer has too, and that count there.
     """
 
@@ -112,7 +112,7 @@ def summarize(architecture: Architecture) -> Summary:
     A convolution of C_in channels in g groups to C_out with a kernel of h×w and an output of H×W
     has H·W·C_out·(C_in/g)·h·w multiply-adds, and C_out·(C_in/g)·h·w parameters, C_out more with a
     bias; a dense layer is one with 1×1 for both; in a transposed convolution H×W is the input.
-    Biases and all other layers count no multiply-adds.
+    A product of matrices of h×k and k×w has h·k·w. Biases and all other layers count none.
 
     Raises:
         NetworkError: a parameter's shape does not follow from the input's and is not known.

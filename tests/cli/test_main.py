@@ -83,8 +83,10 @@ def test_layers_as_json(cnnviz):
     (default,) = (layer for layer in layers if layer["default"])
     assert default["name"] == zoo.get("demo").default_layer
     assert default["spatial"]
+    assert default["maps"] == default["shape"]
     assert layers[-1]["shape"] == [8]
     assert not layers[-1]["spatial"]
+    assert layers[-1]["maps"] is None
 
 
 LEAVING = """

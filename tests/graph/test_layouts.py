@@ -1,0 +1,188 @@
+"""Which layers of transformers and token mixers hold maps, which is explained by default, stages.
+
+The networks are written operator by operator (``tests/support/transformers.py``).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnviz.graph.architecture import Architecture
+from cnnviz.graph.layout import Layout
+from cnnviz.graph.operators import (
+    Add,
+    Concat,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    Mean,
+    Pad,
+    Reshape,
+    Slice,
+    Take,
+    Transpose,
+)
+from cnnviz.graph.regions import Region
+from tests.support.transformers import Writer, mixer, swin, vision_transformer
+
+
+def architecture(graph):
+    return Architecture(graph, {})
+
+
+@pytest.mark.parametrize("prefix", [1, 2, 5])
+def test_tokens_behind_a_class_token_and_others_are_places(prefix):
+    found = architecture(vision_transformer(prefix=prefix))
+    layer = found.layer("block1.norm1")
+    assert layer.shape == (prefix + 12, 8)
+    assert layer.layout == Layout(8, 3, 4, channel_axis=1, as_tokens=True, before=prefix)
+    assert layer.map_shape == (8, 3, 4)
+    assert found.region(layer) == Region()
+
+
+def test_what_a_class_token_is_read_from_is_explained_before_the_last_attention():
+    """Behind it the other tokens' gradients are zero; the last block's first norm reads this."""
+    found = architecture(vision_transformer(depth=3))
+    graph = found.graph
+    norm = next(node for node in graph.nodes if node.name == "block2.norm1")
+    assert found.default_layer.name == "block1"
+    assert norm.inputs[0] == found.default_layer.value
+    assert found.stages() == (found.default_layer,)
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_what_a_mean_over_tokens_is_read_from_is_the_last_join(prefix):
+    found = architecture(vision_transformer(pool="mean", prefix=prefix))
+    assert found.default_layer.name == "block1"
+    assert found.default_layer.map_shape == (8, 3, 4)
+
+
+def test_a_single_block_with_a_class_token_is_explained_at_its_patches():
+    assert architecture(vision_transformer(depth=1)).default_layer.name == "patch"
+
+
+def test_inside_attention_nothing_is_a_map():
+    found = architecture(vision_transformer())
+    inside = [layer for layer in found.layers if layer.kind in ("MatMul", "Softmax", "Split")]
+    assert len(inside) == 8
+    assert not any(layer.is_spatial for layer in inside)
+
+
+def test_a_mixer_keeps_its_places_where_tokens_are_mixed():
+    found = architecture(mixer())
+    assert found.default_layer.name == "block1"
+    names = [layer.name for layer in found.layers if layer.is_spatial]
+    assert {"tokens", "block0.norm1", "block0.mixed", "block0.channels.fc1", "norm"} <= set(names)
+    assert not {"block0.tokens.fc1", "block0.tokens.fc2"} & set(names)
+
+
+def test_swin_has_stages_of_channels_last_and_its_windows_are_no_maps():
+    found = architecture(swin())
+    assert [layer.name for layer in found.stages()] == ["stage0.1", "stage1.0"]
+    assert [layer.map_shape for layer in found.stages()] == [(8, 6, 8), (16, 3, 4)]
+    assert found.default_layer.layout == Layout(16, 3, 4, channel_axis=2)
+    whole = [layer for layer in found.layers if layer.kind not in ("Slice", "Split")]
+    assert all(found.region(layer) == Region() for layer in whole)
+    assert not found.find("stage0.1.qkv").is_spatial
+    assert found.find("merge").map_shape == (16, 3, 4)
+
+
+# --- what single operators do to the axes, behind (8, 3, 4) patches ------------------------------
+
+
+def layout_behind(*operators):
+    """How what the operators give holds maps; (2, 8) constants stand before what is joined."""
+    w = Writer()
+    value = w.patches()
+    for number, operator in enumerate(operators):
+        if isinstance(operator, Concat):
+            constant = w.parameter(f"constant{number}", 2, *w.shape(value)[1:])
+            value = w.add(operator, constant, value)
+        elif isinstance(operator, Linear):
+            weight = w.parameter(f"weight{number}", operator.features, w.shape(value)[-1])
+            value = w.add(operator, value, weight)
+        else:
+            value = w.add(operator, value)
+    last = w.linear(w.add(Flatten(), value), 5, "head")
+    return architecture(w.finish(last)).layouts.get(value)
+
+
+TOKENS = (Reshape((8, 12)), Transpose((1, 0)))
+
+
+@pytest.mark.parametrize(
+    ("operators", "expected"),
+    [
+        ((), Layout(8, 3, 4)),
+        ((Transpose((1, 2, 0)),), Layout(8, 3, 4, 2)),
+        ((Transpose((2, 1, 0)),), None),  # columns before rows
+        ((Reshape((8, 12)),), Layout(8, 3, 4, 0, as_tokens=True)),
+        (TOKENS, Layout(8, 3, 4, 1, as_tokens=True)),
+        ((Reshape((12, 8)),), None),  # the same shape, but channels were not moved
+        ((Transpose((2, 1, 0)), Reshape((12, 8))), None),
+        ((*TOKENS, Reshape((3, 4, 8))), Layout(8, 3, 4, 2)),
+        # Cut across rows: nothing speaks for it but its shape.
+        ((*TOKENS, Reshape((4, 3, 8))), Layout(4, 3, 8, known=False)),
+        ((*TOKENS, Transpose((1, 0)), Reshape((8, 3, 4))), Layout(8, 3, 4)),
+        ((*TOKENS, Concat(0)), Layout(8, 3, 4, 1, as_tokens=True, before=2)),
+        (
+            (*TOKENS, Concat(0), Slice((1, 0), (14, 8), (1, 1))),
+            Layout(8, 3, 4, 1, as_tokens=True, before=1),
+        ),
+        (
+            (*TOKENS, Concat(0), Take(0, tuple(range(2, 14)))),
+            Layout(8, 3, 4, 1, as_tokens=True),
+        ),
+        ((*TOKENS, Concat(0), Slice((0, 0), (2, 8), (1, 1))), None),
+        ((*TOKENS, Concat(0), Slice((3, 0), (14, 8), (1, 1))), None),
+        ((*TOKENS, Concat(0), Reshape((7, 16))), None),
+        ((*TOKENS, Take(0, tuple(reversed(range(12))))), None),
+        ((*TOKENS, Linear(6, flatten=False)), Layout(6, 3, 4, 1, as_tokens=True)),
+        ((Reshape((8, 12)), Linear(12, flatten=False)), None),  # 12 mixtures of tokens
+        ((*TOKENS, Mean((0,))), None),
+        ((Mean((1, 2), keep_axes=True),), None),
+        ((GlobalAvgPool2d(),), None),
+        (
+            (
+                Transpose((1, 2, 0)),
+                Pad(((0, 3), (0, 4), (0, 0))),
+                Slice((0,) * 3, (3, 4, 8), (1,) * 3),
+            ),
+            Layout(8, 3, 4, 2),
+        ),
+        # Every second column beside the other channels: each place stays one place.
+        (
+            (Reshape((8, 3, 2, 2)), Transpose((3, 0, 1, 2)), Reshape((16, 3, 2))),
+            Layout(16, 3, 2),
+        ),
+        # Halves beside the other channels: a place is several places in the image.
+        (
+            (Reshape((8, 3, 2, 2)), Transpose((2, 0, 1, 3)), Reshape((16, 3, 2))),
+            None,
+        ),
+    ],
+)
+def test_layouts_follow_from_operators_and_not_from_numbers(operators, expected):
+    assert layout_behind(*operators) == expected
+
+
+def test_tokens_that_lie_behind_the_places_are_counted_apart():
+    w = Writer()
+    data = w.tokens(w.patches())
+    both = w.add(Concat(0), data, w.parameter("registers", 3, 8))
+    mixed = w.add(Add(), both, w.parameter("position", 15, 8))
+    found = architecture(w.finish(w.linear(w.add(Flatten(), mixed), 5, "head")))
+    assert found.layouts[mixed] == Layout(8, 3, 4, 1, as_tokens=True, after=3)
+    assert found.layouts[mixed].places == slice(0, 12)
+
+
+def test_a_class_token_that_attends_in_the_end_leaves_the_last_join():
+    """As CaiT does: the class token enters late, and alone reads the places."""
+    w = Writer()
+    data = w.block(w.tokens(w.patches()), "block0")
+    both = w.add(Concat(0), w.parameter("class", 1, 8), data, name="both")
+    attended = w.attention(w.norm(both, "norm1"), "last")
+    token = w.add(Take(0, (0,)), attended)
+    found = architecture(w.finish(w.linear(w.reshaped(token, 8), 5, "head")))
+    assert found.default_layer.name == "block0"
+    assert found.layer("both").layout.before == 1
