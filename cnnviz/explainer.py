@@ -27,7 +27,6 @@ from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import Prepared, prepare
 from cnnviz.images.samples import Samples
 from cnnviz.outputs.provenance import Origin
-from cnnviz.text import joined
 from cnnviz.types import Float32, RgbImage
 from cnnviz.weights.info import WeightsInfo
 
@@ -81,7 +80,7 @@ class Explainer:
         self.labels = network.architecture.class_names(labels, "the network")
         self.layers = choose_layers(network.architecture, layer)
         self.methods, note = fit_methods(network.architecture, methods)
-        remarks = (network.architecture.end.remark, note, _display_note(self.spec))
+        remarks = (network.architecture.end.remark, note, self.spec.display_note)
         self.notes = (*filter(None, remarks), *self._parts_of_the_image())
         self.resize = resize
         self.name = name
@@ -303,20 +302,6 @@ def _of_each(target: TargetSpec, images: int) -> Targets:
     if target is None or callable(target):
         return target
     return [operator.index(cast(SupportsIndex, target))] * images
-
-
-def _display_note(spec: InputSpec) -> str | None:
-    """By which of its channels an image is displayed, where that says something."""
-    count = len(spec.mean)
-    if count in (1, 3):
-        return None
-    shown = spec.displayed
-    how = (
-        f"by channel {shown[0]}, in gray"
-        if len(shown) == 1
-        else f"by channels {joined(list(map(str, shown)), 'and')} as red, green and blue"
-    )
-    return f"Of {count} channels, images are displayed {how} (--display-channels)."
 
 
 def _contrasts(

@@ -147,7 +147,8 @@ class Explanation:
         methods: the methods asked for, in order.
         maps_by_layer: for each of the layers the maps by key (``guided_gradcam``), those of the
             parts that a method is composed of among them: unnormalized float32, see the method.
-            Those of colors, (3, H, W), are in the order RGB, whatever the network's is.
+            Those of channels, (C, H, W), have red first, if these are colors, whatever the
+            network's order is.
         diagnostics: by method's key what it reports beside its maps, in values that JSON can hold.
         relus: (N, M), N of M ReLUs guided; None if no method asked for a guided gradient.
         labels: the classes' names, or none.
@@ -316,7 +317,10 @@ class Explanation:
     def _values(self, method: Method, key: str) -> tuple[Float32, ...]:
         """A map at each of the layers, or the only one where they are the same."""
         layers = self.maps_by_layer if method.uses_layer else self.maps_by_layer[-1:]
-        return tuple(maps[key] for maps in layers)
+        values = tuple(maps[key] for maps in layers)
+        if method.map_kinds[key] == "signed":  # a color for each channel
+            return tuple(one[list(self.prepared.displayed)] for one in values)
+        return values
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,15 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.maximize_files import Ascent, Film, Goal, channel_goal, class_goal, file_names
-from cnnviz.cli.options import FORMAT, Choice, FilePath, model_to_run, output_option, packed
+from cnnviz.cli.options import (
+    FORMAT,
+    Choice,
+    FilePath,
+    display_channels_option,
+    model_to_run,
+    output_option,
+    packed,
+)
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.runs.request import ModelOptions
 
@@ -82,6 +90,7 @@ class _Files:
     ),
 )
 @model_to_run
+@display_channels_option
 @click.option(
     "--target",
     "targets",
@@ -218,8 +227,9 @@ def _maximize(
     keep_freed_memory()
     found.digest_ahead()
     objective, goals = _goals(found, wanted)
-    if found.architecture.end.remark is not None and not printing.quiet:
-        say(found.architecture.end.remark)
+    for remark in (found.architecture.end.remark, found.spec.display_note):
+        if remark is not None and not printing.quiet:
+            say(remark)
     _check_files(files, found.name, goals)
     choice = choose_engine(device, found.architecture.graph, model.engine, model.precision)
     network, weights = found.load(choice, progress=not printing.quiet)

@@ -242,6 +242,15 @@ def _use_threads(
     return threads
 
 
+display_channels_option = click.option(
+    "--display-channels",
+    type=DisplayChannels(),
+    help="Which three channels of an image are displayed as red, green and blue, by their "
+    "indices from 0, or which one in gray. By default the first three, or the first of two.",
+)
+"""``--display-channels``, of commands that show images; it goes into the same
+:class:`ModelOptions`."""
+
 _IMAGES = (
     click.option(
         "--resize",
@@ -257,12 +266,7 @@ _IMAGES = (
         "such as 0:4095; values beyond them are kept. By default 0 and 255 for 8 bits, 0 and "
         "65535 for 16; images of floats or signed numbers need it.",
     ),
-    click.option(
-        "--display-channels",
-        type=DisplayChannels(),
-        help="Which three channels of an image are displayed as red, green and blue, by their "
-        "indices from 0, or which one in gray. By default the first three, or the first of two.",
-    ),
+    display_channels_option,
 )
 
 

@@ -127,6 +127,19 @@ class InputSpec:
             return self.display
         return (0, 1, 2) if len(self.mean) >= 3 else (0,)
 
+    @property
+    def display_note(self) -> str | None:
+        """By which of its channels an image is displayed, where that says something."""
+        count, shown = len(self.mean), self.displayed
+        if count in (1, 3):
+            return None
+        how = (
+            f"by channel {shown[0]}, in gray"
+            if len(shown) == 1
+            else f"by channels {joined(map(str, shown), 'and')} as red, green and blue"
+        )
+        return f"Of {count} channels, images are displayed {how} (--display-channels)."
+
 
 def check_range(low_and_high: tuple[float, float]) -> None:
     """Refuse a range that is empty, or not finite.

@@ -62,11 +62,13 @@ class Prepared:
         input: float32 (C, h, w), normalized, exactly as fed to the network.
         seen: uint8 (h, w, 3) RGB, the same image before normalization.
         geometry: where it lies in the original.
+        displayed: the indices of the channels that people are shown, one or three.
     """
 
     input: npt.NDArray[np.float32]
     seen: npt.NDArray[np.uint8]
     geometry: Geometry
+    displayed: tuple[int, ...] = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def prepare(
             f"its values are too far from {image.low:g} and {image.high:g}, which become 0 and 1: "
             "give another --range"
         )
-    return Prepared(np.ascontiguousarray(network_input), seen, placing.geometry)
+    fed = np.ascontiguousarray(network_input)
+    return Prepared(fed, seen, placing.geometry, spec.displayed)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ class Progress:
 
     Attributes:
         step: steps done; 0 is the initial noise.
-        images: float32 (N, H, W, 3), or (N, H, W) of a gray network, from 0 to 1.
+        images: float32 (N, H, W, 3), or (N, H, W) in gray, from 0 to 1: of networks with other
+            channels those displayed.
     """
 
     step: int
@@ -112,7 +113,7 @@ class MaximizedImage:
     """An image that was found. Values and logits are those of the image in 8 bits.
 
     Attributes:
-        image: uint8 (H, W, 3) RGB, or (H, W).
+        image: uint8 (H, W, 3) RGB, or (H, W); of a network with other channels those displayed.
         value: what was maximized.
         initial_value: the same of the noise that the ascent began with.
         logits: (K,) float32.
@@ -168,7 +169,7 @@ def maximize(
     has_gradient = np.zeros(len(objective), np.bool_)
     initial = parameters.images(spectra)
     images = initial
-    _report(on_step, 0, images)
+    _report(on_step, 0, parameters.displayed(images))
     for step in range(1, options.steps + 1):
         gradients = _mean_gradients(
             network, objective, parameters.normalize(images), random_views(spec, options, random)
@@ -190,7 +191,7 @@ def maximize(
         uphill *= nonzero[:, None, None, None]
         spectra = spectra + ascend(parameters.spectrum_gradients(uphill, images))
         images = parameters.images(spectra)
-        _report(on_step, step, images)
+        _report(on_step, step, parameters.displayed(images))
     return _finish(network, parameters, objective, (initial, images), has_gradient)
 
 
@@ -213,7 +214,7 @@ def _finish(
     ends: tuple[Float32, Float32],
     has_gradient: npt.NDArray[np.bool_],
 ) -> list[MaximizedImage]:
-    pixels = Progress(0, _channels_last(ends[1])).pixels()
+    pixels = Progress(0, parameters.displayed(ends[1])).pixels()
     in_bits = np.rint(ends[1] * 255) / np.float32(255)
     initial, _ = objective.values(network, parameters.normalize(ends[0]))
     values, logits = objective.values(network, parameters.normalize(in_bits))
@@ -276,9 +277,4 @@ def _unit_rms(gradients: Float32) -> Float32:
 
 def _report(on_step: Callable[[Progress], None] | None, step: int, images: Float32) -> None:
     if on_step is not None:
-        on_step(Progress(step, _channels_last(images)))
-
-
-def _channels_last(images: Float32) -> Float32:
-    turned: Float32 = images.transpose(0, 2, 3, 1)
-    return turned[..., 0] if turned.shape[3] == 1 else turned
+        on_step(Progress(step, images))

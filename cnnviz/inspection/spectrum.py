@@ -17,7 +17,7 @@ _SPREADS = np.array([1.0, 0.35, 0.22], np.float32)
 
 
 class SpectralParameterization:
-    """Images (N, C, H, W), RGB from 0 to 1, as functions of spectra of the same shape.
+    """Images (N, C, H, W), channels from 0 to 1, as functions of spectra of the same shape.
 
     x = sigmoid(logit(mean) + w ∘ M · Dᵀ(s ∘ z)): z the spectrum, D the cosine transform, s the
     scale of each frequency, M the change from decorrelated colors to red, green and blue, w the
@@ -57,6 +57,11 @@ class SpectralParameterization:
         colors = _mixed(self._colors, axes) * self._window
         images: Float32 = 1 / (1 + np.exp(-_CONTRAST * colors - self._middle))
         return images
+
+    def displayed(self, images: Float32) -> Float32:
+        """What people are shown of images: (N, H, W, 3), or (N, H, W) in gray."""
+        shown: Float32 = images[:, list(self._spec.displayed)].transpose(0, 2, 3, 1)
+        return shown[..., 0] if shown.shape[3] == 1 else shown
 
     def spectrum_gradients(self, gradients: Float32, images: Float32) -> Float32:
         """Gradients with respect to images as gradients with respect to their spectra."""

@@ -5,6 +5,7 @@ What the demo network's images must be is measured against scenes that it was ne
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -119,6 +120,23 @@ def test_a_linear_network_gets_light_where_it_weighs_it() -> None:
         # White is 2 after normalization, black -2: no image has more than 64 times 2.
         assert result.value > 0.75 * 128
         assert result.initial_value < 0.1 * 128
+
+
+def test_of_many_channels_those_displayed_are_shown() -> None:
+    """All of them are maximized: a linear network gets light where it weighs it."""
+    weights = np.zeros((1, 5, 8, 8))
+    weights[0, 4], weights[0, 1] = 1, -1
+    network = linear_network(weights)
+    ascent = AscentOptions(steps=100, rate=0.02, jitter=0, zoom=1, window=0, tv=0, l2=0, blur=0)
+    for display, bright, dark in (((4, 0, 1), 0, 2), ((1, 4, 2), 1, 0)):
+        spec = InputSpec(8, 8, (0.5,) * 5, (0.25,) * 5, display=display)
+        (result,) = maximize(network, spec, ClassObjective((0,)), ascent)
+        assert result.image.shape == (8, 8, 3)
+        assert np.mean(result.image[:, :, bright] > 200) >= 0.8
+        assert np.mean(result.image[:, :, dark] < 55) >= 0.8
+    (gray,) = maximize(network, replace(spec, display=(4,)), ClassObjective((0,)), ascent)
+    assert gray.image.shape == (8, 8)
+    assert np.mean(gray.image > 200) >= 0.8
 
 
 def test_a_strong_pull_to_the_mean_leaves_the_mean() -> None:
