@@ -124,6 +124,5 @@ def pytest_terminal_summary(terminalreporter):
     for one in missing().values():
         count = reasons[f"Skipped: needs {one.text}"]
         if count:
-            terminalreporter.line(
-                f"{count} tests need {one.text}, which is not here: {one.install}"
-            )
+            need = "test needs" if count == 1 else "tests need"
+            terminalreporter.line(f"{count} {need} {one.text}, which is not here: {one.install}")
