@@ -16,6 +16,7 @@ from cnnviz.graph.operators import (
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
+    GlobalAvgPool2d,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
@@ -158,10 +159,9 @@ def average_pool(
 
 def adaptive_average_pool(graph: TensorGraph, x: Tensor, size: Sequence[int]) -> Tensor:
     """The means of as many windows as are asked for, of (1, C, h, w) or (1, C, l)."""
-    whole = size if len(size) == 2 else (1, *size)
-    return _on_images(
-        graph, x, tuple(size), lambda data, _: graph.add(AdaptiveAvgPool2d(_pair(whole)), data)
-    )
+    whole = _pair(size if len(size) == 2 else (1, *size))
+    mean = GlobalAvgPool2d() if whole == (1, 1) else AdaptiveAvgPool2d(whole)
+    return on_images(graph, x, mean)
 
 
 def linear(graph: TensorGraph, x: Tensor, weight: Operand, bias: Operand | None = None) -> Tensor:

@@ -158,6 +158,12 @@ def _pool(o: op.MaxPool2d | op.AvgPool2d, inputs: Sequence[Shape]) -> tuple[str,
     further = {"count_include_pad": o.count_include_pad} if isinstance(o, op.AvgPool2d) else {}
     if isinstance(o, op.MaxPool2d) and o.dilation != (1, 1):
         raise NetworkError("MXNet's max pooling has no dilation.")
+    if o.ceil_mode:
+        data = inputs[0][-3:]
+        padded = zip(data[1:], o.padding[:2], o.padding[2:], o.kernel, o.stride, strict=True)
+        places = [1 + -(-(size + a + b - k) // step) for size, a, b, k, step in padded]
+        if o.shape(data)[1:] != tuple(places):
+            raise NetworkError("MXNet's pooling has a further window, which lies in the padding.")
     return "Pooling", {
         "kernel": o.kernel,
         "stride": o.stride,

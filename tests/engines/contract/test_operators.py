@@ -90,6 +90,7 @@ CASES = [
     (op.MaxPool2d((3, 3), (1, 1), (1, 1, 1, 1)), IMAGE, ()),
     (op.MaxPool2d((3, 2), (2, 2), ceil_mode=True), IMAGE, ()),
     (op.MaxPool2d((2, 3), (1, 2), (1, 1, 1, 1), True, dilation=(2, 1)), IMAGE, ()),
+    (op.MaxPool2d((2, 2), (2, 2), (1, 1, 1, 1), True), IMAGE, ()),
     (op.Mean((1, 2)), IMAGE, ()),
     (op.Mean((0,), keep_axes=True), IMAGE, ()),
     (op.Min((1, 2)), IMAGE, ()),
@@ -164,6 +165,8 @@ LACKING = {
         op.LayerNorm((-2, -1), 1e-3),
         # Its max pooling has no dilation.
         op.MaxPool2d((2, 3), (1, 2), (1, 1, 1, 1), True, dilation=(2, 1)),
+        # It has a window that lies in the padding alone.
+        op.MaxPool2d((2, 2), (2, 2), (1, 1, 1, 1), True),
         # It pads height and width, by three of the four modes.
         op.Pad(((0, 0), (2, 3), (1, 2)), "wrap"),
         op.Pad(((1, 0), (0, 0), (0, 2)), value=-1.0),

@@ -1,0 +1,196 @@
+"""Modules of PyTorch, through ``torch.export``, as programs of tensors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from cnnviz.errors import NetworkError, UsageError
+from cnnviz.importers.tensors import Tensor, TensorProgram
+from cnnviz.importers.torch_names import Call
+from cnnviz.importers.torch_reader import Operation, Reader, operation
+from cnnviz.text import did_you_mean, joined, shortened
+from cnnviz.types import Shape
+
+#: What several outputs are searched for if none was chosen: Hugging Face's networks have one.
+_LOGITS = "logits"
+
+
+def program_of_module(
+    module: torch.nn.Module, size: Shape, head: str | None = None
+) -> TensorProgram:
+    """Read a module, as it is used: with dropout off, and batch norms by their stored statistics.
+
+    Args:
+        module: takes (N, C, H, W) and gives class scores; it is left as it was found.
+        size: of the images, (C, H, W).
+        head: which of several outputs: its name or number.
+
+    Raises:
+        NetworkError: PyTorch cannot export it, or it has operators that are not run.
+        UsageError: there is no such output; or there are several, and none was chosen.
+    """
+    return program_of_exported(export(module, size), size, head)
+
+
+def export(module: torch.nn.Module, size: Shape) -> ExportedProgram:
+    """Export a module for one image.
+
+    Raises:
+        NetworkError: PyTorch cannot.
+    """
+    first = next((p for p in module.parameters() if p.is_floating_point()), None)
+    sample = torch.zeros(
+        (1, *size),
+        dtype=torch.float32 if first is None else first.dtype,
+        device="cpu" if first is None else first.device,
+    )
+    with evaluating(module), _quiet():
+        try:
+            exported = torch.export.export(module, (sample,), strict=False)
+            return exported.run_decompositions({})
+        except Exception as error:  # whatever the module's own code raises comes through here
+            raise NetworkError(
+                f"PyTorch cannot export {type(module).__name__} for images of "
+                f"{'×'.join(map(str, size))}: {_reason(error)} torch.export follows what a "
+                "module computes, but no Python that branches on values of tensors."
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, as a sentence."""
+    text = str(error).strip().partition("\n")[0].rstrip(".:")
+    return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__, 300) + "."
+
+
+@contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """In evaluation mode, each module in it going back to its own mode afterwards."""
+    training = [(each, each.training) for each in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        for each, mode in training:
+            each.training = mode
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what PyTorch logs of a failing export beside the exception."""
+    logger = logging.getLogger("torch")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def program_of_exported(
+    exported: ExportedProgram, size: Shape, head: str | None = None
+) -> TensorProgram:
+    """Read an exported program without operators that work in place.
+
+    Raises:
+        NetworkError: it has operators that are not run.
+        UsageError: there is no such output; or there are several, and none was chosen.
+    """
+    signature = exported.graph_signature
+    stored = {**exported.constants, **exported.state_dict}
+    names = {id(tensor): name for name, tensor in stored.items()}
+    reader = Reader(size, names)
+    values: dict[str, Any] = {}
+    images = [spec for spec in signature.input_specs if spec.kind.name == "USER_INPUT"]
+    for spec in signature.input_specs:
+        name = getattr(spec.arg, "name", "")
+        if spec.kind.name == "USER_INPUT":
+            values[name] = reader.images if spec is images[0] else getattr(spec.arg, "value", None)
+        else:
+            values[name] = stored[spec.target]
+    for node in exported.graph.nodes:
+        if node.op == "call_function":
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda one: values[one.name])
+            values[node.name] = _run(reader, node, args, kwargs)
+        elif node.op not in ("placeholder", "output"):
+            raise NetworkError(
+                f"The network has a part of its own ({node.name}), which cnnviz does not follow."
+            )
+    results = [
+        values.get(getattr(spec.arg, "name", ""))
+        for spec in signature.output_specs
+        if spec.kind.name == "USER_OUTPUT"
+    ]
+    return reader.finish(choose_output(_output_names(exported), results, head))
+
+
+def _run(reader: Reader, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return reader.apply(operation(target), args, kwargs, _stack(node))
+    if any(isinstance(one, Tensor) for one in args):
+        name = getattr(target, "__name__", str(target))
+        return reader.apply(Operation(name, target), args, kwargs, _stack(node))
+    return target(*args, **kwargs)  # picks one of several, or computes a size
+
+
+def _stack(node: fx.Node) -> list[Call]:
+    """The calls of modules that a node stands in."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return [Call(key, path.removeprefix("L['self'].")) for key, (path, _kind) in stack.items()]
+
+
+def _output_names(exported: ExportedProgram) -> list[str]:
+    """What a module's outputs are called: keys of its dictionary, or numbers."""
+    spec = exported.call_spec.out_spec
+    if spec is None:
+        return []
+    tree = torch.utils._pytree.tree_unflatten(range(spec.num_leaves), spec)
+    paths, _ = torch.utils._pytree.tree_flatten_with_path(tree)
+    return [".".join(_key(step) for step in path) or "0" for path, _leaf in paths]
+
+
+def _key(step: Any) -> str:
+    for attribute in ("key", "idx", "name"):
+        if hasattr(step, attribute):
+            return str(getattr(step, attribute))
+    return str(step)
+
+
+def choose_output(names: Sequence[str], results: Sequence[Any], head: str | None) -> Tensor:
+    """The output that is explained.
+
+    Args:
+        names: of all.
+        results: all; those that are no tensors of the images cannot be explained.
+        head: a name or number that was asked for.
+
+    Raises:
+        NetworkError: none depends on the images.
+        UsageError: there is no such output; or there are several, and none was chosen.
+    """
+    found = {
+        name: result
+        for name, result in zip(names, results, strict=True)
+        if isinstance(result, Tensor)
+    }
+    if not found:
+        raise NetworkError("The network's output does not depend on the images.")
+    if head is not None:
+        if head not in found:
+            raise UsageError(
+                f"The network has no output '{head}'. "
+                + (did_you_mean(head, found, count=1) or f"It has {joined(list(found))}.")
+            )
+        return found[head]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if _LOGITS in found:
+        return found[_LOGITS]
+    listed = joined([f"{name} {'×'.join(map(str, one.shape[1:]))}" for name, one in found.items()])
+    raise UsageError(f"The network has {len(found)} outputs, {listed}: choose one with head.")

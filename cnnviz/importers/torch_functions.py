@@ -1,0 +1,10 @@
+"""How every operator of PyTorch's that is known is read."""
+
+from __future__ import annotations
+
+from cnnviz.importers.torch_elementwise import ELEMENTWISE
+from cnnviz.importers.torch_layers import LAYERS
+from cnnviz.importers.torch_layout import LAYOUT
+from cnnviz.importers.torch_table import Table
+
+FUNCTIONS = Table({**LAYERS, **ELEMENTWISE, **LAYOUT})
