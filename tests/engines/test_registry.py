@@ -17,7 +17,6 @@ from cnnviz.engines.torch.engine import TorchEngine
 from cnnviz.errors import CnnvizError, DeviceError, ExitCode, NetworkError, UsageError
 from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import (
-    Affine,
     Flatten,
     Input,
     Linear,
@@ -25,6 +24,7 @@ from cnnviz.graph.operators import (
     Operator,
     Parameter,
     ReLU,
+    Resize2d,
 )
 
 CPU, GPU, MPS = Device("cpu"), Device("gpu"), Device("mps")
@@ -45,8 +45,8 @@ def graph(operator: Operator) -> Graph:
 
 PLAIN = graph(ReLU())
 OPAQUE = graph(Opaque(framework="mxnet", name="_contrib_fancy", outputs=((2, 3, 3),)))
-#: MXNet takes a factor or a summand at a time.
-SCALED = graph(Affine(2.0, 1.0))
+#: MXNet has no operator that interpolates by any convention.
+RESIZED = graph(Resize2d((3, 3)))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ NO_CUDA = {
         (["mxnet"], PLAIN, CPU, {}, "mxnet", "PyTorch is not installed"),
         (["torch"], PLAIN, CPU, {}, "torch", "MXNet is not installed"),
         (BOTH, OPAQUE, CPU, {}, "mxnet", "PyTorch does not run the operator _contrib_fancy"),
-        (BOTH, SCALED, CPU, {}, "torch", "MXNet does not run the operator Affine"),
+        (BOTH, RESIZED, CPU, {}, "torch", "MXNet does not run the operator Resize"),
         (
             BOTH,
             PLAIN,
@@ -128,7 +128,7 @@ def test_auto_imports_no_more_than_it_needs(machine):
     choose_engine(CPU, PLAIN)
     assert imported == ["mxnet"]
     imported.clear()
-    choose_engine(CPU, SCALED)
+    choose_engine(CPU, RESIZED)
     assert imported == ["torch"]
 
 

@@ -37,7 +37,7 @@ from cnnviz.engines.mxnet.derivatives import (
 )
 from cnnviz.engines.mxnet.errors import mxnet_errors
 from cnnviz.engines.mxnet.lowering import lowered_graph, unknown_operators
-from cnnviz.engines.mxnet.operators import Operators
+from cnnviz.engines.mxnet.operators import Operators, beside_each_image
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import is_true
 from cnnviz.engines.mxnet.vjp import MxnetVjp
@@ -160,6 +160,8 @@ class MxnetEngine:
                 if constant is None:
                     sources.append(value)
                 arguments.append(values[value] if constant is None else constant)
+            if self._nodes[index].op == "Concat":
+                arguments = beside_each_image(arguments)
             if needs_plain_order(self._nodes[index]):
                 arguments = [argument.copy() for argument in arguments]
             vjp = None if tape is None else self._vjp(index, arguments)

@@ -1,4 +1,7 @@
-"""Typed operators as MXNet's: one line each."""
+"""Typed operators as MXNet's: one line each.
+
+What MXNet does in several steps is one of the engine's operators; see ``operators.in_steps``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cnnviz.engines.mxnet.operators import Step, in_steps
 from cnnviz.engines.mxnet.symbol import VARIABLE, Entry
 from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
 from cnnviz.engines.mxnet.symbol import Node as SymbolNode
@@ -90,7 +94,8 @@ def _input_shapes(graph: Graph) -> list[list[Shape]]:
     return [[whole(value) for value in node.inputs] for node in graph.nodes]
 
 
-_Rule = Callable[[Any, Sequence[Shape]], tuple[str, Mapping[str, Any]]]
+_Named = tuple[str, Mapping[str, Any]]
+_Rule = Callable[[Any, Sequence[Shape]], _Named]
 
 
 def _same_pads(pads: op.Pads) -> op.Pair:
@@ -99,9 +104,7 @@ def _same_pads(pads: op.Pads) -> op.Pair:
     return pads[:2]
 
 
-def _convolution(
-    o: op.Conv2d | op.ConvTranspose2d, inputs: Sequence[Shape]
-) -> tuple[str, Mapping[str, Any]]:
+def _convolution(o: op.Conv2d | op.ConvTranspose2d, inputs: Sequence[Shape]) -> _Named:
     attributes = {
         "kernel": o.kernel,
         "stride": o.stride,
@@ -116,7 +119,7 @@ def _convolution(
     return "Convolution", attributes
 
 
-def _linear(o: op.Linear, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _linear(o: op.Linear, inputs: Sequence[Shape]) -> _Named:
     no_bias = len(inputs) < 3
     return "FullyConnected", {
         "num_hidden": o.features,
@@ -125,7 +128,7 @@ def _linear(o: op.Linear, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, An
     }
 
 
-def _batch_norm(o: op.BatchNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _batch_norm(o: op.BatchNorm, inputs: Sequence[Shape]) -> _Named:
     return "BatchNorm", {
         "eps": o.eps,
         "axis": o.axis + 1,
@@ -134,7 +137,7 @@ def _batch_norm(o: op.BatchNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[
     }
 
 
-def _group_norm(o: op.GroupNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _group_norm(o: op.GroupNorm, inputs: Sequence[Shape]) -> _Named:
     if inputs[1] != (o.groups,):
         raise NetworkError(
             f"MXNet's group norm scales each group of channels; this network's scales "
@@ -143,7 +146,7 @@ def _group_norm(o: op.GroupNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[
     return "GroupNorm", {"num_groups": o.groups, "eps": o.eps}
 
 
-def _layer_norm(o: op.LayerNorm, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _layer_norm(o: op.LayerNorm, inputs: Sequence[Shape]) -> _Named:
     if len(o.axes) != 1:
         raise NetworkError(f"MXNet's layer norm goes along one axis; wanted are {len(o.axes)}.")
     return "LayerNorm", {"axis": _behind_batch(o.axes[0]), "eps": o.eps}
@@ -154,7 +157,7 @@ def _behind_batch(axis: int) -> int:
     return axis + 1 if axis >= 0 else axis
 
 
-def _pool(o: op.MaxPool2d | op.AvgPool2d, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _pool(o: op.MaxPool2d | op.AvgPool2d, inputs: Sequence[Shape]) -> _Named:
     further = {"count_include_pad": o.count_include_pad} if isinstance(o, op.AvgPool2d) else {}
     if isinstance(o, op.MaxPool2d) and o.dilation != (1, 1):
         raise NetworkError("MXNet's max pooling has no dilation.")
@@ -179,56 +182,105 @@ def _global_pool(kind: str) -> _Rule:
     return lambda o, inputs: ("Pooling", attributes)
 
 
-def _relu(o: op.ReLU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _relu(o: op.ReLU, inputs: Sequence[Shape]) -> _Named:
     if math.isinf(o.upper):
         return "Activation", {"act_type": "relu"}
     return "clip", {"a_min": 0, "a_max": o.upper}
 
 
-def _gelu(o: op.GELU, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    if o.approximate:
-        raise NetworkError("MXNet's GELU is the exact one; wanted is the one by tanh.")
-    return "LeakyReLU", {"act_type": "gelu"}
+def _gelu(o: op.GELU, inputs: Sequence[Shape]) -> _Named:
+    if not o.approximate:
+        return "LeakyReLU", {"act_type": "gelu"}
+    factor = math.sqrt(2 / math.pi)  # x · (1 + tanh(factor · x · (1 + 0.044715 x²))) / 2
+    return in_steps(
+        Step("square", {}, (0,)),
+        Step("_mul_scalar", {"scalar": repr(0.044715 * factor)}, (1,)),
+        Step("_plus_scalar", {"scalar": repr(factor)}, (2,)),
+        Step("elemwise_mul", {}, (0, 3)),
+        Step("Activation", {"act_type": "tanh"}, (4,)),
+        Step("_plus_scalar", {"scalar": 1.0}, (5,)),
+        Step("elemwise_mul", {}, (0, 6)),
+        Step("_mul_scalar", {"scalar": 0.5}, (7,)),
+    )
+
+
+def _gated(*gate: Step) -> _Rule:
+    """What is multiplied by a function of its own."""
+    return lambda o, inputs: in_steps(*gate, Step("elemwise_mul", {}, (0, len(gate))))
 
 
 def _activation(kind: str) -> _Rule:
     return lambda o, inputs: ("Activation", {"act_type": kind})
 
 
-def _stretched(inputs: Sequence[Shape]) -> Sequence[Shape]:
-    """The shapes, if MXNet can stretch them: it counts axes from the last, the batch with them."""
-    data = {len(shape) for shape in inputs if shape[:1] == (0,)}
-    if len(data) > 1 or max(map(len, inputs)) > max(data, default=math.inf):
-        raise NetworkError("MXNet stretches values only to as many axes as they have.")
-    return inputs
-
-
 def _elementwise(kind: str) -> _Rule:
     """MXNet's faster operator where nothing is stretched."""
+    stretching = _stretching(f"broadcast_{kind}")
 
-    def rule(o: op.Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-        left, right = _stretched(inputs)
-        return (f"elemwise_{kind}" if left == right else f"broadcast_{kind}"), {}
+    def rule(o: op.Operator, inputs: Sequence[Shape]) -> _Named:
+        left, right = inputs
+        return (f"elemwise_{kind}", {}) if left == right else stretching(o, inputs)
 
     return rule
 
 
-def _affine(o: op.Affine, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _affine(o: op.Affine, inputs: Sequence[Shape]) -> _Named:
     if o.shift == 0:
         return "_mul_scalar", {"scalar": repr(o.scale)}
     if o.scale == -1:
         return "_rminus_scalar", {"scalar": repr(o.shift)}
     if o.scale == 1:
         return "_plus_scalar", {"scalar": repr(o.shift)}
-    raise NetworkError("MXNet takes a factor or a summand at a time.")
+    return in_steps(
+        Step("_mul_scalar", {"scalar": repr(o.scale)}, (0,)),
+        Step("_plus_scalar", {"scalar": repr(o.shift)}, (1,)),
+    )
 
 
 def _stretching(name: str) -> _Rule:
-    def rule(o: op.Operator, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-        _stretched(inputs)
-        return name, {}
+    """An operator that stretches its inputs, counting axes from the last, the batch with them."""
+
+    def rule(o: op.Operator, inputs: Sequence[Shape]) -> _Named:
+        axes = len(_output(o, inputs)) + 1
+        steps: list[Step] = []
+        reads = list(range(len(inputs)))
+        for place, shape in enumerate(inputs):
+            if _is_data(shape) and len(shape) < axes:
+                reads[place] = len(inputs) + len(steps)
+                steps.append(Step("Reshape", {"shape": _longer(shape, axes)}, (place,)))
+        return in_steps(*steps, Step(name, {}, tuple(reads))) if steps else (name, {})
 
     return rule
+
+
+def _matmul(o: op.MatMul, inputs: Sequence[Shape]) -> _Named:
+    """MXNet's goes back wrongly to what it stretches itself, so that this comes before."""
+    further = _output(o, inputs)[:-2]
+    steps: list[Step] = []
+    reads = [0, 1]
+    for place, shape in enumerate(inputs):
+        if _is_data(shape) and shape[1:-2] != further:
+            longer = Step("Reshape", {"shape": _longer(shape, len(further) + 3)}, (place,))
+            stretched = {"shape": (0, *further, *shape[-2:])}
+            steps += [longer, Step("broadcast_to", stretched, (len(steps) + 2,))]
+            reads[place] = len(steps) + 1
+    product = "_npi_matmul"
+    return in_steps(*steps, Step(product, {}, tuple(reads))) if steps else (product, {})
+
+
+def _is_data(shape: Shape) -> bool:
+    return shape[:1] == (0,)
+
+
+def _output(o: op.Operator, inputs: Sequence[Shape]) -> Shape:
+    """The shape of what comes out of an operator that stretches its inputs, without the batch."""
+    own = [shape[_is_data(shape) :] for shape in inputs]
+    return o.shape(*op.without_batch(o, own, [not _is_data(shape) for shape in inputs]))
+
+
+def _longer(shape: Shape, axes: int) -> Shape:
+    """A shape with the batch, with axes of size 1 behind that."""
+    return (0, *(1,) * (axes - len(shape)), *shape[1:])
 
 
 def _plain(name: str) -> _Rule:
@@ -236,22 +288,18 @@ def _plain(name: str) -> _Rule:
 
 
 def _reduction(name: str) -> _Rule:
-    def rule(
-        o: op.Max | op.Mean | op.Min | op.Sum, inputs: Sequence[Shape]
-    ) -> tuple[str, Mapping[str, Any]]:
+    def rule(o: op.Max | op.Mean | op.Min | op.Sum, inputs: Sequence[Shape]) -> _Named:
         axes = tuple(axis + 1 for axis in o.axes)
         return name, {"axis": axes, "keepdims": o.keep_axes}
 
     return rule
 
 
-def _concat(o: op.Concat, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    if len({shape[:1] == (0,) for shape in inputs}) > 1:
-        raise NetworkError("MXNet does not put a constant beside each image.")
+def _concat(o: op.Concat, inputs: Sequence[Shape]) -> _Named:
     return "Concat", {"dim": o.axis + 1, "num_args": len(inputs)}
 
 
-def _slice(o: op.Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _slice(o: op.Slice, inputs: Sequence[Shape]) -> _Named:
     return "slice", {
         "begin": (None, *o.begin),
         "end": (None, *o.end),
@@ -259,7 +307,7 @@ def _slice(o: op.Slice, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]
     }
 
 
-def _take(o: op.Take, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _take(o: op.Take, inputs: Sequence[Shape]) -> _Named:
     """As a slice: MXNet reads other indices from an array."""
     first, last = o.indices[0], o.indices[-1]
     step = o.indices[1] - first if len(o.indices) > 1 else 1
@@ -269,13 +317,14 @@ def _take(o: op.Take, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
     return "slice", {"begin": (*whole, first), "end": (*whole, last + 1), "step": (*whole, step)}
 
 
-def _expand(o: op.Expand, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
-    if len(inputs[0]) != len(o.size) + 1:
-        raise NetworkError("MXNet repeats values along the axes that they have.")
-    return "broadcast_to", {"shape": (0, *o.size)}
+def _expand(o: op.Expand, inputs: Sequence[Shape]) -> _Named:
+    return in_steps(
+        Step("Reshape", {"shape": _longer(inputs[0], len(o.size) + 1)}, (0,)),
+        Step("broadcast_to", {"shape": (0, *o.size)}, (1,)),
+    )
 
 
-def _split(o: op.Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _split(o: op.Split, inputs: Sequence[Shape]) -> _Named:
     edges = (0, *o.cuts, inputs[0][o.axis + 1])
     sizes = {end - begin for begin, end in itertools.pairwise(edges)}
     if len(sizes) > 1:
@@ -283,7 +332,7 @@ def _split(o: op.Split, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]
     return "SliceChannel", {"axis": o.axis + 1, "num_outputs": len(o.cuts) + 1}
 
 
-def _pad(o: op.Pad, inputs: Sequence[Shape]) -> tuple[str, Mapping[str, Any]]:
+def _pad(o: op.Pad, inputs: Sequence[Shape]) -> _Named:
     if o.mode == "wrap" or len(o.pads) != 3 or any(o.pads[0]):
         raise NetworkError("MXNet pads height and width, with a number or what stands there.")
     return "Pad", {
@@ -319,6 +368,11 @@ _RULES: Mapping[type[op.Operator], _Rule] = {
     op.GlobalMaxPool2d: _global_pool("max"),
     op.GroupNorm: _group_norm,
     op.HardSigmoid: lambda o, inputs: ("hard_sigmoid", {"alpha": o.slope, "beta": o.offset}),
+    op.HardSwish: _gated(
+        Step("_plus_scalar", {"scalar": 3.0}, (0,)),
+        Step("clip", {"a_min": 0.0, "a_max": 6.0}, (1,)),
+        Step("_div_scalar", {"scalar": 6.0}, (2,)),
+    ),
     op.Identity: lambda o, inputs: ("_copy", {}),
     op.InstanceNorm: lambda o, inputs: ("InstanceNorm", {"eps": o.eps}),
     op.LayerNorm: _layer_norm,
@@ -329,13 +383,17 @@ _RULES: Mapping[type[op.Operator], _Rule] = {
         {"nsize": o.size, "alpha": o.alpha, "beta": o.beta, "knorm": o.k},
     ),
     op.Log: _plain("log"),
-    op.MatMul: _stretching("_npi_matmul"),
+    op.MatMul: _matmul,
     op.Max: _reduction("max"),
     op.MaxPool2d: _pool,
     op.Maximum: _stretching("broadcast_maximum"),
     op.Mean: _reduction("mean"),
     op.Min: _reduction("min"),
     op.Minimum: _stretching("broadcast_minimum"),
+    op.Mish: _gated(
+        Step("Activation", {"act_type": "softrelu"}, (0,)),
+        Step("Activation", {"act_type": "tanh"}, (1,)),
+    ),
     op.Multiply: _elementwise("mul"),
     op.PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
     op.Pad: _pad,
@@ -347,6 +405,7 @@ _RULES: Mapping[type[op.Operator], _Rule] = {
     op.Slice: _slice,
     op.Softmax: lambda o, inputs: ("softmax", {"axis": _behind_batch(o.axis)}),
     op.Split: _split,
+    op.SiLU: _gated(Step("Activation", {"act_type": "sigmoid"}, (0,))),
     op.Sigmoid: _activation("sigmoid"),
     op.Softplus: _activation("softrelu"),
     op.Softsign: _activation("softsign"),

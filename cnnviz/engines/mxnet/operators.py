@@ -1,11 +1,36 @@
-"""MXNet's operators as functions of its arrays."""
+"""MXNet's operators, or several of them as one, as functions of its arrays."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
+
+#: What a node is called that stands for several operators in a row; see :func:`in_steps`.
+STEPS = "steps"
+
+
+class Step(NamedTuple):
+    """One of several operators that compute one.
+
+    Attributes:
+        name: as MXNet calls it.
+        attributes: as it is given to MXNet.
+        reads: inputs of the whole, counted from 0, and behind them outputs of steps before it.
+    """
+
+    name: str
+    attributes: Mapping[str, Any]
+    reads: tuple[int, ...]
+
+
+def in_steps(*steps: Step) -> tuple[str, Mapping[str, str]]:
+    """Name and attributes of a node that stands for several operators; the last one's output."""
+    written = [(name, {k: str(v) for k, v in own.items()}, reads) for name, own, reads in steps]
+    return STEPS, {"steps": json.dumps(written)}
 
 
 class Operators:
@@ -25,11 +50,24 @@ class Operators:
         return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
+def beside_each_image(parts: Sequence[Any]) -> list[Any]:
+    """Values to be put side by side: constants, which lack the batch, once for each image."""
+    most = max(parts, key=lambda part: part.ndim)
+    return [
+        part.reshape((1, *part.shape)).broadcast_to((len(most), *part.shape))
+        if part.ndim < most.ndim
+        else part
+        for part in parts
+    ]
+
+
 def _alone(node: Node, inputs: int) -> Any:
     """The Symbol of one operator that reads variables."""
     mx = import_mxnet()
     variables = tuple(Node("null", f"input{i}", {}, ()) for i in range(inputs))
     reads = tuple(Entry(i) for i in range(inputs))
+    if node.op == STEPS:
+        return _several(node, variables)
     alone = Node(node.op, "operator", node.attrs, reads, node.subgraphs)
     graph = Graph((*variables, alone), (Entry(inputs),))
     symbol = mx.sym.load_json(graph.to_json())
@@ -38,3 +76,13 @@ def _alone(node: Node, inputs: int) -> Any:
         heads = tuple(Entry(inputs, i) for i in range(outputs))
         symbol = mx.sym.load_json(Graph(graph.nodes, heads).to_json())
     return symbol
+
+
+def _several(node: Node, variables: Sequence[Node]) -> Any:
+    """The Symbol of several operators that read variables, and each other."""
+    nodes = list(variables)
+    for place, (name, attributes, reads) in enumerate(json.loads(node.attrs["steps"])):
+        inputs = tuple(Entry(index) for index in reads)
+        nodes.append(Node(name, f"step{place}", attributes, inputs))
+    graph = Graph(tuple(nodes), (Entry(len(nodes) - 1),))
+    return import_mxnet().sym.load_json(graph.to_json())
