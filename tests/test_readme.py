@@ -92,7 +92,7 @@ def test_commands_are_in_the_marked_blocks():
     """`.ci/run` calls these two, as they stand here."""
     for mark, ends in (
         ("command-explain", "cnnviz explain sample_images --model demo -o explanations"),
-        ("command-test", "-m pytest"),
+        ("command-test", "-m pytest -n auto --dist worksteal"),
     ):
         (block,) = re.findall(rf"<!-- {mark} -->\n```sh\n(.*?)\n```", README, re.DOTALL)
         assert block.endswith(ends)
