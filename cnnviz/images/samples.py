@@ -108,7 +108,7 @@ def fit_channels(values: Array, white: float | None, spec: InputSpec) -> RgbImag
     if given is None:
         raise ImageError(
             f"its values are {values.dtype}, and nothing says which of them are black and white: "
-            "give these, --range LOW:HIGH"
+            "give their range, --range LOW:HIGH"
         )
     _check_finite(values)
     shown = spec.displayed

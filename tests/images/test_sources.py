@@ -46,6 +46,15 @@ def test_a_folder_gives_images_of_every_suffix_and_nothing_else(here):
     assert [source.path for source in sources] == [Path("p") / name for name in names]
 
 
+def test_arrays_are_images_where_there_are_no_others(here):
+    touch(here, "p/a/10.npy", "p/a/2.NPY", "p/a/notes.txt", "p/a/archive.npz")
+    touch(here, "p/b/photo.jpg", "p/b/photo.npy", "p/b/features.npy")
+    found = find_sources(["p"])
+    assert relatives(found.sources) == ["a/2.NPY", "a/10.npy", "b/photo.jpg"]
+    (note,) = found.notes
+    assert note.endswith("skipped: 1 .npy, 1 .npz, 1 .txt")
+
+
 def test_sorted_as_people_sort(here):
     touch(here, "p/10.jpg", "p/9.jpg", "p/B2.png", "p/b10.png", "p/a/2.jpg", "p/a/11.jpg")
     touch(here, "p/007.jpg", "p/x.jpg", "p/a10/1.jpg", "p/a9/1.jpg", "p/²³.jpg")
