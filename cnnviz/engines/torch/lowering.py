@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cnnviz.engines.torch.resizing import resizing
 from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.errors import NetworkError
 from cnnviz.graph import operators as op
@@ -200,57 +201,6 @@ def _prelu(_: op.PReLU) -> Function:
     return lambda data, slope: prelu(data, slope.flatten())
 
 
-def _resize(o: op.Resize2d) -> Function:
-    """As products with a matrix for each side, which go back the same way every time."""
-
-    def run(data: Any) -> Any:
-        down, across = (_interpolation(o, data, axis) for axis in (0, 1))
-        return down @ data @ across.T
-
-    return run
-
-
-def _interpolation(o: op.Resize2d, data: Any, axis: int) -> Any:
-    """What each row (axis 0) or column (axis 1) of a resized image takes from those of the image.
-
-    Everything is made on the device, so that a pass can be captured.
-    """
-    torch = import_torch()
-    size = data.shape[axis + 2]
-    step, start, whole = o.place(size, axis)
-    places = torch.arange(o.size[axis], device=data.device) * step + start
-    first = torch.div(places, whole, rounding_mode="floor")
-    over = places - first * whole  # of ``whole``
-    if o.mode == "nearest":
-        up = {
-            "floor": over < 0,
-            "ceil": over > 0,
-            "round_prefer_floor": 2 * over > whole,
-            "round_prefer_ceil": 2 * over >= whole,
-        }[o.rounding]
-        taken = {0: 1 - up.float(), 1: up.float()}
-    else:
-        share = over.float() / whole
-        if o.mode == "bilinear":
-            taken = {0: 1 - share, 1: share}
-        else:
-            distances = {-1: 1 + share, 0: share, 1: 1 - share, 2: 2 - share}
-            taken = {n: _keys(distance, o.cubic) for n, distance in distances.items()}
-    rows = torch.arange(size, device=data.device)
-    parts = [
-        (torch.clamp(first + n, 0, size - 1)[:, None] == rows) * weight[:, None]
-        for n, weight in taken.items()
-    ]
-    return sum(parts[1:], parts[0])
-
-
-def _keys(distance: Any, a: float) -> Any:
-    """The weight of a value at a distance from 0 to 2 (Keys 1981)."""
-    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    far = a * (((distance - 5) * distance + 8) * distance - 4)
-    return import_torch().where(distance <= 1, near, far)
-
-
 def _take(o: op.Take) -> Function:
     indices = import_torch().tensor(o.indices)  # on the program's device: see there
     return lambda data: data.index_select(o.axis + 1, indices)
@@ -407,7 +357,7 @@ _RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
     op.Pad: _pad,
     op.Power: lambda o: lambda data: data**o.exponent,
     op.ReLU: _relu,
-    op.Resize2d: _resize,
+    op.Resize2d: resizing,
     op.Reshape: lambda o: lambda data: data.reshape(-1, *o.size),
     op.SELU: lambda o: _named("selu"),
     op.SiLU: lambda o: _named("silu"),

@@ -73,7 +73,7 @@ class MatMul(Operator):
         return (*stretched_shape(left[:-2], right[:-2]), left[-2], right[-1])
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
-        """K for each number."""
+        """As many as k for each number of the product."""
         return math.prod(output) * inputs[0][-1]
 
 
