@@ -15,8 +15,9 @@ from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
 from cnnviz.engines.mxnet.symbol import Node as SymbolNode
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
+from cnnviz.importers.input_scale import Recognized
 from cnnviz.importers.mxnet_checks import DATA, check_operators
-from cnnviz.importers.mxnet_input_scale import Recognized, recognize_scale
+from cnnviz.importers.mxnet_input_scale import recognize_scale
 from cnnviz.importers.mxnet_symbol import architecture_of
 from cnnviz.types import Shape
 

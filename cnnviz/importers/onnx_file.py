@@ -1,248 +1,159 @@
-"""ONNX files: what is in one, and the graph of what it computes.
+"""ONNX files, which PyTorch, TensorFlow, Keras and others write, as networks to explain.
 
-PyTorch, TensorFlow, Keras and others write them. Read with the ``onnx`` package
-(``pip install "cnnviz[onnx]"``); no framework is needed.
+They are read with the ``onnx`` package (``pip install "cnnviz[onnx]"``); no framework is needed.
+Where onnxruntime is installed it can say whether a file was read as it is meant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cnnviz.errors import NetworkError, UsageError, WeightsError
-from cnnviz.importers.onnx_checks import (
-    array_of,
-    check_nodes,
-    import_onnx,
-    opset_of,
-    read_model,
-    shown,
-)
-from cnnviz.importers.onnx_conversion import Conversion
-from cnnviz.importers.onnx_input import OnnxInput, find_input
-from cnnviz.importers.onnx_names import names_of
-from cnnviz.importers.tensors import (
-    Constant,
-    Tensor,
-    TensorGraph,
-    TensorProgram,
-    reshape,
-    transpose,
-)
-from cnnviz.text import did_you_mean, listed
-from cnnviz.types import Shape
+import numpy as np
 
-#: The numbers that these choose from are explained, if the network ends with them.
-_CHOOSING = ("ArgMax", "Hardmax", "TopK")
-#: What may stand behind them.
-_BEHIND = ("Cast", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+from cnnviz.errors import CnnvizError, NetworkError
+from cnnviz.importers.input_scale import recognize_scale
+from cnnviz.importers.onnx_checks import first_line
+from cnnviz.importers.onnx_program import OnnxFile, OnnxProgram, read_onnx
+from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.tensors import TensorProgram
+from cnnviz.types import Array, Float32, Shape
+
+#: For a look at the first operators of a file that leaves height and width open.
+_ANY = 32
 
 
-@dataclass(frozen=True)
-class OnnxProgram:
-    """What an ONNX file computes of images of one size.
+class OnnxSource:
+    """An ONNX file with its weights.
 
     Attributes:
-        program: as a graph.
-        output: the name of the value that it gives.
-        remarks: sentences about what was left out or assumed.
-        quantized: whether the file rounds activations, which the graph does not.
+        name: the file's, without its ending.
+        file: where it is.
+        origin: how it came to be there.
+        onnx: what is in it.
     """
 
-    program: TensorProgram
-    output: str
-    remarks: tuple[str, ...]
-    quantized: bool
+    origin = "the network's own file"
 
+    def __init__(self, onnx: OnnxFile) -> None:
+        """Take a file that was read."""
+        self.onnx = onnx
+        self.file = onnx.path
+        self.name = onnx.path.stem
+        self._program: tuple[Shape, str | None, OnnxProgram] | None = None
 
-@dataclass(frozen=True)
-class OnnxFile:
-    """A file that was read.
+    @cached_property
+    def hint(self) -> InputHint:
+        """What the file says of its images."""
+        channels, height, width = self.onnx.input.size
+        size = None if height is None or width is None else (height, width)
+        known = self._scale(channels or 3, height or _ANY, width or _ANY)
+        if known is None:
+            return InputHint(channels, size)
+        mean, std, reason = known
+        return InputHint(channels, size, mean, std, reason)
 
-    Attributes:
-        path: where it is.
-        model: its message; functions are inlined, weights beside the file not yet read.
-        input: what takes the images.
-        outputs: names of the outputs.
-        opset: the version of its operators.
-        producer: what wrote it, as it says.
-    """
+    def _scale(
+        self, channels: int, height: int, width: int
+    ) -> tuple[tuple[float, ...], tuple[float, ...], str] | None:
+        """Mean and std of what is fed, and by what they are known."""
+        dtype = self.onnx.input.dtype
+        if np.dtype(np.float32 if dtype == "bfloat16" else dtype).kind in "iu":
+            reason = f"the file takes {dtype}, so it takes pixels from 0 to 255"
+            return (0.0,) * channels, (1 / 255,) * channels, reason
+        try:
+            beginnings = self.onnx.beginning((channels, height, width))
+            found = {recognize_scale(one.graph, one.parameters) for one in beginnings}
+        except CnnvizError:  # which is said when the whole of it is read
+            return None
+        (recognized,) = found if len(found) == 1 else (None,)
+        if recognized is None or not recognized.mean:
+            return None
+        return recognized
 
-    path: Path
-    model: Any = field(repr=False)
-    input: OnnxInput
-    outputs: tuple[str, ...]
-    opset: int
-    producer: str
+    def program(self, size: Shape, head: str | None) -> TensorProgram:
+        """The whole of it; see :meth:`cnnviz.importers.onnx_program.OnnxFile.program`."""
+        return self._read(size, head).program
 
-    def program(self, size: Shape, head: str | None = None) -> OnnxProgram:
-        """The graph for images of a size.
+    def _read(self, size: Shape, head: str | None) -> OnnxProgram:
+        if self._program is None or self._program[:2] != (size, head):
+            self._program = (size, head, self.onnx.program(size, head))
+        return self._program[2]
 
-        Args:
-            size: (C, H, W).
-            head: an output, or another value or operator, that is to be explained; None for the
-                only output.
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """About what was left out or assumed; last after the program."""
+        return () if self._program is None else self._program[2].remarks
+
+    @property
+    def reference(self) -> str | None:
+        """``onnxruntime 1.27`` where it is installed, runs the file, and computes the same.
+
+        It does not compute the same where the file rounds activations, or computes in half
+        precision.
+        """
+        if find_spec("onnxruntime") is None or self._program is None:
+            return None
+        if self._rounds(self._program[2]) or self._session is None:
+            return None
+        try:
+            return f"onnxruntime {version('onnxruntime')}"
+        except PackageNotFoundError:  # a build for GPUs has another name
+            return "onnxruntime"
+
+    def _rounds(self, program: OnnxProgram) -> bool:
+        return (
+            program.quantized
+            or self.onnx.is_half
+            or self.onnx.input.dtype not in ("float32", "float64")
+        )
+
+    @cached_property
+    def _session(self) -> Any:
+        """The file in onnxruntime, which gives the value that is explained; None if it cannot."""
+        import onnxruntime
+
+        assert self._program is not None  # it was asked for
+        whole = self.onnx.giving(self._program[2].output)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        try:
+            return whole and onnxruntime.InferenceSession(
+                whole, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception:  # noqa: BLE001  its errors have no common class; it may be an older one
+            return None
+
+    def reference_output(self, images: Float32, head: str | None) -> Array:
+        """What onnxruntime gives for one image, (1, C, H, W), at the output that is explained.
 
         Raises:
-            UsageError: there is no such value; there are several outputs, and none was chosen; or
-                the file wants another size.
-            NetworkError: an operator cannot be converted.
-            WeightsError: weights are missing or damaged.
+            NetworkError: it does not run the file.
         """
-        self._check_size(size)
-        output, remarks = self._output(head)
-        nodes = self._needed({output})
-        graph = TensorGraph(tuple(size))
-        conversion = Conversion(graph, self._weight, self.opset, self.input.batch)
-        images = graph.images
-        if self.input.layout == "NHWC":
-            images = transpose(graph, images, (0, 2, 3, 1))
-        conversion.give(self.input.name, images)
-        names = self._names
-        indices = [index for index, _ in nodes]
+        output = self._read(images.shape[1:], head).output
+        declared = self.onnx.input
+        fed = images if declared.layout == "NCHW" else images.transpose(0, 2, 3, 1)
+        fed = np.repeat(fed, declared.batch, axis=0).astype(declared.dtype)
+        session = self._session
         try:
-            conversion.run([node for _, node in nodes], [names[index] for index in indices])
-            value = conversion.value(output)
-            if not isinstance(value, Tensor):
-                raise NetworkError(f"its output {shown(output)} does not depend on the images.")
-            if value.omitted != 0 and value.shape[:1] == (1,):
-                value = reshape(graph, value, value.shape)
-            program = graph.finish(value)
-        except (NetworkError, WeightsError) as error:
-            raise type(error)(f"{self.path}: {error}") from error
-        if conversion.quantized:
-            remarks.append(
-                f"{self.path} rounds what its layers compute (QuantizeLinear); that has no "
-                "gradient and is left out, so that logits differ a little from the file's."
-            )
-        return OnnxProgram(program, output, tuple(remarks), conversion.quantized)
-
-    def _check_size(self, size: Shape) -> None:
-        wanted = self.input.size
-        if any(own is not None and own != given for own, given in zip(wanted, size, strict=True)):
-            shape = "×".join("any" if own is None else str(own) for own in wanted)
-            given = "×".join(map(str, size))
-            raise UsageError(f"{self.path} takes images of {shape}; {given} was asked for.")
-
-    # --- what is explained -----------------------------------------------------------------------
-
-    def _output(self, head: str | None) -> tuple[str, list[str]]:
-        """The value that is explained, and what to say of it."""
-        if head is not None:
-            return self._chosen(head), []
-        found: dict[str, str] = {}  # what is explained for each output
-        for name in self.outputs:
-            found.setdefault(self._before_choice(name), name)
-        if len(found) > 1:
-            # Others give the class beside the probabilities, as a whole number.
-            plain = {before: name for before, name in found.items() if before == name}
-            found = plain if len(plain) == 1 else found
-        if len(found) > 1:
-            raise UsageError(
-                f"{self.path} has {len(self.outputs)} outputs: choose one with --head "
-                f"({', '.join(map(shown, self.outputs))})."
-            )
-        ((before, name),) = found.items()
-        if before == name or before in self.outputs:
-            return before, []
-        kind = self._giving[name].op_type if name in self._giving else ""
-        return before, [
-            f"{self.path} ends with a choice ({kind}), which has no gradient: what it chooses from "
-            f"is explained, {shown(before)}."
-        ]
-
-    def _before_choice(self, name: str) -> str:
-        """What an output is chosen from; itself if it is not."""
-        place = name
-        while (node := self._giving.get(place)) is not None:
-            if node.op_type in _CHOOSING:
-                return str(node.input[0])
-            if node.op_type not in _BEHIND:
-                break
-            place = node.input[0]
-        return name
-
-    def _chosen(self, head: str) -> str:
-        if head in self._giving:
-            return head
-        for node, names in zip(self.model.graph.node, self._names, strict=True):
-            if head in names and node.output:
-                return str(node.output[0])
-        values = [name for names in self._names for name in names]
-        advice = did_you_mean(head, values) or f"Its outputs are {listed(self.outputs, 8)}."
-        raise UsageError(f"{self.path} has no output or operator '{head}'. {advice}")
-
-    @cached_property
-    def _giving(self) -> dict[str, Any]:
-        """The node that gives each value."""
-        return {name: node for node in self.model.graph.node for name in node.output if name}
-
-    @cached_property
-    def _names(self) -> list[tuple[str, ...]]:
-        return names_of(self.model.graph.node, self._stored)
-
-    def _needed(self, wanted: set[str]) -> list[tuple[int, Any]]:
-        return _needed(self.model.graph, wanted)
-
-    # --- weights ---------------------------------------------------------------------------------
-
-    @cached_property
-    def _stored(self) -> dict[str, Any]:
-        return {tensor.name: tensor for tensor in self.model.graph.initializer}
-
-    def _weight(self, name: str) -> Constant | None:
-        tensor = self._stored.get(name)
-        return None if tensor is None else Constant(array_of(tensor, self.path), shown(name))
+            (found,) = session.run([output], {declared.name: fed})
+        except Exception as error:
+            raise NetworkError(
+                f"onnxruntime does not run {self.file}: {first_line(error)}."
+            ) from error
+        finally:
+            del self._session  # which has a copy of the weights
+        rows: Array = np.asarray(found)
+        return rows[:1] if declared.batch > 1 else rows
 
 
-def read_onnx(path: Path) -> OnnxFile:
-    """Read what an ONNX file is: cheap, weights beside it are not read yet.
+def open_onnx(path: Path) -> OnnxSource:
+    """An ONNX file as a network to explain; its weights are read later.
 
     Raises:
-        NetworkError: the ``onnx`` package is missing; or the file cannot be read, is none, asks for
-            too much, or takes no images.
+        NetworkError: the ``onnx`` package is missing, or the file is refused.
     """
-    import_onnx()
-    model = read_model(path)
-    check_nodes(model, path)
-    graph = model.graph
-    given = {name for node in graph.node for name in node.output}
-    outputs = tuple(output.name for output in graph.output)
-    missing = [name for name in outputs if name not in given]
-    if not outputs or missing:
-        raise NetworkError(
-            f"{path} is damaged: nothing gives its output {shown(missing[0] if missing else '')}."
-        )
-    needed = {name for _, node in _needed(graph, set(outputs)) for name in _read_by(node)}
-    stored = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    try:
-        found = find_input(graph, needed, stored)
-    except NetworkError as error:
-        raise NetworkError(f"{path} cannot be explained: {error}.") from error
-    producer = shown(f"{model.producer_name} {model.producer_version}".strip())
-    return OnnxFile(path, model, found, outputs, opset_of(model), producer)
-
-
-def _needed(graph: Any, wanted: set[str]) -> list[tuple[int, Any]]:
-    """The nodes that some values are computed with, with their places, in order."""
-    needed = set(wanted)
-    found = []
-    for index, node in reversed(list(enumerate(graph.node))):
-        if needed.intersection(node.output):
-            found.append((index, node))
-            needed.update(_read_by(node))
-    return found[::-1]
-
-
-def _read_by(node: Any) -> Sequence[str]:
-    """What a node reads, and what the branches inside it do."""
-    names = list(node.input)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                names.extend(_read_by(inner))
-            names.extend(output.name for output in graph.output)
-    return [name for name in names if name]
+    return OnnxSource(read_onnx(path))

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnviz.engines.base import Device
 from cnnviz.engines.registry import build_engine
-from cnnviz.importers.onnx_file import OnnxProgram, read_onnx
+from cnnviz.importers.onnx_program import OnnxProgram, read_onnx
 
 
 def model_of(
