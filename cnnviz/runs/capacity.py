@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 
+from cnnviz.engines.base import Device
 from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import ImageSize
 from cnnviz.machine import available_cores, single_threaded, threads
@@ -20,15 +21,25 @@ _BYTES_PER_VALUE = 4 * 4
 _NICENESS = 10
 
 
-def default_helpers() -> int:
-    """How many threads read, and write, beside those of the network.
+def default_helpers(device: Device, size: ImageSize = "default") -> int:
+    """How many threads read, and as many write, beside those of the network.
+
+    A network on the CPU needs the cores itself. A GPU leaves all of them idle, and reading and
+    writing then take longer than the network: as many threads of each kind as there are cores keep
+    these busy, whichever kind of work there is more of. Images at full size take too much memory
+    for that.
 
     Who restricts the network to one of several cores wants the others left alone. Where there is
     only one core, a thread that waits for the disk still saves time.
+
+    Args:
+        device: where the network is computed.
+        size: of the images that are written.
     """
-    if single_threaded() or threads() == 1 < available_cores():
+    cores = min(threads(), available_cores())
+    if single_threaded() or cores == 1 < available_cores():
         return 0
-    return max(1, min(threads(), available_cores()) // 4)
+    return cores if device.kind != "cpu" and size != "full" else max(1, cores // 4)
 
 
 def automatic_batch_size(

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
@@ -155,14 +155,15 @@ class Stream:
     Attributes:
         loader: how they are read.
         batch_size: images that share a pass.
-        helpers: threads that read, and as many that finish; 0 does everything in turn.
+        helpers: threads that read, and as many that finish; 0 does everything in turn; None: what
+            suits the network's device.
         worker: which images crashed a worker before this one, and are not touched again; and, if it
             is an isolating one, where it reports the image in hand.
     """
 
     loader: Loader
     batch_size: int = 1
-    helpers: int = field(default_factory=default_helpers)
+    helpers: int | None = None
     worker: WorkerState | None = None
 
     @cached_property
@@ -178,10 +179,14 @@ class Stream:
         """Images of a batch: an isolating worker does one at a time."""
         return self.batch_size if self._isolating is None else 1
 
-    @property
+    @cached_property
     def _beside(self) -> int:
         """Threads of each kind: an isolating worker does everything in turn."""
-        return self.helpers if self._isolating is None else 0
+        if self._isolating is not None:
+            return 0
+        if self.helpers is not None:
+            return self.helpers
+        return default_helpers(self.loader.explainer.network.device, self.loader.size)
 
     def run(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cnnviz.engines.base import Device
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.preprocessing import InputSpec
@@ -16,13 +17,19 @@ nn = import_mxnet().gluon.nn
 
 
 @pytest.mark.parametrize(
-    ("number", "cores", "helpers"),
-    [(1, 1, 1), (1, 8, 0), (2, 2, 1), (2, 8, 1), (8, 8, 2), (16, 16, 4)],
+    ("number", "cores", "helpers", "beside_gpu"),
+    [
+        *((1, 1, 1, 1), (1, 8, 0, 0), (2, 2, 1, 2), (2, 8, 1, 2), (8, 8, 2, 8)),
+        (16, 16, 4, 16),
+    ],
 )
-def test_helpers_follow_the_threads(monkeypatch, number, cores, helpers):
+def test_helpers_follow_the_threads(monkeypatch, number, cores, helpers, beside_gpu):
     monkeypatch.setattr("cnnviz.runs.capacity.available_cores", lambda: cores)
     monkeypatch.setenv("OMP_NUM_THREADS", str(number))
-    assert default_helpers() == helpers
+    assert default_helpers(Device("cpu")) == helpers
+    for gpu in ("gpu", "mps"):
+        assert default_helpers(Device(gpu), "model") == beside_gpu
+        assert default_helpers(Device(gpu), "full") == helpers
 
 
 @pytest.fixture(scope="module")
