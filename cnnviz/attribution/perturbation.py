@@ -7,11 +7,10 @@ infinitesimal ones would. What is covered is the network's input.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +18,8 @@ from cnnviz.attribution import rounding
 from cnnviz.attribution.base import Attribution, Method, option
 from cnnviz.attribution.context import AttributionContext
 from cnnviz.attribution.plain_colors import plain_input
-from cnnviz.attribution.queries import PassCount
+from cnnviz.attribution.queries import MadeInputs, PassCount
+from cnnviz.attribution.random_masks import RandomMasks
 from cnnviz.engines.target_functions import TargetFunction
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
@@ -157,15 +157,17 @@ class Occlusion(Method):
             else {},
         )
 
-    def _covered(self, image: Float32, spec: InputSpec) -> Iterator[Float32]:
+    def _covered(self, image: Float32, spec: InputSpec) -> MadeInputs:
         """The image with the window at each position, row by row."""
         rows, columns = self.grid(*image.shape[1:])
         fill = plain_input(self.fill, spec).astype(np.float32)
-        for top, bottom in rows:
-            for left, right in columns:
-                covered = image.copy()
-                covered[:, top:bottom, left:right] = fill
-                yield covered
+
+        def write(number: int, out: Float32) -> None:
+            row, column = divmod(number, len(columns))
+            out[:] = image
+            out[:, slice(*rows[row]), slice(*columns[column])] = fill
+
+        return MadeInputs(len(rows) * len(columns), image.shape, write)
 
 
 @dataclass(frozen=True)
@@ -234,12 +236,9 @@ class Rise(Method):
     ) -> tuple[dict[str, Float32], dict[str, float]]:
         """One image's maps and diagnostics."""
         image = context.inputs[index]
-        shape = (image.shape[1], image.shape[2])
-        fill = plain_input(self.fill, context.spec).astype(np.float32)
         # The masks are made twice rather than kept: a thousand would take 200 MB.
-        masked = (
-            (mask * image + (1 - mask) * fill).astype(np.float32) for mask in self.drawn(*shape)
-        )
+        masks = self.drawn(*image.shape[1:])
+        masked = _masked(image, masks, plain_input(self.fill, context.spec).astype(np.float32))
         logits = context.model.logits(masked, cache_key=(self, context.place(index), "masked"))
         activation = context.activation
         scores = target.output(logits, activation)
@@ -248,13 +247,8 @@ class Rise(Method):
         bounds = context.logit_rounding(index, (self, context.place(index)))
         if np.abs(above).max() <= target.output_rounding(logits, bounds, activation).max():
             above[:] = 0
-        open_sum, total, squares = (np.zeros(shape) for _ in range(3))
-        for mask, own in zip(self.drawn(*shape), above, strict=True):
-            # Without its mean, which changes no sum, for all of `above` sum to zero.
-            part = own * (mask - self.open)
-            open_sum += mask
-            total += part
-            squares += part * part
+        # Masks without their mean, which changes no sum, for all of `above` sum to zero.
+        open_sum, total, squares = masks.sums(above, self.open)
         added = total / (self.masks - 1) / self.open
         variance = (squares - total * total / self.masks) / (self.masks - 1) / self.masks
         error = math.sqrt(float(np.maximum(variance, 0).mean())) / self.open
@@ -269,16 +263,9 @@ class Rise(Method):
             },
         )
 
-    def drawn(self, height: int, width: int) -> Iterator[Float32]:
-        """The masks for an input of this size, one at a time: (height, width), from 0 to 1."""
-        random = np.random.RandomState(self.seed)
-        tall, wide = (math.ceil(side / self.cells) for side in (height, width))
-        size = ((self.cells + 1) * wide, (self.cells + 1) * tall)  # OpenCV's order
-        for _ in range(self.masks):
-            grid = (random.random_sample((self.cells, self.cells)) < self.open).astype(np.float32)
-            top, left = random.randint(tall + 1), random.randint(wide + 1)
-            enlarged = cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR)
-            yield enlarged.reshape(size[::-1])[top : top + height, left : left + width]
+    def drawn(self, height: int, width: int) -> RandomMasks:
+        """The masks for an input of this size."""
+        return RandomMasks.drawn(self.masks, self.cells, self.open, self.seed, height, width)
 
     def _check(self, height: int, width: int) -> None:
         """Refuse cells smaller than a pixel."""
@@ -287,6 +274,18 @@ class Rise(Method):
                 f"A grid of {self.cells}×{self.cells} cells is finer than the {height}×{width} "
                 "pixels that the network sees; 7 is the paper's."
             )
+
+
+def _masked(image: Float32, masks: RandomMasks, fill: Float32) -> MadeInputs:
+    """The image (C, H, W) under each mask: M · image + (1 - M) · fill."""
+
+    def write(number: int, out: Float32) -> None:
+        mask = masks[number]
+        np.multiply(mask, image, out=out)
+        if fill.any():
+            out += (1 - mask) * fill
+
+    return MadeInputs(len(masks), image.shape, write)
 
 
 def _places(side: int, window: int, stride: int) -> list[tuple[int, int]]:

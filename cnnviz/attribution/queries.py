@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -13,8 +16,11 @@ from cnnviz.engines.base import STANDARD, GradientRequest, ReluRule
 from cnnviz.engines.network import ForwardPass, Network
 from cnnviz.engines.target_functions import TargetFunction
 from cnnviz.graph.architecture import Layer
+from cnnviz.machine import available_cores, helper_threads, threads
 from cnnviz.types import Float32
 
+#: Threads that make inputs beside the network's. Python's lock lets more of them gain little.
+_MOST_HELPERS = 8
 #: Numbers that the two largest layers of a batch may take together.
 _LARGEST_BATCH_VALUES = 1 << 26
 _LARGEST_BATCH = 64
@@ -43,6 +49,30 @@ class PassCount:
         return self.forwards + self.partial + targets * self.backwards
 
 
+@dataclass(frozen=True)
+class MadeInputs:
+    """Inputs that are made by several threads when their turn comes, each in its batch's memory.
+
+    Attributes:
+        count: how many there are.
+        shape: (C, H, W).
+        write: makes the input of a number in the array that it is given, float32 of that shape,
+            which holds anything before.
+    """
+
+    count: int
+    shape: tuple[int, ...]
+    write: Callable[[int, Float32], None]
+
+
+@contextmanager
+def helpers() -> Iterator[tuple[Executor, int]]:
+    """Threads that make inputs, as many as the network may have; and how many work at once."""
+    count = min(threads(), available_cores(), _MOST_HELPERS)
+    with helper_threads(0 if count == 1 else count, "make") as executor:
+        yield executor, count
+
+
 class ModelQueries:
     """A network, for methods that need passes of their own.
 
@@ -69,18 +99,23 @@ class ModelQueries:
         self._on_progress = on_progress if on_progress is not None else lambda _count: None
         self._cache: dict[Hashable, Float32] = {}
 
-    def logits(self, inputs: Iterable[Float32], cache_key: Hashable = None) -> Float32:
+    def logits(self, inputs: Iterable[Float32] | MadeInputs, cache_key: Hashable = None) -> Float32:
         """The logits of M inputs.
 
         Args:
-            inputs: each (C, H, W) float32.
+            inputs: each (C, H, W) float32; or how they are made.
             cache_key: a name for these inputs. They go through the network once: the same
                 name, given again for another target, returns the same logits.
 
         Returns:
             (M, K) float32.
         """
-        passes = (self.network.run(batch) for batch in self._batches(inputs, self.network.layers))
+        layers = self.network.layers
+        if isinstance(inputs, MadeInputs):
+            batches = self._made(inputs, layers)
+        else:
+            batches = self._batches(inputs, layers)
+        passes = (self.network.run(batch) for batch in batches)
         return self._concatenated((one.logits for one in _begun_ahead(passes)), cache_key)
 
     def logits_from(
@@ -158,9 +193,22 @@ class ModelQueries:
         return logits
 
     @staticmethod
+    def _made(inputs: MadeInputs, layers: Sequence[Layer]) -> Iterator[Float32]:
+        size = _batch_size(layers)
+        with helpers() as (executor, count):
+
+            def write(start: int, batch: Float32, first: int) -> None:
+                for place in range(first, len(batch), count):
+                    inputs.write(start + place, batch[place])
+
+            for start in range(0, inputs.count, size):
+                batch = np.empty((min(size, inputs.count - start), *inputs.shape), np.float32)
+                list(executor.map(partial(write, start, batch), range(count)))
+                yield batch
+
+    @staticmethod
     def _batches(arrays: Iterable[Float32], layers: Sequence[Layer]) -> Iterator[Float32]:
-        largest = max(math.prod(layer.shape) for layer in layers)
-        size = min(_LARGEST_BATCH, max(1, _LARGEST_BATCH_VALUES // (2 * largest)))
+        size = _batch_size(layers)
         remaining = iter(arrays)
         for first in remaining:
             batch = np.empty((size, *first.shape), np.float32)
@@ -170,6 +218,12 @@ class ModelQueries:
             for count, array in enumerate(islice(remaining, size - 1), 2):
                 batch[count - 1] = array
             yield batch[:count]
+
+
+def _batch_size(layers: Sequence[Layer]) -> int:
+    """How many inputs go through these layers together."""
+    largest = max(math.prod(layer.shape) for layer in layers)
+    return min(_LARGEST_BATCH, max(1, _LARGEST_BATCH_VALUES // (2 * largest)))
 
 
 def _begun_ahead(passes: Iterable[ForwardPass]) -> Iterator[ForwardPass]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from cnnviz.attribution import rounding
 from cnnviz.attribution.base import option
 from cnnviz.attribution.cam import LayerMethod, relu_sum
 from cnnviz.attribution.context import AttributionContext
-from cnnviz.attribution.queries import PassCount
+from cnnviz.attribution.queries import MadeInputs, PassCount
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX
 from cnnviz.types import Float32, Float64
@@ -69,7 +70,8 @@ class ScoreCam(LayerMethod):
         images = zip(context.inputs, passed, context.targets, strict=True)
         for index, (image, channels, target) in enumerate(images):
             key = (self, context.layer.name, context.place(index))
-            logits = context.model.logits(_masked(image, channels), key)
+            made = MadeInputs(1 + len(channels), image.shape, partial(_mask, image, channels))
+            logits = context.model.logits(made, key)
             scores = target.score(logits).astype(np.float64)
             bounds = context.logit_rounding(index, (*key, "again"))
             bound = target.score_rounding(context.logits[index], bounds)
@@ -83,15 +85,17 @@ class ScoreCam(LayerMethod):
         return SOFTMAX.outputs(increases)
 
 
-def _masked(image: Float32, channels: Float32) -> Iterator[Float32]:
-    """The baseline, then the image under each channel as a mask, all (C, H, W)."""
-    yield np.zeros_like(image)
-    height, width = image.shape[1:]
-    for channel in channels:
-        mask = cv2.resize(channel, (width, height), interpolation=cv2.INTER_LINEAR)
-        low, high = mask.min(), mask.max()
-        span = high - low if high != low else np.float32(1)
-        yield image * ((mask - low) / span)
+def _mask(image: Float32, channels: Float32, number: int, out: Float32) -> None:
+    """Make the baseline, number 0, or the image under a channel as a mask, (C, H, W)."""
+    if number == 0:
+        out[:] = 0
+        return
+    size = (image.shape[2], image.shape[1])  # OpenCV's order
+    mask = cv2.resize(channels[number - 1], size, interpolation=cv2.INTER_LINEAR)
+    low, high = mask.min(), mask.max()
+    mask -= low
+    mask /= high - low if high != low else np.float32(1)
+    np.multiply(image, mask, out=out)
 
 
 @dataclass(frozen=True)
