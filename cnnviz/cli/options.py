@@ -142,88 +142,29 @@ class BatchSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(text)
 
 
-class InputSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Height and width of a network's images."""
+class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """What a function of :mod:`cnnviz.models.config_values` makes of a text."""
 
-    name = "size"
+    name = "value"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """How the value is written in the help."""
-        return "N|HxW"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """(height, width)."""
-        from cnnviz.models.config import parse_size
-
-        try:
-            return parse_size(str(value))
-        except ValueError as error:
-            self.fail(f"'{value}' is not a size: expected {error}.", param, ctx)
-
-
-class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A number for each channel of a network's input."""
-
-    name = "numbers"
+    def __init__(self, parser: str, metavar: str, noun: str) -> None:
+        """``parser`` is the function's name; ``noun`` is what a wrong value is not."""
+        self._parser = parser
+        self._metavar = metavar
+        self._noun = noun
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """How the value is written in the help."""
-        return "N,N,N"
+        return self._metavar
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Numbers, one for each channel."""
-        from cnnviz.models.config import parse_numbers
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value."""
+        from cnnviz.models import config_values
 
         try:
-            return parse_numbers(str(value))
+            return getattr(config_values, self._parser)(str(value))
         except ValueError as error:
-            self.fail(f"'{value}' is not valid: expected {error}.", param, ctx)
-
-
-class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """The values in images that become 0 and 1."""
-
-    name = "range"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """How the value is written in the help."""
-        return "LOW:HIGH"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float]:
-        """(low, high)."""
-        from cnnviz.models.config import parse_range
-
-        try:
-            return parse_range(str(value))
-        except ValueError as error:
-            self.fail(f"'{value}' is not a range: expected {error}.", param, ctx)
-
-
-class DisplayChannels(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Channels that an image is displayed by."""
-
-    name = "channels"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """How the value is written in the help."""
-        return "N,N,N"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """One index or three."""
-        from cnnviz.models.config import parse_display
-
-        try:
-            return parse_display(str(value))
-        except ValueError as error:
-            self.fail(f"'{value}' is not valid: expected {error}.", param, ctx)
+            self.fail(f"'{value}' is not {self._noun}: expected {error}.", param, ctx)
 
 
 def _use_threads(
@@ -244,7 +185,7 @@ def _use_threads(
 
 display_channels_option = click.option(
     "--display-channels",
-    type=DisplayChannels(),
+    type=Parsed("parse_display", "N,N,N", "valid"),
     help="Which three channels of an image are displayed as red, green and blue, by their "
     "indices from 0, or which one in gray. By default the first three, or the first of two.",
 )
@@ -261,7 +202,7 @@ _IMAGES = (
     ),
     click.option(
         "--range",
-        type=Range(),
+        type=Parsed("parse_range", "LOW:HIGH", "a range"),
         help="The values in the images that become 0 and 1 before --mean and --std are applied, "
         "such as 0:4095; values beyond them are kept. By default 0 and 255 for 8 bits, 0 and "
         "65535 for 16; images of floats or signed numbers need it.",
@@ -328,18 +269,18 @@ _NETWORK = (
     ),
     click.option(
         "--input-size",
-        type=InputSize(),
+        type=Parsed("parse_size", "N|HxW", "a size"),
         help="Size of its input in pixels, height by width, if not its own.",
     ),
     click.option(
         "--mean",
-        type=Numbers(),
+        type=Parsed("parse_numbers", "N,N,N", "valid"),
         help="Mean of the pixel values (from 0 to 1) in training: one number per channel, in the "
         "order of --channels; a single one if the network takes grayscale images.",
     ),
     click.option(
         "--std",
-        type=Numbers(),
+        type=Parsed("parse_numbers", "N,N,N", "valid"),
         help="Standard deviation of the pixel values, in the same form.",
     ),
     click.option(

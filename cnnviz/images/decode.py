@@ -70,6 +70,7 @@ damaged header, or malice, than an image that fits into memory.
 """
 
 _BYTES_A_PIXEL = 8  # at most, uncompressed: four channels of 16 bits
+_BYTES_A_SAMPLE = 4  # of more channels: floats
 _OTHER_BYTES = 1 << 24  # for whatever else a file carries
 
 
@@ -182,7 +183,8 @@ def _with_channels(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _most_bytes(max_pixels: int, channels: int | None) -> int:
-    return _BYTES_A_PIXEL * max(1, channels or 1) * max_pixels
+    """What an image may take, in its file or decoded."""
+    return max(_BYTES_A_PIXEL, _BYTES_A_SAMPLE * (channels or 1)) * max_pixels
 
 
 def _amount(pixels: int) -> str:

@@ -64,7 +64,9 @@ def held_image(image: Held, spec: InputSpec) -> RgbImage | Samples:
     if values.dtype.kind == "f" and spec.range is None:
         return fit_channels(*_from_0_to_1(values), spec)
     if values.dtype.kind not in "uif":
-        raise ImageError(f"an image is an array of numbers; this one is of {values.dtype}")
+        raise ImageError(
+            f"an image is an array of whole numbers or floats; this one is of {values.dtype}"
+        )
     return fit_channels(values, default_white(values), spec)
 
 

@@ -17,7 +17,8 @@ from cnnviz.errors import UsageError, in_keywords
 from cnnviz.labels.classes import Labels
 from cnnviz.labels.label_files import read_labels
 from cnnviz.models import program_files, zoo
-from cnnviz.models.config import ModelConfig, find_config, parse_range
+from cnnviz.models.config import ModelConfig, find_config
+from cnnviz.models.config_values import parse_range
 from cnnviz.models.source import ModelSource
 from cnnviz.text import expand_home
 from cnnviz.types import Notify

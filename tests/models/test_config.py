@@ -12,12 +12,9 @@ from cnnviz.models.config import (
     CONFIG_NAMES,
     ModelConfig,
     find_config,
-    parse_display,
-    parse_numbers,
-    parse_range,
-    parse_size,
     read_config,
 )
+from cnnviz.models.config_values import parse_display, parse_numbers, parse_range, parse_size
 
 
 @pytest.fixture
