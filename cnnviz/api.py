@@ -31,9 +31,10 @@ from cnnviz.outputs.formats import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import Explanations, ImageExplanation
+from cnnviz.runs.goals import Goals
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import OutputOptions
-from cnnviz.runs.stages import Goals, plan_items
+from cnnviz.runs.stages import plan_items
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.text import printable_path
 

@@ -178,7 +178,8 @@ def _method_options(
     type=FilePath(path_type=str),
     metavar="folders|FILE",
     help="The ground truth: folders, if each image lies in a folder named after its class; "
-    "or a .csv (path,label) or .json file.",
+    "or a .csv (path,label) or .json file, with several labels an image where the network "
+    "has a sigmoid.",
 )
 @click.option(
     "--only",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Number of confusions listed at the end; the manifest has all.
 _CONFUSIONS = 5
+#: Number of an image's predicted classes that are printed.
+_CLASSES = 5
 #: How many files are named where there are many.
 _NAMED = 3
 
@@ -106,9 +108,12 @@ class OutcomePrinter:
 
     def _line(self, image: ImageRecord) -> str:
         best = image.prediction
-        line = f"{image.path}: {_named(best)}"
+        line = f"{image.path}: {_predicted(image)}"
         if image.correct is False and image.ground_truth is not None:
             line += f", incorrect: the true class is {_named(image.ground_truth)}"
+        elif image.correct is False and image.true_classes is not None:
+            true = ", ".join(map(_named, image.true_classes.positive))
+            line += f"; incorrect: the true classes are {true or 'none'}"
         targets = [one.target for one in image.explanations]
         if targets != [best]:
             line += f"; explained: {', '.join(map(_named, targets)) or 'nothing'}"
@@ -126,6 +131,16 @@ class OutcomePrinter:
     def _write(self, text: str, stream: Any) -> None:
         with self._bar.external_write_mode(file=stream):
             click.echo(text, file=stream)
+
+
+def _predicted(image: ImageRecord) -> str:
+    """The predicted class or, where an image may belong to several, all that are above 0.5."""
+    several = image.predicted_classes
+    if several is None:
+        return _named(image.prediction)
+    if not several:
+        return f"no class above 0.5, the highest is {_named(image.prediction)}"
+    return listed(map(_named, several), _CLASSES)
 
 
 def _told(diagnostics: Mapping[str, Any]) -> str:
@@ -164,6 +179,7 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
     resumed = f" ({ended.resumed} of them already done)" if ended.resumed else ""
     say(f"{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
     looked, accuracy = session.scanned, ended.accuracy
+    _sum_up_several(session, result)
     if looked is not None and looked.accuracy is not None:
         say(
             f"of {looked.images} images looked at, {looked.correct} correct and "
@@ -190,6 +206,29 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
         )
     if session.request.files.report:
         say(f"report: {output / 'index.html'}")
+
+
+def _sum_up_several(session: Session, result: RunResult) -> None:
+    """Say how good the predictions are of a network whose classes do not exclude one another."""
+    looked, ranked = session.scanned, result.report.multi_label
+    if looked is not None and looked.mean_average_precision is not None:
+        say(
+            f"of {looked.images} images looked at: mean average precision "
+            f"{looked.mean_average_precision:.4f}; exactly the true classes above 0.5 in "
+            f"{looked.correct}, not in {looked.incorrect}"
+        )
+        return
+    mean, classes = ranked.mean(), ranked.by_class()
+    if not classes:
+        return
+    known = ranked.correct + ranked.incorrect
+    with_positives = sum(one.positives > 0 for one in classes)
+    said = "none, for no image has a true class" if mean is None else f"{mean:.4f}"
+    say(
+        f"mean average precision {said}; over {with_positives} of {len(classes)} classes, those "
+        f"with images, and {counted(known, 'image')}"
+    )
+    say(f"exactly the true classes are above 0.5 in {ranked.correct} of {counted(known, 'image')}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -203,6 +203,11 @@ class Architecture:
         """What makes probabilities of the logits."""
         return self.end.activation
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may belong to several classes, or none."""
+        return self.end.multi_label
+
     def class_names(self, labels: Sequence[str], network: str) -> tuple[str, ...]:
         """The names of the classes; see :meth:`cnnviz.graph.ends.End.names`."""
         return self.end.names(labels, self.classes, network)

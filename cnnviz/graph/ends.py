@@ -158,6 +158,11 @@ class End:
             end = replace(end, factors=(-factor, factor), binary=True)
         return end
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may belong to several classes, or none: a sigmoid of each logit."""
+        return self.activation.steps == ("sigmoid",) and not self.binary
+
     def classes(self, outputs: int) -> int:
         """The number of logits, for this number of outputs."""
         return max(outputs, len(self.factors))

@@ -10,9 +10,13 @@ import numpy.typing as npt
 
 from cnnviz.errors import UsageError
 from cnnviz.graph.ends import SOFTMAX, Activation
+from cnnviz.labels.label_sets import LabelSet, Truth
 
 ONLY = ("wrong", "right", "uncertain")
 SORTS = ("loss", "confidence", "margin")
+
+THRESHOLD = 0.5
+"""A class with a probability above this one is predicted, where classes do not exclude others."""
 
 UNCERTAIN = 0.5
 """A prediction whose probability is below this one is uncertain."""
@@ -42,10 +46,62 @@ class Prediction:
         return None if self.truth is None else self.predicted == self.truth
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MultiLabelPrediction(Prediction):
+    """The same of a network whose classes do not exclude one another.
+
+    Attributes:
+        loss: the mean over the classes of the binary cross entropy, in nats; or None.
+        logits: (K,) float32.
+        assigned: the classes whose probability is above :data:`THRESHOLD`, the highest first.
+        label_set: the true classes, or None.
+    """
+
+    logits: npt.NDArray[np.float32]
+    assigned: tuple[int, ...]
+    label_set: LabelSet | None
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether exactly the true classes are assigned, of those that are known."""
+        if self.label_set is None:
+            return None
+        known = set(self.assigned) - set(self.label_set.unknown)
+        return known == set(self.label_set.positive)
+
+
+def assess_multi_label(
+    logits: npt.NDArray[np.float32], truth: Truth, activation: Activation
+) -> MultiLabelPrediction:
+    """The same where classes do not exclude one another: ``truth`` is a :class:`LabelSet`."""
+    assert not isinstance(truth, int)  # ground truth is read for this kind of network
+    highest = assess(logits, None, activation)
+    loss = None
+    if truth is not None and len(truth.unknown) < len(logits):
+        positive = np.isin(np.arange(len(logits)), truth.positive)
+        # 1 - σ(y) is σ(-y), so that -log(1 - p) is exact where p rounds to 1.
+        losses = -activation.log_probabilities(np.where(positive, logits, -logits))
+        loss = float(np.delete(losses, list(truth.unknown)).mean())
+    order = np.argsort(-logits, kind="stable")
+    above = activation.outputs(logits)[order] > THRESHOLD
+    return MultiLabelPrediction(
+        predicted=highest.predicted,
+        confidence=highest.confidence,
+        margin=highest.margin,
+        loss=loss,
+        logits=logits,
+        assigned=tuple(map(int, order[above])),
+        label_set=truth,
+    )
+
+
 def assess(
-    logits: npt.NDArray[np.float32], truth: int | None = None, activation: Activation = SOFTMAX
+    logits: npt.NDArray[np.float32],
+    truth: Truth = None,
+    activation: Activation = SOFTMAX,
 ) -> Prediction:
     """The prediction in the logits (K,) of one image; ties go to the lower index."""
+    assert not isinstance(truth, LabelSet)  # that is for assess_multi_label()
     if activation.is_probability:
         logarithms = activation.log_probabilities(logits)
         outputs = np.exp(logarithms)

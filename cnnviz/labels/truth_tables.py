@@ -1,55 +1,46 @@
-"""Read tables of paths and labels: CSV and its relatives, and JSON."""
+"""Read tables of paths and labels: CSV and its relatives; JSON is read elsewhere."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cnnviz.errors import UsageError
+from cnnviz.labels.classes import Classes
 from cnnviz.labels.image_paths import ImagePaths
+from cnnviz.labels.indicator_tables import find_indicators
+from cnnviz.labels.truth_json import json_rows
+from cnnviz.labels.truth_rows import LABEL_TITLES, PATH_TITLES, Row, Table
 from cnnviz.text import counted, decode, folded
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl")
 _DELIMITERS = ",;\t"
-#: As :func:`cnnviz.text.folded` has them.
-_PATH_TITLES = (
-    *("path", "file", "filename", "file name", "filepath", "file path", "image", "image path"),
-    *("imagepath", "image file", "image name", "imagename", "img", "img path", "picture", "photo"),
-)
-_LABEL_TITLES = (
-    *("label", "class", "truth", "target", "y", "category", "ground truth", "true label"),
-    *("true class", "class name", "classname", "label name", "class id", "class index"),
-    *("label id", "y true", "gt"),
-)
 
 
-class Row(NamedTuple):
-    """What a file says of one image; without a label nothing."""
-
-    where: str  # "line 3"
-    path: str
-    label: str
-
-
-def read_rows(path: Path, shown: str, images: ImagePaths) -> list[Row]:
+def read_table(
+    path: Path, shown: str, images: ImagePaths, known: Classes, *, several: bool
+) -> Table:
     """The rows of a file, of one of :data:`TABLE_SUFFIXES`.
 
     Args:
         path: the file.
         shown: what it is called.
         images: those of the run: they tell a header and a delimiter from what is none.
+        known: the network's classes: they tell columns of 0 and 1, one a class, from others.
+        several: whether an image may have several labels, one in each column behind the path.
 
     Raises:
         UsageError: the file cannot be read or understood.
     """
     text, suffix = _read(path, shown), path.suffix.lower()
     if suffix in (".json", ".jsonl"):
-        return _json_rows(text, shown, lines=suffix == ".jsonl")
-    return _csv_rows(text, shown, images, spaced=suffix == ".txt")
+        return Table(json_rows(text, shown, lines=suffix == ".jsonl"))
+    table = _csv_table(text, images, shown, spaced=suffix == ".txt")
+    columns = None if table.titled else find_indicators(table.rows, known, shown)
+    return _as_rows(table, shown, several=several) if columns is None else columns
 
 
 def _read(path: Path, shown: str) -> str:
@@ -77,6 +68,7 @@ class _Table(NamedTuple):
     rows: list[tuple[int, list[str]]]
     columns: tuple[int, int]  # of paths and of labels
     titled: bool
+    confidence: int | None = None  # the column that says how sure a label is
 
     @classmethod
     def of(cls, text: str, delimiter: str, images: ImagePaths) -> _Table:
@@ -89,10 +81,11 @@ class _Table(NamedTuple):
                 rows.append((line, cells))
             line = reader.line_num + 1
         titles = [folded(cell) for cell in rows[0][1]] if rows else []
-        paths = [titles.index(title) for title in _PATH_TITLES if title in titles]
-        labels = [titles.index(title) for title in _LABEL_TITLES if title in titles]
+        paths = [titles.index(title) for title in PATH_TITLES if title in titles]
+        labels = [titles.index(title) for title in LABEL_TITLES if title in titles]
         if paths and labels:
-            return cls(rows[1:], (paths[0], labels[0]), True)
+            sure = titles.index("confidence") if "confidence" in titles else None
+            return cls(rows[1:], (paths[0], labels[0]), True, sure)
         # The other one of two columns can only be the label.
         if paths and len(titles) == 2 and not images.lookup(rows[0][1][paths[0]]):
             return cls(rows[1:], (paths[0], 1 - paths[0]), True)
@@ -113,8 +106,8 @@ class _Table(NamedTuple):
         return sum(bool(images.lookup(cells[path])) for cells in complete), len(complete)
 
 
-def _csv_rows(text: str, shown: str, images: ImagePaths, *, spaced: bool) -> list[Row]:
-    """The rows, read with the delimiter under which most of them make sense."""
+def _csv_table(text: str, images: ImagePaths, shown: str, *, spaced: bool) -> _Table:
+    """The cells, read with the delimiter under which most of them make sense."""
     separator = re.match(r"sep=(.)\s*(?=\n|$)", text)  # Excel's own line
     if separator:
         text = text[separator.end() :]
@@ -131,70 +124,29 @@ def _csv_rows(text: str, shown: str, images: ImagePaths, *, spaced: bool) -> lis
         tables.append(_Table.by_spaces(text))
     if len(tables) > 1:
         table = max(tables, key=lambda table: table.fitting(images))  # of equals the first
+    return table
+
+
+def _as_rows(table: _Table, shown: str, *, several: bool) -> Table:
+    """The rows of a table with a column of paths and one of labels, or more of these."""
     path, label = table.columns
     rows = []
     for line, cells in table.rows:
         more = not table.titled and any(cell.strip() for cell in cells[2:])
-        if more or len(cells) <= max(path, label):
+        if (more and not several) or len(cells) <= max(path, label):
             raise UsageError(
                 f"Line {line} of {shown} has {counted(len(cells), 'column')}; expected a path "
                 "and a label, separated by comma, semicolon or tab, or a header with these names."
             )
-        rows.append(Row(f"line {line}", cells[path], cells[label]))
-    return rows
+        labels = [cell for cell in cells[1:] if cell.strip()] if more else [cells[label]]
+        negative = table.confidence is not None and _is_low(cells[table.confidence :][:1])
+        rows.append(Row(f"line {line}", cells[path], tuple(labels), more, is_negative=negative))
+    return Table(rows, has_negatives=table.confidence is not None)
 
 
-# --- JSON ----------------------------------------------------------------------------------------
-
-
-class _Object(list[tuple[str, Any]]):
-    """A JSON object with all its pairs, for a name may stand in it twice."""
-
-
-def _json_rows(text: str, shown: str, *, lines: bool) -> list[Row]:
-    if lines:
-        text = f"[{','.join(line for line in text.splitlines() if line.strip())}]"
+def _is_low(cells: list[str]) -> bool:
+    """Whether a confidence says that the image does not belong to the class."""
     try:
-        content = json.loads(text, object_pairs_hook=_Object)
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"{shown} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
-        ) from error
-    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
-        raise UsageError(f"{shown} cannot be read as JSON: {error}.") from error
-    if not isinstance(content, list):
-        raise _unknown_form(shown)
-    rows = []
-    for number, entry in enumerate(content, 1):
-        pair = entry
-        if not isinstance(content, _Object):
-            pair = _fields(entry)
-        path, label = pair
-        if not isinstance(path, str) or not _is_label(label):
-            raise _unknown_form(shown, f"entry {number}")
-        rows.append(Row(f"entry {number}", path, "" if label is None else str(label)))
-    return rows
-
-
-def _fields(entry: object) -> tuple[Any, Any]:
-    """An object's path and label; no path if it has not got both."""
-    if not isinstance(entry, _Object):
-        return None, None
-    by_key = {folded(key): value for key, value in entry}
-    paths = [by_key[title] for title in _PATH_TITLES if title in by_key]
-    labels = [by_key[title] for title in _LABEL_TITLES if title in by_key]
-    return (paths[0], labels[0]) if paths and labels else (None, None)
-
-
-def _is_label(value: object) -> bool:
-    if isinstance(value, float):  # 4.0, or NaN
-        return value != value or value.is_integer()
-    return value is None or (isinstance(value, (str, int)) and not isinstance(value, bool))
-
-
-def _unknown_form(shown: str, where: str = "it") -> UsageError:
-    return UsageError(
-        f'{shown} is not a table of labels: expected {{"path": "label", ...}} or '
-        f'[{{"path": ..., "label": ...}}, ...], a label being a name or an index, but {where} is '
-        "something else."
-    )
+        return float(cells[0]) < 0.5
+    except (ValueError, IndexError):
+        return False

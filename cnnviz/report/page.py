@@ -257,6 +257,8 @@ def _image(image: ImageRecord) -> dict[str, Any]:
         "size": image.size,
         "top5": plain(image.top5),
         "ground_truth": plain(image.ground_truth),
+        "true_classes": image.true_classes and plain(image.true_classes.positive),
+        "predicted_classes": plain(image.predicted_classes),
         "correct": image.correct,
         "loss": image.loss,
         "margin": image.margin,

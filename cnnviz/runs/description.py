@@ -17,6 +17,7 @@ from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.labels.ground_truth import GroundTruth
 from cnnviz.models.config import ModelConfig
+from cnnviz.runs.goals import Goals
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.records import (
     VERSION,
@@ -32,7 +33,6 @@ from cnnviz.runs.records import (
     WeightsRecord,
 )
 from cnnviz.runs.request import RunRequest
-from cnnviz.runs.stages import Goals
 from cnnviz.structure import decode, encode, parse
 
 #: Options that have no say in what is written.

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cnnviz.engines.base import FP32
 from cnnviz.engines.registry import ENGINES, engine_title
 from cnnviz.explanation import Score, Similarity
+from cnnviz.labels.label_sets import LabelSet
 from cnnviz.structure import plain
 
 if TYPE_CHECKING:
@@ -268,6 +269,25 @@ class ConfusionRecord:
 
 
 @dataclass(frozen=True)
+class AveragePrecisionRecord:
+    """How well a network ranks the images by one of its classes.
+
+    Attributes:
+        name: the class for people.
+        index: its index.
+        images: how many images are known to belong to it or not.
+        positives: how many of these do.
+        average_precision: from 0 to 1; null if no image belongs to it.
+    """
+
+    name: str
+    index: int
+    images: int
+    positives: int
+    average_precision: float | None
+
+
+@dataclass(frozen=True)
 class ScannedRecord:
     """All images that were looked at, if only some of them were explained.
 
@@ -276,7 +296,9 @@ class ScannedRecord:
         failed: those that could not be read, or on which the network failed.
         correct: how many were classified correctly.
         incorrect: how many were not.
-        accuracy: the share of correct predictions; null if no true class is known.
+        accuracy: the share of correct predictions; null if no true class is known, or if an image
+            may belong to several.
+        mean_average_precision: as in the summary.
     """
 
     images: int
@@ -284,6 +306,7 @@ class ScannedRecord:
     correct: int
     incorrect: int
     accuracy: float | None
+    mean_average_precision: float | None = None
 
 
 @dataclass(frozen=True)
@@ -295,13 +318,18 @@ class SummaryRecord:
         ok: those that were explained.
         failed: those that were not.
         blank: those with a map that has nothing to show (it is zero everywhere).
-        correct: how many were classified correctly.
+        correct: how many were classified correctly: the predicted class is the true one or, where
+            an image may belong to several, just the true classes are above 0.5.
         incorrect: how many were not.
-        accuracy: the share of correct predictions; null if no true class is known.
-        confusions: the most frequent first.
+        accuracy: the share of correct predictions; null if no true class is known, or if an image
+            may belong to several.
+        confusions: the most frequent first; none where an image may belong to several classes.
         scanned: null if all images that were looked at were explained.
         skipped_own: how many images were left out because cnnviz itself had written them.
         left_behind: files of earlier runs in the folder that belong to no image of this run.
+        mean_average_precision: where an image may belong to several classes, the mean over those
+            that any image belongs to, from 0 to 1; null otherwise, or if there is none.
+        average_precisions: all classes of such a network, in order.
     """
 
     images: int
@@ -315,6 +343,8 @@ class SummaryRecord:
     scanned: ScannedRecord | None
     skipped_own: int
     left_behind: tuple[str, ...]
+    mean_average_precision: float | None = None
+    average_precisions: tuple[AveragePrecisionRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -421,6 +451,26 @@ class ContrastRecord:
 
 
 @dataclass(frozen=True)
+class TrueClassesRecord:
+    """What an image belongs to, of classes that do not exclude one another.
+
+    Attributes:
+        positive: the classes that it belongs to.
+        unknown: indices of classes of which that is not known; it does not belong to the others.
+        logits: of all classes, in order: average precision takes all images' together.
+    """
+
+    positive: tuple[Score, ...]
+    unknown: tuple[int, ...]
+    logits: tuple[float, ...]
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Without scores."""
+        return LabelSet(tuple(score.index for score in self.positive), self.unknown)
+
+
+@dataclass(frozen=True)
 class ImageRecord:
     """An image.
 
@@ -435,10 +485,12 @@ class ImageRecord:
         crashed: whether a library crashed on it.
         remark: what the decoder says of a damaged image, or why there is no explanation; or null.
         top5: the classes with the highest logits, highest first; empty if it failed.
-        ground_truth: its true class; null if that is unknown, or if it failed.
-        correct: whether the prediction, the first of the five, is the true class; null if that is
-            unknown.
-        loss: the cross entropy in nats; null if the true class is unknown.
+        ground_truth: its true class; null if that is unknown, or if it failed, or if it may belong
+            to several.
+        correct: whether the prediction, the first of the five, is the true class or, if it may
+            belong to several, whether the predicted classes are the true ones; null if unknown.
+        loss: the cross entropy in nats (over several classes the mean of the binary ones); null if
+            the true class is unknown.
         margin: between the two highest probabilities; null if it failed.
         engine: what computed it; null if it failed.
         relus_guided: how many ReLUs were guided, and of how many; null if no method guides any.
@@ -446,6 +498,9 @@ class ImageRecord:
         contrasts: one for each pair of different classes.
         panel: the file with everything in one figure, or null.
         seconds: how long it took.
+        true_classes: its true classes, if it may belong to several; else null.
+        predicted_classes: those whose probability is above 0.5, the highest first, if it may belong
+            to several; else null.
     """
 
     stem: str
@@ -468,6 +523,8 @@ class ImageRecord:
     contrasts: tuple[ContrastRecord, ...] = ()
     panel: str | None = None
     seconds: float = 0.0
+    true_classes: TrueClassesRecord | None = None
+    predicted_classes: tuple[Score, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, and a file that is not below the folder."""
@@ -509,6 +566,9 @@ class ImageRecord:
         yield from self.top5
         if self.ground_truth is not None:
             yield self.ground_truth
+        if self.true_classes is not None:
+            yield from self.true_classes.positive
+        yield from self.predicted_classes or ()
         for one in self.explanations:
             if isinstance(one.target, Score):
                 yield one.target
@@ -548,8 +608,10 @@ RECORDS = (
     GroundTruthRecord,
     SummaryRecord,
     ConfusionRecord,
+    AveragePrecisionRecord,
     ScannedRecord,
     ImageRecord,
+    TrueClassesRecord,
     Score,
     Similarity,
     ExplanationRecord,

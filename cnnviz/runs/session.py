@@ -21,6 +21,7 @@ from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.sources import Found, Source, find_sources
 from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
+from cnnviz.labels.label_sets import Truth
 from cnnviz.labels.predictions import Prediction, select_images
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.models import zoo
@@ -31,6 +32,7 @@ from cnnviz.outputs.files import OutputFolder, check_output_folder, remove_parti
 from cnnviz.outputs.formats import encode_manifest, written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size
 from cnnviz.runs.description import decisive, describe_run, tell_difference
+from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.manifest import (
     MANIFEST,
@@ -42,7 +44,7 @@ from cnnviz.runs.manifest import (
 from cnnviz.runs.records import ScannedRecord
 from cnnviz.runs.request import RunRequest, SelectionOptions
 from cnnviz.runs.similarity import check_others
-from cnnviz.runs.stages import Explain, Goals, ImageOutcome, Item, MeasureScale, Predict, plan_items
+from cnnviz.runs.stages import Explain, ImageOutcome, Item, MeasureScale, Predict, plan_items
 from cnnviz.runs.stream import Loader, Stream
 from cnnviz.runs.summary import RunReport, scanned
 from cnnviz.runs.supervisor import WorkerState
@@ -128,7 +130,7 @@ class RunPlan:
             explainer,
             goals,
             sources,
-            truth.indices if truth is not None else (None,) * len(sources),
+            truth.truths if truth is not None else (None,) * len(sources),
             truth,
             self.found.own,
             batch_size,
@@ -141,7 +143,14 @@ class RunPlan:
         where = self.request.selection.truth
         if where is None:
             return None
-        truth = read_ground_truth(where, self.found.sources, self.model.labels, self.model.classes)
+        model = self.model
+        truth = read_ground_truth(
+            where,
+            self.found.sources,
+            model.labels,
+            model.classes,
+            multi_label=model.architecture.multi_label,
+        )
         for note in truth.notes:
             _say(self.notify, note)
         return truth
@@ -154,7 +163,7 @@ class RunPlan:
             return sources, truth
         _say(self.notify, f"the first {limit} of {len(sources)} images")
         if truth is not None:
-            truth = replace(truth, indices=truth.indices[:limit])
+            truth = replace(truth, truths=truth.truths[:limit])
         return sources[:limit], truth
 
 
@@ -198,7 +207,7 @@ class Session:
     explainer: Explainer
     goals: Goals
     sources: tuple[Source, ...]
-    truths: tuple[int | None, ...]
+    truths: tuple[Truth, ...]
     ground_truth: GroundTruth | None
     skipped_own: int
     batch_size: int

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, TargetFunction
-from cnnviz.errors import ExplanationError, ItemError, UsageError
-from cnnviz.explainer import Explainer, TargetSpec
-from cnnviz.explanation import ImageResult
-from cnnviz.graph.ends import Activation
-from cnnviz.images.decode import MAX_PIXELS
+from cnnviz.errors import ExplanationError, ItemError
+from cnnviz.explainer import Explainer
+from cnnviz.explanation import ImageResult, Scores
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared
 from cnnviz.images.sources import Source
 from cnnviz.labels.label_sets import Truth
-from cnnviz.labels.predictions import Prediction, assess
-from cnnviz.labels.targets import AnyTarget, ClassPair, SimilarityTarget, Target, is_default
+from cnnviz.labels.predictions import (
+    MultiLabelPrediction,
+    Prediction,
+    assess,
+    assess_multi_label,
+)
 from cnnviz.outputs.formats import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
+from cnnviz.runs.goals import PREDICTED, Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.manifest import Journal, file_sha256
-from cnnviz.runs.records import EngineRecord, ImageRecord
+from cnnviz.runs.records import EngineRecord, ImageRecord, TrueClassesRecord
 from cnnviz.runs.request import OutputOptions
-from cnnviz.runs.similarity import embed_others
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
 from cnnviz.runs.summary import RunReport
 from cnnviz.types import Float32
@@ -42,12 +43,12 @@ class Item:
     Attributes:
         source: the image.
         stem: what the names of its files begin with.
-        truth: its true class, if that is known.
+        truth: its true class, or classes, if that is known.
     """
 
     source: Source
     stem: OutputStem
-    truth: int | None = None
+    truth: Truth = None
 
     @property
     def key(self) -> str:
@@ -66,125 +67,12 @@ class Item:
         )
 
 
-@dataclass(frozen=True)
-class Goals:
-    """What is explained in each image.
-
-    Attributes:
-        targets: the classes, and similarities to other images.
-        contrasts: pairs of classes whose difference is explained too.
-        others: what the network says of these other images.
-    """
-
-    targets: tuple[AnyTarget, ...] = (Target(),)
-    contrasts: tuple[ClassPair, ...] = ()
-    others: Mapping[SimilarityTarget, CosineSimilarity] = field(default_factory=dict)
-
-    @property
-    def numbered(self) -> bool:
-        """Whether the class index stands in the files' names."""
-        return not is_default(self.targets)
-
-    @property
-    def needs_truth(self) -> bool:
-        """Whether an image's true class is among them."""
-        ends = [end for pair in self.contrasts for end in (pair.positive, pair.negative)]
-        return any(end.truth for end in (*self._classes, *ends))
-
-    @property
-    def needs_probabilities(self) -> bool:
-        """Whether probabilities decide what is explained."""
-        return any(target.above is not None for target in self._classes)
-
-    @property
-    def most(self) -> int | None:
-        """How many targets an image has at most; None where that shows with each image."""
-        if any(target.above is not None or target.truth for target in self._classes):
-            return None
-        return len(self.targets)
-
-    @property
-    def _classes(self) -> list[Target]:
-        return [target for target in self.targets if isinstance(target, Target)]
-
-    def seen_by(
-        self,
-        explainer: Explainer,
-        *,
-        max_pixels: int = MAX_PIXELS,
-        remark: Callable[[str], None] = lambda _text: None,
-    ) -> Goals:
-        """The same, with what the network says of the other images; see :func:`embed_others`.
-
-        Raises:
-            UsageError: another image cannot be used; or classes are asked for by a probability, and
-                the network gives numbers.
-        """
-        activation = explainer.network.architecture.activation
-        if self.needs_probabilities and not activation.is_probability:
-            raise UsageError(
-                f"The target above:P needs probabilities, and {explainer.name} gives numbers; "
-                "--activation says otherwise."
-            )
-        others = embed_others(self.targets, explainer, max_pixels=max_pixels, remark=remark)
-        return replace(self, others=others)
-
-    def explain(
-        self,
-        explainer: Explainer,
-        batch: Sequence[Prepared],
-        truths: Sequence[Truth],
-        on_progress: Callable[[int], None] | None = None,
-    ) -> list[ImageResult | ItemError]:
-        """Explain a batch; see :meth:`cnnviz.explainer.Explainer.explain_targets`."""
-        activation = explainer.network.architecture.activation
-
-        def bound(target: Target) -> TargetSpec:
-            return lambda logits: target(logits, truths)
-
-        def of_each(logits: Float32) -> list[list[TargetFunction]]:
-            return [
-                self._of_image(own, activation, truth)
-                for own, truth in zip(logits, truths, strict=True)
-            ]
-
-        results = explainer.explain_targets(
-            batch,
-            of_each,
-            on_progress,
-            [(bound(pair.positive), bound(pair.negative)) for pair in self.contrasts],
-        )
-        return [
-            result if isinstance(result, ItemError) else self._remarked(result, truth)
-            for result, truth in zip(results, truths, strict=True)
-        ]
-
-    def _of_image(
-        self, logits: Float32, activation: Activation, truth: Truth
-    ) -> list[TargetFunction]:
-        """What is explained in one image, in the order in which it was asked for."""
-        found: list[TargetFunction] = []
-        for target in self.targets:
-            if isinstance(target, SimilarityTarget):
-                found.append(self.others[target])
-            else:
-                found += map(ClassLogit, target.of_image(logits, activation, truth))
-        return found
-
-    def _remarked(self, result: ImageResult, truth: Truth) -> ImageResult:
-        """A result with what is to be said of targets that the image does not have."""
-        scores = result.scores
-        remarks = (one.remark(scores.logits, scores.activation, truth) for one in self._classes)
-        said = "; ".join(filter(None, remarks))
-        return replace(result, remark=said) if said else result
-
-
 def plan_items(
     sources: Sequence[Source],
     explainer: Explainer,
-    goals: Goals = Goals(),
+    goals: Goals = PREDICTED,
     files: OutputOptions | None = None,
-    truths: Sequence[int | None] = (),
+    truths: Sequence[Truth] = (),
 ) -> list[Item]:
     """The images of a run, with names of files that never collide.
 
@@ -193,7 +81,7 @@ def plan_items(
         explainer: the network and methods.
         goals: what is explained.
         files: what is written beside the maps; by default nothing.
-        truths: each image's true class, or None; nothing if none is known.
+        truths: each image's true class or classes, or None; nothing if none is known.
     """
     files = OutputOptions() if files is None else files
     keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
@@ -223,10 +111,9 @@ class Predict(Stage[Item, Prediction, "Prediction | None"]):
     ) -> Iterator[Prediction | ItemError]:
         """One forward pass for all."""
         logits = self.explainer.network.logits(np.stack([image.prepared.input for image in batch]))
-        activation = self.explainer.network.architecture.activation
         for image, values in zip(batch, logits, strict=True):
             if np.isfinite(values).all():
-                yield assess(values, image.item.truth, activation)
+                yield _assess(self.explainer, values, image.item.truth)
             else:
                 yield ExplanationError("the network gave NaN or infinity")
 
@@ -329,7 +216,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
 
     explainer: Explainer
     writer: ImageWriter
-    goals: Goals = Goals()
+    goals: Goals = PREDICTED
     journal: Journal | None = None
     on_progress: Callable[[int], None] | None = None
     report: RunReport = field(default_factory=RunReport)
@@ -357,13 +244,15 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
 
     def _still_holds(self, known: ImageRecord, image: LoadedImage[Item, ImageOutcome]) -> bool:
         """Whether a record still says what is so."""
-        truth = known.ground_truth
+        truth: Truth = None if known.ground_truth is None else known.ground_truth.index
+        if known.true_classes is not None:
+            truth = known.true_classes.label_set
         return (
             (known.ok or known.crashed)
             and image.sha256 is not None
             and known.sha256 == image.sha256
             and known.path == image.item.source.shown
-            and (None if truth is None else truth.index) == image.item.truth
+            and truth == image.item.truth
             and all(is_complete(self.writer.folder.path / name) for name in known.files)
         )
 
@@ -386,12 +275,13 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         )
         written = self.writer.write(item.source, item.stem, image.canvas, origin, result)
         scores = result.scores
-        prediction = assess(scores.logits, item.truth, scores.activation)
+        prediction = _assess(self.explainer, scores.logits, item.truth)
         record = _record(
             image,
             status="ok",
             top5=tuple(scores.top(TOP)),
-            ground_truth=None if item.truth is None else scores.of(item.truth),
+            ground_truth=scores.of(item.truth) if isinstance(item.truth, int) else None,
+            **_of_several(scores, prediction),
             correct=prediction.correct,
             loss=prediction.loss,
             margin=prediction.margin,
@@ -413,6 +303,31 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         if self.journal is not None and outcome.fresh:
             self.journal.add(outcome.record)
         self.report.count(outcome.record, fresh=outcome.fresh)
+
+
+def _assess(explainer: Explainer, logits: Float32, truth: Truth) -> Prediction:
+    """The prediction for one image, by what kind of network it is."""
+    architecture = explainer.network.architecture
+    of_kind = assess_multi_label if architecture.multi_label else assess
+    return of_kind(logits, truth, architecture.activation)
+
+
+def _of_several(scores: Scores, prediction: Prediction) -> dict[str, Any]:
+    """What a record says of classes that do not exclude one another."""
+    if not isinstance(prediction, MultiLabelPrediction):
+        return {}
+    truth = prediction.label_set
+    true_classes = None
+    if truth is not None:
+        true_classes = TrueClassesRecord(
+            tuple(map(scores.of, truth.positive)),
+            truth.unknown,
+            tuple(map(float, prediction.logits)),
+        )
+    return {
+        "true_classes": true_classes,
+        "predicted_classes": tuple(map(scores.of, prediction.assigned)),
+    }
 
 
 def _record(image: LoadedImage[Item, Any], **found: Any) -> ImageRecord:

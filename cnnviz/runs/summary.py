@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cnnviz.errors import ExitCode
-from cnnviz.labels.predictions import Prediction
+from cnnviz.labels.average_precision import MultiLabelAccuracy
+from cnnviz.labels.predictions import MultiLabelPrediction, Prediction
 from cnnviz.runs.records import (
+    AveragePrecisionRecord,
     ConfusionRecord,
     EngineRecord,
     ImageRecord,
@@ -83,6 +85,7 @@ class RunReport:
         resumed: how many of those explained an earlier run had done.
         blank: how many have a map with nothing to show.
         accuracy: how many predictions are correct, and what was confused.
+        multi_label: the same of images that may belong to several classes.
         names: what the classes are called.
         engines: what has computed those that were explained, and how many each.
     """
@@ -92,6 +95,7 @@ class RunReport:
     resumed: int = 0
     blank: int = 0
     accuracy: Accuracy = field(default_factory=Accuracy)
+    multi_label: MultiLabelAccuracy = field(default_factory=MultiLabelAccuracy)
     names: ClassNames = field(default_factory=ClassNames)
     engines: Counter[EngineRecord] = field(default_factory=Counter)
 
@@ -102,6 +106,9 @@ class RunReport:
         self.failed += not image.ok
         self.blank += image.blank
         self.accuracy.add_image(image)
+        if image.true_classes is not None:
+            truth = image.true_classes
+            self.multi_label.add(truth.logits, truth.label_set, correct=image.correct is True)
         if image.engine is not None:
             self.engines[image.engine] += 1
 
@@ -133,8 +140,8 @@ class RunReport:
             ok=self.done,
             failed=self.failed,
             blank=self.blank,
-            correct=self.accuracy.correct,
-            incorrect=self.accuracy.incorrect,
+            correct=self.accuracy.correct + self.multi_label.correct,
+            incorrect=self.accuracy.incorrect + self.multi_label.incorrect,
             accuracy=self.accuracy.share,
             confusions=tuple(
                 ConfusionRecord(self.names[truth], self.names[predicted], truth, predicted, count)
@@ -143,17 +150,38 @@ class RunReport:
             scanned=scanned,
             skipped_own=skipped_own,
             left_behind=tuple(left_behind),
+            mean_average_precision=self.multi_label.mean(),
+            average_precisions=tuple(
+                AveragePrecisionRecord(
+                    self.names[one.index],
+                    one.index,
+                    one.images,
+                    one.positives,
+                    one.average_precision,
+                )
+                for one in self.multi_label.by_class()
+            ),
         )
 
 
 def scanned(predictions: Iterable[Prediction | None]) -> ScannedRecord:
     """What was predicted for all images that were looked at; None for those that failed."""
-    accuracy = Accuracy()
+    accuracy, multi_label = Accuracy(), MultiLabelAccuracy()
     failed = images = 0
     for one in predictions:
         images += 1
         if one is None:
             failed += 1
+        elif isinstance(one, MultiLabelPrediction):
+            if one.label_set is not None:
+                multi_label.add(one.logits, one.label_set, correct=one.correct is True)
         else:
             accuracy.add(one.truth, one.predicted)
-    return ScannedRecord(images, failed, accuracy.correct, accuracy.incorrect, accuracy.share)
+    return ScannedRecord(
+        images,
+        failed,
+        accuracy.correct + multi_label.correct,
+        accuracy.incorrect + multi_label.incorrect,
+        accuracy.share,
+        multi_label.mean(),
+    )

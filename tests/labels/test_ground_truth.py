@@ -15,6 +15,7 @@ from cnnviz.errors import UsageError
 from cnnviz.images.sources import Source, find_sources
 from cnnviz.labels.classes import Labels, imagenet_labels
 from cnnviz.labels.ground_truth import read_ground_truth
+from cnnviz.labels.label_sets import LabelSet
 from cnnviz.text import printable_path
 
 PETS = ("tabby, tabby cat", "Egyptian cat", "crane", "black-footed ferret", "collie", "crane")
@@ -67,7 +68,7 @@ def test_a_folder_is_called_as_its_class(name, index):
     truth = read_ground_truth("folders", [source(f"in/{name}/x.jpg", f"{name}/x.jpg")], PETS, 6)
 
     assert truth.source == "folders"
-    assert truth.indices == (index,)
+    assert truth.truths == (index,)
     assert truth.notes == ()
     assert truth.known == 1
 
@@ -78,7 +79,7 @@ def test_a_part_of_a_name_is_none(name):
 
     truth = read_ground_truth("folders", images, PETS, 6)
 
-    assert truth.indices == (None, 1)
+    assert truth.truths == (None, 1)
     assert truth.notes == (
         f"1 image has no true class: no class has the name of the folder ('{name}').",
     )
@@ -89,7 +90,7 @@ def test_a_minus_is_no_hyphen():
     digits = [str(digit) for digit in range(10)]
     images = [source("in/-1/x.jpg", "-1/x.jpg"), source("in/1/x.jpg", "1/x.jpg")]
 
-    assert read_ground_truth("folders", images, digits, 10).indices == (None, 1)
+    assert read_ground_truth("folders", images, digits, 10).truths == (None, 1)
 
 
 def test_the_nearest_folder_counts_and_of_a_single_image_the_one_that_holds_it(folder, monkeypatch):
@@ -100,12 +101,12 @@ def test_the_nearest_folder_counts_and_of_a_single_image_the_one_that_holds_it(f
         (folder / name).mkdir()
         (folder / name / "y.jpg").touch()
 
-    assert read_ground_truth("folders", run("photos/a"), PETS, 6).indices.count(4) == 1
-    assert read_ground_truth("folders", run("photos/1/y.jpg"), PETS, 6).indices == (1,)
-    assert read_ground_truth("folders", run("photos/1"), PETS, 6).indices == (1,)
+    assert read_ground_truth("folders", run("photos/a"), PETS, 6).truths.count(4) == 1
+    assert read_ground_truth("folders", run("photos/1/y.jpg"), PETS, 6).truths == (1,)
+    assert read_ground_truth("folders", run("photos/1"), PETS, 6).truths == (1,)
     monkeypatch.chdir(folder / "2")
-    assert read_ground_truth("folders", run("y.jpg", "../1/y.jpg"), PETS, 6).indices == (2, 1)
-    assert read_ground_truth(" Folders ", run("."), PETS, 6).indices == (2,)
+    assert read_ground_truth("folders", run("y.jpg", "../1/y.jpg"), PETS, 6).truths == (2, 1)
+    assert read_ground_truth(" Folders ", run("."), PETS, 6).truths == (2,)
 
 
 def test_folders_that_are_no_classes_are_named():
@@ -114,7 +115,7 @@ def test_folders_that_are_no_classes_are_named():
 
     truth = read_ground_truth("folders", images, (), 3)
 
-    assert truth.indices == (1, None, 1, None, None, None, None)
+    assert truth.truths == (1, None, 1, None, None, None, None)
     assert truth.known == 2
     assert truth.notes == (
         "5 images have no true class: no class has the name of the folder ('x', 'y', 'z', ...).",
@@ -126,7 +127,7 @@ def test_a_name_of_two_classes_is_neither():
 
     truth = read_ground_truth("folders", images, PETS, 6)
 
-    assert truth.indices == (None, 5)
+    assert truth.truths == (None, 5)
     assert truth.notes == (
         "The name 'crane' fits 2 classes, crane (2), crane (5): use an index or another "
         "name. Its images have no true class.",
@@ -163,7 +164,7 @@ def test_wordnet_s_numbers_that_are_not_known():
         read_ground_truth("folders", images[:1], PETS, 6)
     assert "WordNet" in read_ground_truth("folders", images, PETS, 6).notes[0]
     # ... unless they are the names
-    assert read_ground_truth("folders", images[:1], ("n02123045", "x"), 2).indices == (0,)
+    assert read_ground_truth("folders", images[:1], ("n02123045", "x"), 2).truths == (0,)
 
 
 def test_wordnet_s_numbers_that_are_known(folder):
@@ -171,9 +172,9 @@ def test_wordnet_s_numbers_that_are_known(folder):
     images = [source(f"in/{name}/x.jpg", f"{name}/x.jpg") for name in names]
     found = read_ground_truth("folders", images, imagenet_labels(), 1000)
 
-    assert found.indices == (281, 281, 0, None, 281)
+    assert found.truths == (281, 281, 0, None, 281)
     own = Labels(("cat", "dog"), ("n02123045", "n02084071"))
-    assert truth_of("a/1.jpg,n02084071\n3.jpg,cat\n", labels=own).indices == (0, 1, None, None)
+    assert truth_of("a/1.jpg,n02084071\n3.jpg,cat\n", labels=own).truths == (0, 1, None, None)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_csv_in_many_forms(folder, form, encoding):
 
     assert shown(run()) == ["3.jpg", "a/1.jpg", "a/2.jpg", "b/1.jpg"]
     assert truth.source == "labels.csv"
-    assert truth.indices == (None, 4, None, 1)
+    assert truth.truths == (None, 4, None, 1)
     assert truth.notes == ("2 of 4 images have no label in labels.csv, for example photos/3.jpg.",)
 
 
@@ -241,26 +242,26 @@ def test_json_in_all_forms(folder, content):
     truth = truth_of(json.dumps(content), "labels.json")
 
     assert truth.source == "labels.json"
-    assert truth.indices == (None, 4, None, 1)
+    assert truth.truths == (None, 4, None, 1)
     assert truth.notes == ("2 of 4 images have no label in labels.json, for example photos/3.jpg.",)
 
 
 def test_an_object_a_line(folder):
     lines = '{"path": "a/1.jpg", "label": "collie"}\n\n{"label": 1, "path": "b/1.jpg"}\n'
-    assert truth_of(lines, "labels.jsonl").indices == (None, 4, None, 1)
+    assert truth_of(lines, "labels.jsonl").truths == (None, 4, None, 1)
 
 
 def test_a_list_with_labels_behind_spaces(folder):
     (folder / "a b.jpg").touch()
     truth = truth_of("a/1.jpg 4\na b.jpg 1\n", "labels.txt")
-    assert dict(zip(shown(run()), truth.indices, strict=True))["a b.jpg"] == 1
-    assert truth_of("a/1.jpg,Egyptian cat\n", "labels.txt").indices.count(1) == 1
+    assert dict(zip(shown(run()), truth.truths, strict=True))["a b.jpg"] == 1
+    assert truth_of("a/1.jpg,Egyptian cat\n", "labels.txt").truths.count(1) == 1
 
 
 def test_a_class_that_is_called_as_if_it_were_none(folder):
     labels = ("None", "nan", "cat")
     truth = truth_of("a/1.jpg,none\nb/1.jpg,NaN\n3.jpg,null\n", labels=labels)
-    assert truth.indices == (None, 0, None, 1)
+    assert truth.truths == (None, 0, None, 1)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -277,7 +278,7 @@ def test_paths_and_names_composed_or_not(folder, form):
         for label in ("Größe", "GRÖSSE", "größe"):
             row = unicodedata.normalize(other, f"{path},{label}\n")
             assert (
-                dict(zip(shown(run()), truth_of(row, labels=labels).indices, strict=True)) == wanted
+                dict(zip(shown(run()), truth_of(row, labels=labels).truths, strict=True)) == wanted
             )
 
 
@@ -285,7 +286,7 @@ def test_a_path_in_another_case_is_another_file_where_there_is_one(folder):
     for name in ("Cat.jpg", "cat.jpg"):
         (folder / name).touch()
 
-    found = dict(zip(shown(run()), truth_of("cat.jpg,1\nCat.jpg,4\n").indices, strict=True))
+    found = dict(zip(shown(run()), truth_of("cat.jpg,1\nCat.jpg,4\n").truths, strict=True))
     assert (found["cat.jpg"], found["Cat.jpg"]) == (1, 4)
     with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('CAT.jpg'\): this path matches "):
         truth_of("CAT.jpg,1\n")
@@ -299,12 +300,12 @@ def test_latin_1(folder):
     (folder / "né.jpg").touch()
     labels = ("crème brûlée", "x")
     truth = truth_of("path;label\nné.jpg;Crème Brûlée\n".encode("cp1252"), labels=labels)
-    assert dict(zip(shown(run()), truth.indices, strict=True))["né.jpg"] == 0
+    assert dict(zip(shown(run()), truth.truths, strict=True))["né.jpg"] == 0
 
 
 def test_names_that_differ_only_by_case(folder):
     labels = ("Crane", "crane", "cat")
-    assert truth_of("a/1.jpg,crane\nb/1.jpg,Crane\n", labels=labels).indices[1::2] == (1, 0)
+    assert truth_of("a/1.jpg,crane\nb/1.jpg,Crane\n", labels=labels).truths[1::2] == (1, 0)
     with pytest.raises(UsageError, match=r"'CRANE' fits 2 classes, Crane \(0\), crane \(1\)"):
         truth_of("a/1.jpg,CRANE\n", labels=labels)
 
@@ -312,11 +313,11 @@ def test_names_that_differ_only_by_case(folder):
 def test_the_delimiter_is_the_one_under_which_paths_name_images(folder):
     """By the number of columns alone a comma would do as well."""
     truth = truth_of("a/1.jpg;tabby, tabby cat\nb/1.jpg;tabby, tabby cat\n")
-    assert truth.indices == (None, 0, None, 0)
+    assert truth.truths == (None, 0, None, 0)
 
     (folder / "4;5,6.jpg").touch()
     truth = truth_of('"4;5,6.jpg",collie\n')
-    assert dict(zip(shown(run()), truth.indices, strict=True))["4;5,6.jpg"] == 4
+    assert dict(zip(shown(run()), truth.truths, strict=True))["4;5,6.jpg"] == 4
 
 
 def test_paths_are_relative_to_the_file_first(folder):
@@ -324,16 +325,16 @@ def test_paths_are_relative_to_the_file_first(folder):
     rows = "1.jpg,collie\n"
     for place, relative in (("photos/a", "a/1.jpg"), ("photos/b", "b/1.jpg")):
         truth = truth_of(rows, folder=place)
-        found = dict(zip(shown(run()), truth.indices, strict=True))
+        found = dict(zip(shown(run()), truth.truths, strict=True))
         assert {name for name, index in found.items() if index is not None} == {relative}
 
 
 def test_absolute_paths_and_links_to_folders(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
 
-    assert truth_of(f"{folder}/a/1.jpg,4\n").indices == (None, 4, None, None)
-    assert truth_of(f"{tmp_path}/link/a/1.jpg,4\n").indices == (None, 4, None, None)
-    assert truth_of(f"{folder}/b/../a/1.jpg,4\n", sources=run("link")).indices[1] == 4
+    assert truth_of(f"{folder}/a/1.jpg,4\n").truths == (None, 4, None, None)
+    assert truth_of(f"{tmp_path}/link/a/1.jpg,4\n").truths == (None, 4, None, None)
+    assert truth_of(f"{folder}/b/../a/1.jpg,4\n", sources=run("link")).truths[1] == 4
 
 
 def test_paths_as_they_are_seen_from_where_the_command_runs(folder, tmp_path):
@@ -342,7 +343,7 @@ def test_paths_as_they_are_seen_from_where_the_command_runs(folder, tmp_path):
 
     for argument in ("photos", folder):
         truth = truth_of("photos/a/1.jpg,4\n./photos/3.jpg,1\n", "elsewhere/x.csv", run(argument))
-        assert truth.indices == (1, 4, None, None)
+        assert truth.truths == (1, 4, None, None)
 
 
 def test_images_given_one_by_one(folder):
@@ -350,7 +351,7 @@ def test_images_given_one_by_one(folder):
 
     truth = truth_of("photos/3.jpg,2\nphotos/b/1.jpg,0\n", sources=images)
 
-    assert truth.indices == (0, 2)
+    assert truth.truths == (0, 2)
     assert truth.notes == ()
 
 
@@ -359,13 +360,13 @@ def test_a_row_that_could_be_either_of_two_images_is_refused(folder):
 
     with pytest.raises(UsageError, match=r"Line 1 of labels.csv \('1.jpg'\): this path matches "):
         truth_of("1.jpg,4\n", sources=images)
-    assert truth_of("photos/a/1.jpg,4\n", sources=images).indices == (4, None, None)
+    assert truth_of("photos/a/1.jpg,4\n", sources=images).truths == (4, None, None)
 
 
 def test_rows_without_images_are_counted(folder):
     truth = truth_of("x.jpg,no such class\na/1.jpg,4\nb/9.jpg,1\na/2.jpg,\n3.jpg,4\nb/1.jpg,4\n")
 
-    assert truth.indices == (4, 4, None, 4)
+    assert truth.truths == (4, 4, None, 4)
     assert truth.notes == (
         "2 rows of labels.csv match no image of this run, for example 'x.jpg' (line 1).",
         "1 of 4 images has no label in labels.csv, for example photos/a/2.jpg.",
@@ -477,7 +478,7 @@ def test_names_that_are_no_utf8(folder):
         (b"photos/caf\\xe9 \\xff.jpg,collie\n", "labels.csv"),
         (json.dumps({name: "collie"}).encode(), "labels.json"),
     ):
-        assert list(truth_of(content, file).indices) == expected
+        assert list(truth_of(content, file).truths) == expected
     with pytest.raises(UsageError, match=r"it has 'x\\xff.jpg'"):
         truth_of(b"x\xff.jpg,collie\n")
     with pytest.raises(UsageError, match="No class is called"):
@@ -493,7 +494,7 @@ def test_names_in_all_letters_come_through_csv(folder):
     quoted = [name.replace('"', '""') for name in names]
     rows = "".join(f'"{name}",{number % 6}\n' for number, name in enumerate(quoted))
 
-    found = dict(zip(shown(run()), truth_of(rows).indices, strict=True))
+    found = dict(zip(shown(run()), truth_of(rows).truths, strict=True))
 
     assert [found[name] for name in names] == [0, 1, 2, 3, 4, 5]
 
@@ -510,3 +511,150 @@ def test_no_content_brings_anything_but_an_error(folder, content):
             str(error).encode()
         else:
             assert truth.known == 0  # the images' names do not come up by chance
+
+
+# --- several classes an image --------------------------------------------------------------------
+
+FIELDS = ("fire", "smoke", "no, thing", "fog")
+SEVERAL = {
+    "bars": ("labels.csv", "path,labels\na/1.jpg,fire|fog\na/2.jpg,smoke\nb/1.jpg,\n"),
+    "semicolons": ("labels.csv", "path,label\na/1.jpg,fog; fire\na/2.jpg,1\nb/1.jpg,\n"),
+    "commas": ("labels.csv", 'path,tags\na/1.jpg,"fire,fog"\na/2.jpg,smoke\nb/1.jpg,""\n'),
+    "spaces": ("labels.csv", "image_name,tags\na/1.jpg,fire fog\na/2.jpg,smoke\nb/1.jpg,\n"),
+    "printed lists": (
+        "labels.csv",
+        "path;labels\na/1.jpg;['fire', 'fog']\na/2.jpg;['smoke']\nb/1.jpg;[]\n",
+    ),
+    "columns": ("labels.csv", "a/1.jpg,fire,fog\na/2.jpg,smoke,\nb/1.jpg,,\n"),
+    "rows": ("labels.csv", "a/1.jpg,fire\na/2.jpg,smoke\na/1.jpg,fog\na/1.jpg,fog\nb/1.jpg,\n"),
+    "JSON lists": ("l.json", '{"a/1.jpg": ["fire", 3], "a/2.jpg": "smoke", "b/1.jpg": []}'),
+    "JSON objects": (
+        "l.jsonl",
+        '{"file": "a/1.jpg", "labels": ["fog", "fire"]}\n{"file": "a/2.jpg", "label": 1}\n'
+        '{"file": "b/1.jpg", "labels": []}\n{"file": "3.jpg", "labels": null}\n',
+    ),
+    "COCO": (
+        "coco.json",
+        json.dumps(
+            {
+                "images": [
+                    {"id": 7, "file_name": "a/1.jpg"},
+                    {"id": 8, "file_name": "a/2.jpg"},
+                    {"id": 9, "file_name": "b/1.jpg"},
+                ],
+                "annotations": [
+                    {"image_id": 7, "category_id": 90, "bbox": [0, 0, 1, 1]},
+                    {"image_id": 7, "category_id": 1},
+                    {"image_id": 7, "category_id": 90},
+                    {"image_id": 8, "category_id": 2},
+                ],
+                "categories": [
+                    {"id": 1, "name": "fire"},
+                    {"id": 2, "name": "smoke"},
+                    {"id": 90, "name": "fog"},
+                ],
+            }
+        ),
+    ),
+    "indicators": (
+        "labels.csv",
+        'path,age,Fire,smoke,"no, thing",fog\n'
+        "a/1.jpg,61,1.0,0,,1\na/2.jpg,62,0,1,0,no\nb/1.jpg,63,,,,\n",
+    ),
+}
+
+
+def several(name, content, labels=FIELDS):
+    Path(name).write_text(content)
+    return read_ground_truth(name, run(), labels, len(labels), multi_label=True)
+
+
+@pytest.mark.parametrize("form", SEVERAL)
+def test_several_classes_an_image(folder, form):
+    truth = several(*SEVERAL[form])
+    found = dict(zip(shown(run()), truth.truths, strict=True))
+    assert found == {
+        "a/1.jpg": LabelSet((0, 3)),
+        "a/2.jpg": LabelSet((1,)),
+        "b/1.jpg": LabelSet(()),
+        "3.jpg": None,
+    }
+    assert truth.known == 3
+
+
+def test_a_class_whose_name_has_a_sign_in_it_comes_first(folder):
+    truth = several("labels.csv", 'path,labels\na/1.jpg,"no, thing"\na/2.jpg,"no, thing|fog"\n')
+    assert [one for one in truth.truths if one] == [LabelSet((2,)), LabelSet((2, 3))]
+
+
+def test_what_is_not_known_is_no_negative(folder):
+    truth = several("labels.csv", "Image,fire,fog,sex\na/1.jpg,-1,1,F\na/2.jpg,0.0,?,M\n")
+    assert [one for one in truth.truths if one] == [
+        LabelSet((3,), unknown=(0, 1, 2)),
+        LabelSet((), unknown=(1, 2, 3)),
+    ]
+    assert truth.notes[:2] == (
+        "1 column of labels.csv is called like no class, and not used: 'sex'.",
+        "2 classes have no column in labels.csv, so that nothing is known of them: smoke (1), no, "
+        "thing (2).",
+    )
+    rows = (
+        "ImageID,Source,LabelName,Confidence\na/1.jpg,v,fire,1\na/1.jpg,v,fog,0\na/2.jpg,v,fog,0\n"
+    )
+    truth = several("labels.csv", rows)
+    assert [one for one in truth.truths if one] == [
+        LabelSet((0,), unknown=(1, 2)),
+        LabelSet((), unknown=(0, 1, 2)),
+    ]
+
+
+def test_folders_of_a_network_with_several_classes(folder):
+    images = run()
+    truth = read_ground_truth("folders", images, ("a", "b"), 2, multi_label=True)
+    found = dict(zip(shown(images), truth.truths, strict=True))
+    assert found["a/1.jpg"] == LabelSet((0,))
+    assert found["b/1.jpg"] == LabelSet((1,))
+    assert found["3.jpg"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            "path,labels\na/1.jpg,fire|flood\n",
+            r"Line 2 of l\.csv \('a/1\.jpg'\): No class is called",
+        ),
+        ("path,fire,fog\na/1.jpg,1,maybe\n", r"Line 2 of l\.csv has 'maybe' in the column 'fog'"),
+        ("path,fire,FIRE\na/1.jpg,1,0\n", r"two columns for one class, 'fire' and 'FIRE'"),
+        ("path,fire,fog\na/1.jpg,1,0\na/1.jpg,0,0\n", r"this is not what line 2 says; keep one"),
+        (
+            "path,label,confidence\na/1.jpg,fog,0\na/1.jpg,fog,1\n",
+            r"is said to be and not to be of class 3",
+        ),
+    ],
+)
+def test_several_classes_that_are_refused(folder, content, told):
+    with pytest.raises(UsageError, match=told):
+        several("l.csv", content)
+
+
+@pytest.mark.parametrize(
+    "content", ["path,label\na/1.jpg,fire|fog\n", "path,fire,fog,smoke\na/1.jpg,1,1,0\n"]
+)
+def test_one_class_is_predicted_but_there_are_several(folder, content):
+    Path("l.csv").write_text(content)
+    with pytest.raises(UsageError, match=r"this is 2 labels, and the network predicts one class"):
+        read_ground_truth("l.csv", run(), FIELDS, 4)
+
+
+def test_one_class_an_image_in_forms_for_several(folder):
+    for name, content in (
+        ("l.csv", "path,fire,fog,smoke\na/1.jpg,0,1,0\na/2.jpg,0,0,0\n"),
+        ("l.json", '{"a/1.jpg": ["fog"], "a/2.jpg": []}'),
+    ):
+        Path(name).write_text(content)
+        truth = read_ground_truth(name, run(), FIELDS, 4)
+        assert dict(zip(shown(run()), truth.truths, strict=True)) == {
+            **dict.fromkeys(("3.jpg", "a/2.jpg", "b/1.jpg")),
+            "a/1.jpg": 3,
+        }

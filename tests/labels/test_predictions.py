@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import UsageError
-from cnnviz.labels.predictions import UNCERTAIN, Prediction, assess, select_images
+from cnnviz.graph.ends import Activation
+from cnnviz.labels.label_sets import LabelSet
+from cnnviz.labels.predictions import (
+    UNCERTAIN,
+    Prediction,
+    assess,
+    assess_multi_label,
+    select_images,
+)
 
 
 def logits(*probabilities):
@@ -35,6 +43,26 @@ def test_predictions_at_the_limits():
     assert (sure.confidence, sure.margin, sure.loss) == (1.0, 1.0, 2000.0)
     alone = assess(np.array([-3], np.float32), truth=0)
     assert (alone.confidence, alone.margin, alone.loss) == (1.0, 1.0, 0.0)
+
+
+def test_a_prediction_of_several_classes_by_hand():
+    """Logits 2, -1, 1, 3 under a sigmoid: classes 3, 0 and 2 are above 0.5."""
+    values, sigmoid = np.array([2, -1, 1, 3], np.float32), Activation(("sigmoid",))
+    found = assess_multi_label(values, LabelSet((0, 1), unknown=(2,)), sigmoid)
+    assert (found.predicted, found.assigned, found.correct) == (3, (3, 0, 2), False)
+    # 0 and 1 are true, 3 is not, nothing is known of 2.
+    losses = [math.log1p(math.exp(-2)), math.log1p(math.exp(1)), math.log1p(math.exp(3))]
+    assert found.loss == pytest.approx(sum(losses) / 3, rel=1e-12)
+    assert assess_multi_label(values, LabelSet((0, 3), unknown=(2,)), sigmoid).correct is True
+    assert assess_multi_label(values, LabelSet((0, 3)), sigmoid).correct is False
+    assert assess_multi_label(-values, LabelSet((1,)), sigmoid).correct is True
+    nothing = assess_multi_label(values, LabelSet((), unknown=(0, 1, 2, 3)), sigmoid)
+    assert (nothing.loss, nothing.correct) == (None, True)
+    unknown = assess_multi_label(values, None, sigmoid)
+    assert (unknown.loss, unknown.correct) == (None, None)
+    # Where the sigmoid rounds to 1, the loss is exact all the same.
+    sure = assess_multi_label(np.array([800, 0], np.float32), LabelSet(()), sigmoid)
+    assert sure.loss == pytest.approx((800 + math.log(2)) / 2, rel=1e-12)
 
 
 #            predicted, confidence, margin, truth, loss

@@ -121,6 +121,8 @@ def image(
         "contrasts": [],
         "panel": None,
         "seconds": 0.31,
+        "true_classes": None,
+        "predicted_classes": None,
     }
 
 
@@ -147,6 +149,8 @@ def failed(path, error="It is no image: the file is empty."):
         "contrasts": [],
         "panel": None,
         "seconds": 0.01,
+        "true_classes": None,
+        "predicted_classes": None,
     }
 
 
@@ -208,6 +212,8 @@ def manifest(images, *, methods=METHODS, **network):
             "scanned": None,
             "skipped_own": 0,
             "left_behind": [],
+            "mean_average_precision": None,
+            "average_precisions": [],
         },
         "images": list(images),
     }

@@ -222,6 +222,7 @@ def test_a_run_that_chose_its_images_says_so():
         "correct": 850,
         "incorrect": 50,
         "accuracy": 850 / 900,
+        "mean_average_precision": None,
     }
     text = read(render_page(record)).text
     assert "selected from 900 images (850 correct, 50 incorrect)" in text

@@ -13,9 +13,11 @@ from cnnviz.explainer import Explainer
 from cnnviz.images.preprocessing import InputSpec
 from cnnviz.images.sources import find_sources
 from cnnviz.importers.gluon import from_gluon
+from cnnviz.labels.label_sets import LabelSet
 from cnnviz.labels.targets import Target
+from cnnviz.runs.goals import Goals
 from cnnviz.runs.request import OutputOptions
-from cnnviz.runs.stages import Goals, MeasureScale, Predict, plan_items
+from cnnviz.runs.stages import MeasureScale, Predict, plan_items
 from cnnviz.runs.stream import Loader, Stream
 from tests.support.mxnet import import_mxnet
 
@@ -59,14 +61,16 @@ def sigma(logit):
 
 def test_predictions_by_the_networks_own_activation(explainer, sources):
     stage, told = Predict(explainer), []
-    items = plan_items(sources, explainer, truths=(1, None, 0, None))
+    items = plan_items(sources, explainer, truths=(LabelSet((1,)), None, LabelSet((0, 1)), None))
     Stream(Loader(explainer), batch_size=3, helpers=1).run(stage, items, told.append)
     assert told == stage.predictions
     black, gray, white, failed = stage.predictions
     assert failed is None
     assert (black.predicted, black.correct, white.correct, gray.correct) == (0, False, True, None)
     assert gray.confidence == pytest.approx(sigma(0.4), rel=1e-6)
-    assert white.loss == pytest.approx(-math.log(sigma(2)), rel=1e-6)
+    # Both are true: the mean of their binary cross entropies.
+    assert white.loss == pytest.approx(-math.log(sigma(2) * sigma(1)) / 2, rel=1e-6)
+    assert (black.assigned, gray.assigned, white.assigned) == ((), (0, 1), (0, 1))
 
 
 def test_a_common_scale_reaches_as_far_as_the_farthest_map(explainer, sources):

@@ -7,7 +7,9 @@ const KINDS = [
   ["blank", "○ blank map"],
   ["failed", "! failed"],
 ];
-const truthKnown = images.some((image) => image.ground_truth);
+/** Whether an image may belong to several classes. */
+const multiLabel = images.some((image) => image.predicted_classes);
+const truthKnown = images.some((image) => image.ground_truth || image.true_classes);
 for (const [place, image] of images.entries()) {
   image.place = place;
   image.kinds = new Set();
@@ -21,7 +23,7 @@ for (const [place, image] of images.entries()) {
   image.main =
     image.explanations.find((one) => one.target.index === image.prediction.index) ??
     image.explanations[0];
-  if (image.ground_truth) image.kinds.add(image.prediction.index === image.ground_truth.index ? "correct" : "incorrect");
+  if (typeof image.correct === "boolean") image.kinds.add(image.correct ? "correct" : "incorrect");
   else if (truthKnown) image.kinds.add("unknown");
   if (image.explanations.some((one) => one.blank.length)) image.kinds.add("blank");
 }
@@ -72,9 +74,12 @@ function cardOf(image) {
   const button = h("button", { type: "button", "data-place": image.place }, frame);
   button.append(h("span", { class: "line path", title: image.path }, image.relative ?? image.path));
   if (image.status === "ok") {
-    button.append(
-      line("prediction", nameOf(image.prediction), said(image.prediction)),
-    );
+    for (const one of image.predicted_classes?.length ? image.predicted_classes.slice(0, 3) : [image.prediction]) {
+      button.append(line("prediction", nameOf(one), said(one)));
+    }
+    if (image.true_classes && image.correct === false) {
+      button.append(line("truth", `true: ${image.true_classes.map(nameOf).join(", ") || "none"}`, ""));
+    }
     if (image.ground_truth && !image.kinds.has("correct")) {
       button.append(line("truth", `true: ${nameOf(image.ground_truth)}`, said(image.ground_truth)));
     }

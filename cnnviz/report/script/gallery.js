@@ -41,11 +41,19 @@ function writeAddress() {
 
 let order = [];
 
+/** The predicted class: the highest, whether or not an image may belong to several. */
+const predictionsOf = (image) => (image.prediction ? [String(image.prediction.index)] : []);
+
+/** The true classes: as a rule one; "empty" of an image that belongs to none. */
+function truthsOf(image) {
+  if (image.true_classes) return image.true_classes.length ? image.true_classes.map((one) => String(one.index)) : ["empty"];
+  return [image.ground_truth ? String(image.ground_truth.index) : "none"];
+}
+
 function fits(image) {
-  if (state.predicted && String(image.prediction?.index) !== state.predicted) return false;
+  if (state.predicted && !predictionsOf(image).includes(state.predicted)) return false;
   if (state.truth) {
-    const truth = image.ground_truth ? String(image.ground_truth.index) : "none";
-    if (truth !== state.truth || image.status !== "ok") return false;
+    if (!truthsOf(image).includes(state.truth) || image.status !== "ok") return false;
   }
   return !state.q || image.path.toLowerCase().includes(state.q.toLowerCase());
 }
@@ -102,7 +110,7 @@ function redraw() {
 
 /** The pair of classes that is filtered for, in words. */
 function chosenPair() {
-  if (!state.predicted || !state.truth || state.truth === "none") return "";
+  if (multiLabel || !state.predicted || !state.truth || state.truth === "none") return "";
   const truth = data.classes[state.truth];
   return state.truth === state.predicted
     ? `: ${truth} (correct)`
@@ -168,7 +176,7 @@ function showPair(button) {
   const same = button.getAttribute("aria-pressed") === "true";
   set(same
     ? { truth: "", predicted: "" }
-    : { truth: truthKnown ? button.dataset.truth : "", predicted: button.dataset.predicted, show: "", q: "" });
+    : { truth: truthKnown && !multiLabel ? button.dataset.truth : "", predicted: button.dataset.predicted, show: "", q: "" });
   if (same) return;
   goTo("images-title");
 }
@@ -183,22 +191,20 @@ function fillTools() {
   const counted = (of) => {
     const counts = new Map();
     for (const image of images) {
-      const key = of(image);
-      if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + 1);
+      for (const key of of(image)) counts.set(key, (counts.get(key) ?? 0) + 1);
     }
     return counts;
   };
   const choices = (id, counts, all) => {
-    const name = (key) => (key === "none" ? "unknown" : data.classes[key]);
+    const name = (key) => ({ none: "unknown", empty: "no class" })[key] ?? data.classes[key];
     const keys = [...counts.keys()].sort((a, b) => (a === "none") - (b === "none") || name(a).localeCompare(name(b)));
     byId(id).append(
       h("option", { value: "" }, all),
       ...keys.map((key) => h("option", { value: key }, `${name(key)} (${counts.get(key)})`)),
     );
   };
-  choices("predicted", counted((image) => image.prediction && String(image.prediction.index)), "all predictions");
-  choices("truth", counted((image) =>
-    image.status === "ok" ? (image.ground_truth ? String(image.ground_truth.index) : "none") : undefined), "all true classes");
+  choices("predicted", counted((image) => predictionsOf(image)), "all predictions");
+  choices("truth", counted((image) => (image.status === "ok" ? truthsOf(image) : [])), "all true classes");
   byId("truth-label").hidden = !truthKnown;
   byId("sort").append(...Object.entries(SORTS).map(([key, { title }]) => h("option", { value: key }, title)));
   byId("map").append(...data.maps.map(({ key, title }) => h("option", { value: key }, title)));

@@ -55,12 +55,16 @@ function rows(entries) {
   return table;
 }
 
+/** Whether a class is the image's true one, or one of several. */
+const isTrue = (image, score) =>
+  [image.ground_truth, ...(image.true_classes ?? [])].some((one) => one && one.index === score.index);
+
 function figures(image) {
   const parts = [];
   for (const [place, one] of image.explanations.entries()) {
     const role = one.target.index === image.prediction.index
       ? "the prediction"
-      : image.ground_truth && one.target.index === image.ground_truth.index ? "the true class" : "";
+      : isTrue(image, one.target) ? (image.ground_truth ? "the true class" : "a true class") : "";
     parts.push(h("h3", {}, `Explained: ${withIndex(one.target)}, ${said(one.target)}${role ? `, ${role}` : ""}`));
     const list = h("div", { class: "figures" });
     const { original } = one.files;
@@ -93,11 +97,12 @@ function numbers(image) {
     const bars = image.top5.map((score) => {
       const fill = h("i");
       fill.style.width = `${100 * (score.probability ?? 0)}%`;
-      const truth = image.ground_truth && score.index === image.ground_truth.index ? " ← true class" : "";
+      const truth = isTrue(image, score) ? " ← true class" : "";
       return h("li", {}, h("span", { class: "label" }, h("span", {}, withIndex(score) + truth),
         h("span", {}, said(score))), h("span", { class: "meter", "aria-hidden": "true" }, fill));
     });
     parts.push(h("section", {}, h("h3", {}, "Top 5"), h("ol", { class: "top5" }, bars), rows([
+      ["true classes", image.true_classes && (image.true_classes.map((one) => `${withIndex(one)}, ${said(one)}`).join("; ") || "none")],
       ["true class", image.ground_truth && `${withIndex(image.ground_truth)}, ${said(image.ground_truth)}`],
       ["loss", typeof image.loss === "number" ? number(image.loss) : null],
       ["margin", typeof image.margin === "number" ? number(image.margin) : null],
