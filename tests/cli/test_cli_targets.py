@@ -90,7 +90,8 @@ def test_similarity_to_another_image(cnnviz, network, tmp_path):
     cosine = own @ other / np.linalg.norm(own) / np.linalg.norm(other)
     assert status == 0
     assert out == (
-        f"in/a.png: class 0 0.95; explained: similarity to dog-2.png {cosine:.2f}, class 0 0.95\n"
+        "in/a.png: class 0 0.95, class 1 0.73; "
+        f"explained: similarity to dog-2.png {cosine:.2f}, class 0 0.95\n"
     )
     raw = np.load(tmp_path / "out" / "a_similarity_dog_2.npz")
     assert raw["similarity"] == pytest.approx(cosine, rel=1e-6)
@@ -127,7 +128,7 @@ def test_an_image_is_like_itself_and_nothing_changes_that(cnnviz, network):
     status, out, err = cnnviz("explain", "in/a.png", *network, *more)
     assert (status, out) == (
         0,
-        "in/a.png: class 0 0.95; explained: similarity to a.png 1.00\n",
+        "in/a.png: class 0 0.95, class 1 0.73; explained: similarity to a.png 1.00\n",
     )
     assert "gradcam, gradient blank: nothing in this layer speaks for similarity to a.png" in err
 
