@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from cnnviz.errors import CnnvizError, NetworkError
-from cnnviz.importers import onnx_elementwise, onnx_layers, onnx_refused, onnx_shapes
+from cnnviz.importers import (
+    onnx_attention,
+    onnx_elementwise,
+    onnx_layers,
+    onnx_refused,
+    onnx_resizing,
+    onnx_shapes,
+)
 from cnnviz.importers.onnx_checks import STANDARD, first_line, shown
 from cnnviz.importers.onnx_folding import MOST_BYTES, constant_of, fold
 from cnnviz.importers.onnx_step import Given, Rule, Step, attributes_of
@@ -16,8 +23,10 @@ from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph
 from cnnviz.types import Array
 
 _RULES: Mapping[str, Rule] = {
+    **onnx_attention.RULES,
     **onnx_elementwise.RULES,
     **onnx_layers.RULES,
+    **onnx_resizing.RULES,
     **onnx_shapes.RULES,
 }
 #: What a damaged file, or one that was made to do harm, may bring about in a rule.
