@@ -1,10 +1,10 @@
 """A folder of JPEGs against the engine's own rate and the cores' own rate; memory over a long run.
 
-Run by hand, on a machine that does nothing else::
+Run by hand, on a machine that does nothing else; the last for the memory::
 
-    python tests/benchmarks/folder_rate.py                               # the rate
-    python tests/benchmarks/folder_rate.py --stand-in 0.6 --small        # as beside a GPU
-    python tests/benchmarks/folder_rate.py --model demo --mixed --images 1000   # the memory
+    python tests/benchmarks/folder_rate.py
+    python tests/benchmarks/folder_rate.py --stand-in 0.6 --small
+    python tests/benchmarks/folder_rate.py --model demo --mixed --images 1000 --rounds 1
 
 In each round, in one process, it measures the engine alone (:meth:`cnnviz.Explainer.explain` on
 batches that are ready in memory), the cores alone (reading, rendering, encoding and writing, with
