@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cnnviz.models.zoo import ZooEntry
 
 _COLUMNS = ("NAME", "PARAMETERS", "DOWNLOAD", "INPUT", "DEFAULT LAYER", "WEIGHTS")
+_OF_IMAGES = ("range", "display")  # of an input's fields those that no network has of its own
 _RIGHT_ALIGNED = {"PARAMETERS", "DOWNLOAD"}
 
 
@@ -55,7 +56,11 @@ def _record(entry: ZooEntry) -> dict[str, Any]:
         "family": entry.family,
         "parameters": entry.parameters,
         "download_bytes": None if published is None else published.size,
-        "input": dataclasses.asdict(entry.input),
+        "input": {
+            name: value
+            for name, value in dataclasses.asdict(entry.input).items()
+            if name not in _OF_IMAGES
+        },
         "default_layer": entry.default_layer,
         "labels": entry.labels,
         "hub": None if published is None else published.hub,

@@ -167,7 +167,7 @@ def decode_image(
 
 def _for_network(stored: _Stored, channels: int | None) -> npt.NDArray[Any]:
     """RGB of 8 bits, or what a network with so many channels can use of the samples."""
-    if channels not in (None, 1, 3):
+    if channels is not None and (stored.plain or channels not in (1, 3)):
         return _with_channels(stored.pixels)
     if stored.pixels.dtype == np.uint8 or channels is None:
         return to_rgb8(stored.pixels, premultiplied=stored.premultiplied)
@@ -281,7 +281,8 @@ class _Stored:
     """An image as it lies in its file: gray or RGB, of 8 or 16 bits, alpha last if there is any.
 
     For networks of other channels than these it may be anything. ``size`` is the file's (H, W)
-    where the image was decoded smaller; ``white`` is None where nothing says what is.
+    where the image was decoded smaller; ``white`` is None where nothing says what is; ``plain``
+    are channels none of which is alpha.
     """
 
     pixels: npt.NDArray[Any]
@@ -289,6 +290,7 @@ class _Stored:
     premultiplied: bool
     size: tuple[int, int]
     white: float | None
+    plain: bool = False
 
 
 class _Undecodable(Exception):
@@ -309,7 +311,7 @@ def _decode(
         values = channels_last(read_npy(data), channels or 3)
         if channels is None and values.dtype not in (np.uint8, np.uint16):
             raise ImageError(f"its values are {values.dtype}, whose black and white nothing says")
-        return _Stored(values, 1, False, (len(values), len(values[0])), default_white(values))
+        return _Stored(values, 1, False, (len(values), len(values[0])), default_white(values), True)
     if container.plain:
         return _by_opencv(data, container, required)
     if container.kind == "BMP":
@@ -319,9 +321,12 @@ def _decode(
 
 
 def _tiff(data: bytes, container: Container, most: int, channels: int | None) -> _Stored:
+    first = tiff.Directory(data)
     pages = [] if channels is None else tiff.gray_pages(data, channels)
-    if pages or channels not in (None, 1, 3):
-        image = read_bands(data, pages or [tiff.Directory(data)], most)
+    unnamed = channels is not None and tiff.Layout.of(first).unnamed
+    plain = bool(pages) or unnamed or channels not in (None, 1, 3)
+    if plain:
+        image = read_bands(data, pages or [first], most)
     else:
         if container.plain:
             try:
@@ -331,8 +336,14 @@ def _tiff(data: bytes, container: Container, most: int, channels: int | None) ->
                     raise
         image = read_samples(data, most, full_depth=channels is not None)
     layout = image.layout
-    premultiplied = layout.premultiplied
-    return _Stored(image.samples, container.orientation, premultiplied, layout.size, image.white)
+    return _Stored(
+        image.samples,
+        container.orientation,
+        layout.premultiplied,
+        layout.size,
+        image.white,
+        plain,
+    )
 
 
 def _by_opencv(data: bytes, container: Container, required: RequiredSize | None = None) -> _Stored:

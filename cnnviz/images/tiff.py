@@ -197,6 +197,12 @@ class Layout:
         )
 
     @property
+    def unnamed(self) -> bool:
+        """Whether it is called gray, but has three or more bands, and none for transparency."""
+        gray = self.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
+        return gray and self.bands >= 3 and self.alpha is None
+
+    @property
     def plain(self) -> bool:
         """Whether OpenCV decodes it right, if at all: by comparison of all kinds of layouts.
 

@@ -257,13 +257,23 @@ def test_bands_or_gray_pages_of_a_tiff(channels, dtype):
     white = np.iinfo(dtype).max
     pages = [values[:, :, [channel]] for channel in range(channels)]
     for data in (tiff(pages), tiff([values], photometric=1)):
-        if channels == 3 and data == tiff([values], photometric=1):
-            continue  # says that it is gray, with two bands of something else
         check(data, values, 0, white)
     with pytest.raises(ImageError, match=f"it has {channels} channels, and the network takes 4"):
         load(tiff([values], photometric=1), spec(4))
     with pytest.raises(ImageError, match="it has 1 channel, and the network takes 4"):
         load(tiff(pages), spec(4))
+    if channels > 3:
+        for other in (1, 3):
+            with pytest.raises(ImageError, match=f"{channels} channels, and the network takes"):
+                load(tiff([values], photometric=1), spec(other))
+
+
+def test_colors_of_a_tiff_with_other_bands():
+    """Near infrared, say, which a color network does not take."""
+    values = numbers(np.uint8, 4)
+    check(tiff([values], photometric=2), values, 0, 255)
+    found = load(tiff([values], photometric=2), spec(3))[0].input
+    np.testing.assert_array_equal(found, prepare(values[:, :, :3].copy(), spec(3)).input)
 
 
 def test_pages_that_are_no_channels():
