@@ -26,6 +26,7 @@ from cnnviz.images.preprocessing import Canvas, Prepared, canvas
 from cnnviz.images.sources import Source, find_sources
 from cnnviz.keywords import check_keywords, is_integer, words
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
+from cnnviz.models.program_files import is_module
 from cnnviz.models.resolve import load_explainer
 from cnnviz.outputs.formats import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
@@ -50,7 +51,7 @@ _OURS = {"cnnviz", "contextlib"}
 @in_keywords()
 def explain(
     inputs: Input | Iterable[Input],
-    model: str | os.PathLike[str] | Explainer = "vgg16",
+    model: str | os.PathLike[str] | Explainer | object = "vgg16",
     *,
     target: str | int | Sequence[str | int] = "top1",
     contrast: str | Sequence[str] = (),
@@ -127,9 +128,7 @@ def explain(
     return Explanations(_with_stems(stage.explained, stage.sources, explainer, goals))
 
 
-def _explainer(
-    model: str | os.PathLike[str] | Explainer, layer: Any, methods: Any, network: Mapping[str, Any]
-) -> Explainer:
+def _explainer(model: object, layer: Any, methods: Any, network: Mapping[str, Any]) -> Explainer:
     """The one that was given, or a new one."""
     if isinstance(model, Explainer):
         for keyword in network:
@@ -137,10 +136,11 @@ def _explainer(
                 f"{keyword} is for load_explainer(), which made the explainer that is used."
             )
         return model.replace(layer, methods)
-    if isinstance(model, (str, os.PathLike)):
-        return load_explainer(os.fspath(model), layer=layer, methods=methods, **network)
+    if isinstance(model, (str, os.PathLike)) or is_module(model):
+        return load_explainer(model, layer=layer, methods=methods, **network)
     raise UsageError(
-        f"model is a network's name, a file, or an Explainer; got {type(model).__name__}. For a "
+        "model is a network's name, a file, a module of PyTorch or an Explainer; got "
+        f"{type(model).__name__}. For a "
         "Gluon network give cnnviz.Explainer(cnnviz.from_gluon(net))."
     )
 

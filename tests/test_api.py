@@ -356,7 +356,9 @@ def test_maps_of_two_relu_rules_have_two_captions(photos, explainer):
 def test_so_do_those_of_loading():
     with pytest.raises(UsageError, match="; head is for exported networks"):
         cnnviz.load_explainer("demo", head="x")
-    with pytest.raises(UsageError, match=r"^model is a network's name or a file; got int"):
+    with pytest.raises(
+        UsageError, match=r"^model is a network's name, a file or a module of PyTorch; got int"
+    ):
         cnnviz.load_explainer(3)
 
 

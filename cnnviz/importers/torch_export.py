@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import fx
 from torch.export import ExportedProgram
 
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.graph.graph import shape_text
 from cnnviz.importers.tensors import Tensor, TensorProgram
 from cnnviz.importers.torch_names import Call
 from cnnviz.importers.torch_reader import Operation, Reader, operation
@@ -126,7 +127,12 @@ def program_of_exported(
         for spec in signature.output_specs
         if spec.kind.name == "USER_OUTPUT"
     ]
-    return reader.finish(choose_output(_output_names(exported), results, head))
+    spec = exported.call_spec.out_spec
+    outputs = results if spec is None else torch.utils._pytree.tree_unflatten(results, spec)
+    called, leaves = output_names(outputs)
+    return reader.finish(
+        pick(called, [leaf if isinstance(leaf, Tensor) else None for leaf in leaves], head)
+    )
 
 
 def _run(reader: Reader, node: fx.Node, args: Any, kwargs: Any) -> Any:
@@ -145,14 +151,11 @@ def _stack(node: fx.Node) -> list[Call]:
     return [Call(key, path.removeprefix("L['self'].")) for key, (path, _kind) in stack.items()]
 
 
-def _output_names(exported: ExportedProgram) -> list[str]:
-    """What a module's outputs are called: keys of its dictionary, or numbers."""
-    spec = exported.call_spec.out_spec
-    if spec is None:
-        return []
-    tree = torch.utils._pytree.tree_unflatten(range(spec.num_leaves), spec)
-    paths, _ = torch.utils._pytree.tree_flatten_with_path(tree)
-    return [".".join(_key(step) for step in path) or "0" for path, _leaf in paths]
+def output_names(outputs: Any) -> tuple[list[str], list[Any]]:
+    """What a module's outputs are called, keys of its dictionary or numbers; and the outputs."""
+    paths, _ = torch.utils._pytree.tree_flatten_with_path(outputs)
+    names = [".".join(map(_key, path)) or "0" for path, _leaf in paths]
+    return names, [leaf for _path, leaf in paths]
 
 
 def _key(step: Any) -> str:
@@ -162,12 +165,15 @@ def _key(step: Any) -> str:
     return str(step)
 
 
-def choose_output(names: Sequence[str], results: Sequence[Any], head: str | None) -> Tensor:
+_T = TypeVar("_T", Tensor, torch.Tensor)
+
+
+def pick(names: Sequence[str], results: Sequence[_T | None], head: str | None) -> _T:
     """The output that is explained.
 
     Args:
         names: of all.
-        results: all; those that are no tensors of the images cannot be explained.
+        results: all; None for those that are no tensors of the images.
         head: a name or number that was asked for.
 
     Raises:
@@ -175,9 +181,7 @@ def choose_output(names: Sequence[str], results: Sequence[Any], head: str | None
         UsageError: there is no such output; or there are several, and none was chosen.
     """
     found = {
-        name: result
-        for name, result in zip(names, results, strict=True)
-        if isinstance(result, Tensor)
+        name: result for name, result in zip(names, results, strict=True) if result is not None
     }
     if not found:
         raise NetworkError("The network's output does not depend on the images.")
@@ -192,5 +196,5 @@ def choose_output(names: Sequence[str], results: Sequence[Any], head: str | None
         return next(iter(found.values()))
     if _LOGITS in found:
         return found[_LOGITS]
-    listed = joined([f"{name} {'×'.join(map(str, one.shape[1:]))}" for name, one in found.items()])
+    listed = joined([f"{name} {shape_text(one.shape[1:])}" for name, one in found.items()], "and")
     raise UsageError(f"The network has {len(found)} outputs, {listed}: choose one with head.")

@@ -102,6 +102,8 @@ def find_config(model: str) -> ModelConfig:
 
     if model in zoo.names():
         return ModelConfig(model)
+    if program_files.is_package_name(model):
+        return ModelConfig(model)
     if not model.strip():
         raise UsageError("The network's name is empty; `cnnviz models` lists names.")
     path = Path(expand_home(model))
@@ -257,7 +259,7 @@ def _model(value: Any, folder: Path) -> str:
 
     if not isinstance(value, str) or not value.strip() or not is_line(value, _LONGEST_TEXT):
         raise ValueError("a name that `cnnviz models` lists, or a network's file")
-    if value in zoo.names():
+    if value in zoo.names() or program_files.is_package_name(value):
         return value
     path = folder / expand_home(value, folder)
     if not path.is_file():

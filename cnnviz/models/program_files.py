@@ -27,6 +27,34 @@ _FILES: Mapping[str, _Reader] = MappingProxyType(
     {".onnx": _Reader("cnnviz.importers.onnx_file", "open_onnx")}
 )
 
+#: Packages whose networks are called by their names, with the package's in front.
+_PACKAGES = frozenset({"torchvision", "timm"})
+
+
+def is_package_name(model: str) -> bool:
+    """Whether a name is one of another package's: ``timm:resnet50``."""
+    package, colon, name = model.partition(":")
+    return bool(colon and name) and package in _PACKAGES
+
+
+def is_module(model: object) -> bool:
+    """Whether something is a module of PyTorch, which need not be imported for that."""
+    return any(
+        (kind.__module__, kind.__qualname__) == ("torch.nn.modules.module", "Module")
+        for kind in type(model).__mro__
+    )
+
+
+def open_module(module: object) -> ProgramSource:
+    """A module of PyTorch, ready to be read.
+
+    Raises:
+        NetworkError: it cannot be exported.
+    """
+    from cnnviz.importers import torch_module
+
+    return torch_module.open_module(module)
+
 
 def is_program_file(path: Path) -> bool:
     """Whether a file's name says that it is read as a program."""
@@ -35,16 +63,28 @@ def is_program_file(path: Path) -> bool:
 
 def is_program(model: str) -> bool:
     """Whether ``--model`` means such a network."""
-    return is_program_file(Path(model))
+    return is_package_name(model) or is_program_file(Path(model))
 
 
-def open_program(model: str) -> ProgramSource:
+def open_program(
+    model: str, weights: Path | None = None, *, needs_weights: bool = True
+) -> ProgramSource:
     """The network that is meant, ready to be read.
 
+    Args:
+        model: a file, or a name of another package's.
+        weights: for such a name: a file of weights; None for what the package downloads.
+        needs_weights: whether random ones will not do for such a name.
+
     Raises:
-        UsageError: what reads it is not installed.
+        UsageError: what reads it is not installed, or the package has no such network.
         NetworkError: the file cannot be read.
+        WeightsError: the weights cannot be had, or belong to another network.
     """
+    if is_package_name(model):
+        from cnnviz.importers.torch_packages import open_package
+
+        return open_package(model, weights, needs_weights=needs_weights)
     path = Path(expand_home(model))
     reader = _FILES[path.suffix.lower()]
     function: Any = getattr(import_module(reader.module), reader.function)

@@ -48,7 +48,7 @@ class ProgramModel:
             UsageError: mean and std cannot be right.
         """
         check_config(config)
-        self.config = config
+        self.config = config.updated(resize=config.resize or source.hint.resize)
         self.name = config.name or source.name
         self._source = source
         self._whose = str(source.file or source.name)

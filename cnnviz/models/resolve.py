@@ -52,7 +52,10 @@ def find_model(
     if program_files.is_program(config.model):
         from cnnviz.models.program_model import ProgramModel
 
-        return ProgramModel(config, program_files.open_program(config.model), notify=notify)
+        source = program_files.open_program(
+            config.model, config.weights, needs_weights=needs_weights
+        )
+        return ProgramModel(config, source, notify=notify)
     from cnnviz.models.files import SymbolModel
 
     return SymbolModel(config, needs_weights=needs_weights, notify=notify)
@@ -102,7 +105,7 @@ def load_model(
 
 @in_keywords()
 def load_explainer(
-    model: str | os.PathLike[str] = "vgg16",
+    model: str | os.PathLike[str] | object = "vgg16",
     *,
     weights: str | Path | None = None,
     labels: Sequence[str] | str | Path | None = None,
@@ -129,8 +132,10 @@ def load_explainer(
     Whatever can be known to be wrong without weights is reported before they are looked for.
 
     Args:
-        model: a name that ``cnnviz models`` lists; the symbol file of an exported network; a
-            configuration file (:mod:`cnnviz.models.config`), or a folder with one in it.
+        model: a name that ``cnnviz models`` lists, or one of torchvision or timm
+            (``timm:resnet50``); the file of an exported network; a configuration file
+            (:mod:`cnnviz.models.config`), or a folder with one in it; or a module of PyTorch,
+            which is left as it is and not followed when it changes.
         weights: a file; None for the network's own: found or downloaded, or, for a symbol, beside
             it.
         labels: class names, as many as the weights have outputs, or a file of them, see
@@ -169,11 +174,20 @@ def load_explainer(
         DeviceError: the device cannot be used.
         WeightsError: the weights cannot be had or read, or belong to another network.
     """
-    if not isinstance(model, (str, os.PathLike)):
-        raise UsageError(f"model is a network's name or a file; got {type(model).__name__}.")
+    of_torch = program_files.is_module(model)
+    if of_torch and weights is not None:
+        raise UsageError("A module of PyTorch has its weights in it: load them there.")
     if isinstance(labels, (str, Path)):
         labels = read_labels(Path(expand_home(str(labels))))
-    config = find_config(os.fspath(model)).updated(
+    if isinstance(model, (str, os.PathLike)):
+        config = find_config(os.fspath(model))
+    elif of_torch:
+        config = ModelConfig(type(model).__name__)
+    else:
+        raise UsageError(
+            f"model is a network's name, a file or a module of PyTorch; got {type(model).__name__}."
+        )
+    config = config.updated(
         weights=None if weights is None else Path(expand_home(str(weights))),
         labels=labels if labels is None or isinstance(labels, tuple) else tuple(labels),
         input_size=_height_and_width(input_size),
@@ -186,7 +200,7 @@ def load_explainer(
         activation=activation,
     )
     explainer = load_model(
-        find_model(config, notify=notify),
+        _module_model(config, model, notify) if of_torch else find_model(config, notify=notify),
         device=device,
         engine=engine,
         precision=precision,
@@ -199,6 +213,12 @@ def load_explainer(
         for note in explainer.notes:
             notify(note)
     return explainer
+
+
+def _module_model(config: ModelConfig, module: object, notify: Notify | None) -> ModelSource:
+    from cnnviz.models.program_model import ProgramModel
+
+    return ProgramModel(config, program_files.open_module(module), notify=notify)
 
 
 def _numbers(keyword: str, values: Any) -> tuple[float, ...] | None:

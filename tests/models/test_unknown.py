@@ -27,7 +27,7 @@ def test_case_and_hyphens_do_not_count(name):
     [
         ("vgg-16", "vgg16"),
         ("timm/vgg16.tv_in1k", "vgg16"),
-        ("torchvision:vgg19_bn", "vgg19_bn"),
+        ("torchvision/vgg19_bn", "vgg19_bn"),
         ("torchvision.models.densenet121", "densenet121"),
         ("squeezenet1_1", "squeezenet1.1"),
         ("mobilenet_v2", "mobilenetv2_1.0"),
@@ -44,7 +44,7 @@ def test_other_libraries_names_of_the_same_networks(name, same):
 @pytest.mark.parametrize(
     "name",
     [
-        *("efficientnet_b0", "timm/resnet50", "torchvision:convnext_tiny"),
+        *("efficientnet_b0", "timm/resnet50", "torchvision/convnext_tiny"),
         *("mobilenet_v3_large", "wide_resnet50_2", "googlenet", "microsoft/resnet-50", "ResNeXt50"),
     ],
 )
@@ -52,7 +52,7 @@ def test_networks_of_other_libraries(name):
     assert told(name).startswith(f"There is no network '{name}': cnnviz explains the convolutional")
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "torchvision:swin_t", "facebook/deit-base", "ViT"])
+@pytest.mark.parametrize("name", ["vit_b_16", "torchvision/swin_t", "facebook/deit-base", "ViT"])
 def test_transformers(name):
     assert told(name).startswith(f"'{name}' is a vision transformer: cnnviz explains the convol")
 

@@ -1,0 +1,223 @@
+"""Networks of the packages torchvision and timm, by name: ``torchvision:resnet50``.
+
+The installed package builds them. Their weights are a file of its state dict, or what the package
+itself downloads; what they are fed, and what their classes are called, its configuration says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cnnviz.errors import UsageError, WeightsError
+from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.torch_module import ModuleSource
+from cnnviz.text import did_you_mean, joined, listed
+from cnnviz.weights.formats import read_weights
+
+#: What training with several processes, or compiling, puts in front of all names of a state dict.
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+
+
+class Built(NamedTuple):
+    """A network of a package.
+
+    Attributes:
+        module: it.
+        hint: what its configuration says of images and classes.
+        remark: in which respect it is fed otherwise here; empty if it is not.
+    """
+
+    module: torch.nn.Module
+    hint: InputHint
+    remark: str = ""
+
+
+class PackageSource(ModuleSource):
+    """A network of a package; see :class:`cnnviz.importers.program_source.ProgramSource`."""
+
+    def __init__(self, built: Built, name: str, file: Path | None, origin: str) -> None:
+        """Take what was built."""
+        super().__init__(built.module, name, built.hint, file, origin)
+        self._remark = built.remark
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What differs from the package's own evaluation."""
+        return (self._remark,) if self._remark else ()
+
+
+def open_package(
+    model: str, weights: Path | None = None, *, needs_weights: bool = True
+) -> PackageSource:
+    """A network of a package, with its weights.
+
+    Args:
+        model: ``torchvision:NAME`` or ``timm:NAME``.
+        weights: a file of its state dict; None for what the package downloads.
+        needs_weights: whether random ones will not do, where no file is given.
+
+    Raises:
+        UsageError: the package is not installed, or has no such network.
+        WeightsError: the weights cannot be had, or belong to another network.
+    """
+    package, _, name = model.partition(":")
+    build = {"torchvision": _torchvision, "timm": _timm}[package]
+    if weights is not None:
+        return PackageSource(
+            _with_file(build, name, model, weights), model, weights, "given with --weights"
+        )
+    if not needs_weights:
+        return PackageSource(build(name, pretrained=False), model, None, "")
+    try:
+        built = build(name, pretrained=True)
+    except UsageError:
+        raise
+    except Exception as error:  # networks, servers, disks: each library has exceptions of its own
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise WeightsError(
+            f"{package} cannot get the weights of {name}: {reason}. Give a file of them with "
+            "--weights."
+        ) from error
+    return PackageSource(built, model, None, "")
+
+
+_Build = Callable[..., Built]
+
+
+def _with_file(build: _Build, name: str, model: str, path: Path) -> Built:
+    """With the weights of a file, and as many classes as it has."""
+    arrays = read_weights(path)
+    found = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
+    for wrapper in _WRAPPERS:
+        if all(key.startswith(wrapper) for key in found):
+            found = {key.removeprefix(wrapper): tensor for key, tensor in found.items()}
+    built = build(name, pretrained=False)
+    if _misfits(built.module, found):
+        classes = _classes(built.module, found)
+        if classes is not None:
+            built = build(name, pretrained=False, num_classes=classes)
+    misfits = _misfits(built.module, found)
+    if misfits:
+        raise WeightsError(
+            f"{path} does not have the weights of {model}: {listed(misfits)} differ."
+        )
+    built.module.load_state_dict(found, strict=False)
+    return built
+
+
+def _misfits(module: torch.nn.Module, found: dict[str, torch.Tensor]) -> list[str]:
+    """Names of what is missing, left over, or of another shape."""
+    wanted = module.state_dict()
+    return [
+        name
+        for name in dict.fromkeys((*wanted, *found))
+        if not name.endswith("num_batches_tracked")
+        and (name not in found or name not in wanted or found[name].shape != wanted[name].shape)
+    ]
+
+
+def _classes(module: torch.nn.Module, found: dict[str, torch.Tensor]) -> int | None:
+    """How many classes a file is for, if only what depends on that differs."""
+    wanted = module.state_dict()
+    counts = {
+        found[name].shape[0]
+        for name in _misfits(module, found)
+        if name in found
+        and name in wanted
+        and found[name].ndim
+        and found[name].shape[1:] == wanted[name].shape[1:]
+    }
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _missing(package: str, error: ImportError) -> UsageError:
+    return UsageError(
+        f"Networks of {package} are built by the package {package}, which cannot be imported "
+        f"({error}): `pip install {package}`."
+    )
+
+
+def _unknown(package: str, name: str, names: Sequence[str]) -> UsageError:
+    hint = did_you_mean(name, names) or f"Its documentation lists its {len(names)} classifiers."
+    return UsageError(f"The installed {package} has no classifier '{name}'. {hint}")
+
+
+def _torchvision(name: str, *, pretrained: bool, num_classes: int | None = None) -> Built:
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise _missing("torchvision", error) from error
+    names = models.list_models(module=models)
+    if name not in names:
+        raise _unknown("torchvision", name, names)
+    weights = models.get_model_weights(name).DEFAULT
+    further: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if not pretrained and name in ("googlenet", "inception_v3"):
+        # As their weights were trained; otherwise they have further outputs, for training.
+        further |= {"init_weights": False, "aux_logits": False, "transform_input": True}
+    module = models.get_model(name, weights=weights if pretrained else None, **further)
+    transforms = weights.transforms()
+    (side,), (scaled,) = transforms.crop_size, transforms.resize_size
+    labels = weights.meta["categories"]
+    hint = InputHint(
+        channels=3,
+        size=(side, side),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        resize="crop",
+        labels=() if num_classes not in (None, len(labels)) else tuple(labels),
+    )
+    return Built(module, hint, _difference(name, side / scaled, transforms.interpolation.value))
+
+
+def _timm(name: str, *, pretrained: bool, num_classes: int | None = None) -> Built:
+    try:
+        import timm
+    except ImportError as error:
+        raise _missing("timm", error) from error
+    if not timm.is_model(name):
+        names = timm.list_models()
+        raise _unknown("timm", name, names)
+    module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
+    config = module.pretrained_cfg
+    channels, height, width = config["input_size"]
+    hint = InputHint(
+        channels=channels,
+        size=(height, width),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        resize="crop",
+        labels=_timm_labels(module, config) if num_classes is None else (),
+    )
+    return Built(module, hint, _difference(name, config["crop_pct"], config["interpolation"]))
+
+
+def _timm_labels(module: Any, config: Any) -> tuple[str, ...]:
+    """What the classes are called, as far as timm knows."""
+    if config.get("label_names"):
+        return tuple(config["label_names"])
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(module)
+    if not subset:
+        return ()
+    info = ImageNetInfo(subset)
+    return tuple(info.index_to_description(index) for index in range(info.num_classes()))
+
+
+def _difference(name: str, part: float, interpolation: str) -> str:
+    """What is said of a network that was evaluated on images scaled in another way."""
+    from cnnviz.images.preprocessing import CROP_FRACTION
+
+    told = []
+    if abs(part - CROP_FRACTION) > 0.005:
+        told.append(f"crops that keep {part:.1%} of the short side, here {CROP_FRACTION:.1%}")
+    if interpolation != "bilinear":
+        told.append(f"{interpolation} interpolation, here bilinear")
+    if not told:
+        return ""
+    return f"{name} was evaluated with {joined(told, 'and')}; scores differ a little."

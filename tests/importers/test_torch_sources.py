@@ -1,0 +1,200 @@
+"""Modules of PyTorch as they are loaded from Python, and by the names of packages."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+import cnnviz
+from cnnviz.errors import NetworkError, UsageError, WeightsError
+from cnnviz.models.config import find_config
+from cnnviz.models.resolve import find_model
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from tests.importers.torch_modules import SIZE, Attention, Residual, seeded  # noqa: E402
+
+IMAGE = np.random.default_rng(2).integers(0, 256, (12, 16, 3), np.uint8)
+SCALE = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+
+
+def scores(module, image=IMAGE):
+    """What the module itself gives for an image of its own size."""
+    scaled = (image / 255 - np.array(SCALE["mean"])) / np.array(SCALE["std"])
+    batch = torch.from_numpy(scaled.astype(np.float32).transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        return module.eval()(batch).numpy()[0]
+
+
+def test_a_module_is_explained():
+    module = seeded(Residual).train()
+    explainer = cnnviz.load_explainer(module, input_size=SIZE[1:], **SCALE)
+    assert module.training
+    assert explainer.name == "Residual"
+    assert explainer.network.check.reference == f"PyTorch {torch.__version__}"
+    assert explainer.network.check.difference < 1e-5
+    (found,) = cnnviz.explain(IMAGE, explainer, method=["gradcam", "guided_gradcam"])
+    np.testing.assert_allclose(found.logits, scores(module), rtol=1e-4, atol=1e-5)
+    assert found.layer.name == "layer1.1.relu.1"
+    assert found.maps["gradcam"].shape == (3, 4)
+
+
+def test_a_module_in_one_call():
+    module = seeded(Residual)
+    (found,) = cnnviz.explain(IMAGE, module, input_size=SIZE[1:], **SCALE)
+    np.testing.assert_allclose(found.logits, scores(module), rtol=1e-4, atol=1e-5)
+
+
+def test_a_module_says_how_many_channels_it_takes():
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    said = []
+    explainer = cnnviz.load_explainer(module, input_size=9, notify=said.append)
+    assert explainer.spec.shape == (1, 9, 9)
+    assert "--mean 0 --std 1" in said[0]
+
+
+def test_what_a_module_needs_is_said():
+    with pytest.raises(UsageError, match="Residual does not say how large its images are"):
+        cnnviz.load_explainer(seeded(Residual))
+    with pytest.raises(UsageError, match="has its weights in it"):
+        cnnviz.load_explainer(seeded(Residual), weights="net.pth", input_size=SIZE[1:])
+    traced = torch.jit.trace(seeded(Residual), torch.zeros(1, *SIZE), check_trace=False)
+    with pytest.raises(NetworkError, match="give the module that it was made of"):
+        cnnviz.load_explainer(traced, input_size=SIZE[1:])
+
+
+def test_a_misread_module_is_refused(monkeypatch):
+    """The module itself is run beside the graph once, on a random image."""
+    module = seeded(Residual)
+    monkeypatch.setattr(module, "forward", _changing(module.forward))
+    with pytest.raises(NetworkError, match=r"is not read as PyTorch .* runs it"):
+        cnnviz.load_explainer(module, input_size=SIZE[1:], **SCALE)
+
+
+def _changing(forward):
+    calls = []
+
+    def changed(x):
+        calls.append(1)
+        return forward(x) + len(calls)
+
+    return changed
+
+
+# --- networks of packages ------------------------------------------------------------------------
+
+
+class Net(Residual):
+    """A network of a package, as that builds it."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.fc = nn.Linear(8, num_classes)
+
+
+@pytest.fixture
+def torchvision(monkeypatch):
+    """A package that is like torchvision, with one network."""
+    weights = SimpleNamespace(
+        transforms=lambda: SimpleNamespace(
+            crop_size=[16],
+            resize_size=[18],
+            mean=SCALE["mean"],
+            std=SCALE["std"],
+            interpolation=SimpleNamespace(value="bicubic"),
+        ),
+        meta={"categories": ["cat", "dog", "ox", "hen", "bee"]},
+    )
+
+    def get_model(name, weights, num_classes=5):
+        if weights is not None:
+            raise OSError("<urlopen error>\nno route")
+        return Net(num_classes)
+
+    package, models = ModuleType("torchvision"), ModuleType("torchvision.models")
+    package.models = models
+    models.list_models = lambda module: ["resnet50", "resnet18", "vgg11"]
+    models.get_model_weights = lambda name: SimpleNamespace(DEFAULT=weights)
+    models.get_model = get_model
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+
+
+def saved(path, classes, wrap=dict):
+    """A state dict in a file, and the network that it is of."""
+    torch.manual_seed(1)
+    module = Net(classes)
+    torch.save(wrap(module.state_dict()), path)
+    return module
+
+
+def test_a_network_of_a_package_with_weights_of_a_file(torchvision, tmp_path):
+    module = saved(tmp_path / "net.pth", 5)
+    said = []
+    explainer = cnnviz.load_explainer(
+        "torchvision:resnet18", weights=tmp_path / "net.pth", notify=said.append
+    )
+    assert explainer.spec.shape == (3, 16, 16)
+    assert (explainer.spec.mean, explainer.spec.std) == (SCALE["mean"], SCALE["std"])
+    assert explainer.resize == "crop"
+    assert explainer.labels == ("cat", "dog", "ox", "hen", "bee")
+    assert explainer.weights.path == tmp_path / "net.pth"
+    assert said == [
+        "resnet18 was evaluated with crops that keep 88.9% of the short side, here 87.5% and "
+        "bicubic interpolation, here bilinear; scores differ a little."
+    ]
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    explainer = cnnviz.load_explainer(
+        "torchvision:resnet18", weights=tmp_path / "net.pth", resize="stretch"
+    )
+    (found,) = cnnviz.explain(image, explainer)
+    np.testing.assert_allclose(found.logits, scores(module, image), rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_with_another_number_of_classes(torchvision, tmp_path):
+    saved(tmp_path / "net.pth", 7, lambda state: {"state_dict": state, "epoch": 3})
+    explainer = cnnviz.load_explainer("torchvision:resnet18", weights=tmp_path / "net.pth")
+    assert explainer.network.architecture.classes == 7
+    assert explainer.labels == ()
+
+
+def test_a_file_of_a_network_that_was_wrapped(torchvision, tmp_path):
+    saved(
+        tmp_path / "net.pth",
+        5,
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+    )
+    explainer = cnnviz.load_explainer("torchvision:resnet18", weights=tmp_path / "net.pth")
+    assert explainer.network.architecture.classes == 5
+
+
+def test_a_file_of_another_network(torchvision, tmp_path):
+    torch.save(seeded(Attention).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"does not have the weights of torchvision:resnet18: "):
+        cnnviz.load_explainer("torchvision:resnet18", weights=tmp_path / "other.pth")
+
+
+def test_weights_that_cannot_be_downloaded(torchvision):
+    with pytest.raises(WeightsError, match="cannot get the weights of resnet18: <urlopen error>"):
+        cnnviz.load_explainer("torchvision:resnet18")
+
+
+def test_layers_are_known_without_weights(torchvision):
+    model = find_model(find_config("torchvision:resnet18"), needs_weights=False)
+    assert model.architecture.default_layer.name == "layer1.1.relu.1"
+
+
+def test_a_name_that_a_package_does_not_have(torchvision):
+    with pytest.raises(UsageError, match=r"has no classifier 'resnet51'. Did you mean resnet50"):
+        cnnviz.load_explainer("torchvision:resnet51")
+
+
+def test_a_package_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UsageError, match=r"`pip install timm`"):
+        cnnviz.load_explainer("timm:resnet18")
