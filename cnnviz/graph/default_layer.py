@@ -11,12 +11,16 @@ from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.graph.layout import Layout
 from cnnviz.graph.operators import (
+    GELU,
     Activation,
     Add,
     BatchNorm,
     Divide,
+    HardSwish,
+    Mish,
     Multiply,
     Operator,
+    SiLU,
     Subtract,
 )
 from cnnviz.graph.regions import Region
@@ -24,6 +28,9 @@ from cnnviz.types import Shape
 
 #: What adds a bias apart from the convolution, or scales its channels, if the rest is constant.
 _AFFINE = (Add, Subtract, Multiply, Divide)
+#: Activations that all but vanish below zero and come back to it from there. What is far below zero
+#: before one of these does not reach the logits, and would outweigh in a map what does.
+_GATES = (GELU, HardSwish, Mish, SiLU)
 #: Grids whose sides differ by less are one level of a network: convolutions may cut the border off.
 _ONE_LEVEL = 1.5
 
@@ -49,7 +56,7 @@ def default_target(places: Places) -> int:
     """The layer to explain when nobody names one: index of a node of an inference graph.
 
     The last convolution that every path from the input to the logits passes and that still has
-    height and width, with its batch norm where it has one, before the activation: VGG's last
+    height and width, with its batch norm where it has one, before a ReLU: VGG's last
     convolution. Where branches join after it (residual, concatenating, dense networks) it is the
     output of the last join, with the batch norm and activation that belong to it: what the global
     pooling reads. A convolution that itself makes the class maps (SqueezeNet's last) is part of
@@ -152,7 +159,8 @@ class _Search:
     def completed(self, chosen: int) -> int:
         """The last of the operators that belong to a convolution or a join.
 
-        That is a convolution's bias, if it stands apart, and batch norm; a join's activation, too.
+        That is a convolution's bias, if it stands apart, and batch norm; a join's activation, too;
+        and a convolution's where that is a gate (:data:`_GATES`).
         """
         convolves = self._operator(chosen).has("convolves")
         while True:
@@ -164,6 +172,7 @@ class _Search:
                 isinstance(operator, BatchNorm)
                 or (isinstance(operator, _AFFINE) and not self.joins(after[0]))
                 or (not convolves and isinstance(operator, Activation))
+                or isinstance(operator, _GATES)
             ):
                 return chosen
             chosen = after[0]
