@@ -87,6 +87,8 @@ def test_truth_from_folders(cnnviz, folder, tmp_path):
         "scanned": None,
         "skipped_own": 0,
         "left_behind": [],
+        "mean_average_precision": None,
+        "average_precisions": [],
     }
     for image, (name, kind) in zip(found["images"], SCENES, strict=True):
         truth = image["ground_truth"]

@@ -204,7 +204,7 @@ def manifest(images, *, methods=METHODS, **network):
             "images": len(images),
             "ok": len(good),
             "failed": len(images) - len(good),
-            "blank": sum(bool(one["explanations"][0]["blank"]) for one in good),
+            "blank": sum(any(each["blank"] for each in one["explanations"]) for one in good),
             "correct": correct,
             "incorrect": incorrect,
             "accuracy": correct / (correct + incorrect) if correct + incorrect else None,

@@ -553,3 +553,44 @@ def test_text_has_contrast(scheme):
     for text, ground in pairs:
         light, dark = sorted(map(_luminance, (colors[text], colors[ground])), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+def test_images_of_several_classes_and_an_image_without_explanation(browser, tmp_path):
+    several, nothing, similar = (image(name, 0, 0.9) for name in ("a.jpg", "b.jpg", "c.jpg"))
+    classes = ((0, 2), (0, 1)), ((), ()), ((1,), (0,))  # true and predicted
+    for one, (true, predicted) in zip((several, nothing, similar), classes, strict=True):
+        one["true_classes"] = {
+            "positive": [score(index, 0.5) for index in true],
+            "unknown": [],
+            "logits": [1.0, 0.0, -1.0],
+        }
+        one["predicted_classes"] = [score(index, 0.9) for index in predicted]
+        one["correct"] = true == predicted
+    nothing["explanations"], nothing["remark"] = [], "no class has a probability above 0.95"
+    other = {"other": "in/dog.jpg", "sha256": None, "cosine": 0.834}
+    similar["explanations"][0]["target"] = other
+    record = manifest([several, nothing, similar])
+    record["summary"]["average_precisions"] = [
+        {"name": "x", "index": 0, "images": 3, "positives": 1, "average_precision": 1.0}
+    ]
+    record["summary"]["mean_average_precision"] = 1.0
+    browser.open(built(tmp_path, record))
+    texts = browser.run("[...document.querySelectorAll('.card')].map(e => e.textContent)")
+    assert "true: " in texts[0]
+    assert "incorrect" in texts[0]
+    assert "no class has a probability above 0.95" in texts[1]
+    assert "correct" in texts[1]
+    assert "explained: similarity to dog.jpg" in texts[2]
+    choose(browser, "truth", "2")
+    assert cards(browser) == ["a.jpg"]
+    choose(browser, "truth", "empty")
+    assert cards(browser) == ["b.jpg"]
+    choose(browser, "truth", "")
+    for place, told in enumerate(("true classes", "above 0.95", "similarity to dog.jpg, 0.83")):
+        browser.wait("document.querySelector('#large-body').textContent === ''")
+        click(browser, f"button[data-place='{place}']")
+        browser.wait(
+            f"document.querySelector('#large-body').textContent.includes({json.dumps(told)})"
+        )
+        browser.press("Escape")
+    assert browser.problems() == []

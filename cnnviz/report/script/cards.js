@@ -74,9 +74,12 @@ function cardOf(image) {
   const button = h("button", { type: "button", "data-place": image.place }, frame);
   button.append(h("span", { class: "line path", title: image.path }, image.relative ?? image.path));
   if (image.status === "ok") {
-    for (const one of image.predicted_classes?.length ? image.predicted_classes.slice(0, 3) : [image.prediction]) {
-      button.append(line("prediction", nameOf(one), said(one)));
-    }
+    const several = image.predicted_classes ?? [];
+    button.append(
+      several.length > 1
+        ? line("prediction", several.map((one) => `${nameOf(one)} ${said(one)}`).join(", "), "")
+        : line("prediction", nameOf(image.prediction), said(image.prediction)),
+    );
     if (image.true_classes && image.correct === false) {
       button.append(line("truth", `true: ${image.true_classes.map(nameOf).join(", ") || "none"}`, ""));
     }
