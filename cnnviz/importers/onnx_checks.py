@@ -6,6 +6,7 @@ or for weights from anywhere on the disk. What is refused here is refused before
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections import Counter
@@ -122,10 +123,12 @@ def _is_sane(data: bytes, descriptor: Any) -> bool:
     while waiting:
         begin, end, kind = waiting.pop()
         messages += 1
-        if messages > _MOST_MESSAGES or len(waiting) > _MOST_MESSAGES:
+        room = _MOST_MESSAGES - messages - len(waiting)
+        if room < 0:
             return False
         try:
-            waiting.extend(_parts(data, begin, end, kind.fields_by_number))
+            parts = _parts(data, begin, end, kind.fields_by_number)
+            waiting.extend(itertools.islice(parts, room + 1))
         except (IndexError, ValueError):
             return False
     return True
@@ -213,8 +216,16 @@ def _all_nodes(nodes: Any) -> Iterator[Any]:
 
 
 def check_nodes(model: Any, path: Path) -> None:
-    """Refuse more nodes than any network has, and operators of unknown domains."""
+    """Refuse more nodes than any network has, operators of unknown domains, names of bytes."""
     nodes = list(_all_nodes(model.graph.node))
+    values = (*model.graph.initializer, *model.graph.input, *model.graph.output)
+    texts = itertools.chain(
+        (one.name for one in values),
+        *((node.name, node.op_type, node.domain, *node.input, *node.output) for node in nodes),
+        (attribute.name for node in nodes for attribute in node.attribute),
+    )
+    if not all(isinstance(name, str) for name in texts):
+        raise NetworkError(f"{path} is damaged: it has names that are no text.")
     if len(nodes) > _MOST_NODES:
         raise NetworkError(f"{path} has {counted(len(nodes), 'operator')}, which no network has.")
     foreign = {node.domain: shown(node.op_type) for node in nodes if node.domain not in STANDARD}

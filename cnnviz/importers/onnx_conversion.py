@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnviz.errors import CnnvizError, NetworkError
+from cnnviz.errors import CnnvizError, NetworkError, WeightsError
 from cnnviz.importers import (
     onnx_attention,
     onnx_elementwise,
@@ -87,6 +87,8 @@ class Conversion:
             try:
                 with self._graph.scope(called[-1] if called else node.op_type.lower()):
                     outputs = self._outputs(node)
+            except WeightsError:
+                raise
             except CnnvizError as error:
                 text = str(error).rstrip(".")
                 raise NetworkError(f"operator {node.op_type} {name}: {text}.") from error

@@ -102,7 +102,11 @@ def fold(node: Any, attributes: Mapping[str, Any], inputs: Sequence[Any], opset:
     if quick is not None:
         return [quick(*arrays)]
     if node.op_type == "Gather":
-        return [_gather(attributes, *arrays)]
+        data, indices = arrays
+        return [np.take(data, indices.astype(np.int64), int(attributes.get("axis", 0)))]
+    if node.op_type == "GatherND" and not attributes.get("batch_dims"):
+        data, indices = arrays
+        return [np.asarray(data[tuple(np.moveaxis(indices, -1, 0))])]  # else a loop in Python
     if node.op_type == "DequantizeLinear" and not attributes.get("block_size"):
         return [_dequantized(attributes, *arrays)]
     onnx = import_onnx()
@@ -147,14 +151,6 @@ def _size(kind: str, attributes: Mapping[str, Any], arrays: Sequence[Array]) -> 
 def _product(sizes: Any) -> int:
     """Of any size: NumPy's own would go round."""
     return math.prod(max(0, int(size)) for size in np.asarray(sizes).reshape(-1))
-
-
-def _gather(attributes: Mapping[str, Any], data: Array, indices: Array) -> Array:
-    axis = int(attributes.get("axis", 0))
-    try:
-        return np.take(data, indices.astype(np.int64), axis)
-    except (IndexError, ValueError) as error:
-        raise NetworkError(f"it cannot be computed: {first_line(error)}") from error
 
 
 def _dequantized(

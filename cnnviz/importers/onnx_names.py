@@ -103,10 +103,10 @@ def _place(node: Any, stored: Collection[str], common: int) -> _Place | None:
     return None
 
 
-def _strings(text: str) -> list[str]:
-    """A list of strings as Python writes it."""
+def _strings(text: Any) -> list[str]:
+    """A list of strings as Python writes it; of bytes that are no text, nothing."""
     try:
-        found = ast.literal_eval(text)
+        found = ast.literal_eval(text) if isinstance(text, str) else []
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return []
     return [str(each) for each in found] if isinstance(found, list) else []
