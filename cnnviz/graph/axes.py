@@ -10,6 +10,7 @@ apart), and when these meet again they are rows again.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Factor(NamedTuple):
     Attributes:
         kind: what it counts; of ``unknown`` nothing is known, and it may be any of the others.
         size: how many there are.
-        step: how many rows or columns lie between one and the next.
+        step: how many rows or columns of the map that it comes from lie between one and the next.
     """
 
     kind: Literal["row", "column", "channel", "unknown"]
@@ -143,7 +144,7 @@ def find_axes(graph: Graph) -> dict[Value, Axes]:
     for index in graph.layers:
         node, shapes = graph.nodes[index], graph.shapes[index]
         for output, shape in enumerate(shapes):
-            axes = _with_smallest_steps(_behind(graph, node, output, shape, found))
+            axes = _behind(graph, node, output, shape, found)
             found[Value(index, output)] = _guessed(axes, shape, graph)
     return found
 
@@ -250,7 +251,7 @@ def _beside(inputs: Sequence[Axes | None], sizes: Sequence[int], along: int, sha
     together[along] = axis(Factor("channel", total))
     lines = [part for part in parts if part is not None and part.is_line]
     if placed and len(lines) == len(placed):
-        if len({(line.factors[0].kind, line.factors[0].step) for line in lines}) == 1:
+        if len({line.factors[0].kind for line in lines}) == 1:
             together[along] = lines[0].resized(total)
     elif len(placed) == 1:
         only = parts[placed[0]]
@@ -278,18 +279,18 @@ def _element_wise(inputs: Sequence[Axes | None], shape: Shape) -> Axes:
 
 def _joined(several: Sequence[Axis], size: int) -> Axis:
     """What an axis is that belongs to several values: what the ones say of which most is known."""
-    placed = dict.fromkeys(one for one in several if one.is_placed)
-    if len(placed) == 1:
-        return next(iter(placed))
+    placed = list(dict.fromkeys(one for one in several if one.is_placed))
+    kinds = {one.factors[0].kind for one in placed if one.is_line}
+    # Whole rows are whole rows, however far apart they lie.
+    if len(placed) == 1 or (len(kinds) == 1 and all(one.is_line for one in placed)):
+        return placed[0]
     unknown = not placed and any(one.is_unknown for one in several)
     return axis(Factor("unknown" if unknown else "channel", size))
 
 
 def _regrouped(data: Axes, shape: Shape) -> Axes:
     """The axes of a shape in which the same values stand in the same order."""
-    waiting: list[Factor | Axis] = []
-    for whole in reversed(data):
-        waiting.extend([whole] if whole.has_extra else reversed(whole.factors))
+    waiting = _in_a_row(data)
     found = []
     for size in shape:
         taken: list[Factor | Axis] = []
@@ -301,13 +302,26 @@ def _regrouped(data: Axes, shape: Shape) -> Axes:
                 left //= one.size
             elif isinstance(one, Factor) and one.size % left == 0:
                 inner = one.size // left
-                taken.append(one._replace(size=left, step=one.step * inner))
+                taken.append(
+                    one._replace(size=left, step=one.step * (inner if one.is_place else 1))
+                )
                 waiting.append(one._replace(size=inner))
                 left = 1
             else:  # it is cut across what it was made of
                 return tuple(axis(Factor("unknown", length)) for length in shape)
         found.append(_put_together(taken, size))
     return tuple(found)
+
+
+def _in_a_row(data: Axes) -> list[Factor | Axis]:
+    """What all axes are made of, the fastest first; an axis with other tokens stays whole."""
+    found: list[Factor | Axis] = []
+    for has_extra, axes in itertools.groupby(data, lambda whole: whole.has_extra):
+        if has_extra:
+            found.extend(axes)
+        else:
+            found.extend(axis(*(factor for whole in axes for factor in whole.factors)).factors)
+    return found[::-1]
 
 
 def _put_together(taken: Sequence[Factor | Axis], size: int) -> Axis:
@@ -326,24 +340,6 @@ def _rearranged(data: Axes, shape: Shape) -> Axes:
     if len(shape) > 1 and [one.size for one in data[-2:]] == list(shape[-2:]):
         found[-2:] = data[-2:]
     return tuple(found)
-
-
-def _with_smallest_steps(axes: Axes) -> Axes:
-    """The same with rows and columns counted in the finest steps that the value still has."""
-    if all(factor.step == 1 for whole in axes for factor in whole.factors):
-        return axes
-    for kind in ("row", "column"):
-        steps = [f.step for whole in axes for f in whole.factors if f.kind == kind]
-        axes = tuple(_in_steps_of(math.gcd(*steps), kind, whole) for whole in axes)
-    return axes
-
-
-def _in_steps_of(least: int, kind: str, whole: Axis) -> Axis:
-    factors = [
-        factor._replace(step=factor.step // least) if factor.kind == kind else factor
-        for factor in whole.factors
-    ]
-    return Axis(tuple(factors), whole.before, whole.after)
 
 
 def _guessed(axes: Axes, shape: Shape, graph: Graph) -> Axes:

@@ -274,7 +274,7 @@ class _Search:
         return height / region.height, width / region.width
 
     def _last_resort(self) -> int:
-        """The last layer with height and width, a convolution if there is one."""
+        """The last layer with height and width: a convolution, or a join of tokens, if any."""
         spatial = [index for index in self._graph.layers if self._is_spatial(index)]
         if not spatial:
             raise NetworkError(
@@ -283,5 +283,9 @@ class _Search:
                 "vision transformers, token mixers."
             )
         read = [index for index in spatial if index not in self._unread] or spatial
-        convolutions = [index for index in read if self._operator(index).has("convolves")]
-        return (convolutions or read)[-1]
+        chosen = [index for index in read if self._operator(index).has("convolves")]
+        # Behind the convolution that makes tokens, what follows is no less deep.
+        chosen += [
+            index for index in read if self._layouts[Value(index)].as_tokens and self.joins(index)
+        ]
+        return max(chosen, default=read[-1])

@@ -155,6 +155,16 @@ TOKENS = (Reshape((8, 12)), Transpose((1, 0)))
             (Reshape((8, 3, 2, 2)), Transpose((3, 0, 1, 2)), Reshape((16, 3, 2))),
             Layout(16, 3, 2),
         ),
+        # Taken apart in other parts than they were put together from.
+        (
+            (Reshape((8, 3, 2, 2)), Reshape((8, 12)), Reshape((8, 3, 4))),
+            Layout(8, 3, 4),
+        ),
+        # Columns in windows, then in strides, as MaxViT has them.
+        (
+            (Reshape((4, 2, 3, 4)), Reshape((2, 4, 3, 2, 2)), Reshape((8, 3, 4))),
+            Layout(8, 3, 4),
+        ),
         # Halves beside the other channels: a place is several places in the image.
         (
             (Reshape((8, 3, 2, 2)), Transpose((2, 0, 1, 3)), Reshape((16, 3, 2))),
