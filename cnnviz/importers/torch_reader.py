@@ -97,8 +97,7 @@ class Reader:
         kwargs = {name: self._current(one, place) for name, one in kwargs.items()}
         used = list(_tensors((args, list(kwargs.values()))))
         if not used:
-            with torch.no_grad():
-                return operation.run(*args, **kwargs)
+            return _computed(operation, args, kwargs, place)
         name = operation.name
         function = FUNCTIONS.get(name) or FUNCTIONS.get(name.rstrip("_"))
         if function is None:
@@ -179,6 +178,18 @@ def stored(tensor: torch.Tensor, name: str = "") -> Constant:
         if plain.is_floating_point():
             plain = plain.to(torch.float32)
         return Constant(np.array(plain.numpy()), name)
+
+
+def _computed(
+    operation: Operation, args: Sequence[Any], kwargs: Mapping[str, Any], place: str
+) -> Any:
+    """What an operator gives for constants."""
+    with torch.no_grad():
+        try:
+            return operation.run(*args, **kwargs)
+        except (RuntimeError, TypeError, ValueError, IndexError, MemoryError) as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise NetworkError(f"PyTorch cannot compute {place}: {reason}.") from error
 
 
 def _folded(result: Any) -> Any:

@@ -24,7 +24,10 @@ class _Reader(NamedTuple):
 
 #: By the end of a file's name: a function of the path.
 _FILES: Mapping[str, _Reader] = MappingProxyType(
-    {".onnx": _Reader("cnnviz.importers.onnx_file", "open_onnx")}
+    {
+        ".onnx": _Reader("cnnviz.importers.onnx_file", "open_onnx"),
+        ".pt2": _Reader("cnnviz.importers.torch_pt2", "open_pt2"),
+    }
 )
 
 #: Packages whose networks are called by their names, with the package's in front.
