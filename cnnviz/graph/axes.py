@@ -38,7 +38,7 @@ from cnnviz.types import Shape
 
 #: How far the sides of what may be a map differ from the image's in their ratio, where nothing else
 #: is known of them.
-LIKE_THE_IMAGE = 1.5
+_LIKE_THE_IMAGE = 1.5
 #: What makes one value of all along some axes.
 REDUCTIONS = (Mean, Sum, Max, Min)
 
@@ -354,7 +354,7 @@ def _guessed(axes: Axes, shape: Shape, graph: Graph) -> Axes:
         return axes
     height, width = graph.input_size[1:]
     ratio = shape[-2] * width / (shape[-1] * height)
-    if not 1 / LIKE_THE_IMAGE < ratio < LIKE_THE_IMAGE:
+    if not 1 / _LIKE_THE_IMAGE < ratio < _LIKE_THE_IMAGE:
         return axes
     sides = axis(Factor("row", shape[-2])), axis(Factor("column", shape[-1]))
     return (*axes[:-2], *sides)

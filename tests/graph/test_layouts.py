@@ -196,3 +196,23 @@ def test_a_class_token_that_attends_in_the_end_leaves_the_last_join():
     found = architecture(w.finish(w.linear(w.reshaped(token, 8), 5, "head")))
     assert found.default_layer.name == "block0"
     assert found.layer("both").layout.before == 1
+
+
+def test_towers_that_meet_in_class_tokens_are_explained_where_the_last_one_reads_places():
+    """As CrossViT does: each tower's class token attends to the other's places; then it is read."""
+    w = Writer()
+    towers = []
+    for name in ("left", "right"):
+        data = w.tokens(w.patches(name))
+        data = w.add(Concat(0), w.parameter(f"{name}.class", 1, 8), data)
+        towers.append(w.block(data, f"{name}.block"))
+    left, right = towers
+    places = Slice((1, 0), (13, 8), (1, 1))
+    token = w.add(Take(0, (0,)), left)
+    both = w.add(Concat(0), token, w.add(places, right), name="both")
+    token = w.add(Take(0, (0,)), w.attention(w.norm(both, "norm1"), "fusion"))
+    back = w.add(Concat(0), token, w.add(places, left), name="back")
+    token = w.add(Take(0, (0,)), w.norm(back, "norm"))
+    found = architecture(w.finish(w.linear(w.reshaped(token, 8), 5, "head")))
+    assert found.layer("back").layout.before == 1
+    assert found.default_layer.name == "both"

@@ -73,12 +73,12 @@ class Writer:
         """An array."""
         return self.add(Parameter(shape), name=name)
 
-    def patches(self) -> Value:
+    def patches(self, name: str = "patch") -> Value:
         """The images in patches of 4×4, (C, h, w)."""
-        weights = self.parameter("patch.weight", CHANNELS, self.size[0], 4, 4)
-        bias = self.parameter("patch.bias", CHANNELS)
+        weights = self.parameter(f"{name}.weight", CHANNELS, self.size[0], 4, 4)
+        bias = self.parameter(f"{name}.bias", CHANNELS)
         operator = Conv2d(CHANNELS, (4, 4), (4, 4))
-        return self.add(operator, self.input, weights, bias, name="patch")
+        return self.add(operator, self.input, weights, bias, name=name)
 
     def tokens(self, maps: Value) -> Value:
         """Maps (C, h, w) as (h·w, C)."""
