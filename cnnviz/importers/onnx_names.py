@@ -54,8 +54,10 @@ def names_of(nodes: Sequence[Any], stored: Collection[str]) -> list[tuple[str, .
     }
     last: dict[tuple[str, str], int] = {}
     for index, (node, place) in enumerate(zip(nodes, places, strict=True)):
-        if place is not None and node.op_type not in _LAYOUT:
-            last[place.path, place.call] = index
+        if place is not None:
+            before = last.get((place.path, place.call))
+            if before is None or node.op_type not in _LAYOUT or nodes[before].op_type in _LAYOUT:
+                last[place.path, place.call] = index
     found = []
     taken: set[str] = set()
     for index, (node, place) in enumerate(zip(nodes, places, strict=True)):

@@ -249,6 +249,15 @@ def test_names_by_both_of_pytorchs_exporters(tmp_path):
         assert names[-1] == ("flatten" if exporter == "old" else "view")
 
 
+def test_a_module_that_only_flattens_has_its_name(tmp_path):
+    nodes = [
+        node("GlobalAveragePool", "x", "p", "/pool/GlobalAveragePool"),
+        node("Reshape", "p wide", "y", "/flatten/Reshape"),
+    ]
+    program = converted(model_of(nodes, stored={"wide": [1, -1]}), tmp_path)
+    assert [names[0] for names in program.program.paths.values()] == ["pool", "flatten"]
+
+
 def test_names_of_kerass_layers(tmp_path):
     nodes = [
         node(
