@@ -121,10 +121,10 @@ class _Rewriter:
     """A graph whose nodes become others one by one; what nobody reads any more goes at the end."""
 
     def __init__(self, program: TensorProgram) -> None:
-        self._program = program
         self._graph: Graph = program.graph
         self._nodes = list(program.graph.nodes)
         self._parameters = dict(program.parameters)
+        self._paths = dict(program.paths)
         self._inside: set[int] = set()  # of an activation that was found
 
     def result(self) -> TensorProgram:
@@ -132,7 +132,7 @@ class _Rewriter:
         graph, moved = in_order(self._nodes, self._graph.output)
         paths = {
             Value(moved[value.node], value.output): names
-            for value, names in self._program.paths.items()
+            for value, names in self._paths.items()
             if value.node in moved
         }
         needed = graph.parameters
@@ -263,29 +263,35 @@ class _Rewriter:
         else:
             bias = self._one_each(found[1], found[0], 0, layer.operator.channels)
         if bias is not None:
-            self._nodes[index] = Node(
-                layer.operator, self._nodes[index].name, (*layer.inputs, bias)
-            )
+            self._nodes[index] = Node(layer.operator, layer.name, (*layer.inputs, bias))
+            both = (*self._paths.get(found[0], ()), *self._paths.get(Value(index), ()))
+            self._paths[Value(index)] = both
 
     def batch_norm(self, index: int) -> None:
-        """A convolution whose channels are scaled and shifted."""
+        """A convolution whose channels are scaled and shifted, perhaps shifted before, too."""
         shift = self._with_parameter(Value(index), Add)
         scale = shift and self._with_parameter(shift[0], Multiply)
         if shift is None or scale is None:
             return
-        layer = self._nodes[scale[0].node]
+        mean = self._with_parameter(scale[0], Subtract)
+        data = scale[0] if mean is None else mean[0]
+        layer = self._nodes[data.node]
         if not isinstance(layer.operator, Conv2d):
             return
         channels = layer.operator.channels
-        learned = [self._one_each(each[1], scale[0], 0, channels) for each in (scale, shift)]
-        if learned[0] is None or learned[1] is None:
+        stored = [scale[1], shift[1], *([] if mean is None else [mean[1]])]
+        learned = [self._one_each(each, data, 0, channels) for each in stored]
+        if any(each is None for each in learned):
             return
         name = self._nodes[index].name
+        fills = (0, 1)[len(learned) - 2 :]  # mean and variance, as far as they are not there
         statistics = (
-            self._new_parameter(f"{name}.{kind}", np.full(channels, fill, np.float32))
-            for kind, fill in (("mean", 0), ("variance", 1))
+            self._new_parameter(
+                f"{name}.{('mean', 'variance')[fill]}", np.full(channels, fill, np.float32)
+            )
+            for fill in fills
         )
-        inputs = (scale[0], learned[0], learned[1], *statistics)
+        inputs = (data, *(each for each in learned if each is not None), *statistics)
         self._nodes[index] = Node(BatchNorm(eps=0.0), name, inputs)
 
     # --- parameters ------------------------------------------------------------------------------
@@ -296,7 +302,7 @@ class _Rewriter:
         if type(node.operator) is not kind:
             return None
         left, right = node.inputs
-        if isinstance(self._nodes[left.node].operator, Parameter):
+        if kind is not Subtract and isinstance(self._nodes[left.node].operator, Parameter):
             left, right = right, left
         if not isinstance(self._nodes[right.node].operator, Parameter):
             return None

@@ -32,6 +32,8 @@ from cnnviz.importers.tensors import (
     Operand,
     Tensor,
     TensorGraph,
+    channels_first,
+    channels_last,
     elementwise,
     formed,
     keeping,
@@ -42,6 +44,8 @@ from cnnviz.importers.tensors import (
     without,
 )
 
+#: Where the axes of (1, h, w, C) are in (1, C, h, w).
+_FIRST = (0, 2, 3, 1)
 _REDUCTIONS: dict[str, Any] = {"mean": Mean, "sum": Sum, "max": Max, "min": Min}
 
 
@@ -58,6 +62,11 @@ def reduced(
         keep_axes: whether they stay, with the size 1.
     """
     wanted = {whole_axis(axis, len(x.shape)) for axis in axes}
+    first = channels_first(graph, x)
+    if first is not None:
+        moved = [_FIRST[axis] for axis in wanted]
+        found = channels_last(graph, reduced(graph, first, kind, moved, keep_axes=True))
+        return found if keep_axes else squeezed(graph, found, sorted(wanted))
     kept = tuple(1 if axis in wanted else size for axis, size in enumerate(x.shape))
     inner = tuple(sorted(x.axis(axis) for axis in wanted if axis != x.omitted))
     found = Tensor(_reduction(graph, x, kind, inner), kept, x.omitted) if inner else x
@@ -88,6 +97,10 @@ def concat(graph: TensorGraph, parts: Sequence[Operand], axis: int) -> Tensor:
     """Side by side along an axis; at least one part depends on the images."""
     first = next(part for part in parts if isinstance(part, Tensor))
     axis = whole_axis(axis, len(first.shape))
+    turned = [channels_first(graph, part) for part in parts if isinstance(part, Tensor)]
+    before = [part for part in turned if part is not None]
+    if len(before) == len(parts):
+        return channels_last(graph, concat(graph, before, _FIRST[axis]))
     first = keeping(graph, first, [axis])
     omitted = first.omitted
     values = []
@@ -173,6 +186,10 @@ def padded(
     wanted = [(max(before, 0), max(after, 0)) for before, after in pads]
     if not any(map(any, wanted)):
         return x
+    first = channels_first(graph, x)
+    if first is not None:
+        around = [wanted[axis] for axis in (0, 3, 1, 2)]
+        return channels_last(graph, padded(graph, first, around, mode, value))
     x = keeping(graph, x, [axis for axis, pair in enumerate(wanted) if any(pair)])
     inner = tuple(pair for axis, pair in enumerate(wanted) if axis != x.omitted)
     shape = tuple(size + sum(pair) for size, pair in zip(x.shape, wanted, strict=True))

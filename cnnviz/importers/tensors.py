@@ -89,6 +89,8 @@ class Constant:
 
 
 Operand = Tensor | Constant
+#: The axes of (C, h, w) in the order (h, w, C).
+_LAST = (1, 2, 0)
 Arithmetic = type[Add] | type[Subtract] | type[Multiply] | type[Divide]
 
 
@@ -141,6 +143,12 @@ class TensorGraph:
 
     def call(self, tensor: Tensor, *names: str) -> None:
         """People know a value by these names, first choice first."""
+        node = self.node(tensor.value)
+        if isinstance(node.operator, (Flatten, Reshape, Transpose)) and (
+            node.inputs[0] not in self._paths
+        ):
+            # What a step did to another shape of it: see channels_first().
+            self._paths[node.inputs[0]] = list(filter(None, names))
         self._paths.setdefault(tensor.value, []).extend(filter(None, names))
 
     def finish(self, output: Tensor) -> TensorProgram:
@@ -295,8 +303,32 @@ def transpose(graph: TensorGraph, x: Tensor, order: Sequence[int]) -> Tensor:
     return Tensor(graph.add(Transpose(moved), source), shape, omitted)
 
 
+def channels_first(graph: TensorGraph, x: Tensor) -> Tensor | None:
+    """The (1, C, h, w) that x, (1, h, w, C), was made of by a transpose; None if it was not.
+
+    What can be done to either is done to this one, so that transposes of programs that keep
+    channels last come to lie beside those that their layers undo them with, and vanish.
+    """
+    operator = graph.node(x.value).operator
+    if x.omitted != 0 or len(x.shape) != 4 or not isinstance(operator, (Transpose, Reshape)):
+        return None
+    (source,) = graph.node(x.value).inputs
+    shape = graph.shape_of(source)
+    # Of one row and column no number moves.
+    moved = operator.axes == _LAST if isinstance(operator, Transpose) else shape[1:] == (1, 1)
+    return Tensor(source, (1, *shape), 0) if moved and x.shape[3:] == shape[:1] else None
+
+
+def channels_last(graph: TensorGraph, x: Tensor) -> Tensor:
+    """(1, h, w, C) of (1, C, h, w)."""
+    return transpose(graph, x, (0, 2, 3, 1))
+
+
 def unary(graph: TensorGraph, operator: Operator, x: Tensor) -> Tensor:
     """A function of each number by itself."""
+    first = channels_first(graph, x)
+    if first is not None:
+        return channels_last(graph, unary(graph, operator, first))
     return Tensor(graph.add(operator, x.value), x.shape, x.omitted)
 
 
@@ -328,8 +360,31 @@ def together(graph: TensorGraph, *operands: Operand) -> tuple[list[Value], Shape
     return values, shape, omitted
 
 
+def _all_channels_first(graph: TensorGraph, operands: Sequence[Operand]) -> list[Operand] | None:
+    """Operands of which one was made by a transpose, before that, if all others can be, too."""
+    found: list[Operand] = []
+    transposed = False
+    for operand in operands:
+        if len(operand.shape) > 4:
+            return None
+        whole = (1,) * (4 - len(operand.shape)) + operand.shape
+        if isinstance(operand, Constant):
+            array = operand.array.reshape(whole).transpose(0, 3, 1, 2)
+            found.append(operand if operand.number is not None else Constant(array, operand.name))
+            continue
+        first = channels_first(graph, operand)
+        transposed |= first is not None
+        if first is None and (operand.shape != whole or whole[1:3] != (1, 1)):
+            return None
+        found.append(first or transpose(graph, operand, (0, 3, 1, 2)))
+    return found if transposed else None
+
+
 def elementwise(graph: TensorGraph, operator: Operator, *operands: Operand) -> Tensor:
     """A function of several numbers at the same place; shapes are stretched as in NumPy."""
+    first = _all_channels_first(graph, operands)
+    if first is not None:
+        return channels_last(graph, elementwise(graph, operator, *first))
     values, shape, omitted = together(graph, *operands)
     return Tensor(graph.add(operator, *values), shape, omitted)
 

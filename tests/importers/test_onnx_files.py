@@ -98,6 +98,53 @@ def test_channels_last_with_a_transpose(tmp_path):
     np.testing.assert_allclose(computed(program, batch), wanted, rtol=2e-5, atol=2e-5)
 
 
+def test_transposes_around_layers_vanish(tmp_path):
+    """As of frameworks that keep channels last, around every layer of ONNX's, which does not."""
+
+    def layer(kind, inputs, output, **attributes):
+        first, *stored = inputs.split()
+        return [
+            node("Transpose", first, f"{output}_in", perm=[0, 3, 1, 2]),
+            node(kind, " ".join([f"{output}_in", *stored]), f"{output}_out", **attributes),
+            node("Transpose", f"{output}_out", output, perm=[0, 2, 3, 1]),
+        ]
+
+    nodes = [
+        *layer("Conv", "x k", "c"),
+        node("Add", "c bias", "b", "net/stem/BiasAdd"),
+        node("Sub", "b mean", "m"),
+        node("Mul", "m scale", "s"),
+        node("Add", "s shift", "n"),
+        node("Clip", "n zero six", "r", "net/act/Relu6"),
+        node("ReduceMean", "r", "pooled", axes=[1, 2]),
+        node("Sigmoid", "pooled", "gate"),
+        node("Mul", "r gate", "g"),
+        node("Pad", "g pads", "padded"),
+        *layer("MaxPool", "padded", "p", kernel_shape=[3, 3]),
+        node("Add", "p g", "a"),
+        node("Concat", "a g", "cat", axis=-1),
+        node("ReduceMean", "cat", "flat", axes=[1, 2], keepdims=0),
+        node("MatMul", "flat w"),
+    ]
+    stored = {
+        **{name: images(4) for name in ("bias", "mean", "scale", "shift")},
+        **{"zero": np.float32(0), "six": np.float32(6), "pads": [0, 1, 1, 0, 0, 1, 1, 0]},
+        **{"k": KERNEL, "w": images(8, 5)},
+    }
+    model = model_of(nodes, ("N", 8, 7, 3), stored=stored)
+    program = converted(model, tmp_path, (3, 8, 7))
+    graph = program.program.graph
+    assert [graph.nodes[index].operator.kind for index in graph.layers] == [
+        *("Convolution", "BatchNorm", "ReLU6", "GlobalAvgPool", "Sigmoid", "Multiply", "Pad"),
+        *("MaxPool", "Add", "Concat", "GlobalAvgPool", "Flatten", "Dense"),
+    ]
+    names = {name for names in program.program.paths.values() for name in names[:2]}
+    assert {"stem", "act"} <= names
+    batch = images(2, 3, 8, 7)
+    wanted = reference(model, batch.transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(computed(program, batch), wanted, rtol=2e-5, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     ("shape", "first", "layout", "size"),
     [
