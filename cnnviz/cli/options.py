@@ -247,9 +247,10 @@ _MODEL = click.option(
     default=ModelOptions.model,
     show_default=True,
     metavar="NAME|FILE",
-    help="The network: a name that `cnnviz models` lists (`demo` needs no download), the "
-    "net-symbol.json of an exported network, or a configuration file, cnnviz.yaml, or "
-    "its folder.",
+    help="The network: a name that `cnnviz models` lists (`demo` needs no download), or one of "
+    "torchvision or timm (timm:resnet50); the file of an exported network (net-symbol.json, "
+    "net.onnx, net.pt2, TorchScript's net.pt); or a configuration file, cnnviz.yaml, or its "
+    "folder.",
 )
 _NETWORK = (
     click.option(

@@ -194,12 +194,12 @@ def _minimum(graph: TensorGraph, left: Operand, right: Operand) -> Tensor:
 
 
 @ELEMENTWISE.named("add", "__add__")
-def _add(graph: TensorGraph, left: Any, right: Any, *, alpha: float = 1) -> Tensor:
+def _add(graph: TensorGraph, left: Any, right: Any, alpha: float = 1) -> Tensor:
     return arithmetic(graph, Add, operand(left), _scaled(graph, right, alpha))
 
 
 @ELEMENTWISE.named("sub", "subtract")
-def _sub(graph: TensorGraph, left: Any, right: Any, *, alpha: float = 1) -> Tensor:
+def _sub(graph: TensorGraph, left: Any, right: Any, alpha: float = 1) -> Tensor:
     return arithmetic(graph, Subtract, operand(left), _scaled(graph, right, alpha))
 
 

@@ -99,6 +99,20 @@ def _transposed(
     )
 
 
+@LAYERS.named("_convolution_mode")
+def _convolution_mode(
+    graph: TensorGraph,
+    x: Operand,
+    weight: Operand,
+    bias: Operand | None,
+    stride: Sizes,
+    padding: str,
+    dilation: Sizes,
+    groups: int,
+) -> Tensor:
+    return _convolution(graph, x, weight, bias, stride, padding, dilation, groups)
+
+
 @LAYERS.named("convolution", "_convolution")
 def _any_convolution(
     graph: TensorGraph,

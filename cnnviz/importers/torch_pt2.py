@@ -295,11 +295,11 @@ def _run(reader: Reader, node: Mapping[str, Any], values: Mapping[str, Any]) -> 
     if _CHECKS.fullmatch(match[1]):
         return None
     overload = getattr(getattr(torch.ops.aten, match[1]), match[2])
-    args, kwargs = _placed(overload._schema, given)
+    args, kwargs = placed(overload._schema, given)
     return reader.apply(operation(overload), args, kwargs, _stack(node))
 
 
-def _placed(schema: Any, given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def placed(schema: Any, given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Arguments by name as they are called: by place up to the last one given, the rest by name."""
     places = [one for one in schema.arguments if not one.kwarg_only]
     count = max((i + 1 for i, one in enumerate(places) if one.name in given), default=0)

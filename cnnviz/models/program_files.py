@@ -5,6 +5,8 @@ A further format is one line more.
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +32,8 @@ _FILES: Mapping[str, _Reader] = MappingProxyType(
     }
 )
 
+#: What PyTorch's archives are called, whatever is in them.
+_ARCHIVES = frozenset({".pt", ".pth", ".ts", ".jit", ".torchscript"})
 #: Packages whose networks are called by their names, with the package's in front.
 _PACKAGES = frozenset({"torchvision", "timm"})
 
@@ -60,8 +64,26 @@ def open_module(module: object) -> ProgramSource:
 
 
 def is_program_file(path: Path) -> bool:
-    """Whether a file's name says that it is read as a program."""
-    return path.suffix.lower() in _FILES
+    """Whether a file is read as a program, as its name says, or what PyTorch's archive holds."""
+    return _reader(path) is not None
+
+
+def _reader(path: Path) -> _Reader | None:
+    suffix = path.suffix.lower()
+    if suffix in _FILES:
+        return _FILES[suffix]
+    if suffix not in _ARCHIVES:
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+        return None
+    # Beside these there are archives with weights alone, or with what Python pickled.
+    if any(re.match(r"[^/]+/code/", name) for name in names):
+        return _Reader("cnnviz.importers.torch_script", "open_script")
+    exported = any(re.match(r"[^/]+/models/|serialized_exported", name) for name in names)
+    return _FILES[".pt2"] if exported else None
 
 
 def is_program(model: str) -> bool:
@@ -89,7 +111,8 @@ def open_program(
 
         return open_package(model, weights, needs_weights=needs_weights)
     path = Path(expand_home(model))
-    reader = _FILES[path.suffix.lower()]
+    reader = _reader(path)
+    assert reader is not None
     function: Any = getattr(import_module(reader.module), reader.function)
     source: ProgramSource = function(path)
     return source

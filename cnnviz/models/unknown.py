@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +17,8 @@ _EXPLAINED = (
     "cnnviz explains the convolutional networks that `cnnviz models` lists, and those that MXNet "
     "exported (net-symbol.json)"
 )
+_MOST_PICKLED = 100_000_000
+_KERAS = (".h5", ".hdf5", ".keras")
 #: Files of whole networks in other formats than MXNet's, and what they are.
 _FOREIGN = {
     ".h5": "a Keras network",
@@ -27,7 +31,6 @@ _FOREIGN = {
     ".mlpackage": "a Core ML network",
     ".caffemodel": "a Caffe network",
     ".prototxt": "a Caffe network",
-    ".torchscript": "a TorchScript network",
     ".engine": "a TensorRT network",
     ".pdmodel": "a Paddle network",
     ".xml": "an OpenVINO network",
@@ -71,8 +74,21 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
         recognize: gives the name of the network that a file's weights fit.
     """
     suffix, shown = path.suffix.lower(), printable(str(path))
+    if suffix in _KERAS:
+        return (
+            f"{shown} is a Keras network. Write it as ONNX where Keras is installed, with "
+            f'`model = keras.models.load_model("{path.name}")` and '
+            f'`model.export("{path.stem}.onnx", format="onnx")`; then --model {path.stem}.onnx.'
+        )
     if suffix in _FOREIGN:
         return f"{shown} is {_FOREIGN[suffix]}, which cannot be read: {_EXPLAINED}."
+    if suffix in _WEIGHTS and _is_pickled_module(path):
+        return (
+            f"{shown} is a whole module that PyTorch pickled: loading it would run whatever code "
+            "stands in it. Export it where it was made, with `exported = "
+            "torch.export.export(model.eval(), (torch.zeros(1, 3, 224, 224),))` and "
+            f'`torch.export.save(exported, "{path.stem}.pt2")`; then --model {path.stem}.pt2.'
+        )
     if suffix in _WEIGHTS:
         return _weights(path, names, recognize)
     return (
@@ -80,6 +96,19 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
         "(.yaml): --model "
         "takes one of these, or a name that `cnnviz models` lists."
     )
+
+
+def _is_pickled_module(path: Path) -> bool:
+    """Whether a file of ``torch.save`` holds a module, and not tensors alone: by its classes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [one for one in archive.infolist() if one.filename.endswith("/data.pkl")]
+            return any(
+                one.file_size < _MOST_PICKLED and b"torch.nn.modules" in archive.read(one)
+                for one in pickles
+            )
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, ValueError):
+        return False
 
 
 def is_path(model: str) -> bool:

@@ -59,7 +59,7 @@ def test_transformers(name):
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [("m.H5", "a Keras"), ("m.keras", "a Keras"), ("m.tflite", "Lite")],
+    [("m.pb", "a TensorFlow"), ("m.caffemodel", "a Caffe"), ("m.tflite", "Lite")],
 )
 def test_files_of_other_libraries(tmp_path, name, what):
     assert "There is no file" in told(tmp_path / name) or "no file" in told(name)
@@ -67,6 +67,14 @@ def test_files_of_other_libraries(tmp_path, name, what):
     said = told(tmp_path / name)
     assert what in said
     assert "cannot be read: cnnviz explains" in said
+
+
+@pytest.mark.parametrize("name", ["m.H5", "m.keras"])
+def test_keras_files_say_how_they_become_onnx_files(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    said = told(tmp_path / name)
+    assert f'`model = keras.models.load_model("{name}")`' in said
+    assert '`model.export("m.onnx", format="onnx")`; then --model m.onnx.' in said
 
 
 def test_addresses_are_not_read():
