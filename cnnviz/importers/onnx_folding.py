@@ -56,6 +56,9 @@ def _einsum(attributes: Mapping[str, Any], arrays: Sequence[Array]) -> int:
 
 #: How many numbers come out of operators that may give more than they take.
 _SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
+    "Conv": lambda at, a: (
+        a[1].shape[0] * _product(np.asarray(a[0].shape[2:]) + sum(map(abs, at.get("pads", [])), 2))
+    ),
     "ConstantOfShape": lambda _, a: _product(a[0]),
     "Einsum": _einsum,
     "Expand": lambda _, a: math.prod(a[0].shape) * _product(np.maximum(a[1], 1)),

@@ -407,6 +407,7 @@ FOLDED = [
     ("GatherND", {}, [numbers(3, 4, 5), np.array([[0, 1], [2, -1]])]),
     ("GatherND", {"batch_dims": 1}, [numbers(2, 4, 5), np.array([[1], [3]])]),
     ("Div", {}, [whole(-7, 8), whole(2, 3)]),
+    ("Conv", {"pads": [1, 1, 1, 1]}, [numbers(1, 2, 4, 4), numbers(3, 2, 3, 3)]),
 ]
 
 
