@@ -27,6 +27,7 @@ from cnnviz.graph.operators import (
     Pads,
     Pair,
 )
+from cnnviz.importers.tensor_shapes import concat, split
 from cnnviz.importers.tensors import (
     Constant,
     Operand,
@@ -37,6 +38,9 @@ from cnnviz.importers.tensors import (
     omitting,
 )
 from cnnviz.types import Shape
+
+#: Into how many parts an image may be cut that a layer then sees as a batch: windows.
+_MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -318,6 +322,9 @@ def _on_images(
         return formed(graph, found, (*found.shape[:2], found.shape[3]), 0)
     if len(x.shape) != 4:
         raise NetworkError(f"A layer works on {x.shape}; cnnviz runs those on images.")
+    if 1 < x.shape[0] <= _MOST_PARTS:
+        parts = split(graph, x, 0, [1] * x.shape[0])
+        return concat(graph, [_on_images(graph, part, kernel, run) for part in parts], 0)
     image = omitting(graph, x, 0)
     value = run(image.value, kernel)
     return Tensor(value, (1, *graph.shape_of(value)), 0)

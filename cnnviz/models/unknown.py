@@ -77,7 +77,8 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
     if suffix in _KERAS:
         return (
             f"{shown} is a Keras network. Write it as ONNX where Keras is installed, with "
-            f'`model = keras.models.load_model("{path.name}")` and '
+            f'`model = keras.models.load_model("{path.name}")`, '
+            "`model(keras.ops.zeros((1, *model.input_shape[1:])))` and "
             f'`model.export("{path.stem}.onnx", format="onnx")`; then --model {path.stem}.onnx.'
         )
     if suffix in _FOREIGN:

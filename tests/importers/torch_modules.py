@@ -221,4 +221,23 @@ class Grouped(nn.Module):
         return self.head(torch.stack([x, 2 - x], 0).sum(0).add(x, alpha=0.5))
 
 
-MODULES = (ReLUs, Residual, SqueezeExcite, Attention, Windows, Grouped)
+class Parts(nn.Module):
+    """Windows that a convolution sees as a batch; tokens right behind a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.window = nn.Conv2d(8, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        b, c, h, w = x.shape
+        x = x.view(b, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, c, 6, 8)
+        x = self.window(x).view(b, 2, 2, c, 6, 8).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
+        x = self.norm(x).flatten(2).transpose(1, 2)
+        return self.head(torch.tanh(x)).mean(1)
+
+
+MODULES = (Parts, ReLUs, Residual, SqueezeExcite, Attention, Windows, Grouped)

@@ -90,6 +90,12 @@ def _batch_norm(o: op.BatchNorm) -> Function:
         found = torch.nn.functional.batch_norm(
             data, mean, variance, scale, shift, training=False, eps=o.eps
         )
+        if found.requires_grad and not data.is_cuda:
+            # PyTorch's derivative on CPUs is wrong (seen up to 2.14) where the gradient does not
+            # lie in memory as the data do: behind a transposition to channels last.
+            channels_last = not data.is_contiguous() and data.ndim == 4
+            layout = torch.channels_last if channels_last else torch.contiguous_format
+            found.register_hook(lambda gradient: gradient.contiguous(memory_format=layout))
         return found if o.axis == 0 else found.movedim(1, o.axis + 1)
 
     return run
