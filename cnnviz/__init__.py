@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cnnviz.images.decode import read_image as read_image
     from cnnviz.images.input_spec import InputSpec as InputSpec
     from cnnviz.importers.gluon import from_gluon as from_gluon
-    from cnnviz.models.resolve import load_explainer as load_explainer
+    from cnnviz.models.resolve import load as load
     from cnnviz.outputs.provenance import about as about
     from cnnviz.rendering.style import Style as Style
 
@@ -45,7 +45,7 @@ _PUBLIC = {
     "explain": "cnnviz.api",
     "from_gluon": "cnnviz.importers.gluon",
     "import_mxnet": "cnnviz.engines.mxnet.runtime",
-    "load_explainer": "cnnviz.models.resolve",
+    "load": "cnnviz.models.resolve",
     "read_image": "cnnviz.images.decode",
 }
 __all__ = [*_PUBLIC, "__version__"]

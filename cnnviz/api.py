@@ -27,7 +27,7 @@ from cnnviz.images.sources import Source, find_sources
 from cnnviz.keywords import check_keywords, is_integer, words
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.models.program_files import is_module
-from cnnviz.models.resolve import load_explainer
+from cnnviz.models.resolve import load
 from cnnviz.outputs.formats import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
@@ -71,7 +71,7 @@ def explain(
         inputs: an image or several: paths, bytes of files, NumPy arrays, Pillow's images, PyTorch's
             tensors (see :data:`Input`). A path may be a folder: all images below it are taken, in
             natural order, but for those that cnnviz has written.
-        model: what :func:`cnnviz.load_explainer` takes, or what it returned, which saves loading
+        model: what :func:`cnnviz.load` takes, or what it returned, which saves loading
             the network again.
         target: what to explain in each image: a class index or name, ``top1``, ``top5``, ... or
             several of them; ``above:0.5`` for all whose probability is above that (an image without
@@ -88,7 +88,7 @@ def explain(
         batch_size: images that share a pass.
         max_pixels: a larger image is refused before it is decoded.
         skip_failed: whether an image that cannot be explained is left out, with a warning.
-        network: more for :func:`cnnviz.load_explainer`: ``weights``, ``device``, ``resize``, ...
+        network: more for :func:`cnnviz.load`: ``weights``, ``device``, ``resize``, ...
 
     Returns:
         A list with an explanation for each image and each target, which a notebook shows.
@@ -96,14 +96,14 @@ def explain(
     Raises:
         ItemError: an image cannot be read or explained.
         UsageError: there is no such image, class, method, layer, network or keyword.
-        CnnvizError: as :func:`cnnviz.load_explainer`.
+        CnnvizError: as :func:`cnnviz.load`.
     """
     for keyword, least in (("batch_size", batch_size), ("max_pixels", max_pixels)):
         if not is_integer(least) or least < 1:
             raise UsageError(f"{keyword} is a whole number, at least 1; got {least!r}.")
     if style is not None and not isinstance(style, Style):
         raise UsageError(f"style is a cnnviz.Style, such as cnnviz.Style(size=512); got {style!r}.")
-    loading = [one for one in inspect.signature(load_explainer).parameters if one != "methods"]
+    loading = [one for one in inspect.signature(load).parameters if one != "methods"]
     own = [one for one in inspect.signature(explain).parameters if one != "network"]
     check_keywords(network, own, loading)
     methods = None
@@ -132,12 +132,10 @@ def _explainer(model: object, layer: Any, methods: Any, network: Mapping[str, An
     """The one that was given, or a new one."""
     if isinstance(model, Explainer):
         for keyword in network:
-            raise UsageError(
-                f"{keyword} is for load_explainer(), which made the explainer that is used."
-            )
+            raise UsageError(f"{keyword} is for load(), which made the explainer that is used.")
         return model.replace(layer, methods)
     if isinstance(model, (str, os.PathLike)) or is_module(model):
-        return load_explainer(model, layer=layer, methods=methods, **network)
+        return load(model, layer=layer, methods=methods, **network)
     raise UsageError(
         "model is a network's name, a file, a module of PyTorch or an Explainer; got "
         f"{type(model).__name__}. For a "

@@ -55,7 +55,7 @@ class Explainer:
         name: str = "network",
         weights: WeightsInfo | None = None,
     ) -> None:
-        """Put the parts together, as :func:`cnnviz.load_explainer` does.
+        """Put the parts together, as :func:`cnnviz.load` does.
 
         Args:
             network: the network.

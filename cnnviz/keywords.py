@@ -41,7 +41,7 @@ def check_keywords(given: Iterable[str], own: Iterable[str], loading: Iterable[s
     Args:
         given: those that are not its own.
         own: its own.
-        loading: those that it hands on to :func:`cnnviz.load_explainer`.
+        loading: those that it hands on to :func:`cnnviz.load`.
 
     Raises:
         UsageError: naming the nearest keyword, or where else the same is to be had.

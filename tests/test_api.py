@@ -24,7 +24,7 @@ from cnnviz.results import Explanations
 
 @pytest.fixture(scope="module")
 def explainer():
-    return cnnviz.load_explainer("demo")
+    return cnnviz.load("demo")
 
 
 @pytest.mark.subprocess
@@ -185,7 +185,7 @@ def test_refuses_what_is_no_image(explainer, image, told):
 def test_refuses_what_it_cannot_do(explainer, photos):
     with pytest.raises(UsageError, match="an array of pixels, a tensor or a Pillow image; got int"):
         cnnviz.explain([3], explainer)
-    with pytest.raises(UsageError, match="weights is for load_explainer"):
+    with pytest.raises(UsageError, match="weights is for load"):
         cnnviz.explain(photos, explainer, weights="x.params")
     with pytest.raises(UsageError, match="No class is called 'dog'"):
         cnnviz.explain(photos, explainer, target="dog")
@@ -291,7 +291,7 @@ def test_why_this_class_and_not_that(photos, tmp_path, request):
 @pytest.mark.parametrize("number", [3, np.int64(3), np.uint8(3), np.array(3)])
 def test_whole_numbers_of_any_kind(photos, number):
     style = cnnviz.Style(size=np.int32(100))
-    explainer = cnnviz.load_explainer("demo", input_size=np.array([224, 224]))
+    explainer = cnnviz.load("demo", input_size=np.array([224, 224]))
     for target in (number, [number], np.array([number])):
         (found,) = cnnviz.explain(
             photos / "2.png", explainer, target=target, style=style, batch_size=np.int16(1)
@@ -303,7 +303,7 @@ def test_whole_numbers_of_any_kind(photos, number):
 
 
 def test_methods_may_be_names(photos):
-    explainer = cnnviz.load_explainer("demo", methods=["layercam"])
+    explainer = cnnviz.load("demo", methods=["layercam"])
     assert [method.name for method in explainer.methods] == ["layercam"]
     assert [one.name for one in explainer.replace(methods="gradcam").methods] == ["gradcam"]
     with pytest.raises(UsageError, match=r"methods are names, or what choose_methods\(\) gives"):
@@ -355,22 +355,22 @@ def test_maps_of_two_relu_rules_have_two_captions(photos, explainer):
 
 def test_so_do_those_of_loading():
     with pytest.raises(UsageError, match="; head is for exported networks"):
-        cnnviz.load_explainer("demo", head="x")
+        cnnviz.load("demo", head="x")
     with pytest.raises(
         UsageError, match=r"^model is a network's name, a file or a module of PyTorch; got int"
     ):
-        cnnviz.load_explainer(3)
+        cnnviz.load(3)
 
 
 def test_one_number_is_the_mean_of_a_gray_network():
     with pytest.raises(UsageError, match="demo takes color images: give three numbers each"):
-        cnnviz.load_explainer("demo", mean=0.5, std=0.5)
+        cnnviz.load("demo", mean=0.5, std=0.5)
 
 
 def test_paths_of_any_kind_name_a_network(tmp_path):
     (tmp_path / "cnnviz.yaml").write_text("model: demo\n")
-    assert cnnviz.load_explainer(tmp_path / "cnnviz.yaml").network.architecture.classes == 8
-    assert cnnviz.load_explainer(tmp_path).labels == CLASSES
+    assert cnnviz.load(tmp_path / "cnnviz.yaml").network.architecture.classes == 8
+    assert cnnviz.load(tmp_path).labels == CLASSES
 
 
 def test_an_empty_batch_has_no_explanations(explainer):
@@ -386,7 +386,7 @@ def test_a_folder_is_searched_as_by_the_command(photos, explainer, tmp_path):
 
 
 def test_all_that_is_public_is_there():
-    assert {"explain", "load_explainer", "Style", "Explainer", "CnnvizError"} <= set(dir(cnnviz))
+    assert {"explain", "load", "Style", "Explainer", "CnnvizError"} <= set(dir(cnnviz))
     assert all(getattr(cnnviz, name) is not None for name in cnnviz.__all__)
     assert not hasattr(cnnviz, "import_module_of_mine")
 

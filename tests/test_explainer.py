@@ -16,7 +16,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), dtype=np.uint
 
 @pytest.fixture(scope="module")
 def explainer():
-    return cnnviz.load_explainer("demo")
+    return cnnviz.load("demo")
 
 
 @pytest.fixture(scope="module")

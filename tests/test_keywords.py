@@ -15,9 +15,7 @@ from cnnviz.keywords import ELSEWHERE, check_keywords
 from cnnviz.results import ImageExplanation
 
 OWN = [name for name in inspect.signature(cnnviz.explain).parameters if name != "network"]
-LOADING = [
-    name for name in inspect.signature(cnnviz.load_explainer).parameters if name != "methods"
-]
+LOADING = [name for name in inspect.signature(cnnviz.load).parameters if name != "methods"]
 #: The longest of each option's names, as keywords are written.
 OPTIONS = sorted(
     {

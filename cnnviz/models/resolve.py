@@ -75,7 +75,7 @@ def load_model(
     """Load a network's weights and make it ready to explain.
 
     Whatever can be known to be wrong without weights is reported before they are looked for. The
-    arguments are those of :func:`load_explainer`.
+    arguments are those of :func:`load`.
     """
     from cnnviz.attribution.fitting import fit_methods
     from cnnviz.engines.base import check_precision, parse_device
@@ -104,7 +104,7 @@ def load_model(
 
 
 @in_keywords()
-def load_explainer(
+def load(
     model: str | os.PathLike[str] | object = "vgg16",
     *,
     weights: str | Path | None = None,

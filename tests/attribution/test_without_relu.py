@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cnnviz import Explainer, InputSpec, explain, load_explainer
+from cnnviz import Explainer, InputSpec, explain, load
 from cnnviz.attribution import METHODS, choose_methods
 from cnnviz.errors import UsageError
 from cnnviz.importers.gluon import from_gluon
@@ -199,7 +199,7 @@ def test_every_method_but_the_guided_ones_needs_no_relu():
 def test_from_python_in_one_call(exported, image):
     exported("leaky")
     said = []
-    explainer = load_explainer(
+    explainer = load(
         str(image.with_name("small-symbol.json")),
         input_size=SIDE,
         mean=(0.5,) * 3,

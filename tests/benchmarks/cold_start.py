@@ -68,7 +68,7 @@ if engine == "torch":
 else:
     cnnviz.import_mxnet()
 imported = time.perf_counter()
-explainer = cnnviz.load_explainer(model, weights=weights, engine=engine, progress=False)
+explainer = cnnviz.load(model, weights=weights, engine=engine, progress=False)
 loaded = time.perf_counter()
 stage = Explain(explainer, ImageWriter(OutputFolder(Path(output))))
 items = plan_items(find_sources([image]).sources, explainer)

@@ -62,7 +62,7 @@ def cnnviz_pass(folder: Path, threads: int) -> tuple[Pass, str]:
     from cnnviz.images.preprocessing import prepare
 
     methods = cnnviz.choose_methods(("gradcam", "guided-backprop", "guided-gradcam", "saliency"))
-    explainer = cnnviz.load_explainer(
+    explainer = cnnviz.load(
         MODEL, weights=folder / "weights.safetensors", methods=methods, progress=False
     )
     prepared = prepare(np.load(folder / "image.npy"), explainer.spec, "stretch")

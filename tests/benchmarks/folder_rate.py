@@ -248,7 +248,7 @@ def main() -> None:
         if model != "demo":
             weights = common.write_weights(place / "weights.params", model)
         keep_freed_memory()  # as the command does
-        explainer = cnnviz.load_explainer(model, weights=weights, progress=False)
+        explainer = cnnviz.load(model, weights=weights, progress=False)
         size = int(options.size) if options.size.isdigit() else options.size
         if options.batch_size == "auto":
             batch = automatic_batch_size(explainer, len(sources))

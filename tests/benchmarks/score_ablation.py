@@ -45,7 +45,7 @@ def cnnviz_map(method: str, folder: Path) -> Callable[[], Any]:
     import cnnviz
     from cnnviz.images.preprocessing import prepare
 
-    explainer = cnnviz.load_explainer(
+    explainer = cnnviz.load(
         compare_peers.MODEL,
         weights=folder / "weights.safetensors",
         methods=cnnviz.choose_methods([method]),

@@ -286,7 +286,7 @@ def test_exported_network_from_python(spots, tmp_path):
 
     Path(tmp_path / "names.txt").write_text("left\nright\n")
     notes = []
-    explainer = cnnviz.load_explainer(
+    explainer = cnnviz.load(
         str(spots), input_size=8, labels=tmp_path / "names.txt", notify=notes.append
     )
     image = cnnviz.read_image(tmp_path / "right.png")

@@ -230,13 +230,13 @@ def test_from_python(scene):
         (found[engine],) = package.explain(scene, "demo", engine=engine, method="gradcam")
     assert {one.top()[0].index for one in found.values()} == {found["auto"].top()[0].index}
     assert np.allclose(*(found[name].maps["gradcam"] for name in ("mxnet", "torch")), rtol=1e-3)
-    assert package.load_explainer("demo", engine="torch").network.engine.name == "torch"
+    assert package.load("demo", engine="torch").network.engine.name == "torch"
     with pytest.raises(package.CnnvizError, match="There is no engine 'tf': use auto, mxnet"):
-        package.load_explainer("demo", engine="tf")
+        package.load("demo", engine="tf")
 
 
 @BOTH
 def test_errors_from_python_name_the_keyword(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(package.CnnvizError, match=r"give engine='mxnet': it can\.$"):
-        package.load_explainer("demo", engine="torch")
+        package.load("demo", engine="torch")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cnnviz import Explainer, InputSpec, Style, explain, load_explainer
+from cnnviz import Explainer, InputSpec, Style, explain, load
 from cnnviz.attribution import METHODS, choose_methods
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import canvas, prepare
@@ -163,7 +163,7 @@ def test_option_card_and_python_agree(cnnviz, exported, tmp_path, write_image):
     assert a["gradient"].tobytes() == b["gradient"].tobytes()
     close(a["gradient"], c["gradient"])
     close(a["input"][::-1], c["input"])
-    explainer = load_explainer(
+    explainer = load(
         str(tmp_path / "blue-symbol.json"),
         input_size=SIDE,
         mean=MEAN[::-1],

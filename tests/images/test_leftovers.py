@@ -139,7 +139,7 @@ def test_files_are_opened_only_where_their_names_do_not_tell(folder, monkeypatch
 
 def test_in_python_what_is_left_out_is_a_warning(folder):
     folder({"cat.png": encoded("PNG"), "notes.txt": b"hello"})
-    explainer = cnnviz.load_explainer("demo")
+    explainer = cnnviz.load("demo")
     with pytest.warns(UserWarning, match=r"^p: 1 file is not an image and was skipped: 1 \.txt$"):
         explained = cnnviz.explain("p", model=explainer, method="gradcam")
     assert len(explained) == 1

@@ -57,7 +57,7 @@ def rewritten(file, path, change):
 def test_a_file_gives_what_the_module_gives(kind, tmp_path):
     module = seeded(kind)
     path = save(tmp_path / "net.pt2", module)
-    explainer = cnnviz.load_explainer(path)
+    explainer = cnnviz.load(path)
     assert explainer.spec.shape == SIZE  # which the file says
     with torch.no_grad():
         wanted = module(torch.from_numpy(BATCH)).numpy()
@@ -67,7 +67,7 @@ def test_a_file_gives_what_the_module_gives(kind, tmp_path):
 def test_a_file_for_any_number_of_images(file):
     with torch.no_grad():
         wanted = seeded(Residual)(torch.from_numpy(BATCH)).numpy()
-    explainer = cnnviz.load_explainer(file)
+    explainer = cnnviz.load(file)
     np.testing.assert_allclose(explainer.network.logits(BATCH), wanted, rtol=1e-5, atol=1e-5)
     assert explainer.network.architecture.default_layer.name == "layer1.1.relu.1"
     assert explainer.network.architecture.find("layer1.0.shortcut").kind == "BatchNorm"
@@ -86,7 +86,7 @@ def test_code_in_a_file_is_not_run(file, tmp_path):
         content["guards_code"] = [formula]
 
     path = rewritten(file, tmp_path / "net.pt2", plant)
-    cnnviz.load_explainer(path)
+    cnnviz.load(path)
     assert not trap.exists()
 
 
@@ -100,18 +100,18 @@ def test_only_operators_of_pytorch_are_run(file, tmp_path, target):
 
     path = rewritten(file, tmp_path / "net.pt2", plant)
     with pytest.raises(NetworkError, match=f"it uses {target}"):
-        cnnviz.load_explainer(path)
+        cnnviz.load(path)
 
 
 def test_a_file_for_a_fixed_number_of_images(tmp_path):
     path = save(tmp_path / "net.pt2", seeded(Residual), torch.zeros(4, *SIZE))
     with pytest.raises(NetworkError, match=r"batches of 4.*torch.zeros\(1, 3, 12, 16\)"):
-        cnnviz.load_explainer(path)
+        cnnviz.load(path)
 
 
 def test_a_file_for_another_size(file):
     with pytest.raises(UsageError, match="takes 3×12×16, and 3×12×12 was given"):
-        cnnviz.load_explainer(file, input_size=12)
+        cnnviz.load(file, input_size=12)
 
 
 def test_damaged_files(file, tmp_path):
@@ -129,7 +129,7 @@ def test_damaged_files(file, tmp_path):
             damaged[place] = random.integers(256)
         path.write_bytes(damaged)
         try:
-            cnnviz.load_explainer(path)
+            cnnviz.load(path)
         except CnnvizError:
             refused += 1
     assert refused
@@ -140,8 +140,6 @@ def test_missing_parts(file, tmp_path):
         content["graph_module"]["signature"]["input_specs"][0]["parameter"]["parameter_name"] = "x"
 
     with pytest.raises(NetworkError, match="it has no parameter x"):
-        cnnviz.load_explainer(rewritten(file, tmp_path / "net.pt2", lose))
+        cnnviz.load(rewritten(file, tmp_path / "net.pt2", lose))
     with pytest.raises(NetworkError, match="cannot be read"):
-        cnnviz.load_explainer(
-            rewritten(file, tmp_path / "net.pt2", lambda content: content.clear())
-        )
+        cnnviz.load(rewritten(file, tmp_path / "net.pt2", lambda content: content.clear()))

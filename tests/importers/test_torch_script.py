@@ -43,7 +43,7 @@ def save(path, module, how):
 def test_an_archive_gives_what_the_module_gives(kind, how, tmp_path):
     module = seeded(kind)
     path = save(tmp_path / "net.pt", module, how)
-    explainer = cnnviz.load_explainer(path, input_size=SIZE[1:], engine="torch")
+    explainer = cnnviz.load(path, input_size=SIZE[1:], engine="torch")
     assert explainer.spec.shape == SIZE
     assert explainer.network.check.reference == f"PyTorch {torch.__version__}"
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_an_archive_gives_what_the_module_gives(kind, how, tmp_path):
 @pytest.mark.parametrize("how", ["traced", "scripted"])
 def test_layers_are_called_after_modules(how, tmp_path):
     path = save(tmp_path / "net.torchscript", seeded(Residual), how)
-    found = cnnviz.load_explainer(path, input_size=SIZE[1:]).network.architecture
+    found = cnnviz.load(path, input_size=SIZE[1:]).network.architecture
     assert found.default_layer.name == "layer1.1.relu.1"
     assert found.find("layer1.1") == found.default_layer
     assert found.find("layer1.0.shortcut").kind == "BatchNorm"
@@ -64,7 +64,7 @@ def test_layers_are_called_after_modules(how, tmp_path):
 def test_what_writes_into_a_part_of_a_value_is_refused(tmp_path):
     path = save(tmp_path / "net.pt", seeded(Windows), "traced")
     with pytest.raises(NetworkError, match="changes a part of a value in place"):
-        cnnviz.load_explainer(path, input_size=SIZE[1:])
+        cnnviz.load(path, input_size=SIZE[1:])
 
 
 class Branching(nn.Module):
@@ -88,7 +88,7 @@ class Branching(nn.Module):
 def test_branches_and_loops_that_the_size_decides(tmp_path):
     module = seeded(Branching)
     path = save(tmp_path / "net.pt", module, "scripted")
-    explainer = cnnviz.load_explainer(path, input_size=SIZE[1:])
+    explainer = cnnviz.load(path, input_size=SIZE[1:])
     with torch.no_grad():
         wanted = module(torch.from_numpy(BATCH)).numpy()
     np.testing.assert_allclose(explainer.network.logits(BATCH), wanted, rtol=1e-5, atol=1e-5)
@@ -97,7 +97,7 @@ def test_branches_and_loops_that_the_size_decides(tmp_path):
 def test_a_branch_that_the_image_decides(tmp_path):
     path = save(tmp_path / "net.pt", Branching(by_image=True).eval(), "scripted")
     with pytest.raises(NetworkError, match="gt at the top level"):
-        cnnviz.load_explainer(path, input_size=SIZE[1:])
+        cnnviz.load(path, input_size=SIZE[1:])
 
 
 def test_what_touches_files_is_not_loaded(tmp_path):
@@ -107,7 +107,7 @@ def test_what_touches_files_is_not_loaded(tmp_path):
 
     path = save(tmp_path / "net.pt", Reading(), "scripted")
     with pytest.raises(NetworkError, match=r"calls torch\.from_file, which no network needs"):
-        cnnviz.load_explainer(path, input_size=4)
+        cnnviz.load(path, input_size=4)
 
 
 def test_a_damaged_archive(tmp_path):
@@ -118,7 +118,7 @@ def test_a_damaged_archive(tmp_path):
             if not entry.filename.endswith("data.pkl"):
                 new.writestr(entry.filename, old.read(entry))
     with pytest.raises(NetworkError, match="cannot be loaded as TorchScript"):
-        cnnviz.load_explainer(cut, input_size=SIZE[1:])
+        cnnviz.load(cut, input_size=SIZE[1:])
 
 
 def test_a_pickled_module_is_refused_with_the_lines_that_export_it(tmp_path):
@@ -127,11 +127,11 @@ def test_a_pickled_module_is_refused_with_the_lines_that_export_it(tmp_path):
     )
     torch.save(module, tmp_path / "net.pth")
     with pytest.raises(UsageError, match="would run whatever code stands in it") as refused:
-        cnnviz.load_explainer(tmp_path / "net.pth")
+        cnnviz.load(tmp_path / "net.pth")
     first, second = str(refused.value).split("`")[1::2]
     lines = f"{first}\n{second}".replace('"net.pt2"', repr(str(tmp_path / "net.pt2")))
     exec(lines, {"torch": torch, "model": module})
-    explainer = cnnviz.load_explainer(tmp_path / "net.pt2")
+    explainer = cnnviz.load(tmp_path / "net.pt2")
     assert explainer.spec.shape == (3, 224, 224)
     assert explainer.network.architecture.classes == 5
 
@@ -139,4 +139,4 @@ def test_a_pickled_module_is_refused_with_the_lines_that_export_it(tmp_path):
 def test_a_state_dict_alone_is_no_network(tmp_path):
     torch.save(seeded(Residual).state_dict(), tmp_path / "net.pth")
     with pytest.raises(UsageError, match="looks like a file of weights: give the network too"):
-        cnnviz.load_explainer(tmp_path / "net.pth")
+        cnnviz.load(tmp_path / "net.pth")

@@ -33,7 +33,7 @@ def scores(module, image=IMAGE):
 
 def test_a_module_is_explained():
     module = seeded(Residual).train()
-    explainer = cnnviz.load_explainer(module, input_size=SIZE[1:], **SCALE)
+    explainer = cnnviz.load(module, input_size=SIZE[1:], **SCALE)
     assert module.training
     assert explainer.name == "Residual"
     assert explainer.network.check.reference == f"PyTorch {torch.__version__}"
@@ -53,19 +53,19 @@ def test_a_module_in_one_call():
 def test_a_module_says_how_many_channels_it_takes():
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     said = []
-    explainer = cnnviz.load_explainer(module, input_size=9, notify=said.append)
+    explainer = cnnviz.load(module, input_size=9, notify=said.append)
     assert explainer.spec.shape == (1, 9, 9)
     assert "--mean 0 --std 1" in said[0]
 
 
 def test_what_a_module_needs_is_said():
     with pytest.raises(UsageError, match="Residual does not say how large its images are"):
-        cnnviz.load_explainer(seeded(Residual))
+        cnnviz.load(seeded(Residual))
     with pytest.raises(UsageError, match="has its weights in it"):
-        cnnviz.load_explainer(seeded(Residual), weights="net.pth", input_size=SIZE[1:])
+        cnnviz.load(seeded(Residual), weights="net.pth", input_size=SIZE[1:])
     traced = torch.jit.trace(seeded(Residual), torch.zeros(1, *SIZE), check_trace=False)
     with pytest.raises(NetworkError, match="give the module that it was made of"):
-        cnnviz.load_explainer(traced, input_size=SIZE[1:])
+        cnnviz.load(traced, input_size=SIZE[1:])
 
 
 def test_a_misread_module_is_refused(monkeypatch):
@@ -73,7 +73,7 @@ def test_a_misread_module_is_refused(monkeypatch):
     module = seeded(Residual)
     monkeypatch.setattr(module, "forward", _changing(module.forward))
     with pytest.raises(NetworkError, match=r"is not read as PyTorch .* runs it"):
-        cnnviz.load_explainer(module, input_size=SIZE[1:], **SCALE)
+        cnnviz.load(module, input_size=SIZE[1:], **SCALE)
 
 
 def _changing(forward):
@@ -136,7 +136,7 @@ def saved(path, classes, wrap=dict):
 def test_a_network_of_a_package_with_weights_of_a_file(torchvision, tmp_path):
     module = saved(tmp_path / "net.pth", 5)
     said = []
-    explainer = cnnviz.load_explainer(
+    explainer = cnnviz.load(
         "torchvision:resnet18", weights=tmp_path / "net.pth", notify=said.append
     )
     assert explainer.spec.shape == (3, 16, 16)
@@ -149,16 +149,14 @@ def test_a_network_of_a_package_with_weights_of_a_file(torchvision, tmp_path):
         "bicubic interpolation, here bilinear; scores differ a little."
     ]
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    explainer = cnnviz.load_explainer(
-        "torchvision:resnet18", weights=tmp_path / "net.pth", resize="stretch"
-    )
+    explainer = cnnviz.load("torchvision:resnet18", weights=tmp_path / "net.pth", resize="stretch")
     (found,) = cnnviz.explain(image, explainer)
     np.testing.assert_allclose(found.logits, scores(module, image), rtol=1e-4, atol=1e-5)
 
 
 def test_a_file_with_another_number_of_classes(torchvision, tmp_path):
     saved(tmp_path / "net.pth", 7, lambda state: {"state_dict": state, "epoch": 3})
-    explainer = cnnviz.load_explainer("torchvision:resnet18", weights=tmp_path / "net.pth")
+    explainer = cnnviz.load("torchvision:resnet18", weights=tmp_path / "net.pth")
     assert explainer.network.architecture.classes == 7
     assert explainer.labels == ()
 
@@ -169,19 +167,19 @@ def test_a_file_of_a_network_that_was_wrapped(torchvision, tmp_path):
         5,
         lambda state: {f"module.{name}": value for name, value in state.items()},
     )
-    explainer = cnnviz.load_explainer("torchvision:resnet18", weights=tmp_path / "net.pth")
+    explainer = cnnviz.load("torchvision:resnet18", weights=tmp_path / "net.pth")
     assert explainer.network.architecture.classes == 5
 
 
 def test_a_file_of_another_network(torchvision, tmp_path):
     torch.save(seeded(Attention).state_dict(), tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"does not have the weights of torchvision:resnet18: "):
-        cnnviz.load_explainer("torchvision:resnet18", weights=tmp_path / "other.pth")
+        cnnviz.load("torchvision:resnet18", weights=tmp_path / "other.pth")
 
 
 def test_weights_that_cannot_be_downloaded(torchvision):
     with pytest.raises(WeightsError, match="cannot get the weights of resnet18: <urlopen error>"):
-        cnnviz.load_explainer("torchvision:resnet18")
+        cnnviz.load("torchvision:resnet18")
 
 
 def test_layers_are_known_without_weights(torchvision):
@@ -191,10 +189,10 @@ def test_layers_are_known_without_weights(torchvision):
 
 def test_a_name_that_a_package_does_not_have(torchvision):
     with pytest.raises(UsageError, match=r"has no classifier 'resnet51'. Did you mean resnet50"):
-        cnnviz.load_explainer("torchvision:resnet51")
+        cnnviz.load("torchvision:resnet51")
 
 
 def test_a_package_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"`pip install timm`"):
-        cnnviz.load_explainer("timm:resnet18")
+        cnnviz.load("timm:resnet18")

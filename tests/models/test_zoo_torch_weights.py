@@ -24,7 +24,7 @@ REAL = Path(__file__).parents[3] / "shared" / "real"
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/real")
 def test_a_trained_squeezenet_names_its_photos():
-    explainer = cnnviz.load_explainer("squeezenet1.1", weights=REAL / "squeezenet1.1.params")
+    explainer = cnnviz.load("squeezenet1.1", weights=REAL / "squeezenet1.1.params")
     for name, index in (("hummingbird", 94), ("jellyfish", 107), ("snow_leopard", 289)):
         image = cnnviz.read_image(REAL / "photos" / f"{name}.jpg")
         (explanation,) = explainer.explain([explainer.prepare(image)])

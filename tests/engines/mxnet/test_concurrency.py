@@ -91,7 +91,7 @@ def ask(models):
 
 EXPLAINER = None
 ask(["demo"])
-EXPLAINER = cnnviz.load_explainer("demo")
+EXPLAINER = cnnviz.load("demo")
 ask([None, "demo"])
 work(None)
 ask([None, "demo"])
