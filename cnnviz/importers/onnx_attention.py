@@ -1,30 +1,16 @@
-"""ONNX's attention, an operator of its own since opset 23, in the operators it is made of."""
+"""ONNX's attention, an operator of its own since opset 23."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-import numpy as np
-
 from cnnviz.errors import NetworkError
-from cnnviz.graph.operators import Add
-from cnnviz.importers.onnx_step import Rule, Step, scaled
-from cnnviz.importers.tensor_layers import matmul
-from cnnviz.importers.tensor_shapes import softmax
-from cnnviz.importers.tensors import (
-    Constant,
-    Operand,
-    Tensor,
-    TensorGraph,
-    arithmetic,
-    reshape,
-    transpose,
-)
+from cnnviz.importers.onnx_step import Rule, Step
+from cnnviz.importers.tensor_products import attention
+from cnnviz.importers.tensors import Operand, Tensor, TensorGraph, reshape, transpose
 
 
 def _attention(step: Step) -> Operand:
-    """softmax(q · kᵀ · scale + mask) · v, for each head."""
     graph = step.graph
     if step.outputs > 1 or any(step.optional(place) is not None for place in (4, 5, 6)):
         raise NetworkError("it remembers what came before, as in texts, which is not run")
@@ -40,17 +26,16 @@ def _attention(step: Step) -> Operand:
         )
     if query.shape[1] != key.shape[1]:
         raise NetworkError("its heads share keys, which is not run")
-    root = math.sqrt(step.number("scale", 1 / math.sqrt(query.shape[-1])))
-    # Scaling both, by the root, is how ONNX has it: smaller products.
-    scores = matmul(
+    scale = step.attributes.get("scale")
+    found = attention(
         graph,
-        scaled(graph, query, root),
-        transpose(graph, scaled(graph, key, root), (0, 1, 3, 2)),
+        query,
+        key,
+        value,
+        step.optional(3),
+        scale=None if scale is None else float(scale),
+        causal=bool(step.integer("is_causal", 0)),
     )
-    mask = _mask(step, scores.shape[-2], scores.shape[-1])
-    if mask is not None:
-        scores = arithmetic(graph, Add, scores, mask)
-    found = matmul(graph, softmax(graph, scores, -1), value)
     if not together:
         return found
     batch, count, tokens, width = found.shape
@@ -64,21 +49,6 @@ def _apart(graph: TensorGraph, x: Tensor, heads: int) -> Tensor:
         raise NetworkError(f"{width} numbers do not divide into {heads} heads")
     apart = reshape(graph, x, (batch, tokens, heads, width // heads))
     return transpose(graph, apart, (0, 2, 1, 3))
-
-
-def _mask(step: Step, rows: int, columns: int) -> Operand | None:
-    """What is added to the scores."""
-    given = step.optional(3)
-    if isinstance(given, Constant) and given.array.dtype == np.bool_:
-        given = Constant(np.where(given.array, 0, -np.inf).astype(np.float32))
-    if not step.integer("is_causal", 0):
-        return given
-    ahead = np.triu(np.full((rows, columns), -np.inf, np.float32), 1)
-    if given is None:
-        return Constant(ahead)
-    if isinstance(given, Tensor):
-        raise NetworkError("it has a mask that is computed from the images, and is causal, too")
-    return Constant(given.array + ahead)
 
 
 RULES: Mapping[str, Rule] = {"Attention": _attention}

@@ -15,7 +15,6 @@ from cnnviz.graph.operators import (
     Abs,
     Add,
     Affine,
-    Clip,
     Cos,
     Divide,
     Erf,
@@ -30,7 +29,6 @@ from cnnviz.graph.operators import (
     Multiply,
     Operator,
     Power,
-    PReLU,
     ReLU,
     Sigmoid,
     SiLU,
@@ -40,15 +38,16 @@ from cnnviz.graph.operators import (
     Subtract,
     Tanh,
 )
-from cnnviz.importers.onnx_step import Rule, Step, scaled
+from cnnviz.importers.onnx_step import Rule, Step
+from cnnviz.importers.tensor_functions import celu, clipped, extreme, power, prelu, scaled
 from cnnviz.importers.tensor_shapes import where
 from cnnviz.importers.tensors import (
     Arithmetic,
     Constant,
     Operand,
     Tensor,
+    TensorGraph,
     arithmetic,
-    elementwise,
     unary,
 )
 from cnnviz.types import Array
@@ -97,83 +96,37 @@ def _arithmetic(kind: Arithmetic) -> Rule:
     return lambda step: arithmetic(step.graph, kind, step.operand(0), step.operand(1))
 
 
-_IN_NUMPY: Mapping[type[Operator], Callable[..., Array]] = {
-    Add: np.add,
-    Maximum: np.maximum,
-    Minimum: np.minimum,
-}
+_Two = Callable[[TensorGraph, Operand, Operand], Tensor]
 
 
-def _several(kind: type[Operator]) -> Rule:
-    """A sum, or an extreme, of any number of operands."""
+def _several(stored: Callable[..., Array], computed: _Two) -> Rule:
+    """A function of two, for any number of operands: of stored ones, and of others."""
 
     def rule(step: Step) -> Operand:
         found = step.operand(0)
         for place in range(1, len(step.inputs)):
-            found = _two(step, kind, found, step.operand(place))
+            other = step.operand(place)
+            if isinstance(found, Constant) and isinstance(other, Constant):
+                found = Constant(stored(found.array, other.array))
+            else:
+                found = computed(step.graph, found, other)
         return found
 
     return rule
 
 
-def _two(step: Step, kind: type[Operator], left: Operand, right: Operand) -> Operand:
-    if isinstance(left, Constant) and isinstance(right, Constant):
-        return Constant(_IN_NUMPY[kind](left.array, right.array))
-    if kind is Add:
-        return arithmetic(step.graph, Add, left, right)
-    if isinstance(left, Constant):
-        left, right = right, left
-    number = right.number if isinstance(right, Constant) else None
-    if isinstance(left, Tensor) and number is not None and len(right.shape) <= len(left.shape):
-        bounds = (number, math.inf) if kind is Maximum else (-math.inf, number)
-        return clipped(step, left, *bounds)
-    return elementwise(step.graph, kind(), left, right)
+_sum = _several(np.add, lambda graph, *two: arithmetic(graph, Add, *two))
 
 
 def _mean(step: Step) -> Operand:
-    total = _several(Add)(step)
+    total = _sum(step)
     assert isinstance(total, Tensor)
     return scaled(step.graph, total, 1 / len(step.inputs))
 
 
 def _clip(step: Step) -> Operand:
     lower, upper = step.bound("min", 1, -math.inf), step.bound("max", 2, math.inf)
-    largest = float(np.finfo(np.float32).max)
-    lower = -math.inf if lower <= -largest else lower
-    upper = math.inf if upper >= largest else upper
-    return clipped(step, step.tensor(), lower, upper)
-
-
-def clipped(step: Step, x: Tensor, lower: float, upper: float) -> Tensor:
-    """Between two bounds; a ReLU where the lower is 0."""
-    if lower > upper or math.isnan(lower + upper):
-        raise NetworkError(f"it keeps values between {lower} and {upper}")
-    if math.isinf(lower) and math.isinf(upper):
-        return x
-    operator = ReLU(upper) if lower == 0 and upper > 0 else Clip(lower, upper)
-    return unary(step.graph, operator, x)
-
-
-def _prelu(step: Step) -> Operand:
-    x, slope = step.tensor(), step.constant(1, "slope")
-    if slope.number is not None:
-        return unary(step.graph, LeakyReLU(slope.number), x)
-    whole = (1,) * (len(x.shape) - len(slope.shape)) + slope.shape
-    if x.omitted == 0 and len(whole) > 1 and whole == (1, x.shape[1], *(1,) * (len(whole) - 2)):
-        stored = step.graph.parameter(slope, (x.shape[1],))
-        return Tensor(step.graph.add(PReLU(), x.value, stored), x.shape, x.omitted)
-    above = unary(step.graph, ReLU(), x)
-    below = unary(step.graph, Clip(-math.inf, 0.0), x)
-    return arithmetic(step.graph, Add, above, arithmetic(step.graph, Multiply, below, slope))
-
-
-def _celu(step: Step) -> Operand:
-    alpha = step.number("alpha", 1.0)
-    if not alpha > 0:
-        raise NetworkError(f"its alpha is {alpha:g}, which has to be above 0")
-    graph = step.graph
-    bent = unary(graph, ELU(1.0), scaled(graph, step.tensor(), 1 / alpha))
-    return scaled(graph, bent, alpha)
+    return clipped(step.graph, step.tensor(), lower, upper)
 
 
 def _thresholded(step: Step) -> Operand:
@@ -191,21 +144,16 @@ def _swish(step: Step) -> Operand:
     return arithmetic(step.graph, Multiply, x, gate)
 
 
-def _power(step: Step) -> Operand:
-    left, right = step.operand(0), step.operand(1)
-    if isinstance(left, Tensor) and isinstance(right, Constant):
-        if right.number is None:
-            raise NetworkError("its exponent is not one number")
-        return left if right.number == 1 else unary(step.graph, Power(right.number), left)
-    if isinstance(left, Constant) and isinstance(right, Tensor) and (left.array > 0).all():
-        logarithm = Constant(np.log(left.array.astype(np.float32)))
-        return unary(step.graph, Exp(), arithmetic(step.graph, Multiply, right, logarithm))
-    raise NetworkError("its exponent is computed from the images")
-
-
 def _where(step: Step) -> Operand:
     condition = step.constant(0, "condition")
     return where(step.graph, condition, step.operand(1), step.operand(2))
+
+
+def _selu(step: Step) -> Operator:
+    usual = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+    if any(abs(step.number(name, value) - value) > 1e-6 for name, value in usual.items()):
+        raise NetworkError("its alpha and gamma are not those of the paper")
+    return SELU()
 
 
 RULES: Mapping[str, Rule] = {
@@ -213,7 +161,7 @@ RULES: Mapping[str, Rule] = {
     "Add": _arithmetic(Add),
     "Cast": _cast,
     "CastLike": _cast_like,
-    "Celu": _celu,
+    "Celu": lambda step: celu(step.graph, step.tensor(), step.number("alpha", 1.0)),
     "Clip": _clip,
     "Cos": _function(lambda step: Cos()),
     "Div": _arithmetic(Divide),
@@ -229,33 +177,26 @@ RULES: Mapping[str, Rule] = {
     "Identity": _same,
     "LeakyRelu": _function(lambda step: LeakyReLU(step.number("alpha", 0.01))),
     "Log": _function(lambda step: Log()),
-    "Max": _several(Maximum),
+    "Max": _several(np.maximum, lambda graph, *two: extreme(graph, Maximum, *two)),
     "Mean": _mean,
-    "Min": _several(Minimum),
+    "Min": _several(np.minimum, lambda graph, *two: extreme(graph, Minimum, *two)),
     "Mish": _function(lambda step: Mish()),
     "Mul": _arithmetic(Multiply),
     "Neg": _function(lambda step: Affine(-1.0, 0.0)),
-    "PRelu": _prelu,
-    "Pow": _power,
+    "PRelu": lambda step: prelu(step.graph, step.tensor(), step.constant(1, "slope")),
+    "Pow": lambda step: power(step.graph, step.operand(0), step.operand(1)),
     "Reciprocal": _function(lambda step: Power(-1.0)),
     "Relu": _function(lambda step: ReLU()),
-    "Selu": _function(lambda step: _selu(step)),
+    "Selu": _function(_selu),
     "Sigmoid": _function(lambda step: Sigmoid()),
     "Sin": _function(lambda step: Sin()),
     "Softplus": _function(lambda step: Softplus()),
     "Softsign": _function(lambda step: Softsign()),
     "Sqrt": _function(lambda step: Power(0.5)),
     "Sub": _arithmetic(Subtract),
-    "Sum": _several(Add),
+    "Sum": _sum,
     "Swish": _swish,
     "Tanh": _function(lambda step: Tanh()),
     "ThresholdedRelu": _thresholded,
     "Where": _where,
 }
-
-
-def _selu(step: Step) -> Operator:
-    usual = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
-    if any(abs(step.number(name, value) - value) > 1e-6 for name, value in usual.items()):
-        raise NetworkError("its alpha and gamma are not those of the paper")
-    return SELU()

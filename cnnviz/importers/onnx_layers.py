@@ -11,7 +11,6 @@ import numpy as np
 from cnnviz.errors import NetworkError
 from cnnviz.graph.operators import (
     Add,
-    Affine,
     GlobalMaxPool2d,
     LocalResponseNorm,
     Multiply,
@@ -19,7 +18,8 @@ from cnnviz.graph.operators import (
     Pair,
     Power,
 )
-from cnnviz.importers.onnx_step import Rule, Step, scaled
+from cnnviz.importers.onnx_step import Rule, Step
+from cnnviz.importers.tensor_functions import scaled, scaled_operand
 from cnnviz.importers.tensor_layers import (
     Window,
     average_pool,
@@ -28,21 +28,20 @@ from cnnviz.importers.tensor_layers import (
     group_norm,
     instance_norm,
     layer_norm,
-    linear,
-    matmul,
     max_pool,
     on_images,
+    rms_norm,
     transposed_convolution,
 )
-from cnnviz.importers.tensor_shapes import depth_to_space, padded, reduced
+from cnnviz.importers.tensor_products import linear, matmul, turned
+from cnnviz.importers.tensor_shapes import depth_to_space, padded, reduced, space_to_depth
 from cnnviz.importers.tensors import (
     Constant,
     Operand,
     Tensor,
     arithmetic,
-    reshape,
-    transpose,
     unary,
+    whole_axis,
 )
 
 
@@ -176,13 +175,7 @@ def _gemm(step: Step) -> Operand:
     product = scaled(step.graph, product, alpha)
     if bias is None:
         return product
-    if beta != 1:
-        bias = (
-            Constant(bias.array * np.float32(beta), bias.name)
-            if isinstance(bias, Constant)
-            else scaled(step.graph, bias, beta)
-        )
-    return arithmetic(step.graph, Add, product, bias)
+    return arithmetic(step.graph, Add, product, scaled_operand(step.graph, bias, beta))
 
 
 def _bias(bias: Constant | None, features: int, scale: float) -> Constant | None:
@@ -197,9 +190,7 @@ def _bias(bias: Constant | None, features: int, scale: float) -> Constant | None
 def _turned(step: Step, matrix: Operand) -> Operand:
     if len(matrix.shape) != 2:
         raise NetworkError(f"it works on matrices, and got a value of {matrix.shape}")
-    if isinstance(matrix, Constant):
-        return Constant(matrix.array.T, matrix.name)
-    return transpose(step.graph, matrix, (1, 0))
+    return turned(step.graph, matrix)
 
 
 def _matmul(step: Step) -> Operand:
@@ -244,8 +235,7 @@ def _layer_norm(step: Step) -> Operand:
     x = step.tensor()
     if step.outputs > 1:
         raise NetworkError("it gives its mean and deviation, too, which is not run")
-    axis = step.integer("axis", -1)
-    axes = len(x.shape) - axis if axis >= 0 else -axis
+    axes = len(x.shape) - whole_axis(step.integer("axis", -1), len(x.shape))
     shape = x.shape[len(x.shape) - axes :]
     scale = _whole(step.constant(1, "scale"), shape)
     shift = None if step.optional(2) is None else _whole(step.constant(2, "shift"), shape)
@@ -260,13 +250,9 @@ def _whole(constant: Constant, shape: tuple[int, ...]) -> Constant:
 
 
 def _rms_norm(step: Step) -> Operand:
-    graph, x = step.graph, step.tensor()
-    axis = step.integer("axis", -1)
-    axes = range(axis % len(x.shape), len(x.shape))
-    square = reduced(graph, unary(graph, Power(2.0), x), "mean", axes, keep_axes=True)
-    safe = unary(graph, Affine(1.0, step.number("epsilon", 1e-5)), square)
-    scaled = arithmetic(graph, Multiply, x, unary(graph, Power(-0.5), safe))
-    return arithmetic(graph, Multiply, scaled, step.operand(1))
+    x = step.tensor()
+    axes = len(x.shape) - whole_axis(step.integer("axis", -1), len(x.shape))
+    return rms_norm(step.graph, x, axes, step.operand(1), step.number("epsilon", 1e-5))
 
 
 def _lp_norm(step: Step) -> Operand:
@@ -330,11 +316,8 @@ def _depth_to_space(step: Step) -> Operand:
 
 
 def _space_to_depth(step: Step) -> Operand:
-    x, block = step.tensor(), step.integer("blocksize", 1)
-    batch, channels, height, width = x.shape
-    apart = reshape(step.graph, x, (batch, channels, height // block, block, width // block, block))
-    laid = transpose(step.graph, apart, (0, 3, 5, 1, 2, 4))
-    return reshape(step.graph, laid, (batch, channels * block**2, height // block, width // block))
+    block = step.integer("blocksize", 1)
+    return space_to_depth(step.graph, step.tensor(), block, columns_first=False)
 
 
 RULES: Mapping[str, Rule] = {

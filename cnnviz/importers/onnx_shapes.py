@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cnnviz.errors import NetworkError
-from cnnviz.graph.operators import Abs, Exp, Log, Operator, Power
+from cnnviz.graph.operators import Abs, Log, Operator, Power
 from cnnviz.importers.onnx_step import Given, Rule, Step
-from cnnviz.importers.tensor_layers import matmul
+from cnnviz.importers.tensor_products import einsum
 from cnnviz.importers.tensor_shapes import (
     concat,
     expanded,
     gathered,
+    log_sum_exp,
     reduced,
     sliced,
     softmax,
@@ -270,84 +271,34 @@ def _reduction(
 
     def rule(step: Step) -> Operand:
         x = step.tensor()
-        axes = step.integers("axes", 1)
-        if not axes:
-            none = step.integer("noop_with_empty_axes", 0)
-            axes = () if none else tuple(range(len(x.shape)))
         if before is not None:
             x = unary(step.graph, before, x)
-        keep = bool(step.integer("keepdims", 1))
-        found = reduced(step.graph, x, kind, axes, keep_axes=keep)
+        found = reduced(step.graph, x, kind, _reduced_axes(step), keep_axes=_keeps_axes(step))
         return found if after is None else unary(step.graph, after, found)
 
     return rule
 
 
+def _log_sum_exp(step: Step) -> Operand:
+    axes = _reduced_axes(step)
+    return log_sum_exp(step.graph, step.tensor(), axes, keep_axes=_keeps_axes(step))
+
+
+def _reduced_axes(step: Step) -> Sequence[int]:
+    axes = step.integers("axes", 1)
+    if axes:
+        return axes
+    none = step.integer("noop_with_empty_axes", 0)
+    return () if none else range(len(step.tensor().shape))
+
+
+def _keeps_axes(step: Step) -> bool:
+    return bool(step.integer("keepdims", 1))
+
+
 def _einsum(step: Step) -> Operand:
-    """A sum of products of two operands, or of one's own numbers, as axes in another order."""
-    equation = step.text("equation", "").replace(" ", "")
-    terms, arrow, result = equation.partition("->")
-    names = terms.split(",")
-    if not arrow:
-        letters = "".join(names)
-        result = "".join(sorted(one for one in set(letters) if letters.count(one) == 1))
     operands = [step.operand(place) for place in range(len(step.inputs))]
-    repeated = any(len(set(name)) != len(name) for name in (*names, result))
-    if "." in equation or repeated or len(names) != len(operands) or len(operands) > 2:
-        raise NetworkError(f"its equation {equation!r} is none that cnnviz reads")
-    for name, operand in zip(names, operands, strict=True):
-        if len(name) != len(operand.shape):
-            raise NetworkError(f"its equation {equation!r} does not fit values of {operand.shape}")
-    sizes: dict[str, int] = {}
-    for name, operand in zip(names, operands, strict=True):
-        sizes.update(zip(name, operand.shape, strict=True))
-    graph = step.graph
-    for place, name in enumerate(names):  # what only one of them has is summed first
-        others = {*result, *(names[1 - place] if len(names) == 2 else "")}
-        gone = [axis for axis, letter in enumerate(name) if letter not in others]
-        if gone:
-            operands[place] = _summed(graph, operands[place], gone)
-            names[place] = "".join(letter for letter in name if letter in others)
-    if len(operands) == 1:
-        (operand,) = operands
-        assert isinstance(operand, Tensor)
-        return transpose(graph, operand, [names[0].index(letter) for letter in result])
-    left, right = names
-    batch = [one for one in left if one in right and one in result]
-    inner = [one for one in left if one in right and one not in result]
-    rows = [one for one in left if one not in right]
-    columns = [one for one in right if one not in left]
-    lengths = [tuple(sizes[one] for one in part) for part in (batch, rows, inner, columns)]
-    stacks, height, depth, width = lengths
-    product = matmul(
-        graph,
-        _laid(graph, operands[0], left, [*batch, *rows, *inner], (*stacks, height, depth)),
-        _laid(graph, operands[1], right, [*batch, *inner, *columns], (*stacks, depth, width)),
-    )
-    apart = reshape(graph, product, (*stacks, *height, *width))
-    order = [*batch, *rows, *columns]
-    return transpose(graph, apart, [order.index(letter) for letter in result])
-
-
-def _summed(graph: TensorGraph, operand: Operand, axes: Sequence[int]) -> Operand:
-    if isinstance(operand, Constant):
-        return Constant(operand.array.sum(axis=tuple(axes)))
-    return reduced(graph, operand, "sum", axes, keep_axes=False)
-
-
-def _laid(
-    graph: TensorGraph,
-    operand: Operand,
-    name: str,
-    order: Sequence[str],
-    shape: Sequence[int | tuple[int, ...]],
-) -> Operand:
-    """The axes in another order, then those of a group as one."""
-    whole = tuple(math.prod(size) if isinstance(size, tuple) else size for size in shape)
-    axes = [name.index(letter) for letter in order]
-    if isinstance(operand, Constant):
-        return Constant(operand.array.transpose(axes).reshape(whole), operand.name)
-    return reshape(graph, transpose(graph, operand, axes), whole)
+    return einsum(step.graph, step.text("equation", ""), operands)
 
 
 RULES: Mapping[str, Rule] = {
@@ -362,7 +313,7 @@ RULES: Mapping[str, Rule] = {
     "ReduceL1": _reduction("sum", Abs()),
     "ReduceL2": _reduction("sum", Power(2.0), Power(0.5)),
     "ReduceLogSum": _reduction("sum", None, Log()),
-    "ReduceLogSumExp": _reduction("sum", Exp(), Log()),
+    "ReduceLogSumExp": _log_sum_exp,
     "ReduceMax": _reduction("max"),
     "ReduceMean": _reduction("mean"),
     "ReduceMin": _reduction("min"),

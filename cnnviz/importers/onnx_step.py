@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnnviz.errors import NetworkError
-from cnnviz.graph.operators import Affine
-from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph, unary
+from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph
 
 #: What an operator gives: its output, or all of them.
 Given = Operand | Sequence[Operand]
@@ -108,11 +107,6 @@ class Step:
 
 
 Rule = Callable[[Step], Given]
-
-
-def scaled(graph: TensorGraph, x: Tensor, scale: float) -> Tensor:
-    """Times a number."""
-    return x if scale == 1 else unary(graph, Affine(scale, 0.0), x)
 
 
 def attributes_of(node: Any) -> dict[str, Any]:

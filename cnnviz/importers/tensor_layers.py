@@ -1,4 +1,4 @@
-"""Layers of a program of tensors: convolutions, dense layers, products, pooling, normalization."""
+"""Layers of a program of tensors: convolutions, pooling, normalization."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Value
 from cnnviz.graph.operators import (
     AdaptiveAvgPool2d,
+    Add,
     AvgPool2d,
     BatchNorm,
     Conv2d,
@@ -20,22 +21,25 @@ from cnnviz.graph.operators import (
     GroupNorm,
     InstanceNorm,
     LayerNorm,
-    Linear,
-    MatMul,
     MaxPool2d,
+    Multiply,
     Operator,
     Pads,
     Pair,
+    Power,
 )
-from cnnviz.importers.tensor_shapes import concat, split
+from cnnviz.importers.tensor_shapes import concat, reduced, split
 from cnnviz.importers.tensors import (
     Constant,
     Operand,
     Tensor,
     TensorGraph,
+    arithmetic,
     formed,
     keeping,
+    number,
     omitting,
+    unary,
 )
 from cnnviz.types import Shape
 
@@ -81,7 +85,7 @@ def convolution(
             weight.shape[0], _pair(kernel), window.stride, window.padding, window.dilation, groups
         )
         whole = (*weight.shape[:2], *kernel)
-        return graph.add(operator, data, _stored(graph, weight, whole), *_biases(graph, bias))
+        return graph.add(operator, data, stored(graph, weight, whole), *biases(graph, bias))
 
     return _on_images(graph, x, weight.shape[2:], run)
 
@@ -109,9 +113,7 @@ def transposed_convolution(
             groups,
             output_padding,
         )
-        return graph.add(
-            operator, data, _stored(graph, weight, weight.shape), *_biases(graph, bias)
-        )
+        return graph.add(operator, data, stored(graph, weight, weight.shape), *biases(graph, bias))
 
     return _on_images(graph, x, weight.shape[2:], run)
 
@@ -168,73 +170,6 @@ def adaptive_average_pool(graph: TensorGraph, x: Tensor, size: Sequence[int]) ->
     return on_images(graph, x, mean)
 
 
-def linear(graph: TensorGraph, x: Tensor, weight: Operand, bias: Operand | None = None) -> Tensor:
-    """A dense layer over the last axis: x · weightᵀ + bias, of weight (O, I) and bias (O,)."""
-    x = keeping(graph, x, [-1])
-    features = weight.shape[0]
-    shape = (*x.shape[:-1], features)
-    flatten = len(graph.shape_of(x.value)) == 1
-    operator = Linear(features, flatten)
-    weights = [_stored(graph, weight, weight.shape), *_biases(graph, bias)]
-    return Tensor(graph.add(operator, x.value, *weights), shape, x.omitted)
-
-
-def matmul(graph: TensorGraph, left: Operand, right: Operand) -> Tensor:
-    """A matrix product as NumPy's ``matmul``; one with a stored matrix is a dense layer."""
-    if isinstance(left, Tensor) and isinstance(right, Constant) and len(right.shape) == 2:
-        return linear(graph, left, Constant(right.array.T, right.name))
-    if len(left.shape) == 1 or len(right.shape) == 1:
-        return _vector_product(graph, left, right)
-    rank = max(len(left.shape), len(right.shape))
-    rows, columns = left.shape[-2], right.shape[-1]
-    if left.shape[-1] != right.shape[-2]:
-        raise NetworkError(f"Matrices of {left.shape} and {right.shape} have no product.")
-    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-    omitted = next(
-        (
-            operand.omitted + rank - len(operand.shape)
-            for operand in (left, right)
-            if isinstance(operand, Tensor)
-            and operand.omitted is not None
-            and operand.omitted < len(operand.shape) - 2
-        ),
-        None,
-    )
-    if omitted is None or batch[omitted] != 1:
-        omitted = next((axis for axis, size in enumerate(batch) if size == 1), None)
-    values = []
-    for operand in (left, right):
-        whole = (1,) * (rank - len(operand.shape)) + operand.shape
-        kept = whole if omitted is None else (*whole[:omitted], *whole[omitted + 1 :])
-        if isinstance(operand, Constant):
-            values.append(graph.parameter(operand, kept))
-        else:
-            values.append(formed(graph, operand, whole, omitted).value)
-    return Tensor(graph.add(MatMul(), *values), (*batch, rows, columns), omitted)
-
-
-def _vector_product(graph: TensorGraph, left: Operand, right: Operand) -> Tensor:
-    """A product in which one is a vector: it stands for a row, or a column."""
-    row, column = len(left.shape) == 1, len(right.shape) == 1
-    product = matmul(
-        graph,
-        _reformed(graph, left, (1, *left.shape)) if row else left,
-        _reformed(graph, right, (*right.shape, 1)) if column else right,
-    )
-    shape = list(product.shape)
-    if column:
-        del shape[-1]
-    if row:
-        del shape[-1 if column else -2]
-    return formed(graph, product, tuple(shape), None)
-
-
-def _reformed(graph: TensorGraph, operand: Operand, shape: Shape) -> Operand:
-    if isinstance(operand, Constant):
-        return Constant(operand.array.reshape(shape), operand.name)
-    return formed(graph, operand, shape, None)
-
-
 def batch_norm(
     graph: TensorGraph,
     x: Tensor,
@@ -247,8 +182,8 @@ def batch_norm(
     """Batch norm by stored statistics, of channels at axis 1; all four are (C,)."""
     x = keeping(graph, x, [1])
     operator = BatchNorm(eps, axis=x.axis(1))
-    stored = [graph.parameter(each) for each in (scale, shift, mean, variance)]
-    return Tensor(graph.add(operator, x.value, *stored), x.shape, x.omitted)
+    kept = [graph.parameter(each) for each in (scale, shift, mean, variance)]
+    return Tensor(graph.add(operator, x.value, *kept), x.shape, x.omitted)
 
 
 def layer_norm(
@@ -263,12 +198,9 @@ def layer_norm(
     shape."""
     normalized = x.shape[-axes:]
     x = keeping(graph, x, range(-axes, 0))
-    stored = [
-        graph.parameter(given or Constant(np.full(normalized, fill, np.float32)), normalized)
-        for given, fill in ((scale, 1.0), (shift, 0.0))
-    ]
     operator = LayerNorm(tuple(range(-axes, 0)), eps)
-    return Tensor(graph.add(operator, x.value, *stored), x.shape, x.omitted)
+    learned = _scale_and_shift(graph, scale, shift, normalized)
+    return Tensor(graph.add(operator, x.value, *learned), x.shape, x.omitted)
 
 
 def group_norm(
@@ -302,14 +234,32 @@ def _channel_norm(
     shift: Constant | None,
 ) -> Tensor:
     channels = x.shape[1]
-    stored = [
-        graph.parameter(given or Constant(np.full(channels, fill, np.float32)), (channels,))
-        for given, fill in ((scale, 1.0), (shift, 0.0))
-    ]
+    learned = _scale_and_shift(graph, scale, shift, (channels,))
     whole = x.shape if len(x.shape) == 4 else (x.shape[0], channels, 1, math.prod(x.shape[2:]))
     image = omitting(graph, formed(graph, x, whole, None), 0)
-    found = Tensor(graph.add(operator, image.value, *stored), whole, 0)
+    found = Tensor(graph.add(operator, image.value, *learned), whole, 0)
     return formed(graph, found, x.shape, 0)
+
+
+def _scale_and_shift(
+    graph: TensorGraph, scale: Constant | None, shift: Constant | None, shape: Shape
+) -> list[Value]:
+    """Both as values of a shape; what is None is 1, or 0."""
+    return [
+        graph.parameter(given or Constant(np.full(shape, fill, np.float32)), shape)
+        for given, fill in ((scale, 1.0), (shift, 0.0))
+    ]
+
+
+def rms_norm(
+    graph: TensorGraph, x: Tensor, axes: int, scale: Operand | None, eps: float = 1e-5
+) -> Tensor:
+    """x / √(mean x² + eps) over the last ``axes`` axes, times a scale (Zhang and Sennrich 2019)."""
+    square = unary(graph, Power(2.0), x)
+    mean = reduced(graph, square, "mean", range(-axes, 0), keep_axes=True)
+    root = unary(graph, Power(-0.5), arithmetic(graph, Add, mean, number(eps)))
+    found = arithmetic(graph, Multiply, x, root)
+    return found if scale is None else arithmetic(graph, Multiply, found, scale)
 
 
 def _on_images(
@@ -330,8 +280,12 @@ def _on_images(
     return Tensor(value, (1, *graph.shape_of(value)), 0)
 
 
-def _stored(graph: TensorGraph, weight: Operand, shape: Shape) -> Value:
-    """A weight as a value of the graph, whose shape has no batch."""
+def stored(graph: TensorGraph, weight: Operand, shape: Shape) -> Value:
+    """A weight as a value of the graph, whose shape has no batch.
+
+    Raises:
+        NetworkError: it depends on the images.
+    """
     if isinstance(weight, Constant):
         return graph.parameter(weight, shape)
     raise NetworkError(
@@ -339,8 +293,9 @@ def _stored(graph: TensorGraph, weight: Operand, shape: Shape) -> Value:
     )
 
 
-def _biases(graph: TensorGraph, bias: Operand | None) -> list[Value]:
-    return [] if bias is None else [_stored(graph, bias, (math.prod(bias.shape),))]
+def biases(graph: TensorGraph, bias: Operand | None) -> list[Value]:
+    """The bias, (O,), as what an operator reads behind its weight; nothing without one."""
+    return [] if bias is None else [stored(graph, bias, (math.prod(bias.shape),))]
 
 
 def _pair(sizes: Sequence[int]) -> Pair:

@@ -11,10 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import NetworkError
+from cnnviz.graph.graph import Value
 from cnnviz.graph.operators import (
+    Add,
     Concat,
+    Exp,
     Expand,
     GlobalAvgPool2d,
+    Log,
     Max,
     Mean,
     Min,
@@ -23,6 +27,7 @@ from cnnviz.graph.operators import (
     Slice,
     Softmax,
     Split,
+    Subtract,
     Sum,
     Take,
     Where,
@@ -32,6 +37,7 @@ from cnnviz.importers.tensors import (
     Operand,
     Tensor,
     TensorGraph,
+    arithmetic,
     channels_first,
     channels_last,
     elementwise,
@@ -40,6 +46,7 @@ from cnnviz.importers.tensors import (
     omitting,
     reshape,
     transpose,
+    unary,
     whole_axis,
     without,
 )
@@ -79,12 +86,21 @@ def reduced(
     return formed(graph, found, shape, omitted)
 
 
-def _reduction(graph: TensorGraph, x: Tensor, kind: str, axes: tuple[int, ...]) -> Any:
+def _reduction(graph: TensorGraph, x: Tensor, kind: str, axes: tuple[int, ...]) -> Value:
     shape = graph.shape_of(x.value)
     operator: Operator = _REDUCTIONS[kind](axes, keep_axes=True)
     if kind == "mean" and len(shape) == 3 and axes == (1, 2):
         operator = GlobalAvgPool2d()
     return graph.add(operator, x.value)
+
+
+def log_sum_exp(graph: TensorGraph, x: Tensor, axes: Sequence[int], *, keep_axes: bool) -> Tensor:
+    """log Σ exp x along axes, of what is above the highest, so that nothing overflows."""
+    highest = reduced(graph, x, "max", axes, keep_axes=True)
+    above = unary(graph, Exp(), arithmetic(graph, Subtract, x, highest))
+    total = unary(graph, Log(), reduced(graph, above, "sum", axes, keep_axes=True))
+    found = arithmetic(graph, Add, total, highest)
+    return found if keep_axes else squeezed(graph, found, axes)
 
 
 def softmax(graph: TensorGraph, x: Tensor, axis: int) -> Tensor:
@@ -165,9 +181,7 @@ def split(graph: TensorGraph, x: Tensor, axis: int, sizes: Sequence[int]) -> lis
     cuts = tuple(itertools.accumulate(sizes[:-1]))
     value = graph.add(Split(x.axis(axis), cuts), x.value)
     return [
-        Tensor(
-            type(value)(value.node, place), (*x.shape[:axis], size, *x.shape[axis + 1 :]), x.omitted
-        )
+        Tensor(Value(value.node, place), (*x.shape[:axis], size, *x.shape[axis + 1 :]), x.omitted)
         for place, size in enumerate(sizes)
     ]
 
@@ -199,11 +213,8 @@ def padded(
 def expanded(graph: TensorGraph, x: Tensor, shape: Sequence[int]) -> Tensor:
     """Stretched as by ``numpy.broadcast_to``, or by less: a size of 1 leaves an axis as it is."""
     whole = np.broadcast_shapes(x.shape, tuple(shape))
-    x = (
-        formed(graph, x, (1,) * (len(whole) - len(x.shape)) + x.shape, None)
-        if (len(whole) > len(x.shape))
-        else x
-    )
+    if len(whole) > len(x.shape):
+        x = formed(graph, x, (1,) * (len(whole) - len(x.shape)) + x.shape, None)
     if x.shape == whole:
         return x
     grown = [axis for axis, size in enumerate(whole) if x.shape[axis] != size]
@@ -248,6 +259,16 @@ def depth_to_space(graph: TensorGraph, x: Tensor, block: int, *, columns_first: 
         order = (0, 3, 4, 1, 5, 2)
     laid = transpose(graph, apart, order)
     return reshape(graph, laid, (batch, depth, height * block, width * block))
+
+
+def space_to_depth(graph: TensorGraph, x: Tensor, block: int, *, columns_first: bool) -> Tensor:
+    """Blocks of pixels as channels; ``columns_first`` as PyTorch, undoing CRD, else as ONNX."""
+    batch, channels, height, width = x.shape
+    down, across = height // block, width // block
+    apart = reshape(graph, x, (batch, channels, down, block, across, block))
+    order = (0, 1, 3, 5, 2, 4) if columns_first else (0, 3, 5, 1, 2, 4)
+    laid = transpose(graph, apart, order)
+    return reshape(graph, laid, (batch, channels * block**2, down, across))
 
 
 def squeezed(graph: TensorGraph, x: Tensor, axes: Sequence[int] | None = None) -> Tensor:

@@ -6,7 +6,8 @@ says what is done to one image, and engines do it to any number. So a program is
 one: whatever it does to that, the graph does to each image. A :class:`Tensor` remembers the whole
 shape that the program sees, and which of its axes of size 1 the graph does without.
 
-Functions here and beside (:mod:`cnnviz.importers.tensor_layers`,
+Functions here and beside (:mod:`cnnviz.importers.tensor_functions`,
+:mod:`cnnviz.importers.tensor_layers`, :mod:`cnnviz.importers.tensor_products`,
 :mod:`cnnviz.importers.tensor_shapes`) are called as both kinds of program mean them: axes are of
 whole shapes, negative ones count from behind, and shapes stretch as in NumPy.
 """
@@ -86,6 +87,11 @@ class Constant:
     def number(self) -> float | None:
         """Its only number; None if it has several."""
         return float(self.array.reshape(())) if self.array.size == 1 else None
+
+
+def number(value: float) -> Constant:
+    """A number as a constant."""
+    return Constant(np.asarray(value, np.float32))
 
 
 Operand = Tensor | Constant

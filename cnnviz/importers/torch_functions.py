@@ -5,6 +5,10 @@ from __future__ import annotations
 from cnnviz.importers.torch_elementwise import ELEMENTWISE
 from cnnviz.importers.torch_layers import LAYERS
 from cnnviz.importers.torch_layout import LAYOUT
+from cnnviz.importers.torch_norms import NORMS
+from cnnviz.importers.torch_parts import PARTS
+from cnnviz.importers.torch_products import PRODUCTS
+from cnnviz.importers.torch_reductions import REDUCTIONS
 from cnnviz.importers.torch_table import Table
 
-FUNCTIONS = Table({**LAYERS, **ELEMENTWISE, **LAYOUT})
+FUNCTIONS = Table({**LAYERS, **PRODUCTS, **NORMS, **ELEMENTWISE, **REDUCTIONS, **LAYOUT, **PARTS})

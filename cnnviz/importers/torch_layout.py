@@ -1,8 +1,7 @@
-"""PyTorch's operators that rearrange, cut, join and copy, and those that ask for a shape."""
+"""PyTorch's operators that rearrange, repeat, pad and copy, and those that ask for a shape."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -37,14 +36,17 @@ LAYOUT = Table()
     "lift_fresh_copy",
     "alpha_dropout",
     "feature_alpha_dropout",
-    "native_dropout",
     "requires_grad_",
     "positive",
-    "fill_diagonal",
 )
 def _same(graph: TensorGraph, x: Tensor, *_how: Any, **_more: Any) -> Tensor:
     """What changes nothing when a network is used."""
     return Tensor(x.value, x.shape, x.omitted)
+
+
+@LAYOUT.named("native_dropout")
+def _dropout_and_mask(graph: TensorGraph, x: Tensor, *_how: Any) -> list[Tensor | None]:
+    return [_same(graph, x), None]
 
 
 @LAYOUT.named("to", "_to_copy", "type_as", "float", "half", "bfloat16", "double", "_autocast")
@@ -148,113 +150,6 @@ def _repeat_interleave(
     return shapes.taken(graph, x, dim, places)
 
 
-# --- what joins and cuts -------------------------------------------------------------------------
-
-
-@LAYOUT.named("cat", "concat", "concatenate")
-def _cat(graph: TensorGraph, parts: Sequence[Operand], dim: int = 0) -> Tensor:
-    # PyTorch takes an empty vector for nothing at all, whatever the others are.
-    return shapes.concat(graph, [part for part in parts if part.shape != (0,)], dim)
-
-
-@LAYOUT.named("stack")
-def _stack(graph: TensorGraph, parts: Sequence[Operand], dim: int = 0) -> Tensor:
-    axis = whole_axis(dim, len(parts[0].shape) + 1)
-    rows = [
-        Constant(np.expand_dims(part.array, axis), part.name)
-        if isinstance(part, Constant)
-        else shapes.unsqueezed(graph, part, [axis])
-        for part in parts
-    ]
-    return shapes.concat(graph, rows, axis)
-
-
-@LAYOUT.named("select", "select_copy")
-def _select(graph: TensorGraph, x: Tensor, dim: int, index: int) -> Tensor:
-    return shapes.squeezed(graph, shapes.taken(graph, x, dim, [index]), [dim])
-
-
-@LAYOUT.named("slice", "slice_copy")
-def _slice(
-    graph: TensorGraph,
-    x: Tensor,
-    dim: int = 0,
-    start: int | None = None,
-    end: int | None = None,
-    step: int = 1,
-) -> Tensor:
-    axis = whole_axis(dim, len(x.shape))
-    places = range(x.shape[axis])[slice(start, end, step)]
-    return shapes.taken(graph, x, axis, list(places))
-
-
-@LAYOUT.named("narrow", "narrow_copy")
-def _narrow(graph: TensorGraph, x: Tensor, dim: int, start: int, length: int) -> Tensor:
-    return _slice(graph, x, dim, start, start + length)
-
-
-@LAYOUT.named("split", "split_with_sizes", "unsafe_split", "split_copy", "split_with_sizes_copy")
-def _split(graph: TensorGraph, x: Tensor, sizes: int | Sequence[int], dim: int = 0) -> list[Tensor]:
-    if isinstance(sizes, int):
-        whole = x.shape[dim]
-        sizes = [min(sizes, whole - begin) for begin in range(0, whole, sizes)]
-    return shapes.split(graph, x, dim, sizes)
-
-
-@LAYOUT.named("tensor_split")
-def _tensor_split(graph: TensorGraph, x: Tensor, cuts: Any, dim: int = 0) -> list[Tensor]:
-    whole = x.shape[dim]
-    if isinstance(cuts, int):
-        sizes = [whole // cuts + (part < whole % cuts) for part in range(cuts)]
-    else:
-        sizes = [end - begin for begin, end in itertools.pairwise((0, *cuts, whole))]
-    return shapes.split(graph, x, dim, sizes)
-
-
-@LAYOUT.named("chunk", "unsafe_chunk")
-def _chunk(graph: TensorGraph, x: Tensor, chunks: int, dim: int = 0) -> list[Tensor]:
-    return _split(graph, x, -(-x.shape[dim] // chunks), dim)
-
-
-@LAYOUT.named("unbind", "unbind_copy")
-def _unbind(graph: TensorGraph, x: Tensor, dim: int = 0) -> list[Tensor]:
-    parts = shapes.split(graph, x, dim, [1] * x.shape[dim])
-    return [shapes.squeezed(graph, part, [dim]) for part in parts]
-
-
-@LAYOUT.named("index_select")
-def _index_select(graph: TensorGraph, x: Tensor, dim: int, index: Constant) -> Tensor:
-    return shapes.gathered(graph, x, dim, _known(index).array)
-
-
-@LAYOUT.named("index", "_unsafe_index")
-def _index(graph: TensorGraph, x: Operand, indices: Sequence[Operand | None]) -> Tensor:
-    """As NumPy's ``x[indices]`` with arrays, and None for ``:``."""
-    if isinstance(x, Constant):
-        raise NetworkError("which stored values are taken depends on the images")
-    arrays: list[tuple[int, Any]] = []
-    axis = 0
-    for one in indices:
-        if one is None:
-            axis += 1
-        elif (known := _known(one).array).dtype == bool:
-            arrays.extend((axis + more, places) for more, places in enumerate(known.nonzero()))
-            axis += known.ndim
-        else:
-            arrays.append((axis, known))
-            axis += 1
-    axes = [axis for axis, _ in arrays]
-    if axes != list(range(axes[0], axes[0] + len(axes))):
-        raise NetworkError("axes that do not stand side by side are indexed together")
-    sizes = [x.shape[axis] for axis in axes]
-    positive = [np.where(a < 0, a + x.shape[axis], a) for axis, a in arrays]
-    places = np.broadcast_arrays(*positive)
-    flat = np.ravel_multi_index(tuple(places), sizes)
-    first = axes[0]
-    rows = reshape(graph, x, (*x.shape[:first], math.prod(sizes), *x.shape[axes[-1] + 1 :]))
-    return shapes.gathered(graph, rows, first, flat)
-
-
 @LAYOUT.named("roll")
 def _roll(graph: TensorGraph, x: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
     if not _list(dims):
@@ -306,11 +201,7 @@ def _pixel_shuffle(graph: TensorGraph, x: Tensor, factor: int) -> Tensor:
 
 @LAYOUT.named("pixel_unshuffle")
 def _pixel_unshuffle(graph: TensorGraph, x: Tensor, factor: int) -> Tensor:
-    batch, channels, height, width = x.shape
-    down, across = height // factor, width // factor
-    apart = reshape(graph, x, (batch, channels, down, factor, across, factor))
-    turned = transpose(graph, apart, (0, 1, 3, 5, 2, 4))
-    return reshape(graph, turned, (batch, channels * factor**2, down, across))
+    return shapes.space_to_depth(graph, x, factor, columns_first=True)
 
 
 @LAYOUT.named("channel_shuffle", "native_channel_shuffle")
@@ -359,63 +250,6 @@ def _reflection_pad(graph: TensorGraph, x: Tensor, pads: Sequence[int]) -> Tenso
 @LAYOUT.named("replication_pad1d", "replication_pad2d")
 def _replication_pad(graph: TensorGraph, x: Tensor, pads: Sequence[int]) -> Tensor:
     return _pad(graph, x, pads, "replicate")
-
-
-# --- parts that are written over ------------------------------------------------------------------
-
-
-@LAYOUT.named("copy")
-def _copy(graph: TensorGraph, x: Operand, source: Operand, *_how: bool) -> Operand:
-    """All of a value is written over."""
-    if isinstance(source, Constant):
-        return Constant(np.broadcast_to(source.array, x.shape))
-    return shapes.expanded(graph, source, x.shape)
-
-
-@LAYOUT.named("slice_scatter")
-def _slice_scatter(
-    graph: TensorGraph,
-    x: Operand,
-    source: Operand,
-    dim: int = 0,
-    start: int | None = None,
-    end: int | None = None,
-    step: int = 1,
-) -> Operand:
-    axis = whole_axis(dim, len(x.shape))
-    places = list(range(x.shape[axis])[slice(start, end, step)])
-    return _written(graph, x, source, axis, places)
-
-
-@LAYOUT.named("select_scatter")
-def _select_scatter(
-    graph: TensorGraph, x: Operand, source: Operand, dim: int, index: int
-) -> Operand:
-    axis = whole_axis(dim, len(x.shape))
-    row = (
-        Constant(np.expand_dims(source.array, axis))
-        if isinstance(source, Constant)
-        else shapes.unsqueezed(graph, source, [axis])
-    )
-    return _written(graph, x, row, axis, [index % x.shape[axis]])
-
-
-def _written(
-    graph: TensorGraph, x: Operand, source: Operand, axis: int, places: Sequence[int]
-) -> Operand:
-    """Some places of an axis written over: all others, and these, in the order of the whole."""
-    size = x.shape[axis]
-    if list(places) == list(range(size)):
-        return source
-    others = [place for place in range(size) if place not in set(places)]
-    kept: Operand = (
-        Constant(x.array.take(others, axis))
-        if isinstance(x, Constant)
-        else shapes.taken(graph, x, axis, others)
-    )
-    joined = shapes.concat(graph, [kept, source], axis)
-    now = [*others, *places]
-    return shapes.taken(graph, joined, axis, [now.index(place) for place in range(size)])
 
 
 # --- shapes --------------------------------------------------------------------------------------
@@ -475,9 +309,3 @@ def _numel(graph: TensorGraph, x: Tensor) -> int:
 
 def _list(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else list(value)
-
-
-def _known(index: Operand) -> Constant:
-    if isinstance(index, Tensor):
-        raise NetworkError("which values are taken depends on the images")
-    return index

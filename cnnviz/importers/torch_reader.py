@@ -21,6 +21,10 @@ from cnnviz.importers.torch_names import Call, ModuleNames
 _DRESS = ("_native_", "native_", "_unsafe_", "_")
 
 
+#: What arguments that an operator does not have, or that do not fit, may bring about.
+_DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+
+
 class Operation(NamedTuple):
     """An operator of PyTorch.
 
@@ -112,7 +116,7 @@ class Reader:
         try:
             with self.graph.scope(".".join(filter(None, (_path(stack), _plain(name))))):
                 result = _folded(function(self.graph, *given, **named))
-        except (NetworkError, TypeError) as error:
+        except (NetworkError, *_DAMAGE) as error:
             reason = str(error).removesuffix(".")
             raise NetworkError(f"{reason} ({place}).") from error
         if operation.in_place:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from cnnviz.errors import NetworkError
 from cnnviz.graph.operators import Pair
+from cnnviz.importers.tensors import Constant, Operand, Tensor, number
 
 Function = Callable[..., Any]
 """Takes the graph and the operator's own arguments, by place and by name; tensors are
@@ -44,3 +45,22 @@ def pair(sizes: int | Sequence[int]) -> Pair:
 def single(sizes: int | Sequence[int]) -> int:
     """The only number."""
     return sizes if isinstance(sizes, int) else sizes[0]
+
+
+def images(x: Operand) -> Tensor:
+    """What a layer works on, which has to depend on the images."""
+    if isinstance(x, Constant):
+        raise NetworkError("a layer works on a stored value with weights that depend on the images")
+    return x
+
+
+def operand(value: Any) -> Operand:
+    """A tensor, or a number as a constant."""
+    return value if isinstance(value, (Tensor, Constant)) else number(value)
+
+
+def axes_of(x: Tensor, axes: int | Sequence[int] | None) -> list[int]:
+    """Axes as a list; all of them if none is given."""
+    if axes is None or axes == []:
+        return list(range(len(x.shape)))
+    return [axes] if isinstance(axes, int) else list(axes)

@@ -19,6 +19,7 @@ from cnnviz.graph.operators import (
     Transpose,
 )
 from cnnviz.importers import tensor_layers as layers
+from cnnviz.importers import tensor_products as products
 from cnnviz.importers import tensor_shapes as shapes
 from cnnviz.importers import tensors
 from cnnviz.importers.tensors import Constant, TensorGraph
@@ -139,13 +140,13 @@ def test_attention_with_heads_in_the_batch():
         rows = tensors.transpose(g, tensors.reshape(g, x, (1, 6, 12)), (2, 0, 1))
         q, k, v = (
             tensors.transpose(
-                g, tensors.reshape(g, layers.matmul(g, rows, weight), (12, 2, 3)), (1, 0, 2)
+                g, tensors.reshape(g, products.matmul(g, rows, weight), (12, 2, 3)), (1, 0, 2)
             )
             for weight in weights
         )
-        scores = layers.matmul(g, q, tensors.transpose(g, k, (0, 2, 1)))
+        scores = products.matmul(g, q, tensors.transpose(g, k, (0, 2, 1)))
         scores = tensors.arithmetic(g, Multiply, scores, Constant(np.float32(0.5)))
-        mixed = layers.matmul(g, shapes.softmax(g, scores, -1), v)
+        mixed = products.matmul(g, shapes.softmax(g, scores, -1), v)
         return tensors.reshape(g, tensors.transpose(g, mixed, (1, 0, 2)), (12, 1, 6))
 
     check(build, program)
@@ -254,7 +255,7 @@ def test_negative_pads_cut_off():
 def test_a_dense_layer_over_the_last_axis_only():
     weight, bias = numbers(5, 6), numbers(5)
     kinds = check(
-        lambda g, x: layers.linear(g, x, weight, bias),
+        lambda g, x: products.linear(g, x, weight, bias),
         lambda x: x @ weight.array.T + bias.array,
     )
     assert Linear in kinds

@@ -16,6 +16,7 @@ from tests.engines.contract.conftest import ENGINES
 
 torch = pytest.importorskip("torch")
 
+import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 from cnnviz.importers.torch_export import program_of_module  # noqa: E402
@@ -179,6 +180,64 @@ def test_one_of_several_outputs():
         program_of_module(named, SIZE, "logit")
 
 
+class Between(nn.Module):
+    """A function of (1, 4, 6, 8) between a convolution and the scores."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.conv = nn.Conv2d(3, 4, 7)
+        self.head = nn.LazyLinear(5)
+
+    def forward(self, x):
+        return self.head(self.function(3 * self.conv(x)).flatten(1))
+
+
+def tokens(x):
+    return x.flatten(2).transpose(1, 2)
+
+
+FUNCTIONS = {
+    "celu": lambda x: F.celu(x, 0.3),
+    "clamp with bounds that cross": lambda x: x.clamp(0.5, 0.2) + x,
+    "dropout": lambda x: F.dropout(x, 0.5, training=False),
+    "hard tanh": F.hardtanh,
+    "logarithm of a sum of large powers": lambda x: torch.logsumexp(100 * x, 1),
+    "softplus": lambda x: F.softplus(x, 3),
+    "a number to the power": lambda x: 2**x,
+    "one number as a slope": nn.PReLU(),
+    "attention to what came before": lambda x: F.scaled_dot_product_attention(
+        tokens(x), tokens(2 * x), tokens(x), is_causal=True
+    ),
+    "attention with a scale below 0": lambda x: F.scaled_dot_product_attention(
+        tokens(x), tokens(x), tokens(x), scale=-0.3
+    ),
+    "einsum of one": lambda x: torch.einsum("bchw->bwh", x),
+    "einsum with a sum over one": lambda x: torch.einsum("bchw,bdhv->bcd", x, x),
+    "pixel unshuffle": lambda x: F.pixel_unshuffle(x, 2),
+    "RMS norm": lambda x: F.rms_norm(x, (10,)),
+}
+
+
+@cache
+def between(name):
+    torch.manual_seed(2)
+    module = Between(FUNCTIONS[name]).eval()
+    wanted = module(torch.from_numpy(BATCH[:1])).detach().numpy()
+    return wanted, program_of_module(module, SIZE)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_pytorch_s(name, engine):
+    """Sums of at most some hundred products in float32."""
+    wanted, program = between(name)
+    if lack(engine, program.graph):
+        pytest.skip(f"{engine} lacks {lack(engine, program.graph)}")
+    built = build_engine(program.graph, program.parameters, Device("cpu"), engine)
+    assert_close(built.run(BATCH[:1], record=False).output, wanted, 1e-5)
+
+
 class Refused(nn.Module):
     def __init__(self, function):
         super().__init__()
@@ -198,17 +257,14 @@ class Refused(nn.Module):
         (lambda x: x if x.sum() > 0 else -x, "PyTorch cannot export Refused for images of 3×12×16"),
         (lambda x: x * (x > 0), "gt in inner"),
         (lambda x: torch.where(x > 1, x, 0), "gt in inner"),
-        (lambda x: F_batch_norm(x), "from the batch"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "from the batch"),
+        (lambda x: F.softplus(x, threshold=2), "cut off above 2"),
     ],
-    ids=["fft", "cumsum", "branch", "comparison", "where", "batch statistics"],
+    ids=["fft", "cumsum", "branch", "comparison", "where", "batch statistics", "softplus"],
 )
 def test_what_is_not_run_is_refused_by_name(function, told):
     with pytest.raises(NetworkError, match=told):
         program_of_module(Refused(function), SIZE)
-
-
-def F_batch_norm(x):
-    return torch.nn.functional.batch_norm(x, None, None, training=True)
 
 
 def test_a_constant_network_is_refused():

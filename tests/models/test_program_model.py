@@ -8,6 +8,7 @@ from cnnviz.engines.registry import choose_engine
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.operators import ReLU
 from cnnviz.importers import tensor_layers as layers
+from cnnviz.importers import tensor_products as products
 from cnnviz.importers import tensor_shapes as shapes
 from cnnviz.importers import tensors
 from cnnviz.importers.program_source import InputHint
@@ -48,7 +49,7 @@ class Made:
         mean = shapes.reduced(
             graph, tensors.unary(graph, ReLU(), maps), "mean", (2, 3), keep_axes=False
         )
-        logits = layers.linear(graph, mean, Constant(DENSE, "fc.weight"))
+        logits = products.linear(graph, mean, Constant(DENSE, "fc.weight"))
         return graph.finish(shapes.softmax(graph, logits, 1))
 
     def reference_output(self, images, head):
