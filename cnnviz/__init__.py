@@ -1,4 +1,4 @@
-"""cnnviz shows where a convolutional network looked.
+"""cnnviz shows where an image classifier looked.
 
     import cnnviz
     (explanation,) = cnnviz.explain("photo.jpg", model="demo")

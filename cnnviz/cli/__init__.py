@@ -73,7 +73,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="cnnviz")
 def group() -> None:
-    """Show where a convolutional network looked.
+    """Show where an image classifier looked.
 
     `cnnviz explain IMAGE` writes a Grad-CAM overlay, guided Grad-CAM and a saliency map for an
     image or a folder of them.

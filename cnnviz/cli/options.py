@@ -258,8 +258,8 @@ _NETWORK = (
         type=FilePath(path_type=Path),
         metavar="FILE",
         help="File with its weights: .params, .safetensors or .pth. By default those of a named "
-        "network come from MXNet's cache, or are downloaded; those of an exported one lie "
-        "beside its symbol.",
+        "network come from MXNet's cache, or are downloaded; those of an exported one are in "
+        "its file, or beside its symbol.",
     ),
     click.option(
         "--labels",

@@ -68,7 +68,7 @@ def open_package(
     build = {"torchvision": _torchvision, "timm": _timm}[package]
     if weights is not None:
         return PackageSource(
-            _with_file(build, name, model, weights), model, weights, "given with --weights"
+            _with_file(build, name, model, weights), model, weights, "file given by the user"
         )
     if not needs_weights:
         return PackageSource(build(name, pretrained=False), model, None, "")
@@ -182,6 +182,17 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None = None) -> Bui
     if not timm.is_model(name):
         names = timm.list_models()
         raise _unknown("timm", name, names)
+    network, dot, tag = name.partition(".")
+    tagged = timm.list_pretrained(f"{network}.*") if dot else [name]
+    if name not in tagged:
+        raise UsageError(
+            f"The installed timm has no weights '{tag}' of {network}; it has "
+            + (
+                f"{listed(tagged)}."
+                if tagged
+                else f"none: give timm:{network} a file with --weights."
+            )
+        )
     module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
     config = module.pretrained_cfg
     channels, height, width = config["input_size"]

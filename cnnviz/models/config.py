@@ -155,20 +155,27 @@ def read_config(path: Path) -> ModelConfig:
             raise UsageError(f"{path}: {reason}.") from error
     if "model" not in values:
         raise UsageError(
-            f"{path} does not say which network it is for: give `model`, a name or a symbol file."
+            f"{path} does not say which network it is for: give `model`, a name or a file."
         )
     return ModelConfig(**values)
 
 
 def _config_in(folder: Path) -> Path:
+    from cnnviz.models import program_files
+
     for name in CONFIG_NAMES:
         if (folder / name).is_file():
             return folder / name
     called = folder.resolve().name
-    symbols = sorted(path.name for path in folder.glob("*-symbol.json"))
+    networks = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_file()
+        and (path.name.endswith("-symbol.json") or program_files.is_program_file(path))
+    )
     advice = (
-        f"For the network in it give --model {folder / symbols[0]}."
-        if len(symbols) == 1
+        f"For the network in it give --model {folder / networks[0]}."
+        if len(networks) == 1
         else f"Write one, or give a name that `cnnviz models` lists; {called} is none."
     )
     raise UsageError(f"The folder {folder} has no configuration file ({CONFIG_NAMES[0]}). {advice}")
@@ -272,8 +279,8 @@ def _model(value: Any, folder: Path) -> str:
         )
     if path.suffix != ".json" and not program_files.is_program_file(path):
         raise ValueError(
-            "a name that `cnnviz models` lists, or a network's file: an MXNet symbol (.json) or an "
-            "ONNX file (.onnx)"
+            "a name that `cnnviz models` lists, or a network's file: of ONNX (.onnx), PyTorch "
+            "(.pt2, TorchScript) or MXNet (net-symbol.json)"
         )
     return str(path)
 

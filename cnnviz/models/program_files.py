@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cnnviz.errors import UsageError
 from cnnviz.text import expand_home
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _FILES: Mapping[str, _Reader] = MappingProxyType(
 
 #: What PyTorch's archives are called, whatever is in them.
 _ARCHIVES = frozenset({".pt", ".pth", ".ts", ".jit", ".torchscript"})
+#: How such files' names end.
+SUFFIXES = (*_FILES, *sorted(_ARCHIVES))
 #: Packages whose networks are called by their names, with the package's in front.
 _PACKAGES = frozenset({"torchvision", "timm"})
 
@@ -102,7 +105,8 @@ def open_program(
         needs_weights: whether random ones will not do for such a name.
 
     Raises:
-        UsageError: what reads it is not installed, or the package has no such network.
+        UsageError: the package of such a name is not installed, or has no such network; weights
+            are given for a file, which has its own.
         NetworkError: the file cannot be read.
         WeightsError: the weights cannot be had, or belong to another network.
     """
@@ -110,6 +114,8 @@ def open_program(
         from cnnviz.importers.torch_packages import open_package
 
         return open_package(model, weights, needs_weights=needs_weights)
+    if weights is not None:
+        raise UsageError(f"{model} has its weights in it: leave out --weights {weights}.")
     path = Path(expand_home(model))
     reader = _reader(path)
     assert reader is not None

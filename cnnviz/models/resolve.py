@@ -137,7 +137,7 @@ def load(
             (:mod:`cnnviz.models.config`), or a folder with one in it; or a module of PyTorch,
             which is left as it is and not followed when it changes.
         weights: a file; None for the network's own: found or downloaded, or, for a symbol, beside
-            it.
+            it. ONNX files, what PyTorch exported, and modules have their weights in them.
         labels: class names, as many as the weights have outputs, or a file of them, see
             :func:`cnnviz.labels.label_files.read_labels`; None for the network's own. An exported
             network's classes have none of their own.

@@ -9,17 +9,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cnnviz.errors import CnnvizError
-from cnnviz.text import did_you_mean, folded, is_url, paragraph, printable, similar
+from cnnviz.models import program_files
+from cnnviz.text import did_you_mean, folded, is_url, joined, paragraph, printable, similar
 
 _WEIGHTS = (".params", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-_OURS = (".json", ".yaml", ".yml", *_WEIGHTS)
-_EXPLAINED = (
-    "cnnviz explains the convolutional networks that `cnnviz models` lists, and those that MXNet "
-    "exported (net-symbol.json)"
+_OURS = (".json", ".yaml", ".yml", *_WEIGHTS, *program_files.SUFFIXES)
+_READ = (
+    "an ONNX file (.onnx), a network that PyTorch exported (.pt2, TorchScript), an MXNet symbol "
+    "(net-symbol.json)"
+)
+_NAMED = (
+    "`cnnviz models` lists names; torchvision:NAME and timm:NAME are networks of these packages, "
+    "where they are installed"
 )
 _MOST_PICKLED = 100_000_000
 _KERAS = (".h5", ".hdf5", ".keras")
-#: Files of whole networks in other formats than MXNet's, and what they are.
+#: Files of whole networks in formats that cnnviz does not read, and what they are.
 _FOREIGN = {
     ".h5": "a Keras network",
     ".hdf5": "a Keras network",
@@ -49,10 +54,8 @@ _KNOWN_ELSEWHERE = re.compile(
     r"|mvit|nasnet|nfnet|pit|poolformer|pvt|regnet|repvgg|resnest|resnext|rexnet|seresnet|shufflenet"
     r"|swin|tinyvit|vit|volo|wideresnet|xception|xcit|yolo"
 )
-#: The vision transformers among them.
-_TRANSFORMERS = re.compile(
-    r"beit|cait|clip|crossvit|davit|deit|dino|eva|pit|swin|tinyvit|vit|volo|xcit"
-)
+#: Packages of which cnnviz takes networks by name, as others write that.
+_PACKAGE = re.compile(r"(?:.*[:/])?(torchvision|timm)(?:\.models)?[:/.]", re.IGNORECASE)
 #: torchvision's and timm's names of networks that are the same here.
 _SAME = {
     "inceptionv3": "inceptionv3",
@@ -82,7 +85,7 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
             f'`model.export("{path.stem}.onnx", format="onnx")`; then --model {path.stem}.onnx.'
         )
     if suffix in _FOREIGN:
-        return f"{shown} is {_FOREIGN[suffix]}, which cannot be read: {_EXPLAINED}."
+        return f"{shown} is {_FOREIGN[suffix]}, which cannot be read. --model takes {_READ}."
     if suffix in _WEIGHTS and _is_pickled_module(path):
         return (
             f"{shown} is a whole module that PyTorch pickled: loading it would run whatever code "
@@ -93,9 +96,8 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
     if suffix in _WEIGHTS:
         return _weights(path, names, recognize)
     return (
-        f"{shown} is neither an exported network's symbol (.json) nor a configuration file "
-        "(.yaml): --model "
-        "takes one of these, or a name that `cnnviz models` lists."
+        f"{shown} is no network: --model takes {_READ}, a configuration file (.yaml), or a name "
+        "that `cnnviz models` lists."
     )
 
 
@@ -126,20 +128,26 @@ def describe_name(name: str, names: Sequence[str]) -> str:
         return f"'{shown}' is a URL, which cnnviz does not read: download the network first."
     suffix = Path(name).suffix.lower()
     if suffix in _FOREIGN:
-        return f"There is no file {shown}, and {_FOREIGN[suffix]} cannot be read: {_EXPLAINED}."
+        return (
+            f"There is no file {shown}, and {_FOREIGN[suffix]} cannot be read: --model takes "
+            f"{_READ}."
+        )
+    package = _PACKAGE.match(name)
+    if package and package.end() == len(name):
+        return f"'{shown}' lacks a network's name behind it, such as {shown}resnet50."
     bare = _LIBRARIES.sub("", name, count=1)
     same = _same(bare, names)
     if same is not None:
         return f"There is no network '{shown}'; here it is called {same}: --model {same}."
     if bare != name or _KNOWN_ELSEWHERE.match(_key(bare)):
         close = similar(bare, names, 2, 0.75)
-        hint = f" Similar: {', '.join(close)}." if close else ""
-        what = (
-            f"'{shown}' is a vision transformer"
-            if _TRANSFORMERS.match(_key(bare))
-            else f"There is no network '{shown}'"
+        hint = f"Similar: {joined(close)}." if close else ""
+        other = (
+            f"The package's own is --model {package[1].lower()}:{printable(bare)}."
+            if package
+            else f"{_NAMED}. From elsewhere --model takes {_READ}."
         )
-        return f"{what}: {_EXPLAINED}.{hint}"
+        return paragraph(f"There is no network '{shown}'.", other, hint)
     hint = did_you_mean(name, names)
     return paragraph(f"There is no network '{shown}'.", hint, "`cnnviz models` lists them.")
 
@@ -153,7 +161,7 @@ def _weights(path: Path, names: Sequence[str], recognize: Callable[[Path], str |
     name = _same(path.stem, names) or _recognized(path, recognize)
     return (
         f"{shown} looks like a file of weights: give the network too, --model {name or 'NAME'} "
-        f"--weights {shown}" + ("." if name else "; `cnnviz models` lists names.")
+        f"--weights {shown}" + ("." if name else f". {_NAMED}.")
     )
 
 

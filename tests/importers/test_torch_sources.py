@@ -196,3 +196,25 @@ def test_a_package_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"`pip install timm`"):
         cnnviz.load("timm:resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "resnet18.nonsense",
+            r"no weights 'nonsense' of resnet18; it has resnet18\.a1, resnet18\.a2",
+        ),
+        ("resnet18.", "no weights '' of resnet18; it has"),
+        ("mine.nonsense", r"it has none: give timm:mine a file with weights\."),
+    ],
+)
+def test_weights_that_a_package_does_not_have(monkeypatch, name, said):
+    timm = ModuleType("timm")
+    timm.is_model = lambda name: name.partition(".")[0] in ("resnet18", "mine")
+    timm.list_pretrained = lambda pattern: {"resnet18.*": ["resnet18.a1", "resnet18.a2"]}.get(
+        pattern, []
+    )
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    with pytest.raises(UsageError, match=said):
+        cnnviz.load(f"timm:{name}")

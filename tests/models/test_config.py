@@ -162,7 +162,7 @@ def test_config_that_is_no_text(tmp_path):
         ("net-0000.params", "There is no file"),
         ("nett-symbol.json", r"no file nett-symbol\.json\. Did you mean net-symbol\.json\?"),
         ("net", r"[Dd]id you mean net-symbol\.json\?"),
-        ("names.txt", "neither an exported network's symbol"),
+        ("names.txt", r"is no network: --model takes an ONNX file \(\.onnx\)"),
         ("sub", r"folder sub has no configuration file \(cnnviz\.yaml\)"),
         (".", r"give --model net-symbol\.json"),
     ],
@@ -194,3 +194,15 @@ def test_sizes_and_numbers_as_one_writes_them():
     for text in ("", "1,", "a", "1,2,inf"):
         with pytest.raises(ValueError, match="a number for each channel"):
             parse_numbers(text)
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt2", "net-symbol.json"])
+def test_a_folder_with_one_network_in_it(tmp_path, name):
+    (tmp_path / "photos.txt").write_text("")
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UsageError) as caught:
+        find_config(str(tmp_path))
+    assert f"For the network in it give --model {tmp_path / name}." in str(caught.value)
+    (tmp_path / "other.onnx").write_bytes(b"")
+    with pytest.raises(UsageError, match="Write one, or give a name"):
+        find_config(str(tmp_path))

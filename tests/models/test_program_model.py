@@ -1,5 +1,7 @@
 """Networks that are read as programs, whatever their format: one made by hand stands for all."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from cnnviz.importers import tensors
 from cnnviz.importers.program_source import InputHint
 from cnnviz.importers.tensors import Constant, TensorGraph
 from cnnviz.models.config import ModelConfig
+from cnnviz.models.program_files import open_program
 from cnnviz.models.program_model import ProgramModel
 
 SIZED = InputHint(3, (8, 8))
@@ -126,3 +129,10 @@ def test_the_classes_names(file):
     assert ProgramModel(given, own).labels == names[::-1]
     with pytest.raises(UsageError, match="2 class names were given, but made has 5 classes"):
         _ = ProgramModel(ModelConfig(str(file), labels=("a", "b")), own).labels
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt2"])
+def test_a_file_with_weights_takes_no_others(tmp_path, name):
+    # Said before the file is read, whatever is installed.
+    with pytest.raises(UsageError, match=rf"{name} has its weights in it: leave out --weights w"):
+        open_program(str(tmp_path / name), Path("w.pth"))

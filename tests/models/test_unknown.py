@@ -49,12 +49,43 @@ def test_other_libraries_names_of_the_same_networks(name, same):
     ],
 )
 def test_networks_of_other_libraries(name):
-    assert told(name).startswith(f"There is no network '{name}': cnnviz explains the convolutional")
+    said = told(name)
+    assert said.startswith(f"There is no network '{name}'. ")
+    assert ("timm:" in said) or ("torchvision:" in said)
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "torchvision/swin_t", "facebook/deit-base", "ViT"])
-def test_transformers(name):
-    assert told(name).startswith(f"'{name}' is a vision transformer: cnnviz explains the convol")
+@pytest.mark.parametrize("name", ["vit_b_16", "facebook/deit-base", "ViT", "mobilenet_v3_large"])
+def test_networks_that_packages_and_files_have(name):
+    said = told(name)
+    for way in ("torchvision:NAME", "timm:NAME", ".onnx", ".pt2", "net-symbol.json"):
+        assert way in said
+    assert "transformer" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("timm/resnet50", "timm:resnet50"),
+        ("hf-hub:timm/convnext_tiny.in12k", "timm:convnext_tiny.in12k"),
+        ("torchvision/swin_t", "torchvision:swin_t"),
+        ("torchvision.models.vit_b_16", "torchvision:vit_b_16"),
+        ("TorchVision:swin_t", "torchvision:swin_t"),
+    ],
+)
+def test_names_of_packages_as_others_write_them(name, own):
+    assert f"The package's own is --model {own}." in told(name)
+    assert find_config(own).model == own
+
+
+@pytest.mark.parametrize("name", ["timm:", "torchvision:"])
+def test_a_package_without_a_name(name):
+    assert told(name) == f"'{name}' lacks a network's name behind it, such as {name}resnet50."
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.ONNX", "net.pt2", "net.torchscript", "net.pth"])
+def test_files_that_are_not_there(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert told(name) == f"There is no file {name}."
 
 
 @pytest.mark.parametrize(
@@ -66,7 +97,7 @@ def test_files_of_other_libraries(tmp_path, name, what):
     (tmp_path / name).write_bytes(b"x")
     said = told(tmp_path / name)
     assert what in said
-    assert "cannot be read: cnnviz explains" in said
+    assert "cannot be read. --model takes an ONNX file (.onnx)" in said
 
 
 @pytest.mark.parametrize("name", ["m.H5", "m.keras"])
@@ -103,7 +134,7 @@ def test_weights_by_the_name_of_their_file(tmp_path):
 def test_weights_of_nobody_knows_what(tmp_path):
     path = tmp_path / "mine.safetensors"
     path.write_bytes(b"x")
-    assert f"--model NAME --weights {path}; `cnnviz models` lists names." in told(path)
+    assert f"--model NAME --weights {path}. `cnnviz models` lists names; torch" in told(path)
     write_params(tmp_path / "net-0003.params", {"arg:w": np.ones(3)})
     (tmp_path / "net-symbol.json").write_text("{}")
     assert f"--model {tmp_path / 'net-symbol.json'}." in told(tmp_path / "net-0003.params")
