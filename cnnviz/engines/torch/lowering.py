@@ -333,7 +333,7 @@ _RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
     op.Erf: _elementwise("erf"),
     op.Exp: _elementwise("exp"),
     op.Expand: _expand,
-    op.Flatten: lambda o: lambda data: data.flatten(1),
+    op.Flatten: lambda o: lambda data: data.reshape(len(data), -1),
     op.GELU: lambda o: _named("gelu", approximate="tanh" if o.approximate else "none"),
     op.GlobalAvgPool2d: lambda o: lambda data: data.mean((2, 3), keepdim=True),
     # Of equals the first passes the gradient on, as in every other max pooling.

@@ -50,6 +50,7 @@ CASES = [
     (op.Expand((4, 3, 5)), (4, 1, 5), ()),
     (op.Expand((2, 3, 6)), (3, 1), ()),
     (op.Flatten(), IMAGE, ()),
+    (op.Flatten(), (), ()),
     (op.GELU(), IMAGE, ()),
     (op.GELU(approximate=True), IMAGE, ()),
     (op.GlobalAvgPool2d(), IMAGE, ()),
