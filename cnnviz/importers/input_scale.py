@@ -156,8 +156,8 @@ def by_line(line: Line, channels: int) -> Recognized | None:
     if _within(subtracted, 1.5, 255) or (nothing and _within(abs(scale), 0, 1 / 50)):
         return _fed(channels, 1 / 255, f"{said}, so it takes pixels from 0 to 255")
     # Less than 1 is how torchvision's Inception turns what ImageNet's mean and std made.
-    centerd = _within(subtracted, 0.25, 0.75) and _within(scale, 0.99, np.inf)
-    if centerd or (nothing and _within(scale, 50, np.inf)):
+    centered = _within(subtracted, 0.25, 0.75) and _within(scale, 0.99, np.inf)
+    if centered or (nothing and _within(scale, 50, np.inf)):
         return _fed(channels, 1, f"{said}, so it takes pixels from 0 to 1")
     return None
 

@@ -15,6 +15,7 @@ from cnnviz.graph.operators import GlobalAvgPool2d, ReLU
 from tests.engines.contract.conftest import ENGINES
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.needs("torch")
 
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402

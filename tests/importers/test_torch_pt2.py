@@ -12,6 +12,7 @@ import cnnviz
 from cnnviz.errors import CnnvizError, NetworkError, UsageError
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.needs("torch")
 
 from cnnviz.importers.torch_pt2 import open_pt2  # noqa: E402
 from tests.importers.torch_modules import (  # noqa: E402

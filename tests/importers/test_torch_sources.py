@@ -14,6 +14,7 @@ from cnnviz.models.config import find_config
 from cnnviz.models.resolve import find_model
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.needs("torch")
 
 from torch import nn  # noqa: E402
 
