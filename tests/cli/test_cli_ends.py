@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.columns import SCALE, write_columns
+from tests.support.columns import SCALE, sigma, write_columns
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
@@ -25,10 +25,6 @@ def network(tmp_path):
         return ("--model", f"{name}-symbol.json", *SCALE)
 
     return write
-
-
-def sigma(logit):
-    return 1 / (1 + np.exp(-logit))
 
 
 def test_pooling_that_mxnet_cannot_run(cnnviz, network):

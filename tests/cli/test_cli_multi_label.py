@@ -5,17 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from tests.support.columns import SCALE, write_bright, write_columns
+from tests.engines.contract.conftest import ENGINES
+from tests.support.columns import SCALE, sigma, write_bright, write_columns
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 OPTIONS = ("--method", "gradcam", "-o", "out")
-ENGINES = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("mxnet", "torch")]
 TRUTH = "path,label\na.png,0|1\nb.png,\nc.png,0;2\nd.png,1\n"
-
-
-def sigma(logit):
-    return 1 / (1 + np.exp(-logit))
 
 
 @pytest.fixture(params=ENGINES)

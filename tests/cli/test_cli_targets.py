@@ -5,16 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from tests.engines.contract.conftest import ENGINES
 from tests.support.columns import SCALE, write_bright, write_columns
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
 OPTIONS = ("--method", "gradcam", "-o", "out")
-ENGINES = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("mxnet", "torch")]
-
-
-def sigma(logit):
-    return 1 / (1 + np.exp(-logit))
 
 
 @pytest.fixture(params=ENGINES)

@@ -15,6 +15,11 @@ from tests.support.mxnet import import_mxnet
 SCALE = ("--input-size", "8", "--mean", "0", "--std", "1")
 
 
+def sigma(logit: float) -> float:
+    """The sigmoid, by its formula."""
+    return float(1 / (1 + np.exp(-logit)))
+
+
 def write_columns(folder: Path, name: str, classes: int, end: Callable[[Any], Any]) -> None:
     """Write ``NAME-symbol.json`` and its parameters.
 
