@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnnviz.attribution.base import Attribution, Method
 from cnnviz.attribution.context import AttributionContext, collect
+from cnnviz.attribution.options import options_of
 from cnnviz.attribution.queries import ModelQueries, PassCount
 from cnnviz.attribution.registry import (
     DEFAULT_METHODS,
@@ -11,7 +12,6 @@ from cnnviz.attribution.registry import (
     check_unguided,
     choose_methods,
     missing_relus,
-    options_of,
 )
 
 __all__ = [

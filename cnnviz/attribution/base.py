@@ -11,8 +11,8 @@ for them (:class:`cnnviz.attribution.queries.ModelQueries`).
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar
@@ -21,9 +21,9 @@ import numpy as np
 
 from cnnviz.attribution import rounding
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.options import Configurable
 from cnnviz.attribution.queries import PassCount
 from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule
-from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Layer
 from cnnviz.types import Float32, Float64, MapKind
 
@@ -43,36 +43,14 @@ class Attribution:
     terms: Mapping[str, Float64] = field(default_factory=dict)
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: Iterable[str] = (),
-    least: float | None = None,
-    most: float | None = None,
-) -> Any:
-    """A field of a method that its user may set (``--option NAME=VALUE``).
-
-    Args:
-        default: its value otherwise; the type of this is the type of all values.
-        help: one line that says what it is, with its unit.
-        choices: the words that it may be.
-        least: the least number that it may be.
-        most: the highest.
-    """
-    return field(
-        default=default,
-        metadata={"help": help, "choices": tuple(choices), "least": least, "most": most},
-    )
-
-
 RELU_HELP = "how gradients pass ReLUs: standard, guided or deconvnet"
 
 
 @dataclass(frozen=True)
-class Method(ABC):
+class Method(Configurable):
     """One way to attribute a network's score to the pixels of its input."""
 
+    noun = "method"
     #: As on the command line; ``-`` becomes ``_`` in names of files and arrays.
     name: ClassVar[str]
     title: ClassVar[str]
@@ -83,24 +61,6 @@ class Method(ABC):
     class_specific: ClassVar[bool] = True  #: whether another target gives another map
     #: Values of its options in place of the defaults, for networks without ReLU.
     without_relu: ClassVar[Mapping[str, Any]] = {}
-
-    def __post_init__(self) -> None:
-        """Refuse options that are out of range.
-
-        Raises:
-            UsageError: the text names the method and the option.
-        """
-        for own in dataclasses.fields(self):
-            value, rules = getattr(self, own.name), own.metadata
-            if rules["choices"] and value not in rules["choices"]:
-                wanted = f"one of {', '.join(rules['choices'])}"
-            elif rules["least"] is not None and not value >= rules["least"]:
-                wanted = f"at least {rules['least']:g}"
-            elif rules["most"] is not None and not value <= rules["most"]:
-                wanted = f"at most {rules['most']:g}"
-            else:
-                continue
-            raise UsageError(f"The option {own.name} of {self.name} is {wanted}; got {value!r}.")
 
     @property
     def components(self) -> tuple[Method, ...]:

@@ -18,8 +18,9 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.attribution.base import RELU_HELP, Method, option
+from cnnviz.attribution.base import RELU_HELP, Method
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.options import option
 from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule
 from cnnviz.types import Float32, Float64, MapKind
 

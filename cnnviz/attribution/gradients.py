@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from cnnviz.attribution.base import RELU_HELP, Method, option
+from cnnviz.attribution.base import RELU_HELP, Method
 from cnnviz.attribution.cam import GradCam
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.options import option
 from cnnviz.engines.base import DECONVNET, GUIDED, RELU_RULES, STANDARD, ReluRule
 from cnnviz.types import Float32, Float64, MapKind
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from cnnviz.attribution import rounding
-from cnnviz.attribution.base import RELU_HELP, Attribution, Method, option
+from cnnviz.attribution.base import RELU_HELP, Attribution, Method
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.options import option
 from cnnviz.attribution.plain_colors import plain_input
 from cnnviz.attribution.queries import PassCount
 from cnnviz.engines.base import RELU_RULES, STANDARD, ReluRule

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.attribution import rounding
-from cnnviz.attribution.base import Attribution, Method, option
+from cnnviz.attribution.base import Attribution, Method
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.options import option
 from cnnviz.attribution.plain_colors import plain_input
 from cnnviz.attribution.queries import MadeInputs, PassCount
 from cnnviz.attribution.random_masks import RandomMasks

@@ -6,7 +6,6 @@ read it. A new method is a class in this folder and one line here.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,12 +27,18 @@ from cnnviz.attribution.gradients import (
     InputXGradient,
     Saliency,
 )
+from cnnviz.attribution.options import (
+    check_options_used,
+    chosen_options,
+    option_value,
+    options_of,
+)
 from cnnviz.attribution.path_gradients import IntegratedGradients, SmoothGrad
 from cnnviz.attribution.perturbation import Occlusion, Rise
 from cnnviz.attribution.score_cam import AblationCam, ScoreCam
 from cnnviz.engines.base import STANDARD
 from cnnviz.errors import UsageError
-from cnnviz.text import did_you_mean, folded, paragraph
+from cnnviz.text import did_you_mean, folded
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -83,11 +88,6 @@ _ALIASES = {
 }
 
 
-def options_of(method: type[Method]) -> dict[str, dataclasses.Field[Any]]:
-    """The options of a method, by name; ``metadata`` is what :func:`.base.option` was given."""
-    return {own.name: own for own in dataclasses.fields(method)}
-
-
 def choose_methods(
     names: str | Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
@@ -123,8 +123,7 @@ def choose_methods(
     meant = [find(part) for name in names for part in name.split(",")]
     classes = [METHODS[name] for name in dict.fromkeys(meant)]
     given = {_option_name(key): value for key, value in (options or {}).items()}
-    for key in given:
-        _check_used(key, classes)
+    check_options_used(given, classes, Method.noun)
     rules = list(dict.fromkeys(relu))
     if rules and not any(_RELU in options_of(method) for method in classes):
         raise UsageError(
@@ -135,14 +134,11 @@ def choose_methods(
     chosen = []
     for method in classes:
         own = {} if has_relu else dict(method.without_relu)
-        own |= {
-            name: _value(method, name, given[key])
-            for name in options_of(method)
-            for key in (name, f"{method.name}.{name}")  # the second wins
-            if key in given
-        }
+        own |= chosen_options(method, given)
         if _RELU in options_of(method) and rules:
-            chosen += [method(**{**own, _RELU: _value(method, _RELU, rule)}) for rule in rules]
+            chosen += [
+                method(**{**own, _RELU: option_value(method, _RELU, rule)}) for rule in rules
+            ]
         else:
             chosen.append(method(**own))
     return tuple(chosen)
@@ -220,37 +216,6 @@ def _option_name(key: str) -> str:
         return f"{find(method)}.{name}" if point else key
     except UsageError:  # that there is no such option is said by who looks it up
         return key
-
-
-def _check_used(key: str, methods: Iterable[type[Method]]) -> None:
-    """Refuse an option that none of the chosen methods has."""
-    having = {
-        spelling
-        for method in methods
-        for name in options_of(method)
-        for spelling in (name, f"{method.name}.{name}")
-    }
-    if key in having:
-        return
-    short = sorted(name for name in having if "." not in name)
-    offered = f"they have {', '.join(short)}" if short else "they have none"
-    hint = did_you_mean(key, sorted(having), count=2)
-    problem = f"None of the chosen methods has an option '{key}'; {offered}."
-    raise UsageError(paragraph(problem, hint, "`cnnviz methods` lists all."))
-
-
-def _value(method: type[Method], name: str, given: Any) -> Any:
-    """An option's value in the type of its default."""
-    kind: Any = type(options_of(method)[name].default)
-    wanted = {int: "a whole number", float: "a number"}.get(kind, "a word")
-    try:
-        value = kind(given)
-        exact = not isinstance(given, float) or value == given  # 2.5 is no whole number
-    except (TypeError, ValueError):
-        exact = False
-    if not exact:
-        raise UsageError(f"The option {name} of {method.name} is {wanted}; got {given!r}.")
-    return value
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from cnnviz.attribution import rounding
-from cnnviz.attribution.base import option
 from cnnviz.attribution.cam import LayerMethod, relu_sum
 from cnnviz.attribution.context import AttributionContext
+from cnnviz.attribution.options import option
 from cnnviz.attribution.queries import MadeInputs, PassCount
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import SOFTMAX
