@@ -34,14 +34,14 @@ from cnnviz.runs.capacity import automatic_batch_size
 from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
+from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import (
     MANIFEST,
-    Journal,
+    MANIFEST_FILE,
     check_manifest,
     fingerprint,
-    manifest_lines,
 )
-from cnnviz.runs.records import ScannedRecord
+from cnnviz.runs.records import ImageRecord, ScannedRecord
 from cnnviz.runs.request import RunRequest, SelectionOptions
 from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import Explain, ImageOutcome, Item, MeasureScale, Predict, plan_items
@@ -263,7 +263,7 @@ class Session:
         run = describe_run(self.request, self.config, self.explainer, self.ground_truth)
         mark = fingerprint(decisive(run, self.request, self.goals, limits))
         folder, force = self.request.output, self.request.execution.force
-        journal = Journal(folder, mark, force=force, notify=self.notify)
+        journal = Journal(MANIFEST_FILE, folder, mark, force=force, notify=self.notify)
         stems = [str(item.stem.path) for item in self._items]
         if journal.differs and journal.meets(stems):
             _say(self.notify, tell_difference(folder, journal.before, run))
@@ -285,7 +285,7 @@ class Session:
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(monotonic() - began, 3),
             )
-            lines = manifest_lines(run, summary, journal.lines(stems))
+            lines = MANIFEST_FILE.lines(run, summary, journal.lines(stems))
             OutputFolder(folder).write(MANIFEST, encode_manifest(lines))
             done = True
         finally:
@@ -312,7 +312,7 @@ class Session:
     def _explain_stage(
         self,
         limits: dict[str, float],
-        journal: Journal,
+        journal: Journal[ImageRecord],
         on_progress: Callable[[int], None] | None,
     ) -> Explain:
         files = self.request.files

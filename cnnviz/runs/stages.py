@@ -26,7 +26,8 @@ from cnnviz.outputs.formats import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.goals import PREDICTED, Goals
 from cnnviz.runs.image_files import ImageWriter
-from cnnviz.runs.manifest import Journal, file_sha256
+from cnnviz.runs.journal import Journal
+from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.records import EngineRecord, ImageRecord, TrueClassesRecord
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
@@ -217,7 +218,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
     explainer: Explainer
     writer: ImageWriter
     goals: Goals = PREDICTED
-    journal: Journal | None = None
+    journal: Journal[ImageRecord] | None = None
     on_progress: Callable[[int], None] | None = None
     report: RunReport = field(default_factory=RunReport)
     displaced: list[str] = field(default_factory=list)

@@ -49,7 +49,8 @@ from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.rendering.style import Style
 from cnnviz.runs.capacity import automatic_batch_size, default_helpers, lower_priority
 from cnnviz.runs.image_files import ImageWriter
-from cnnviz.runs.manifest import Journal
+from cnnviz.runs.journal import Journal
+from cnnviz.runs.manifest import MANIFEST_FILE
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stages import Explain, Goals, ImageOutcome, Item, plan_items
 from cnnviz.runs.stream import LoadedImage, Loader, Stream
@@ -160,7 +161,7 @@ class Folder:
 
     def run_seconds(self, result: ImageResult, watch: Watch) -> float:
         """Seconds an image of the whole run."""
-        journal = Journal(self.output, "benchmark", force=True)
+        journal = Journal(MANIFEST_FILE, self.output, "benchmark", force=True)
         if self.stand_in is None:
             stage = self.stage(journal=journal)
         else:

@@ -19,14 +19,14 @@ from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.explanation import Score
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_manifest
+from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import (
     JOURNAL,
     MANIFEST,
-    Journal,
+    MANIFEST_FILE,
     check_manifest,
     file_sha256,
     fingerprint,
-    manifest_lines,
 )
 from cnnviz.runs.records import (
     ContrastRecord,
@@ -89,14 +89,14 @@ SUMMARY = RunReport().record(None, 0, ())
 
 
 def fill(folder, mark="mark", records=RECORDS):
-    journal = Journal(folder, mark)
+    journal = Journal(MANIFEST_FILE, folder, mark)
     for record in records:
         journal.add(record)
     return journal
 
 
 def write_manifest(folder, journal, stems=STEMS):
-    lines = manifest_lines(RUN, SUMMARY, journal.lines(stems))
+    lines = MANIFEST_FILE.lines(RUN, SUMMARY, journal.lines(stems))
     OutputFolder(folder).write(MANIFEST, encode_manifest(lines))
     journal.close(done=True)
 
@@ -111,7 +111,7 @@ def test_a_manifest_is_json_with_an_image_a_line(tmp_path):
 
 
 def test_an_empty_manifest_is_json():
-    text = b"".join(manifest_lines({}, {}, []))
+    text = b"".join(MANIFEST_FILE.lines({}, {}, []))
     assert json.loads(text)["images"] == []
 
 
@@ -122,7 +122,7 @@ def test_what_was_done_is_found_again(tmp_path, ended):
         write_manifest(tmp_path, journal)
     else:
         journal.close(done=False)
-    again = Journal(tmp_path, "mark")
+    again = Journal(MANIFEST_FILE, tmp_path, "mark")
     assert [again.find(stem) for stem in STEMS] == RECORDS
     assert again.find("cat") is None
     assert [
@@ -133,11 +133,11 @@ def test_what_was_done_is_found_again(tmp_path, ended):
 
 def test_the_journal_comes_before_the_manifest_and_both_count(tmp_path):
     write_manifest(tmp_path, fill(tmp_path))
-    journal = Journal(tmp_path, "mark")
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     journal.add(image("dog", loss=7.0))
     journal.add(image("new"))
     journal.close(done=False)
-    again = Journal(tmp_path, "mark")
+    again = Journal(MANIFEST_FILE, tmp_path, "mark")
     assert again.find("dog").loss == 7
     assert again.find("new").ok
     assert again.find("a/cat") == RECORDS[0]
@@ -152,7 +152,7 @@ def test_another_run_begins_anew(tmp_path, ended, forget):
         write_manifest(tmp_path, journal)
     else:
         journal.close(done=False)
-    again = Journal(tmp_path, **{"fingerprint": "mark", **forget})
+    again = Journal(MANIFEST_FILE, tmp_path, **{"fingerprint": "mark", **forget})
     assert (tmp_path / MANIFEST).exists() == (ended and "force" not in forget)
     assert all(again.find(stem) is None for stem in STEMS)
     again.add(image("x"))
@@ -167,7 +167,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
     ends = np.cumsum([len(line) for line in whole.splitlines(keepends=True)])
     for length in range(len(whole) + 1):
         (tmp_path / JOURNAL).write_bytes(whole[:length])
-        journal = Journal(tmp_path, "mark")
+        journal = Journal(MANIFEST_FILE, tmp_path, "mark")
         kept = max(0, int((ends <= length).sum()) - 1)
         assert [journal.find(stem) for stem in STEMS] == [
             *RECORDS[:kept],
@@ -193,7 +193,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
 def test_whatever_happens_the_last_whole_record_of_an_image_counts(tmp_path_factory, steps):
     """Against a list in memory of what was appended, and how much of it a stop has cost."""
     folder = tmp_path_factory.mktemp("run")
-    journal = Journal(folder, "mark")
+    journal = Journal(MANIFEST_FILE, folder, "mark")
     ended: dict[str, int] = {}
     appended: list[tuple[str, int, int]] = []  # with the length of the journal behind it
 
@@ -214,7 +214,7 @@ def test_whatever_happens_the_last_whole_record_of_an_image_counts(tmp_path_fact
             ended = known()
             write_manifest(folder, journal, sorted(ended))
             appended = []
-        journal = Journal(folder, "mark")
+        journal = Journal(MANIFEST_FILE, folder, "mark")
         found = {stem: journal.find(stem) for stem in known()}
         assert found == {stem: image(stem, loss=float(value)) for stem, value in known().items()}
     journal.close(done=True)
@@ -225,7 +225,7 @@ def test_rubbish_behind_the_header_is_cut_off(tmp_path):
     whole = (tmp_path / JOURNAL).read_bytes()
     for rubbish in (b"\0" * 100, b"[]\n", b"{}\n", b'{"stem": 3\n', b"\xff\xfe\n"):
         (tmp_path / JOURNAL).write_bytes(whole + rubbish)
-        journal = Journal(tmp_path, "mark")
+        journal = Journal(MANIFEST_FILE, tmp_path, "mark")
         assert journal.find("a/cat") == RECORDS[0]
         journal.close(done=False)
         assert (tmp_path / JOURNAL).read_bytes() == whole
@@ -234,7 +234,7 @@ def test_rubbish_behind_the_header_is_cut_off(tmp_path):
 @pytest.mark.parametrize("text", [b"", b"{", b'{"cnnviz_manifest": 3,\n"run": []}', b"\0\0\n\n"])
 def test_a_broken_manifest_is_as_none(tmp_path, text):
     (tmp_path / MANIFEST).write_bytes(text)
-    journal = Journal(tmp_path, "mark")
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     assert journal.find("a/cat") is None
     journal.close(done=True)
 
@@ -244,7 +244,7 @@ def test_a_damaged_record_is_as_none(tmp_path):
     fill(tmp_path).close(done=False)
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole.replace(b'"status": "ok"', b'"status": "good"', 1))
-    journal = Journal(tmp_path, "mark")
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     assert journal.find("a/cat") is None
     assert journal.find("dog") == RECORDS[2]
     journal.add(RECORDS[0])
@@ -254,13 +254,14 @@ def test_a_damaged_record_is_as_none(tmp_path):
 
 @pytest.mark.subprocess
 def test_two_at_once_in_one_folder(tmp_path):
-    journal = Journal(tmp_path, "mark")
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     code = (
         "import sys, pathlib\n"
-        "from cnnviz.runs.manifest import Journal\n"
+        "from cnnviz.runs.journal import Journal\n"
+        "from cnnviz.runs.manifest import MANIFEST_FILE\n"
         "from cnnviz.errors import UsageError\n"
         "try:\n"
-        "    Journal(pathlib.Path(sys.argv[1]), 'mark')\n"
+        "    Journal(MANIFEST_FILE, pathlib.Path(sys.argv[1]), 'mark')\n"
         "except UsageError as error:\n"
         "    print(error)\n"
         "else:\n"
@@ -273,7 +274,7 @@ def test_two_at_once_in_one_folder(tmp_path):
 
     assert "Another run is writing to" in other()
     with pytest.raises(UsageError, match="Another run is writing"):
-        Journal(tmp_path, "mark")
+        Journal(MANIFEST_FILE, tmp_path, "mark")
     journal.close(done=True)
     assert other() == "mine\n"
 
@@ -281,12 +282,12 @@ def test_two_at_once_in_one_folder(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="cannot be written"):
-        Journal(tmp_path / "file", "mark")
+        Journal(MANIFEST_FILE, tmp_path / "file", "mark")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_told(tmp_path):
-    journal = Journal(tmp_path, "mark")
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     journal.close(done=False)
     journal._file = open("/dev/full", "ab")  # noqa: SIM115
     with pytest.raises(OutputUnavailableError, match="No space left"):
@@ -342,14 +343,14 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
 
     monkeypatch.setattr(system, "try_to_lock", refuse)
     told = []
-    journal = Journal(tmp_path, "mark", notify=told.append)
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark", notify=told.append)
     journal.add(RECORDS[0])
     journal.close(done=False)
     assert told == [
         f"{tmp_path} cannot be locked ({os.strerror(number)}): make sure that no other run "
         "writes there at the same time."
     ]
-    again = Journal(tmp_path, "mark")
+    again = Journal(MANIFEST_FILE, tmp_path, "mark")
     assert again.find(STEMS[0]) == RECORDS[0]
     again.close(done=True)
 
@@ -358,7 +359,7 @@ def test_a_file_system_whose_files_have_no_fixed_numbers(tmp_path, monkeypatch):
     """As some in user space: every look at a file finds another inode."""
     monkeypatch.setattr("cnnviz.runs.manifest.os.path.samestat", lambda *_: False)
     told = []
-    journal = Journal(tmp_path, "mark", notify=told.append)
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark", notify=told.append)
     journal.add(RECORDS[0])
     journal.close(done=True)
     assert len(told) == 1
@@ -387,7 +388,7 @@ def test_files_that_no_record_names_any_more(tmp_path):
     journal = fill(tmp_path, records=old)
     write_manifest(tmp_path, journal, ["a", "b", "c"])
 
-    same = Journal(tmp_path, "mark")
+    same = Journal(MANIFEST_FILE, tmp_path, "mark")
     assert not same.differs
     assert same.left_behind(["a", "b", "c"]) == []
     assert same.left_behind(["a"]) == ["b", "d_contrast", "b_panel", "c"]
@@ -395,7 +396,7 @@ def test_files_that_no_record_names_any_more(tmp_path):
     assert same.left_behind(["a", "b"]) == ["a_1"]
     same.close(done=False)
 
-    other = Journal(tmp_path, "other")
+    other = Journal(MANIFEST_FILE, tmp_path, "other")
     assert other.differs
     assert other.before == RUN
     assert other.meets(["x", "c"])
@@ -420,7 +421,7 @@ def test_files_that_no_record_names_any_more(tmp_path):
 )
 def test_manifests_that_somebody_has_changed(tmp_path, lines):
     (tmp_path / MANIFEST).write_bytes(b'{"cnnviz_manifest": 3,\n' + lines)
-    journal = Journal(tmp_path, "mark")
+    journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     journal.meets(["a"])
     assert set(journal.left_behind(["a"])) <= {""}
     journal.close(done=True)

@@ -1,0 +1,347 @@
+"""The journal of a run: each image's record, as soon as its files are written.
+
+When all images are done the run's file (``manifest.json``, say) is written from it, and the journal
+goes. A run that is stopped anywhere leaves its journal; the same run, started again, finds there
+what is done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+
+from cnnviz import system
+from cnnviz.errors import OutputUnavailableError, UsageError
+from cnnviz.runs.records import RunRecord
+from cnnviz.structure import decode, encode, parse
+
+_Place = tuple[BinaryIO, int, int]
+"""Of a record: the file, where it begins there, and its length."""
+
+_MOST_TRIES = 100  # to open a journal that other runs end with and delete
+
+_IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
+
+
+class Record(Protocol):
+    """What is known of one image; the first of its fields is ``stem``."""
+
+    @property
+    def stem(self) -> str:
+        """By which it is found again."""
+        ...
+
+    @property
+    def files(self) -> list[str]:
+        """What was written for it, below the folder."""
+        ...
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+@dataclass(frozen=True)
+class RunFile(Generic[RecordT]):
+    """A file with the records of a run's images, one a line.
+
+    Attributes:
+        name: below the output folder.
+        journal: the name of the journal that it is made of.
+        kind: what it is called in its first line: ``cnnviz_manifest``.
+        version: of the format.
+        record: what the records of images are.
+    """
+
+    name: PurePosixPath
+    journal: str
+    kind: str
+    version: int
+    record: type[RecordT]
+
+    def lines(self, run: RunRecord, summary: Any, images: Iterable[bytes]) -> Iterator[bytes]:
+        """The file, piece by piece; ``images`` as :meth:`Journal.lines` gives them."""
+        yield b'{"%s": %d,\n"run": %s,\n' % (self.kind.encode("ascii"), self.version, encode(run))
+        yield b'"summary": %s,\n"images": [' % encode(summary)
+        between = b"\n"
+        for line in images:
+            yield between + line
+            between = b",\n"
+        yield b"\n]}\n"
+
+    def journal_start(self, fingerprint: str) -> bytes:
+        """The first line of its journal."""
+        return encode({"cnnviz_journal": self.version, "fingerprint": fingerprint}) + b"\n"
+
+    def image_in(self, line: bytes) -> RecordT | None:
+        """The image's record in a line, if it is whole."""
+        try:
+            return decode(self.record, parse(line), "image")
+        except ValueError:
+            return None
+
+    def files_in(self, line: bytes) -> list[str]:
+        """The files that an image's record names; none if it is damaged."""
+        image = self.image_in(line)
+        return [] if image is None else image.files
+
+
+class Journal(Generic[RecordT]):
+    """The records of a run's images, as they are done, in a file of the output folder.
+
+    A journal of the same fingerprint is continued; so is a manifest, whose run came to its end.
+    One run at a time may have it: the file is locked, and the lock goes with the process. On a file
+    system without locks nobody can tell whether there is another run.
+
+    Attributes:
+        interrupted: whether a run was stopped before its end; which one, does not matter.
+        differs: whether the run before was one of another fingerprint.
+        before: what the manifest says of that; None if it was stopped, or nobody knows.
+    """
+
+    interrupted: bool
+    differs: bool
+    before: RunRecord | None
+
+    def __init__(
+        self,
+        file: RunFile[RecordT],
+        folder: Path,
+        fingerprint: str,
+        *,
+        force: bool = False,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        """Open it.
+
+        Args:
+            file: what it becomes.
+            folder: the output folder, which is made.
+            fingerprint: of the run; what another one wrote is of no use.
+            force: whether to forget what is there; a manifest is removed.
+            notify: called with a sentence if the file cannot be locked.
+
+        Raises:
+            UsageError: another run has it, or it cannot be written.
+        """
+        self._of = file
+        self._path = folder / file.journal
+        self.interrupted = self.differs = False
+        self.before = None
+        self._known: dict[str, _Place] = {}
+        self._manifest: BinaryIO | None = None
+        self._manifested: dict[str, _Place] = {}
+        self._dropped: dict[str, list[str]] = {}  # files of another run that was stopped
+        self._left: list[str] = []  # files that the runs before had left behind
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._locked(notify)
+            self.interrupted = self._file.seek(0, os.SEEK_END) > 0
+            self._read_manifest(folder / file.name, fingerprint)
+            if force:
+                # Who goes on from here, without force, does not go on from there.
+                self._known.clear()
+                (folder / file.name).unlink(missing_ok=True)
+            self._read(file.journal_start(fingerprint), force=force)
+            if self._file.tell() == 0:
+                self._file.write(file.journal_start(fingerprint))
+                self._file.flush()
+        except OSError as error:
+            raise UsageError(f"{self._path} cannot be written: {error.strerror}.") from error
+
+    def find(self, stem: str) -> RecordT | None:
+        """The record of an image that is done, by its ``stem``; None if it is damaged.
+
+        May be called by any thread.
+        """
+        line = self._line(stem)
+        return None if line is None else self._of.image_in(line)
+
+    def add(self, record: RecordT) -> None:
+        """Take note of an image whose files are written.
+
+        Raises:
+            OutputUnavailableError: it cannot be written; the disk is full, say.
+        """
+        line = encode(record)
+        self._known[record.stem] = (self._file, self._append(line), len(line))
+
+    def _append(self, line: bytes) -> int:
+        """Where the line stands."""
+        place = self._file.tell()
+        try:
+            self._file.write(line + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputUnavailableError(
+                f"{self._path} cannot be written: {error.strerror}."
+            ) from error
+        return place
+
+    def lines(self, stems: Iterable[str]) -> Iterator[bytes]:
+        """Records by their stems, those that there are, as :func:`encode` has them."""
+        for stem in stems:
+            line = self._line(stem)
+            if line is not None:
+                yield line
+
+    def meets(self, stems: Iterable[str]) -> bool:
+        """Whether the runs before wrote for any of these stems."""
+        return any(stem in self._manifested or stem in self._dropped for stem in stems)
+
+    def left_behind(self, stems: Sequence[str]) -> list[str]:
+        """Files that the runs before named, that are there, and that no record of these stems has.
+
+        Below the folder, in the order of those runs.
+        """
+        wanted = set(stems)
+        found = dict.fromkeys(self._left)
+        found.update(dict.fromkeys(name for names in self._dropped.values() for name in names))
+        for stem, place in self._manifested.items():
+            if stem not in wanted or self._known.get(stem) != place:
+                found.update(dict.fromkeys(self._of.files_in(self._text(place))))
+        if found:
+            for line in self.lines(stems):
+                for name in self._of.files_in(line):
+                    found.pop(name, None)
+        return [name for name in found if _is_there(self._path.parent, name)]
+
+    def close(self, *, done: bool) -> None:
+        """Close it; ``done`` if the manifest holds all that it does."""
+        if done:
+            system.remove_locked(self._path, self._file)
+        self._file.close()
+        if self._manifest is not None:
+            self._manifest.close()
+
+    def _locked(self, notify: Callable[[str], None] | None) -> BinaryIO:
+        reason: str | None = "a file is not the same when it is looked at twice"
+        for _ in range(_MOST_TRIES):
+            file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
+            try:
+                locked = system.try_to_lock(file)
+            except OSError as error:  # a file system without locks, as on clusters
+                reason = error.strerror
+                break
+            if not locked:
+                file.close()
+                raise UsageError(
+                    f"Another run is writing to {self._path.parent}; wait for it to end, or choose "
+                    "another output folder."
+                )
+            if self._is(file):
+                return file
+            # The run that had it has ended, and deleted it, after it was opened here.
+            file.close()
+        else:
+            file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
+        if notify is not None:
+            notify(
+                f"{self._path.parent} cannot be locked ({reason}): make sure that no "
+                "other run writes there at the same time."
+            )
+        return file
+
+    def _is(self, file: BinaryIO) -> bool:
+        """Whether an open file is what stands under the journal's name now."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _read_manifest(self, path: Path, fingerprint: str) -> None:
+        try:
+            file = open(path, "rb")  # noqa: SIM115 - closed in close()
+        except OSError:  # the run before did not come to its end, or there was none
+            return
+        self._manifest = file
+        place = 0
+        run: Any = None
+        for line in file:
+            if line.startswith(_IMAGE) and run is not None:
+                text = line.rstrip(b",\n")
+                stem = _stem_in(text)
+                if stem is not None:
+                    self._manifested[stem] = (file, place, len(text))
+            elif line.startswith(b'"run":'):
+                run = _value_of(line)
+            elif line.startswith(b'"summary":') and run is not None:
+                left = (_value_of(line) or {}).get("left_behind")
+                self._left = _texts(left) if isinstance(left, list) else []
+            place += len(line)
+        if run is None:
+            return
+        if run.get("fingerprint") == fingerprint:
+            self._known.update(self._manifested)
+            return
+        self.differs = True
+        with suppress(ValueError):  # somebody may have changed it
+            self.before = decode(RunRecord, run, "run")
+
+    def _read(self, header: bytes, *, force: bool) -> None:
+        """Note what is there behind the right header; what cannot be used is cut off."""
+        file = self._file
+        file.seek(0)
+        place = 0
+        for line in file:
+            if place == 0:
+                if line != header or force:
+                    self._drop(differs=line != header)
+                    break
+            else:
+                stem = _stem_in(line) if line.endswith(b"\n") else None
+                if stem is None:
+                    break  # the line that was being written when the run was stopped
+                self._known[stem] = (file, place, len(line) - 1)
+            place += len(line)
+        file.truncate(place)
+        file.seek(place)
+
+    def _drop(self, *, differs: bool) -> None:
+        """Keep in mind what the rest of a journal names that is of no use, and is cut off."""
+        for line in self._file:
+            stem = _stem_in(line)
+            if stem is not None:
+                self._dropped[stem] = self._of.files_in(line)
+        self.differs = self.differs or (differs and bool(self._dropped))
+
+    def _line(self, stem: str) -> bytes | None:
+        return self._text(self._known[stem]) if stem in self._known else None
+
+    @staticmethod
+    def _text(where: _Place) -> bytes:
+        file, place, length = where
+        return system.read_at(file, place, length)
+
+
+def _value_of(line: bytes) -> dict[str, Any] | None:
+    """The object that a line of a manifest gives a name to; nothing if it is none."""
+    try:
+        value = parse(line.rstrip(b",\n").partition(b":")[2])
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]
+
+
+def _stem_in(line: bytes) -> str | None:
+    """The stem in a line, if it is an image's record."""
+    try:
+        value = parse(line)
+    except ValueError:
+        return None
+    stem = value.get("stem") if isinstance(value, dict) else None
+    return stem if isinstance(stem, str) else None
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    try:
+        return os.path.lexists(folder / name)
+    except ValueError:  # a null character in the name
+        return False
