@@ -91,8 +91,11 @@ class Subject:
         title: for people.
         values: (H, W) float32, finite, of the size of the network's input: the more, the more it
             speaks for the target. Signed where the method's is; nothing is stretched.
-        contributions: (C, H, W) float32 where the method has a value for each channel of the input,
-            in the input's order: its gradient, or its share of the score; None otherwise.
+        gradient: (C, H, W) float32, in the order of the input's channels, where the method says how
+            much the score changes for a unit of the input (a gradient, under any ReLU rule); None
+            otherwise.
+        contributions: (C, H, W) float32, likewise, where the method gives each number of the input
+            its share of the score (input × gradient, integrated gradients); None otherwise.
         baseline: whether no method made it.
         attribute: makes the map anew: values (M, H, W) for M inputs (M, C, H, W) and a target.
         cost: of making one map anew, with all passes.
@@ -102,6 +105,7 @@ class Subject:
     title: str
     values: Float32
     attribute: Callable[[Float32, TargetFunction], Float32] = field(repr=False, compare=False)
+    gradient: Float32 | None = None
     contributions: Float32 | None = None
     baseline: bool = False
     cost: PassCount = field(default_factory=PassCount)
@@ -166,7 +170,7 @@ class Metric(Configurable):
     def passes(
         self, input_shape: tuple[int, int, int], cost: PassCount
     ) -> dict[Hashable, PassCount]:
-        """The passes that measuring one map takes.
+        """The passes that measuring one map takes, beyond :meth:`image_passes`.
 
         Args:
             input_shape: (C, H, W) of the network's input.
@@ -174,5 +178,16 @@ class Metric(Configurable):
 
         Returns:
             Their count by what they are for: metrics that share passes give these the same key.
+        """
+        return {}
+
+    def image_passes(self, input_shape: tuple[int, int, int]) -> dict[Hashable, PassCount]:
+        """The passes that it takes once for an image, however many of its maps are measured.
+
+        Args:
+            input_shape: (C, H, W) of the network's input.
+
+        Returns:
+            As of :meth:`passes`.
         """
         return {}
