@@ -8,9 +8,13 @@ from typing import Any
 from cnnviz.attribution.options import check_options_used, chosen_options
 from cnnviz.errors import UsageError
 from cnnviz.metrics.base import Metric
+from cnnviz.metrics.complexity import Complexity, Sparseness
 from cnnviz.text import did_you_mean
 
-_ALL: tuple[type[Metric], ...] = ()
+_ALL: tuple[type[Metric], ...] = (
+    Sparseness,
+    Complexity,
+)
 METRICS: dict[str, type[Metric]] = {metric.name: metric for metric in _ALL}
 
 
