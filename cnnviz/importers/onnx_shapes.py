@@ -16,8 +16,8 @@ from cnnviz.importers.tensor_shapes import (
     expanded,
     gathered,
     log_sum_exp,
+    part_of,
     reduced,
-    sliced,
     softmax,
     split,
     squeezed,
@@ -126,14 +126,14 @@ def _split(step: Step) -> Given:
 
 
 def _slice(step: Step) -> Operand:
-    x: Tensor = step.tensor()
+    x: Operand = step.tensor()
     begins, ends = step.needed("starts", 1), step.needed("ends", 2)
     axes = step.integers("axes", 3) or tuple(range(len(begins)))
     steps = step.integers("steps", 4) or (1,) * len(begins)
     if not len(begins) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise NetworkError("its starts, ends, axes and steps do not fit together")
     for axis, begin, end, stride in zip(axes, begins, ends, steps, strict=True):
-        x = sliced(step.graph, x, axis, begin, end, stride)
+        x = part_of(step.graph, x, axis, begin, end, stride)
     return x
 
 

@@ -110,9 +110,12 @@ def softmax(graph: TensorGraph, x: Tensor, axis: int) -> Tensor:
 
 
 def concat(graph: TensorGraph, parts: Sequence[Operand], axis: int) -> Tensor:
-    """Side by side along an axis; at least one part depends on the images."""
+    """Side by side along an axis; at least one part depends on the images, others may be empty."""
     first = next(part for part in parts if isinstance(part, Tensor))
     axis = whole_axis(axis, len(first.shape))
+    parts = [part for part in parts if part.shape[axis]]
+    if len(parts) == 1:
+        return first
     turned = [channels_first(graph, part) for part in parts if isinstance(part, Tensor)]
     before = [part for part in turned if part is not None]
     if len(before) == len(parts):
@@ -129,6 +132,19 @@ def concat(graph: TensorGraph, parts: Sequence[Operand], axis: int) -> Tensor:
     shape = (*first.shape[:axis], size, *first.shape[axis + 1 :])
     joined = Concat(axis if omitted is None or axis < omitted else axis - 1)
     return Tensor(graph.add(joined, *values), shape, omitted)
+
+
+def part_of(
+    graph: TensorGraph, x: Operand, axis: int, begin: int | None, end: int | None, step: int = 1
+) -> Operand:
+    """A part of an axis, as ``x[begin:end:step]``; an array without numbers if that is nothing."""
+    axis = whole_axis(axis, len(x.shape))
+    places = range(x.shape[axis])[begin:end:step]
+    if isinstance(x, Constant):
+        return Constant(np.take(x.array, list(places), axis))
+    if not places:
+        return Constant(np.zeros((*x.shape[:axis], 0, *x.shape[axis + 1 :]), np.float32))
+    return taken(graph, x, axis, list(places))
 
 
 def sliced(graph: TensorGraph, x: Tensor, axis: int, begin: int, end: int, step: int = 1) -> Tensor:

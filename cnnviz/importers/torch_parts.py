@@ -48,14 +48,12 @@ def _slice(
     start: int | None = None,
     end: int | None = None,
     step: int = 1,
-) -> Tensor:
-    axis = whole_axis(dim, len(x.shape))
-    places = range(x.shape[axis])[slice(start, end, step)]
-    return shapes.taken(graph, x, axis, list(places))
+) -> Operand:
+    return shapes.part_of(graph, x, dim, start, end, step)
 
 
 @PARTS.named("narrow", "narrow_copy")
-def _narrow(graph: TensorGraph, x: Tensor, dim: int, start: int, length: int) -> Tensor:
+def _narrow(graph: TensorGraph, x: Tensor, dim: int, start: int, length: int) -> Operand:
     return _slice(graph, x, dim, start, start + length)
 
 

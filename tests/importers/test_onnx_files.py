@@ -72,6 +72,22 @@ def test_a_batch_that_is_fixed_in_reshapes(tmp_path):
     np.testing.assert_allclose(found.reshape(8, 5), wanted, rtol=2e-5, atol=2e-5)
 
 
+def test_parts_with_nothing_in_them_are_left_out_where_others_are_joined(tmp_path):
+    nodes = [
+        node("Conv", "x k", "c"),
+        node("Slice", "c begin none axis", "nothing"),
+        node("Slice", "nothing begin last batch", "still"),
+        node("Concat", "still c", "joined", axis=1),
+        node("GlobalAveragePool", "joined", "p"),
+        node("Flatten", "p", "flat"),
+        *HEAD,
+    ]
+    bounds = {"begin": 0, "none": 0, "axis": 1, "last": 1, "batch": 0}
+    stored = {**STORED, **{name: np.array([number]) for name, number in bounds.items()}}
+    program = check(model_of(nodes, (1, 3, 6, 6), stored=stored), tmp_path)
+    assert "Concat" not in {one.operator.kind for one in program.program.graph.nodes}
+
+
 def test_a_batch_that_cannot_be_told_from_the_rest_is_refused(tmp_path):
     nodes = [node("Transpose", "x", "t", perm=[1, 0, 2, 3]), node("Reshape", "t wide")]
     model = model_of(nodes, (8, 3, 6, 6), stored={"wide": [3, -1]})

@@ -216,7 +216,7 @@ class Grouped(nn.Module):
         b, c, h, w = x.size()
         x = x.view(b, 4, c // 4, h, w).transpose(1, 2).contiguous().view(b, -1, h, w)
         left, right = torch.split(x, [4, 4], dim=1)
-        x = torch.cat((self.up(left)[:, :, ::2, ::2], F.elu(right)), dim=1)
+        x = torch.cat((x[:, :0], self.up(left)[:, :, ::2, ::2], F.elu(right), x[:, 8:]), dim=1)
         x = x / (1 + x.abs()) + torch.exp(-(x**2)) - torch.sqrt(x.square() + 0.1)
         return self.head(torch.stack([x, 2 - x], 0).sum(0).add(x, alpha=0.5))
 
