@@ -102,8 +102,9 @@ def _reader(kind: Any) -> _Reader:
         return _plain_reader(kind)
     if is_dataclass(kind):
         return _object_reader(kind)
-    if origin in (Union, UnionType) and len(inner) == 2 and type(None) in inner:
-        (other,) = (_reader(one) for one in inner if one is not type(None))
+    if origin in (Union, UnionType) and type(None) in inner:
+        rest = tuple(one for one in inner if one is not type(None))
+        other = _reader(Union.__getitem__(rest))
         return lambda value: None if value is None else other(value)
     if origin in (Union, UnionType) and all(map(is_dataclass, inner)):
         return _one_of_reader(inner)
