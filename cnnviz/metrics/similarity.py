@@ -77,12 +77,23 @@ def rank_correlation(a: Float32, b: Float32) -> float | None:
     Returns:
         From -1 to 1; None if one of them has the same value everywhere.
     """
-    if is_blank(a) or is_blank(b):
+    left, right = direction_of_ranks(a), direction_of_ranks(b)
+    return None if left is None or right is None else float(np.clip(left @ right, -1, 1))
+
+
+def direction_of_ranks(values: Float32) -> Float64 | None:
+    """The ranks of a map without their mean, (H·W,), of length 1.
+
+    The product of two maps' is their rank correlation: who compares many maps ranks each once.
+
+    Returns:
+        None if the map has the same value everywhere.
+    """
+    if is_blank(values):
         return None
-    left, right = average_ranks(a), average_ranks(b)
-    middle = (left.size + 1) / 2  # the mean of all ranks, whatever is tied
-    left, right = left - middle, right - middle
-    return float(np.clip(left @ right / np.sqrt((left @ left) * (right @ right)), -1, 1))
+    ranks = average_ranks(values)
+    ranks -= (ranks.size + 1) / 2  # the mean of all ranks, whatever is tied
+    return ranks / np.sqrt(ranks @ ranks)
 
 
 def average_ranks(values: Float32) -> Float64:

@@ -2,9 +2,9 @@
 
 The mark is the ``Software`` text of a PNG, the comment of a JPEG or a zip archive, the EXIF tag
 ``Software`` at the end of a WebP, the last comment of a GIF, the last line of a diagram or a page,
-and the first words of a manifest. Images and ``.npz`` files also say what they show
-(:mod:`cnnviz.outputs.provenance`). :mod:`cnnviz.outputs.files` writes the bytes. NumPy and Pillow
-are imported by what needs them: a diagram needs none.
+and the first words of a manifest, an evaluation or a table. Images and ``.npz`` files also say what
+they show (:mod:`cnnviz.outputs.provenance`). :mod:`cnnviz.outputs.files` writes the bytes. NumPy
+and Pillow are imported by what needs them: a diagram needs none.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ _LAST_LINES = {
 }
 #: What a manifest begins with, for a tool that has not read it to its end.
 MANIFEST_START = b'{"cnnviz_manifest":'
+#: Likewise what ``cnnviz evaluate`` found.
+EVALUATION_START = b'{"cnnviz_evaluation":'
+#: The first column of a table, which holds the images' paths.
+TABLE_START = b"cnnviz_image,"
+_STARTS = (MANIFEST_START, EVALUATION_START, TABLE_START)
 # JFIF has its own segment first, of this length; the comment comes right behind.
 _JPEG_START = b"\xff\xd8\xff\xe0"
 _JPEG_HEADER = 20
@@ -302,16 +307,16 @@ def encode_html(text: str) -> tuple[bytes, ...]:
     return _with_last_line(text.encode("utf-8", "replace"), "html")
 
 
-def encode_manifest(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces of a manifest, if they begin with :data:`MANIFEST_START`.
+def encode_run_file(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of a manifest, an evaluation or a table, if they begin as such a file does.
 
     Raises:
         ValueError: they begin otherwise, so that nobody would know the file for ours.
     """
     waiting = iter(parts)
     first = next(waiting, b"")
-    if not first.startswith(MANIFEST_START):
-        raise ValueError(f"A manifest begins with {MANIFEST_START!r}, not with {first[:40]!r}.")
+    if not first.startswith(_STARTS):
+        raise ValueError(f"A run's file begins with one of {_STARTS}, not with {first[:40]!r}.")
     yield first
     yield from waiting
 
@@ -325,7 +330,7 @@ def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
         if head.startswith(_JPEG_START):
             comment = head[_JPEG_HEADER:]
             return comment.startswith(_JPEG_COMMENT) and comment[4:].startswith(_MARK)
-        if head.startswith(MANIFEST_START):
+        if head.startswith(_STARTS):
             return True
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _ZIP_END - 64))

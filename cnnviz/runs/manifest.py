@@ -22,7 +22,7 @@ JOURNAL = ".cnnviz-journal.jsonl"
 MANIFEST_FILE = RunFile(MANIFEST, JOURNAL, "cnnviz_manifest", VERSION, ImageRecord)
 
 _BLOCK = 1 << 20
-_VERSION = re.compile(rb'\{"cnnviz_(?:manifest|journal)": ?(\d{1,9})[,}]')
+_VERSION = re.compile(rb'\{"cnnviz_[a-z]{1,20}": ?(\d{1,9})[,}]')
 _VERSION_WITHIN = 64  # bytes from the start
 
 
@@ -45,24 +45,24 @@ def fingerprint(decides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain(decides), sort_keys=True).encode("ascii")).hexdigest()
 
 
-def check_manifest(folder: Path) -> None:
-    """Find out, before any work, whether the manifest can be written.
+def check_run_file(folder: Path, file: RunFile[Any] = MANIFEST_FILE) -> None:
+    """Find out, before any work, whether a run's file can be written.
 
     Raises:
         UsageError: there is a file of its name that cnnviz did not write, or a run in another
             version of the format, which is not overwritten.
     """
-    path = folder / MANIFEST
+    path = folder / file.name
     if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
         empty = path.is_file() and path.stat().st_size == 0
         what = "is empty" if empty else "exists and was not written by cnnviz"
         raise UsageError(f"{path} {what}: move it away, or choose another output folder.")
-    for path in (folder / MANIFEST, folder / JOURNAL):
+    for path in (folder / file.name, folder / file.journal):
         version = _version_of(path)
-        if version not in (None, VERSION):
+        if version not in (None, file.version):
             raise UsageError(
                 f"{path} has version {version} of the format, and this cnnviz writes version "
-                f"{VERSION}: it does not continue or overwrite that run. Choose another output "
+                f"{file.version}: it does not continue or overwrite that run. Choose another output "
                 "folder, or move that one away."
             )
 

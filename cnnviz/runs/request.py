@@ -156,6 +156,21 @@ class RunRequest:
 
 
 @dataclass(frozen=True)
+class MetricOptions:
+    """How maps are judged; no metrics for all that can be measured."""
+
+    metrics: tuple[str, ...] = ()
+    metric_options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluationRequest(RunRequest):
+    """All that a run of ``cnnviz evaluate`` is asked to do: it explains images, and judges that."""
+
+    judged: MetricOptions = field(default_factory=MetricOptions)
+
+
+@dataclass(frozen=True)
 class ActivationsStyle(Style):
     """How channels are rendered: smaller than maps of an image, and alone in their colors."""
 

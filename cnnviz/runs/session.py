@@ -29,7 +29,7 @@ from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import OutputFolder, check_output_folder, remove_partial_files
-from cnnviz.outputs.formats import encode_manifest, written_by_cnnviz
+from cnnviz.outputs.formats import encode_run_file, written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size
 from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.goals import Goals
@@ -38,7 +38,7 @@ from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import (
     MANIFEST,
     MANIFEST_FILE,
-    check_manifest,
+    check_run_file,
     fingerprint,
 )
 from cnnviz.runs.records import ImageRecord, ScannedRecord
@@ -88,7 +88,7 @@ class RunPlan:
         methods()
         _check_truth(request.selection)
         check_output_folder(request.output)
-        check_manifest(request.output)
+        check_run_file(request.output)
         found = find_sources(request.inputs, exclude=request.output, is_own=written_by_cnnviz)
         for note in found.notes:
             _say(notify, note)
@@ -230,7 +230,7 @@ class Session:
             NetworkError: the network cannot be run at all.
         """
         stage = Predict(self.explainer)
-        self._stream.run(stage, self._items, observe)
+        self.stream.run(stage, self.items, observe)
         wanted = self.request.selection
         kept = select_images(stage.predictions, wanted.only, wanted.sort, wanted.limit)
         return replace(
@@ -264,15 +264,15 @@ class Session:
         mark = fingerprint(decisive(run, self.request, self.goals, limits))
         folder, force = self.request.output, self.request.execution.force
         journal = Journal(MANIFEST_FILE, folder, mark, force=force, notify=self.notify)
-        stems = [str(item.stem.path) for item in self._items]
+        stems = [str(item.stem.path) for item in self.items]
         if journal.differs and journal.meets(stems):
             _say(self.notify, tell_difference(folder, journal.before, run))
         if journal.interrupted:
-            remove_partial_files(folder, {item.stem.path.parent for item in self._items})
+            remove_partial_files(folder, {item.stem.path.parent for item in self.items})
         stage = self._explain_stage(limits, journal, on_progress)
         done = False
         try:
-            self._stream.run(stage, self._items, partial(self._told, observe))
+            self.stream.run(stage, self.items, partial(self._told, observe))
             left_behind = tuple(journal.left_behind(stems))
             summary = stage.report.record(self.scanned, self.skipped_own, left_behind)
             mixture = stage.report.mixture(run.engine)
@@ -286,7 +286,7 @@ class Session:
                 seconds=round(monotonic() - began, 3),
             )
             lines = MANIFEST_FILE.lines(run, summary, journal.lines(stems))
-            OutputFolder(folder).write(MANIFEST, encode_manifest(lines))
+            OutputFolder(folder).write(MANIFEST, encode_run_file(lines))
             done = True
         finally:
             journal.close(done=done)
@@ -298,7 +298,7 @@ class Session:
         """Scales common to all images, if these are asked for."""
         stage = MeasureScale(self.explainer, self.goals, on_progress)
         if self.request.files.scale == "run":
-            self._stream.run(stage, self._items, measured)
+            self.stream.run(stage, self.items, measured)
         return stage.limits
 
     def _told(self, observe: Callable[[ImageOutcome], None], outcome: ImageOutcome) -> None:
@@ -332,11 +332,13 @@ class Session:
         return Explain(self.explainer, writer, self.goals, journal, on_progress, report)
 
     @cached_property
-    def _items(self) -> list[Item]:
+    def items(self) -> list[Item]:
+        """The images, with names of files that never collide."""
         return plan_items(self.sources, self.explainer, self.goals, self.request.files, self.truths)
 
     @property
-    def _stream(self) -> Stream:
+    def stream(self) -> Stream:
+        """What feeds images to a stage."""
         loader = Loader(self.explainer, self.request.style.size, _most_pixels(self.request))
         return Stream(loader, self.batch_size, worker=self.worker)
 

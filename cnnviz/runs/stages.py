@@ -114,7 +114,7 @@ class Predict(Stage[Item, Prediction, "Prediction | None"]):
         logits = self.explainer.network.logits(np.stack([image.prepared.input for image in batch]))
         for image, values in zip(batch, logits, strict=True):
             if np.isfinite(values).all():
-                yield _assess(self.explainer, values, image.item.truth)
+                yield assessed(self.explainer, values, image.item.truth)
             else:
                 yield ExplanationError("the network gave NaN or infinity")
 
@@ -276,7 +276,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         )
         written = self.writer.write(item.source, item.stem, image.canvas, origin, result)
         scores = result.scores
-        prediction = _assess(self.explainer, scores.logits, item.truth)
+        prediction = assessed(self.explainer, scores.logits, item.truth)
         record = _record(
             image,
             status="ok",
@@ -306,7 +306,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         self.report.count(outcome.record, fresh=outcome.fresh)
 
 
-def _assess(explainer: Explainer, logits: Float32, truth: Truth) -> Prediction:
+def assessed(explainer: Explainer, logits: Float32, truth: Truth) -> Prediction:
     """The prediction for one image, by what kind of network it is."""
     architecture = explainer.network.architecture
     of_kind = assess_multi_label if architecture.multi_label else assess

@@ -86,12 +86,14 @@ class MapMaker:
         def attribute(inputs: Float32, target: TargetFunction) -> Float32:
             return self.maps(queries, inputs, target)
 
+        of_channels = values.ndim == 3
         return Subject(
             self.key,
             self.title,
             surface(values, self.kind, self.spec.shape[1:]),
             attribute,
-            contributions=values if values.ndim == 3 else None,
+            gradient=values if of_channels and self.kind == "signed" else None,
+            contributions=values if of_channels and self.kind != "signed" else None,
             baseline=self.baseline,
             cost=self.cost,
         )

@@ -22,9 +22,9 @@ from cnnviz.outputs.files import OutputFolder, check_output_folder, write_file
 from cnnviz.outputs.formats import (
     encode_html,
     encode_jpeg,
-    encode_manifest,
     encode_npz,
     encode_png,
+    encode_run_file,
     written_by_cnnviz,
 )
 
@@ -49,7 +49,7 @@ def test_a_manifest_is_written_as_it_comes(tmp_path):
             yield piece
             written.append(temporary.stat().st_size)
 
-    write_file(tmp_path / "manifest.json", encode_manifest(parts()))
+    write_file(tmp_path / "manifest.json", encode_run_file(parts()))
 
     assert written[0] >= 300_000
     assert written[1] - written[0] == written[2] - written[1] == 300_000
@@ -64,9 +64,9 @@ def test_a_manifest_that_fails_half_way_leaves_the_old_one(tmp_path):
         yield b'{"cnnviz_manifest": 1,'
         raise RuntimeError("a bug")
 
-    write_file(tmp_path / "manifest.json", encode_manifest([b'{"cnnviz_manifest": 1}']))
+    write_file(tmp_path / "manifest.json", encode_run_file([b'{"cnnviz_manifest": 1}']))
     with pytest.raises(RuntimeError, match="a bug"):
-        write_file(tmp_path / "manifest.json", encode_manifest(parts()))
+        write_file(tmp_path / "manifest.json", encode_run_file(parts()))
     assert (tmp_path / "manifest.json").read_bytes() == b'{"cnnviz_manifest": 1}'
     assert os.listdir(tmp_path) == ["manifest.json"]
 
@@ -171,7 +171,7 @@ def test_our_own_files_are_replaced(tmp_path, image):
         write_file(tmp_path / "x.png", encode_png(image))
         write_file(tmp_path / "x.npz", encode_npz({"a": number}))
         write_file(tmp_path / "x.jpg", encode_jpeg(np.full((8, 8), number, np.uint8), 85))
-        write_file(tmp_path / "x.json", encode_manifest([b'{"cnnviz_manifest": %d}' % number]))
+        write_file(tmp_path / "x.json", encode_run_file([b'{"cnnviz_manifest": %d}' % number]))
         write_file(tmp_path / "x.html", encode_html(f"{number}"))
 
     write(image, 1)
@@ -227,7 +227,7 @@ def test_other_peoples_files_are_not(tmp_path, image, kind):
         ("x.png", encode_png(image)),
         ("x.npz", encode_npz({"a": 1})),
         ("x.jpg", encode_jpeg(image, 85)),
-        ("x.json", encode_manifest([b'{"cnnviz_manifest": 1}'])),
+        ("x.json", encode_run_file([b'{"cnnviz_manifest": 1}'])),
         ("x.html", encode_html("<p>")),
     ):
         (tmp_path / name).write_bytes(content)
@@ -271,7 +271,7 @@ def test_folders_are_made_as_needed(tmp_path, image):
     path = folder.write(PurePath("a/b/cat_gradcam.png"), encode_png(image))
     other = folder.write(PurePath("a/b/cat.npz"), encode_npz({"a": 1}))
     small = folder.write(PurePath("thumbnails/a/cat.jpg"), encode_jpeg(image, 85))
-    manifest = folder.write(PurePath("manifest.json"), encode_manifest([b'{"cnnviz_manifest": 1}']))
+    manifest = folder.write(PurePath("manifest.json"), encode_run_file([b'{"cnnviz_manifest": 1}']))
     page = folder.write(PurePath("index.html"), encode_html("<p>"))
 
     assert path == tmp_path / "out/new/a/b/cat_gradcam.png"

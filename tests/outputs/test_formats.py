@@ -25,9 +25,9 @@ from cnnviz.outputs.formats import (
     encode_html,
     encode_image,
     encode_jpeg,
-    encode_manifest,
     encode_npz,
     encode_png,
+    encode_run_file,
     is_complete,
     written_by_cnnviz,
 )
@@ -160,7 +160,7 @@ def test_files_without_their_end_are_not_whole(tmp_path):
 @pytest.mark.parametrize("parts", [[], [b""], [b'{"a": 1}'], [b' {"cnnviz_manifest":1}']])
 def test_only_what_is_known_for_ours_is_written_as_json(tmp_path, parts):
     with pytest.raises(ValueError, match="begins with"):
-        write_file(tmp_path / "manifest.json", encode_manifest(parts))
+        write_file(tmp_path / "manifest.json", encode_run_file(parts))
     assert os.listdir(tmp_path) == []
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from cnnviz.outputs.files import OutputFolder
-from cnnviz.outputs.formats import encode_manifest, encode_png
+from cnnviz.outputs.formats import encode_png, encode_run_file
 from cnnviz.runs.records import Manifest
 from cnnviz.structure import decode
 
@@ -228,7 +228,7 @@ def write_run(folder, record, *, files=True):
     """Write a manifest and, unless told not to, the images that it names."""
     folder = Path(folder)
     output = OutputFolder(folder)
-    output.write(PurePosixPath("manifest.json"), encode_manifest([json.dumps(record).encode()]))
+    output.write(PurePosixPath("manifest.json"), encode_run_file([json.dumps(record).encode()]))
     if files:
         for number, one in enumerate(record["images"]):
             for explanation in one.get("explanations", ()):

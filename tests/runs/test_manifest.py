@@ -18,13 +18,13 @@ from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.explanation import Score
 from cnnviz.outputs.files import OutputFolder
-from cnnviz.outputs.formats import encode_manifest
+from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import (
     JOURNAL,
     MANIFEST,
     MANIFEST_FILE,
-    check_manifest,
+    check_run_file,
     file_sha256,
     fingerprint,
 )
@@ -97,7 +97,7 @@ def fill(folder, mark="mark", records=RECORDS):
 
 def write_manifest(folder, journal, stems=STEMS):
     lines = MANIFEST_FILE.lines(RUN, SUMMARY, journal.lines(stems))
-    OutputFolder(folder).write(MANIFEST, encode_manifest(lines))
+    OutputFolder(folder).write(MANIFEST, encode_run_file(lines))
     journal.close(done=True)
 
 
@@ -308,14 +308,14 @@ def test_digests(tmp_path):
 
 
 def test_somebody_elses_manifest_is_told_beforehand(tmp_path):
-    check_manifest(tmp_path)
+    check_run_file(tmp_path)
     (tmp_path / MANIFEST).write_text('{"name": "a web app"}')
     with pytest.raises(UsageError, match="exists and was not written by cnnviz"):
-        check_manifest(tmp_path)
+        check_run_file(tmp_path)
     (tmp_path / MANIFEST).unlink()
     (tmp_path / MANIFEST).mkdir()
     with pytest.raises(UsageError, match="exists and was not written by cnnviz"):
-        check_manifest(tmp_path)
+        check_run_file(tmp_path)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -325,7 +325,7 @@ def test_a_run_of_another_version_is_left_alone(tmp_path, name, version):
     text = f'{{"cnnviz_{kind}": {version},\n"run": {{}}}}'
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError) as caught:
-        check_manifest(tmp_path)
+        check_run_file(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path / name} has version {version} of the format, and this cnnviz writes version 3: "
         "it does not continue or overwrite that run. Choose another output folder, or move that "
@@ -333,7 +333,7 @@ def test_a_run_of_another_version_is_left_alone(tmp_path, name, version):
     )
     assert (tmp_path / name).read_text() == text
     (tmp_path / name).write_text(text.replace(f": {version},", ": 3,"))
-    check_manifest(tmp_path)
+    check_run_file(tmp_path)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])

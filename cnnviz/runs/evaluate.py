@@ -1,0 +1,459 @@
+"""A run of ``cnnviz evaluate``: each image is explained, and its maps are judged.
+
+The stages and phases are those of an explanation (:mod:`cnnviz.runs.session`); what is known of an
+image is a record, and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import PurePosixPath
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from cnnviz.attribution import ModelQueries, PassCount
+from cnnviz.engines.target_functions import as_target_function
+from cnnviz.errors import ExitCode, FailFastError, ItemError, UsageError
+from cnnviz.explainer import Explainer
+from cnnviz.explanation import Explanation, ImageResult
+from cnnviz.metrics.base import Case, Measurement, Metric, Subject
+from cnnviz.metrics.baselines import baselines
+from cnnviz.metrics.registry import choose_metrics
+from cnnviz.metrics.similarity import direction_of_ranks
+from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.formats import encode_run_file
+from cnnviz.runs.description import decisive, describe_run
+from cnnviz.runs.evaluation_records import (
+    EVALUATION_VERSION,
+    EvaluatedImageRecord,
+    EvaluationRecord,
+    MeasurementRecord,
+    MetricRecord,
+    SubjectRecord,
+)
+from cnnviz.runs.evaluation_summary import Summarizer
+from cnnviz.runs.evaluation_table import TABLE, table_lines
+from cnnviz.runs.goals import Goals
+from cnnviz.runs.journal import Journal, RunFile
+from cnnviz.runs.manifest import check_run_file, file_sha256, fingerprint
+from cnnviz.runs.records import EngineRecord, RunRecord
+from cnnviz.runs.request import EvaluationRequest
+from cnnviz.runs.session import RunPlan, Session
+from cnnviz.runs.stages import Item, assessed
+from cnnviz.runs.stream import LoadedImage, Stage
+from cnnviz.runs.subjects import MapMaker, gradient_magnitude, map_makers, subjects
+from cnnviz.runs.supervisor import WorkerState
+from cnnviz.types import Notify
+
+EVALUATION = RunFile(
+    PurePosixPath("evaluation.json"),
+    ".cnnviz-evaluation-journal.jsonl",
+    "cnnviz_evaluation",
+    EVALUATION_VERSION,
+    EvaluatedImageRecord,
+)
+
+Measurements = Mapping[str, Mapping[str, Measurement]]
+"""By a map's key and a metric's name."""
+
+
+@dataclass(frozen=True)
+class ImageEvaluation:
+    """What was found out about one image.
+
+    Attributes:
+        result: what the network says of it, and its maps.
+        measurements: what the metrics say of these.
+        agreement: by map and map, the rank correlation of the two.
+    """
+
+    result: ImageResult
+    measurements: Measurements = field(default_factory=dict)
+    agreement: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """The one of the target; None if the image has none."""
+        return next(iter(self.result.explanations), None)
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """What became of one image.
+
+    Attributes:
+        record: what is said of it.
+        fresh: whether it was done now, and not by an earlier run that this one continues.
+    """
+
+    record: EvaluatedImageRecord
+    fresh: bool = True
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the maps of images with metrics.
+
+    Attributes:
+        explainer: the network and methods.
+        metrics: the metrics.
+        on_progress: called with a number of passes whenever that many are done.
+    """
+
+    explainer: Explainer
+    metrics: tuple[Metric, ...]
+    on_progress: Callable[[int], None] | None = None
+
+    @cached_property
+    def makers(self) -> tuple[MapMaker, ...]:
+        """What makes the maps, that of the baseline which needs the network last."""
+        return (*map_makers(self.explainer), gradient_magnitude(self.explainer))
+
+    @cached_property
+    def subjects(self) -> tuple[SubjectRecord, ...]:
+        """All maps that are judged, methods' first."""
+        *methods, gradient = self.makers
+        constant = baselines(*self.explainer.spec.shape[1:])
+        return tuple(
+            SubjectRecord(one.key, one.title, one.baseline)
+            for one in (*methods, *constant, gradient)
+        )
+
+    def passes(self) -> PassCount:
+        """For one image, beyond the one that all methods share."""
+        shape = self.explainer.spec.shape
+        costs = [maker.cost for maker in self.makers]
+        costs += [one.cost for one in baselines(*shape[1:])]
+        shared: dict[Any, PassCount] = {}
+        count = sum(self.explainer.passes().values(), self.makers[-1].cost)
+        for metric in self.metrics:
+            shared.update(metric.image_passes(shape))
+        for cost in costs:
+            own: dict[Any, PassCount] = {}
+            for metric in self.metrics:
+                own.update(metric.passes(shape, cost))
+            count = sum(own.values(), count)
+        return sum(shared.values(), count)
+
+    def judge(self, result: ImageResult, region: Any = None) -> ImageEvaluation:
+        """Judge the maps of an image's first explanation."""
+        explanation = next(iter(result.explanations), None)
+        if explanation is None:
+            return ImageEvaluation(result)
+        queries = ModelQueries(self.explainer.network, self.on_progress)
+        case = Case(
+            explanation.prepared,
+            explanation.logits,
+            as_target_function(explanation.target),
+            self.explainer.spec,
+            queries,
+            region,
+        )
+        judged = tuple(subjects(self.explainer, explanation, queries))
+        measurements = {
+            subject.key: {metric.name: metric.measure(case, subject) for metric in self.metrics}
+            for subject in judged
+        }
+        return ImageEvaluation(result, measurements, agreement(judged))
+
+
+def agreement(judged: Sequence[Subject]) -> dict[str, dict[str, float | None]]:
+    """The rank correlation of each two methods' maps of an image, by the first one's key."""
+    methods = [subject for subject in judged if not subject.baseline]
+    directions = {subject.key: direction_of_ranks(subject.values) for subject in methods}
+    found: dict[str, dict[str, float | None]] = {}
+    for number, subject in enumerate(methods):
+        one = directions[subject.key]
+        for other in methods[number + 1 :]:
+            two = directions[other.key]
+            value = None if one is None or two is None else float(np.clip(one @ two, -1, 1))
+            found.setdefault(subject.key, {})[other.key] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
+    """Judges the maps of images; what an earlier run has done is not done again.
+
+    Attributes:
+        judge: the network, the methods and the metrics.
+        goals: what is explained.
+        journal: records each outcome.
+        summarizer: counts what became of the images.
+    """
+
+    judge: Judge
+    goals: Goals
+    journal: Journal[EvaluatedImageRecord]
+    summarizer: Summarizer
+
+    @cached_property
+    def engine(self) -> EngineRecord:
+        """What computes."""
+        return EngineRecord.of(self.judge.explainer.network.engine)
+
+    def begin(self, item: Item) -> LoadedImage[Item, EvaluationOutcome]:
+        """Look whether it is done already."""
+        image: LoadedImage[Item, EvaluationOutcome] = LoadedImage(
+            item, file_sha256(item.source.path)
+        )
+        known = self.journal.find(str(item.stem.path))
+        if (
+            known is None
+            or not (known.ok or known.crashed)
+            or image.sha256 is None
+            or (known.sha256, known.path) != (image.sha256, item.source.shown)
+        ):
+            return image
+        outcome = EvaluationOutcome(known, fresh=False)
+        return replace(image, known=outcome, crashed=known.crashed)
+
+    def compute(
+        self, batch: Sequence[LoadedImage[Item, EvaluationOutcome]]
+    ) -> Iterator[ImageEvaluation | ItemError]:
+        """Explain all, and judge the maps of one after the other."""
+        results = self.goals.explain(
+            self.judge.explainer,
+            [image.prepared for image in batch],
+            [image.item.truth for image in batch],
+            self.judge.on_progress,
+        )
+        for result in results:
+            if isinstance(result, ItemError):
+                yield result
+                continue
+            try:
+                yield self.judge.judge(result)
+            except ItemError as problem:
+                yield problem
+
+    def finish(
+        self, image: LoadedImage[Item, EvaluationOutcome], result: ImageEvaluation
+    ) -> EvaluationOutcome:
+        """Its record."""
+        scores, explanation = result.result.scores, result.explanation
+        prediction = assessed(self.judge.explainer, scores.logits, image.item.truth)
+        remark = "; ".join(filter(None, (image.remark, result.result.remark))) or None
+        record = replace(
+            self._record(image),
+            status="ok",
+            prediction=scores.top(1)[0],
+            target=None if explanation is None else explanation.explained,
+            correct=prediction.correct,
+            measurements={
+                subject: {metric: _measured(one) for metric, one in by_metric.items()}
+                for subject, by_metric in result.measurements.items()
+            },
+            agreement=result.agreement,
+            remark=remark,
+            engine=self.engine,
+        )
+        return EvaluationOutcome(record)
+
+    def failed(
+        self, image: LoadedImage[Item, EvaluationOutcome], error: ItemError
+    ) -> EvaluationOutcome:
+        """Its record says why."""
+        return EvaluationOutcome(replace(self._record(image), error=str(error)))
+
+    def settle(self, outcome: EvaluationOutcome) -> None:
+        """Into the journal, and into the counts."""
+        if outcome.fresh:
+            self.journal.add(outcome.record)
+        self.summarizer.add(outcome.record)
+
+    @staticmethod
+    def _record(image: LoadedImage[Item, EvaluationOutcome]) -> EvaluatedImageRecord:
+        item = image.item
+        return EvaluatedImageRecord(
+            stem=str(item.stem.path),
+            path=item.source.shown,
+            relative=item.source.relative.as_posix(),
+            status="failed",
+            sha256=image.sha256,
+            seconds=image.elapsed,
+            crashed=image.crashed,
+            remark=image.remark,
+        )
+
+
+def _measured(one: Measurement) -> MeasurementRecord:
+    return MeasurementRecord(one.value, one.reason, one.curve, one.group, one.details)
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """A request that was found to be in order, as far as that shows without an engine.
+
+    Attributes:
+        plan: of what is explained.
+        metrics: how it is judged.
+    """
+
+    plan: RunPlan
+    metrics: tuple[Metric, ...]
+
+    @classmethod
+    def check(cls, request: EvaluationRequest, notify: Notify | None = None) -> EvaluationPlan:
+        """Check all that can be checked before an engine is needed.
+
+        Raises:
+            CnnvizError: something is wrong with the request.
+        """
+        asked = request.judged
+        metrics = choose_metrics(asked.metrics, asked.metric_options)
+        check_run_file(request.output, EVALUATION)
+        if len(request.targets.targets) != 1:
+            raise UsageError(
+                f"`cnnviz evaluate` judges the maps of one target; got "
+                f"{', '.join(request.targets.targets)}. Run it once for each, with an --output of "
+                "its own."
+            )
+        return cls(RunPlan.check(request, notify), metrics)
+
+    def open(
+        self, worker: WorkerState | None = None, *, progress: bool = True
+    ) -> EvaluationSession:
+        """Load the network; see :meth:`RunPlan.open`.
+
+        Raises:
+            CnnvizError: it cannot be used, or there are several targets.
+        """
+        session = self.plan.open(worker, progress=progress)
+        if session.goals.most not in (1, None) or session.goals.needs_probabilities:
+            raise UsageError(
+                "`cnnviz evaluate` judges the maps of one target an image: give predicted, truth, "
+                "or a class."
+            )
+        return EvaluationSession(session, self.metrics)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What became of an evaluation.
+
+    Attributes:
+        summary: over all images.
+        resumed: how many images an earlier run had done.
+    """
+
+    summary: EvaluationRecord
+    resumed: int
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0, or 1 if any image failed."""
+        return ExitCode.SOME_FAILED if self.summary.failed else ExitCode.OK
+
+
+@dataclass(frozen=True)
+class EvaluationSession:
+    """An evaluation whose network is loaded.
+
+    Attributes:
+        session: of the explanations.
+        metrics: how these are judged.
+    """
+
+    session: Session
+    metrics: tuple[Metric, ...]
+
+    @property
+    def passes(self) -> PassCount:
+        """For one image, beyond the one that all methods share."""
+        return Judge(self.session.explainer, self.metrics).passes()
+
+    def evaluate(
+        self,
+        observe: Callable[[EvaluationOutcome], None],
+        on_progress: Callable[[int], None] | None = None,
+    ) -> EvaluationResult:
+        """Judge the images' maps, and write the files.
+
+        Args:
+            observe: called with each image's outcome, in order, once it is recorded.
+            on_progress: called with a number of passes whenever that many are done.
+
+        Raises:
+            NetworkError: the network cannot be run at all.
+            FailFastError: an image failed, and the run was to stop there.
+            OutputUnavailableError: nothing more can be written (the disk is full, say).
+        """
+        began, started = monotonic(), datetime.now(timezone.utc)
+        session, request = self.session, self.session.request
+        judge = Judge(session.explainer, self.metrics, on_progress)
+        run = describe_run(request, session.config, session.explainer, session.ground_truth)
+        mark = fingerprint(self._decides(run))
+        force, notify = request.execution.force, session.notify
+        journal = Journal(EVALUATION, request.output, mark, force=force, notify=notify)
+        summarizer = Summarizer(tuple(map(metric_record, self.metrics)), judge.subjects)
+        stage = Evaluate(judge, session.goals, journal, summarizer)
+        told = Told(observe, fail_fast=request.execution.fail_fast)
+        stems = [str(item.stem.path) for item in session.items]
+        done = False
+        try:
+            session.stream.run(stage, session.items, told)
+            summary = summarizer.record()
+            seconds = round(monotonic() - began, 3)
+            started_text = started.isoformat(timespec="seconds")
+            run = replace(run, fingerprint=mark, started=started_text, seconds=seconds)
+            folder = OutputFolder(request.output)
+            table = table_lines(summary, map(EVALUATION.image_in, journal.lines(stems)))
+            folder.write(TABLE, encode_run_file(table))
+            lines = EVALUATION.lines(run, summary, journal.lines(stems))
+            folder.write(EVALUATION.name, encode_run_file(lines))
+            done = True
+        finally:
+            journal.close(done=done)
+        return EvaluationResult(summary, told.resumed)
+
+    def _decides(self, run: RunRecord) -> dict[str, Any]:
+        """What decides on the record of an image."""
+        session = self.session
+        explained = decisive(run, session.request, session.goals, {})
+        return {
+            **{name: explained[name] for name in explained if name not in _FILES},
+            "evaluation": EVALUATION_VERSION,
+            "metrics": [metric_record(metric) for metric in self.metrics],
+        }
+
+
+#: What decides on files that an explanation writes and an evaluation does not.
+_FILES = ("style", "format", "arrays", "panel", "limits", "contrasts")
+
+
+@dataclass
+class Told:
+    """Hands outcomes on, and stops at the first that failed if it shall."""
+
+    observe: Callable[[EvaluationOutcome], None]
+    fail_fast: bool = False
+    resumed: int = 0
+
+    def __call__(self, outcome: EvaluationOutcome) -> None:
+        """Hand one on."""
+        self.resumed += outcome.record.ok and not outcome.fresh
+        self.observe(outcome)
+        if self.fail_fast and not outcome.record.ok:
+            raise FailFastError(
+                f"Stopped at {outcome.record.path}, the first image that failed. Without "
+                "--fail-fast the same command resumes the run."
+            )
+
+
+def metric_record(metric: Metric) -> MetricRecord:
+    """A metric as the file describes it."""
+    return MetricRecord(
+        metric.name,
+        metric.title,
+        metric.paper,
+        metric.group,
+        metric.direction,
+        metric.curve_over,
+        asdict(metric),
+    )

@@ -1,0 +1,144 @@
+"""What an evaluation found over all images: means with intervals, and what stands out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cnnviz.metrics.baselines import CENTERED
+from cnnviz.metrics.registry import METRICS
+from cnnviz.metrics.statistics import Mean, is_better, mean_of
+from cnnviz.runs.evaluation_records import (
+    AgreementRecord,
+    CellRecord,
+    EvaluatedImageRecord,
+    EvaluationRecord,
+    MeasurementRecord,
+    MetricRecord,
+    SubjectRecord,
+)
+from cnnviz.text import joined
+from cnnviz.types import Float64
+
+#: Groups of metrics in which a map can be better than another one.
+_JUDGING = ("faithfulness", "localization")
+
+_NONE = Mean(None, None, None, 0)
+
+
+@dataclass
+class _Cell:
+    """One metric of one map, over the images: a value an image, NaN where there is none."""
+
+    values: list[float] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    curves: Float64 | None = None
+    curve_images: int = 0
+
+    def add(self, one: MeasurementRecord | None) -> None:
+        """One image."""
+        there = one is not None and one.value is not None
+        self.values.append(one.value if one is not None and one.value is not None else np.nan)
+        self.groups.append(-1 if one is None or one.group is None else one.group)
+        if there and one is not None and one.curve:
+            curve = np.array(one.curve)
+            self.curves = curve if self.curves is None else self.curves + curve
+            self.curve_images += 1
+
+    @property
+    def curve(self) -> tuple[float, ...]:
+        """The mean of the curves."""
+        return () if self.curves is None else tuple((self.curves / self.curve_images).tolist())
+
+
+class Summarizer:
+    """Takes note of images, and says at the end what they come to."""
+
+    def __init__(self, metrics: tuple[MetricRecord, ...], subjects: tuple[SubjectRecord, ...]):
+        """Args: what is measured, and of which maps."""
+        self._metrics = metrics
+        self._subjects = subjects
+        self._ok = self._failed = 0
+        self._cells: dict[tuple[str, str], _Cell] = defaultdict(_Cell)
+        self._agreement: dict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def add(self, image: EvaluatedImageRecord) -> None:
+        """One image."""
+        self._ok += image.ok
+        self._failed += not image.ok
+        if not image.measurements:
+            return
+        for subject in self._subjects:
+            by_metric: Mapping[str, MeasurementRecord] = image.measurements.get(subject.key, {})
+            for metric in self._metrics:
+                self._cells[subject.key, metric.name].add(by_metric.get(metric.name))
+        for a, others in image.agreement.items():
+            for b, value in others.items():
+                self._agreement[a, b].append(np.nan if value is None else value)
+
+    def record(self) -> EvaluationRecord:
+        """What they come to."""
+        cells = tuple(self._cell(s, m) for s in self._subjects for m in self._metrics)
+        return EvaluationRecord(
+            images=self._ok + self._failed,
+            ok=self._ok,
+            failed=self._failed,
+            metrics=self._metrics,
+            subjects=self._subjects,
+            cells=cells,
+            agreement=tuple(
+                AgreementRecord(a, b, mean.value, mean.images)
+                for (a, b), values in self._agreement.items()
+                for mean in [mean_of(np.array(values))]
+            ),
+            findings=tuple(findings(cells, self._metrics, self._subjects)),
+        )
+
+    def _cell(self, subject: SubjectRecord, metric: MetricRecord) -> CellRecord:
+        own, other = (self._cells[key, metric.name] for key in (subject.key, CENTERED))
+        values = np.array(own.values, np.float64)
+        by_class = METRICS[metric.name].mean_over_classes
+        groups = np.array(own.groups, np.int64) if by_class else None
+        mean = mean_of(values, groups)
+        over, better = _NONE, None
+        if not subject.baseline and metric.group in _JUDGING:
+            over = mean_of(values - np.array(other.values, np.float64), groups)
+            better = is_better(over, metric.direction)
+        return CellRecord(
+            subject.key,
+            metric.name,
+            mean.value,
+            mean.low,
+            mean.high,
+            mean.images,
+            over.value,
+            over.low,
+            over.high,
+            better,
+            own.curve,
+        )
+
+
+def findings(
+    cells: tuple[CellRecord, ...],
+    metrics: tuple[MetricRecord, ...],
+    subjects: tuple[SubjectRecord, ...],
+) -> Iterator[str]:
+    """Sentences on what stands out: which methods are no better than a map that saw no image."""
+    titles = {metric.name: metric.title for metric in metrics}
+    for subject in subjects:
+        judged = [
+            one
+            for one in cells
+            if one.subject == subject.key and one.better_than_gaussian is not None
+        ]
+        not_better = [titles[one.metric] for one in judged if not one.better_than_gaussian]
+        if not_better:
+            yield (
+                f"{subject.title[:1].upper()}{subject.title[1:]} is not shown to be better than "
+                f"the centered Gaussian by {joined(not_better, 'and')}"
+                f"{', that is by no metric here' if len(not_better) == len(judged) else ''}."
+            )
