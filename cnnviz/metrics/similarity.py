@@ -93,7 +93,8 @@ def direction_of_ranks(values: Float32) -> Float64 | None:
         return None
     ranks = average_ranks(values)
     ranks -= (ranks.size + 1) / 2  # the mean of all ranks, whatever is tied
-    return ranks / np.sqrt(ranks @ ranks)
+    ranks /= np.sqrt(ranks @ ranks)
+    return ranks
 
 
 def average_ranks(values: Float32) -> Float64:

@@ -118,11 +118,12 @@ class Judge:
     def subjects(self) -> tuple[SubjectRecord, ...]:
         """All maps that are judged, methods' first."""
         *methods, gradient = self.makers
-        constant = baselines(*self.explainer.spec.shape[1:])
-        return tuple(
-            SubjectRecord(one.key, one.title, one.baseline)
-            for one in (*methods, *constant, gradient)
+        judged: tuple[MapMaker | Subject, ...] = (
+            *methods,
+            *baselines(*self.explainer.spec.shape[1:]),
+            gradient,
         )
+        return tuple(SubjectRecord(one.key, one.title, one.baseline) for one in judged)
 
     def passes(self) -> PassCount:
         """For one image, beyond the one that all methods share."""
@@ -454,6 +455,7 @@ def metric_record(metric: Metric) -> MetricRecord:
         metric.paper,
         metric.group,
         metric.direction,
+        metric.mean_over_classes,
         metric.curve_over,
         asdict(metric),
     )

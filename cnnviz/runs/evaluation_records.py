@@ -37,6 +37,7 @@ class MetricRecord:
         group: what it asks of a map: ``faithfulness``, ``randomization``, ``localization`` or
             ``complexity``.
         direction: which values are good, ``higher`` or ``lower``; null where neither is.
+        mean_over_classes: whether its mean over images is that of the classes' means.
         curve_over: what the values of its curves stand over; empty if it has none.
         options: its options, by name.
     """
@@ -46,6 +47,7 @@ class MetricRecord:
     paper: str
     group: str
     direction: Literal["higher", "lower"] | None
+    mean_over_classes: bool
     curve_over: str
     options: Mapping[str, Any]
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cnnviz.metrics.baselines import CENTERED
-from cnnviz.metrics.registry import METRICS
 from cnnviz.metrics.statistics import Mean, is_better, mean_of
 from cnnviz.runs.evaluation_records import (
     AgreementRecord,
@@ -100,8 +99,7 @@ class Summarizer:
     def _cell(self, subject: SubjectRecord, metric: MetricRecord) -> CellRecord:
         own, other = (self._cells[key, metric.name] for key in (subject.key, CENTERED))
         values = np.array(own.values, np.float64)
-        by_class = METRICS[metric.name].mean_over_classes
-        groups = np.array(own.groups, np.int64) if by_class else None
+        groups = np.array(own.groups, np.int64) if metric.mean_over_classes else None
         mean = mean_of(values, groups)
         over, better = _NONE, None
         if not subject.baseline and metric.group in _JUDGING:

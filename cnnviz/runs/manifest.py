@@ -62,8 +62,8 @@ def check_run_file(folder: Path, file: RunFile[Any] = MANIFEST_FILE) -> None:
         if version not in (None, file.version):
             raise UsageError(
                 f"{path} has version {version} of the format, and this cnnviz writes version "
-                f"{file.version}: it does not continue or overwrite that run. Choose another output "
-                "folder, or move that one away."
+                f"{file.version}: it does not continue or overwrite that run. Choose another "
+                "output folder, or move that one away."
             )
 
 
