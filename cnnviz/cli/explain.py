@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,7 @@ from cnnviz.cli.explain_lines import OutcomePrinter, announce_passes, introduce,
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import (
     FORMAT,
-    BatchSize,
     Choice,
-    FilePath,
     ImageSize,
     Input,
     image_options,
@@ -30,29 +27,21 @@ from cnnviz.cli.options import (
     output_option,
     packed,
 )
+from cnnviz.cli.run_options import (
+    execution_options,
+    goal_options,
+    method_options,
+    truth_option,
+)
 from cnnviz.cli.workers import in_worker
-from cnnviz.errors import UsageError
 from cnnviz.rendering.style import Style
-from cnnviz.runs.request import ExecutionOptions, OutputOptions, RunRequest, TargetOptions
+from cnnviz.runs.request import OutputOptions, RunRequest
 from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
 
 if TYPE_CHECKING:
     from cnnviz.labels.predictions import Prediction
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
-
-
-def _method_options(
-    _ctx: click.Context, _parameter: click.Parameter, pairs: Sequence[str]
-) -> dict[str, str]:
-    """``NAME=VALUE`` as a mapping."""
-    options = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not (name.strip() and sign):
-            raise UsageError(f"An option of a method is NAME=VALUE, samples=50 say; got '{pair}'.")
-        options[name.strip()] = value.strip()
-    return options
 
 
 @click.command(
@@ -73,26 +62,7 @@ def _method_options(
 @click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
 @output_option("explanations")
 @model_options
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="NAME",
-    help="Target layer; `cnnviz layers` lists them. Several (A,B, or repeated) are shown "
-    "side by side. `stages` selects one layer per resolution that the network goes "
-    "through.",
-)
-@click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    default=TargetOptions.targets,
-    show_default=True,
-    metavar="CLASS",
-    help="Class to explain: an index, a name or a unique part of one; predicted; truth; topN, "
-    "the N highest; or above:P, all whose probability is above P. similarity:FILE explains the "
-    "cosine to what the network outputs for another image. Repeatable, or A,B.",
-)
+@goal_options
 @click.option(
     "--contrast",
     "contrasts",
@@ -101,37 +71,7 @@ def _method_options(
     help="Also show why A rather than B: predicted:truth, predicted:second, or any two classes. "
     "Repeatable.",
 )
-@click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    metavar="NAME",
-    help="Method; `cnnviz methods` lists them. Repeatable, or A,B. By default gradcam, "
-    "guided-gradcam (only for networks with ReLUs) and saliency.",
-)
-@click.option(
-    "--option",
-    "-O",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=_method_options,
-    help="Option of the methods, or METHOD.NAME=VALUE for one of them; `cnnviz methods` "
-    "lists them. Repeatable.",
-)
-@click.option(
-    "--relu",
-    multiple=True,
-    type=Choice("cnnviz.engines.base:RELU_RULES", "RULE"),
-    help="Which gradients pass a ReLU, in methods that offer a choice: standard, guided or "
-    "deconvnet. Repeatable: one image per rule.",
-)
-@click.option(
-    "--saliency",
-    type=Choice("cnnviz.attribution.gradients:Saliency.SOURCES", "SOURCE"),
-    help="Gradient whose magnitude is the saliency map: guided-gradcam (default), gradient "
-    "(default for networks without ReLUs), guided or deconvnet.",
-)
+@method_options
 @image_options
 @click.option(
     "--size",
@@ -173,14 +113,7 @@ def _method_options(
 @click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz per image.")
 @click.option("--panel", is_flag=True, help="Also write one figure per image with all its maps.")
 @click.option("--report", is_flag=True, help="Also write index.html, a page about all images.")
-@click.option(
-    "--truth",
-    type=FilePath(path_type=str),
-    metavar="folders|FILE",
-    help="The ground truth: folders, if each image lies in a folder named after its class; "
-    "or a .csv (path,label) or .json file, with several labels an image where the network "
-    "has a sigmoid.",
-)
+@truth_option
 @click.option(
     "--only",
     type=Choice("cnnviz.labels.predictions:ONLY", "WHICH"),
@@ -204,21 +137,7 @@ def _method_options(
     is_flag=True,
     help="Explain every image again, including those finished by an earlier run.",
 )
-@click.option(
-    "--batch-size",
-    type=BatchSize(),
-    default=ExecutionOptions.batch_size,
-    show_default=True,
-    help="Images that go through the network together; auto: up to 8, as memory allows. "
-    "Results do not depend on it.",
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Refuse images with more pixels than this before decoding them; 200 million by default.",
-)
-@click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
+@execution_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @click.option("--verbose", "-v", is_flag=True, help="Print the five highest classes of each image.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")

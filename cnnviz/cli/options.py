@@ -213,7 +213,7 @@ _IMAGES = (
 
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How images are read, of commands that look at some; options of :class:`ModelOptions`, too."""
-    return _with(function, _IMAGES)
+    return with_parameters(function, _IMAGES)
 
 
 FORMAT = click.option(
@@ -344,7 +344,7 @@ _MACHINE = (
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--model`` and what belongs to it: the options of :class:`ModelOptions`."""
-    return _with(function, (_MODEL, *_NETWORK, *_MACHINE))
+    return with_parameters(function, (_MODEL, *_NETWORK, *_MACHINE))
 
 
 _ARGUMENT = (
@@ -355,12 +355,12 @@ _ARGUMENT = (
 
 def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """A network as an argument, with the options that say more of it, for what runs nothing."""
-    return _with(function, (*_ARGUMENT, *_NETWORK))
+    return with_parameters(function, (*_ARGUMENT, *_NETWORK))
 
 
 def model_to_run(function: Callable[..., Any]) -> Callable[..., Any]:
     """A network as an argument, with all that :func:`model_options` takes beside its name."""
-    return _with(function, (*_ARGUMENT, *_NETWORK, *_MACHINE))
+    return with_parameters(function, (*_ARGUMENT, *_NETWORK, *_MACHINE))
 
 
 def _one_model(argument: str | None, option: str | None) -> str:
@@ -373,9 +373,10 @@ def _one_model(argument: str | None, option: str | None) -> str:
     return model
 
 
-def _with(
+def with_parameters(
     function: Callable[..., Any], parameters: Sequence[Callable[..., Any]]
 ) -> Callable[..., Any]:
+    """A command with these parameters, in this order, before those that it has."""
     for parameter in reversed(parameters):
         function = parameter(function)
     return function

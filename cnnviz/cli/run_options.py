@@ -1,0 +1,126 @@
+"""Options that all commands have which explain images, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from cnnviz.cli.options import BatchSize, Choice, FilePath, with_parameters
+from cnnviz.errors import UsageError
+from cnnviz.runs.request import ExecutionOptions, TargetOptions
+
+
+def _method_options(
+    _ctx: click.Context, _parameter: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    """``NAME=VALUE`` as a mapping."""
+    options = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not (name.strip() and sign):
+            raise UsageError(f"An option of a method is NAME=VALUE, samples=50 say; got '{pair}'.")
+        options[name.strip()] = value.strip()
+    return options
+
+
+_LAYER = click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="Target layer; `cnnviz layers` lists them. Several (A,B, or repeated) are shown "
+    "side by side. `stages` selects one layer per resolution that the network goes "
+    "through.",
+)
+_TARGET = click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    default=TargetOptions.targets,
+    show_default=True,
+    metavar="CLASS",
+    help="Class to explain: an index, a name or a unique part of one; predicted; truth; topN, "
+    "the N highest; or above:P, all whose probability is above P. similarity:FILE explains the "
+    "cosine to what the network outputs for another image. Repeatable, or A,B.",
+)
+_METHODS = (
+    click.option(
+        "--method",
+        "methods",
+        multiple=True,
+        metavar="NAME",
+        help="Method; `cnnviz methods` lists them. Repeatable, or A,B. By default gradcam, "
+        "guided-gradcam (only for networks with ReLUs) and saliency.",
+    ),
+    click.option(
+        "--option",
+        "-O",
+        "options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_method_options,
+        help="Option of the methods, or METHOD.NAME=VALUE for one of them; `cnnviz methods` "
+        "lists them. Repeatable.",
+    ),
+    click.option(
+        "--relu",
+        multiple=True,
+        type=Choice("cnnviz.engines.base:RELU_RULES", "RULE"),
+        help="Which gradients pass a ReLU, in methods that offer a choice: standard, guided or "
+        "deconvnet. Repeatable: one image per rule.",
+    ),
+    click.option(
+        "--saliency",
+        type=Choice("cnnviz.attribution.gradients:Saliency.SOURCES", "SOURCE"),
+        help="Gradient whose magnitude is the saliency map: guided-gradcam (default), gradient "
+        "(default for networks without ReLUs), guided or deconvnet.",
+    ),
+)
+_TRUTH = click.option(
+    "--truth",
+    type=FilePath(path_type=str),
+    metavar="folders|FILE",
+    help="The ground truth: folders, if each image lies in a folder named after its class; "
+    "or a .csv (path,label) or .json file, with several labels an image where the network "
+    "has a sigmoid.",
+)
+_EXECUTION = (
+    click.option(
+        "--batch-size",
+        type=BatchSize(),
+        default=ExecutionOptions.batch_size,
+        show_default=True,
+        help="Images that go through the network together; auto: up to 8, as memory allows. "
+        "Results do not depend on it.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Refuse images with more pixels than this before decoding them; 200 million by "
+        "default.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails."),
+)
+
+
+def goal_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--layer`` and ``--target``: what is explained."""
+    return with_parameters(function, (_LAYER, _TARGET))
+
+
+def method_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--method`` and what belongs to it: how it is explained."""
+    return with_parameters(function, _METHODS)
+
+
+def truth_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--truth``: where the images' true classes stand."""
+    return _TRUTH(function)
+
+
+def execution_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--batch-size``, ``--max-pixels`` and ``--fail-fast``: how the work is done."""
+    return with_parameters(function, _EXECUTION)
