@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
-from cnnviz.errors import UsageError
+from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.types import Float32
 
@@ -93,6 +93,22 @@ def parse_device(spec: str) -> Device:
 #: float32.
 PRECISIONS = ("fp32", "tf32", "bf16")
 FP32 = "fp32"
+
+
+def check_changed(graph: Graph, changed: Mapping[str, Float32]) -> None:
+    """Make sure that parameters are those of a graph.
+
+    Raises:
+        NetworkError: it has none of that name, or not of that shape.
+    """
+    for name, values in changed.items():
+        wanted = graph.parameters.get(name)
+        if wanted is None:
+            raise NetworkError(f"The network has no parameter {name}.")
+        if values.shape != wanted:
+            raise NetworkError(
+                f"The network's parameter {name} has shape {wanted}; got {values.shape}."
+            )
 
 
 def check_precision(precision: str, device: Device) -> None:
@@ -289,8 +305,21 @@ class Engine(Protocol):
         ...
 
     def constant(self, value: Value) -> Float32 | None:
-        """A copy of a parameter, or of what is computed from parameters alone, float32.
+        """A copy of a parameter, or of what layers read that is computed from parameters alone.
 
-        None if the value depends on the input.
+        Returns:
+            float32; None if the value depends on the input.
+        """
+        ...
+
+    def with_parameters(self, changed: Mapping[str, Float32]) -> Engine:
+        """Another engine of the same graph, on the same device, in the same precision.
+
+        Args:
+            changed: the parameters that have other values there, by name. All others are shared
+                with this engine, which stays as it is.
+
+        Raises:
+            NetworkError: the graph has no such parameter, or not of this shape.
         """
         ...

@@ -7,7 +7,7 @@ behind :class:`cnnviz.engines.base.Engine`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -249,6 +249,17 @@ class Network:
         if found is None:
             raise UsageError(f"Layer {layer.name} ({layer.kind}) has no weights of its own.")
         return found
+
+    def with_parameters(self, changed: Mapping[str, Float32]) -> Network:
+        """The same network with other values of some parameters; this one stays as it is.
+
+        Args:
+            changed: these values, by the parameters' names; all others are shared.
+
+        Raises:
+            NetworkError: there is no such parameter, or not of this shape.
+        """
+        return Network(self.architecture, self.engine.with_parameters(changed), self.reason)
 
     def logits(self, batch: Float32) -> Float32:
         """The logits (N, K) float32 of a batch (N, C, H, W) float32, without recording anything."""

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cnnviz.engines.base import FP32, Device
+from cnnviz.engines.base import FP32, Device, check_changed
 from cnnviz.engines.mxnet import runtime
 from cnnviz.engines.mxnet.backward import (
     MxnetRecording,
@@ -130,6 +130,16 @@ class MxnetEngine:
         """See :meth:`cnnviz.engines.base.Engine.constant`."""
         found = self._constants.get(value)
         return None if found is None else np.asarray(found.asnumpy(), np.float32)
+
+    def with_parameters(self, changed: Mapping[str, Float32]) -> MxnetEngine:
+        """See :meth:`cnnviz.engines.base.Engine.with_parameters`."""
+        check_changed(self.graph, changed)
+        own = {
+            node.name: self._constants[Value(index)]
+            for index, node in enumerate(self._nodes)
+            if node.is_variable and Value(index) in self._constants
+        }
+        return MxnetEngine(self.graph, {**own, **changed}, self.device, precision=self.precision)
 
     def _find_last_uses(self) -> dict[int, list[Value]]:
         """For each operator the values that nobody reads after it."""
@@ -265,7 +275,7 @@ class MxnetEngine:
         return import_mxnet().nd.array(values, ctx=self._context, dtype="float32")
 
     def _fold_constants(self, parameters: Mapping[str, Any]) -> dict[Value, Any]:
-        """Parameters, and what is computed from them alone; as far as layers read it."""
+        """Parameters, and what is computed from them alone as far as layers read it."""
         mx = import_mxnet()
         constants: dict[Value, Any] = {}
         layers = frozenset(self.graph.layers)
@@ -284,7 +294,11 @@ class MxnetEngine:
                 outputs = self._operators.run(node, self._bound(index, constants))
             constants.update((Value(index, i), output) for i, output in enumerate(outputs))
         read = {value for index in layers for value in self.graph.nodes[index].inputs}
-        return {value: array for value, array in constants.items() if value in read}
+        return {
+            value: array
+            for value, array in constants.items()
+            if value in read or self._nodes[value.node].is_variable
+        }
 
     def _parameter(self, given: Any) -> Any:
         mx = import_mxnet()

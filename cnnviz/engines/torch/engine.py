@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from cnnviz import machine
-from cnnviz.engines.base import FP32, Device, Recording, check_precision
+from cnnviz.engines.base import FP32, Device, Recording, check_changed, check_precision
 from cnnviz.engines.torch.captured import CapturedPasses, Replay
 from cnnviz.engines.torch.folding import Programs
 from cnnviz.engines.torch.lowering import unknown_operators
@@ -21,6 +21,7 @@ from cnnviz.engines.torch.program import Program
 from cnnviz.engines.torch.recording import CapturedPass, CapturedRecording, TorchRecording, to_host
 from cnnviz.engines.torch.runtime import import_torch, obstacle, torch_device
 from cnnviz.graph.graph import Graph, Value
+from cnnviz.graph.operators import Parameter
 from cnnviz.types import Float32
 
 
@@ -54,9 +55,9 @@ class TorchEngine:
         self.precision = precision
         self._programs = Programs(Program(graph, parameters, device, precision))
         # A CPU launches nothing: there a captured pass would only hold its memory. (mps has none.)
-        captures = capture and device.kind == "gpu"
-        self._passes: CapturedPasses[CapturedPass] = CapturedPasses(captures)
-        self._replays: CapturedPasses[Replay] = CapturedPasses(captures)
+        self._captures = capture and device.kind == "gpu"
+        self._passes: CapturedPasses[CapturedPass] = CapturedPasses(self._captures)
+        self._replays: CapturedPasses[Replay] = CapturedPasses(self._captures)
 
     @staticmethod
     def version() -> str:
@@ -119,6 +120,22 @@ class TorchEngine:
         """See :meth:`cnnviz.engines.base.Engine.constant`."""
         found = self._programs.whole.constants.get(value)
         return None if found is None else to_host(found).copy()
+
+    def with_parameters(self, changed: Mapping[str, Float32]) -> TorchEngine:
+        """See :meth:`cnnviz.engines.base.Engine.with_parameters`."""
+        check_changed(self.graph, changed)
+        own = {
+            node.name: self._programs.whole.constants[Value(index)]
+            for index, node in enumerate(self.graph.nodes)
+            if isinstance(node.operator, Parameter)
+        }
+        return TorchEngine(
+            self.graph,
+            {**own, **changed},
+            self.device,
+            precision=self.precision,
+            capture=self._captures,
+        )
 
     def _captured_pass(
         self, program: Program, images: int, keep: frozenset[Value], record: bool
