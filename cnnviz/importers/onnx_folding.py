@@ -20,6 +20,9 @@ from cnnviz.types import Array
 #: Of all that is computed from stored numbers, beyond what the file itself holds.
 MOST_BYTES = 2**30
 
+#: How many numbers a matrix may have that resizes along an axis; it is made in seconds.
+_LARGEST_MATRIX = 2**18
+
 # fmt: off
 #: The result is no larger than what goes in (or a few numbers).
 _NO_LARGER = {
@@ -54,6 +57,14 @@ def _einsum(attributes: Mapping[str, Any], arrays: Sequence[Array]) -> int:
     return math.prod(sizes.values())
 
 
+def _new_sizes(attributes: Mapping[str, Any], data: Array, wanted: Array) -> list[int]:
+    """What ``Resize`` brings each axis to, by sizes, which are whole numbers, or by factors."""
+    found = list(data.shape)
+    for axis, one in zip(attributes.get("axes", range(data.ndim)), wanted, strict=True):
+        found[axis] = int(one) if wanted.dtype.kind == "i" else math.floor(found[axis] * float(one))
+    return found
+
+
 #: How many numbers come out of operators that may give more than they take.
 _SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
     "Conv": lambda at, a: (
@@ -72,6 +83,7 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
         + np.abs(np.reshape(at.get("pads", a[1] if len(a) > 1 else 0), (2, -1))).sum(0).max()
     ),
     "Range": lambda _, a: math.ceil(max(0.0, float((a[1] - a[0]) / a[2]))),
+    "Resize": lambda at, a: _product(_new_sizes(at, a[0], a[-1])),
     "Tile": lambda _, a: math.prod(a[0].shape) * _product(np.maximum(a[1], 1)),
 }
 
@@ -112,6 +124,13 @@ def fold(node: Any, attributes: Mapping[str, Any], inputs: Sequence[Any], opset:
         return [np.asarray(data[tuple(np.moveaxis(indices, -1, 0))])]  # else a loop in Python
     if node.op_type == "DequantizeLinear" and not attributes.get("block_size"):
         return [_dequantized(attributes, *arrays)]
+    if node.op_type == "Resize":
+        return [_resized(node, attributes, arrays[0], arrays[-1], opset)]
+    return _by_reference(node, inputs, opset)
+
+
+def _by_reference(node: Any, inputs: Sequence[Any], opset: int) -> list[Any]:
+    """An operator's outputs as ONNX's own reference computes them."""
     onnx = import_onnx()
     helper = onnx.helper
     graph = helper.make_graph(
@@ -167,6 +186,38 @@ def _dequantized(
     if zero is not None:
         centered = centered - zero.astype(np.float32).reshape(shape)
     return np.asarray(centered * scale.astype(np.float32).reshape(shape))
+
+
+def _resized(
+    node: Any, attributes: Mapping[str, Any], data: Array, wanted: Array, opset: int
+) -> Array:
+    """Along one axis after the other, as products with a matrix each.
+
+    The matrix is what the reference makes of an identity: it computes number by number, in Python,
+    and would take minutes for a whole array.
+    """
+    plain = attributes.get("keep_aspect_ratio_policy", "stretch") == "stretch"
+    crops = attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+    sizes = _new_sizes(attributes, data, wanted)
+    matrices = (new * old for new, old in zip(sizes, data.shape, strict=True) if new != old)
+    if opset < 11 or crops or not plain or max(matrices, default=0) > _LARGEST_MATRIX:
+        raise NetworkError("it resizes stored numbers in a way that cnnviz does not compute")
+    alone = type(node)()
+    alone.CopyFrom(node)
+    del alone.input[:], alone.attribute[:]
+    by_sizes = wanted.dtype.kind == "i"
+    alone.input.extend(["data", "", "", "wanted"] if by_sizes else ["data", "", "wanted"])
+    alone.attribute.extend(one for one in node.attribute if one.name != "axes")
+    found = data
+    for axis, one in zip(attributes.get("axes", range(data.ndim)), wanted, strict=True):
+        size = data.shape[axis]
+        if sizes[axis] != size:
+            kept = np.asarray([one, size if by_sizes else 1], wanted.dtype)
+            identity = np.eye(size, dtype=np.float32)
+            fed = [identity, None, None, kept] if by_sizes else [identity, None, kept]
+            (matrix,) = _by_reference(alone, fed, opset)
+            found = np.moveaxis(np.tensordot(matrix, found, (1, axis)), 0, axis)
+    return found.astype(data.dtype)
 
 
 def constant_of(node: Any, attributes: Mapping[str, Any]) -> Any:

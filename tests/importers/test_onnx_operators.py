@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from cnnviz.importers.onnx_conversion import _RULES
-from cnnviz.importers.onnx_folding import _NO_LARGER, _SIZES, _STRETCHED
 from tests.support.onnx_files import computed, converted, model_of, node, reference
 
 pytestmark = pytest.mark.needs("onnx")
@@ -394,42 +393,3 @@ def test_weights_that_were_quantized_are_computed(opset, tmp_path):
     x = numbers(1, 4, 6, 3)
     wanted = x @ ((stored["w"] - stored["zero"].astype(np.float64)) * stored["scale"])
     np.testing.assert_allclose(computed(program, x), wanted, rtol=2e-5, atol=2e-5)
-
-
-#: Of stored numbers alone; those that are computed here, and one that ONNX's reference computes.
-FOLDED = [
-    ("Add", {}, [numbers(3, 1), numbers(4)]),
-    ("Sub", {}, [whole(5, 7), whole(2, 9)]),
-    ("Mul", {}, [numbers(3, 1), numbers(4)]),
-    ("Identity", {}, [numbers(3)]),
-    ("Gather", {"axis": 1}, [numbers(2, 5, 3), whole(4, 0, -1)]),
-    ("Gather", {}, [whole(7, 8, 9), np.array(-1)]),
-    ("GatherND", {}, [numbers(3, 4, 5), np.array([[0, 1], [2, -1]])]),
-    ("GatherND", {"batch_dims": 1}, [numbers(2, 4, 5), np.array([[1], [3]])]),
-    ("Div", {}, [whole(-7, 8), whole(2, 3)]),
-    ("Conv", {"pads": [1, 1, 1, 1]}, [numbers(1, 2, 4, 4), numbers(3, 2, 3, 3)]),
-]
-
-
-@pytest.mark.parametrize(("kind", "attributes", "arrays"), FOLDED)
-def test_what_is_stored_is_computed_as_onnx_does(kind, attributes, arrays, tmp_path):
-    stored = {f"s{place}": array for place, array in enumerate(arrays)}
-    nodes = [
-        node(kind, " ".join(stored), "f", **attributes),
-        node("Cast", "f", "c", to=1),
-        node("ReduceSum", "x axes", "zero", keepdims=0),
-        node("Mul", "zero none", "nothing"),
-        node("Add", "c nothing"),
-    ]
-    stored |= {"axes": whole(0, 1, 2, 3), "none": np.float32(0)}
-    model = model_of(nodes, stored=stored)
-    x = numbers(1, 3, 6, 6)
-    found = computed(converted(model, tmp_path), x)
-    np.testing.assert_allclose(found.reshape(-1), reference(model, x).reshape(-1), rtol=1e-6)
-
-
-def test_what_is_folded_is_an_operator_of_onnx():
-    import onnx
-
-    known = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
-    assert {*_NO_LARGER, *_STRETCHED, *_SIZES} <= known
