@@ -13,6 +13,9 @@ from cnnviz.text import ClassNames, class_name, folded, listed, similar
 WORDNET = re.compile(r"n[0-9]{8}")
 """What WordNet's IDs look like, by which ImageNet calls its classes."""
 
+WORDNET_FIRST = re.compile(rf"{WORDNET.pattern}(?=$|[-_. ])")
+"""One alone, or in front of a name."""
+
 _SHOWN = 5
 _FEW = 12  # classes that are simply listed
 
@@ -88,6 +91,21 @@ class Classes:
             if wanted in table:
                 return table[wanted]
         return []
+
+    def named(self, text: str) -> list[int]:
+        """The classes with this index, name, synonym or WordNet ID: one unless it is ambiguous.
+
+        The ID may stand in front of a name, as folders have it.
+        """
+        number = text.strip()
+        found = dict.fromkeys(self.lookup(text))
+        # More digits than any index has are not worth the time that int() takes.
+        if number.isdecimal() and len(number) < 10 and int(number) < self.count:
+            found[int(number)] = None
+        wordnet = WORDNET_FIRST.match(number)
+        if not found and wordnet:
+            found = dict.fromkeys(self.lookup(wordnet[0]))
+        return list(found)
 
     def search(self, text: str) -> list[int]:
         """The classes with this in their names."""

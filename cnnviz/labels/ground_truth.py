@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnnviz.errors import UsageError
 from cnnviz.images.sources import Source
-from cnnviz.labels.classes import WORDNET, Classes
+from cnnviz.labels.classes import WORDNET_FIRST, Classes
 from cnnviz.labels.image_paths import ImagePaths, as_latin
 from cnnviz.labels.label_sets import LabelSet, Truth
 from cnnviz.labels.truth_rows import Row, Table
@@ -26,7 +26,6 @@ _NO_LABEL = ("", "nan", "none", "null", "na", "n/a", "<na>")
 _WHOLE = re.compile(r"\+?([0-9]{1,9})(?:\.0*(?:e\+?0+)?|,0{1,2})?")
 #: Between labels in one cell, the first that is there.
 _SEPARATORS = ("|", ";", ",")
-_WORDNET = re.compile(rf"{WORDNET.pattern}(?=$|[-_. ])")
 _SHOWN = 3
 
 
@@ -111,19 +110,6 @@ def read_ground_truth(
     return _from_table(table, shown, sources, images, found)
 
 
-def _called(text: str, known: Classes) -> list[int]:
-    """The classes with this index, name, synonym or WordNet number: one unless it is ambiguous."""
-    number = text.strip()
-    found = dict.fromkeys(known.lookup(text))
-    # More digits than any index has are not worth the time that int() takes.
-    if number.isdecimal() and len(number) < 10 and int(number) < known.count:
-        found[int(number)] = None
-    wordnet = _WORDNET.match(number)
-    if not found and wordnet:
-        found = dict.fromkeys(known.lookup(wordnet[0]))
-    return list(found)
-
-
 def _described(known: Classes) -> str:
     """What the classes are called, for messages about a name that none has."""
     if not known.labels:
@@ -139,7 +125,7 @@ def _from_folders(sources: Sequence[Source], known: Classes, *, multi_label: boo
     images: dict[str, int] = {}
     for folder in folders:
         images[folder] = images.get(folder, 0) + 1
-    called = {folder: _called(folder, known) for folder in images}
+    called = {folder: known.named(folder) for folder in images}
     unknown = [folder for folder, found in called.items() if not found]
     several = {folder: found for folder, found in called.items() if len(found) > 1}
     if images and len(unknown) + len(several) == len(images):
@@ -181,7 +167,7 @@ def _ambiguous(name: str, found: Sequence[int], known: Classes) -> str:
 
 def _wordnet(folders: Iterable[str]) -> str:
     """What is to be said if folders are called by the numbers that ImageNet's archives use."""
-    if not any(_WORDNET.match(folder) for folder in folders):
+    if not any(WORDNET_FIRST.match(folder) for folder in folders):
         return ""
     return " WordNet IDs (n02123045) are recognized if the file of --labels has them."
 
@@ -269,7 +255,7 @@ class _Labels:
             labels = [label for label in row.labels if not _is_empty(label, self._known)]
             parts = _parts(labels[0], self._known) if len(labels) == 1 else labels
             whole = len(labels) == 1 and _WHOLE.fullmatch(labels[0].strip())
-            if not whole and len(parts) > 1 and all(_called(part, self._known) for part in parts):
+            if not whole and len(parts) > 1 and all(self._known.named(part) for part in parts):
                 labels = parts
         else:
             labels = [str(index) for index in row.indicators.positive]
@@ -349,13 +335,13 @@ def _parts(label: str, known: Classes) -> list[str]:
     bare = label.strip()
     if bare[:1] in ("[", "(", "{") and bare[-1:] in ("]", ")", "}"):  # as Python prints a list
         bare = bare[1:-1]
-    if _called(bare, known):
+    if known.named(bare):
         return [bare]
     for sign in _SEPARATORS:
         if sign in bare:
             return [part.strip().strip("'\"") for part in bare.split(sign)]
     words = bare.split()
-    return words if len(words) > 1 and all(_called(word, known) for word in words) else [bare]
+    return words if len(words) > 1 and all(known.named(word) for word in words) else [bare]
 
 
 def _is_empty(label: str, known: Classes) -> bool:
@@ -365,7 +351,7 @@ def _is_empty(label: str, known: Classes) -> bool:
 def _class_of(row: Row, text: str, shown: str, known: Classes) -> int:
     label = as_latin(text).strip()
     for spelling in dict.fromkeys((label, label.strip("'\""))):
-        found = _called(spelling, known)
+        found = known.named(spelling)
         if len(found) == 1:
             return found[0]
         if found:

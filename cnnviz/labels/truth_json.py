@@ -10,8 +10,24 @@ from cnnviz.labels.truth_rows import LABEL_TITLES, PATH_TITLES, Row
 from cnnviz.text import folded
 
 
-class _Object(list[tuple[str, Any]]):
+class JsonObject(list[tuple[str, Any]]):
     """A JSON object with all its pairs, for a name may stand in it twice."""
+
+
+def load_json(text: str, shown: str) -> Any:
+    """What a JSON file says, each object as its pairs.
+
+    Raises:
+        UsageError: it is no JSON.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=JsonObject)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{shown} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
+        raise UsageError(f"{shown} cannot be read as JSON: {error}.") from error
 
 
 def json_rows(text: str, shown: str, *, lines: bool) -> list[Row]:
@@ -22,25 +38,18 @@ def json_rows(text: str, shown: str, *, lines: bool) -> list[Row]:
     """
     if lines:
         text = f"[{','.join(line for line in text.splitlines() if line.strip())}]"
-    try:
-        content = json.loads(text, object_pairs_hook=_Object)
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"{shown} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
-        ) from error
-    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
-        raise UsageError(f"{shown} cannot be read as JSON: {error}.") from error
+    content = load_json(text, shown)
     if not isinstance(content, list):
         raise _unknown_form(shown)
-    if isinstance(content, _Object) and {"images", "annotations"} <= {key for key, _ in content}:
+    if isinstance(content, JsonObject) and {"images", "annotations"} <= {key for key, _ in content}:
         return _coco_rows(dict(content), shown)
     rows = []
     for number, entry in enumerate(content, 1):
         pair = entry
-        if not isinstance(content, _Object):
+        if not isinstance(content, JsonObject):
             pair = _fields(entry)
         path, label = pair
-        several = isinstance(label, list) and not isinstance(label, _Object)
+        several = isinstance(label, list) and not isinstance(label, JsonObject)
         labels = label if several else [] if label is None else [label]  # null says nothing
         if not isinstance(path, str) or not all(map(_is_label, labels)):
             raise _unknown_form(shown, f"entry {number}")
@@ -75,7 +84,7 @@ def _coco_rows(content: dict[str, Any], shown: str) -> list[Row]:
 
 def _fields(entry: object) -> tuple[Any, Any]:
     """An object's path and label; no path if it has not got both."""
-    if not isinstance(entry, _Object):
+    if not isinstance(entry, JsonObject):
         return None, None
     by_key = {folded(key): value for key, value in entry}
     paths = [by_key[title] for title in PATH_TITLES if title in by_key]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +11,12 @@ from cnnviz.errors import UsageError
 from cnnviz.labels.classes import Classes
 from cnnviz.labels.image_paths import ImagePaths
 from cnnviz.labels.indicator_tables import find_indicators
+from cnnviz.labels.table_text import csv_rows, delimiters, read_text, without_separator
 from cnnviz.labels.truth_json import json_rows
 from cnnviz.labels.truth_rows import LABEL_TITLES, PATH_TITLES, Row, Table
-from cnnviz.text import counted, decode, folded
+from cnnviz.text import counted, folded
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl")
-_DELIMITERS = ",;\t"
 
 
 def read_table(
@@ -35,28 +34,12 @@ def read_table(
     Raises:
         UsageError: the file cannot be read or understood.
     """
-    text, suffix = _read(path, shown), path.suffix.lower()
+    text, suffix = read_text(path, shown, "ground truth"), path.suffix.lower()
     if suffix in (".json", ".jsonl"):
         return Table(json_rows(text, shown, lines=suffix == ".jsonl"))
     table = _csv_table(text, images, shown, spaced=suffix == ".txt")
     columns = None if table.titled else find_indicators(table.rows, known, shown)
     return _as_rows(table, shown, several=several) if columns is None else columns
-
-
-def _read(path: Path, shown: str) -> str:
-    """A text; bytes that are no UTF-8, which names of files may hold, stay recognizable."""
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"The ground truth in {shown} cannot be read: {reason}.") from error
-    try:
-        text = decode(data, "surrogateescape")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{shown} is not UTF-8 text; save it as UTF-8.") from error
-    if "\0" in text:
-        raise UsageError(f"{shown} is not UTF-8 text; save it as UTF-8.")
-    return text
 
 
 # --- CSV -----------------------------------------------------------------------------------------
@@ -73,13 +56,7 @@ class _Table(NamedTuple):
     @classmethod
     def of(cls, text: str, delimiter: str, images: ImagePaths) -> _Table:
         """Raises csv.Error where a quote is out of place."""
-        file = io.StringIO(text, newline="")
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-        rows, line = [], 1
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((line, cells))
-            line = reader.line_num + 1
+        rows = csv_rows(text, delimiter)
         titles = [folded(cell) for cell in rows[0][1]] if rows else []
         paths = [titles.index(title) for title in PATH_TITLES if title in titles]
         labels = [titles.index(title) for title in LABEL_TITLES if title in titles]
@@ -108,11 +85,9 @@ class _Table(NamedTuple):
 
 def _csv_table(text: str, images: ImagePaths, shown: str, *, spaced: bool) -> _Table:
     """The cells, read with the delimiter under which most of them make sense."""
-    separator = re.match(r"sep=(.)\s*(?=\n|$)", text)  # Excel's own line
-    if separator:
-        text = text[separator.end() :]
+    text = without_separator(text)
     tables, problems = [], []
-    for delimiter in [sign for sign in _DELIMITERS if sign in text] or _DELIMITERS[:1]:
+    for delimiter in delimiters(text):
         try:
             tables.append(_Table.of(text, delimiter, images))
         except csv.Error as error:
