@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from cnnviz.errors import UsageError
-from cnnviz.text import ClassNames, class_name, folded, listed, similar
+from cnnviz.text import ClassNames, class_name, folded, listed, printable, similar
 
 WORDNET = re.compile(r"n[0-9]{8}")
 """What WordNet's IDs look like, by which ImageNet calls its classes."""
@@ -106,6 +106,13 @@ class Classes:
         if not found and wordnet:
             found = dict.fromkeys(self.lookup(wordnet[0]))
         return list(found)
+
+    def ambiguous(self, name: str, found: Sequence[int]) -> str:
+        """What to say of a name that fits several classes."""
+        return (
+            f"The name '{printable(name)}' fits {len(found)} classes, {self.listed(found)}: use an "
+            "index or another name."
+        )
 
     def search(self, text: str) -> list[int]:
         """The classes with this in their names."""

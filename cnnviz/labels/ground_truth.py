@@ -11,7 +11,7 @@ from pathlib import Path
 from cnnviz.errors import UsageError
 from cnnviz.images.sources import Source
 from cnnviz.labels.classes import WORDNET_FIRST, Classes
-from cnnviz.labels.image_paths import ImagePaths, as_latin
+from cnnviz.labels.image_paths import ImagePaths, ambiguous_path, as_latin, no_match
 from cnnviz.labels.label_sets import LabelSet, Truth
 from cnnviz.labels.truth_rows import Row, Table
 from cnnviz.labels.truth_tables import TABLE_SUFFIXES, read_table
@@ -131,13 +131,13 @@ def _from_folders(sources: Sequence[Source], known: Classes, *, multi_label: boo
     if images and len(unknown) + len(several) == len(images):
         if not unknown:
             folder, found = next(iter(several.items()))
-            raise UsageError(_ambiguous(folder, found, known))
+            raise UsageError(known.ambiguous(folder, found))
         raise UsageError(
             f"No folder is named after a class: the folders are {_some(unknown)}, and "
             f"{_described(known)}.{_wordnet(unknown)} Rename them, or give a table with --truth."
         )
     notes = [
-        f"{_ambiguous(folder, found, known)} Its images have no true class."
+        f"{known.ambiguous(folder, found)} Its images have no true class."
         for folder, found in several.items()
     ]
     if unknown:
@@ -156,13 +156,6 @@ def _from_folders(sources: Sequence[Source], known: Classes, *, multi_label: boo
 def _folder(source: Source) -> str:
     """The name of the folder that holds an image."""
     return source.relative.parent.name or Path(os.path.abspath(source.path)).parent.name
-
-
-def _ambiguous(name: str, found: Sequence[int], known: Classes) -> str:
-    return (
-        f"The name '{printable(name)}' fits {len(found)} classes, {known.listed(found)}: use an "
-        "index or another name."
-    )
 
 
 def _wordnet(folders: Iterable[str]) -> str:
@@ -186,15 +179,16 @@ def _from_table(
     for row in table.rows:
         meant = images.lookup(row.path)
         if len(meant) > 1:
-            some = " and ".join(sources[number].shown for number in meant[:2])
-            raise _problem(row, shown, f"this path matches {some}; write it in full.")
+            raise UsageError(ambiguous_path(row.where, shown, row.path, meant, sources))
         matched = matched or bool(meant)
         if meant:
             found.add(meant[0], row)
         else:
             unmatched.append(row)
     if not matched:
-        raise UsageError(_nothing(table.rows, shown, sources))
+        first = table.rows[0].path if table.rows else None
+        expected = "a path and a label for each image"
+        raise UsageError(no_match(first, shown, sources, expected))
     notes = list(table.notes)
     if unmatched:
         match = "matches" if len(unmatched) == 1 else "match"
@@ -355,7 +349,7 @@ def _class_of(row: Row, text: str, shown: str, known: Classes) -> int:
         if len(found) == 1:
             return found[0]
         if found:
-            raise _problem(row, shown, _ambiguous(text, found, known))
+            raise _problem(row, shown, known.ambiguous(text, found))
     whole = _WHOLE.fullmatch(label.lower())
     if whole and int(whole[1]) < known.count:
         return int(whole[1])
@@ -372,16 +366,6 @@ def _class_of(row: Row, text: str, shown: str, known: Classes) -> int:
 def _problem(row: Row, shown: str, text: str) -> UsageError:
     where = row.where[0].upper() + row.where[1:]
     return UsageError(f"{where} of {shown} ('{printable(row.path)}'): {text}")
-
-
-def _nothing(rows: Sequence[Row], shown: str, sources: Sequence[Source]) -> str:
-    if not rows:
-        return f"{shown} has no rows; expected a path and a label for each image."
-    return (
-        f"{shown} matches no image of this run: it has '{printable(rows[0].path)}', and the run "
-        f"has '{printable(str(sources[0].relative))}' ({sources[0].shown}). Write paths relative "
-        "to the file's own folder or to the folder of images."
-    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from cnnviz.images.sources import Source
-from cnnviz.text import caseless
+from cnnviz.text import caseless, printable
 
 
 class ImagePaths:
@@ -94,6 +94,35 @@ class ImagePaths:
 
 def _caseless(path: bytes) -> str:
     return caseless(os.fsdecode(path))
+
+
+def ambiguous_path(
+    where: str, shown: str, path: str, meant: Sequence[int], sources: Sequence[Source]
+) -> str:
+    """What to say of a path in a file that can mean several images."""
+    some = " and ".join(sources[number].shown for number in meant[:2])
+    return (
+        f"{where[0].upper()}{where[1:]} of {shown} ('{printable(path)}'): this path matches "
+        f"{some}; write it in full."
+    )
+
+
+def no_match(path: str | None, shown: str, sources: Sequence[Source], expected: str) -> str:
+    """What to say of a file that is about none of a run's images.
+
+    Args:
+        path: the first in the file; None if it has no rows.
+        shown: what the file is called.
+        sources: the images.
+        expected: what its rows should have been.
+    """
+    if path is None:
+        return f"{shown} has no rows; expected {expected}."
+    return (
+        f"{shown} matches no image of this run: it has '{printable(path)}', and the run has "
+        f"'{printable(str(sources[0].relative))}' ({sources[0].shown}). Write paths relative to "
+        "the file's own folder or to the folder of images."
+    )
 
 
 def as_latin(text: str) -> str:
