@@ -20,8 +20,10 @@ from cnnviz.graph.operators import (
     Mish,
     Multiply,
     Operator,
+    Reshape,
     SiLU,
     Subtract,
+    Transpose,
 )
 from cnnviz.graph.regions import Region
 from cnnviz.types import Shape
@@ -68,9 +70,10 @@ def default_target(places: Places) -> int:
     that all paths to these pass; of such the last that sees the whole image. Where none is on all
     of these paths (towers) it is that of the deepest; among equals of the coarsest, then the last.
 
-    Tokens and channels last count as well. In a vision transformer whose logits are read from a
-    class token, the other tokens are of no consequence behind the last attention: the last join
-    before it is taken, which the last block's first normalization reads.
+    Tokens and channels last count as well. A join within windows, which have no height and width of
+    the image's, counts where the windows are put together again. In a vision transformer whose
+    logits are read from a class token, the other tokens are of no consequence behind the last
+    attention: the last join before it is taken, which the last block's first normalization reads.
 
     Raises:
         NetworkError: nothing that depends on the input has height and width.
@@ -214,10 +217,18 @@ class _Search:
         return [
             index
             for index in self.on_every_path(end)
-            if (self._operator(index).has("convolves") or self.joins(index))
+            if (self._operator(index).has("convolves") or self._ends_join(index))
             and not self._makes_class_maps(index)
             and index not in self._unread
         ]
+
+    def _ends_join(self, index: int) -> bool:
+        """Whether it joins, or puts what a join made in windows back to its places in the image."""
+        while isinstance(self._operator(index), (Reshape, Transpose)):
+            (index,) = (value.node for value in self._sources(index))
+            if self._is_spatial(index):
+                return False
+        return self.joins(index)
 
     def _makes_class_maps(self, index: int) -> bool:
         """Whether it makes one map a class: a convolution, or several put together."""

@@ -87,6 +87,22 @@ def test_swin_has_stages_of_channels_last_and_its_windows_are_no_maps():
     assert found.find("merge").map_shape == (16, 3, 4)
 
 
+def test_windows_that_hold_whole_blocks_are_explained_where_they_are_put_together():
+    """As NesT and MaxViT do: residual branches, too, stay within the windows."""
+    w = Writer((3, 24, 32))
+    maps = w.permuted(w.patches(), 1, 2, 0)
+    apart = w.permuted(w.reshaped(maps, 2, 3, 2, 4, 8), 0, 2, 1, 3, 4)
+    data = w.block(w.reshaped(apart, 4, 12, 8), "block0")
+    back = w.permuted(w.reshaped(data, 2, 2, 3, 4, 8), 0, 2, 1, 3, 4)
+    together = w.add(Reshape((6, 8, 8)), back, name="together")
+    found = architecture(
+        w.finish(w.linear(w.add(Mean((0, 1)), w.norm(together, "norm")), 5, "head"))
+    )
+    assert not found.find("block0").is_spatial
+    assert found.default_layer.name == "together"
+    assert found.default_layer.layout == Layout(8, 6, 8, channel_axis=2)
+
+
 # --- what single operators do to the axes, behind (8, 3, 4) patches ------------------------------
 
 

@@ -16,6 +16,7 @@ from cnnviz.graph.operators import (
     ReLU,
     Reshape,
     Subtract,
+    Take,
     Transpose,
 )
 from cnnviz.importers import tensor_layers as layers
@@ -222,6 +223,16 @@ def test_rolled_as_numpy_rolls():
 def test_gathered_as_numpy_takes():
     indices = np.array([[2, 0], [1, -1]])
     check(lambda g, x: shapes.gathered(g, x, 1, indices), lambda x: np.take(x, indices, 1))
+
+
+def test_windows_that_touch_are_gathered_without_picking():
+    """As unfolding does it; so what follows still knows where they lie in the image."""
+    batch = RNG.standard_normal((2, 3, 6, 4)).astype(np.float32)
+    indices = np.array([[0, 3], [1, 4], [2, 5]])
+    kinds = check(
+        lambda g, x: shapes.gathered(g, x, 2, indices), lambda x: np.take(x, indices, 2), batch
+    )
+    assert Take not in kinds
 
 
 @pytest.mark.parametrize("columns_first", [False, True])
