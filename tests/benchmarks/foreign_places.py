@@ -23,7 +23,7 @@ _CLOSE = 1e-3
 _CONTAINERS = ("Sequential", "ModuleList", "SequentialCell", "CheckpointSequential")
 
 
-@dataclass
+@dataclass(eq=False)
 class Seen:
     """A tensor at a part's entrance or exit.
 
@@ -132,8 +132,13 @@ class Calls:
             ):
                 break
             inside = outer
-        of = call.left if inside is call else inside.entered
-        return [one for one in of if one.dense]
+        if inside is call:
+            return [one for one in call.left if one.dense]
+        read = [one for one in inside.entered if one.dense]
+        shapes = {one.shape for one in read}
+        within = [one for one in self._calls if one.path.startswith(f"{inside.path}.")]
+        normed = [one for part in within if self._is_beside(part) for one in part.entered]
+        return [*read, *(one for one in normed if one.dense and one.shape in shapes)]
 
     def _is_beside(self, call: _Call) -> bool:
         """Whether a part leaves a map what it is, or makes class maps of it."""
