@@ -40,6 +40,7 @@ from cnnviz.importers.tensors import (
     Operand,
     Tensor,
     arithmetic,
+    omitting,
     unary,
     whole_axis,
 )
@@ -282,7 +283,8 @@ def _lrn(step: Step) -> Operand:
         step.number("beta", 0.75),
         step.number("bias", 1.0),
     )
-    return on_images(step.graph, step.tensor(), operator)
+    # Unlike others of its kind it mixes channels.
+    return on_images(step.graph, omitting(step.graph, step.tensor(), 0), operator)
 
 
 _PADDING: Mapping[str, Literal["constant", "edge", "reflect", "wrap"]] = {

@@ -28,7 +28,7 @@ from cnnviz.graph.operators import (
     Pair,
     Power,
 )
-from cnnviz.importers.tensor_shapes import concat, reduced, split
+from cnnviz.importers.tensor_shapes import reduced
 from cnnviz.importers.tensors import (
     Constant,
     Operand,
@@ -42,9 +42,6 @@ from cnnviz.importers.tensors import (
     unary,
 )
 from cnnviz.types import Shape
-
-#: Into how many parts an image may be cut that a layer then sees as a batch: windows.
-_MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -119,8 +116,8 @@ def transposed_convolution(
 
 
 def on_images(graph: TensorGraph, x: Tensor, operator: Operator) -> Tensor:
-    """An operator without weights on (1, C, h, w): pooling, padding, resizing."""
-    return _on_images(graph, x, (1, 1), lambda data, _: graph.add(operator, data))
+    """An operator that works on each channel by itself: pooling, resizing."""
+    return _on_channels(graph, x, (1, 1), lambda data, _: graph.add(operator, data))
 
 
 def max_pool(
@@ -138,7 +135,7 @@ def max_pool(
             MaxPool2d(_pair(size), window.stride, window.padding, ceil_mode, window.dilation), data
         )
 
-    return _on_images(graph, x, tuple(kernel), run)
+    return _on_channels(graph, x, tuple(kernel), run)
 
 
 def average_pool(
@@ -160,7 +157,7 @@ def average_pool(
             data,
         )
 
-    return _on_images(graph, x, tuple(kernel), run)
+    return _on_channels(graph, x, tuple(kernel), run)
 
 
 def adaptive_average_pool(graph: TensorGraph, x: Tensor, size: Sequence[int]) -> Tensor:
@@ -212,7 +209,7 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Mean 0 and variance 1 over groups of channels of (1, C, ...), then scale and shift (C,)."""
-    return _channel_norm(graph, x, GroupNorm(groups, eps), scale, shift)
+    return _channel_norm(graph, x, GroupNorm(groups * x.shape[0], eps), scale, shift)
 
 
 def instance_norm(
@@ -233,12 +230,17 @@ def _channel_norm(
     scale: Constant | None,
     shift: Constant | None,
 ) -> Tensor:
-    channels = x.shape[1]
-    learned = _scale_and_shift(graph, scale, shift, (channels,))
-    whole = x.shape if len(x.shape) == 4 else (x.shape[0], channels, 1, math.prod(x.shape[2:]))
+    """Of parts that the program brought into the batch, the channels are one image's."""
+    parts, channels, *sides = x.shape
+    if parts > 1:
+        scale, shift = (
+            each and Constant(np.tile(each.array.reshape(-1), parts)) for each in (scale, shift)
+        )
+    learned = _scale_and_shift(graph, scale, shift, (parts * channels,))
+    whole = (1, parts * channels, *(sides if len(sides) == 2 else (1, math.prod(sides))))
     image = omitting(graph, formed(graph, x, whole, None), 0)
     found = Tensor(graph.add(operator, image.value, *learned), whole, 0)
-    return formed(graph, found, x.shape, 0)
+    return formed(graph, found, x.shape, 0 if parts == 1 else None)
 
 
 def _scale_and_shift(
@@ -265,19 +267,32 @@ def rms_norm(
 def _on_images(
     graph: TensorGraph, x: Tensor, kernel: Shape, run: Callable[[Value, Shape], Value]
 ) -> Tensor:
-    """Run what takes (C, h, w), on (1, C, h, w) or on (1, C, l) as of height 1."""
+    """Run what takes (C, h, w) or a stack of such, on (N, C, h, w), or on (N, C, l) as of height 1.
+
+    The first axis is the batch, or parts of the image that the program brought into it.
+    """
     if len(x.shape) == 3:
         image = formed(graph, x, (x.shape[0], x.shape[1], 1, x.shape[2]), None)
         found = _on_images(graph, image, (1, *kernel)[-2:], run)
-        return formed(graph, found, (*found.shape[:2], found.shape[3]), 0)
+        return formed(graph, found, (*found.shape[:2], found.shape[3]), found.omitted)
     if len(x.shape) != 4:
         raise NetworkError(f"A layer works on {x.shape}; cnnviz runs those on images.")
-    if 1 < x.shape[0] <= _MOST_PARTS:
-        parts = split(graph, x, 0, [1] * x.shape[0])
-        return concat(graph, [_on_images(graph, part, kernel, run) for part in parts], 0)
-    image = omitting(graph, x, 0)
-    value = run(image.value, kernel)
-    return Tensor(value, (1, *graph.shape_of(value)), 0)
+    omitted = 0 if x.shape[0] == 1 else None
+    value = run(omitting(graph, x, omitted).value, kernel)
+    shape = graph.shape_of(value)
+    return Tensor(value, shape if omitted is None else (1, *shape), omitted)
+
+
+def _on_channels(
+    graph: TensorGraph, x: Tensor, kernel: Shape, run: Callable[[Value, Shape], Value]
+) -> Tensor:
+    """Likewise, for what works on each channel by itself: those of all parts are one image's."""
+    if len(x.shape) < 3 or x.shape[0] == 1:
+        return _on_images(graph, x, kernel, run)
+    parts, channels, *sides = x.shape
+    image = formed(graph, x, (1, parts * channels, *sides), 0)
+    found = _on_images(graph, image, kernel, run)
+    return formed(graph, found, (parts, channels, *found.shape[2:]), None)
 
 
 def stored(graph: TensorGraph, weight: Operand, shape: Shape) -> Value:

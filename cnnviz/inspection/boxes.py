@@ -181,7 +181,7 @@ def _text(architecture: Architecture, group: Sequence[int]) -> str:
     for index in group:
         node = architecture.graph.nodes[index]
         source = layers.get(node.inputs[0].node)
-        channels = source.shape[0] if source else architecture.input_shape[0]
+        channels = source.shape[-3:][0] if source else architecture.input_shape[0]
         parts.append(_words(node.operator, channels))
     return " + ".join(parts)
 

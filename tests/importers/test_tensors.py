@@ -9,6 +9,7 @@ from cnnviz.errors import NetworkError
 from cnnviz.graph.operators import (
     Add,
     Affine,
+    Conv2d,
     Divide,
     GlobalAvgPool2d,
     Linear,
@@ -300,6 +301,68 @@ def test_a_convolution_of_one_dimension():
         return layers.convolution(g, row, weight, None, window)
 
     check(build, program)
+
+
+def windows(g, x):
+    """(4, 3, 2, 3) of (1, 3, 4, 6), as a program brings windows into the batch."""
+    apart = tensors.reshape(g, x, (1, 3, 2, 2, 2, 3))
+    return tensors.reshape(g, tensors.transpose(g, apart, (0, 2, 4, 1, 3, 5)), (4, 3, 2, 3))
+
+
+def windows_of(x):
+    return x.reshape(3, 2, 2, 2, 3).transpose(1, 3, 0, 2, 4).reshape(4, 3, 2, 3)
+
+
+def test_a_convolution_sees_windows_one_by_one():
+    weight, bias = numbers(2, 3, 1, 3), numbers(2)
+
+    def program(x):
+        padded = np.pad(windows_of(x), ((0, 0), (0, 0), (0, 0), (1, 1)))
+        near = np.stack([padded[..., place : place + 3] for place in range(3)], -1)
+        return np.einsum("nchwk,ock->nohw", near, weight.array[:, :, 0]) + bias.array[:, None, None]
+
+    def build(g, x):
+        window = layers.Window(padding=(0, 1, 0, 1))
+        return layers.convolution(g, windows(g, x), weight, bias, window)
+
+    kinds = check(build, program)
+    assert kinds.count(Conv2d) == 1
+
+
+def test_pooling_sees_windows_one_by_one():
+    def build(g, x):
+        return layers.max_pool(g, windows(g, x), (2, 2), layers.Window(padding=(0, 0, 0, 1)))
+
+    def program(x):
+        padded = np.pad(windows_of(x), ((0, 0),) * 3 + ((0, 1),), constant_values=-np.inf)
+        return np.stack([padded[..., place : place + 2].max((2, 3)) for place in range(3)], -1)[
+            :, :, None
+        ]
+
+    check(build, program)
+
+
+@pytest.mark.needs("torch")
+def test_channels_of_windows_are_normalized_one_by_one():
+    scale, shift = numbers(3), numbers(3)
+
+    def program(x):
+        parts = windows_of(x).reshape(4, 3, 6)
+        centered = parts - parts.mean(2, keepdims=True)
+        unit = centered / np.sqrt(parts.var(2, keepdims=True) + 1e-5)
+        return unit * scale.array[:, None] + shift.array[:, None]
+
+    def build(g, x):
+        rows = tensors.reshape(g, windows(g, x), (4, 3, 6))
+        return layers.group_norm(g, rows, 3, scale, shift)
+
+    check(build, program)
+
+
+def test_what_takes_one_image_refuses_windows():
+    graph = TensorGraph(SIZE)
+    with pytest.raises(NetworkError, match="works on 4 parts of an image as on a batch"):
+        tensors.omitting(graph, windows(graph, graph.images), 0)
 
 
 def test_a_parameter_is_stored_once():

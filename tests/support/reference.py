@@ -102,6 +102,8 @@ def compute(operator: op.Operator, inputs: Sequence[Array]) -> list[Array]:
 
 
 def _conv(o: op.Conv2d, x: Array, weight: Array, bias: Array | float = 0.0) -> Array:
+    if x.ndim > 4:  # a stack: each part by itself
+        return np.stack([_conv(o, x[:, i], weight, bias) for i in range(x.shape[1])], axis=1)
     windows = _windows(x, o.kernel, o.stride, o.padding, o.dilation)  # (N, C, h, w, kh, kw)
     per_group, made = x.shape[1] // o.groups, o.channels // o.groups
     parts = []
@@ -116,6 +118,9 @@ def _conv_transpose(
     o: op.ConvTranspose2d, x: Array, weight: Array, bias: Array | float = 0.0
 ) -> Array:
     """Each value adds its multiple of the kernel to the output, at its place times the stride."""
+    if x.ndim > 4:  # a stack: each part by itself
+        parts = [_conv_transpose(o, x[:, i], weight, bias) for i in range(x.shape[1])]
+        return np.stack(parts, axis=1)
     top, left, *_ = o.padding
     height, width = o.shape(x.shape[1:], weight.shape)[1:]
     result = np.zeros((len(x), o.channels, height, width))

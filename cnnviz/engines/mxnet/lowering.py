@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnnviz.engines.mxnet.operators import Step, in_steps
+from cnnviz.engines.mxnet.operators import Named, Rule, Step, in_steps
 from cnnviz.engines.mxnet.symbol import VARIABLE, Entry
 from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
 from cnnviz.engines.mxnet.symbol import Node as SymbolNode
+from cnnviz.engines.mxnet.windows import convolution, global_pool, pool
 from cnnviz.errors import NetworkError
 from cnnviz.graph import operators as op
 from cnnviz.graph.graph import Graph, Value
@@ -94,32 +95,7 @@ def _input_shapes(graph: Graph) -> list[list[Shape]]:
     return [[whole(value) for value in node.inputs] for node in graph.nodes]
 
 
-_Named = tuple[str, Mapping[str, Any]]
-_Rule = Callable[[Any, Sequence[Shape]], _Named]
-
-
-def _same_pads(pads: op.Pads) -> op.Pair:
-    if pads[:2] != pads[2:]:
-        raise NetworkError(f"MXNet pads both sides alike; wanted is {pads}.")
-    return pads[:2]
-
-
-def _convolution(o: op.Conv2d | op.ConvTranspose2d, inputs: Sequence[Shape]) -> _Named:
-    attributes = {
-        "kernel": o.kernel,
-        "stride": o.stride,
-        "dilate": o.dilation,
-        "pad": _same_pads(o.padding),
-        "num_filter": o.channels,
-        "num_group": o.groups,
-        "no_bias": len(inputs) < 3,
-    }
-    if isinstance(o, op.ConvTranspose2d):
-        return "Deconvolution", {**attributes, "adj": o.output_padding}
-    return "Convolution", attributes
-
-
-def _linear(o: op.Linear, inputs: Sequence[Shape]) -> _Named:
+def _linear(o: op.Linear, inputs: Sequence[Shape]) -> Named:
     no_bias = len(inputs) < 3
     return "FullyConnected", {
         "num_hidden": o.features,
@@ -128,7 +104,7 @@ def _linear(o: op.Linear, inputs: Sequence[Shape]) -> _Named:
     }
 
 
-def _batch_norm(o: op.BatchNorm, inputs: Sequence[Shape]) -> _Named:
+def _batch_norm(o: op.BatchNorm, inputs: Sequence[Shape]) -> Named:
     return "BatchNorm", {
         "eps": o.eps,
         "axis": o.axis + 1,
@@ -137,7 +113,7 @@ def _batch_norm(o: op.BatchNorm, inputs: Sequence[Shape]) -> _Named:
     }
 
 
-def _group_norm(o: op.GroupNorm, inputs: Sequence[Shape]) -> _Named:
+def _group_norm(o: op.GroupNorm, inputs: Sequence[Shape]) -> Named:
     if inputs[1] != (o.groups,):
         raise NetworkError(
             f"MXNet's group norm scales each group of channels; this network's scales "
@@ -146,7 +122,7 @@ def _group_norm(o: op.GroupNorm, inputs: Sequence[Shape]) -> _Named:
     return "GroupNorm", {"num_groups": o.groups, "eps": o.eps}
 
 
-def _layer_norm(o: op.LayerNorm, inputs: Sequence[Shape]) -> _Named:
+def _layer_norm(o: op.LayerNorm, inputs: Sequence[Shape]) -> Named:
     if len(o.axes) != 1:
         raise NetworkError(f"MXNet's layer norm goes along one axis; wanted are {len(o.axes)}.")
     return "LayerNorm", {"axis": _behind_batch(o.axes[0]), "eps": o.eps}
@@ -157,38 +133,13 @@ def _behind_batch(axis: int) -> int:
     return axis + 1 if axis >= 0 else axis
 
 
-def _pool(o: op.MaxPool2d | op.AvgPool2d, inputs: Sequence[Shape]) -> _Named:
-    further = {"count_include_pad": o.count_include_pad} if isinstance(o, op.AvgPool2d) else {}
-    if isinstance(o, op.MaxPool2d) and o.dilation != (1, 1):
-        raise NetworkError("MXNet's max pooling has no dilation.")
-    if o.ceil_mode:
-        data = inputs[0][-3:]
-        padded = zip(data[1:], o.padding[:2], o.padding[2:], o.kernel, o.stride, strict=True)
-        places = [1 + -(-(size + a + b - k) // step) for size, a, b, k, step in padded]
-        if o.shape(data)[1:] != tuple(places):
-            raise NetworkError("MXNet's pooling has a further window, which lies in the padding.")
-    return "Pooling", {
-        "kernel": o.kernel,
-        "stride": o.stride,
-        "pad": _same_pads(o.padding),
-        "pool_type": "avg" if isinstance(o, op.AvgPool2d) else "max",
-        "pooling_convention": "full" if o.ceil_mode else "valid",
-        **further,
-    }
-
-
-def _global_pool(kind: str) -> _Rule:
-    attributes = {"global_pool": True, "kernel": (1, 1), "pool_type": kind}
-    return lambda o, inputs: ("Pooling", attributes)
-
-
-def _relu(o: op.ReLU, inputs: Sequence[Shape]) -> _Named:
+def _relu(o: op.ReLU, inputs: Sequence[Shape]) -> Named:
     if math.isinf(o.upper):
         return "Activation", {"act_type": "relu"}
     return "clip", {"a_min": 0, "a_max": o.upper}
 
 
-def _gelu(o: op.GELU, inputs: Sequence[Shape]) -> _Named:
+def _gelu(o: op.GELU, inputs: Sequence[Shape]) -> Named:
     if not o.approximate:
         return "LeakyReLU", {"act_type": "gelu"}
     factor = math.sqrt(2 / math.pi)  # x · (1 + tanh(factor · x · (1 + 0.044715 x²))) / 2
@@ -204,27 +155,27 @@ def _gelu(o: op.GELU, inputs: Sequence[Shape]) -> _Named:
     )
 
 
-def _gated(*gate: Step) -> _Rule:
+def _gated(*gate: Step) -> Rule:
     """What is multiplied by a function of its own."""
     return lambda o, inputs: in_steps(*gate, Step("elemwise_mul", {}, (0, len(gate))))
 
 
-def _activation(kind: str) -> _Rule:
+def _activation(kind: str) -> Rule:
     return lambda o, inputs: ("Activation", {"act_type": kind})
 
 
-def _elementwise(kind: str) -> _Rule:
+def _elementwise(kind: str) -> Rule:
     """MXNet's faster operator where nothing is stretched."""
     stretching = _stretching(f"broadcast_{kind}")
 
-    def rule(o: op.Operator, inputs: Sequence[Shape]) -> _Named:
+    def rule(o: op.Operator, inputs: Sequence[Shape]) -> Named:
         left, right = inputs
         return (f"elemwise_{kind}", {}) if left == right else stretching(o, inputs)
 
     return rule
 
 
-def _affine(o: op.Affine, inputs: Sequence[Shape]) -> _Named:
+def _affine(o: op.Affine, inputs: Sequence[Shape]) -> Named:
     if o.shift == 0:
         return "_mul_scalar", {"scalar": repr(o.scale)}
     if o.scale == -1:
@@ -237,10 +188,10 @@ def _affine(o: op.Affine, inputs: Sequence[Shape]) -> _Named:
     )
 
 
-def _stretching(name: str) -> _Rule:
+def _stretching(name: str) -> Rule:
     """An operator that stretches its inputs, counting axes from the last, the batch with them."""
 
-    def rule(o: op.Operator, inputs: Sequence[Shape]) -> _Named:
+    def rule(o: op.Operator, inputs: Sequence[Shape]) -> Named:
         axes = len(_output(o, inputs)) + 1
         steps: list[Step] = []
         reads = list(range(len(inputs)))
@@ -253,7 +204,7 @@ def _stretching(name: str) -> _Rule:
     return rule
 
 
-def _matmul(o: op.MatMul, inputs: Sequence[Shape]) -> _Named:
+def _matmul(o: op.MatMul, inputs: Sequence[Shape]) -> Named:
     """MXNet's goes back wrongly to what it stretches itself, so that this comes before."""
     further = _output(o, inputs)[:-2]
     steps: list[Step] = []
@@ -283,23 +234,23 @@ def _longer(shape: Shape, axes: int) -> Shape:
     return (0, *(1,) * (axes - len(shape)), *shape[1:])
 
 
-def _plain(name: str) -> _Rule:
+def _plain(name: str) -> Rule:
     return lambda o, inputs: (name, {})
 
 
-def _reduction(name: str) -> _Rule:
-    def rule(o: op.Max | op.Mean | op.Min | op.Sum, inputs: Sequence[Shape]) -> _Named:
+def _reduction(name: str) -> Rule:
+    def rule(o: op.Max | op.Mean | op.Min | op.Sum, inputs: Sequence[Shape]) -> Named:
         axes = tuple(axis + 1 for axis in o.axes)
         return name, {"axis": axes, "keepdims": o.keep_axes}
 
     return rule
 
 
-def _concat(o: op.Concat, inputs: Sequence[Shape]) -> _Named:
+def _concat(o: op.Concat, inputs: Sequence[Shape]) -> Named:
     return "Concat", {"dim": o.axis + 1, "num_args": len(inputs)}
 
 
-def _slice(o: op.Slice, inputs: Sequence[Shape]) -> _Named:
+def _slice(o: op.Slice, inputs: Sequence[Shape]) -> Named:
     return "slice", {
         "begin": (None, *o.begin),
         "end": (None, *o.end),
@@ -307,7 +258,7 @@ def _slice(o: op.Slice, inputs: Sequence[Shape]) -> _Named:
     }
 
 
-def _take(o: op.Take, inputs: Sequence[Shape]) -> _Named:
+def _take(o: op.Take, inputs: Sequence[Shape]) -> Named:
     """As a slice: MXNet reads other indices from an array."""
     first, last = o.indices[0], o.indices[-1]
     step = o.indices[1] - first if len(o.indices) > 1 else 1
@@ -317,14 +268,14 @@ def _take(o: op.Take, inputs: Sequence[Shape]) -> _Named:
     return "slice", {"begin": (*whole, first), "end": (*whole, last + 1), "step": (*whole, step)}
 
 
-def _expand(o: op.Expand, inputs: Sequence[Shape]) -> _Named:
+def _expand(o: op.Expand, inputs: Sequence[Shape]) -> Named:
     return in_steps(
         Step("Reshape", {"shape": _longer(inputs[0], len(o.size) + 1)}, (0,)),
         Step("broadcast_to", {"shape": (0, *o.size)}, (1,)),
     )
 
 
-def _split(o: op.Split, inputs: Sequence[Shape]) -> _Named:
+def _split(o: op.Split, inputs: Sequence[Shape]) -> Named:
     edges = (0, *o.cuts, inputs[0][o.axis + 1])
     sizes = {end - begin for begin, end in itertools.pairwise(edges)}
     if len(sizes) > 1:
@@ -332,7 +283,7 @@ def _split(o: op.Split, inputs: Sequence[Shape]) -> _Named:
     return "SliceChannel", {"axis": o.axis + 1, "num_outputs": len(o.cuts) + 1}
 
 
-def _pad(o: op.Pad, inputs: Sequence[Shape]) -> _Named:
+def _pad(o: op.Pad, inputs: Sequence[Shape]) -> Named:
     if o.mode == "wrap" or len(o.pads) != 3 or any(o.pads[0]):
         raise NetworkError("MXNet pads height and width, with a number or what stands there.")
     return "Pad", {
@@ -342,7 +293,7 @@ def _pad(o: op.Pad, inputs: Sequence[Shape]) -> _Named:
     }
 
 
-_RULES: Mapping[type[op.Operator], _Rule] = {
+_RULES: Mapping[type[op.Operator], Rule] = {
     op.Abs: _plain("abs"),
     op.AdaptiveAvgPool2d: lambda o, inputs: (
         "_contrib_AdaptiveAvgPooling2D",
@@ -350,12 +301,12 @@ _RULES: Mapping[type[op.Operator], _Rule] = {
     ),
     op.Add: _elementwise("add"),
     op.Affine: _affine,
-    op.AvgPool2d: _pool,
+    op.AvgPool2d: pool,
     op.BatchNorm: _batch_norm,
     op.Clip: lambda o, inputs: ("clip", {"a_min": repr(o.lower), "a_max": repr(o.upper)}),
     op.Concat: _concat,
-    op.Conv2d: _convolution,
-    op.ConvTranspose2d: _convolution,
+    op.Conv2d: convolution,
+    op.ConvTranspose2d: convolution,
     op.Cos: _plain("cos"),
     op.Divide: _elementwise("div"),
     op.ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
@@ -364,8 +315,8 @@ _RULES: Mapping[type[op.Operator], _Rule] = {
     op.Expand: _expand,
     op.GELU: _gelu,
     op.Flatten: lambda o, inputs: ("Flatten", {}),
-    op.GlobalAvgPool2d: _global_pool("avg"),
-    op.GlobalMaxPool2d: _global_pool("max"),
+    op.GlobalAvgPool2d: global_pool("avg"),
+    op.GlobalMaxPool2d: global_pool("max"),
     op.GroupNorm: _group_norm,
     op.HardSigmoid: lambda o, inputs: ("hard_sigmoid", {"alpha": o.slope, "beta": o.offset}),
     op.HardSwish: _gated(
@@ -385,7 +336,7 @@ _RULES: Mapping[type[op.Operator], _Rule] = {
     op.Log: _plain("log"),
     op.MatMul: _matmul,
     op.Max: _reduction("max"),
-    op.MaxPool2d: _pool,
+    op.MaxPool2d: pool,
     op.Maximum: _stretching("broadcast_maximum"),
     op.Mean: _reduction("mean"),
     op.Min: _reduction("min"),

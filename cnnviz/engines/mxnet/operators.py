@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnnviz.engines.mxnet.runtime import import_mxnet
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
+from cnnviz.types import Shape
 
+#: An operator's name and attributes.
+Named = tuple[str, Mapping[str, Any]]
+#: They, for a typed operator and the shapes of its inputs, with 0 for the batch.
+Rule = Callable[[Any, Sequence[Shape]], Named]
 #: What a node is called that stands for several operators in a row; see :func:`in_steps`.
 STEPS = "steps"
 
@@ -27,7 +32,7 @@ class Step(NamedTuple):
     reads: tuple[int, ...]
 
 
-def in_steps(*steps: Step) -> tuple[str, Mapping[str, str]]:
+def in_steps(*steps: Step) -> Named:
     """Name and attributes of a node that stands for several operators; the last one's output."""
     written = [(name, {k: str(v) for k, v in own.items()}, reads) for name, own, reads in steps]
     return STEPS, {"steps": json.dumps(written)}

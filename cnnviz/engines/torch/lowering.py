@@ -6,14 +6,13 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cnnviz.engines.torch import windows
 from cnnviz.engines.torch.resizing import resizing
 from cnnviz.engines.torch.runtime import import_torch
+from cnnviz.engines.torch.windows import Function
 from cnnviz.errors import NetworkError
 from cnnviz.graph import operators as op
 from cnnviz.graph.graph import Graph
-
-#: From an operator's arguments, tensors with the batch first, to its output, or all of them.
-Function = Callable[..., Any]
 
 
 def function(operator: op.Operator) -> Function:
@@ -38,36 +37,6 @@ def unknown_operators(graph: Graph) -> tuple[str, ...]:
     known = (op.Input, op.Parameter, *_RULES)
     unknown = (node.operator for node in graph.nodes if type(node.operator) not in known)
     return tuple(dict.fromkeys(operator.kind for operator in unknown))
-
-
-def _conv(o: op.Conv2d) -> Function:
-    functional = import_torch().nn.functional
-    before, after = o.padding[:2], o.padding[2:]
-
-    def run(data: Any, weight: Any, bias: Any = None) -> Any:
-        padding = before
-        if before != after:
-            data, padding = _padded(data, o.padding), (0, 0)
-        return functional.conv2d(data, weight, bias, o.stride, padding, o.dilation, o.groups)
-
-    return run
-
-
-def _transposed(o: op.ConvTranspose2d) -> Function:
-    functional = import_torch().nn.functional
-    top, left, bottom, right = o.padding
-    if (top, left) == (bottom, right):
-        return lambda data, weight, bias=None: functional.conv_transpose2d(
-            data, weight, bias, o.stride, (top, left), o.output_padding, o.groups, o.dilation
-        )
-
-    def run(data: Any, weight: Any, bias: Any = None) -> Any:
-        whole = functional.conv_transpose2d(
-            data, weight, bias, o.stride, 0, o.output_padding, o.groups, o.dilation
-        )
-        return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
-
-    return run
 
 
 def _linear(o: op.Linear) -> Function:
@@ -131,49 +100,6 @@ def _group_norm(groups: Callable[[int], int], eps: float) -> Function:
         return torch.group_norm(data, count, scale, shift, eps)
 
     return run
-
-
-def _max_pool(o: op.MaxPool2d) -> Function:
-    pool = import_torch().nn.functional.max_pool2d
-
-    def run(data: Any) -> Any:
-        padding = o.padding[:2]
-        if _needs_padding(o):
-            data, padding = _padded(data, o.padding, -float("inf")), (0, 0)
-        return pool(data, o.kernel, o.stride, padding, o.dilation, o.ceil_mode)
-
-    return run
-
-
-def _avg_pool(o: op.AvgPool2d) -> Function:
-    torch = import_torch()
-    pool = torch.nn.functional.avg_pool2d
-
-    def run(data: Any) -> Any:
-        if not _needs_padding(o):
-            return pool(data, o.kernel, o.stride, o.padding[:2], o.ceil_mode, o.count_include_pad)
-        padded = _padded(data, o.padding)
-        means = pool(padded, o.kernel, o.stride, 0, o.ceil_mode)
-        if o.count_include_pad:
-            return means
-        # Each mean is of a window's values and of zeros: by the share that values have of it.
-        ones = torch.ones_like(data[:1, :1])
-        return means / pool(_padded(ones, o.padding), o.kernel, o.stride, 0, o.ceil_mode)
-
-    return run
-
-
-def _needs_padding(o: op.MaxPool2d | op.AvgPool2d) -> bool:
-    """Whether the padding is more than a pooling of PyTorch's can do by itself."""
-    before, after = o.padding[:2], o.padding[2:]
-    return before != after or any(
-        2 * pad > size for pad, size in zip(before, o.kernel, strict=True)
-    )
-
-
-def _padded(data: Any, pads: op.Pads, value: float = 0.0) -> Any:
-    top, left, bottom, right = pads
-    return import_torch().nn.functional.pad(data, (left, right, top, bottom), value=value)
 
 
 def _pad(o: op.Pad) -> Function:
@@ -321,12 +247,12 @@ _RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
     op.AdaptiveMaxPool2d: lambda o: _named("adaptive_max_pool2d", o.size),
     op.Add: _elementwise("add"),
     op.Affine: lambda o: lambda data: data * o.scale + o.shift,
-    op.AvgPool2d: _avg_pool,
+    op.AvgPool2d: windows.average_pool,
     op.BatchNorm: _batch_norm,
     op.Clip: lambda o: lambda data: data.clamp(o.lower, o.upper),
     op.Concat: _concat,
-    op.Conv2d: _conv,
-    op.ConvTranspose2d: _transposed,
+    op.Conv2d: windows.convolution,
+    op.ConvTranspose2d: windows.transposed_convolution,
     op.Cos: _elementwise("cos"),
     op.Divide: _elementwise("div"),
     op.ELU: lambda o: _named("elu", o.alpha),
@@ -352,7 +278,7 @@ _RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
     op.Log: _elementwise("log"),
     op.MatMul: _elementwise("matmul"),
     op.Max: _extreme(1),
-    op.MaxPool2d: _max_pool,
+    op.MaxPool2d: windows.max_pool,
     op.Maximum: lambda o: _greater(1),
     op.Mean: _reduction("mean"),
     op.Min: _extreme(-1),

@@ -14,6 +14,9 @@ from cnnviz.types import Shape
 class _Convolution(Operator):
     """What convolutions and transposed ones have in common.
 
+    Maps may lie in a stack, (..., C, h, w): windows of an image, each of which is convolved by
+    itself.
+
     Attributes:
         channels: of the output.
         kernel: (height, width).
@@ -41,12 +44,13 @@ class _Convolution(Operator):
         raise NotImplementedError
 
     def shape(self, *inputs: Shape) -> Shape:
-        """(channels, h', w')."""
-        data = image_shape(inputs[0])
+        """(..., channels, h', w')."""
+        stack, data = inputs[0][:-3], image_shape(inputs[0][-3:])
         if data[0] % self.groups or self.channels % self.groups:
             raise ShapeError(f"{data[0]} channels do not divide into {self.groups} groups")
         check_weight(inputs, self.weight_shape(data))
-        return (self.channels, *(self._length(size, axis) for axis, size in enumerate(data[1:])))
+        lengths = (self._length(size, axis) for axis, size in enumerate(data[1:]))
+        return (*stack, self.channels, *lengths)
 
 
 class Conv2d(_Convolution):
@@ -65,7 +69,7 @@ class Conv2d(_Convolution):
 
     def multiply_adds(self, output: Shape, *inputs: Shape) -> int:
         """h' · w' · channels · (C / groups) · kh · kw."""
-        return math.prod(output) * inputs[0][0] // self.groups * math.prod(self.kernel)
+        return math.prod(output) * inputs[0][-3] // self.groups * math.prod(self.kernel)
 
 
 @dataclass(frozen=True)

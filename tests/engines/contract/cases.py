@@ -7,6 +7,7 @@ from cnnviz.graph import operators as op
 IMAGE = (4, 6, 5)
 VECTOR = (6,)
 ROWS = (4, 7)
+STACK = (3, 2, 4, 3)  # three windows of an image
 
 #: The operator, the shape of the images, and those of its parameters.
 CASES = [
@@ -36,7 +37,11 @@ CASES = [
     (op.Conv2d(2, (2, 2), dilation=(2, 3)), IMAGE, ((2, 4, 2, 2),)),
     (op.Conv2d(6, (3, 1), padding=(2, 0, 2, 0), groups=2), IMAGE, ((6, 2, 3, 1), (6,))),
     (op.Conv2d(4, (3, 3), padding=(1, 1, 1, 1), groups=4), IMAGE, ((4, 1, 3, 3),)),
+    (op.Conv2d(4, (2, 3), (2, 1), (1, 1, 1, 1)), STACK, ((4, 2, 2, 3), (4,))),
+    (op.Conv2d(2, (2, 2), padding=(0, 1, 1, 1), groups=2), STACK, ((2, 1, 2, 2),)),
+    (op.Conv2d(3, (1, 1)), (2, *STACK), ((3, 2, 1, 1),)),
     (op.ConvTranspose2d(3, (2, 3)), (4, 3, 3), ((4, 3, 2, 3), (3,))),
+    (op.ConvTranspose2d(1, (2, 2), (1, 2)), STACK, ((2, 1, 2, 2), (1,))),
     (
         op.ConvTranspose2d(2, (3, 3), (2, 2), (1, 1, 1, 1), output_padding=(1, 1)),
         (4, 3, 3),
@@ -151,6 +156,8 @@ LACKING = {
         (op.GroupNorm(2, 1e-3), IMAGE, ((4,), (4,))),
         (op.GroupNorm(2, 1e-3), VECTOR, ((6,), (6,))),
         (op.GroupNorm(2, 1e-3), ROWS, ((4,), (4,))),
+        # It pads both sides alike.
+        op.Conv2d(2, (2, 2), padding=(0, 1, 1, 1), groups=2),
         # It goes along one axis.
         op.LayerNorm((0, 2), 1e-3),
         op.LayerNorm((-2, -1), 1e-3),
