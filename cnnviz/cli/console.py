@@ -81,7 +81,7 @@ def name_weights(weights: WeightsInfo | None) -> None:
 
 def name_engine(network: Network) -> None:
     """Say what runs a network, where, and why nothing else does."""
-    from cnnviz.runs.records import EngineRecord
+    from cnnviz.runs.run_records import EngineRecord
 
     why = f" ({network.reason})" if network.reason else ""
     say(f"engine {EngineRecord.of(network.engine)}{why}")

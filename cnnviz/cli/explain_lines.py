@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cnnviz.explainer import Explainer
     from cnnviz.explanation import Score, Similarity
-    from cnnviz.runs.records import ImageRecord
+    from cnnviz.runs.image_records import ImageRecord
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
 

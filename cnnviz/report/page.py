@@ -20,12 +20,8 @@ from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.style import COLORMAPS
 from cnnviz.report.pairs import PairLocation, pair_of
-from cnnviz.runs.records import (
-    ExplanationRecord,
-    ImageRecord,
-    LocationRecord,
-    Manifest,
-)
+from cnnviz.runs.image_records import ExplanationRecord, ImageRecord, LocationRecord
+from cnnviz.runs.records import Manifest
 from cnnviz.structure import plain
 from cnnviz.text import ClassNames
 

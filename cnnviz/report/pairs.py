@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cnnviz.explanation import Score
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
-from cnnviz.runs.records import ImageRecord, LocationRecord
+from cnnviz.runs.image_records import ImageRecord, LocationRecord
 from cnnviz.runs.summary import Accuracy
 
 Pair = tuple[int | None, int]

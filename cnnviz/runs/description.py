@@ -19,8 +19,9 @@ from cnnviz.labels.ground_truth import GroundTruth
 from cnnviz.models.config import ModelConfig
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.manifest import file_sha256
-from cnnviz.runs.records import (
-    VERSION,
+from cnnviz.runs.records import VERSION
+from cnnviz.runs.request import RunRequest
+from cnnviz.runs.run_records import (
     CheckRecord,
     EngineRecord,
     GroundTruthRecord,
@@ -32,7 +33,6 @@ from cnnviz.runs.records import (
     SymbolRecord,
     WeightsRecord,
 )
-from cnnviz.runs.request import RunRequest
 from cnnviz.structure import decode, encode, parse
 
 #: Options that have no say in what is written.

@@ -41,8 +41,8 @@ from cnnviz.runs.evaluation_table import TABLE, table_lines
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.journal import Journal, RunFile
 from cnnviz.runs.manifest import check_run_file, file_sha256, fingerprint
-from cnnviz.runs.records import EngineRecord, RunRecord
 from cnnviz.runs.request import EvaluationRequest
+from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.runs.session import RunPlan, Session
 from cnnviz.runs.stages import Item, assessed
 from cnnviz.runs.stream import LoadedImage, Stage

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cnnviz.explanation import Score, Similarity
-from cnnviz.runs.records import EngineRecord, RunRecord
+from cnnviz.runs.run_records import EngineRecord, RunRecord
 
 EVALUATION_VERSION = 1
 

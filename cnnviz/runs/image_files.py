@@ -22,7 +22,7 @@ from cnnviz.outputs.thumbnails import QUALITY as THUMBNAIL_QUALITY
 from cnnviz.outputs.thumbnails import thumbnail, thumbnail_path
 from cnnviz.rendering import figures
 from cnnviz.rendering.style import Style
-from cnnviz.runs.records import (
+from cnnviz.runs.image_records import (
     ContrastRecord,
     ExplanationRecord,
     HeatmapRecord,

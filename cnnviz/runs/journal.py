@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
-from cnnviz.runs.records import RunRecord
+from cnnviz.runs.run_records import RunRecord
 from cnnviz.structure import decode, encode, parse
 
 _Place = tuple[BinaryIO, int, int]

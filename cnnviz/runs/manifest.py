@@ -13,8 +13,9 @@ from typing import Any
 
 from cnnviz.errors import UsageError
 from cnnviz.outputs.formats import written_by_cnnviz
+from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.journal import RunFile
-from cnnviz.runs.records import VERSION, ImageRecord
+from cnnviz.runs.records import VERSION
 from cnnviz.structure import plain
 
 MANIFEST = PurePosixPath("manifest.json")

@@ -34,6 +34,7 @@ from cnnviz.runs.capacity import automatic_batch_size
 from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
+from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import (
     MANIFEST,
@@ -41,7 +42,7 @@ from cnnviz.runs.manifest import (
     check_run_file,
     fingerprint,
 )
-from cnnviz.runs.records import ImageRecord, ScannedRecord
+from cnnviz.runs.records import ScannedRecord
 from cnnviz.runs.request import RunRequest, SelectionOptions
 from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import Explain, ImageOutcome, Item, MeasureScale, Predict, plan_items

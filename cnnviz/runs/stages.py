@@ -26,10 +26,11 @@ from cnnviz.outputs.formats import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.goals import PREDICTED, Goals
 from cnnviz.runs.image_files import ImageWriter
+from cnnviz.runs.image_records import ImageRecord, TrueClassesRecord
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import file_sha256
-from cnnviz.runs.records import EngineRecord, ImageRecord, TrueClassesRecord
 from cnnviz.runs.request import OutputOptions
+from cnnviz.runs.run_records import EngineRecord
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
 from cnnviz.runs.summary import RunReport
 from cnnviz.types import Float32

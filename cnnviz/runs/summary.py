@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from cnnviz.errors import ExitCode
 from cnnviz.labels.average_precision import MultiLabelAccuracy
 from cnnviz.labels.predictions import MultiLabelPrediction, Prediction
+from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.records import (
     AveragePrecisionRecord,
     ConfusionRecord,
-    EngineRecord,
-    ImageRecord,
     ScannedRecord,
     SummaryRecord,
 )
+from cnnviz.runs.run_records import EngineRecord
 from cnnviz.text import ClassNames, counted, joined
 
 

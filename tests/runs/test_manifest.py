@@ -19,6 +19,7 @@ from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.explanation import Score
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
+from cnnviz.runs.image_records import ContrastRecord, ExplanationRecord, ImageRecord
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import (
     JOURNAL,
@@ -28,17 +29,8 @@ from cnnviz.runs.manifest import (
     file_sha256,
     fingerprint,
 )
-from cnnviz.runs.records import (
-    ContrastRecord,
-    EngineRecord,
-    ExplanationRecord,
-    ImageRecord,
-    InputRecord,
-    LayerRecord,
-    Manifest,
-    NetworkRecord,
-    RunRecord,
-)
+from cnnviz.runs.records import Manifest
+from cnnviz.runs.run_records import EngineRecord, InputRecord, LayerRecord, NetworkRecord, RunRecord
 from cnnviz.runs.summary import RunReport
 from cnnviz.structure import decode
 

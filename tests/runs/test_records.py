@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 
 from cnnviz.explanation import Score
-from cnnviz.runs.records import (
-    RECORDS,
+from cnnviz.runs.image_records import (
     ContrastRecord,
-    EngineRecord,
     ExplanationRecord,
     HeatmapRecord,
     ImageRecord,
     LocationRecord,
-    json_record,
 )
+from cnnviz.runs.records import RECORDS, json_record
+from cnnviz.runs.run_records import EngineRecord
 from cnnviz.structure import decode, encode
 
 CAT = Score(281, "tabby, tabby cat", 7.5, 0.61)

@@ -7,7 +7,8 @@ import pytest
 from cnnviz.errors import ExitCode
 from cnnviz.explanation import Score
 from cnnviz.labels.predictions import Prediction
-from cnnviz.runs.records import ConfusionRecord, ExplanationRecord, ImageRecord, ScannedRecord
+from cnnviz.runs.image_records import ExplanationRecord, ImageRecord
+from cnnviz.runs.records import ConfusionRecord, ScannedRecord
 from cnnviz.runs.summary import Accuracy, RunReport, scanned
 from cnnviz.text import ClassNames
 
