@@ -28,6 +28,7 @@ from cnnviz.engines.target_functions import TargetFunction
 from cnnviz.graph.ends import Activation
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import Prepared
+from cnnviz.metrics.seen_region import SeenRegion
 from cnnviz.types import Float32, Float64, Mask
 
 #: What a metric asks of a map. Complexity and agreement say nothing about whether it is right.
@@ -63,6 +64,12 @@ class Case:
     spec: InputSpec
     queries: ModelQueries
     region: Mask | None = None
+
+    @cached_property
+    def seen_region(self) -> SeenRegion | None:
+        """The region as far as the network saw it, in the pixels of its input."""
+        geometry = self.prepared.geometry
+        return None if self.region is None else SeenRegion(self.region, geometry)
 
     @property
     def input(self) -> Float32:
