@@ -35,8 +35,7 @@ from cnnviz.types import Float32, Float64, Mask
 Group = Literal["faithfulness", "randomization", "localization", "complexity"]
 Direction = Literal["higher", "lower"]
 #: What is measured of the target: its probability, or its logit before any softmax.
-Score = Literal["probability", "logit"]
-SCORES: tuple[Score, ...] = ("probability", "logit")
+SCORES = ("probability", "logit")
 
 #: Whoever breaks ties by chance takes this for a seed: see :attr:`Subject.order`.
 _TIES = 20_180_630
@@ -81,8 +80,11 @@ class Case:
         """What makes probabilities of logits."""
         return self.queries.network.architecture.activation
 
-    def scores(self, logits: Float32, score: Score = "probability") -> Float64:
-        """The target's probability, or its logit, for logits (..., K): (...) float64."""
+    def scores(self, logits: Float32, score: str = "probability") -> Float64:
+        """The target's probability, or its logit, for logits (..., K): (...) float64.
+
+        ``score`` is one of :data:`SCORES`.
+        """
         if score == "logit":
             return np.asarray(self.target.score(logits), np.float64)
         return self.target.output(logits, self.activation)
@@ -128,6 +130,13 @@ class Subject:
         flat = self.values.ravel()
         by_chance = np.random.default_rng(_TIES).permutation(flat.size)
         return by_chance[np.argsort(-flat[by_chance], kind="stable")]
+
+    @cached_property
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """The place of each pixel in :attr:`order`, (H, W): 0 for the first."""
+        ranks = np.empty(self.values.size, np.int64)
+        ranks[self.order] = np.arange(ranks.size)
+        return ranks.reshape(self.values.shape)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,13 @@ from cnnviz.attribution.options import check_options_used, chosen_options
 from cnnviz.errors import UsageError
 from cnnviz.metrics.base import Metric
 from cnnviz.metrics.complexity import Complexity, Sparseness
+from cnnviz.metrics.pixel_curves import Deletion, Insertion
 from cnnviz.metrics.regions import EnergyInside, IoU, PointingGame, RankAccuracy
 from cnnviz.text import did_you_mean
 
 _ALL: tuple[type[Metric], ...] = (
+    Deletion,
+    Insertion,
     PointingGame,
     EnergyInside,
     RankAccuracy,
