@@ -6,21 +6,12 @@ All of it follows from the architecture; no weights are needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
-from cnnviz.graph.graph import Graph
-from cnnviz.graph.operators import (
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    ConvTranspose2d,
-    MaxPool2d,
-    Operator,
-    Parameter,
-)
+from cnnviz.graph.operators import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Operator
+from cnnviz.graph.stored import read_by
 from cnnviz.types import Shape
 
 _BYTES = 4  # of a float32, which is what cnnviz computes with
@@ -124,7 +115,7 @@ def summarize(architecture: Architecture) -> Summary:
         node = graph.nodes[layer.index]
         learned = fixed = 0
         shared = []
-        for name, is_learned in _parameters(architecture, layer.index).items():
+        for name, is_learned in read_by(graph, layer.index).items():
             if name in counted:
                 shared.append(name)
             elif is_learned:
@@ -156,35 +147,6 @@ def window(operator: Operator) -> Window:
     if isinstance(operator, (Conv2d, ConvTranspose2d)):
         return Window(operator.kernel, operator.stride, operator.dilation, operator.groups)
     return Window()
-
-
-def _parameters(architecture: Architecture, index: int) -> Mapping[str, bool]:
-    """The names of all parameters that a layer reads, and whether they are learned."""
-    graph = architecture.graph
-    node = graph.nodes[index]
-    found: dict[str, bool] = {}
-    operator = node.operator
-    for place, value in enumerate(node.inputs):
-        if value.node in graph.layers or value == graph.input:
-            continue
-        fixed = isinstance(operator, BatchNorm) and operator.inputs[place] not in operator.learned
-        for name in _stored(graph, value.node):
-            found[name] = found.get(name, False) or not fixed
-    return found
-
-
-def _stored(graph: Graph, index: int) -> Iterator[str]:
-    """The parameters that a value is made of: the value itself, or what a cast or reshape reads."""
-    waiting, seen = [index], set()
-    while waiting:
-        index = waiting.pop()
-        if index in seen:
-            continue
-        seen.add(index)
-        node = graph.nodes[index]
-        if isinstance(node.operator, Parameter):
-            yield node.name
-        waiting.extend(value.node for value in node.inputs)
 
 
 def _size(architecture: Architecture, name: str) -> int:

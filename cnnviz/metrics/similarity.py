@@ -65,7 +65,8 @@ def similarity(original: Float32, changed: Float32) -> Similarity | None:
 
 def is_blank(values: Float32) -> bool:
     """Whether a map has the same value everywhere, but for rounding."""
-    return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max())
+    low, high = float(values.min()), float(values.max())
+    return high - low <= _ROUNDING * max(-low, high)
 
 
 def rank_correlation(a: Float32, b: Float32) -> float | None:
