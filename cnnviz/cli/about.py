@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cnnviz.cli.console import json_line, put, say
-from cnnviz.cli.options import FilePath
+from cnnviz.cli.option_types import FilePath
 from cnnviz.errors import ExitCode, ImageError
 from cnnviz.text import class_name, printable
 

@@ -19,11 +19,11 @@ from cnnviz.cli.console import (
     say,
 )
 from cnnviz.cli.help import SectionedCommand
+from cnnviz.cli.option_types import Choice, ImageSize, Input
 from cnnviz.cli.options import (
     FORMAT,
-    Choice,
-    ImageSize,
-    Input,
+    JSON,
+    QUIET,
     image_options,
     model_options,
     output_option,
@@ -109,8 +109,8 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 @click.option(
     "--arrays", is_flag=True, help="Also write the raw activations shown, one .npz per image."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@JSON
+@QUIET
 @packed(request=ActivationsRequest, printing=Printing)
 def command(request: ActivationsRequest, printing: Printing) -> int:
     """Show a layer's strongest channels: what the network found in an image, and where.

@@ -17,11 +17,11 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.explain_lines import OutcomePrinter, announce_passes, introduce, sum_up
 from cnnviz.cli.help import SectionedCommand
+from cnnviz.cli.option_types import Choice, ImageSize, Input
 from cnnviz.cli.options import (
     FORMAT,
-    Choice,
-    ImageSize,
-    Input,
+    JSON,
+    QUIET,
     image_options,
     model_options,
     output_option,
@@ -29,7 +29,9 @@ from cnnviz.cli.options import (
 )
 from cnnviz.cli.run_options import (
     execution_options,
+    force_option,
     goal_options,
+    limit_option,
     method_options,
     truth_option,
 )
@@ -126,21 +128,14 @@ if TYPE_CHECKING:
     help="Order of the images: loss (of the true class, highest first), confidence (highest "
     "first) or margin (between the two highest classes, smallest first).",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Explain only the first N of these; without --only and --sort, no other image is read.",
+@limit_option(
+    "Explain only the first N of these; without --only and --sort, no other image is read."
 )
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Explain every image again, including those finished by an earlier run.",
-)
+@force_option("Explain")
 @execution_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+@JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print the five highest classes of each image.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@QUIET
 @packed(request=RunRequest, printing=Printing)
 def command(
     request: RunRequest,

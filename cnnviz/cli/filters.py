@@ -9,7 +9,8 @@ import click
 
 from cnnviz.cli.console import Printing, json_line, name_weights, put
 from cnnviz.cli.help import SectionedCommand
-from cnnviz.cli.options import FORMAT, Choice, model_argument, output_option, packed
+from cnnviz.cli.option_types import Choice
+from cnnviz.cli.options import FORMAT, QUIET, model_argument, output_option, packed
 from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     "weight, which shows faint ones.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per layer.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@QUIET
 @packed(model=ModelOptions, printing=Printing)
 def command(**options: Any) -> None:
     """Show a network's filters: the weights of its convolutions.

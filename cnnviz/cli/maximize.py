@@ -22,10 +22,11 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.maximize_files import Ascent, Film, Goal, channel_goal, class_goal, file_names
+from cnnviz.cli.option_types import Choice, FilePath
 from cnnviz.cli.options import (
     FORMAT,
-    Choice,
-    FilePath,
+    JSON,
+    QUIET,
     display_channels_option,
     model_to_run,
     output_option,
@@ -183,8 +184,8 @@ class _Files:
     metavar="N",
     help="Steps between frames; by default a sixteenth of all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@JSON
+@QUIET
 @packed(model=ModelOptions, printing=Printing, wanted=_Wanted, files=_Files)
 def command(
     model: ModelOptions,

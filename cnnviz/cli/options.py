@@ -1,9 +1,8 @@
-"""Options that several commands share, and parameter types whose choices are looked up late."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -13,158 +12,8 @@ from typing import Any
 import click
 
 from cnnviz.cli.limits import few_threads
+from cnnviz.cli.option_types import Choice, FilePath, Parsed
 from cnnviz.runs.request import ModelOptions, OutputOptions
-from cnnviz.text import did_you_mean, expand_home, is_url, matching, paragraph
-
-
-class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """One of the names that a module lists, without importing that module for nothing."""
-
-    name = "name"
-
-    def __init__(self, where: str, metavar: str) -> None:
-        """``where`` is ``module:attribute``, an iterable of names."""
-        self._where = where
-        self._metavar = metavar
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The names."""
-        module, _, path = self._where.partition(":")
-        value: Any = importlib.import_module(module)
-        for attribute in path.split("."):
-            value = getattr(value, attribute)
-        return tuple(value)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """How the value is written in the help."""
-        return self._metavar
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the name."""
-        choices = self.choices
-        found = matching(value, choices)
-        if len(found) != 1:
-            hint = did_you_mean(value, choices)
-            self.fail(paragraph(f"'{value}' is not one of {', '.join(choices)}.", hint), param, ctx)
-        return found[0]
-
-
-class FilePath(click.Path):
-    """A file or folder. ``~`` in front is the home folder, where no shell has seen to it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path."""
-        return super().convert(_path(self, os.fspath(value), param, ctx), param, ctx)
-
-
-class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """An image, a folder, or ``-``."""
-
-    name = "input"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The path."""
-        path = _path(self, str(value), param, ctx)
-        if not os.path.lexists(path):
-            from cnnviz.models import zoo
-
-            if matching(path, zoo.names()):
-                self.fail(
-                    f"There is no image or folder '{path}'; for the network give --model {path}.",
-                    param,
-                    ctx,
-                )
-        return path
-
-
-def _path(
-    kind: click.ParamType,  # type: ignore[type-arg, unused-ignore]
-    text: str,
-    param: click.Parameter | None,
-    ctx: click.Context | None,
-) -> str:
-    """The path with its home folder expanded; URLs and unknown home folders are refused."""
-    if is_url(text) and not os.path.lexists(text):
-        kind.fail(f"'{text}' is a URL, which cnnviz does not read: download it first.", param, ctx)
-    path = expand_home(text)
-    if path == text and (text == "~" or (text.startswith("~") and "/" in text)):
-        kind.fail(
-            f"There is no home folder for '{text}'; if a file really has that name, write "
-            f"'./{text}'.",
-            param,
-            ctx,
-        )
-    return path
-
-
-class ImageSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """``default``, ``full``, ``model`` or a number of pixels."""
-
-    name = "size"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """How the value is written in the help."""
-        return "N|model|full"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | int:
-        """A word or a number; ``preprocessing.output_shape`` checks its range."""
-        text = str(value)
-        if text not in ("default", "full", "model") and not text.isdecimal():
-            self.fail(
-                f"'{text}' is not a size: give the long side in pixels, full, or model.", param, ctx
-            )
-        return int(text) if text.isdecimal() else text
-
-
-class BatchSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """``auto`` or a number of images, at least 1."""
-
-    name = "batch"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """How the value is written in the help."""
-        return "N|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | int:
-        """The word or the number."""
-        text = str(value)
-        if text == "auto":
-            return text
-        if not text.isdecimal() or int(text) < 1:
-            self.fail(
-                f"'{text}' is not a batch size: give a number of at least 1, or auto.", param, ctx
-            )
-        return int(text)
-
-
-class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """What a function of :mod:`cnnviz.models.config_values` makes of a text."""
-
-    name = "value"
-
-    def __init__(self, parser: str, metavar: str, noun: str) -> None:
-        """``parser`` is the function's name; ``noun`` is what a wrong value is not."""
-        self._parser = parser
-        self._metavar = metavar
-        self._noun = noun
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """How the value is written in the help."""
-        return self._metavar
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value."""
-        from cnnviz.models import config_values
-
-        try:
-            return getattr(config_values, self._parser)(str(value))
-        except ValueError as error:
-            self.fail(f"'{value}' is not {self._noun}: expected {error}.", param, ctx)
 
 
 def _use_threads(
@@ -226,6 +75,13 @@ FORMAT = click.option(
     "looking, not for measuring.",
 )
 """``--format``, of commands that write images."""
+
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+"""``--json``, of commands that look at images."""
+
+QUIET = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+"""``--quiet``, of commands that print more than what they were asked for."""
 
 
 def output_option(default: str) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnviz.cli.console import progress, put, say
-from cnnviz.cli.options import FilePath
+from cnnviz.cli.option_types import FilePath
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from cnnviz.cli.options import BatchSize, Choice, FilePath, with_parameters
+from cnnviz.cli.option_types import BatchSize, Choice, FilePath
+from cnnviz.cli.options import with_parameters
 from cnnviz.errors import UsageError
 from cnnviz.runs.request import ExecutionOptions, TargetOptions
 
@@ -119,6 +120,20 @@ def method_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def truth_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--truth``: where the images' true classes stand."""
     return _TRUTH(function)
+
+
+def limit_option(text: str) -> Callable[..., Any]:
+    """``--limit``: how many of the images are wanted; ``text`` says what becomes of the others."""
+    return click.option("--limit", type=click.IntRange(min=1), metavar="N", help=text)
+
+
+def force_option(verb: str) -> Callable[..., Any]:
+    """``--force``; ``verb`` is what is done to an image: ``Explain``."""
+    return click.option(
+        "--force",
+        is_flag=True,
+        help=f"{verb} every image again, including those finished by an earlier run.",
+    )
 
 
 def execution_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,8 @@ import click
 
 from cnnviz.cli.console import put
 from cnnviz.cli.help import SectionedCommand
-from cnnviz.cli.options import FilePath, model_argument, packed
+from cnnviz.cli.option_types import FilePath
+from cnnviz.cli.options import model_argument, packed
 from cnnviz.runs.request import ModelOptions
 from cnnviz.text import joined, printable, shortened
 
