@@ -19,13 +19,14 @@ from cnnviz.attribution.fitting import MethodSpec, fit_methods
 from cnnviz.engines.network import Network, Targets, choose_targets
 from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, TargetFunction
 from cnnviz.errors import ExplanationError, ItemError, in_keywords
-from cnnviz.explanation import Contrast, Explanation, ImageResult, Scores
+from cnnviz.explanation import Contrast, Explanation, ImageResult
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.graph import shape_text
 from cnnviz.graph.target_layers import choose_layers
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import Prepared, prepare
 from cnnviz.images.samples import Samples
+from cnnviz.labels.scores import Scores
 from cnnviz.outputs.provenance import Origin
 from cnnviz.types import Float32, RgbImage
 from cnnviz.weights.info import WeightsInfo

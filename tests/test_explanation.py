@@ -1,4 +1,4 @@
-"""Values of an explanation: scores, names of arrays, the map that says where."""
+"""Values of an explanation: names of arrays, the map that says where."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnviz.attribution import choose_methods
-from cnnviz.explanation import Explanation, Score
+from cnnviz.explanation import Explanation
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import Activation
 from cnnviz.images.input_spec import InputSpec
@@ -31,29 +31,6 @@ def explanation(methods=("gradcam", "gradient"), layers=LAYERS, **more):
     return Explanation(
         prepare(image, InputSpec(16, 20)), logits, 2, layers, chosen, maps, {}, None, **more
     )
-
-
-@pytest.mark.parametrize(
-    ("score", "title", "short", "prediction"),
-    [
-        (
-            Score(33, "loggerhead, loggerhead turtle", 4.0, 0.614),
-            "loggerhead, loggerhead turtle (33)",
-            "loggerhead (33)",
-            "loggerhead, loggerhead turtle (33) 0.61",
-        ),
-        (Score(3, None, 4.0, 0.0042), "class 3", "class 3", "class 3: 0.004"),
-        (Score(3, None, 38.21, None), "output 3", "output 3", "output 3: 38.21"),
-        (
-            Score(0, "a (x, y), b", -0.5, None),
-            "a (x, y), b (0)",
-            "a (x (0)",
-            "a (x, y), b (0) -0.5",
-        ),
-    ],
-)
-def test_a_score_in_words(score, title, short, prediction):
-    assert (score.title, score.short_title, score.prediction) == (title, short, prediction)
 
 
 def test_the_highest_classes_come_first():

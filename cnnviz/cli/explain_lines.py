@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from cnnviz.explainer import Explainer
-    from cnnviz.explanation import Score, Similarity
+    from cnnviz.labels.scores import Score, Similarity
     from cnnviz.runs.image_records import ImageRecord
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
@@ -152,7 +152,7 @@ def _told(diagnostics: Mapping[str, Any]) -> str:
 
 def _brief(target: Score | Similarity, kind: str | None = None) -> str:
     """``class 281``, or ``similarity to dog.jpg``."""
-    from cnnviz.explanation import Similarity
+    from cnnviz.labels.scores import Similarity
 
     if isinstance(target, Similarity):
         return target.title
@@ -164,7 +164,7 @@ def _named(score: Score | Similarity) -> str:
 
     Of a network that gives numbers: ``age (0) 38.2`` or ``output 0 38.2``.
     """
-    from cnnviz.explanation import Similarity
+    from cnnviz.labels.scores import Similarity
 
     if isinstance(score, Similarity):
         return score.prediction

@@ -146,7 +146,7 @@ class Ascent:
 
     def record(self, goal: Goal, path: Path, result: MaximizedImage) -> dict[str, Any]:
         """One image as ``--json`` prints it."""
-        from cnnviz.explanation import Score
+        from cnnviz.labels.scores import Score
 
         def score(index: int) -> dict[str, Any]:
             return asdict(Score.of(index, result.logits, result.activation, self.labels))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.explanation import Score
+from cnnviz.labels.scores import Score
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
 from cnnviz.runs.image_records import ImageRecord, LocationRecord
 from cnnviz.runs.summary import Accuracy

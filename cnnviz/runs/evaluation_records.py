@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnnviz.explanation import Score, Similarity
+from cnnviz.labels.scores import Score, Similarity
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 
 EVALUATION_VERSION = 1

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from cnnviz.explanation import Score, Similarity
 from cnnviz.labels.label_sets import LabelSet
+from cnnviz.labels.scores import Score, Similarity
 from cnnviz.runs.run_records import EngineRecord
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnviz.explanation import Score, Similarity
+from cnnviz.labels.scores import Score, Similarity
 from cnnviz.runs.image_records import (
     ContrastRecord,
     ExplanationRecord,

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnviz.errors import ExplanationError, ItemError
 from cnnviz.explainer import Explainer
-from cnnviz.explanation import ImageResult, Scores
+from cnnviz.explanation import ImageResult
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared
 from cnnviz.images.sources import Source
@@ -22,6 +22,7 @@ from cnnviz.labels.predictions import (
     assess,
     assess_multi_label,
 )
+from cnnviz.labels.scores import Scores
 from cnnviz.outputs.formats import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.goals import PREDICTED, Goals

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
-from cnnviz.explanation import Score
+from cnnviz.labels.scores import Score
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.image_records import ContrastRecord, ExplanationRecord, ImageRecord

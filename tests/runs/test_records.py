@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnviz.explanation import Score
+from cnnviz.labels.scores import Score
 from cnnviz.runs.image_records import (
     ContrastRecord,
     ExplanationRecord,

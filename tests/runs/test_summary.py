@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cnnviz.errors import ExitCode
-from cnnviz.explanation import Score
 from cnnviz.labels.predictions import Prediction
+from cnnviz.labels.scores import Score
 from cnnviz.runs.image_records import ExplanationRecord, ImageRecord
 from cnnviz.runs.records import ConfusionRecord, ScannedRecord
 from cnnviz.runs.summary import Accuracy, RunReport, scanned
