@@ -27,9 +27,11 @@ from cnnviz.text import matching
 
 COMMANDS = (
     "explain",
+    "evaluate",
     "report",
     "about",
     "methods",
+    "metrics",
     "layers",
     "summary",
     "filters",

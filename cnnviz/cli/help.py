@@ -27,6 +27,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     ),
     "What to {task}": (
         *("targets", "contrasts", "methods", "options", "relu", "saliency"),
+        *("metrics", "metric_options"),
         *("layers", "layer", "maximized", "place", "top", "by", "slices"),
     ),
     "Ascent": ("steps", "rate", "jitter", "zoom", "views", "window", "blur", "tv", "l2", "seed"),

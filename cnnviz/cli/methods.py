@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import dataclasses
 
     from cnnviz.attribution import Method
+    from cnnviz.attribution.options import Configurable
 
 _WIDTH = 100
 _COLUMNS = ("NAME", "NEEDS", "COST", "PAPER")
@@ -64,10 +65,10 @@ def _needs(method: Method) -> tuple[str, ...]:
     return tuple(need for need, needed in needs.items() if needed)
 
 
-def _options(method: Method) -> dict[str, dataclasses.Field[Any]]:
+def _options(configured: Configurable) -> dict[str, dataclasses.Field[Any]]:
     from cnnviz.attribution import options_of
 
-    return options_of(type(method))
+    return options_of(type(configured))
 
 
 def record(method: Method) -> dict[str, Any]:
@@ -91,10 +92,10 @@ def record(method: Method) -> dict[str, Any]:
 
 def _overview(methods: Sequence[Method]) -> Iterator[str]:
     """A table of all, and the options of those that have some."""
-    yield from _row(_COLUMNS)
+    yield from table_row(_COLUMNS, _WIDEST)
     for method in methods:
         needs, paper = ", ".join(_needs(method)), method.paper.split(",")[0]
-        yield from _row((method.name, needs, method.cost, paper))
+        yield from table_row((method.name, needs, method.cost, paper), _WIDEST)
     yield ""
     yield from textwrap.wrap(_LEGEND, _WIDTH)
     yield ""
@@ -103,7 +104,7 @@ def _overview(methods: Sequence[Method]) -> Iterator[str]:
         if _options(method):
             yield ""
             yield method.name
-            yield from _option_lines(method)
+            yield from option_lines(method)
 
 
 def _in_full(method: Method) -> Iterator[str]:
@@ -127,26 +128,31 @@ def _in_full(method: Method) -> Iterator[str]:
     if _options(method):
         yield ""
         yield "Options (explain --option NAME=VALUE):"
-        yield from _option_lines(method, in_full=True)
+        yield from option_lines(method, in_full=True)
     yield ""
     yield description_of(method)
 
 
-def _row(cells: Sequence[str]) -> Iterator[str]:
-    """One row of the table, in as many lines as its longest cell takes."""
+def table_row(cells: Sequence[str], widest: Sequence[int]) -> Iterator[str]:
+    """One row of a table, in as many lines as its longest cell takes.
+
+    Args:
+        cells: what stands in it.
+        widest: how wide the columns are, in characters.
+    """
     wrapped = [
-        textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, _WIDEST, strict=True)
+        textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widest, strict=True)
     ]
     for number in range(max(map(len, wrapped))):
         line = (cell[number] if number < len(cell) else "" for cell in wrapped)
         yield "  ".join(
-            part.ljust(width) for part, width in zip(line, _WIDEST, strict=True)
+            part.ljust(width) for part, width in zip(line, widest, strict=True)
         ).rstrip()
 
 
-def _option_lines(method: Method, *, in_full: bool = False) -> Iterator[str]:
-    """A method's options with their defaults, below one another."""
-    options = _options(method)
+def option_lines(configured: Configurable, *, in_full: bool = False) -> Iterator[str]:
+    """A method's options, or a metric's, with their defaults, below one another."""
+    options = _options(configured)
     names = [f"{name}={own.default}" for name, own in options.items()]
     indent = max(map(len, names)) + 4
     for name, own in zip(names, options.values(), strict=True):
@@ -162,11 +168,11 @@ def _option_lines(method: Method, *, in_full: bool = False) -> Iterator[str]:
         )
 
 
-def description_of(method: Method) -> str:
+def description_of(configured: Configurable) -> str:
     """What its docstring says, and what those functions say that it refers to for the formula."""
-    text = inspect.getdoc(type(method)) or ""
+    text = inspect.getdoc(type(configured)) or ""
     parts = [re.sub(r"see :func:`\w+`", "see below", text)]
-    module = sys.modules[type(method).__module__]
+    module = sys.modules[type(configured).__module__]
     for name in re.findall(r"see :func:`(\w+)`", text):
         parts.append(inspect.getdoc(getattr(module, name)) or "")
     return "\n\n".join(map(_prose, parts))

@@ -13,7 +13,7 @@ from cnnviz.errors import UsageError
 from cnnviz.runs.request import ExecutionOptions, TargetOptions
 
 
-def _method_options(
+def named_values(
     _ctx: click.Context, _parameter: click.Parameter, pairs: Sequence[str]
 ) -> dict[str, str]:
     """``NAME=VALUE`` as a mapping."""
@@ -21,7 +21,7 @@ def _method_options(
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not (name.strip() and sign):
-            raise UsageError(f"An option of a method is NAME=VALUE, samples=50 say; got '{pair}'.")
+            raise UsageError(f"An option is given as NAME=VALUE, samples=50 say; got '{pair}'.")
         options[name.strip()] = value.strip()
     return options
 
@@ -61,7 +61,7 @@ _METHODS = (
         "options",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=_method_options,
+        callback=named_values,
         help="Option of the methods, or METHOD.NAME=VALUE for one of them; `cnnviz methods` "
         "lists them. Repeatable.",
     ),

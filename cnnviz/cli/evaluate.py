@@ -1,0 +1,251 @@
+"""``cnnviz evaluate``: how much the maps are worth."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnviz.cli.console import Interrupt, Printing, doubt_threads, json_line, progress, put, say
+from cnnviz.cli.explain_lines import introduce
+from cnnviz.cli.help import SectionedCommand
+from cnnviz.cli.options import Input, model_options, output_option, packed
+from cnnviz.cli.run_options import (
+    execution_options,
+    goal_options,
+    method_options,
+    named_values,
+    truth_option,
+)
+from cnnviz.cli.workers import in_worker
+from cnnviz.runs.request import EvaluationRequest
+from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from cnnviz.runs.evaluate import EvaluationOutcome, EvaluationResult, EvaluationSession
+    from cnnviz.runs.evaluation_records import CellRecord, EvaluationRecord, SubjectRecord
+
+#: How wide a column of the table is, in characters: ``0.412 [0.380, 0.447]``.
+_COLUMN = 22
+#: Columns of the table that stand side by side.
+_BESIDE = 4
+#: The longest name of a map that the table shows whole.
+_NAME = 28
+
+
+@click.command(
+    name="evaluate",
+    cls=SectionedCommand,
+    task="judge",
+    examples=(
+        ("cnnviz evaluate photos/ -m squeezenet1.1", "the default methods by all metrics"),
+        ("cnnviz evaluate photos/ --method gradcam,occlusion --metric insertion,road", "two by two"),
+        ("cnnviz evaluate photos/ -O insertion.score=logit", "an option of a metric"),
+    ),
+)
+@click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
+@output_option("evaluation")
+@model_options
+@goal_options
+@method_options
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Metric; `cnnviz metrics` lists them. Repeatable, or A,B. By default all that can be "
+    "measured.",
+)
+@click.option(
+    "--metric-option",
+    "metric_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=named_values,
+    help="Option of the metrics, or METRIC.NAME=VALUE for one of them. Repeatable.",
+)
+@truth_option
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Evaluate only the first N images.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Evaluate every image again, including those finished by an earlier run.",
+)
+@execution_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+@click.option("--verbose", "-v", is_flag=True, help="Print a line per image.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@packed(request=EvaluationRequest, printing=Printing)
+def command(request: EvaluationRequest, printing: Printing, saliency: str | None) -> int:
+    """Measure how far the maps of each method can be believed.
+
+    INPUT is an image, a folder (searched recursively), or - for paths on standard input. Each image
+    is explained, and its maps are judged by metrics: whether the network's output depends on what a
+    map marks, whether a map depends on what the network learned, whether it lies where the object
+    is. Maps that never saw the image are judged beside them. This prints a table and writes
+    evaluation.json and evaluation.csv.
+    """
+    if saliency is not None:
+        options = {**request.methods.options, "saliency.source": saliency}
+        request = replace(request, methods=replace(request.methods, options=options))
+    return in_worker(_evaluate, request, printing)
+
+
+def _evaluate(
+    request: EvaluationRequest, printing: Printing, worker: WorkerState | None
+) -> int:
+    from cnnviz.machine import keep_freed_memory
+    from cnnviz.runs.evaluate import EvaluationPlan
+
+    quiet = printing.quiet
+    if worker is not None and worker.continues:
+        request = request.continued()
+    plan = EvaluationPlan.check(request, printing.notify)
+    doubt_threads(request.model.threads, quiet=quiet)
+    keep_freed_memory()
+    session = plan.open(worker, progress=not quiet)
+    if worker is not None:
+        reset_signal_handlers()
+    if not quiet:
+        introduce(session.session.explainer)
+    began = time.monotonic()
+    result = _run(session, printing)
+    if not quiet:
+        _sum_up(session, result, time.monotonic() - began)
+        if not printing.as_json:
+            put("\n".join(table(result.summary)))
+    return result.exit_code
+
+
+def _run(session: EvaluationSession, printing: Printing) -> EvaluationResult:
+    """Judge the images' maps, and print what becomes of each."""
+    images = len(session.session.sources)
+    each = session.passes
+    if not printing.quiet:
+        kinds = (
+            (each.forwards, "forward"),
+            (each.backwards, "forward and backward"),
+            (each.partial, "forward, from the layer on"),
+        )
+        said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
+        say(f"{images} images; passes per image: {said or 'those of the methods'}")
+    with (
+        progress(each.total() * images, "pass", hidden=printing.quiet) as bar,
+        Interrupt() as interrupt,
+    ):
+        printer = _Printer(bar, session, printing)
+
+        def advance(count: int) -> None:
+            bar.update(count)
+            interrupt.heed()
+
+        def observe(outcome: EvaluationOutcome) -> None:
+            printer(outcome)
+            interrupt.heed()
+
+        return session.evaluate(observe, advance)
+
+
+class _Printer:
+    """Prints each outcome; what a worker before this one has printed is left out."""
+
+    def __init__(self, bar: tqdm[Any], session: EvaluationSession, printing: Printing) -> None:
+        self._bar = bar
+        self._worker = session.session.worker
+        self._printing = printing
+
+    def __call__(self, outcome: EvaluationOutcome) -> None:
+        """Print one."""
+        if self._worker is None or not self._worker.already_reported():
+            self._print(outcome)
+        if self._worker is not None:
+            self._worker.record_report()
+
+    def _print(self, outcome: EvaluationOutcome) -> None:
+        image = outcome.record
+        if image.error is not None:
+            self._write(f"Error: {image.path}: {image.error}", sys.stderr)
+        if self._printing.quiet:
+            return
+        if image.remark is not None:
+            self._write(f"{image.path}: {image.remark}", sys.stderr)
+        if self._printing.as_json:
+            self._write(json_line(asdict(image)), sys.stdout)
+        elif self._printing.verbose and image.ok:
+            target = "nothing" if image.target is None else image.target.prediction
+            self._write(f"{image.path}: judged for {target}", sys.stdout)
+
+    def _write(self, text: str, stream: Any) -> None:
+        with self._bar.external_write_mode(file=stream):
+            click.echo(text, file=stream)
+
+
+def _sum_up(session: EvaluationSession, result: EvaluationResult, seconds: float) -> None:
+    """Say what became of the run as a whole."""
+    summary, output = result.summary, session.session.request.output
+    failed = f", {summary.failed} failed" if summary.failed else ""
+    resumed = f" ({result.resumed} of them already done)" if result.resumed else ""
+    say(f"{summary.ok} evaluated{resumed}{failed}, in {seconds:.1f} s; written to {output}")
+
+
+def table(summary: EvaluationRecord) -> Iterator[str]:
+    """The summary as a table: a row a map, means with 95 % intervals; then what stands out."""
+    methods = [subject for subject in summary.subjects if not subject.baseline]
+    baselines = [subject for subject in summary.subjects if subject.baseline]
+    width = min(_NAME, max(len(subject.key) for subject in summary.subjects)) + 2
+    metrics = summary.metrics
+    for start in range(0, len(metrics), _BESIDE):
+        part = metrics[start : start + _BESIDE]
+        yield ""
+        heads = [f"{one.name}{_ARROWS[one.direction]}" for one in part]
+        yield _row("", heads, width)
+        for group in (methods, baselines):
+            for subject in group:
+                cells = [summary.cell(subject.key, metric.name) for metric in part]
+                yield _row(_shortened(subject), map(_cell, cells), width)
+            if group is methods:
+                yield _row("-" * (width - 2), [], width)
+    yield ""
+    yield (
+        f"Means over {summary.ok} images, with 95 % intervals. {_UP} more is better, {_DOWN} less. "
+        "Below the line are maps that no method made. * no better than the centered Gaussian."
+    )
+    yield from summary.findings
+
+
+_UP, _DOWN = "(+)", "(-)"
+_ARROWS = {"higher": f" {_UP}", "lower": f" {_DOWN}", None: ""}
+
+
+def _shortened(subject: SubjectRecord) -> str:
+    key = subject.key
+    return key if len(key) <= _NAME else f"{key[: _NAME - 3]}..."
+
+
+def _cell(cell: CellRecord | None) -> str:
+    """``0.412 [0.380, 0.447]``, with a star if it is no better than the centered Gaussian."""
+    if cell is None or cell.value is None:
+        return "-"
+    star = "*" if cell.better_than_gaussian is False else ""
+    if cell.low is None or cell.high is None:
+        return f"{_number(cell.value)}{star}"
+    return f"{_number(cell.value)}{star} [{_number(cell.low)}, {_number(cell.high)}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
+
+
+def _row(name: str, cells: Sequence[str] | Iterator[str] | map[str], width: int) -> str:
+    return "".join([name.ljust(width), *(cell.ljust(_COLUMN + 2) for cell in cells)]).rstrip()
