@@ -45,8 +45,8 @@ _NAME = 28
     task="judge",
     examples=(
         ("cnnviz evaluate photos/ -m squeezenet1.1", "the default methods by all metrics"),
-        ("cnnviz evaluate photos/ --method gradcam,occlusion --metric insertion,road", "two by two"),
-        ("cnnviz evaluate photos/ -O insertion.score=logit", "an option of a metric"),
+        ("cnnviz evaluate photos/ --method gradcam,rise --metric insertion", "two methods by one"),
+        ("cnnviz evaluate photos/ --metric-option insertion.score=logit", "an option of a metric"),
     ),
 )
 @click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
@@ -102,9 +102,7 @@ def command(request: EvaluationRequest, printing: Printing, saliency: str | None
     return in_worker(_evaluate, request, printing)
 
 
-def _evaluate(
-    request: EvaluationRequest, printing: Printing, worker: WorkerState | None
-) -> int:
+def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerState | None) -> int:
     from cnnviz.machine import keep_freed_memory
     from cnnviz.runs.evaluate import EvaluationPlan
 

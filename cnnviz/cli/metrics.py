@@ -72,10 +72,12 @@ def _overview(metrics: tuple[Metric, ...]) -> Iterator[str]:
                 yield from table_row(cells, _WIDEST)
         yield ""
     yield from textwrap.wrap(
-        "COST is for one map of one image. `explain --evaluate` takes those that cost a few passes: "
-        f"{', '.join(metric.name for metric in metrics if metric.cheap)}.",
+        "GOOD: which values are. COST: for one map of one image. `explain --evaluate` takes those "
+        f"that cost a few passes: {', '.join(metric.name for metric in metrics if metric.cheap)}.",
         _WIDTH,
     )
+    if not any(map(dataclasses.fields, metrics)):
+        return
     yield ""
     yield "Options (evaluate --metric-option NAME=VALUE, or METRIC.NAME=VALUE for one only):"
     for metric in metrics:

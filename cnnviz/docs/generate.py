@@ -20,11 +20,13 @@ from cnnviz.attribution import DEFAULT_METHODS, METHODS, choose_methods
 from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.methods import description_of
 from cnnviz.cli.methods import record as record_of_method
+from cnnviz.cli.metrics import record as record_of_metric
 from cnnviz.graph.graph import shape_text
+from cnnviz.metrics.registry import METRICS, choose_metrics
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model
-from cnnviz.runs import records
+from cnnviz.runs import evaluation_records, records
 from cnnviz.runs.request import ModelOptions
 
 _WIDTH = 100
@@ -133,6 +135,36 @@ def methods_page() -> str:
     )
 
 
+def metrics_page() -> str:
+    """``metrics.md``: every metric, with its formula, paper, options and description."""
+    rows = []
+    sections = []
+    for metric in choose_metrics(list(METRICS), regions=True):
+        about = record_of_metric(metric)
+        good = {"higher": "high", "lower": "low", None: "neither"}[metric.direction]
+        rows.append((f"`{metric.name}`", metric.group, good, _cited(metric.paper)))
+        sections.append(f"## {metric.name}")
+        facts = [f"Paper: {metric.paper}", f"Formula: {metric.formula}"]
+        facts += [f"Good: {good}", f"Cost of one map: {metric.cost}"]
+        facts += ["Needs `--boxes` or `--masks`"] if metric.needs_region else []
+        sections.append("\n".join(map(_bullet, facts)))
+        if about["options"]:
+            sections.append("Options:")
+            sections.append("\n".join(_bullet(_method_option(own)) for own in about["options"]))
+        sections.append(description_of(metric).replace("::\n", ":\n"))
+    return _page(
+        "Metrics",
+        _wrapped(
+            "`cnnviz evaluate --metric NAME` takes any of these; by default all that can be "
+            "measured. [Evaluating maps](evaluating.md) says what they mean and what they do not."
+        ),
+        _table(("metric", "group", "good", "paper"), rows),
+        "Options are given as `--metric-option NAME=VALUE`, or as "
+        "`--metric-option METRIC.NAME=VALUE` for one metric only.",
+        *sections,
+    )
+
+
 def networks_page() -> str:
     """``networks.md``: every named network."""
     sections = []
@@ -171,9 +203,18 @@ def networks_page() -> str:
 
 def manifest_page() -> str:
     """``manifest.md``: every record of the manifest, with its keys."""
-    paragraphs = (records.__doc__ or "").strip().split("\n\n")
-    parts = [_as_markdown(paragraph) for paragraph in paragraphs]
-    for record in records.RECORDS:
+    return _records_page("The manifest", records.__doc__, records.RECORDS)
+
+
+def evaluation_page() -> str:
+    """``evaluation.md``: every record of an evaluation, with its keys."""
+    text = evaluation_records.__doc__
+    return _records_page("evaluation.json", text, evaluation_records.EVALUATION_RECORDS)
+
+
+def _records_page(title: str, text: str | None, described: Sequence[type]) -> str:
+    parts = [_as_markdown(paragraph) for paragraph in (text or "").strip().split("\n\n")]
+    for record in described:
         about, _, attributes = inspect.cleandoc(record.__doc__ or "").partition("Attributes:")
         named = re.split(r"^    (\w+): ", attributes, flags=re.MULTILINE)[1:]
         types = get_type_hints(record)
@@ -182,7 +223,7 @@ def manifest_page() -> str:
             for name, text in zip(named[::2], named[1::2], strict=True)
         )
         parts += [f"## {_record_name(record)}", _as_markdown(about.strip()), "\n".join(keys)]
-    return _page("The manifest", *parts)
+    return _page(title, *parts)
 
 
 def _record_name(record: type) -> str:
@@ -223,7 +264,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": commands_page,
     "methods.md": methods_page,
     "networks.md": networks_page,
+    "metrics.md": metrics_page,
     "manifest.md": manifest_page,
+    "evaluation.md": evaluation_page,
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cnnviz.rendering.style import Style
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cnnviz.images.preprocessing import ImageSize
     from cnnviz.models.config import ModelConfig
     from cnnviz.outputs.formats import ImageFormat
+
+
+RequestT = TypeVar("RequestT", bound="RunRequest")
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class RunRequest:
         for group in fields(self)[2:]:
             yield from vars(getattr(self, group.name)).items()
 
-    def continued(self) -> RunRequest:
+    def continued(self: RequestT) -> RequestT:
         """The same for a process that goes on where another one crashed.
 
         What was done before the crash is not done again, whatever was asked for.
