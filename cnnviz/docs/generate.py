@@ -219,7 +219,9 @@ def _records_page(title: str, text: str | None, described: Sequence[type]) -> st
         named = re.split(r"^    (\w+): ", attributes, flags=re.MULTILINE)[1:]
         types = get_type_hints(record)
         keys = (
-            _bullet(f"`{name}` ({_json_type(types[name])}): {_as_markdown(' '.join(text.split()))}")
+            _bullet(
+                f"`{name}` ({_json_type(types[name], described)}): {_as_markdown(' '.join(text.split()))}"
+            )
             for name, text in zip(named[::2], named[1::2], strict=True)
         )
         parts += [f"## {_record_name(record)}", _as_markdown(about.strip()), "\n".join(keys)]
@@ -231,21 +233,22 @@ def _record_name(record: type) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", record.__name__.removesuffix("Record")).lower()
 
 
-def _json_type(kind: Any) -> str:
-    """What a field is in JSON, in words."""
+def _json_type(kind: Any, here: Sequence[type]) -> str:
+    """What a field is in JSON, in words; records that are not described here are the manifest's."""
     origin, inner = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         name = _record_name(kind)
-        return f"[{name}](#{name.replace(' ', '-')})"
+        page = "" if kind in here else "manifest.md"
+        return f"[{name}]({page}#{name.replace(' ', '-')})"
     if origin is tuple:
         count = "" if inner[-1] is Ellipsis else f" of {len(inner)}"
-        return f"list{count}: {_json_type(inner[0])}"
+        return f"list{count}: {_json_type(inner[0], here)}"
     if type(None) in inner:
-        return " or ".join(map(_json_type, inner))
+        return " or ".join(_json_type(one, here) for one in inner)
     if origin is Literal:
         return "text"
     if inner:
-        return f"object: {_json_type(inner[1])} by key"
+        return f"object: {_json_type(inner[1], here)} by key"
     return _JSON_TYPES[kind]
 
 
