@@ -217,11 +217,9 @@ def _records_page(title: str, text: str | None, described: Sequence[type]) -> st
     for record in described:
         about, _, attributes = inspect.cleandoc(record.__doc__ or "").partition("Attributes:")
         named = re.split(r"^    (\w+): ", attributes, flags=re.MULTILINE)[1:]
-        types = get_type_hints(record)
+        types = {name: _json_type(kind, described) for name, kind in get_type_hints(record).items()}
         keys = (
-            _bullet(
-                f"`{name}` ({_json_type(types[name], described)}): {_as_markdown(' '.join(text.split()))}"
-            )
+            _bullet(f"`{name}` ({types[name]}): {_as_markdown(' '.join(text.split()))}")
             for name, text in zip(named[::2], named[1::2], strict=True)
         )
         parts += [f"## {_record_name(record)}", _as_markdown(about.strip()), "\n".join(keys)]
