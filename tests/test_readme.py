@@ -13,6 +13,7 @@ import pytest
 from packaging.markers import Marker
 
 from cnnviz.attribution import METHODS, base
+from cnnviz.attribution.options import option
 from cnnviz.cli import COMMANDS
 from cnnviz.engines import base as engines
 from cnnviz.errors import ExitCode
@@ -130,13 +131,13 @@ def test_method_example_is_a_method():
         "Method",
         "AttributionContext",
         "Float32",
-        "option",
         "RELU_HELP",
         "RELU_RULES",
         "ReluRule",
     )
-    scope = {"dataclass": dataclass, "np": np, **{name: getattr(base, name) for name in names[:5]}}
-    scope.update((name, getattr(engines, name)) for name in names[5:])
+    scope = {"dataclass": dataclass, "np": np, **{name: getattr(base, name) for name in names[:4]}}
+    scope.update((name, getattr(engines, name)) for name in names[4:])
+    scope["option"] = option
     exec(compile("from __future__ import annotations\n" + example, "README.md", "exec"), scope)
 
     nn = import_mxnet().gluon.nn
