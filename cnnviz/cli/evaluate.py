@@ -13,10 +13,13 @@ import click
 from cnnviz.cli.console import Interrupt, Printing, doubt_threads, json_line, progress, put, say
 from cnnviz.cli.explain_lines import introduce
 from cnnviz.cli.help import SectionedCommand
-from cnnviz.cli.options import Input, model_options, output_option, packed
+from cnnviz.cli.option_types import FilePath, Input
+from cnnviz.cli.options import JSON, QUIET, model_options, output_option, packed
 from cnnviz.cli.run_options import (
     execution_options,
+    force_option,
     goal_options,
+    limit_option,
     method_options,
     named_values,
     truth_option,
@@ -72,20 +75,24 @@ _NAME = 28
 )
 @truth_option
 @click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Evaluate only the first N images.",
+    "--boxes",
+    type=FilePath(path_type=str),
+    metavar="FILE",
+    help="Where the objects are, for metrics of localization: a .csv file (path,label,x0,y0,x1,y1) "
+    "or COCO's .json.",
 )
 @click.option(
-    "--force",
-    is_flag=True,
-    help="Evaluate every image again, including those finished by an earlier run.",
+    "--masks",
+    type=FilePath(path_type=str),
+    metavar="FOLDER",
+    help="The same as PNGs, one an image, not 0 where the object is.",
 )
+@limit_option("Evaluate only the first N images.")
+@force_option("Evaluate")
 @execution_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+@JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print a line per image.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@QUIET
 @packed(request=EvaluationRequest, printing=Printing)
 def command(request: EvaluationRequest, printing: Printing, saliency: str | None) -> int:
     """Measure how far the maps of each method can be believed.

@@ -14,7 +14,7 @@ _WIDEST_EXAMPLE = 60
 
 #: What options are about, in the order of the help, by the names of their parameters.
 HEADINGS: dict[str, tuple[str, ...]] = {
-    "Input": ("truth", "max_pixels"),
+    "Input": ("truth", "boxes", "masks", "max_pixels"),
     "Network": ("named", "model", "weights", "labels", "head", "activation"),
     "Preprocessing": (
         "input_size",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from functools import cached_property
-from pathlib import PurePosixPath
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Any
 
@@ -21,6 +21,7 @@ from cnnviz.engines.target_functions import as_target_function
 from cnnviz.errors import ExitCode, FailFastError, ItemError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.explanation import Explanation, ImageResult
+from cnnviz.labels.regions import Regions, read_regions
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
 from cnnviz.metrics.baselines import baselines
 from cnnviz.metrics.registry import choose_metrics
@@ -41,14 +42,14 @@ from cnnviz.runs.evaluation_table import TABLE, table_lines
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.journal import Journal, RunFile
 from cnnviz.runs.manifest import check_run_file, file_sha256, fingerprint
-from cnnviz.runs.request import EvaluationRequest
+from cnnviz.runs.request import EvaluationRequest, MetricOptions
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.runs.session import RunPlan, Session
 from cnnviz.runs.stages import Item, assessed
 from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.runs.subjects import MapMaker, gradient_magnitude, map_makers, subjects
 from cnnviz.runs.supervisor import WorkerState
-from cnnviz.types import Notify
+from cnnviz.types import Mask, Notify
 
 EVALUATION = RunFile(
     PurePosixPath("evaluation.json"),
@@ -70,11 +71,13 @@ class ImageEvaluation:
         result: what the network says of it, and its maps.
         measurements: what the metrics say of these.
         agreement: by map and map, the rank correlation of the two.
+        region_share: the share of the image that the target's objects cover, if that is known.
     """
 
     result: ImageResult
     measurements: Measurements = field(default_factory=dict)
     agreement: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    region_share: float | None = None
 
     @property
     def explanation(self) -> Explanation | None:
@@ -141,26 +144,38 @@ class Judge:
             count = sum(own.values(), count)
         return sum(shared.values(), count)
 
-    def judge(self, result: ImageResult, region: Any = None) -> ImageEvaluation:
-        """Judge the maps of an image's first explanation."""
+    def judge(
+        self, result: ImageResult, region: Callable[[Explanation], Mask | None] = lambda _: None
+    ) -> ImageEvaluation:
+        """Judge the maps of an image's first explanation.
+
+        Args:
+            result: what the network says of the image, and its maps.
+            region: says where the objects are that an explanation is about.
+
+        Raises:
+            ItemError: an image's mask cannot be read.
+        """
         explanation = next(iter(result.explanations), None)
         if explanation is None:
             return ImageEvaluation(result)
         queries = ModelQueries(self.explainer.network, self.on_progress)
+        where = region(explanation)
         case = Case(
             explanation.prepared,
             explanation.logits,
             as_target_function(explanation.target),
             self.explainer.spec,
             queries,
-            region,
+            where,
         )
         judged = tuple(subjects(self.explainer, explanation, queries))
         measurements = {
             subject.key: {metric.name: metric.measure(case, subject) for metric in self.metrics}
             for subject in judged
         }
-        return ImageEvaluation(result, measurements, agreement(judged))
+        share = None if where is None else float(where.mean())
+        return ImageEvaluation(result, measurements, agreement(judged), share)
 
 
 def agreement(judged: Sequence[Subject]) -> dict[str, dict[str, float | None]]:
@@ -186,12 +201,14 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
         goals: what is explained.
         journal: records each outcome.
         summarizer: counts what became of the images.
+        region: says where the objects are that an explanation is about.
     """
 
     judge: Judge
     goals: Goals
     journal: Journal[EvaluatedImageRecord]
     summarizer: Summarizer
+    region: Callable[[Item, Explanation], Mask | None]
 
     @cached_property
     def engine(self) -> EngineRecord:
@@ -224,12 +241,12 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
             [image.item.truth for image in batch],
             self.judge.on_progress,
         )
-        for result in results:
+        for image, result in zip(batch, results, strict=True):
             if isinstance(result, ItemError):
                 yield result
                 continue
             try:
-                yield self.judge.judge(result)
+                yield self.judge.judge(result, partial(self.region, image.item))
             except ItemError as problem:
                 yield problem
 
@@ -251,6 +268,7 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
                 for subject, by_metric in result.measurements.items()
             },
             agreement=result.agreement,
+            region_share=result.region_share,
             remark=remark,
             engine=self.engine,
         )
@@ -292,10 +310,12 @@ class EvaluationPlan:
     """A request that was found to be in order, as far as that shows without an engine.
 
     Attributes:
+        request: what is asked for.
         plan: of what is explained.
         metrics: how it is judged.
     """
 
+    request: EvaluationRequest
     plan: RunPlan
     metrics: tuple[Metric, ...]
 
@@ -307,7 +327,9 @@ class EvaluationPlan:
             CnnvizError: something is wrong with the request.
         """
         asked = request.judged
-        metrics = choose_metrics(asked.metrics, asked.metric_options)
+        if asked.boxes is not None and asked.masks is not None:
+            raise UsageError("Give --boxes or --masks, not both.")
+        metrics = choose_metrics(asked.metrics, asked.metric_options, regions=asked.regions)
         check_run_file(request.output, EVALUATION)
         if len(request.targets.targets) != 1:
             raise UsageError(
@@ -315,7 +337,7 @@ class EvaluationPlan:
                 f"{', '.join(request.targets.targets)}. Run it once for each, with an --output of "
                 "its own."
             )
-        return cls(RunPlan.check(request, notify), metrics)
+        return cls(request, RunPlan.check(request, notify), metrics)
 
     def open(
         self, worker: WorkerState | None = None, *, progress: bool = True
@@ -326,12 +348,26 @@ class EvaluationPlan:
             CnnvizError: it cannot be used, or there are several targets.
         """
         session = self.plan.open(worker, progress=progress)
+        asked = self.request.judged
+        regions = None
+        if asked.regions:
+            explainer = session.explainer
+            regions = read_regions(
+                asked.boxes,
+                asked.masks,
+                session.sources,
+                explainer.labels,
+                explainer.network.architecture.classes,
+            )
+            for note in regions.notes:
+                if session.notify is not None:
+                    session.notify(note)
         if session.goals.most not in (1, None) or session.goals.needs_probabilities:
             raise UsageError(
                 "`cnnviz evaluate` judges the maps of one target an image: give predicted, truth, "
                 "or a class."
             )
-        return EvaluationSession(session, self.metrics)
+        return EvaluationSession(self.request, session, self.metrics, regions)
 
 
 @dataclass(frozen=True)
@@ -357,12 +393,16 @@ class EvaluationSession:
     """An evaluation whose network is loaded.
 
     Attributes:
+        request: what is asked for.
         session: of the explanations.
         metrics: how these are judged.
+        regions: where the objects are, if that is known.
     """
 
+    request: EvaluationRequest
     session: Session
     metrics: tuple[Metric, ...]
+    regions: Regions | None = None
 
     @property
     def passes(self) -> PassCount:
@@ -386,14 +426,17 @@ class EvaluationSession:
             OutputUnavailableError: nothing more can be written (the disk is full, say).
         """
         began, started = monotonic(), datetime.now(timezone.utc)
-        session, request = self.session, self.session.request
+        session, request = self.session, self.request
         judge = Judge(session.explainer, self.metrics, on_progress)
         run = describe_run(request, session.config, session.explainer, session.ground_truth)
         mark = fingerprint(self._decides(run))
         force, notify = request.execution.force, session.notify
         journal = Journal(EVALUATION, request.output, mark, force=force, notify=notify)
         summarizer = Summarizer(tuple(map(metric_record, self.metrics)), judge.subjects)
-        stage = Evaluate(judge, session.goals, journal, summarizer)
+        positions = {item.key: position for position, item in enumerate(session.items)}
+        stage = Evaluate(
+            judge, session.goals, journal, summarizer, partial(self._region, positions)
+        )
         told = Told(observe, fail_fast=request.execution.fail_fast)
         stems = [str(item.stem.path) for item in session.items]
         done = False
@@ -413,6 +456,16 @@ class EvaluationSession:
             journal.close(done=done)
         return EvaluationResult(summary, told.resumed)
 
+    def _region(
+        self, positions: Mapping[str, int], item: Item, explanation: Explanation
+    ) -> Mask | None:
+        """Where the target's objects are in an image, if that is known."""
+        if self.regions is None:
+            return None
+        target = explanation.target if isinstance(explanation.target, int) else None
+        source = explanation.prepared.geometry.source
+        return self.regions.region(positions[item.key], target, source)
+
     def _decides(self, run: RunRecord) -> dict[str, Any]:
         """What decides on the record of an image."""
         session = self.session
@@ -421,11 +474,23 @@ class EvaluationSession:
             **{name: explained[name] for name in explained if name not in _FILES},
             "evaluation": EVALUATION_VERSION,
             "metrics": [metric_record(metric) for metric in self.metrics],
+            "regions": _regions_digest(self.request.judged),
         }
 
 
 #: What decides on files that an explanation writes and an evaluation does not.
 _FILES = ("style", "format", "arrays", "panel", "limits", "contrasts")
+
+
+def _regions_digest(judged: MetricOptions) -> Any:
+    """What changes when a file of boxes does, or one of the masks."""
+    if judged.boxes is not None:
+        return file_sha256(Path(judged.boxes))
+    if judged.masks is None:
+        return None
+    files = [path for path in sorted(Path(judged.masks).rglob("*")) if path.is_file()]
+    found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return fingerprint({"masks": found})
 
 
 @dataclass

@@ -164,6 +164,13 @@ class MetricOptions:
 
     metrics: tuple[str, ...] = ()
     metric_options: Mapping[str, str] = field(default_factory=dict)
+    boxes: str | None = None
+    masks: str | None = None
+
+    @property
+    def regions(self) -> bool:
+        """Whether it is said where objects are."""
+        return self.boxes is not None or self.masks is not None
 
 
 @dataclass(frozen=True)
