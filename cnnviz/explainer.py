@@ -5,9 +5,8 @@ Neither files nor drawings here: arrays in, :class:`cnnviz.Explanation` values o
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, SupportsIndex, cast
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,8 @@ from cnnviz.attribution.cam import GradCam
 from cnnviz.attribution.context import TargetRows
 from cnnviz.attribution.contrast import checked_difference
 from cnnviz.attribution.fitting import MethodSpec, fit_methods
-from cnnviz.engines.network import Network, Targets, choose_targets
+from cnnviz.attribution.target_rows import Rows, TargetSpec, of_each
+from cnnviz.engines.network import Network
 from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, TargetFunction
 from cnnviz.errors import ExplanationError, ItemError, in_keywords
 from cnnviz.explanation import Contrast, Explanation, ImageResult
@@ -30,10 +30,6 @@ from cnnviz.labels.scores import Scores
 from cnnviz.outputs.provenance import Origin
 from cnnviz.types import Float32, RgbImage
 from cnnviz.weights.info import WeightsInfo
-
-TargetSpec = SupportsIndex | CosineSimilarity | Callable[[Float32], Any] | None
-"""A target: a class index for all images, the cosine to another image's logits, a function from
-their logits (N, K) to N indices, or None for each image's highest class."""
 
 
 class Explainer:
@@ -219,7 +215,7 @@ class Explainer:
         if not batch:
             return []
         inputs = np.stack([prepared.input for prepared in batch])
-        rows = _Rows(targets)
+        rows = Rows(targets)
         found = collect(
             ModelQueries(self.network, on_progress),
             inputs,
@@ -227,7 +223,7 @@ class Explainer:
             self.layers,
             self.methods,
             self.spec,
-            [_of_each(one, len(batch)) for pair in contrasts for one in pair],
+            [of_each(one, len(batch)) for pair in contrasts for one in pair],
         )
         results: list[list[Explanation] | ItemError] = [
             _broken({"logits": logits}) or [] for logits in rows.logits
@@ -261,48 +257,6 @@ class Explainer:
     def _scores(self, logits: Float32) -> Scores:
         """What is said of one image."""
         return Scores(logits, self.network.architecture.activation, self.labels)
-
-
-class _Rows:
-    """Each image's targets, once the logits are known; the same one twice counts once.
-
-    Attributes:
-        logits: (N, K).
-        most: how many targets an image has at most.
-    """
-
-    def __init__(self, targets: Sequence[TargetSpec] | TargetRows) -> None:
-        self._targets = targets
-        self.logits: Float32 = np.empty((0, 0), np.float32)
-        self.most = 0
-
-    def __call__(self, logits: Float32) -> list[list[TargetFunction]]:
-        """As :data:`cnnviz.attribution.context.TargetRows`."""
-        self.logits = logits
-        rows = self._targets(logits) if callable(self._targets) else self._given(logits)
-        found = [list(dict.fromkeys(row)) for row in rows]
-        self.most = max(map(len, found), default=0)
-        return found
-
-    def _given(self, logits: Float32) -> list[list[TargetFunction]]:
-        assert not callable(self._targets)
-        rows: list[list[TargetFunction]] = [[] for _ in logits]
-        for target in self._targets:
-            if isinstance(target, CosineSimilarity):
-                column: list[TargetFunction] = [target] * len(logits)
-            else:
-                chosen = choose_targets(_of_each(target, len(logits)), logits)
-                column = [ClassLogit(int(index)) for index in chosen]
-            for row, one in zip(rows, column, strict=True):
-                row.append(one)
-        return rows
-
-
-def _of_each(target: TargetSpec, images: int) -> Targets:
-    """A target as that of each image of a batch."""
-    if target is None or callable(target):
-        return target
-    return [operator.index(cast(SupportsIndex, target))] * images
 
 
 def _contrasts(

@@ -36,7 +36,7 @@ from cnnviz.errors import ExitCode, UsageError
 from cnnviz.runs.request import ModelOptions
 
 if TYPE_CHECKING:
-    from cnnviz.inspection.maximize import Progress
+    from cnnviz.inspection.maximize import MaximizedImage, Progress
     from cnnviz.inspection.objectives import Objective
     from cnnviz.models.source import ModelSource
     from cnnviz.outputs.formats import ImageFormat
@@ -252,18 +252,25 @@ def _maximize(
     written = ascent.write(files.output, results)
     film.end()
     for goal, path, result in zip(goals, written, results, strict=True):
-        if not result.has_gradient and not printing.quiet:
-            say(
-                f"{goal.name}: its gradient was zero in every step, so its image is still noise. "
-                "Try another --seed."
-            )
-        if printing.as_json:
-            put(json_line(ascent.record(goal, path, result)))
-        elif not printing.quiet:
-            put(f"{path}: {goal.name}, {ascent.line(goal, result)}")
+        _print(ascent, goal, path, result, printing)
     if not printing.quiet:
         say(f"{len(results)} maximized, in {seconds:.1f} s; written to {files.output}")
     return ExitCode.OK
+
+
+def _print(
+    ascent: Ascent, goal: Goal, path: Path, result: MaximizedImage, printing: Printing
+) -> None:
+    """What became of one goal."""
+    if not result.has_gradient and not printing.quiet:
+        say(
+            f"{goal.name}: its gradient was zero in every step, so its image is still noise. "
+            "Try another --seed."
+        )
+    if printing.as_json:
+        put(json_line(ascent.record(goal, path, result)))
+    elif not printing.quiet:
+        put(f"{path}: {goal.name}, {ascent.line(goal, result)}")
 
 
 def _check_folders(files: _Files) -> None:

@@ -219,22 +219,15 @@ class _Search:
                     ) from error
                 by_real_path[real_folder] = folder
                 continue
-            images, others = [], []
+            files = []
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 if _is_folder(entry):
                     (linked_folders if entry.is_symlink() else waiting).append(folder / entry.name)
-                elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                    images.append(entry)
                 else:
-                    others.append(entry)
-            if not images:  # beside images, arrays are more likely features of theirs
-                arrays = [entry for entry in others if entry.name.lower().endswith(ARRAY_SUFFIX)]
-                images = [entry for entry in arrays if _is_file(entry)]
-                others = [entry for entry in others if entry not in images]
-            images += self._images_among(others, images, real_folder)
-            for entry in images:
+                    files.append(entry)
+            for entry in self._images(files, real_folder):
                 if entry.is_symlink():
                     links.append(folder / entry.name)
                 elif not self._owns(real := os.path.join(real_folder, entry.name)):
@@ -248,6 +241,21 @@ class _Search:
             (real, Source(root / relative, printable_path(root / relative), relative))
             for real, relative in ordered
         ]
+
+    def _images(
+        self, files: Sequence[os.DirEntry[str]], real_folder: str
+    ) -> list[os.DirEntry[str]]:
+        """The images among the files of a folder."""
+        images: list[os.DirEntry[str]] = []
+        others: list[os.DirEntry[str]] = []
+        for entry in files:
+            named = entry.name.lower().endswith(IMAGE_SUFFIXES)
+            (images if named else others).append(entry)
+        if not images:  # beside images, arrays are more likely features of theirs
+            arrays = [entry for entry in others if entry.name.lower().endswith(ARRAY_SUFFIX)]
+            images = [entry for entry in arrays if _is_file(entry)]
+            others = [entry for entry in others if entry not in images]
+        return [*images, *self._images_among(others, images, real_folder)]
 
     def _images_among(
         self,

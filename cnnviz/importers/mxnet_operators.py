@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from cnnviz.graph.operators import (
     ELU,
@@ -20,7 +20,6 @@ from cnnviz.graph.operators import (
     Affine,
     AvgPool2d,
     BatchNorm,
-    Concat,
     Conv2d,
     ConvTranspose2d,
     Divide,
@@ -39,25 +38,20 @@ from cnnviz.graph.operators import (
     Mean,
     Multiply,
     Operator,
-    Pad,
     PReLU,
     ReLU,
-    Reshape,
     ShapeError,
     Sigmoid,
-    Slice,
     Softplus,
     Softsign,
-    Split,
     Subtract,
     Sum,
     Tanh,
     Trait,
-    Transpose,
     without_batch,
 )
+from cnnviz.importers import mxnet_layout
 from cnnviz.importers.mxnet_attributes import NotTypedError, Place
-from cnnviz.types import Shape
 
 _Reader = Callable[[Place], Operator | None]
 
@@ -225,11 +219,6 @@ def _hard_sigmoid(place: Place) -> Operator | None:
     return HardSigmoid(place.attributes.number("alpha", 0.2), place.attributes.number("beta", 0.5))
 
 
-def _concat(place: Place) -> Operator | None:
-    axis = place.attributes.whole("dim", 1) % (len(place.inputs[0]) + 1)
-    return Concat(axis - 1) if axis > 0 and not any(place.constant) else None
-
-
 def _affine(scale: bool, sign: int = 1) -> _Reader:
     def read(place: Place) -> Operator | None:
         number = place.attributes.number("scalar", 0.0)
@@ -240,21 +229,6 @@ def _affine(scale: bool, sign: int = 1) -> _Reader:
 
 def _less(place: Place) -> Operator | None:
     return Affine(-1.0, place.attributes.number("scalar", 0.0))
-
-
-def _pad(place: Place) -> Operator | None:
-    a = place.attributes
-    widths = a.several("pad_width")
-    if len(widths) != 8 or any(widths[:4]):
-        return None
-    top, bottom, left, right = widths[4:]
-    pads = ((0, 0), (top, bottom), (left, right))
-    kinds: Mapping[str, Operator] = {
-        "constant": Pad(pads, "constant", a.number("constant_value", 0.0)),
-        "edge": Pad(pads, "edge"),
-        "reflect": Pad(pads, "reflect"),
-    }
-    return kinds.get(a.text.get("mode", ""))
 
 
 def _reduction(operator: type[Mean] | type[Sum]) -> _Reader:
@@ -270,102 +244,6 @@ def _reduction(operator: type[Mean] | type[Sum]) -> _Reader:
     return read
 
 
-def _reshape(place: Place) -> Operator | None:
-    """Whatever keeps the batch and the values' order: what it gives says all."""
-    return Reshape(place.output) if math.prod(place.inputs[0]) == math.prod(place.output) else None
-
-
-def _slice(place: Place) -> Operator | None:
-    a = place.attributes
-    limits = [(a.limits(key), usual) for key, usual in (("begin", 0), ("end", None), ("step", 1))]
-    sizes = place.inputs[0]
-    begins, ends, steps = (
-        (*values, *(usual,) * (len(sizes) + 1 - len(values))) for values, usual in limits
-    )
-    if begins[0] not in (None, 0) or ends[0] is not None or steps[0] not in (None, 1):
-        return None  # a part of the batch
-    return _taken(sizes, begins[1:], ends[1:], steps[1:])
-
-
-def _slice_axis(place: Place) -> Operator | None:
-    a = place.attributes
-    sizes = place.inputs[0]
-    axis = a.whole("axis", 0) % (len(sizes) + 1) - 1
-    end = a.text.get("end", "None")
-    if axis < 0:
-        return None
-    begins, ends = [0] * len(sizes), [None] * len(sizes)
-    return _taken(
-        sizes,
-        [a.whole("begin", 0) if i == axis else one for i, one in enumerate(begins)],
-        [int(end) if i == axis and end != "None" else one for i, one in enumerate(ends)],
-        [1] * len(sizes),
-    )
-
-
-def _taken(
-    sizes: Shape,
-    begins: Sequence[int | None],
-    ends: Sequence[int | None],
-    steps: Sequence[int | None],
-) -> Operator | None:
-    """A slice with limits as Python writes them, negative ones from the end."""
-    if any((step or 1) < 0 for step in steps):
-        return None
-    spans = [
-        slice(begin, end, step).indices(size)
-        for size, begin, end, step in zip(sizes, begins, ends, steps, strict=True)
-    ]
-    begin, end, step = zip(*spans, strict=True)
-    return Slice(begin, end, step)
-
-
-def _slice_like(place: Place) -> Operator | None:
-    """A part from the beginning, as large as another value or, of some axes only, smaller."""
-    sizes = place.inputs[0]
-    return Slice((0,) * len(sizes), place.output, (1,) * len(sizes))
-
-
-def _crop(place: Place) -> Operator | None:
-    a = place.attributes
-    channels, *sizes = place.inputs[0]
-    kept = place.output[1:]
-    first = a.pair("offset", 0)
-    if a.flag("center_crop"):
-        first = ((sizes[0] - kept[0]) // 2, (sizes[1] - kept[1]) // 2)
-    end = (channels, first[0] + kept[0], first[1] + kept[1])
-    return Slice((0, *first), end, (1, 1, 1))
-
-
-def _split(place: Place) -> Operator | None:
-    a = place.attributes
-    axis = a.whole("axis", 1) % (len(place.inputs[0]) + 1) - 1
-    parts = a.whole("num_outputs", 1)
-    if axis < 0 or a.flag("squeeze_axis") or place.inputs[0][axis] % parts:
-        return None
-    size = place.inputs[0][axis] // parts
-    return Split(axis, tuple(size * part for part in range(1, parts)))
-
-
-def _split_v2(place: Place) -> Operator | None:
-    a = place.attributes
-    axis = a.whole("axis", 0) % (len(place.inputs[0]) + 1) - 1
-    sections, indices = a.whole("sections", 0), a.several("indices")
-    if axis < 0 or a.flag("squeeze_axis"):
-        return None
-    if sections:
-        size = place.inputs[0][axis] // sections
-        indices = tuple(size * part for part in range(sections))
-    return Split(axis, tuple(indices[1:]))
-
-
-def _transpose(place: Place) -> Operator | None:
-    axes = place.attributes.several("axes")
-    if not axes or axes[0] != 0:
-        return None
-    return Transpose(tuple(axis - 1 for axis in axes[1:]))
-
-
 def _plain(operator: Operator) -> _Reader:
     return lambda place: operator
 
@@ -374,7 +252,7 @@ _READERS: Mapping[str, _Reader] = {
     "Activation": _activation,
     "BatchNorm": _batch_norm(1e-3),
     "BatchNorm_v1": _batch_norm(1e-3),
-    "Concat": _concat,
+    "Concat": mxnet_layout.concat,
     "Convolution": _convolution,
     "Convolution_v1": _convolution,
     "Deconvolution": _transposed,
@@ -387,10 +265,10 @@ _READERS: Mapping[str, _Reader] = {
     "LeakyReLU": _leaky,
     "Pooling": _pooling,
     "Pooling_v1": _pooling,
-    "Crop": _crop,
-    "Pad": _pad,
-    "Reshape": _reshape,
-    "SliceChannel": _split,
+    "Crop": mxnet_layout.crop,
+    "Pad": mxnet_layout.pad,
+    "Reshape": mxnet_layout.reshape,
+    "SliceChannel": mxnet_layout.split,
     "_Plus": _plain(Add()),
     "_contrib_AdaptiveAvgPooling2D": _adaptive,
     "_contrib_SyncBatchNorm": _batch_norm(1e-3),
@@ -399,7 +277,7 @@ _READERS: Mapping[str, _Reader] = {
     "_mul_scalar": _affine(scale=True),
     "_plus_scalar": _affine(scale=False),
     "_rminus_scalar": _less,
-    "_split_v2": _split_v2,
+    "_split_v2": mxnet_layout.split_v2,
     "broadcast_add": _plain(Add()),
     "broadcast_div": _plain(Divide()),
     "broadcast_mul": _plain(Multiply()),
@@ -409,17 +287,17 @@ _READERS: Mapping[str, _Reader] = {
     "elemwise_div": _plain(Divide()),
     "elemwise_mul": _plain(Multiply()),
     "elemwise_sub": _plain(Subtract()),
-    "expand_dims": _reshape,
+    "expand_dims": mxnet_layout.reshape,
     "hard_sigmoid": _hard_sigmoid,
     "mean": _reduction(Mean),
     "relu": _plain(ReLU()),
     "sigmoid": _plain(Sigmoid()),
-    "slice": _slice,
-    "slice_axis": _slice_axis,
-    "slice_like": _slice_like,
-    "squeeze": _reshape,
+    "slice": mxnet_layout.slice_,
+    "slice_axis": mxnet_layout.slice_axis,
+    "slice_like": mxnet_layout.slice_like,
+    "squeeze": mxnet_layout.reshape,
     "softsign": _plain(Softsign()),
     "sum": _reduction(Sum),
     "tanh": _plain(Tanh()),
-    "transpose": _transpose,
+    "transpose": mxnet_layout.transpose,
 }

@@ -39,17 +39,10 @@ from cnnviz.graph.operators import (
     Tanh,
 )
 from cnnviz.importers.onnx_step import Rule, Step
+from cnnviz.importers.tensor_arithmetic import Arithmetic, arithmetic, unary
 from cnnviz.importers.tensor_functions import celu, clipped, extreme, power, prelu, scaled
 from cnnviz.importers.tensor_shapes import where
-from cnnviz.importers.tensors import (
-    Arithmetic,
-    Constant,
-    Operand,
-    Tensor,
-    TensorGraph,
-    arithmetic,
-    unary,
-)
+from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph
 from cnnviz.types import Array
 
 

@@ -19,6 +19,7 @@ from cnnviz.graph.operators import (
     Power,
 )
 from cnnviz.importers.onnx_step import Rule, Step
+from cnnviz.importers.tensor_arithmetic import arithmetic, unary
 from cnnviz.importers.tensor_functions import scaled, scaled_operand
 from cnnviz.importers.tensor_layers import (
     Window,
@@ -35,15 +36,7 @@ from cnnviz.importers.tensor_layers import (
 )
 from cnnviz.importers.tensor_products import linear, matmul, turned
 from cnnviz.importers.tensor_shapes import depth_to_space, padded, reduced, space_to_depth
-from cnnviz.importers.tensors import (
-    Constant,
-    Operand,
-    Tensor,
-    arithmetic,
-    omitting,
-    unary,
-    whole_axis,
-)
+from cnnviz.importers.tensors import Constant, Operand, Tensor, omitting, whole_axis
 
 
 def _window(step: Step, kernel: Sequence[int]) -> Window:

@@ -10,6 +10,7 @@ import numpy as np
 from cnnviz.errors import NetworkError
 from cnnviz.graph.operators import Abs, Log, Operator, Power
 from cnnviz.importers.onnx_step import Given, Rule, Step
+from cnnviz.importers.tensor_arithmetic import unary
 from cnnviz.importers.tensor_products import einsum
 from cnnviz.importers.tensor_shapes import (
     concat,
@@ -32,7 +33,6 @@ from cnnviz.importers.tensors import (
     TensorGraph,
     reshape,
     transpose,
-    unary,
     whole_axis,
 )
 from cnnviz.types import Array, Shape

@@ -21,16 +21,8 @@ from cnnviz.graph.operators import (
     PReLU,
     ReLU,
 )
-from cnnviz.importers.tensors import (
-    Constant,
-    Operand,
-    Tensor,
-    TensorGraph,
-    arithmetic,
-    elementwise,
-    keeping,
-    unary,
-)
+from cnnviz.importers.tensor_arithmetic import arithmetic, elementwise, unary
+from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph, keeping
 
 _LARGEST = float(np.finfo(np.float32).max)
 

@@ -28,18 +28,17 @@ from cnnviz.graph.operators import (
     Pair,
     Power,
 )
+from cnnviz.importers.tensor_arithmetic import arithmetic, unary
 from cnnviz.importers.tensor_shapes import reduced
 from cnnviz.importers.tensors import (
     Constant,
     Operand,
     Tensor,
     TensorGraph,
-    arithmetic,
     formed,
     keeping,
     number,
     omitting,
-    unary,
 )
 from cnnviz.types import Shape
 

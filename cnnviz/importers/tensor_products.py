@@ -9,6 +9,7 @@ import numpy as np
 
 from cnnviz.errors import NetworkError
 from cnnviz.graph.operators import Add, Linear, MatMul
+from cnnviz.importers.tensor_arithmetic import arithmetic
 from cnnviz.importers.tensor_functions import scaled
 from cnnviz.importers.tensor_layers import biases, stored
 from cnnviz.importers.tensor_shapes import reduced, softmax
@@ -17,7 +18,6 @@ from cnnviz.importers.tensors import (
     Operand,
     Tensor,
     TensorGraph,
-    arithmetic,
     formed,
     keeping,
     reshape,

@@ -32,21 +32,19 @@ from cnnviz.graph.operators import (
     Take,
     Where,
 )
+from cnnviz.importers.tensor_arithmetic import arithmetic, elementwise, unary
 from cnnviz.importers.tensors import (
     Constant,
     Operand,
     Tensor,
     TensorGraph,
-    arithmetic,
     channels_first,
     channels_last,
-    elementwise,
     formed,
     keeping,
     omitting,
     reshape,
     transpose,
-    unary,
     whole_axis,
     without,
 )

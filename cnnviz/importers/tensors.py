@@ -6,10 +6,11 @@ says what is done to one image, and engines do it to any number. So a program is
 one: whatever it does to that, the graph does to each image. A :class:`Tensor` remembers the whole
 shape that the program sees, and which of its axes of size 1 the graph does without.
 
-Functions here and beside (:mod:`cnnviz.importers.tensor_functions`,
-:mod:`cnnviz.importers.tensor_layers`, :mod:`cnnviz.importers.tensor_products`,
-:mod:`cnnviz.importers.tensor_shapes`) are called as both kinds of program mean them: axes are of
-whole shapes, negative ones count from behind, and shapes stretch as in NumPy.
+Functions here and beside (:mod:`cnnviz.importers.tensor_arithmetic`,
+:mod:`cnnviz.importers.tensor_functions`, :mod:`cnnviz.importers.tensor_layers`,
+:mod:`cnnviz.importers.tensor_products`, :mod:`cnnviz.importers.tensor_shapes`) are called as both
+kinds of program mean them: axes are of whole shapes, negative ones count from behind, and shapes
+stretch as in NumPy.
 """
 
 from __future__ import annotations
@@ -26,17 +27,12 @@ import numpy.typing as npt
 from cnnviz.errors import NetworkError
 from cnnviz.graph.graph import Graph, Node, Value, in_order
 from cnnviz.graph.operators import (
-    Add,
-    Affine,
-    Divide,
     Flatten,
     Input,
-    Multiply,
     Operator,
     Parameter,
     Reshape,
     ShapeError,
-    Subtract,
     Transpose,
 )
 from cnnviz.types import Shape
@@ -97,7 +93,6 @@ def number(value: float) -> Constant:
 Operand = Tensor | Constant
 #: The axes of (C, h, w) in the order (h, w, C).
 _LAST = (1, 2, 0)
-Arithmetic = type[Add] | type[Subtract] | type[Multiply] | type[Divide]
 
 
 @dataclass(frozen=True)
@@ -328,102 +323,3 @@ def channels_first(graph: TensorGraph, x: Tensor) -> Tensor | None:
 def channels_last(graph: TensorGraph, x: Tensor) -> Tensor:
     """(1, h, w, C) of (1, C, h, w)."""
     return transpose(graph, x, (0, 2, 3, 1))
-
-
-def unary(graph: TensorGraph, operator: Operator, x: Tensor) -> Tensor:
-    """A function of each number by itself."""
-    first = channels_first(graph, x)
-    if first is not None:
-        return channels_last(graph, unary(graph, operator, first))
-    return Tensor(graph.add(operator, x.value), x.shape, x.omitted)
-
-
-def together(graph: TensorGraph, *operands: Operand) -> tuple[list[Value], Shape, int | None]:
-    """Operands as values whose shapes an element-wise operator stretches as the program means it.
-
-    Returns:
-        The values; the whole shape of the result; and which of its axes is omitted.
-    """
-    try:
-        shape = np.broadcast_shapes(*(operand.shape for operand in operands))
-    except ValueError:
-        shapes = " and ".join(str(operand.shape) for operand in operands)
-        raise NetworkError(f"Values of {shapes} cannot be stretched to one shape.") from None
-    tensors = [operand for operand in operands if isinstance(operand, Tensor)]
-    candidates = [
-        tensor.omitted + len(shape) - len(tensor.shape)
-        for tensor in tensors
-        if tensor.omitted is not None
-    ]
-    omitted = next((axis for axis in candidates if shape[axis] == 1), None)
-    values = []
-    for operand in operands:
-        whole = (1,) * (len(shape) - len(operand.shape)) + operand.shape
-        if isinstance(operand, Constant):
-            values.append(graph.parameter(operand, without(whole, omitted)))
-        else:
-            values.append(formed(graph, operand, whole, omitted).value)
-    return values, shape, omitted
-
-
-def _all_channels_first(graph: TensorGraph, operands: Sequence[Operand]) -> list[Operand] | None:
-    """Operands of which one was made by a transpose, before that, if all others can be, too."""
-    found: list[Operand] = []
-    transposed = False
-    for operand in operands:
-        if len(operand.shape) > 4:
-            return None
-        whole = (1,) * (4 - len(operand.shape)) + operand.shape
-        if isinstance(operand, Constant):
-            array = operand.array.reshape(whole).transpose(0, 3, 1, 2)
-            found.append(operand if operand.number is not None else Constant(array, operand.name))
-            continue
-        first = channels_first(graph, operand)
-        transposed |= first is not None
-        if first is None and (operand.shape != whole or whole[1:3] != (1, 1)):
-            return None
-        found.append(first or transpose(graph, operand, (0, 3, 1, 2)))
-    return found if transposed else None
-
-
-def elementwise(graph: TensorGraph, operator: Operator, *operands: Operand) -> Tensor:
-    """A function of several numbers at the same place; shapes are stretched as in NumPy."""
-    first = _all_channels_first(graph, operands)
-    if first is not None:
-        return channels_last(graph, elementwise(graph, operator, *first))
-    values, shape, omitted = together(graph, *operands)
-    return Tensor(graph.add(operator, *values), shape, omitted)
-
-
-def arithmetic(graph: TensorGraph, kind: Arithmetic, left: Operand, right: Operand) -> Tensor:
-    """A sum, difference, product or quotient; one with a number is an :class:`Affine`.
-
-    Args:
-        graph: the graph.
-        kind: ``Add``, ``Subtract``, ``Multiply`` or ``Divide``.
-        left: one of the operands is a tensor.
-        right: likewise.
-    """
-    if isinstance(left, Tensor) and isinstance(right, Constant):
-        number = right.number
-        if number is not None and len(right.shape) <= len(left.shape):
-            scale, shift = {
-                Add: (1.0, number),
-                Subtract: (1.0, -number),
-                Multiply: (number, 0.0),
-                Divide: (1 / number if number else math.inf, 0.0),
-            }[kind]
-            if math.isfinite(scale):
-                return _affine(graph, left, scale, shift)
-    if isinstance(left, Constant) and isinstance(right, Tensor) and kind is not Divide:
-        number = left.number
-        if number is not None and len(left.shape) <= len(right.shape):
-            scale = number if kind is Multiply else -1.0 if kind is Subtract else 1.0
-            return _affine(graph, right, scale, 0.0 if kind is Multiply else number)
-    return elementwise(graph, kind(), left, right)
-
-
-def _affine(graph: TensorGraph, x: Tensor, scale: float, shift: float) -> Tensor:
-    if (scale, shift) == (1.0, 0.0):
-        return x
-    return unary(graph, Affine(scale, shift), x)

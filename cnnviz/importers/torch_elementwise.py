@@ -37,6 +37,7 @@ from cnnviz.graph.operators import (
     Tanh,
 )
 from cnnviz.importers import tensor_shapes as shapes
+from cnnviz.importers.tensor_arithmetic import arithmetic, elementwise, unary
 from cnnviz.importers.tensor_functions import (
     celu,
     clipped,
@@ -46,15 +47,7 @@ from cnnviz.importers.tensor_functions import (
     scaled,
     scaled_operand,
 )
-from cnnviz.importers.tensors import (
-    Constant,
-    Operand,
-    Tensor,
-    TensorGraph,
-    arithmetic,
-    elementwise,
-    unary,
-)
+from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph
 from cnnviz.importers.torch_table import Table, operand
 
 ELEMENTWISE = Table()

@@ -15,14 +15,9 @@ from cnnviz.graph.operators import (
     Resize2d,
 )
 from cnnviz.importers import tensor_layers as layers
+from cnnviz.importers.tensor_arithmetic import arithmetic
 from cnnviz.importers.tensor_layers import Window
-from cnnviz.importers.tensors import (
-    Operand,
-    Tensor,
-    TensorGraph,
-    arithmetic,
-    number,
-)
+from cnnviz.importers.tensors import Operand, Tensor, TensorGraph, number
 from cnnviz.importers.torch_table import Function, Table, images, pair, single
 
 LAYERS = Table()

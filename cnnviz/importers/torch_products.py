@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from cnnviz.errors import NetworkError
 from cnnviz.graph.operators import Add
 from cnnviz.importers import tensor_products as products
+from cnnviz.importers.tensor_arithmetic import arithmetic
 from cnnviz.importers.tensor_functions import scaled
-from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph, arithmetic
+from cnnviz.importers.tensors import Constant, Operand, Tensor, TensorGraph
 from cnnviz.importers.torch_table import Table, images
 
 PRODUCTS = Table()

@@ -9,8 +9,9 @@ from typing import Any
 from cnnviz.errors import NetworkError
 from cnnviz.graph.operators import Abs, Log, Maximum, Minimum, Operator, Power, Subtract
 from cnnviz.importers import tensor_shapes as shapes
+from cnnviz.importers.tensor_arithmetic import arithmetic, unary
 from cnnviz.importers.tensor_functions import extreme, scaled
-from cnnviz.importers.tensors import Constant, Tensor, TensorGraph, arithmetic, unary
+from cnnviz.importers.tensors import Constant, Tensor, TensorGraph
 from cnnviz.importers.torch_table import Table, axes_of
 
 REDUCTIONS = Table()

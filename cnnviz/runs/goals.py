@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from cnnviz.attribution.target_rows import TargetSpec
 from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, TargetFunction
 from cnnviz.errors import ItemError, UsageError
-from cnnviz.explainer import Explainer, TargetSpec
+from cnnviz.explainer import Explainer
 from cnnviz.explanation import ImageResult
 from cnnviz.graph.ends import Activation
 from cnnviz.images.decode import MAX_PIXELS

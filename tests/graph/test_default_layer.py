@@ -5,10 +5,10 @@ import pytest
 
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.operators import GELU, HardSwish, LeakyReLU, Mish, ReLU, SiLU
+from cnnviz.importers import tensor_arithmetic
 from cnnviz.importers import tensor_layers as layers
 from cnnviz.importers import tensor_products as products
 from cnnviz.importers import tensor_shapes as shapes
-from cnnviz.importers import tensors
 from cnnviz.importers.tensors import Constant, TensorGraph
 
 
@@ -26,7 +26,7 @@ def convolutional(activation):
         with graph.scope(f"{name}.norm"):
             x = layers.batch_norm(graph, x, ones(4), ones(4), ones(4), ones(4))
         with graph.scope(f"{name}.activation"):
-            x = tensors.unary(graph, activation, x)
+            x = tensor_arithmetic.unary(graph, activation, x)
     mean = shapes.reduced(graph, x, "mean", (2, 3), keep_axes=False)
     program = graph.finish(products.linear(graph, mean, ones(5, 4)))
     return Architecture(program.graph, program.paths)

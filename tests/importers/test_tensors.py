@@ -20,10 +20,10 @@ from cnnviz.graph.operators import (
     Take,
     Transpose,
 )
+from cnnviz.importers import tensor_arithmetic, tensors
 from cnnviz.importers import tensor_layers as layers
 from cnnviz.importers import tensor_products as products
 from cnnviz.importers import tensor_shapes as shapes
-from cnnviz.importers import tensors
 from cnnviz.importers.tensors import Constant, TensorGraph
 
 SIZE = (3, 4, 6)
@@ -70,7 +70,7 @@ def check(build, program, batch=BATCH):
 def test_a_layout_and_its_undoing_vanish():
     def build(g, x):
         last = tensors.transpose(g, x, (0, 2, 3, 1))
-        return tensors.unary(g, ReLU(), tensors.transpose(g, last, (0, 3, 1, 2)))
+        return tensor_arithmetic.unary(g, ReLU(), tensors.transpose(g, last, (0, 3, 1, 2)))
 
     kinds = check(build, lambda x: np.maximum(x, 0))
     assert Transpose not in kinds
@@ -119,7 +119,7 @@ def test_windows_merge_with_the_batch_and_leave_it_again():
 
         inside = windows(x, reshape, transpose)
         mean = shapes.reduced(g, inside, "mean", (1,), keep_axes=True)
-        return whole(tensors.arithmetic(g, Subtract, inside, mean), reshape, transpose)
+        return whole(tensor_arithmetic.arithmetic(g, Subtract, inside, mean), reshape, transpose)
 
     check(build, program)
 
@@ -147,7 +147,7 @@ def test_attention_with_heads_in_the_batch():
             for weight in weights
         )
         scores = products.matmul(g, q, tensors.transpose(g, k, (0, 2, 1)))
-        scores = tensors.arithmetic(g, Multiply, scores, Constant(np.float32(0.5)))
+        scores = tensor_arithmetic.arithmetic(g, Multiply, scores, Constant(np.float32(0.5)))
         mixed = products.matmul(g, shapes.softmax(g, scores, -1), v)
         return tensors.reshape(g, tensors.transpose(g, mixed, (1, 0, 2)), (12, 1, 6))
 
@@ -166,7 +166,7 @@ def test_arithmetic_with_what_is_stored(kind, function, size, left):
 
     def build(g, x):
         operands = (stored, x) if left else (x, stored)
-        return tensors.arithmetic(g, kind, *operands)
+        return tensor_arithmetic.arithmetic(g, kind, *operands)
 
     def program(x):
         return function(stored.array, x) if left else function(x, stored.array)
@@ -179,7 +179,7 @@ def test_arithmetic_with_what_is_stored(kind, function, size, left):
 def test_what_is_computed_of_the_image_gates_it():
     def build(g, x):
         gate = shapes.reduced(g, x, "mean", (2, 3), keep_axes=False)
-        return tensors.arithmetic(g, Multiply, x, shapes.unsqueezed(g, gate, (-1, -2)))
+        return tensor_arithmetic.arithmetic(g, Multiply, x, shapes.unsqueezed(g, gate, (-1, -2)))
 
     check(build, lambda x: x * x.mean((2, 3))[:, :, None, None])
 
@@ -378,7 +378,7 @@ def test_names_are_unique_and_follow_their_values():
     x = graph.images
     for _ in range(2):
         with graph.scope("relu"):
-            x = tensors.unary(graph, ReLU(), x)
+            x = tensor_arithmetic.unary(graph, ReLU(), x)
         graph.call(x, "features.relu")
     program = graph.finish(x)
     assert [node.name for node in program.graph.nodes] == ["data", "relu", "relu.1"]
@@ -392,7 +392,7 @@ def test_what_cannot_be_is_a_sentence():
     with pytest.raises(NetworkError, match="has no axis 4"):
         shapes.softmax(graph, graph.images, 4)
     with pytest.raises(NetworkError, match="cannot be stretched"):
-        tensors.arithmetic(graph, Add, graph.images, numbers(5))
+        tensor_arithmetic.arithmetic(graph, Add, graph.images, numbers(5))
     stored = tensors.Tensor(graph.parameter(numbers(3)), (3,), None)
     with pytest.raises(NetworkError, match="does not depend on the images"):
         graph.finish(stored)

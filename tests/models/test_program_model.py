@@ -9,10 +9,10 @@ from cnnviz.engines.base import Device
 from cnnviz.engines.registry import choose_engine
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.operators import ReLU
+from cnnviz.importers import tensor_arithmetic
 from cnnviz.importers import tensor_layers as layers
 from cnnviz.importers import tensor_products as products
 from cnnviz.importers import tensor_shapes as shapes
-from cnnviz.importers import tensors
 from cnnviz.importers.program_source import InputHint
 from cnnviz.importers.tensors import Constant, TensorGraph
 from cnnviz.models.config import ModelConfig
@@ -50,7 +50,7 @@ class Made:
             maps = layers.convolution(graph, graph.images, Constant(KERNEL, "conv.weight"))
         graph.call(maps, "features.conv")
         mean = shapes.reduced(
-            graph, tensors.unary(graph, ReLU(), maps), "mean", (2, 3), keep_axes=False
+            graph, tensor_arithmetic.unary(graph, ReLU(), maps), "mean", (2, 3), keep_axes=False
         )
         logits = products.linear(graph, mean, Constant(DENSE, "fc.weight"))
         return graph.finish(shapes.softmax(graph, logits, 1))

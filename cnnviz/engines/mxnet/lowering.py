@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnnviz.engines.mxnet.operators import Named, Rule, Step, in_steps
+from cnnviz.engines.mxnet.stretching import elementwise, expand, matmul, stretching
 from cnnviz.engines.mxnet.symbol import VARIABLE, Entry
 from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
 from cnnviz.engines.mxnet.symbol import Node as SymbolNode
@@ -164,17 +165,6 @@ def _activation(kind: str) -> Rule:
     return lambda o, inputs: ("Activation", {"act_type": kind})
 
 
-def _elementwise(kind: str) -> Rule:
-    """MXNet's faster operator where nothing is stretched."""
-    stretching = _stretching(f"broadcast_{kind}")
-
-    def rule(o: op.Operator, inputs: Sequence[Shape]) -> Named:
-        left, right = inputs
-        return (f"elemwise_{kind}", {}) if left == right else stretching(o, inputs)
-
-    return rule
-
-
 def _affine(o: op.Affine, inputs: Sequence[Shape]) -> Named:
     if o.shift == 0:
         return "_mul_scalar", {"scalar": repr(o.scale)}
@@ -186,52 +176,6 @@ def _affine(o: op.Affine, inputs: Sequence[Shape]) -> Named:
         Step("_mul_scalar", {"scalar": repr(o.scale)}, (0,)),
         Step("_plus_scalar", {"scalar": repr(o.shift)}, (1,)),
     )
-
-
-def _stretching(name: str) -> Rule:
-    """An operator that stretches its inputs, counting axes from the last, the batch with them."""
-
-    def rule(o: op.Operator, inputs: Sequence[Shape]) -> Named:
-        axes = len(_output(o, inputs)) + 1
-        steps: list[Step] = []
-        reads = list(range(len(inputs)))
-        for place, shape in enumerate(inputs):
-            if _is_data(shape) and len(shape) < axes:
-                reads[place] = len(inputs) + len(steps)
-                steps.append(Step("Reshape", {"shape": _longer(shape, axes)}, (place,)))
-        return in_steps(*steps, Step(name, {}, tuple(reads))) if steps else (name, {})
-
-    return rule
-
-
-def _matmul(o: op.MatMul, inputs: Sequence[Shape]) -> Named:
-    """MXNet's goes back wrongly to what it stretches itself, so that this comes before."""
-    further = _output(o, inputs)[:-2]
-    steps: list[Step] = []
-    reads = [0, 1]
-    for place, shape in enumerate(inputs):
-        if _is_data(shape) and shape[1:-2] != further:
-            longer = Step("Reshape", {"shape": _longer(shape, len(further) + 3)}, (place,))
-            stretched = {"shape": (0, *further, *shape[-2:])}
-            steps += [longer, Step("broadcast_to", stretched, (len(steps) + 2,))]
-            reads[place] = len(steps) + 1
-    product = "_npi_matmul"
-    return in_steps(*steps, Step(product, {}, tuple(reads))) if steps else (product, {})
-
-
-def _is_data(shape: Shape) -> bool:
-    return shape[:1] == (0,)
-
-
-def _output(o: op.Operator, inputs: Sequence[Shape]) -> Shape:
-    """The shape of what comes out of an operator that stretches its inputs, without the batch."""
-    own = [shape[_is_data(shape) :] for shape in inputs]
-    return o.shape(*op.without_batch(o, own, [not _is_data(shape) for shape in inputs]))
-
-
-def _longer(shape: Shape, axes: int) -> Shape:
-    """A shape with the batch, with axes of size 1 behind that."""
-    return (0, *(1,) * (axes - len(shape)), *shape[1:])
 
 
 def _plain(name: str) -> Rule:
@@ -268,13 +212,6 @@ def _take(o: op.Take, inputs: Sequence[Shape]) -> Named:
     return "slice", {"begin": (*whole, first), "end": (*whole, last + 1), "step": (*whole, step)}
 
 
-def _expand(o: op.Expand, inputs: Sequence[Shape]) -> Named:
-    return in_steps(
-        Step("Reshape", {"shape": _longer(inputs[0], len(o.size) + 1)}, (0,)),
-        Step("broadcast_to", {"shape": (0, *o.size)}, (1,)),
-    )
-
-
 def _split(o: op.Split, inputs: Sequence[Shape]) -> Named:
     edges = (0, *o.cuts, inputs[0][o.axis + 1])
     sizes = {end - begin for begin, end in itertools.pairwise(edges)}
@@ -299,7 +236,7 @@ _RULES: Mapping[type[op.Operator], Rule] = {
         "_contrib_AdaptiveAvgPooling2D",
         {"output_size": o.size},
     ),
-    op.Add: _elementwise("add"),
+    op.Add: elementwise("add"),
     op.Affine: _affine,
     op.AvgPool2d: pool,
     op.BatchNorm: _batch_norm,
@@ -308,11 +245,11 @@ _RULES: Mapping[type[op.Operator], Rule] = {
     op.Conv2d: convolution,
     op.ConvTranspose2d: convolution,
     op.Cos: _plain("cos"),
-    op.Divide: _elementwise("div"),
+    op.Divide: elementwise("div"),
     op.ELU: lambda o, inputs: ("LeakyReLU", {"act_type": "elu", "slope": o.alpha}),
     op.Erf: _plain("erf"),
     op.Exp: _plain("exp"),
-    op.Expand: _expand,
+    op.Expand: expand,
     op.GELU: _gelu,
     op.Flatten: lambda o, inputs: ("Flatten", {}),
     op.GlobalAvgPool2d: global_pool("avg"),
@@ -334,18 +271,18 @@ _RULES: Mapping[type[op.Operator], Rule] = {
         {"nsize": o.size, "alpha": o.alpha, "beta": o.beta, "knorm": o.k},
     ),
     op.Log: _plain("log"),
-    op.MatMul: _matmul,
+    op.MatMul: matmul,
     op.Max: _reduction("max"),
     op.MaxPool2d: pool,
-    op.Maximum: _stretching("broadcast_maximum"),
+    op.Maximum: stretching("broadcast_maximum"),
     op.Mean: _reduction("mean"),
     op.Min: _reduction("min"),
-    op.Minimum: _stretching("broadcast_minimum"),
+    op.Minimum: stretching("broadcast_minimum"),
     op.Mish: _gated(
         Step("Activation", {"act_type": "softrelu"}, (0,)),
         Step("Activation", {"act_type": "tanh"}, (1,)),
     ),
-    op.Multiply: _elementwise("mul"),
+    op.Multiply: elementwise("mul"),
     op.PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
     op.Pad: _pad,
     op.Power: lambda o, inputs: ("_power_scalar", {"scalar": repr(o.exponent)}),
@@ -360,10 +297,10 @@ _RULES: Mapping[type[op.Operator], Rule] = {
     op.Sigmoid: _activation("sigmoid"),
     op.Softplus: _activation("softrelu"),
     op.Softsign: _activation("softsign"),
-    op.Subtract: _elementwise("sub"),
+    op.Subtract: elementwise("sub"),
     op.Sum: _reduction("sum"),
     op.Take: _take,
     op.Tanh: _activation("tanh"),
     op.Transpose: lambda o, inputs: ("transpose", {"axes": (0, *(axis + 1 for axis in o.axes))}),
-    op.Where: _stretching("_npi_where"),
+    op.Where: stretching("_npi_where"),
 }
