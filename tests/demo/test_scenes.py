@@ -15,6 +15,8 @@ from cnnviz.demo.scenes.__main__ import main
 from cnnviz.demo.scenes.objects import OBJECTS
 from cnnviz.demo.scenes.stamps import Stamp, make_stamp
 from cnnviz.errors import UsageError
+from cnnviz.images.sources import find_sources
+from cnnviz.labels.regions import read_regions
 
 SAMPLE_IMAGES = Path(__file__).parents[2] / "sample_images/scenes"
 SAMPLES = re.findall(
@@ -160,3 +162,35 @@ def test_the_command_explains_a_wrong_kind(
         main([str(tmp_path), "--kinds", "cat"])
     assert stop.value.code == 2
     assert "'cat'" in capsys.readouterr().err
+
+
+def test_the_command_writes_masks_and_boxes_that_say_where_the_objects_are(tmp_path: Path) -> None:
+    main([str(tmp_path), "--masks", "--seed", "7", "--count", "3"])
+    sources = find_sources([str(tmp_path / "images")]).sources
+    of_masks = read_regions(None, str(tmp_path / "masks"), sources, CLASSES, 8)
+    of_boxes = read_regions(str(tmp_path / "boxes.csv"), None, sources, CLASSES, 8)
+    assert of_masks.notes == of_boxes.notes == ()
+    assert of_masks.known == of_boxes.known == 3
+    objects = 0
+    for position, source in enumerate(sources):
+        drawn = scene(int(source.path.stem.rpartition("_")[2]))
+        np.testing.assert_array_equal(cv2.imread(str(source.path))[:, :, ::-1], drawn.image)
+        for thing in drawn.objects:
+            region = of_masks.region(position, thing.index, (224, 224))
+            np.testing.assert_array_equal(region, thing.mask)
+            box = of_boxes.region(position, thing.index, (224, 224))
+            for axis in (0, 1):  # as wide and as high, and full
+                np.testing.assert_array_equal(box.any(axis=axis), spanned(thing.mask, axis))
+            assert box.sum() == box.any(axis=0).sum() * box.any(axis=1).sum()
+            objects += 1
+        absent = next(index for index in range(8) if index not in {o.index for o in drawn.objects})
+        assert not of_masks.region(position, absent, (224, 224)).any()
+    assert objects > 3  # one scene at least has two
+
+
+def spanned(mask: np.ndarray, axis: int) -> np.ndarray:
+    """From the first to the last place along the other axis where there is anything."""
+    places = np.flatnonzero(mask.any(axis=axis))
+    span = np.zeros(mask.shape[1 - axis], np.bool_)
+    span[places[0] : places[-1] + 1] = True
+    return span

@@ -9,6 +9,8 @@ From the command line::
 
     python -m cnnviz.demo.scenes FOLDER --count 8
     python -m cnnviz.demo.scenes FOLDER --kinds umbrella fish --seed 3
+    python -m cnnviz.demo.scenes FOLDER --count 40 --masks
+    cnnviz evaluate FOLDER/images -m demo --masks FOLDER/masks
 """
 
 from __future__ import annotations
