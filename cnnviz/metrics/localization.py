@@ -2,14 +2,13 @@
 
 Scenes with two objects come with a mask of what can be seen of each. The map of either class must
 have its maximum inside that object, not inside the other one and not on the background (the
-pointing game of Zhang et al. 2016, without their tolerance).
+pointing game, :class:`cnnviz.metrics.regions.PointingGame`, without its tolerance).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -19,10 +18,9 @@ from cnnviz.engines.base import GradientRequest
 from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.images.preprocessing import prepare, to_image
+from cnnviz.metrics.regions import hits
+from cnnviz.metrics.seen_region import SeenRegion
 from cnnviz.types import Float32
-
-PeakPlace = Literal["own", "other", "neither"]
-"""Where a map's maximum lies: inside the object asked about, inside the other one, or elsewhere."""
 
 _BATCH = 10
 
@@ -81,14 +79,15 @@ def localize(network: Network, scenes: Sequence[Scene], layer: str | None = None
     """Find where Grad-CAM has its maximum, for each of the two classes of every scene.
 
     The map of a layer (default: the network's own choice) is brought to the image's 224 x 224
-    bilinearly and in float; its maximum is looked up in the objects' masks as they are.
+    bilinearly and in float; its maximum is looked up in the objects' masks as they are. Of equal
+    maxima the share counts.
 
     Raises:
         UsageError: there is no scene, or one has not exactly two objects; or no such layer.
     """
     _check(scenes, 2)
     target = network.layer(layer)
-    counts: dict[PeakPlace, int] = {"own": 0, "other": 0, "neither": 0}
+    own, other = 0.0, 0.0
     for part, batch in _batches(scenes):
         forward = network.run(batch, [target], record=True)
         activations = forward.activations(target)
@@ -98,28 +97,24 @@ def localize(network: Network, scenes: Sequence[Scene], layer: str | None = None
             (result,) = forward.gradients(classes, [request], retain_graph=asked == 0)
             cams = grad_cam(activations, result.at[target.value])
             for drawn, cam in zip(part, cams, strict=True):
-                counts[peak_place(drawn, asked, cam)] += 1
+                own += share_inside(drawn, asked, cam)
+                other += share_inside(drawn, 1 - asked, cam)
     maps = 2 * len(scenes)
-    own, other, neither = (counts[place] / maps for place in ("own", "other", "neither"))
-    return Localization(maps, own, other, neither, target.name)
+    own, other = own / maps, other / maps
+    return Localization(maps, own, other, 1 - own - other, target.name)
 
 
-def peak_place(scene: Scene, asked: int, cam: Float32) -> PeakPlace:
-    """Where a map's maximum lies in a scene with two objects.
+def share_inside(scene: Scene, which: int, cam: Float32) -> float:
+    """The share of a map's maxima, 0..1, that lie inside an object; 0 if no value is positive.
 
     Args:
         scene: the scene.
-        asked: 0 or 1, the object whose class the map is of.
+        which: the object's place in it.
         cam: float (h, w), at least 0.
     """
-    if not cam.max() > 0:
-        return "neither"
-    height, width = scene.image.shape[:2]
-    large, _ = to_image(cam, prepare(scene.image).geometry, (height, width))
-    peak = np.unravel_index(int(large.argmax()), large.shape)
-    if scene.objects[asked].mask[peak]:
-        return "own"
-    return "other" if scene.objects[1 - asked].mask[peak] else "neither"
+    geometry = prepare(scene.image).geometry
+    large, _ = to_image(cam, geometry, geometry.network)
+    return hits(large, SeenRegion(scene.objects[which].mask, geometry), tolerance=0)[0]
 
 
 def _batches(scenes: Sequence[Scene]) -> Iterator[tuple[Sequence[Scene], Float32]]:

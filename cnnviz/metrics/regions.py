@@ -25,7 +25,7 @@ from cnnviz.attribution.options import option
 from cnnviz.engines.target_functions import ClassLogit
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
 from cnnviz.metrics.seen_region import SeenRegion
-from cnnviz.types import Float64, Mask
+from cnnviz.types import Float32, Float64, Mask
 
 #: What IoU compares: all pixels, or the boxes around them.
 OUTLINES = ("pixels", "box")
@@ -88,14 +88,8 @@ class PointingGame(RegionMetric):
     def compare(self, case: Case, subject: Subject, seen: SeenRegion) -> Measurement:
         """Hit or miss."""
         group = case.target.index if isinstance(case.target, ClassLogit) else None
-        highest = subject.values.max()
-        if not highest > 0:
-            details = _details(seen, maxima=0)
-            return Measurement(0.0, group=group, details=details)
-        maxima = np.argwhere(subject.values == highest)
-        hits = _near(seen, maxima, self.tolerance)
-        details = _details(seen, maxima=len(maxima))
-        return Measurement(float(hits.mean()), group=group, details=details)
+        share, maxima = hits(subject.values, seen, self.tolerance)
+        return Measurement(share, group=group, details=_details(seen, maxima=maxima))
 
 
 @dataclass(frozen=True)
@@ -197,6 +191,24 @@ def _details(seen: SeenRegion, **more: Any) -> dict[str, Any]:
 def _positive(subject: Subject) -> Float64:
     """The map's positive part, (H, W): in float64, where no sum of float32 overflows."""
     return np.maximum(subject.values.astype(np.float64), 0)
+
+
+def hits(values: Float32, seen: SeenRegion, tolerance: float) -> tuple[float, int]:
+    """The share of a map's maxima that hit, as in :class:`PointingGame`, and how many there are.
+
+    Args:
+        values: (H, W), of the size of the network's input.
+        seen: the objects, of which the network saw something.
+        tolerance: in pixels of the image.
+
+    Returns:
+        0 and 0 if no value is positive.
+    """
+    highest = values.max()
+    if not highest > 0:
+        return 0.0, 0
+    maxima = np.argwhere(values == highest)
+    return float(_near(seen, maxima, tolerance).mean()), len(maxima)
 
 
 def _near(seen: SeenRegion, cells: npt.NDArray[np.int64], tolerance: float) -> Mask:

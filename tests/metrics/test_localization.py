@@ -12,7 +12,7 @@ from cnnviz.engines.network import Network
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.graph.builder import Builder
-from cnnviz.metrics.localization import classify, localize, peak_place
+from cnnviz.metrics.localization import classify, localize, share_inside
 from cnnviz.models.zoo.demo import build
 from tests.support.capabilities import SLOW
 from tests.support.networks import SequentialNetwork, demo_network, random_parameters
@@ -64,14 +64,14 @@ def _two_halves() -> Scene:
 
 
 @pytest.mark.parametrize(
-    ("column", "place"), [(2, "own"), (11, "other"), (6, "neither"), (None, "neither")]
+    ("column", "inside"), [(2, (1, 0)), (11, (0, 1)), (6, (0, 0)), (None, (0, 0))]
 )
-def test_where_the_peak_lies_decides(column: int | None, place: str) -> None:
+def test_where_the_peak_lies_decides(column: int | None, inside: tuple[float, float]) -> None:
     """Of 14 columns, 2 lies in the left object's pixels 0..95, 11 in the other's, 6 between."""
     cam = np.zeros((14, 14), np.float32)
     if column is not None:
         cam[5, column] = 1
-    assert peak_place(_two_halves(), 0, cam) == place
+    assert tuple(share_inside(_two_halves(), which, cam) for which in (0, 1)) == inside
 
 
 def test_scenes_with_the_wrong_number_of_objects_are_refused(network: Network) -> None:
