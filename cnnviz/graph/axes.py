@@ -21,6 +21,7 @@ from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import (
     Concat,
     Flatten,
+    Fold,
     Linear,
     MatMul,
     Max,
@@ -33,6 +34,7 @@ from cnnviz.graph.operators import (
     Sum,
     Take,
     Transpose,
+    Unfold,
 )
 from cnnviz.types import Shape
 
@@ -181,6 +183,10 @@ def _behind(
         return tuple(kept)
     if isinstance(operator, MatMul):
         return _product(inputs, shape)
+    if isinstance(operator, Unfold):
+        return _unfolded(operator, graph.shape(node.inputs[0]), data)
+    if isinstance(operator, Fold):
+        return image_axes(*shape)
     if isinstance(operator, Linear):
         if operator.flatten:
             return (axis(Factor("unknown", operator.features)),)
@@ -228,6 +234,23 @@ def _taken(whole: Axis, entries: Sequence[int]) -> Axis:
             (line,) = whole.factors
             return axis(line._replace(size=size, step=line.step * entries.step))
     return axis(Factor("unknown" if whole.is_unknown else "channel", size))
+
+
+def _unfolded(operator: Unfold, shape: Shape, data: Axes) -> Axes:
+    """The axes of windows: what one holds, and their places."""
+    if not (data[1].is_line and data[2].is_line):
+        return tuple(axis(Factor("unknown", size)) for size in operator.shape(shape))
+    places = operator.places(*shape[1:])
+    lines = [line.factors[0] for line in data[1:]]
+    down, across = (
+        line._replace(size=size, step=line.step * step)
+        for line, size, step in zip(lines, places, operator.stride, strict=True)
+    )
+    held = [*data[0].factors, Factor("channel", math.prod(operator.kernel))]
+    if operator.kernel == operator.stride and operator.dilation == (1, 1):
+        inner = (one._replace(size=k) for one, k in zip(lines, operator.kernel, strict=True))
+        held = [*data[0].factors, *inner]
+    return axis(*held), axis(down, across)
 
 
 def _product(inputs: Sequence[Axes | None], shape: Shape) -> Axes:

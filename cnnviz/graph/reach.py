@@ -104,7 +104,9 @@ def _axis_before(
 
 def _mixed_axes(operator: Operator, number: int, rank: int) -> frozenset[int] | None:
     """The axes of which an output's entries are made of several; None if that may be all."""
-    if isinstance(operator, (InstanceNorm, GroupNorm, Opaque)) or operator.has("convolves"):
+    if isinstance(operator, (InstanceNorm, GroupNorm, Opaque)):
+        return None
+    if operator.has("convolves") or operator.has("rearranges"):
         return None
     mixed: tuple[int, ...] = ()
     if isinstance(operator, Linear):

@@ -26,6 +26,7 @@ from cnnviz.importers.tensor_layers import (
     average_pool,
     batch_norm,
     convolution,
+    fold,
     group_norm,
     instance_norm,
     layer_norm,
@@ -304,6 +305,14 @@ def _pad(step: Step) -> Operand:
     return padded(step.graph, x, around, mode, value)
 
 
+def _fold(step: Step) -> Operand:
+    size, kernel = step.needed("image_shape", 1), step.needed("block_shape", 2)
+    if len(size) != 2 or len(kernel) != 2:
+        raise NetworkError(f"it makes images of {len(size)} dimensions, and cnnviz of two")
+    window = _window(step, kernel)
+    return fold(step.graph, step.tensor(), _pair(size, 1), _pair(kernel, 1), window)
+
+
 def _depth_to_space(step: Step) -> Operand:
     order = step.text("mode", "DCR")
     block = step.integer("blocksize", 1)
@@ -318,6 +327,7 @@ def _space_to_depth(step: Step) -> Operand:
 RULES: Mapping[str, Rule] = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
+    "Col2Im": _fold,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "DepthToSpace": _depth_to_space,

@@ -17,6 +17,7 @@ from cnnviz.graph.operators import (
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
+    Fold,
     GlobalAvgPool2d,
     GroupNorm,
     InstanceNorm,
@@ -27,6 +28,7 @@ from cnnviz.graph.operators import (
     Pads,
     Pair,
     Power,
+    Unfold,
 )
 from cnnviz.importers.tensor_arithmetic import arithmetic, unary
 from cnnviz.importers.tensor_shapes import reduced
@@ -39,6 +41,7 @@ from cnnviz.importers.tensors import (
     keeping,
     number,
     omitting,
+    reshape,
 )
 from cnnviz.types import Shape
 
@@ -164,6 +167,30 @@ def adaptive_average_pool(graph: TensorGraph, x: Tensor, size: Sequence[int]) ->
     whole = _pair(size if len(size) == 2 else (1, *size))
     mean = GlobalAvgPool2d() if whole == (1, 1) else AdaptiveAvgPool2d(whole)
     return on_images(graph, x, mean)
+
+
+def unfold(graph: TensorGraph, x: Tensor, kernel: Pair, window: Window) -> Tensor:
+    """The windows of (1, C, h, w) as columns, (1, C · kh · kw, windows)."""
+    if len(x.shape) != 4:
+        raise NetworkError(f"Windows are taken of {x.shape}; cnnviz takes them of images.")
+    parts, channels, *sides = x.shape
+    image = formed(graph, x, (1, parts * channels, *sides), 0)
+    operator = Unfold(kernel, window.stride, window.padding, window.dilation)
+    value = graph.add(operator, image.value)
+    held, windows = graph.shape_of(value)
+    return reshape(graph, Tensor(value, (1, held, windows), 0), (parts, held // parts, windows))
+
+
+def fold(graph: TensorGraph, x: Tensor, size: Pair, kernel: Pair, window: Window) -> Tensor:
+    """The image (1, C, *size) that windows, (1, C · kh · kw, windows), are added up to."""
+    if len(x.shape) != 3:
+        raise NetworkError(f"Windows are laid together of a value of {x.shape}, not of columns.")
+    parts, held, windows = x.shape
+    columns = formed(graph, x, (1, parts * held, windows), 0)
+    operator = Fold(kernel, window.stride, window.padding, window.dilation, size)
+    value = graph.add(operator, columns.value)
+    channels = graph.shape_of(value)[0] // parts
+    return reshape(graph, Tensor(value, (1, *graph.shape_of(value)), 0), (parts, channels, *size))
 
 
 def batch_norm(

@@ -187,6 +187,29 @@ def _adaptive_max_pool(graph: TensorGraph, x: Tensor, size: Sizes) -> list[Tenso
     return [layers.on_images(graph, x, pooled), None]
 
 
+@LAYERS.named("im2col")
+def _unfold(
+    graph: TensorGraph, x: Operand, kernel: Sizes, dilation: Sizes, padding: Sizes, stride: Sizes
+) -> Tensor:
+    size = pair(kernel)
+    return layers.unfold(graph, images(x), size, window(x, size, stride, padding, dilation))
+
+
+@LAYERS.named("col2im")
+def _fold(
+    graph: TensorGraph,
+    x: Tensor,
+    output: Sizes,
+    kernel: Sizes,
+    dilation: Sizes,
+    padding: Sizes,
+    stride: Sizes,
+) -> Tensor:
+    before = pair(padding)
+    placed = Window(pair(stride), (*before, *before), pair(dilation))
+    return layers.fold(graph, x, pair(output), pair(kernel), placed)
+
+
 @LAYERS.named("upsample_nearest2d")
 def _nearest(graph: TensorGraph, x: Tensor, size: Any = None, *scales: Any) -> Tensor:
     resize = Resize2d(_resized(x, size, scales), coordinates="asymmetric")

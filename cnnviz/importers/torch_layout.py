@@ -19,7 +19,7 @@ from cnnviz.importers.tensors import (
     transpose,
     whole_axis,
 )
-from cnnviz.importers.torch_table import Table, pair
+from cnnviz.importers.torch_table import Table
 
 LAYOUT = Table()
 
@@ -174,24 +174,6 @@ def _unfold(graph: TensorGraph, x: Tensor, dim: int, size: int, step: int) -> Te
     found = shapes.gathered(graph, x, axis, windows)
     order = [one for one in range(len(found.shape)) if one != axis + 1]
     return transpose(graph, found, [*order, axis + 1])
-
-
-@LAYOUT.named("im2col")
-def _im2col(
-    graph: TensorGraph, x: Tensor, kernel: Any, dilation: Any, padding: Any, stride: Any
-) -> Tensor:
-    """(1, C · kh · kw, places) of (1, C, h, w)."""
-    rows, columns = pair(padding)
-    x = shapes.padded(graph, x, [(0, 0), (0, 0), (rows, rows), (columns, columns)])
-    for axis, size, apart, step in zip(
-        (2, 4), pair(kernel), pair(dilation), pair(stride), strict=True
-    ):
-        begins = range(0, x.shape[axis] - apart * (size - 1), step)
-        places = np.array([[begin + apart * k for begin in begins] for k in range(size)])
-        x = shapes.gathered(graph, x, axis, places)
-    batch, channels, height, down, width, across = x.shape
-    turned = transpose(graph, x, (0, 1, 2, 4, 3, 5))
-    return reshape(graph, turned, (batch, channels * height * width, down * across))
 
 
 @LAYOUT.named("pixel_shuffle")

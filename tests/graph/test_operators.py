@@ -17,6 +17,7 @@ from cnnviz.graph.operators import (
     ConvTranspose2d,
     Expand,
     Flatten,
+    Fold,
     GlobalAvgPool2d,
     Input,
     Linear,
@@ -32,6 +33,7 @@ from cnnviz.graph.operators import (
     ShapeError,
     Softmax,
     Take,
+    Unfold,
     Where,
 )
 
@@ -77,6 +79,9 @@ from cnnviz.graph.operators import (
         (MaxPool2d((3, 2), (2, 1), dilation=(2, 3)), [(1, 9, 9)], (1, 3, 6)),
         (AdaptiveMaxPool2d((1, 7)), [(5, 2, 3)], (5, 1, 7)),
         (Resize2d((7, 1)), [(5, 2, 3)], (5, 7, 1)),
+        (Unfold((3, 2), (2, 2), (1, 0, 1, 0)), [(5, 6, 8)], (30, 12)),
+        (Fold((3, 2), (2, 2), (1, 0, 1, 0), size=(6, 8)), [(30, 12)], (5, 6, 8)),
+        (Conv2d(8, (3, 3)), [(6, 4, 3, 9, 9), (8, 3, 3, 3)], (6, 4, 8, 7, 7)),
     ],
 )
 def test_shapes(operator, inputs, shape):
@@ -106,6 +111,9 @@ def test_shapes(operator, inputs, shape):
         (Pad(((6, 0), (0, 0)), "wrap"), [(5, 3)]),
         (Pad(((-1, 0), (0, 0))), [(5, 3)]),
         (Pad(((1, 0),)), [(5, 3)]),
+        (Unfold((3, 2)), [(30, 12)]),
+        (Fold((3, 2), (3, 2), size=(6, 8)), [(30, 12)]),
+        (Fold((3, 2), (3, 2), size=(6, 8)), [(31, 8)]),
     ],
 )
 def test_what_does_not_fit(operator, inputs):

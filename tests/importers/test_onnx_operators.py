@@ -106,6 +106,14 @@ def normalized(x: Any) -> Any:
     return (x - mean) / np.sqrt(variance + 1e-3) * scale + shift
 
 
+def columns(held: int, windows: int) -> tuple[Any, ...]:
+    """Nodes that make h, (1, held, windows), of x."""
+    return (
+        node("Constant", "", "s", value_ints=[1, held, windows]),
+        node("Reshape", "x s", "h"),
+    )
+
+
 FLAT = (node("Flatten", "x", "h"),)
 ROWS = (node("GlobalAveragePool", "x", "m"), node("Mul", "x m", "h"))
 SCALE = {1: numbers(4), 2: numbers(4)}
@@ -195,6 +203,20 @@ CASES = [
         "LRN",
         {"size": 3, "alpha": 0.2, "beta": 0.6, "bias": 1.5},
         wanted=lambda x: local_response(x, 3, 0.2, 0.6, 1.5),
+    ),
+    Case(
+        "Col2Im",
+        {"strides": [2, 2]},
+        {1: whole(6, 8), 2: whole(2, 2)},
+        since=18,
+        before=columns(12, 12),
+    ),
+    Case(
+        "Col2Im",
+        {"strides": [2, 1], "pads": [1, 0, 1, 0], "dilations": [1, 2]},
+        {1: whole(2, 7), 2: whole(2, 3)},
+        since=18,
+        before=columns(24, 6),
     ),
     Case("DepthToSpace", {"blocksize": 2}),
     Case("DepthToSpace", {"blocksize": 2, "mode": "CRD"}, since=11),

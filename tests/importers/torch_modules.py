@@ -240,4 +240,23 @@ class Parts(nn.Module):
         return self.head(torch.tanh(x)).mean(1)
 
 
-MODULES = (Parts, ReLUs, Residual, SqueezeExcite, Attention, Windows, Grouped)
+class Outlook(nn.Module):
+    """Windows that lie on each other, weighted by what is in their middle, and added up again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 2, stride=2)
+        self.weights = nn.Linear(4, 9)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        middle = F.avg_pool2d(x, 2).flatten(2).transpose(1, 2)
+        shares = self.weights(middle).softmax(-1).transpose(1, 2)
+        held = F.unfold(x, 3, padding=1, stride=2).reshape(-1, 4, 9, 12) * shares[:, None]
+        laid = F.fold(held.reshape(-1, 36, 12), (6, 8), 3, padding=1, stride=2)
+        patches = F.unfold(torch.cat([x, laid], 1), 2, stride=2)
+        return self.head(F.fold(patches.tanh(), (6, 8), 2, stride=2).mean((2, 3)))
+
+
+MODULES = (Parts, Outlook, ReLUs, Residual, SqueezeExcite, Attention, Windows, Grouped)

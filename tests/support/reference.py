@@ -139,6 +139,26 @@ def _conv_transpose(
     return result + np.reshape(bias, (-1, 1, 1))
 
 
+def _unfold(o: op.Unfold, x: Array) -> Array:
+    windows = _windows(x, o.kernel, o.stride, o.padding, o.dilation)  # (N, C, h, w, kh, kw)
+    places = windows.shape[2] * windows.shape[3]
+    return windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), -1, places)
+
+
+def _fold(o: op.Fold, x: Array) -> Array:
+    """Each number is added to the image at its place: that of the window, and that within it."""
+    top, left, *_ = o.padding
+    result = np.zeros((len(x), *o.shape(x.shape[1:])))
+    down, across = o.places(*o.size)
+    held = x.reshape(len(x), -1, *o.kernel, down, across)
+    for i, j, row, column in itertools.product(*map(range, (*o.kernel, down, across))):
+        y = row * o.stride[0] + i * o.dilation[0] - top
+        right = column * o.stride[1] + j * o.dilation[1] - left
+        if 0 <= y < o.size[0] and 0 <= right < o.size[1]:
+            result[:, :, y, right] += held[:, :, i, j, row, column]
+    return result
+
+
 def _linear(o: op.Linear, x: Array, weight: Array, bias: Array | float = 0.0) -> Array:
     rows = x.reshape(len(x), -1) if o.flatten else x
     result: Array = rows @ weight.T + bias
@@ -401,6 +421,7 @@ _FORMULAS: Mapping[type[op.Operator], Callable[..., Any]] = {
     op.Divide: _stretched(np.divide),
     op.ELU: lambda o, x: np.where(x > 0, x, o.alpha * np.expm1(x)),
     op.Flatten: lambda o, x: x.reshape(len(x), -1),
+    op.Fold: _fold,
     op.GELU: _gelu,
     op.GlobalAvgPool2d: lambda o, x: x.mean(axis=(2, 3), keepdims=True),
     op.GlobalMaxPool2d: lambda o, x: x.max(axis=(2, 3), keepdims=True),
@@ -430,4 +451,5 @@ _FORMULAS: Mapping[type[op.Operator], Callable[..., Any]] = {
     op.Sum: lambda o, x: x.sum(axis=_axes(o.axes), keepdims=o.keep_axes),
     op.Tanh: lambda o, x: np.tanh(x),
     op.Transpose: lambda o, x: x.transpose(0, *_axes(o.axes)),
+    op.Unfold: _unfold,
 }

@@ -15,7 +15,7 @@ from cnnviz.engines.mxnet.stretching import elementwise, expand, matmul, stretch
 from cnnviz.engines.mxnet.symbol import VARIABLE, Entry
 from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
 from cnnviz.engines.mxnet.symbol import Node as SymbolNode
-from cnnviz.engines.mxnet.windows import convolution, global_pool, pool
+from cnnviz.engines.mxnet.windows import columns, convolution, global_pool, pool
 from cnnviz.errors import NetworkError
 from cnnviz.graph import operators as op
 from cnnviz.graph.graph import Graph, Value
@@ -250,6 +250,7 @@ _RULES: Mapping[type[op.Operator], Rule] = {
     op.Erf: _plain("erf"),
     op.Exp: _plain("exp"),
     op.Expand: expand,
+    op.Fold: columns,
     op.GELU: _gelu,
     op.Flatten: lambda o, inputs: ("Flatten", {}),
     op.GlobalAvgPool2d: global_pool("avg"),
@@ -302,5 +303,6 @@ _RULES: Mapping[type[op.Operator], Rule] = {
     op.Take: _take,
     op.Tanh: _activation("tanh"),
     op.Transpose: lambda o, inputs: ("transpose", {"axes": (0, *(axis + 1 for axis in o.axes))}),
+    op.Unfold: columns,
     op.Where: stretching("_npi_where"),
 }

@@ -1,4 +1,4 @@
-"""What goes over images with a window, as MXNet's operators: convolutions and pooling."""
+"""What goes over images with a window, as MXNet's operators: convolutions, pooling, columns."""
 
 from __future__ import annotations
 
@@ -73,3 +73,16 @@ def global_pool(kind: str) -> Rule:
     """Pooling over height and width: ``max`` or ``avg``."""
     attributes = {"global_pool": True, "kernel": (1, 1), "pool_type": kind}
     return lambda o, inputs: ("Pooling", attributes)
+
+
+def columns(o: op.Unfold | op.Fold, inputs: Sequence[Shape]) -> Named:
+    """im2col, or, of a Fold, col2im."""
+    attributes = {
+        "kernel": o.kernel,
+        "stride": o.stride,
+        "dilate": o.dilation,
+        "pad": _same_pads(o.padding),
+    }
+    if isinstance(o, op.Fold):
+        return "col2im", {"output_size": o.size, **attributes}
+    return "im2col", attributes

@@ -260,6 +260,7 @@ _RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
     op.Exp: _elementwise("exp"),
     op.Expand: _expand,
     op.Flatten: lambda o: lambda data: data.reshape(len(data), -1),
+    op.Fold: windows.fold,
     op.GELU: lambda o: _named("gelu", approximate="tanh" if o.approximate else "none"),
     op.GlobalAvgPool2d: lambda o: lambda data: data.mean((2, 3), keepdim=True),
     # Of equals the first passes the gradient on, as in every other max pooling.
@@ -305,6 +306,7 @@ _RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
     op.Take: _take,
     op.Tanh: _elementwise("tanh"),
     op.Transpose: lambda o: lambda data: data.permute(0, *(axis + 1 for axis in o.axes)),
+    op.Unfold: windows.unfold,
     op.Where: lambda o: (
         lambda condition, left, right: import_torch().where(condition != 0, left, right)
     ),

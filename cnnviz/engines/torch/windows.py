@@ -1,4 +1,4 @@
-"""What goes over images with a window, as PyTorch's functions: convolutions and pooling."""
+"""What goes over images with a window, as PyTorch's functions: convolutions, pooling, columns."""
 
 from __future__ import annotations
 
@@ -100,3 +100,28 @@ def _needs_padding(o: op.MaxPool2d | op.AvgPool2d) -> bool:
 def _padded(data: Any, pads: op.Pads, value: float = 0.0) -> Any:
     top, left, bottom, right = pads
     return import_torch().nn.functional.pad(data, (left, right, top, bottom), value=value)
+
+
+def unfold(o: op.Unfold) -> Function:
+    """``unfold``, of an image padded by itself where the sides differ."""
+    functional = import_torch().nn.functional
+    before, after = o.padding[:2], o.padding[2:]
+    if before == after:
+        return lambda data: functional.unfold(data, o.kernel, o.dilation, before, o.stride)
+    return lambda data: functional.unfold(
+        _padded(data, o.padding), o.kernel, o.dilation, 0, o.stride
+    )
+
+
+def fold(o: op.Fold) -> Function:
+    """``fold`` onto an image with its padding, which is cut off."""
+    functional = import_torch().nn.functional
+    top, left, bottom, right = o.padding
+    height, width = o.size
+    whole = (top + height + bottom, left + width + right)
+
+    def run(data: Any) -> Any:
+        image = functional.fold(data, whole, o.kernel, o.dilation, 0, o.stride)
+        return image[:, :, top : top + height, left : left + width]
+
+    return run

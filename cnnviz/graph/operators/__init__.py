@@ -63,6 +63,7 @@ from cnnviz.graph.operators.base import (
     Trait,
     without_batch,
 )
+from cnnviz.graph.operators.columns import Fold, Unfold
 from cnnviz.graph.operators.layout import (
     Concat,
     Expand,
@@ -120,6 +121,7 @@ __all__ = [
     "Exp",
     "Expand",
     "Flatten",
+    "Fold",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
     "GroupNorm",
@@ -169,6 +171,7 @@ __all__ = [
     "Tanh",
     "Trait",
     "Transpose",
+    "Unfold",
     "Where",
     "without_batch",
 ]

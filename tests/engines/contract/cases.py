@@ -56,6 +56,9 @@ CASES = [
     (op.Expand((2, 3, 6)), (3, 1), ()),
     (op.Flatten(), IMAGE, ()),
     (op.Flatten(), (), ()),
+    (op.Fold((2, 3), (2, 1), (1, 1, 1, 1), (1, 2), size=(5, 4)), (12, 6), ()),
+    (op.Fold((2, 2), (2, 2), size=(6, 4)), (8, 6), ()),
+    (op.Fold((2, 2), padding=(0, 1, 1, 0), size=(2, 3)), (4, 6), ()),
     (op.GELU(), IMAGE, ()),
     (op.GELU(approximate=True), IMAGE, ()),
     (op.GlobalAvgPool2d(), IMAGE, ()),
@@ -137,6 +140,9 @@ CASES = [
     (op.Take(2, (4,)), IMAGE, ()),
     (op.Tanh(), IMAGE, ()),
     (op.Transpose((2, 0, 1)), IMAGE, ()),
+    (op.Unfold((3, 2), (2, 1), (1, 1, 1, 1), (1, 2)), IMAGE, ()),
+    (op.Unfold((2, 2), (2, 2)), IMAGE, ()),
+    (op.Unfold((2, 2), padding=(0, 1, 1, 0)), IMAGE, ()),
 ]
 #: Those that are defined above 0.
 POSITIVE = [op.Log(), op.Power(0.5), op.Power(-1.5), op.Power(0.0)]
@@ -158,6 +164,8 @@ LACKING = {
         (op.GroupNorm(2, 1e-3), ROWS, ((4,), (4,))),
         # It pads both sides alike.
         op.Conv2d(2, (2, 2), padding=(0, 1, 1, 1), groups=2),
+        op.Fold((2, 2), padding=(0, 1, 1, 0), size=(2, 3)),
+        op.Unfold((2, 2), padding=(0, 1, 1, 0)),
         # It goes along one axis.
         op.LayerNorm((0, 2), 1e-3),
         op.LayerNorm((-2, -1), 1e-3),
