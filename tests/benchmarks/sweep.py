@@ -26,8 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,30 +223,45 @@ def one(name: str, way: str, seconds: float, gigabytes: float) -> dict[str, Any]
     return {**found, "seconds": round(time.monotonic() - begin, 1)}
 
 
-def show(way: str, results: Mapping[str, dict[str, Any]]) -> None:
-    """A table of what was found by one way, and what it adds up to."""
-    print(f"\n## {way}\n\n| network | scores | gradient | default layer | |\n|---|---|---|---|---|")
-    for name, found in sorted(results.items()):
-        if "scores" in found:
-            where = f"{found['layer']} {'×'.join(map(str, found['shape']))}"
-            where += "" if found["place"] else ", not where expected"
-            numbers = f"{found['scores']:.0e} | {found['gradient']:.0e} | {where}"
-        else:
-            numbers = f" | | {found['reason']}"
-        print(f"| {name} | {numbers} | {found['state']} |")
-    for package in PACKAGES:
-        own = [found for name, found in results.items() if name.startswith(package)]
-        states = Counter(found["state"] for found in own)
-        print(f"\n{package}: {len(own)}, {', '.join(f'{n} {s}' for s, n in states.most_common())}.")
-        run = [found for found in own if "scores" in found]
-        if run:
-            print(
-                f"Scores within {max(found['scores'] for found in run):.1e}; gradients' median "
-                f"{statistics.median(found['gradient'] for found in run):.0e}, "
-                f"{sum(found['gradient'] > GRADIENT for found in run)} above {GRADIENT:.0e}; the "
-                f"default layer is where expected in {sum(found['place'] for found in run)} of "
-                f"{len(run)}; MXNet's engine runs {sum(not f['mxnet lacks'] for f in run)}."
-            )
+def show(results: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
+    """A table of what was found by each way, and one of what it adds up to."""
+    for way, networks in results.items():
+        print(f"\n## {way}\n\n| network | scores | gradient | default layer | |")
+        print("|---|---|---|---|---|")
+        for name, found in sorted(networks.items()):
+            if "scores" in found:
+                where = f"{found['layer']} {'×'.join(map(str, found['shape']))}"
+                where += "" if found["place"] else ", not where expected"
+                numbers = f"{found['scores']:.0e} | {found['gradient']:.0e} | {where}"
+            else:
+                numbers = f" | | {found['reason']}"
+            print(f"| {name} | {numbers} | {found['state']} |")
+    print(
+        "\n| | tried | explained | scores | gradient, median | above 1e-3 | default layer as "
+        "expected | MXNet runs |\n|---|---|---|---|---|---|---|---|"
+    )
+    for way, networks in results.items():
+        for package in PACKAGES:
+            own = [found for name, found in networks.items() if name.startswith(package)]
+            if own:
+                print(f"| {package}, {way} | {' | '.join(_row(own))} |")
+
+
+def _row(networks: Sequence[dict[str, Any]]) -> list[str]:
+    tried = [found for found in networks if found["state"] != NOT_EXPORTED]
+    run = [found for found in tried if "scores" in found]
+    explained = [found for found in run if found["state"] == EXPLAINED]
+    first = [str(len(tried)), str(len(explained))]
+    if not run:
+        return [*first, *[""] * 5]
+    return [
+        *first,
+        f"{max(found['scores'] for found in run):.1e}",
+        f"{statistics.median(found['gradient'] for found in run):.0e}",
+        str(sum(found["gradient"] > GRADIENT for found in run)),
+        str(sum(found["place"] for found in run)),
+        str(sum(not found["mxnet lacks"] for found in run)),
+    ]
 
 
 def _save(path: Path, kept: Any) -> None:
@@ -304,10 +318,8 @@ def main() -> None:
         parser.error("give the folder for the results")
     if not options.show:
         sweep(options)
-    for way in WAYS:
-        path = options.folder / f"{way}.json"
-        if path.exists():
-            show(way, json.loads(path.read_text()))
+    paths = {way: options.folder / f"{way}.json" for way in WAYS}
+    show({way: json.loads(path.read_text()) for way, path in paths.items() if path.exists()})
 
 
 if __name__ == "__main__":
