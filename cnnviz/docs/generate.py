@@ -31,7 +31,7 @@ from cnnviz.runs.request import ModelOptions
 
 _WIDTH = 100
 
-#: Where the papers can be read that :attr:`cnnviz.attribution.Method.paper` begins with.
+#: Where the papers can be read that methods and metrics name (``Method.paper``).
 _PAPERS = {
     "Selvaraju et al. 2017": "https://arxiv.org/abs/1610.02391",
     "Chattopadhay et al. 2018": "https://arxiv.org/abs/1710.11063",
@@ -46,6 +46,12 @@ _PAPERS = {
     "Smilkov et al. 2017": "https://arxiv.org/abs/1706.03825",
     "Sundararajan et al. 2017": "https://arxiv.org/abs/1703.01365",
     "Petsiuk et al. 2018": "https://arxiv.org/abs/1806.07421",
+    "Zhang et al. 2018": "https://arxiv.org/abs/1608.00507",
+    "Arras et al. 2022": "https://arxiv.org/abs/2003.07258",
+    "Zhou et al. 2016": "https://arxiv.org/abs/1512.04150",
+    "Chalasani et al. 2020": "https://arxiv.org/abs/1810.06583",
+    "Hurley & Rickard 2009": "https://arxiv.org/abs/0811.4706",
+    "Bhatt et al. 2020": "https://arxiv.org/abs/2005.00631",
 }
 
 #: What families of networks are called, and which layer of them is explained by default.
@@ -303,10 +309,13 @@ def _method_option(option: dict[str, Any]) -> str:
 
 
 def _cited(paper: str) -> str:
-    """A paper with a link, and the place in it."""
-    name, comma, place = paper.partition(",")
-    address = _PAPERS.get(name)
-    return f"{name if address is None else f'[{name}]({address})'}{comma}{place}"
+    """Papers with links, and the places in them."""
+    cited = []
+    for one in paper.split("; "):
+        name, comma, place = one.partition(",")
+        address = _PAPERS.get(name)
+        cited.append(f"{name if address is None else f'[{name}]({address})'}{comma}{place}")
+    return "; ".join(cited)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

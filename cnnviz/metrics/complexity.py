@@ -20,7 +20,7 @@ _BLANK = Measurement(None, "the map is 0 everywhere")
 
 @dataclass(frozen=True)
 class Sparseness(Metric):
-    """Gini index of the map's magnitudes (Chalasani et al. 2020; Hurley and Rickard 2009).
+    """Gini index of the map's magnitudes (Chalasani et al. 2020; Hurley & Rickard 2009).
 
     With the N magnitudes |s| in ascending order, k = 1..N, it is
     1 - 2 Σ_k |s|_(k) (N - k + 1/2) / (N Σ |s|), which for magnitudes is Σ_k (2k - N - 1) |s|_(k) /
@@ -30,7 +30,7 @@ class Sparseness(Metric):
 
     name = "sparseness"
     title = "sparseness"
-    paper = "Chalasani et al. 2020; Hurley and Rickard 2009"
+    paper = "Chalasani et al. 2020; Hurley & Rickard 2009"
     formula = "Σ_k (2k - N - 1) |s|_(k) / (N Σ|s|)"
     group = "complexity"
     direction = None

@@ -2,7 +2,7 @@
 
 All four measures take what speaks for the target, the map's positive part. Only what the network
 saw counts, of the map and of the objects: with ``--resize crop`` an object may be cut off, and the
-detail ``region_seen`` says how much of the objects is left. The detail ``region_share`` is the
+detail ``region_seen`` says how much of the objects is left. The detail ``input_share`` is the
 objects' share of what the network saw. All four grow with it, and the baseline that is the same
 everywhere shows how much: its energy inside is this share.
 
@@ -65,11 +65,11 @@ class PointingGame(RegionMetric):
     """Whether the map's maximum lies on an object, or near it (Zhang et al. 2018).
 
     1, a hit, if the maximum is in the region or less than ``tolerance`` pixels from the nearest
-    pixel of it: pixels of the image as it is in its file, upright, between their centers. The
-    maximum is in the pixel that holds the center of the input's pixel. Of n equal maxima of which k
-    hit, k/n: what would be expected if one of them were drawn. A map without positive values points
-    nowhere and is a miss, 0. What has no object of the class, or only difficult ones, does not
-    count. The mean is over classes of the means over their images.
+    pixel of it, from center to center: pixels of the image in its file, not of the network's
+    input. The maximum is the pixel of the image that holds the center of the highest pixel of the
+    map. If k of n equal maxima hit, the value is k/n: what is expected if one of them is drawn. A
+    map without positive values points nowhere and is a miss, 0. An image without an object of the
+    class, or with difficult ones only, does not count. The mean is that of the classes' means.
 
     From 0 to 1. A map with its maximum in the middle wins where objects are in the middle, and any
     map wins where they fill the image.
@@ -124,9 +124,9 @@ class RankAccuracy(RegionMetric):
     """How many of the highest pixels are the object's (Arras et al. 2022, CLEVR-XAI).
 
     |TopK ∩ M| / |M|: M are the pixels of the input of which the objects cover half or more, and
-    TopK the K = |M| highest pixels of the map. Equal values stand in an order by chance, the same
-    for all maps (``Subject.order``): pixels that are 0 hit as often as chance does. A map without
-    positive values ranks nothing, and has 0.
+    TopK the K = |M| highest pixels of the map. Equal values stand in an order that chance made once
+    for all maps: where a map is 0, it hits as often as chance does. A map without positive values
+    ranks nothing, and has 0.
 
     From 0 to 1. How much higher a pixel is does not count. A map that covers the object evenly
     wins; a narrow one on the object does not.
@@ -185,7 +185,7 @@ class IoU(RegionMetric):
 
 
 def _details(seen: SeenRegion, **more: Any) -> dict[str, Any]:
-    return {"region_share": seen.share, "region_seen": seen.seen, **more}
+    return {"input_share": seen.share, "region_seen": seen.seen, **more}
 
 
 def _positive(subject: Subject) -> Float64:

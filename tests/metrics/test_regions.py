@@ -150,7 +150,7 @@ def test_scale_does_not_count(metric, scale):
 @pytest.mark.parametrize("metric", ALL)
 def test_the_share_of_the_objects_stands_beside_each_value(metric):
     found = measured(metric, peak((8, 8), 2, 2), rectangle((8, 8), 0, 0, 4, 6))
-    assert found.details["region_share"] == 24 / 64
+    assert found.details["input_share"] == 24 / 64
     assert found.details["region_seen"] == 1
 
 
@@ -163,7 +163,7 @@ def test_of_a_crop_only_what_was_seen_counts():
     case = {"network": (7, 7), "resize": "crop"}
     found = measured(EnergyInside(), np.ones((7, 7)), region, **case)
     assert found.value == pytest.approx(24 * 36 / 56**2, abs=1e-12)
-    assert found.details["region_share"] == pytest.approx(24 * 36 / 56**2, abs=1e-12)
+    assert found.details["input_share"] == pytest.approx(24 * 36 / 56**2, abs=1e-12)
     assert found.details["region_seen"] == pytest.approx(24 * 36 / (24 * 68), abs=1e-12)
     # Three rows of the input's pixels, four columns and a half, which counts.
     assert measured(IoU(), np.ones((7, 7)), region, **case).value == 15 / 49
@@ -213,7 +213,7 @@ def test_energy_by_hand():
     region[0, 1] = True
     found = measured(EnergyInside(), [[3, 1]], region, network=(1, 2))
     assert found.value == pytest.approx((3 + 1 / 3) / 4, abs=1e-12)
-    assert found.details["region_share"] == pytest.approx(2 / 3, abs=1e-12)
+    assert found.details["input_share"] == pytest.approx(2 / 3, abs=1e-12)
 
 
 def test_ranks_by_hand():
@@ -230,8 +230,8 @@ def test_equal_ranks_hit_as_chance_does():
     region = rectangle((56, 64), 16, 14, 48, 42)
     ones = next(one for one in baselines(56, 64) if one.key == "ones")
     found = RankAccuracy().measure(case_of((56, 64), region), ones)
-    assert found.value == pytest.approx(found.details["region_share"], abs=0.05)
-    assert found.details["region_share"] == 0.25
+    assert found.value == pytest.approx(found.details["input_share"], abs=0.05)
+    assert found.details["input_share"] == 0.25
     # The order is the map's own, which other metrics go by as well.
     expected = np.isin(ones.order[:896], np.flatnonzero(region)).mean()
     assert found.value == expected
