@@ -44,6 +44,10 @@ class PassCount:
             self.partial + other.partial,
         )
 
+    def times(self, count: int) -> PassCount:
+        """As many times as much."""
+        return PassCount(count * self.forwards, count * self.backwards, count * self.partial)
+
     def total(self, targets: int = 1) -> int:
         """All of them, whatever they cost."""
         return self.forwards + self.partial + targets * self.backwards

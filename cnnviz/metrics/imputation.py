@@ -51,10 +51,11 @@ def impute(image: Float32, removed: Mask, accuracy: float = ACCURACY) -> Float32
     if removed.all():
         return np.broadcast_to(image.mean(axis=(1, 2), keepdims=True), image.shape).copy()
     known = planes[~removed]
-    middle = known.mean(axis=0)
-    # Around 0, where float32 is finest; and a plane of one color is then solved at once.
+    lowest, highest = known.min(axis=0), known.max(axis=0)
+    middle = (lowest + highest) / 2
+    # Around 0, where float32 is finest; a plane of one color is exactly 0, and solved at once.
     planes = np.where(removed[:, :, None], np.float32(0), planes - middle)
-    extent = float(known.max() - known.min())
+    extent = float((highest - lowest).max())
     planes += _solve(_grids(removed, image.shape[0]), planes, accuracy * extent)
     made_up = (planes + middle).transpose(2, 0, 1)
     return np.where(removed, made_up, image)

@@ -9,13 +9,25 @@ from cnnviz.attribution.options import check_options_used, chosen_options
 from cnnviz.errors import UsageError
 from cnnviz.metrics.base import Metric
 from cnnviz.metrics.complexity import Complexity, Sparseness
+from cnnviz.metrics.infidelity import Infidelity
+from cnnviz.metrics.masked_confidence import AverageDrop, AverageGain, Increase
+from cnnviz.metrics.max_sensitivity import MaxSensitivity
 from cnnviz.metrics.pixel_curves import Deletion, Insertion
 from cnnviz.metrics.regions import EnergyInside, IoU, PointingGame, RankAccuracy
+from cnnviz.metrics.road import Road, RoadLerf, RoadMorf
 from cnnviz.text import did_you_mean
 
 _ALL: tuple[type[Metric], ...] = (
     Deletion,
     Insertion,
+    RoadMorf,
+    RoadLerf,
+    Road,
+    AverageDrop,
+    Increase,
+    AverageGain,
+    Infidelity,
+    MaxSensitivity,
     PointingGame,
     EnergyInside,
     RankAccuracy,

@@ -24,7 +24,8 @@ from tests.support.networks import (
     relu,
     sequential,
 )
-from tests.support.seeded import REFERENCE, seeded
+from tests.support.seeded import REFERENCE
+from tests.support.small_network import captum_network
 
 SHAPE = (3, 12, 10)
 RULES = ("standard", "guided", "deconvnet")
@@ -294,27 +295,10 @@ def test_smoothgrad_follows_no_rule_where_there_is_no_relu(batch):
 @pytest.fixture(scope="module")
 def captum():
     """The network of ``make_gradient_fixtures.py``, its image (1, 3, 16, 12), the numbers."""
-    called = {"0": "conv1", "2": "conv2", "5": "dense1", "6": "dense2"}
-
-    def draw(name, shape):
-        layer, kind = name.split(".")
-        return seeded.parameter(f"{called[layer]}.{kind}", shape)
-
-    network = sequential(
-        (3, 16, 12),
-        conv_relu(8, 3, stride=2, padding=1),
-        max_pool(),
-        conv_relu(12, 3, padding=1),
-        max_pool(),
-        flatten(),
-        linear_relu(16),
-        linear(5),
-        draw=draw,
-    ).network()
+    network, image, _ = captum_network()
     with np.load(REFERENCE / "gradient_family.npz") as file:
         numbers = {name: file[name] for name in file.files}
-    image = seeded.image(int(numbers["picture_seed"]))[None, :, :16, :12]
-    return network, image, numbers
+    return network, image[None], numbers
 
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "white"])
