@@ -52,6 +52,7 @@ _PAPERS = {
     "Chalasani et al. 2020": "https://arxiv.org/abs/1810.06583",
     "Hurley & Rickard 2009": "https://arxiv.org/abs/0811.4706",
     "Bhatt et al. 2020": "https://arxiv.org/abs/2005.00631",
+    "Sixt et al. 2020": "https://arxiv.org/abs/1912.09818",
 }
 
 #: What families of networks are called, and which layer of them is explained by default.

@@ -13,6 +13,7 @@ from cnnviz.metrics.infidelity import Infidelity
 from cnnviz.metrics.masked_confidence import AverageDrop, AverageGain, Increase
 from cnnviz.metrics.max_sensitivity import MaxSensitivity
 from cnnviz.metrics.pixel_curves import Deletion, Insertion
+from cnnviz.metrics.randomization_logit import RandomLogit
 from cnnviz.metrics.regions import EnergyInside, IoU, PointingGame, RankAccuracy
 from cnnviz.metrics.road import Road, RoadLerf, RoadMorf
 from cnnviz.text import did_you_mean
@@ -32,6 +33,7 @@ _ALL: tuple[type[Metric], ...] = (
     EnergyInside,
     RankAccuracy,
     IoU,
+    RandomLogit,
     Sparseness,
     Complexity,
 )
