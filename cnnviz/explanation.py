@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from cnnviz.rendering.explanation_images import ExplanationMaps, NamedMap, Rende
 from cnnviz.rendering.figures import Cell, ContrastedClass
 from cnnviz.rendering.style import Style
 from cnnviz.types import Float32, Float64, RgbImage
+
+if TYPE_CHECKING:
+    from cnnviz.metrics.base import Measurement
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +47,7 @@ class Explanation:
         labels: the classes' names, or none.
         activation: what makes probabilities of the logits.
         origin: of which network, and which image, it is: what its files say of themselves.
+        measurements: what metrics say of its maps, by map and metric, if it was evaluated.
     """
 
     prepared: Prepared
@@ -57,6 +61,7 @@ class Explanation:
     labels: tuple[str, ...] = ()
     activation: Activation = SOFTMAX
     origin: Origin = field(default_factory=Origin)
+    measurements: Mapping[str, Mapping[str, Measurement]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Explanation: {self.explained.prediction}>"

@@ -114,6 +114,11 @@ if TYPE_CHECKING:
 @FORMAT
 @click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz per image.")
 @click.option("--panel", is_flag=True, help="Also write one figure per image with all its maps.")
+@click.option(
+    "--evaluate",
+    is_flag=True,
+    help="Also judge the maps by the metrics that cost little; `cnnviz evaluate` has all.",
+)
 @click.option("--report", is_flag=True, help="Also write index.html, a page about all images.")
 @truth_option
 @click.option(

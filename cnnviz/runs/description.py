@@ -151,6 +151,7 @@ def decisive(
         "format": request.files.format,
         "arrays": request.files.arrays,
         "panel": request.files.panel,
+        "evaluate": request.files.evaluate,
         "limits": limits,
     }
 
@@ -168,6 +169,7 @@ _DECISIVE = (
     *((("parameters", name), f"another --{name}") for name in ("size", "scale")),
     *((("parameters", name), "other colors") for name in ("colormap", "alpha", "overlay")),
     *((("parameters", name), "other kinds of files") for name in ("format", "arrays", "panel")),
+    (("parameters", "evaluate"), "another --evaluate"),
     (("engine", "precision"), "another precision"),
     (("versions",), "another version of cnnviz or its libraries"),
 )

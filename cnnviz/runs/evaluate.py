@@ -7,25 +7,19 @@ image is a record, and no file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Any
 
-import numpy as np
-
-from cnnviz.attribution import ModelQueries, PassCount
-from cnnviz.engines.target_functions import as_target_function
+from cnnviz.attribution import PassCount
 from cnnviz.errors import ExitCode, FailFastError, ItemError, UsageError
-from cnnviz.explainer import Explainer
-from cnnviz.explanation import Explanation, ImageResult
+from cnnviz.explanation import Explanation
 from cnnviz.labels.regions import Regions, read_regions
-from cnnviz.metrics.base import Case, Measurement, Metric, Subject
-from cnnviz.metrics.baselines import baselines
+from cnnviz.metrics.base import Metric
 from cnnviz.metrics.registry import choose_metrics
-from cnnviz.metrics.similarity import direction_of_ranks
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.description import decisive, describe_run
@@ -33,21 +27,19 @@ from cnnviz.runs.evaluation_records import (
     EVALUATION_VERSION,
     EvaluatedImageRecord,
     EvaluationRecord,
-    MeasurementRecord,
-    MetricRecord,
-    SubjectRecord,
 )
 from cnnviz.runs.evaluation_summary import Summarizer
 from cnnviz.runs.evaluation_table import TABLE, table_lines
 from cnnviz.runs.goals import Goals
+from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.journal import Journal, RunFile
+from cnnviz.runs.judge import ImageEvaluation, Judge, metric_record
 from cnnviz.runs.manifest import check_run_file, file_sha256, fingerprint
 from cnnviz.runs.request import EvaluationRequest, MetricOptions
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.runs.session import RunPlan, Session
 from cnnviz.runs.stages import Item, assessed
 from cnnviz.runs.stream import LoadedImage, Stage
-from cnnviz.runs.subjects import MapMaker, gradient_magnitude, map_makers, subjects
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.types import Mask, Notify
 
@@ -58,31 +50,6 @@ EVALUATION = RunFile(
     EVALUATION_VERSION,
     EvaluatedImageRecord,
 )
-
-Measurements = Mapping[str, Mapping[str, Measurement]]
-"""By a map's key and a metric's name."""
-
-
-@dataclass(frozen=True)
-class ImageEvaluation:
-    """What was found out about one image.
-
-    Attributes:
-        result: what the network says of it, and its maps.
-        measurements: what the metrics say of these.
-        agreement: by map and map, the rank correlation of the two.
-        region_share: the share of the image that the target's objects cover, if that is known.
-    """
-
-    result: ImageResult
-    measurements: Measurements = field(default_factory=dict)
-    agreement: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    region_share: float | None = None
-
-    @property
-    def explanation(self) -> Explanation | None:
-        """The one of the target; None if the image has none."""
-        return next(iter(self.result.explanations), None)
 
 
 @dataclass(frozen=True)
@@ -96,100 +63,6 @@ class EvaluationOutcome:
 
     record: EvaluatedImageRecord
     fresh: bool = True
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Judges the maps of images with metrics.
-
-    Attributes:
-        explainer: the network and methods.
-        metrics: the metrics.
-        on_progress: called with a number of passes whenever that many are done.
-    """
-
-    explainer: Explainer
-    metrics: tuple[Metric, ...]
-    on_progress: Callable[[int], None] | None = None
-
-    @cached_property
-    def makers(self) -> tuple[MapMaker, ...]:
-        """What makes the maps, that of the baseline which needs the network last."""
-        return (*map_makers(self.explainer), gradient_magnitude(self.explainer))
-
-    @cached_property
-    def subjects(self) -> tuple[SubjectRecord, ...]:
-        """All maps that are judged, methods' first."""
-        *methods, gradient = self.makers
-        judged: tuple[MapMaker | Subject, ...] = (
-            *methods,
-            *baselines(*self.explainer.spec.shape[1:]),
-            gradient,
-        )
-        return tuple(SubjectRecord(one.key, one.title, one.baseline) for one in judged)
-
-    def passes(self) -> PassCount:
-        """For one image, beyond the one that all methods share."""
-        shape = self.explainer.spec.shape
-        costs = [maker.cost for maker in self.makers]
-        costs += [one.cost for one in baselines(*shape[1:])]
-        shared: dict[Any, PassCount] = {}
-        count = sum(self.explainer.passes().values(), self.makers[-1].cost)
-        for metric in self.metrics:
-            shared.update(metric.image_passes(shape))
-        for cost in costs:
-            own: dict[Any, PassCount] = {}
-            for metric in self.metrics:
-                own.update(metric.passes(shape, cost))
-            count = sum(own.values(), count)
-        return sum(shared.values(), count)
-
-    def judge(
-        self, result: ImageResult, region: Callable[[Explanation], Mask | None] = lambda _: None
-    ) -> ImageEvaluation:
-        """Judge the maps of an image's first explanation.
-
-        Args:
-            result: what the network says of the image, and its maps.
-            region: says where the objects are that an explanation is about.
-
-        Raises:
-            ItemError: an image's mask cannot be read.
-        """
-        explanation = next(iter(result.explanations), None)
-        if explanation is None:
-            return ImageEvaluation(result)
-        queries = ModelQueries(self.explainer.network, self.on_progress)
-        where = region(explanation)
-        case = Case(
-            explanation.prepared,
-            explanation.logits,
-            as_target_function(explanation.target),
-            self.explainer.spec,
-            queries,
-            where,
-        )
-        judged = tuple(subjects(self.explainer, explanation, queries))
-        measurements = {
-            subject.key: {metric.name: metric.measure(case, subject) for metric in self.metrics}
-            for subject in judged
-        }
-        share = None if where is None else float(where.mean())
-        return ImageEvaluation(result, measurements, agreement(judged), share)
-
-
-def agreement(judged: Sequence[Subject]) -> dict[str, dict[str, float | None]]:
-    """The rank correlation of each two methods' maps of an image, by the first one's key."""
-    methods = [subject for subject in judged if not subject.baseline]
-    directions = {subject.key: direction_of_ranks(subject.values) for subject in methods}
-    found: dict[str, dict[str, float | None]] = {}
-    for number, subject in enumerate(methods):
-        one = directions[subject.key]
-        for other in methods[number + 1 :]:
-            two = directions[other.key]
-            value = None if one is None or two is None else float(np.clip(one @ two, -1, 1))
-            found.setdefault(subject.key, {})[other.key] = value
-    return found
 
 
 @dataclass(frozen=True)
@@ -264,7 +137,7 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
             target=None if explanation is None else explanation.explained,
             correct=prediction.correct,
             measurements={
-                subject: {metric: _measured(one) for metric, one in by_metric.items()}
+                subject: {metric: MeasurementRecord.of(one) for metric, one in by_metric.items()}
                 for subject, by_metric in result.measurements.items()
             },
             agreement=result.agreement,
@@ -299,10 +172,6 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
             crashed=image.crashed,
             remark=image.remark,
         )
-
-
-def _measured(one: Measurement) -> MeasurementRecord:
-    return MeasurementRecord(one.value, one.reason, one.curve, one.group, one.details)
 
 
 @dataclass(frozen=True)
@@ -479,7 +348,7 @@ class EvaluationSession:
 
 
 #: What decides on files that an explanation writes and an evaluation does not.
-_FILES = ("style", "format", "arrays", "panel", "limits", "contrasts")
+_FILES = ("style", "format", "arrays", "panel", "evaluate", "limits", "contrasts")
 
 
 def _regions_digest(judged: MetricOptions) -> Any:
@@ -510,17 +379,3 @@ class Told:
                 f"Stopped at {outcome.record.path}, the first image that failed. Without "
                 "--fail-fast the same command resumes the run."
             )
-
-
-def metric_record(metric: Metric) -> MetricRecord:
-    """A metric as the file describes it."""
-    return MetricRecord(
-        metric.name,
-        metric.title,
-        metric.paper,
-        metric.group,
-        metric.direction,
-        metric.mean_over_classes,
-        metric.curve_over,
-        asdict(metric),
-    )

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cnnviz.labels.scores import Score, Similarity
+from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 
 EVALUATION_VERSION = 1
@@ -65,25 +66,6 @@ class SubjectRecord:
     key: str
     title: str
     baseline: bool
-
-
-@dataclass(frozen=True)
-class MeasurementRecord:
-    """What a metric says of one map of one image.
-
-    Attributes:
-        value: the number; null where there is none.
-        reason: then why.
-        curve: for metrics that are areas or means of a curve, its values at equal steps.
-        group: the class it counts for, in metrics that are means over classes; else null.
-        details: more, by name.
-    """
-
-    value: float | None
-    reason: str | None
-    curve: tuple[float, ...]
-    group: int | None
-    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -248,5 +230,4 @@ EVALUATION_RECORDS = (
     CellRecord,
     AgreementRecord,
     EvaluatedImageRecord,
-    MeasurementRecord,
 )

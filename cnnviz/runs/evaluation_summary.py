@@ -15,10 +15,10 @@ from cnnviz.runs.evaluation_records import (
     CellRecord,
     EvaluatedImageRecord,
     EvaluationRecord,
-    MeasurementRecord,
     MetricRecord,
     SubjectRecord,
 )
+from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.text import joined
 from cnnviz.types import Float64
 

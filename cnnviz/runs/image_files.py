@@ -27,6 +27,7 @@ from cnnviz.runs.image_records import (
     ExplanationRecord,
     HeatmapRecord,
     LocationRecord,
+    MeasurementRecord,
 )
 from cnnviz.text import printable_path
 
@@ -211,6 +212,10 @@ def _explanation_record(
             for name, values in explanation.all_maps().items()
         },
         location=None if location is None else _location_record(location),
+        measurements={
+            key: {metric: MeasurementRecord.of(one) for metric, one in by_metric.items()}
+            for key, by_metric in explanation.measurements.items()
+        },
     )
 
 

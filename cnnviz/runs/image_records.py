@@ -14,6 +14,7 @@ from cnnviz.labels.scores import Score, Similarity
 from cnnviz.runs.run_records import EngineRecord
 
 if TYPE_CHECKING:
+    from cnnviz.metrics.base import Measurement
     from cnnviz.types import Float32
 
 
@@ -76,6 +77,30 @@ class LocationRecord:
 
 
 @dataclass(frozen=True)
+class MeasurementRecord:
+    """What a metric says of one map of one image.
+
+    Attributes:
+        value: the number; null where there is none.
+        reason: then why.
+        curve: for metrics that are areas or means of a curve, its values at equal steps.
+        group: the class it counts for, in metrics that are means over classes; else null.
+        details: more, by name.
+    """
+
+    value: float | None
+    reason: str | None
+    curve: tuple[float, ...]
+    group: int | None
+    details: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, one: Measurement) -> MeasurementRecord:
+        """A measurement as it is written."""
+        return cls(one.value, one.reason, one.curve, one.group, one.details)
+
+
+@dataclass(frozen=True)
 class ExplanationRecord:
     """An image's explanation for one target.
 
@@ -86,6 +111,7 @@ class ExplanationRecord:
         diagnostics: further numbers, by method.
         ranges: the lowest and the highest value of each raw map.
         location: null if there is no heatmap, or if it is blank.
+        measurements: by map and metric; empty without ``--evaluate``.
     """
 
     target: Score | Similarity
@@ -94,6 +120,7 @@ class ExplanationRecord:
     diagnostics: Mapping[str, Mapping[str, Any]]
     ranges: Mapping[str, tuple[float, float]]
     location: LocationRecord | None
+    measurements: Mapping[str, Mapping[str, MeasurementRecord]]
 
     def __post_init__(self) -> None:
         """Refuse files that are not below the folder."""

@@ -2,7 +2,7 @@
 
 The manifest is JSON in ASCII with one image per line, so that it can be read line by line::
 
-    {"cnnviz_manifest": 3,
+    {"cnnviz_manifest": 4,
     "run": {"fingerprint": ..., "parameters": ..., "versions": ..., "network": ..., ...},
     "summary": {"images": 2, "ok": 2, ...},
     "images": [
@@ -15,7 +15,7 @@ back. Files are named relative to the output folder, with ``/``. A line of ``cnn
 is an image's record without ``stem``, with the files' paths from the current folder, and with
 ``schema_version`` and the names of the ``layers``.
 
-Every record has all its keys, even if the image failed. This is version 3 of the format; adding or
+Every record has all its keys, even if the image failed. This is version 4 of the format; adding or
 removing a key, or changing what one means, increases the version.
 """
 
@@ -33,6 +33,7 @@ from cnnviz.runs.image_records import (
     HeatmapRecord,
     ImageRecord,
     LocationRecord,
+    MeasurementRecord,
     TrueClassesRecord,
 )
 from cnnviz.runs.run_records import (
@@ -49,7 +50,7 @@ from cnnviz.runs.run_records import (
 )
 from cnnviz.structure import plain
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ RECORDS = (
     Similarity,
     ExplanationRecord,
     LocationRecord,
+    MeasurementRecord,
     HeatmapRecord,
     ContrastRecord,
 )

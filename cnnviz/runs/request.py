@@ -97,6 +97,7 @@ class OutputOptions:
     arrays: bool = False
     panel: bool = False
     report: bool = False
+    evaluate: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,14 @@ from cnnviz.labels.predictions import (
     assess_multi_label,
 )
 from cnnviz.labels.scores import Scores
+from cnnviz.metrics.base import Metric
 from cnnviz.outputs.formats import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.goals import PREDICTED, Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord, TrueClassesRecord
 from cnnviz.runs.journal import Journal
+from cnnviz.runs.judge import Judge
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.run_records import EngineRecord
@@ -215,6 +217,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         report: counts what became of the images.
         displaced: images that the journal knows and in whose place there are others of the same
             names, as the user was shown them.
+        metrics: what maps are judged by, if they are.
     """
 
     explainer: Explainer
@@ -224,6 +227,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
     on_progress: Callable[[int], None] | None = None
     report: RunReport = field(default_factory=RunReport)
     displaced: list[str] = field(default_factory=list)
+    metrics: tuple[Metric, ...] = ()
 
     @cached_property
     def engine(self) -> EngineRecord:
@@ -262,13 +266,17 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
     def compute(
         self, batch: Sequence[LoadedImage[Item, ImageOutcome]]
     ) -> Iterable[ImageResult | ItemError]:
-        """Explain all."""
-        return self.goals.explain(
+        """Explain all, and judge the maps if there are metrics to do so."""
+        results = self.goals.explain(
             self.explainer,
             [image.prepared for image in batch],
             [image.item.truth for image in batch],
             self.on_progress,
         )
+        if not self.metrics:
+            return results
+        judge = Judge(self.explainer, self.metrics)
+        return (one if isinstance(one, ItemError) else judge.judge_maps(one) for one in results)
 
     def finish(self, image: LoadedImage[Item, ImageOutcome], result: ImageResult) -> ImageOutcome:
         """Render and write it."""

@@ -124,17 +124,24 @@ def subjects(
     explainer: Explainer, explanation: Explanation, queries: ModelQueries
 ) -> Iterator[Subject]:
     """All maps of an image that are judged: those that explain it, and the baselines."""
+    yield from method_subjects(explainer, explanation, queries)
+    yield from baselines(*explainer.spec.shape[1:])
+    maker = gradient_magnitude(explainer)
+    target = as_target_function(explanation.target)
+    values = maker.maps(queries, explanation.prepared.input[None], target)[0]
+    yield maker.subject(queries, values)
+
+
+def method_subjects(
+    explainer: Explainer, explanation: Explanation, queries: ModelQueries
+) -> Iterator[Subject]:
+    """The maps that explain an image."""
     by_layer = dict(zip(explanation.layers, explanation.maps_by_layer, strict=True))
     for maker in map_makers(explainer):
         values = by_layer[maker.layer][maker.method.key]
         if values.ndim == 3:  # an explanation has red first, whatever the network is fed
             values = explainer.spec.swapped(values)
         yield maker.subject(queries, values)
-    yield from baselines(*explainer.spec.shape[1:])
-    maker = gradient_magnitude(explainer)
-    target = as_target_function(explanation.target)
-    values = maker.maps(queries, explanation.prepared.input[None], target)[0]
-    yield maker.subject(queries, values)
 
 
 def surface(values: Float32, kind: MapKind, shape: tuple[int, ...]) -> Float32:
