@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -120,7 +120,7 @@ class ExplanationRecord:
     diagnostics: Mapping[str, Mapping[str, Any]]
     ranges: Mapping[str, tuple[float, float]]
     location: LocationRecord | None
-    measurements: Mapping[str, Mapping[str, MeasurementRecord]]
+    measurements: Mapping[str, Mapping[str, MeasurementRecord]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse files that are not below the folder."""

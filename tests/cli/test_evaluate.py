@@ -154,3 +154,21 @@ def test_metrics_lists_all(cnnviz):
         assert METRICS[name].title in full
     _, out, _ = cnnviz("metrics", "--json")
     assert [one["name"] for one in json.loads(out)] == list(METRICS)
+
+
+def test_explain_judges_by_what_costs_little(cnnviz, photos, tmp_path):
+    options = ("-m", "demo", "--method", "gradcam,saliency")
+    status, _, err = cnnviz("explain", photos, *options, "--evaluate", "-o", "explained")
+    assert status == 0, err
+    manifest = json.loads((tmp_path / "explained" / "manifest.json").read_text())
+    cheap = {name for name, metric in METRICS.items() if metric.cheap and not metric.needs_region}
+    cnnviz("evaluate", photos, *options, "--metric", ",".join(cheap), "-o", "evaluated")
+    evaluated = {one.sha256: one for one in read(tmp_path / "evaluated").images}
+    for image in manifest["images"]:
+        (explanation,) = image["explanations"]
+        assert set(explanation["measurements"]) == {"gradcam", "saliency"}
+        for subject, by_metric in explanation["measurements"].items():
+            assert set(by_metric) == cheap
+            for metric, one in by_metric.items():
+                other = evaluated[image["sha256"]].measurements[subject][metric]
+                assert one["value"] == pytest.approx(other.value, abs=1e-6)

@@ -116,6 +116,7 @@ def image(
                 "diagnostics": {},
                 "ranges": {"gradcam": [0.0, 0.0 if blank else 3.21]},
                 "location": None if blank else (location or located()),
+                "measurements": {},
             }
         ],
         "contrasts": [],
@@ -160,7 +161,7 @@ def manifest(images, *, methods=METHODS, **network):
     correct = sum(one["correct"] is True for one in good)
     incorrect = sum(one["correct"] is False for one in good)
     return {
-        "cnnviz_manifest": 3,
+        "cnnviz_manifest": 4,
         "run": {
             "parameters": {"model": "vgg16", "colormap": "jet", "target": ["top1"]},
             "versions": {"cnnviz": "0.1.0"},

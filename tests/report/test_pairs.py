@@ -101,6 +101,7 @@ def test_the_map_of_the_answer_counts():
         **record["explanations"][0],
         "target": record["ground_truth"],
         "location": located(0.1),
+        "measurements": {},
     }
     record["explanations"].insert(0, other)
     (pair,) = mean_locations([record])

@@ -96,7 +96,7 @@ def write_manifest(folder, journal, stems=STEMS):
 def test_a_manifest_is_json_with_an_image_a_line(tmp_path):
     write_manifest(tmp_path, fill(tmp_path))
     text = (tmp_path / MANIFEST).read_bytes()
-    assert decode(Manifest, json.loads(text), "it") == Manifest(3, RUN, SUMMARY, tuple(RECORDS))
+    assert decode(Manifest, json.loads(text), "it") == Manifest(4, RUN, SUMMARY, tuple(RECORDS))
     assert text.isascii()
     assert len(text.splitlines()) == 4 + len(RECORDS) + 1
     assert not (tmp_path / JOURNAL).exists()
@@ -223,7 +223,7 @@ def test_rubbish_behind_the_header_is_cut_off(tmp_path):
         assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b'{"cnnviz_manifest": 3,\n"run": []}', b"\0\0\n\n"])
+@pytest.mark.parametrize("text", [b"", b"{", b'{"cnnviz_manifest": 4,\n"run": []}', b"\0\0\n\n"])
 def test_a_broken_manifest_is_as_none(tmp_path, text):
     (tmp_path / MANIFEST).write_bytes(text)
     journal = Journal(MANIFEST_FILE, tmp_path, "mark")
@@ -319,12 +319,12 @@ def test_a_run_of_another_version_is_left_alone(tmp_path, name, version):
     with pytest.raises(UsageError) as caught:
         check_run_file(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / name} has version {version} of the format, and this cnnviz writes version 3: "
+        f"{tmp_path / name} has version {version} of the format, and this cnnviz writes version 4: "
         "it does not continue or overwrite that run. Choose another output folder, or move that "
         "one away."
     )
     assert (tmp_path / name).read_text() == text
-    (tmp_path / name).write_text(text.replace(f": {version},", ": 3,"))
+    (tmp_path / name).write_text(text.replace(f": {version},", ": 4,"))
     check_run_file(tmp_path)
 
 
@@ -412,7 +412,7 @@ def test_files_that_no_record_names_any_more(tmp_path):
     ],
 )
 def test_manifests_that_somebody_has_changed(tmp_path, lines):
-    (tmp_path / MANIFEST).write_bytes(b'{"cnnviz_manifest": 3,\n' + lines)
+    (tmp_path / MANIFEST).write_bytes(b'{"cnnviz_manifest": 4,\n' + lines)
     journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     journal.meets(["a"])
     assert set(journal.left_behind(["a"])) <= {""}

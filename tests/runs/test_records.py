@@ -141,7 +141,7 @@ def test_files_are_below_the_folder(name):
 def test_a_line_of_json_has_the_version_and_files_from_here():
     line = json_record(GOOD, Path("out/run"), ["features.28"])
     assert next(iter(line)) == "schema_version"
-    assert line["schema_version"] == 3
+    assert line["schema_version"] == 4
     assert line["layers"] == ["features.28"]
     assert "stem" not in line
     assert line["explanations"][0]["files"]["gradcam"] == "out/run/a/cat_gradcam.png"
