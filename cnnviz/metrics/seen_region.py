@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from cnnviz.images.preprocessing import Geometry
 from cnnviz.types import Float64, Mask
@@ -46,8 +49,10 @@ class SeenRegion:
         """
         y0, x0, y1, x1 = self.geometry.box
         height, width = self.geometry.network
-        down = _sums(self.region, np.linspace(y0, y1, height + 1))
-        cells = _sums(down.T, np.linspace(x0, x1, width + 1)).T
+        # Sums over all that is above and left of each pixel's corner; linear across a pixel.
+        sums = cv2.integral(self.region.view(np.uint8))
+        down = _between(sums, np.linspace(y0, y1, height + 1))
+        cells = _between(down.T, np.linspace(x0, x1, width + 1)).T
         area = (y1 - y0) / height * (x1 - x0) / width
         return np.clip(cells / area, 0, 1)
 
@@ -69,11 +74,10 @@ class SeenRegion:
         return min(1.0, self.share * (y1 - y0) * (x1 - x0) / total) if total else 0.0
 
 
-def _sums(values: Mask | Float64, edges: Float64) -> Float64:
-    """Sums over the rows between neighboring edges, parts of rows by their parts."""
-    total = np.zeros((len(values) + 1, values.shape[1]), np.float64)
-    np.cumsum(values, axis=0, out=total[1:])
-    edges = np.clip(edges, 0, len(values))
-    whole = np.minimum(edges.astype(np.int64), len(values) - 1)
+def _between(sums: npt.NDArray[Any], edges: Float64) -> Float64:
+    """How much sums along the rows grow from each edge to the next, linearly between rows."""
+    last = len(sums) - 1
+    edges = np.clip(edges, 0, last)
+    whole = np.minimum(edges.astype(np.int64), last - 1)
     part = (edges - whole)[:, None]
-    return np.diff(total[whole] * (1 - part) + total[whole + 1] * part, axis=0)
+    return np.diff(sums[whole] * (1 - part) + sums[whole + 1] * part, axis=0)
