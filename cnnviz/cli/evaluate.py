@@ -14,7 +14,14 @@ from cnnviz.cli.console import Interrupt, Printing, doubt_threads, json_line, pr
 from cnnviz.cli.explain_lines import introduce
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.option_types import FilePath, Input
-from cnnviz.cli.options import JSON, QUIET, model_options, output_option, packed
+from cnnviz.cli.options import (
+    JSON,
+    QUIET,
+    image_options,
+    model_options,
+    output_option,
+    packed,
+)
 from cnnviz.cli.run_options import (
     execution_options,
     force_option,
@@ -87,6 +94,7 @@ _NAME = 28
     metavar="FOLDER",
     help="The same as PNGs, one an image, not 0 where the object is.",
 )
+@image_options
 @limit_option("Evaluate only the first N images.")
 @force_option("Evaluate")
 @execution_options

@@ -61,9 +61,10 @@ class ImageBoxes:
                 f"{self.size[0]} high, and this one is {shape[1]} wide and {shape[0]} high"
             )
         region = np.zeros(shape, np.bool_)
+        for box in self.boxes:  # of other classes as well: a file for other images is of no use
+            self._check(box, shape)
         own = [box for box in self.boxes if box.class_index is None or box.class_index == target]
         for box in own:
-            self._check(box, shape)
             left, top, right, bottom = box.corners
             rows, columns = _covered(top, bottom, shape[0]), _covered(left, right, shape[1])
             region[rows, columns] |= not all(one.is_difficult for one in own)
