@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 1  #: some images failed, each named with its reason; the rest are written
     USAGE = 2  #: wrong usage: no such option, layer, model, input, or an output not writable
     UNUSABLE = 3  #: network, weights or device cannot be used
+    NOT_MET = 4  #: a figure is not what a threshold demands; all files are written
     INTERRUPTED = 130  #: Ctrl-C; finished images are complete
 
 

@@ -156,7 +156,7 @@ def test_method_example_is_a_method():
 
 
 def test_configuration_example_is_one(tmp_path):
-    (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGES[DOCS / "own-networks.md"], re.DOTALL)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     for name in ("net-symbol.json", "net-0007.params"):
         (tmp_path / name).write_text("")

@@ -70,7 +70,7 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
     epilog=(
         "Exit status: 0 all done; 1 some images failed, the others are written; 2 wrong usage; "
-        "3 network, weights or device unusable; 130 interrupted."
+        "3 network, weights or device unusable; 4 a threshold is not met; 130 interrupted."
     ),
 )
 @click.version_option(__version__, prog_name="cnnviz")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ from cnnviz.cli.run_options import (
     method_options,
     truth_option,
 )
+from cnnviz.cli.thresholds import check_options, conclude
 from cnnviz.cli.workers import in_worker
 from cnnviz.rendering.style import Style
 from cnnviz.runs.request import OutputOptions, RunRequest
@@ -42,6 +42,7 @@ from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
 
 if TYPE_CHECKING:
     from cnnviz.labels.predictions import Prediction
+    from cnnviz.runs.figures import Collector
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
 
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     "Explain only the first N of these; without --only and --sort, no other image is read."
 )
 @force_option("Explain")
+@check_options
 @execution_options
 @JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print the five highest classes of each image.")
@@ -163,6 +165,7 @@ def command(
 def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
     # Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
     from cnnviz.machine import keep_freed_memory
+    from cnnviz.runs.figures import Collector
     from cnnviz.runs.session import RunPlan
 
     quiet = printing.quiet
@@ -176,17 +179,18 @@ def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None
         reset_signal_handlers()
     if not quiet:
         introduce(session.explainer)
-    began = time.monotonic()
+    collector = Collector()
     if request.selection.by_prediction:
         session = _select(session, quiet=quiet)
-    result = _run(session, printing)
+    result = _run(session, printing, collector)
     if request.files.report:
         from cnnviz.report import build_report
 
         build_report(request.output, notify=printing.notify)
     if not quiet:
-        sum_up(session, result, time.monotonic() - began)
-    return result.report.exit_code
+        sum_up(session, result, collector.seconds)
+    run = collector.conclude(request.checks, result.report, session.looked, session.title)
+    return conclude(run, request.checks, result.report.exit_code, quiet=quiet)
 
 
 def _select(session: Session, *, quiet: bool) -> Session:
@@ -204,7 +208,7 @@ def _select(session: Session, *, quiet: bool) -> Session:
     return selected
 
 
-def _run(session: Session, printing: Printing) -> RunResult:
+def _run(session: Session, printing: Printing, collector: Collector) -> RunResult:
     """Explain the images, and print what becomes of each."""
     images, targets = len(session.sources), session.goals.most or 1
     each = announce_passes(session.explainer, images, targets, quiet=printing.quiet)
@@ -221,6 +225,8 @@ def _run(session: Session, printing: Printing) -> RunResult:
 
         def observe(outcome: ImageOutcome) -> None:
             printer(outcome)
+            if session.request.checks.written:
+                collector.add(outcome.record)
             advance(done)
 
         return session.explain(observe, lambda _: advance(done), advance if passes else None)

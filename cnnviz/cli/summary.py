@@ -76,9 +76,9 @@ def command(model: ModelOptions, diagram: Path | None, as_json: bool) -> None:
 
 def _check_diagram(path: Path) -> str:
     """What kind of file a drawing is to be; said before any work if it cannot be written."""
-    from cnnviz.errors import OutputError, UsageError
+    from cnnviz.errors import UsageError
     from cnnviz.inspection.diagram import FORMATS
-    from cnnviz.outputs.files import check_output_folder, check_replaceable
+    from cnnviz.outputs.files import check_output_file
 
     kind = path.suffix[1:].lower()
     if kind not in FORMATS:
@@ -86,11 +86,7 @@ def _check_diagram(path: Path) -> str:
             f"{path} does not say what kind of file the diagram is to be: give a name that ends "
             f"in {joined(f'.{name}' for name in FORMATS)}."
         )
-    check_output_folder(path.parent)
-    try:
-        check_replaceable(path)
-    except OutputError as error:
-        raise UsageError(str(error)) from error
+    check_output_file(path)
     return kind
 
 

@@ -18,6 +18,9 @@ SORTS = ("loss", "confidence", "margin")
 THRESHOLD = 0.5
 """A class with a probability above this one is predicted, where classes do not exclude others."""
 
+TOP = 5
+"""How many of the highest classes are recorded."""
+
 UNCERTAIN = 0.5
 """A prediction whose probability is below this one is uncertain."""
 
@@ -32,6 +35,7 @@ class Prediction:
         margin: how far that lies above the second highest; 1 if there is no other class.
         truth: the true class, or None.
         loss: the cross entropy, -log of the true class's probability, in nats; or None.
+        in_top5: whether the true class is among the :data:`TOP` highest; or None.
     """
 
     predicted: int
@@ -39,6 +43,7 @@ class Prediction:
     margin: float
     truth: int | None = None
     loss: float | None = None
+    in_top5: bool | None = None
 
     @property
     def correct(self) -> bool | None:
@@ -110,7 +115,8 @@ def assess(
         outputs, loss = activation.outputs(logits), None
     ranked = np.sort(outputs)[::-1][:2]
     margin = float(ranked[0] - ranked[1]) if len(ranked) > 1 else 1.0
-    return Prediction(int(logits.argmax()), float(ranked[0]), margin, truth, loss)
+    in_top5 = None if truth is None else truth in np.argsort(-logits, kind="stable")[:TOP]
+    return Prediction(int(logits.argmax()), float(ranked[0]), margin, truth, loss, in_top5)
 
 
 def select_images(

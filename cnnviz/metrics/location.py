@@ -37,6 +37,12 @@ BORDER_AREA = 0.36
 CORNER_AREA = 0.04
 """One corner's part of the image, 0.2²."""
 
+CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
+"""What the corners are called, in the order of :attr:`Location.corners`."""
+
+MEAN_IMAGES = 5
+"""How many heatmaps a mean has at least that says more than its images do one by one."""
+
 LARGEST_MAP = 64
 """Cells a side of the maps that are kept; larger ones are averaged down to this."""
 

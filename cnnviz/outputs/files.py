@@ -158,6 +158,19 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
                 each.rmdir()
 
 
+def check_output_file(path: Path) -> None:
+    """Find out, before any work, whether a file can be written. Leaves nothing.
+
+    Raises:
+        UsageError: its folder cannot be used, or there is something that cnnviz did not write.
+    """
+    check_output_folder(path.parent)
+    try:
+        check_replaceable(path)
+    except OutputError as error:
+        raise UsageError(str(error)) from error
+
+
 @contextmanager
 def all_or_none() -> Iterator[list[Path]]:
     """Files that belong together: what is put into the list goes if not all can be written.

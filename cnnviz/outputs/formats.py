@@ -298,11 +298,11 @@ def _exif(about: About) -> bytes:
     return data
 
 
-def encode_html(text: str) -> tuple[bytes, ...]:
-    """A page in UTF-8.
+def encode_markup(text: str) -> tuple[bytes, ...]:
+    """A page, Markdown or XML in UTF-8.
 
     Halves of surrogate pairs, which Python puts for bytes of a name that are not UTF-8, have no
-    place in a page: they become question marks.
+    place in them: they become question marks.
     """
     return _with_last_line(text.encode("utf-8", "replace"), "html")
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from cnnviz.errors import MapError, UsageError
 from cnnviz.outputs.files import OutputFolder
-from cnnviz.outputs.formats import encode_html
+from cnnviz.outputs.formats import encode_markup
 from cnnviz.outputs.thumbnails import make_missing
 from cnnviz.report.page import (
     class_names,
@@ -69,7 +69,7 @@ def build_report(
     for problem in make_missing(folder, drawn_files(manifest.images), progress):
         if notify is not None:
             notify(problem)
-    return OutputFolder(folder).write(PAGE, encode_html(page))
+    return OutputFolder(folder).write(PAGE, encode_markup(page))
 
 
 def render_page(manifest: Manifest) -> str:

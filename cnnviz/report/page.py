@@ -15,7 +15,7 @@ import numpy as np
 
 from cnnviz.attribution import METHODS
 from cnnviz.explanation import map_title
-from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA
+from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, CORNERS, MEAN_IMAGES
 from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.style import COLORMAPS
@@ -24,11 +24,6 @@ from cnnviz.runs.image_records import ExplanationRecord, ImageRecord, LocationRe
 from cnnviz.runs.records import Manifest
 from cnnviz.structure import plain
 from cnnviz.text import ClassNames
-
-CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
-
-MEAN_IMAGES = 5
-"""How many heatmaps a mean has at least that is shown at first."""
 
 #: What a map of each kind means, in a line.
 _MEANINGS = {

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.labels.scores import Score
 from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
 from cnnviz.runs.image_records import ImageRecord, LocationRecord
-from cnnviz.runs.summary import Accuracy
+from cnnviz.runs.summary import Accuracy, predicted_location
 
 Pair = tuple[int | None, int]
 
@@ -118,12 +117,9 @@ def mean_locations(images: Iterable[ImageRecord]) -> list[PairLocation]:
         pair = pair_of(image)
         if pair is None:
             continue
-        for explanation in image.explanations:
-            target = explanation.target
-            if isinstance(target, Score) and target.index == pair[1]:
-                if explanation.location is not None:
-                    found[pair].append(explanation.location)
-                break
+        location = predicted_location(image)
+        if location is not None:
+            found[pair].append(location)
     pairs = [_mean(pair, records) for pair, records in found.items()]
     return sorted(
         pairs,

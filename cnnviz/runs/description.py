@@ -36,7 +36,10 @@ from cnnviz.runs.run_records import (
 from cnnviz.structure import decode, encode, parse
 
 #: Options that have no say in what is written.
-_WITHOUT_EFFECT = ("threads", "force", "fail_fast")
+_WITHOUT_EFFECT = (
+    *("threads", "force", "fail_fast"),
+    *("fail_under", "max_share", "summary", "junit"),
+)
 
 
 def describe_run(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cnnviz.rendering.style import Style
+from cnnviz.runs.thresholds import Threshold
 
 if TYPE_CHECKING:
     from cnnviz.images.preprocessing import ImageSize
@@ -126,6 +127,26 @@ class ExecutionOptions:
 
 
 @dataclass(frozen=True)
+class CheckOptions:
+    """What is demanded of the run's figures, and the files that say whether it is met."""
+
+    fail_under: tuple[Threshold, ...] = ()
+    max_share: tuple[Threshold, ...] = ()
+    summary: Path | None = None
+    junit: Path | None = None
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """All that is demanded."""
+        return (*self.fail_under, *self.max_share)
+
+    @property
+    def written(self) -> bool:
+        """Whether any file is asked for, and with it what became of each image."""
+        return self.summary is not None or self.junit is not None
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """All that a run of ``cnnviz explain`` is asked to do.
 
@@ -143,6 +164,7 @@ class RunRequest:
     files: OutputOptions = field(default_factory=OutputOptions)
     selection: SelectionOptions = field(default_factory=SelectionOptions)
     execution: ExecutionOptions = field(default_factory=ExecutionOptions)
+    checks: CheckOptions = field(default_factory=CheckOptions)
 
     def options(self) -> Iterator[tuple[str, Any]]:
         """All options of all groups, flat, by name."""

@@ -33,6 +33,7 @@ from cnnviz.outputs.files import OutputFolder, check_output_folder, remove_parti
 from cnnviz.outputs.formats import encode_run_file, written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size
 from cnnviz.runs.description import decisive, describe_run, tell_difference
+from cnnviz.runs.figures import check_files, check_scores, check_shares
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord
@@ -45,10 +46,11 @@ from cnnviz.runs.manifest import (
 )
 from cnnviz.runs.records import ScannedRecord
 from cnnviz.runs.request import RunRequest, SelectionOptions
+from cnnviz.runs.run_records import EngineRecord
 from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import Explain, ImageOutcome, Item, MeasureScale, Predict, plan_items
 from cnnviz.runs.stream import Loader, Stream
-from cnnviz.runs.summary import RunReport, scanned
+from cnnviz.runs.summary import RunReport, ScanReport
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.text import ClassNames
 from cnnviz.types import Notify
@@ -89,6 +91,8 @@ class RunPlan:
         methods = partial(choose_methods, chosen.methods, chosen.options, relu=chosen.relu)
         methods()
         _check_truth(request.selection)
+        check_scores(request.checks, request.selection.truth, multi_label=None)
+        check_files(request.checks)
         check_output_folder(request.output)
         check_run_file(request.output)
         found = find_sources(request.inputs, exclude=request.output, is_own=written_by_cnnviz)
@@ -120,6 +124,7 @@ class RunPlan:
             progress=progress,
         )
         _check_probabilities(request.selection, explainer)
+        check_shares(request.checks, goals, explainer.methods)
         goals = goals.seen_by(
             explainer, max_pixels=_most_pixels(request), remark=partial(_say, self.notify)
         )
@@ -146,12 +151,14 @@ class RunPlan:
         if where is None:
             return None
         model = self.model
+        multi_label = model.architecture.multi_label
+        check_scores(self.request.checks, where, multi_label=multi_label)
         truth = read_ground_truth(
             where,
             self.found.sources,
             model.labels,
             model.classes,
-            multi_label=model.architecture.multi_label,
+            multi_label=multi_label,
         )
         for note in truth.notes:
             _say(self.notify, note)
@@ -201,7 +208,7 @@ class Session:
         batch_size: images that share a pass.
         worker: what this process knows of those before it, if it is a worker.
         notify: called with a sentence when something is assumed.
-        scanned: what was predicted for all images, if these were selected by that.
+        looked: what was predicted for all images, if these were selected by that.
     """
 
     request: RunRequest
@@ -215,7 +222,17 @@ class Session:
     batch_size: int
     worker: WorkerState | None = None
     notify: Notify | None = None
-    scanned: ScannedRecord | None = None
+    looked: ScanReport | None = None
+
+    @cached_property
+    def scanned(self) -> ScannedRecord | None:
+        """What the manifest says of that."""
+        return None if self.looked is None else self.looked.record()
+
+    @property
+    def title(self) -> str:
+        """What runs, in a sentence: ``vgg16, MXNet 1.9.1 on cpu.``."""
+        return f"{self.explainer.name}, {EngineRecord.of(self.explainer.network.engine)}."
 
     @property
     def rounds(self) -> int:
@@ -239,7 +256,7 @@ class Session:
             self,
             sources=tuple(self.sources[position] for position in kept),
             truths=tuple(self.truths[position] for position in kept),
-            scanned=scanned(stage.predictions),
+            looked=ScanReport.of(stage.predictions),
         )
 
     def explain(

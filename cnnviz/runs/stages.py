@@ -17,6 +17,7 @@ from cnnviz.images.preprocessing import Canvas, Prepared
 from cnnviz.images.sources import Source
 from cnnviz.labels.label_sets import Truth
 from cnnviz.labels.predictions import (
+    TOP,
     MultiLabelPrediction,
     Prediction,
     assess,
@@ -37,8 +38,6 @@ from cnnviz.runs.run_records import EngineRecord
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
 from cnnviz.runs.summary import RunReport
 from cnnviz.types import Float32
-
-TOP = 5
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.help import HEADINGS, SectionedCommand
 
-SECTIONED = ["explain", "layers", "summary", "filters", "activations", "maximize"]
+SECTIONED = ["explain", "evaluate", "layers", "summary", "filters", "activations", "maximize"]
 
 
 def command(name: str) -> click.Command:
@@ -61,7 +61,7 @@ def test_help_of_explain_is_in_the_order_of_the_work(cnnviz):
     headings = [line[:-1] for line in out.splitlines() if line.endswith(":") and line[0] != " "]
     assert headings == [
         *("Input", "Network", "Preprocessing", "What to explain", "Look", "Output"),
-        *("Which images", "Run", "Examples"),
+        *("Which images", "For scripts", "Run", "Examples"),
     ]
 
 

@@ -20,8 +20,8 @@ from cnnviz.errors import ExitCode, OutputError, OutputUnavailableError, UsageEr
 from cnnviz.outputs import files
 from cnnviz.outputs.files import OutputFolder, check_output_folder, write_file
 from cnnviz.outputs.formats import (
-    encode_html,
     encode_jpeg,
+    encode_markup,
     encode_npz,
     encode_png,
     encode_run_file,
@@ -172,7 +172,7 @@ def test_our_own_files_are_replaced(tmp_path, image):
         write_file(tmp_path / "x.npz", encode_npz({"a": number}))
         write_file(tmp_path / "x.jpg", encode_jpeg(np.full((8, 8), number, np.uint8), 85))
         write_file(tmp_path / "x.json", encode_run_file([b'{"cnnviz_manifest": %d}' % number]))
-        write_file(tmp_path / "x.html", encode_html(f"{number}"))
+        write_file(tmp_path / "x.html", encode_markup(f"{number}"))
 
     write(image, 1)
     assert all(written_by_cnnviz(path) for path in tmp_path.iterdir())
@@ -228,7 +228,7 @@ def test_other_peoples_files_are_not(tmp_path, image, kind):
         ("x.npz", encode_npz({"a": 1})),
         ("x.jpg", encode_jpeg(image, 85)),
         ("x.json", encode_run_file([b'{"cnnviz_manifest": 1}'])),
-        ("x.html", encode_html("<p>")),
+        ("x.html", encode_markup("<p>")),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(OutputError, match=f"{name} exists and was not written by cnnviz"):
@@ -272,7 +272,7 @@ def test_folders_are_made_as_needed(tmp_path, image):
     other = folder.write(PurePath("a/b/cat.npz"), encode_npz({"a": 1}))
     small = folder.write(PurePath("thumbnails/a/cat.jpg"), encode_jpeg(image, 85))
     manifest = folder.write(PurePath("manifest.json"), encode_run_file([b'{"cnnviz_manifest": 1}']))
-    page = folder.write(PurePath("index.html"), encode_html("<p>"))
+    page = folder.write(PurePath("index.html"), encode_markup("<p>"))
 
     assert path == tmp_path / "out/new/a/b/cat_gradcam.png"
     assert sorted(os.listdir(path.parent)) == ["cat.npz", "cat_gradcam.png"]

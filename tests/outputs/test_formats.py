@@ -22,9 +22,9 @@ from cnnviz.outputs.formats import (
     IMAGE_FORMATS,
     check_format,
     encode_gif,
-    encode_html,
     encode_image,
     encode_jpeg,
+    encode_markup,
     encode_npz,
     encode_png,
     encode_run_file,
@@ -166,7 +166,7 @@ def test_only_what_is_known_for_ours_is_written_as_json(tmp_path, parts):
 
 def test_a_page_ends_with_our_mark(tmp_path):
     write_file(
-        tmp_path / "index.html", encode_html("<!doctype html>\n<p>\u00e9 \U0001f431 \udcff\n\n")
+        tmp_path / "index.html", encode_markup("<!doctype html>\n<p>\u00e9 \U0001f431 \udcff\n\n")
     )
     assert (tmp_path / "index.html").read_bytes() == (
         "<!doctype html>\n<p>\u00e9 \U0001f431 ?\n"

@@ -1,10 +1,11 @@
-"""A planted shortcut, from the images to the page: the report shows it plainly."""
+"""A planted shortcut, from the images to the page: the report shows it, a threshold stops it."""
 
 from __future__ import annotations
 
 import json
 import re
 
+from cnnviz.errors import ExitCode
 from tests.support.shortcut import STAMPED, write_shortcut
 
 SENTENCE = re.compile(
@@ -15,20 +16,25 @@ SENTENCE = re.compile(
 
 
 def explained(cnnviz, tmp_path, *, shortcut):
-    """The page of a run over the held-out images, half of which have the stamp."""
+    """A run over the held-out images, half with the stamp: its page, exit status and errors."""
     paths = write_shortcut(tmp_path / "network", shortcut)
     status, _, err = cnnviz(
         *("explain", paths.photos, "--model", paths.symbol, "--labels", paths.labels),
         *("--input-size", 64, "--truth", "folders", "--method", "gradcam", "--report"),
-        *("-o", "run", "--quiet"),
+        *("-o", "run", "--quiet", "--max-share", "corner=0.3"),
     )
-    assert (status, err) == (0, "")
-    return (tmp_path / "run/index.html").read_text()
+    return (tmp_path / "run/index.html").read_text(), status, err
 
 
 def test_the_stamp_is_named_first(cnnviz, tmp_path):
-    page = explained(cnnviz, tmp_path, shortcut=True)
+    page, status, err = explained(cnnviz, tmp_path, shortcut=True)
 
+    assert status == ExitCode.NOT_MET
+    assert re.fullmatch(
+        r"Threshold not met: evidence in the bottom-right corner: 0\.[0-9]+ over [0-9]+ images "
+        rf"predicted as {STAMPED}; at most 0\.3 was demanded \(--max-share corner=0\.3\)\n",
+        err,
+    )
     found = [match.groupdict() for match in SENTENCE.finditer(page)]
     assert found[0]["title"].endswith(f" predicted as {STAMPED}")
     assert all(STAMPED in one["title"] for one in found)
@@ -44,6 +50,7 @@ def test_the_stamp_is_named_first(cnnviz, tmp_path):
 
 
 def test_the_clean_twin_is_not_suspected(cnnviz, tmp_path):
-    page = explained(cnnviz, tmp_path, shortcut=False)
+    page, status, err = explained(cnnviz, tmp_path, shortcut=False)
+    assert (status, err) == (0, "")
     assert "Where it looked, on average" in page
     assert [match["title"] for match in SENTENCE.finditer(page)] == []

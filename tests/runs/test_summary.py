@@ -9,7 +9,7 @@ from cnnviz.labels.predictions import Prediction
 from cnnviz.labels.scores import Score
 from cnnviz.runs.image_records import ExplanationRecord, ImageRecord
 from cnnviz.runs.records import ConfusionRecord, ScannedRecord
-from cnnviz.runs.summary import Accuracy, RunReport, scanned
+from cnnviz.runs.summary import Accuracy, RunReport, ScanReport
 from cnnviz.text import ClassNames
 
 NAMES = ("drake", "crane", "crane")
@@ -82,5 +82,5 @@ def test_what_was_looked_at_by_hand():
         Prediction(1, 0.9, 0.5, None, None),
         None,
     ]
-    assert scanned(looked) == ScannedRecord(4, 1, 1, 1, 0.5)
-    assert scanned([None]) == ScannedRecord(1, 1, 0, 0, None)
+    assert ScanReport.of(looked).record() == ScannedRecord(4, 1, 1, 1, 0.5)
+    assert ScanReport.of([None]).record() == ScannedRecord(1, 1, 0, 0, None)

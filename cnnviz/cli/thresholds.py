@@ -1,0 +1,132 @@
+"""For scripts: options that hold a run to thresholds, or write its verdict to files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnnviz.cli.console import say
+from cnnviz.cli.option_types import FilePath
+from cnnviz.errors import ExitCode
+from cnnviz.runs.thresholds import FAIL_UNDER, MAX_SHARE, SCORES, SHARES, Threshold
+from cnnviz.text import counted, did_you_mean, joined, matching, paragraph, printable
+
+if TYPE_CHECKING:
+    from cnnviz.runs.checked import CheckedRun
+    from cnnviz.runs.request import CheckOptions
+
+
+class Demand(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``NAME=VALUE``, a threshold for one of the figures from 0 to 1 that there are."""
+
+    name = "threshold"
+
+    def __init__(self, option: str, names: Mapping[str, str]) -> None:
+        """``names`` are those of the figures."""
+        self._option = option
+        self._names = names
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Threshold:
+        """The threshold."""
+        if isinstance(value, Threshold):
+            return value
+        name, sign, number = str(value).partition("=")
+        first = next(iter(self._names))
+        if not (sign and name.strip() and number.strip()):
+            self.fail(f"'{value}' is not NAME=VALUE, such as {first}=0.5.", param, ctx)
+        found = matching(name.strip(), self._names)
+        if not found:
+            names = joined(self._names)
+            hint = did_you_mean(name, self._names)
+            self.fail(paragraph(f"'{name}' is not one of {names}.", hint), param, ctx)
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = math.nan
+        if not 0 <= limit <= 1:
+            self.fail(
+                f"'{number}' is no value for {found[0]}, which lies between 0 and 1: for 90 % "
+                "write 0.9.",
+                param,
+                ctx,
+            )
+        return Threshold(self._option, found[0], limit)
+
+
+_CHECKS = (
+    click.option(
+        FAIL_UNDER,
+        "fail_under",
+        type=Demand(FAIL_UNDER, SCORES),
+        multiple=True,
+        metavar="METRIC=VALUE",
+        help="End with exit status 4 if accuracy, top5 (the true class is among the five highest) "
+        "or, where an image may belong to several classes, map (mean average precision) is below "
+        "this value. Needs --truth. Repeatable.",
+    ),
+    click.option(
+        MAX_SHARE,
+        "max_share",
+        type=Demand(MAX_SHARE, SHARES),
+        multiple=True,
+        metavar="PLACE=VALUE",
+        help="End with exit status 4 if more than this share of the evidence lies at the border "
+        "(an even heatmap has 0.36 there) or in one corner (0.04): on average over all images, or "
+        "over the images predicted as one class, five or more. Repeatable.",
+    ),
+    click.option(
+        "--summary",
+        type=FilePath(path_type=Path, dir_okay=False),
+        metavar="FILE.md",
+        help="Also write a summary in Markdown, for a pull request: figures, thresholds, the "
+        "images with the highest loss, what failed.",
+    ),
+    click.option(
+        "--junit",
+        type=FilePath(path_type=Path, dir_okay=False),
+        metavar="FILE.xml",
+        help="Also write a JUnit file, which GitLab, Jenkins and others show: a test case for "
+        "each threshold and each image.",
+    ),
+)
+
+
+def check_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of :class:`cnnviz.runs.request.CheckOptions`."""
+    for parameter in reversed(_CHECKS):
+        function = parameter(function)
+    return function
+
+
+def conclude(run: CheckedRun, checks: CheckOptions, status: int, *, quiet: bool) -> int:
+    """Print the verdicts, and write the files that are asked for.
+
+    Args:
+        run: what the run came to.
+        checks: what was asked for.
+        status: the exit status that it has otherwise.
+        quiet: whether to print bad news only.
+
+    Returns:
+        The exit status: an unmet threshold is worse than an image that failed.
+    """
+    from cnnviz.outputs.files import OutputFolder
+    from cnnviz.outputs.formats import encode_markup
+    from cnnviz.runs.junit import to_junit
+    from cnnviz.runs.markdown import to_markdown
+
+    for verdict in run.unmet:
+        say(f"Threshold not met: {printable(verdict.sentence)}")
+    if run.verdicts and not quiet:
+        met = len(run.verdicts) - len(run.unmet)
+        say(f"{met} of {counted(len(run.verdicts), 'threshold')} met")
+    for path, render in ((checks.summary, to_markdown), (checks.junit, to_junit)):
+        if path is not None:
+            OutputFolder(path.parent).write(Path(path.name), encode_markup(render(run)))
+    return ExitCode.NOT_MET if run.unmet else status

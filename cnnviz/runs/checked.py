@@ -1,0 +1,65 @@
+"""What a run came to, for people and programs that decide on a change by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cnnviz.runs.thresholds import Figure, Verdict
+
+WORST = 10
+"""How many of the images with the highest loss are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """What became of one image; ``error`` is None if all went well."""
+
+    path: str
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class WorstImage:
+    """An image with a high loss: what was predicted, and what is true, for people."""
+
+    path: str
+    prediction: str
+    truth: str
+    loss: float
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run and the verdicts on it.
+
+    Attributes:
+        command: that was run: ``explain``.
+        started: when, with a time zone.
+        seconds: how long it took.
+        findings: what it found, in sentences.
+        figures: all that it measured.
+        verdicts: on those that somebody demands something of.
+        images: all of them, in order.
+        worst: at most :data:`WORST`, the highest loss first; none if no true class is known.
+    """
+
+    command: str
+    started: datetime
+    seconds: float
+    findings: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    verdicts: tuple[Verdict, ...]
+    images: tuple[CheckedImage, ...]
+    worst: tuple[WorstImage, ...] = ()
+
+    @property
+    def failed(self) -> list[CheckedImage]:
+        """The images that failed."""
+        return [image for image in self.images if image.error is not None]
+
+    @property
+    def unmet(self) -> list[Verdict]:
+        """The verdicts that are bad news."""
+        return [verdict for verdict in self.verdicts if not verdict.met]

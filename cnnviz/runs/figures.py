@@ -1,0 +1,206 @@
+"""The figures of a run of ``cnnviz explain``, which thresholds are about, and the verdict on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from time import monotonic
+
+from cnnviz.attribution import Method
+from cnnviz.errors import UsageError
+from cnnviz.labels.targets import Target
+from cnnviz.metrics.location import CORNERS
+from cnnviz.outputs.files import check_output_file
+from cnnviz.runs.checked import WORST, CheckedImage, CheckedRun, WorstImage
+from cnnviz.runs.goals import Goals
+from cnnviz.runs.image_records import ImageRecord
+from cnnviz.runs.request import CheckOptions
+from cnnviz.runs.summary import RunReport, ScanReport
+from cnnviz.runs.thresholds import SCORES, SHARES, Figure, judge
+from cnnviz.text import counted, listed
+
+#: The one score of networks whose classes do not exclude one another; the others have the rest.
+_OF_SEVERAL = "map"
+#: How many classes of an image are named.
+_CLASSES = 5
+
+
+def check_scores(checks: CheckOptions, truth: str | None, *, multi_label: bool | None) -> None:
+    """Refuse thresholds for scores that cannot be computed.
+
+    Args:
+        checks: what is demanded.
+        truth: where the true classes are.
+        multi_label: whether an image may belong to several classes; None if that is not known yet.
+
+    Raises:
+        UsageError: they need true classes, or another kind of network.
+    """
+    for one in checks.fail_under:
+        if truth is None:
+            raise UsageError(f"{one} needs the images' true classes: give --truth.")
+        if multi_label is not None and multi_label is not (one.name == _OF_SEVERAL):
+            kind, right = (
+                ("may belong to several classes", f"--fail-under {_OF_SEVERAL}")
+                if multi_label
+                else ("belongs to one class", "--fail-under accuracy")
+            )
+            raise UsageError(f"{one} is not for networks like this: an image {kind}. Use {right}.")
+
+
+def check_shares(checks: CheckOptions, goals: Goals, methods: Sequence[Method]) -> None:
+    """Refuse thresholds for where heatmaps lie if there are no heatmaps of predicted classes.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if not checks.max_share:
+        return
+    if not any("heat" in method.map_kinds.values() for method in methods):
+        raise UsageError(f"{checks.max_share[0]} needs a heatmap: add --method gradcam.")
+    if not any(isinstance(one, Target) and one.rank == 0 for one in goals.targets):
+        raise UsageError(
+            f"{checks.max_share[0]} needs heatmaps of the predicted classes: add --target "
+            "predicted."
+        )
+
+
+def check_files(checks: CheckOptions) -> None:
+    """Refuse files that cannot be written, or that would be taken for others.
+
+    Raises:
+        UsageError: a name has another ending, or a file cannot be written.
+    """
+    for option, path, ending in (
+        ("--summary", checks.summary, ".md"),
+        ("--junit", checks.junit, ".xml"),
+    ):
+        if path is None:
+            continue
+        if path.suffix.lower() != ending:
+            raise UsageError(f"{option} writes a file whose name ends in {ending}; got {path}.")
+        check_output_file(path)
+
+
+def figures(report: RunReport, looked: ScanReport | None) -> tuple[Figure, ...]:
+    """All figures.
+
+    Args:
+        report: of the images that were explained; their heatmaps count.
+        looked: of all images that were looked at, if that are more; their predictions count.
+    """
+    among = report if looked is None else looked
+    accuracy, several = among.accuracy, among.multi_label
+    known = accuracy.known
+    images = {"map": several.correct + several.incorrect, "accuracy": known, "top5": known}
+    values = {
+        "accuracy": accuracy.share,
+        "top5": accuracy.in_top5 / known if known else None,
+        "map": several.mean(),
+    }
+    reason = "no image has a true class"
+    return (
+        *(Figure(n, SCORES[n], values[n], images[n], reason=reason) for n in SCORES),
+        *_shares(report),
+    )
+
+
+def _shares(report: RunReport) -> list[Figure]:
+    """The highest mean shares, over all images or those predicted as one class."""
+    found = []
+    for name, title in SHARES.items():
+        part = slice(0, 1) if name == "border" else slice(1, 5)
+        groups = list(report.shares.groups())
+        if not groups:
+            reason = "no image has a heatmap of its predicted class that is not blank"
+            found.append(Figure(name, title, None, 0, "lower", reason=reason))
+            continue
+        index, images, shares = max(groups, key=lambda group: group[2][part].max())
+        if name == "corner":
+            title = f"evidence in the {CORNERS[int(shares[part].argmax())]} corner"
+        where = "" if index is None else f"predicted as {report.names[index]}"
+        found.append(Figure(name, title, float(shares[part].max()), images, "lower", where))
+    return found
+
+
+@dataclass
+class Collector:
+    """Takes note of what a verdict names: time, all images, and those with the highest loss."""
+
+    started: datetime = field(default_factory=partial(datetime.now, timezone.utc))
+    _began: float = field(default_factory=monotonic)
+    images: list[CheckedImage] = field(default_factory=list)
+    _worst: list[WorstImage] = field(default_factory=list)
+
+    def add(self, image: ImageRecord) -> None:
+        """One image, in order."""
+        self.images.append(CheckedImage(image.path, image.seconds, image.error))
+        if image.loss is not None:
+            self._worst.append(WorstImage(image.path, _predicted(image), _true(image), image.loss))
+            if len(self._worst) > 2 * WORST:
+                self._worst = self.worst
+
+    @property
+    def worst(self) -> list[WorstImage]:
+        """The images with the highest loss, that one first; of equals the first."""
+        return sorted(self._worst, key=lambda one: -one.loss)[:WORST]
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return monotonic() - self._began
+
+    def conclude(
+        self, checks: CheckOptions, report: RunReport, looked: ScanReport | None, title: str
+    ) -> CheckedRun:
+        """The verdict on a run that is over; ``title`` says what ran, for the others see below."""
+        found = figures(report, looked)
+        return CheckedRun(
+            command="explain",
+            started=self.started,
+            seconds=self.seconds,
+            findings=(*findings(report, looked), title),
+            figures=found,
+            verdicts=judge(checks.thresholds, found),
+            images=tuple(self.images),
+            worst=tuple(self.worst),
+        )
+
+
+def _predicted(image: ImageRecord) -> str:
+    several = image.predicted_classes
+    if several is None:
+        return image.prediction.prediction
+    return listed((one.prediction for one in several), _CLASSES) or "no class above 0.5"
+
+
+def _true(image: ImageRecord) -> str:
+    if image.true_classes is not None:
+        return listed((one.title for one in image.true_classes.positive), _CLASSES) or "none"
+    return "" if image.ground_truth is None else image.ground_truth.title
+
+
+def findings(report: RunReport, looked: ScanReport | None) -> Iterator[str]:
+    """What a run found, in sentences; for the arguments see :func:`figures`."""
+    failed = f", {report.failed} failed" if report.failed else ""
+    yield f"{counted(report.done, 'image')} explained{failed}."
+    among = report if looked is None else looked
+    accuracy, several = among.accuracy, among.multi_label
+    if accuracy.known:
+        yield (
+            f"{accuracy.correct} of {counted(accuracy.known, 'prediction')} "
+            f"{'is' if accuracy.correct == 1 else 'are'} correct."
+        )
+        for truth, predicted, count in accuracy.confusions[:1]:
+            yield (
+                f"The most frequent confusion: {count} x {report.names[truth]} predicted as "
+                f"{report.names[predicted]}."
+            )
+    known = several.correct + several.incorrect
+    if known:
+        yield (
+            f"Exactly the true classes are above 0.5 in {several.correct} of "
+            f"{counted(known, 'image')}."
+        )
