@@ -6,13 +6,15 @@ itself downloads; what they are fed, and what their classes are called, its conf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from cnnviz.errors import UsageError, WeightsError
+from cnnviz.errors import CnnvizError, NetworkError, UsageError, WeightsError
 from cnnviz.importers.program_source import InputHint
 from cnnviz.importers.torch_module import ModuleSource
 from cnnviz.text import did_you_mean, joined, listed
@@ -61,7 +63,8 @@ def open_package(
         needs_weights: whether random ones will not do, where no file is given.
 
     Raises:
-        UsageError: the package is not installed, or has no such network.
+        NetworkError: the package is not installed.
+        UsageError: it has no such network.
         WeightsError: the weights cannot be had, or belong to another network.
     """
     package, _, name = model.partition(":")
@@ -74,13 +77,13 @@ def open_package(
         return PackageSource(build(name, pretrained=False), model, None, "")
     try:
         built = build(name, pretrained=True)
-    except UsageError:
+    except CnnvizError:
         raise
     except Exception as error:  # networks, servers, disks: each library has exceptions of its own
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        where = {"torchvision": _torchvision_address, "timm": _timm_address}[package](name)
         raise WeightsError(
-            f"{package} cannot get the weights of {name}: {reason}. Give a file of them with "
-            "--weights."
+            f"{package} cannot fetch the weights of {name} from {where} ({_root_reason(error)}): "
+            "try again with a connection to it, or give a file of them with --weights."
         ) from error
     return PackageSource(built, model, None, "")
 
@@ -134,8 +137,28 @@ def _classes(module: torch.nn.Module, found: dict[str, torch.Tensor]) -> int | N
     return counts.pop() if len(counts) == 1 else None
 
 
-def _missing(package: str, error: ImportError) -> UsageError:
-    return UsageError(
+def _root_reason(error: BaseException) -> str:
+    """What went wrong in the first place, which libraries wrap in advice of their own."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    text = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0].rstrip(".")
+    return text or type(error).__name__
+
+
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """Without what a library logs of each of its tries; what they come to is an exception."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _missing(package: str, error: ImportError) -> NetworkError:
+    return NetworkError(
         f"Networks of {package} are built by the package {package}, which cannot be imported "
         f"({error}): `pip install {package}`."
     )
@@ -174,6 +197,12 @@ def _torchvision(name: str, *, pretrained: bool, num_classes: int | None = None)
     return Built(module, hint, _difference(name, side / scaled, transforms.interpolation.value))
 
 
+def _torchvision_address(name: str) -> str:
+    from torchvision import models
+
+    return str(models.get_model_weights(name).DEFAULT.url)
+
+
 def _timm(name: str, *, pretrained: bool, num_classes: int | None = None) -> Built:
     try:
         import timm
@@ -193,7 +222,8 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None = None) -> Bui
                 else f"none: give timm:{network} a file with --weights."
             )
         )
-    module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
+    with _quiet("huggingface_hub"):
+        module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
     config = module.pretrained_cfg
     channels, height, width = config["input_size"]
     hint = InputHint(
@@ -205,6 +235,13 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None = None) -> Bui
         labels=_timm_labels(module, config) if num_classes is None else (),
     )
     return Built(module, hint, _difference(name, config["crop_pct"], config["interpolation"]))
+
+
+def _timm_address(name: str) -> str:
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else str(config.url)
 
 
 def _timm_labels(module: Any, config: Any) -> tuple[str, ...]:

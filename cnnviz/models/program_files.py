@@ -23,12 +23,25 @@ if TYPE_CHECKING:
 class _Reader(NamedTuple):
     module: str
     function: str
+    needs_torch: bool = True
+
+    def load(self) -> Any:
+        """The function.
+
+        Raises:
+            DeviceError: PyTorch, which it needs, is not installed.
+        """
+        if self.needs_torch:
+            from cnnviz.engines.torch.runtime import import_torch
+
+            import_torch()
+        return getattr(import_module(self.module), self.function)
 
 
 #: By the end of a file's name: a function of the path.
 _FILES: Mapping[str, _Reader] = MappingProxyType(
     {
-        ".onnx": _Reader("cnnviz.importers.onnx_file", "open_onnx"),
+        ".onnx": _Reader("cnnviz.importers.onnx_file", "open_onnx", needs_torch=False),
         ".pt2": _Reader("cnnviz.importers.torch_pt2", "open_pt2"),
     }
 )
@@ -39,6 +52,7 @@ _ARCHIVES = frozenset({".pt", ".pth", ".ts", ".jit", ".torchscript"})
 SUFFIXES = (*_FILES, *sorted(_ARCHIVES))
 #: Packages whose networks are called by their names, with the package's in front.
 _PACKAGES = frozenset({"torchvision", "timm"})
+_PACKAGE_READER = _Reader("cnnviz.importers.torch_packages", "open_package")
 
 
 def is_package_name(model: str) -> bool:
@@ -105,20 +119,20 @@ def open_program(
         needs_weights: whether random ones will not do for such a name.
 
     Raises:
-        UsageError: the package of such a name is not installed, or has no such network; weights
-            are given for a file, which has its own.
-        NetworkError: the file cannot be read.
+        UsageError: the package of such a name has no such network; weights are given for a file,
+            which has its own.
+        NetworkError: the package is not installed, or the file cannot be read.
+        DeviceError: PyTorch, which reads it, is not installed.
         WeightsError: the weights cannot be had, or belong to another network.
     """
     if is_package_name(model):
-        from cnnviz.importers.torch_packages import open_package
-
-        return open_package(model, weights, needs_weights=needs_weights)
+        open_package: Any = _PACKAGE_READER.load()
+        packaged: ProgramSource = open_package(model, weights, needs_weights=needs_weights)
+        return packaged
     if weights is not None:
         raise UsageError(f"{model} has its weights in it: leave out --weights {weights}.")
     path = Path(expand_home(model))
     reader = _reader(path)
     assert reader is not None
-    function: Any = getattr(import_module(reader.module), reader.function)
-    source: ProgramSource = function(path)
+    source: ProgramSource = reader.load()(path)
     return source

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
 import cnnviz
-from cnnviz.errors import NetworkError, UsageError, WeightsError
+from cnnviz.errors import DeviceError, NetworkError, UsageError, WeightsError
 from cnnviz.models.config import find_config
 from cnnviz.models.resolve import find_model
 
@@ -102,6 +104,7 @@ class Net(Residual):
 def torchvision(monkeypatch):
     """A package that is like torchvision, with one network."""
     weights = SimpleNamespace(
+        url="https://example.org/resnet18.pth",
         transforms=lambda: SimpleNamespace(
             crop_size=[16],
             resize_size=[18],
@@ -114,7 +117,7 @@ def torchvision(monkeypatch):
 
     def get_model(name, weights, num_classes=5):
         if weights is not None:
-            raise OSError("<urlopen error>\nno route")
+            raise OSError("<urlopen error>") from OSError(113, "No route to host")
         return Net(num_classes)
 
     package, models = ModuleType("torchvision"), ModuleType("torchvision.models")
@@ -179,8 +182,43 @@ def test_a_file_of_another_network(torchvision, tmp_path):
 
 
 def test_weights_that_cannot_be_downloaded(torchvision):
-    with pytest.raises(WeightsError, match="cannot get the weights of resnet18: <urlopen error>"):
+    said = (
+        r"torchvision cannot fetch the weights of resnet18 from https://example\.org/resnet18\.pth "
+        r"\(No route to host\): try again with a connection to it, or give a file of them with "
+        r"weights\."
+    )
+    with pytest.raises(WeightsError, match=said):
         cnnviz.load("torchvision:resnet18")
+
+
+def test_tries_to_download_are_not_printed_one_by_one(monkeypatch, caplog):
+    def create_model(name, pretrained, num_classes):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise RuntimeError("check your connection") from OSError(-2, "Name not known")
+
+    timm = ModuleType("timm")
+    timm.is_model = lambda name: True
+    timm.create_model = create_model
+    timm.get_pretrained_cfg = lambda name: SimpleNamespace(hf_hub_id="timm/resnet18.a1_in1k")
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    with pytest.raises(
+        WeightsError,
+        match=r"from https://huggingface\.co/timm/resnet18\.a1_in1k \(Name not known\)",
+    ):
+        cnnviz.load("timm:resnet18")
+    assert caplog.text == ""
+    logging.getLogger("huggingface_hub.utils._http").warning("later ones are")
+    assert "later ones are" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:resnet18", "net.pt2"])
+def test_without_pytorch_it_is_named(monkeypatch, name, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("net.pt2").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(DeviceError, match=r"`pip install torch` installs it") as refused:
+        cnnviz.load(name)
+    assert refused.value.exit_code == 3
 
 
 def test_layers_are_known_without_weights(torchvision):
@@ -195,8 +233,9 @@ def test_a_name_that_a_package_does_not_have(torchvision):
 
 def test_a_package_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UsageError, match=r"`pip install timm`"):
+    with pytest.raises(NetworkError, match=r"`pip install timm`") as refused:
         cnnviz.load("timm:resnet18")
+    assert refused.value.exit_code == 3  # as without onnx
 
 
 @pytest.mark.parametrize(
