@@ -121,6 +121,7 @@ class _Rewriter:
     """A graph whose nodes become others one by one; what nobody reads any more goes at the end."""
 
     def __init__(self, program: TensorProgram) -> None:
+        self._program = program
         self._graph: Graph = program.graph
         self._nodes = list(program.graph.nodes)
         self._parameters = dict(program.parameters)
@@ -136,7 +137,8 @@ class _Rewriter:
             if value.node in moved
         }
         needed = graph.parameters
-        return TensorProgram(graph, paths, {name: self._parameters[name] for name in needed})
+        parameters = {name: self._parameters[name] for name in needed}
+        return TensorProgram(graph, paths, parameters, self._program.outputs)
 
     # --- activations -----------------------------------------------------------------------------
 

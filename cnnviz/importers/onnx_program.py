@@ -124,7 +124,7 @@ class OnnxFile:
                 raise NetworkError(f"its output {shown(output)} does not depend on the images.")
             if value.omitted != 0 and value.shape[:1] == (1,):
                 value = reshape(graph, value, value.shape)
-            program = graph.finish(value)
+            program = graph.finish(value, len(self.outputs))
         except (NetworkError, WeightsError) as error:
             raise type(error)(f"{self.path}: {error}") from error
         return program, conversion.quantized

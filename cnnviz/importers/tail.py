@@ -95,7 +95,7 @@ class Headed:
         return values
 
 
-def read_tail(graph: Graph, wanted: str | None = None) -> Headed:
+def read_tail(graph: Graph, wanted: str | None = None, *, outputs: int = 1) -> Headed:
     """Look through a softmax or sigmoid at the end, and through logarithms and bounds behind it.
 
     Of two in a row the logits stand before both, and what comes out of both is the probability.
@@ -104,26 +104,28 @@ def read_tail(graph: Graph, wanted: str | None = None) -> Headed:
         graph: in inference form.
         wanted: one of :data:`cnnviz.graph.ends.ACTIVATIONS`, which then holds whatever the graph
             says; or None.
+        outputs: how many outputs the network has, of which the graph's is one.
 
     Raises:
         NetworkError: the output is not one number a class.
         UsageError: ``wanted`` does not go with the number of outputs.
     """
-    outputs = _count(graph.shape(graph.output))
+    count = _count(graph.shape(graph.output), outputs)
     head, steps = _squashed(graph, graph.output)
     if not steps:
-        end = _bare(graph, head, outputs, wanted)
+        end = _bare(graph, head, count, wanted)
     else:
-        end = End(Activation(tuple(steps)), remark=_remark(steps, outputs))
+        end = End(Activation(tuple(steps)), remark=_remark(steps, count))
     kept, moved = in_order(graph.nodes, head)
-    return Headed(kept, end.settled(outputs, wanted), moved, Activation(tuple(steps)))
+    return Headed(kept, end.settled(count, wanted), moved, Activation(tuple(steps)))
 
 
-def _count(shape: Shape) -> int:
+def _count(shape: Shape, outputs: int) -> int:
     if len([size for size in shape if size > 1]) > 1:
+        others = " --head chooses another of its outputs." if outputs > 1 else ""
         raise NetworkError(
             f"The network gives {shape_text(shape)} for an image, not one number a class; cnnviz "
-            "explains classifiers. --head chooses another of its outputs."
+            f"explains classifiers.{others}"
         )
     return math.prod(shape)
 

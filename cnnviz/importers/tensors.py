@@ -103,11 +103,13 @@ class TensorProgram:
         graph: down to its output.
         paths: names of values, first choice first.
         parameters: by name, float32.
+        outputs: how many outputs the file has, of which this is one.
     """
 
     graph: Graph
     paths: Mapping[Value, Sequence[str]]
     parameters: Mapping[str, npt.NDArray[np.float32]]
+    outputs: int = 1
 
 
 @dataclass
@@ -152,8 +154,8 @@ class TensorGraph:
             self._paths[node.inputs[0]] = list(filter(None, names))
         self._paths.setdefault(tensor.value, []).extend(filter(None, names))
 
-    def finish(self, output: Tensor) -> TensorProgram:
-        """The graph of what the output needs."""
+    def finish(self, output: Tensor, outputs: int = 1) -> TensorProgram:
+        """The graph of what an output needs, which is one of several perhaps."""
         graph, moved = in_order(self._nodes, output.value)
         if self.images.value.node not in moved:
             raise NetworkError("The network's output does not depend on the images.")
@@ -163,7 +165,8 @@ class TensorGraph:
             if value.node in moved
         }
         needed = graph.parameters
-        return TensorProgram(graph, paths, {name: self._parameters[name] for name in needed})
+        parameters = {name: self._parameters[name] for name in needed}
+        return TensorProgram(graph, paths, parameters, outputs)
 
     # --- nodes -----------------------------------------------------------------------------------
 

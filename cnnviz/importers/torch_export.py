@@ -130,9 +130,8 @@ def program_of_exported(
     spec = exported.call_spec.out_spec
     outputs = results if spec is None else torch.utils._pytree.tree_unflatten(results, spec)
     called, leaves = output_names(outputs)
-    return reader.finish(
-        pick(called, [leaf if isinstance(leaf, Tensor) else None for leaf in leaves], head)
-    )
+    tensors = [leaf if isinstance(leaf, Tensor) else None for leaf in leaves]
+    return reader.finish(pick(called, tensors, head), len(leaves))
 
 
 def _run(reader: Reader, node: fx.Node, args: Any, kwargs: Any) -> Any:

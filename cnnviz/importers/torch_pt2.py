@@ -197,13 +197,9 @@ class Pt2Source:
             if "user_output" in spec
         ]
         found = [values.get(name) for name in outputs]
-        return reader.finish(
-            pick(
-                [str(number) for number in range(len(found))],
-                [one if isinstance(one, Tensor) else None for one in found],
-                head,
-            )
-        )
+        names = [str(number) for number in range(len(found))]
+        tensors = [one if isinstance(one, Tensor) else None for one in found]
+        return reader.finish(pick(names, tensors, head), len(found))
 
 
 def open_pt2(path: Path) -> Pt2Source:

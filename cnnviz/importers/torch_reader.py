@@ -129,12 +129,12 @@ class Reader:
             self._modules.make(one, _plain(name), stack)
         return result
 
-    def finish(self, output: Tensor) -> TensorProgram:
-        """The program, down to an output."""
+    def finish(self, output: Tensor, outputs: int = 1) -> TensorProgram:
+        """The program, down to an output, which is one of several perhaps."""
         output = self._current(output, "the output")
         self._modules.use([output], ())
         self._modules.call()
-        return self.graph.finish(output)
+        return self.graph.finish(output, outputs)
 
     def _current(self, value: Any, place: str) -> Any:
         """What a value has become by operators that changed it in place."""

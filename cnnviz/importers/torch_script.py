@@ -98,9 +98,8 @@ class ScriptSource(ModuleSource):
         try:
             (found,) = interpreter.method(_Module("", module), "forward", [reader.images])
             names, leaves = output_names(found)
-            return reader.finish(
-                pick(names, [one if isinstance(one, Tensor) else None for one in leaves], head)
-            )
+            tensors = [one if isinstance(one, Tensor) else None for one in leaves]
+            return reader.finish(pick(names, tensors, head), len(leaves))
         except NetworkError as error:
             raise NetworkError(f"{self.file}: {error}") from error
 

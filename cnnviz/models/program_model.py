@@ -73,7 +73,8 @@ class ProgramModel:
     def _headed(self) -> Headed:
         from cnnviz.importers.tail import read_tail
 
-        return read_tail(self._program.graph, self.config.activation)
+        program = self._program
+        return read_tail(program.graph, self.config.activation, outputs=program.outputs)
 
     @cached_property
     def architecture(self) -> Architecture:

@@ -77,8 +77,11 @@ def test_what_the_user_says_holds():
 
 def test_maps_are_no_classes():
     nodes = (Node(Input((3, 4, 4)), "data"), Node(ReLU(), "relu", (Value(0),)))
-    with pytest.raises(NetworkError, match="3×4×4 for an image, not one number a class"):
+    with pytest.raises(NetworkError, match="3×4×4 for an image, not one number a class") as alone:
         read_tail(Graph(nodes, Value(1)))
+    assert "--head" not in str(alone.value)
+    with pytest.raises(NetworkError, match="--head chooses another of its outputs"):
+        read_tail(Graph(nodes, Value(1)), outputs=2)
 
 
 @pytest.mark.parametrize(
