@@ -21,7 +21,6 @@ from cnnviz.engines.target_functions import ClassLogit, CosineSimilarity, Target
 from cnnviz.errors import ExplanationError, ItemError, in_keywords
 from cnnviz.explanation import Contrast, Explanation, ImageResult
 from cnnviz.graph.architecture import Layer
-from cnnviz.graph.graph import shape_text
 from cnnviz.graph.target_layers import choose_layers
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import Prepared, prepare
@@ -96,7 +95,7 @@ class Explainer:
             region = self.network.architecture.region(layer)
             if region.stacked:
                 yield (
-                    f"Layer {layer.name} ({shape_text(layer.shape)}) lays different parts of the "
+                    f"Layer {layer.name} ({layer.shape_title}) lays different parts of the "
                     "image on one another, so that no place in its maps is one place in the image."
                 )
             elif not region.is_whole:
@@ -105,7 +104,7 @@ class Explainer:
                     for start, end in ((region.top, region.bottom), (region.left, region.right))
                 )
                 yield (
-                    f"Layer {layer.name} ({shape_text(layer.shape)}) sees only part of the image "
+                    f"Layer {layer.name} ({layer.shape_title}) sees only part of the image "
                     f"({down} of its height, {across} of its width); its maps are drawn over all "
                     "of it all the same."
                 )

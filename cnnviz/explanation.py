@@ -202,7 +202,7 @@ class Explanation:
                 for method in self.methods
                 for key, kind in method.map_kinds.items()
             ),
-            tuple((layer.name, shape_text(layer.shape)) for layer in self.layers),
+            tuple((layer.name, shape_text(layer.map_shape)) for layer in self.layers),
             target.title,
             target.prediction,
             lambda index: self.score(index).title,

@@ -9,6 +9,7 @@ from cnnviz.attribution import choose_methods
 from cnnviz.explanation import Explanation
 from cnnviz.graph.architecture import Layer
 from cnnviz.graph.ends import Activation
+from cnnviz.graph.layout import Layout
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.images.preprocessing import prepare
 
@@ -18,12 +19,16 @@ LAYERS = (
 )
 
 
+#: 4·5 of them behind a class token.
+TOKENS = Layout(16, 4, 5, channel_axis=1, as_tokens=True, before=1)
+
+
 def explanation(methods=("gradcam", "gradient"), layers=LAYERS, **more):
     """With maps made up: Grad-CAM at each layer, the gradient once."""
     image = np.zeros((20, 30, 3), np.uint8)
     gradient = np.ones((3, 16, 20), np.float32)
     maps = tuple(
-        {"gradcam": np.full(layer.shape[1:], place, np.float32), "gradient": gradient}
+        {"gradcam": np.full(layer.map_shape[1:], place, np.float32), "gradient": gradient}
         for place, layer in enumerate(layers, 1)
     )
     logits = np.log(np.array([0.1, 0.2, 0.7], np.float32))
@@ -58,6 +63,14 @@ def test_what_depends_on_the_layer_is_there_for_each():
     alone = explanation(layers=LAYERS[:1])
     assert set(alone.all_maps()) == {"gradcam", "gradient"}
     assert alone.arrays()["layer"] == "early"
+
+
+def test_captions_of_tokens_have_the_size_of_their_maps():
+    tokens = Layer("block", "norm", "LayerNorm", (21, 16), layout=TOKENS)
+    assert explanation(layers=(LAYERS[0], tokens))._maps.layers == (
+        ("early", "8×8×10"),
+        ("block", "16×4×5"),
+    )
 
 
 def test_the_map_that_says_where():

@@ -30,10 +30,8 @@ _NAMED = 3
 
 def introduce(explainer: Explainer) -> None:
     """Say once what holds for the whole run: network, layer, engine, weights."""
-    from cnnviz.graph.graph import shape_text
-
     layers = ", ".join(
-        f"{layer.name} ({layer.kind}, {shape_text(layer.shape)})" for layer in explainer.layers
+        f"{layer.name} ({layer.kind}, {layer.shape_title})" for layer in explainer.layers
     )
     say(f"{explainer.name}, {'layer' if len(explainer.layers) == 1 else 'layers'} {layers}")
     name_engine(explainer.network)

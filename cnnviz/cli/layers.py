@@ -26,14 +26,13 @@ _COLUMNS = ("layer", "kind", "output", "used by explain")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
 @packed(model=ModelOptions)
 def command(model: ModelOptions, as_json: bool) -> None:
-    """List a network's layers: name, kind and output shape.
+    """List a network's layers: name, kind and output shape; of tokens the size of their maps, too.
 
     `explain` uses the default layer; `explain --layer` takes any that still has height and width,
     channels first or last, or as a transformer's tokens, and `explain --layer stages` takes the
     stages and the default. Needs no weights.
     MODEL is what `explain --model` takes.
     """
-    from cnnviz.graph.graph import shape_text
     from cnnviz.models.resolve import find_model
 
     architecture = find_model(model.config(), needs_weights=False).architecture
@@ -58,7 +57,7 @@ def command(model: ModelOptions, as_json: bool) -> None:
         (
             layer.name,
             layer.kind,
-            shape_text(layer.shape),
+            layer.shape_title,
             "default" if layer is default else "stage" if layer in stages else "",
         )
         for layer in architecture.layers

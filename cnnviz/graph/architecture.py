@@ -53,6 +53,14 @@ class Layer:
         """(C, h, w), of its output as maps of the image; else its own shape."""
         return self.shape if self.layout is None else self.layout.map_shape
 
+    @property
+    def shape_title(self) -> str:
+        """Its shape for people, ``512×14×14``; of tokens with their maps' size, too."""
+        shape = shape_text(self.shape)
+        if self.layout is None or not self.layout.as_tokens:
+            return shape
+        return f"{shape}, maps of {shape_text(self.map_shape[1:])}"
+
 
 class Architecture:
     """A network without its weights: layers, shapes and the default target layer.

@@ -14,7 +14,6 @@ import numpy as np
 from cnnviz.errors import ExplanationError, UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.architecture import Layer
-from cnnviz.graph.graph import shape_text
 from cnnviz.images.preprocessing import Canvas, Prepared, to_image
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import color_scale
@@ -143,7 +142,7 @@ class TopChannels:
             "max": "by highest activation (in the mean, below 0 counts as 0)",
         }
         return (
-            f"{network}, {layer.name} ({layer.kind}, {shape_text(layer.shape)}): the "
+            f"{network}, {layer.name} ({layer.kind}, {layer.shape_title}): the "
             f"{len(self.channels)} strongest of {layer.map_shape[0]} channels, {order[self.by]}"
         )
 

@@ -56,7 +56,7 @@ class ExplanationMaps:
 
     Attributes:
         maps: in order.
-        layers: name and shape of each target layer.
+        layers: the name of each target layer, and the shape of its maps.
         target: the name of the class explained, ``volcano (980)``.
         prediction: that name with its probability or value, ``volcano (980) 0.22``.
         class_title: gives the name of a class, by its index.

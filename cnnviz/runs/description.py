@@ -98,7 +98,7 @@ def _network(model: str, explainer: Explainer) -> NetworkRecord:
             displayed=spec.displayed,
         ),
         layers=tuple(
-            LayerRecord(layer.name, layer.kind, layer.shape) for layer in explainer.layers
+            LayerRecord(layer.name, layer.kind, layer.map_shape) for layer in explainer.layers
         ),
         symbol=SymbolRecord(str(Path(model)), file_sha256(Path(model)))
         if model.endswith(".json")

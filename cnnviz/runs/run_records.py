@@ -46,7 +46,7 @@ class LayerRecord:
     Attributes:
         name: as ``cnnviz layers`` lists it.
         kind: of layer.
-        shape: of what it outputs for one image: channels, height, width.
+        shape: of what it outputs for one image, as maps: channels, height, width.
     """
 
     name: str

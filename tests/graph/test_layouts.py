@@ -87,6 +87,14 @@ def test_swin_has_stages_of_channels_last_and_its_windows_are_no_maps():
     assert found.find("merge").map_shape == (16, 3, 4)
 
 
+def test_what_a_list_says_of_tokens_has_the_size_of_their_maps():
+    found = architecture(vision_transformer(prefix=1))
+    assert found.layer("block1.norm1").shape_title == "13×8, maps of 3×4"
+    assert found.layer("patch").shape_title == "8×3×4"
+    assert architecture(swin()).layer("stage1.0").shape_title == "3×4×16"
+    assert found.layers[-1].shape_title == str(found.layers[-1].shape[0])
+
+
 def test_windows_that_hold_whole_blocks_are_explained_where_they_are_put_together():
     """As NesT and MaxViT do: residual branches, too, stay within the windows."""
     w = Writer((3, 24, 32))
