@@ -115,16 +115,19 @@ class _Columns(NamedTuple):
 
 
 def _of_csv(text: str, shown: str) -> BoxTable:
-    text = without_separator(text)
+    text, problem = without_separator(text), None
     for delimiter in delimiters(text):
         try:
             rows = csv_rows(text, delimiter)
         except csv.Error as error:
-            raise UsageError(f"{shown} cannot be read as CSV: {error}.") from error
+            problem = problem or error
+            continue
         columns = _Columns.of(rows[0][1]) if rows else None
         if columns is not None:
             found = [_csv_row(line, cells, columns, shown) for line, cells in rows[1:]]
             return BoxTable(found, columns.label is not None)
+    if problem is not None:
+        raise UsageError(f"{shown} cannot be read as CSV: {problem}.") from problem
     first = printable(text.lstrip().partition("\n")[0].strip())[:80]
     begins = f"it begins with '{first}'" if first else "it is empty"
     raise UsageError(f"{shown} has no boxes that can be read: expected {_FORM}, but {begins}.")
@@ -145,16 +148,9 @@ def _csv_row(line: int, cells: Sequence[str], columns: _Columns, shown: str) -> 
         corners = _checked([_number(text) for text in texts], where, shown)
         if label == "":
             raise UsageError(f"Line {line} of {shown} has a box without a label.")
-    return BoxRow(
-        where,
-        cells[columns.path],
-        label,
-        corners,
-        _is_difficult(cells, columns, where, shown),
-        _size([_number(cells[at]) for at in columns.size if at < len(cells)])
-        if columns.size
-        else None,
-    )
+    size = [_number(cells[at]) for at in columns.size or () if at < len(cells)]
+    difficult = _is_difficult(cells, columns, where, shown)
+    return BoxRow(where, cells[columns.path], label, corners, difficult, _size(size))
 
 
 def _is_difficult(cells: Sequence[str], columns: _Columns, where: str, shown: str) -> bool:
@@ -168,7 +164,7 @@ def _is_difficult(cells: Sequence[str], columns: _Columns, where: str, shown: st
 
 def _number(text: str) -> float | None:
     try:
-        return float(text.strip().replace(",", "."))
+        return float(text)
     except ValueError:
         return None
 

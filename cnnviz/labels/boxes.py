@@ -64,10 +64,11 @@ class ImageBoxes:
         for box in self.boxes:  # of other classes as well: a file for other images is of no use
             self._check(box, shape)
         own = [box for box in self.boxes if box.class_index is None or box.class_index == target]
+        if all(box.is_difficult for box in own):
+            return region
         for box in own:
             left, top, right, bottom = box.corners
-            rows, columns = _covered(top, bottom, shape[0]), _covered(left, right, shape[1])
-            region[rows, columns] |= not all(one.is_difficult for one in own)
+            region[_covered(top, bottom, shape[0]), _covered(left, right, shape[1])] = True
         return region
 
     def _check(self, box: Box, shape: tuple[int, int]) -> None:

@@ -152,6 +152,7 @@ def _read_values(
             unknown.append(f"'{printable(label)}'")
     meant = tuple((value, index) for value, index in pairs.items() if index is not None)
     if not meant:
-        raise UsageError(f"No label in {shown} is a class of the network: {listed(unknown)}.")
+        found_instead = listed(unknown) or "it has no rows"
+        raise UsageError(f"No label in {shown} is a class of the network: {found_instead}.")
     notes = [f"In {shown} no class of the network is {listed(unknown)}."] if unknown else []
     return meant, notes

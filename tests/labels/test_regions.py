@@ -99,6 +99,11 @@ def test_headers_and_separators_of_others(folder, header):
     np.testing.assert_array_equal(found.region(0, 0, SHAPE), rectangle(1, 2, 4, 5))
 
 
+def test_a_quote_that_is_out_of_place_under_another_separator_does_no_harm(folder):
+    found = boxes(folder, 'path;note;x0;y0;x1;y1\na/1.jpg;red, "big" one;1;2;4;5\n')
+    np.testing.assert_array_equal(found.region(0, 0, SHAPE), rectangle(1, 2, 4, 5))
+
+
 def test_columns_in_any_order_and_more_of_them(folder):
     found = boxes(folder, "note,y1,x1,y0,x0,label,path\n,5,4,2,1,collie,photos\\a\\1.jpg\n")
     np.testing.assert_array_equal(found.region(0, 4, SHAPE), rectangle(1, 2, 4, 5))
@@ -151,6 +156,7 @@ def test_images_without_rows_rows_without_images_and_labels_without_classes_are_
         ("path,label,x0,y0,x1,y1\na/1.jpg,tabby,1,2\n", "Line 2 .* has 4 columns; expected 6"),
         ("path,label,x0,y0,x1,y1\na/1.jpg,tabby,1,2,3,x\n", "Line 2 .* is no number"),
         ("path,label,x0,y0,x1,y1\na/1.jpg,tabby,1,2,3,\n", "Line 2 .* missing"),
+        ('path,label,x0,y0,x1,y1\na/1.jpg,tabby,1,2,"1,024",4\n', "Line 2 .* is no number"),
         ("path,label,x0,y0,x1,y1\na/1.jpg,tabby,1,2,nan,4\n", "Line 2 .* is no number"),
         ("path,label,x0,y0,x1,y1\na/1.jpg,tabby,1,2,1e999,4\n", "Line 2 .* is no number"),
         (
@@ -170,6 +176,12 @@ def test_images_without_rows_rows_without_images_and_labels_without_classes_are_
 def test_what_is_wrong_with_a_file_is_said(folder, text, problem):
     with pytest.raises(UsageError, match=problem):
         boxes(folder, text)
+
+
+def test_a_box_of_another_class_that_does_not_fit_is_a_sign_of_another_image(folder):
+    found = boxes(folder, "path,label,x0,y0,x1,y1\na/1.jpg,0,1,1,2,2\na/1.jpg,4,1,1,90,2\n")
+    with pytest.raises(ImageError, match="line 3"):
+        found.region(0, 0, SHAPE)
 
 
 @pytest.mark.parametrize("box", ["1,1,9.5,2", "-1.5,1,2,2", "1,1,2,7.1", "1,-2,2,2", "1,1,1e308,2"])
@@ -336,6 +348,7 @@ def test_with_a_table_of_values_they_are_classes(folder):
         ("value,label\n1,tabby\n1,collie\n", "Line 3 .* a second time"),
         ("value,label\n1,crane\n", "Line 2 .* fits 2 classes"),
         ("value,label\n1,zebra\n", "No label .* 'zebra'"),
+        ("value,label\n", "No label .* it has no rows"),
         ('value,label\n1,"tab"by\n', "cannot be read as CSV"),
     ],
 )
