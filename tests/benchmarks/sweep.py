@@ -85,7 +85,10 @@ def export(module: Any, size: tuple[int, int, int], way: str, path: Path) -> Pat
         with contextlib.redirect_stdout(sys.stderr):
             torch.onnx.export(module, (torch.randn(1, *size),), path, dynamo=way == "onnx-new")
     except Exception as error:
-        words = f"{type(error).__name__}: {error}".strip().splitlines()
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        words = f"{type(cause).__name__}: {cause}".strip().splitlines()
         raise NotExportedError(words[0][:200]) from error
     return path
 
