@@ -109,11 +109,16 @@ class Axis:
         return not self.has_extra and len(self.factors) == 1 and self.factors[0].is_place
 
     def resized(self, size: int) -> Axis:
-        """An axis of another size that takes its place, behind a convolution, say."""
+        """An axis of another size that takes its place, behind a convolution, say.
+
+        Rows that are fewer lie as much further apart.
+        """
         if size == self.size:
             return self
         if self.is_line:
-            return axis(self.factors[0]._replace(size=size))
+            (line,) = self.factors
+            apart, rest = divmod(line.step * line.size, size)
+            return axis(line._replace(size=size, step=line.step if rest or not apart else apart))
         return axis(Factor("unknown" if self.is_unknown or self.size == 1 else "channel", size))
 
 

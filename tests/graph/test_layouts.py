@@ -15,6 +15,7 @@ from cnnviz.graph.operators import (
     Flatten,
     GlobalAvgPool2d,
     Linear,
+    MaxPool2d,
     Mean,
     Pad,
     Reshape,
@@ -109,6 +110,21 @@ def test_windows_that_hold_whole_blocks_are_explained_where_they_are_put_togethe
     assert not found.find("block0").is_spatial
     assert found.default_layer.name == "together"
     assert found.default_layer.layout == Layout(8, 6, 8, channel_axis=2)
+
+
+def test_windows_that_are_pooled_lie_as_the_pooled_maps_do():
+    """As Hiera pools its queries within windows, and what leads past them as a whole."""
+    w = Writer((3, 48, 64))
+    maps = w.patches()
+    pool = MaxPool2d((2, 2), (2, 2))
+    apart = w.permuted(w.reshaped(maps, 8, 3, 4, 4, 4), 1, 3, 0, 2, 4)
+    pooled = w.add(pool, w.reshaped(apart, 96, 4, 4), name="pooled")
+    back = w.permuted(w.reshaped(pooled, 3, 4, 8, 2, 2), 2, 0, 3, 1, 4)
+    both = w.add(Add(), w.add(pool, maps), w.reshaped(back, 8, 6, 8), name="both")
+    found = architecture(w.finish(w.linear(w.add(GlobalAvgPool2d(), both), 5, "head")))
+    assert not found.find("pooled").is_spatial
+    assert found.default_layer.name == "both"
+    assert found.default_layer.layout == Layout(8, 6, 8)
 
 
 # --- what single operators do to the axes, behind (8, 3, 4) patches ------------------------------
