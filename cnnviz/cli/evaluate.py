@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from cnnviz.cli.run_options import (
     named_values,
     truth_option,
 )
+from cnnviz.cli.thresholds import conclude, metric_check_options
 from cnnviz.cli.workers import in_worker
 from cnnviz.runs.request import EvaluationRequest
 from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
@@ -38,6 +38,7 @@ from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from cnnviz.runs.checked import Collector
     from cnnviz.runs.evaluate import EvaluationOutcome, EvaluationResult, EvaluationSession
     from cnnviz.runs.evaluation_records import CellRecord, EvaluationRecord, SubjectRecord
 
@@ -97,6 +98,7 @@ _NAME = 28
 @image_options
 @limit_option("Evaluate only the first N images.")
 @force_option("Evaluate")
+@metric_check_options
 @execution_options
 @JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print a line per image.")
@@ -119,7 +121,9 @@ def command(request: EvaluationRequest, printing: Printing, saliency: str | None
 
 def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerState | None) -> int:
     from cnnviz.machine import keep_freed_memory
+    from cnnviz.runs.checked import Collector
     from cnnviz.runs.evaluate import EvaluationPlan
+    from cnnviz.runs.evaluation_checks import verdict_on
 
     quiet = printing.quiet
     if worker is not None and worker.continues:
@@ -132,16 +136,17 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
         reset_signal_handlers()
     if not quiet:
         introduce(session.session.explainer)
-    began = time.monotonic()
-    result = _run(session, printing)
+    collector = Collector()
+    result = _run(session, printing, collector)
     if not quiet:
-        _sum_up(session, result, time.monotonic() - began)
+        _sum_up(session, result, collector.seconds)
         if not printing.as_json:
             put("\n".join(table(result.summary)))
-    return result.exit_code
+    run = verdict_on(result.summary, session.limits, collector, session.session.title)
+    return conclude(run, request.checks, result.exit_code, quiet=quiet)
 
 
-def _run(session: EvaluationSession, printing: Printing) -> EvaluationResult:
+def _run(session: EvaluationSession, printing: Printing, collector: Collector) -> EvaluationResult:
     """Judge the images' maps, and print what becomes of each."""
     images = len(session.session.sources)
     each = session.passes
@@ -165,6 +170,9 @@ def _run(session: EvaluationSession, printing: Printing) -> EvaluationResult:
 
         def observe(outcome: EvaluationOutcome) -> None:
             printer(outcome)
+            record = outcome.record
+            if session.request.checks.written:
+                collector.add(record.path, record.seconds, record.error)
             interrupt.heed()
 
         return session.evaluate(observe, advance)

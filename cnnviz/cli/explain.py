@@ -42,7 +42,7 @@ from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
 
 if TYPE_CHECKING:
     from cnnviz.labels.predictions import Prediction
-    from cnnviz.runs.figures import Collector
+    from cnnviz.runs.figures import ExplanationCollector
     from cnnviz.runs.session import RunResult, Session
     from cnnviz.runs.stages import ImageOutcome
 
@@ -165,7 +165,7 @@ def command(
 def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
     # Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
     from cnnviz.machine import keep_freed_memory
-    from cnnviz.runs.figures import Collector
+    from cnnviz.runs.figures import ExplanationCollector
     from cnnviz.runs.session import RunPlan
 
     quiet = printing.quiet
@@ -179,7 +179,7 @@ def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None
         reset_signal_handlers()
     if not quiet:
         introduce(session.explainer)
-    collector = Collector()
+    collector = ExplanationCollector()
     if request.selection.by_prediction:
         session = _select(session, quiet=quiet)
     result = _run(session, printing, collector)
@@ -208,7 +208,7 @@ def _select(session: Session, *, quiet: bool) -> Session:
     return selected
 
 
-def _run(session: Session, printing: Printing, collector: Collector) -> RunResult:
+def _run(session: Session, printing: Printing, collector: ExplanationCollector) -> RunResult:
     """Explain the images, and print what becomes of each."""
     images, targets = len(session.sources), session.goals.most or 1
     each = announce_passes(session.explainer, images, targets, quiet=printing.quiet)
@@ -226,7 +226,7 @@ def _run(session: Session, printing: Printing, collector: Collector) -> RunResul
         def observe(outcome: ImageOutcome) -> None:
             printer(outcome)
             if session.request.checks.written:
-                collector.add(outcome.record)
+                collector.add_image(outcome.record)
             advance(done)
 
         return session.explain(observe, lambda _: advance(done), advance if passes else None)

@@ -38,7 +38,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         *("as_json", "verbose", "quiet"),
     ),
     "Which images": ("only", "sort", "limit", "force"),
-    "For scripts": ("fail_under", "max_share", "summary", "junit"),
+    "For scripts": ("fail_under", "max_share", "metric_limits", "summary", "junit"),
     "Run": ("device", "engine", "precision", "threads", "batch_size", "fail_fast"),
 }
 

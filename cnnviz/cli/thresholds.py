@@ -11,6 +11,7 @@ import click
 
 from cnnviz.cli.console import say
 from cnnviz.cli.option_types import FilePath
+from cnnviz.cli.options import with_parameters
 from cnnviz.errors import ExitCode
 from cnnviz.runs.thresholds import FAIL_UNDER, MAX_SHARE, SCORES, SHARES, Threshold
 from cnnviz.text import counted, did_you_mean, joined, matching, paragraph, printable
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class Demand(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """``NAME=VALUE``, a threshold for one of the figures from 0 to 1 that there are."""
+    """``NAME=VALUE``, a threshold."""
 
     name = "threshold"
 
-    def __init__(self, option: str, names: Mapping[str, str]) -> None:
-        """``names`` are those of the figures."""
+    def __init__(self, option: str, names: Mapping[str, str] | None = None) -> None:
+        """``names`` are those of the figures, from 0 to 1; None if these are known later."""
         self._option = option
         self._names = names
 
@@ -37,18 +38,22 @@ class Demand(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if isinstance(value, Threshold):
             return value
         name, sign, number = str(value).partition("=")
-        first = next(iter(self._names))
-        if not (sign and name.strip() and number.strip()):
+        name = name.strip()
+        if not (sign and name and number.strip()):
+            first = "insertion" if self._names is None else next(iter(self._names))
             self.fail(f"'{value}' is not NAME=VALUE, such as {first}=0.5.", param, ctx)
-        found = matching(name.strip(), self._names)
-        if not found:
-            names = joined(self._names)
-            hint = did_you_mean(name, self._names)
-            self.fail(paragraph(f"'{name}' is not one of {names}.", hint), param, ctx)
         try:
             limit = float(number)
         except ValueError:
             limit = math.nan
+        if self._names is None:
+            if not math.isfinite(limit):
+                self.fail(f"'{number}' is no number to compare {name} with.", param, ctx)
+            return Threshold(self._option, name, limit)
+        found = matching(name, self._names)
+        if not found:
+            names, hint = joined(self._names), did_you_mean(name, self._names)
+            self.fail(paragraph(f"'{name}' is not one of {names}.", hint), param, ctx)
         if not 0 <= limit <= 1:
             self.fail(
                 f"'{number}' is no value for {found[0]}, which lies between 0 and 1: for 90 % "
@@ -59,16 +64,16 @@ class Demand(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return Threshold(self._option, found[0], limit)
 
 
-_CHECKS = (
+_SCORES = (
     click.option(
         FAIL_UNDER,
         "fail_under",
         type=Demand(FAIL_UNDER, SCORES),
         multiple=True,
         metavar="METRIC=VALUE",
-        help="End with exit status 4 if accuracy, top5 (the true class is among the five highest) "
-        "or, where an image may belong to several classes, map (mean average precision) is below "
-        "this value. Needs --truth. Repeatable.",
+        help="End with exit status 4 if accuracy, top5 (the true class is among the five highest), "
+        "balanced-accuracy, macro-f1 or, where an image may belong to several classes, map (mean "
+        "average precision) is below this value. Needs --truth. Repeatable.",
     ),
     click.option(
         MAX_SHARE,
@@ -80,6 +85,18 @@ _CHECKS = (
         "(an even heatmap has 0.36 there) or in one corner (0.04): on average over all images, or "
         "over the images predicted as one class, five or more. Repeatable.",
     ),
+)
+_METRICS = click.option(
+    FAIL_UNDER,
+    "metric_limits",
+    type=Demand(FAIL_UNDER),
+    multiple=True,
+    metavar="[METHOD.]METRIC=VALUE",
+    help="End with exit status 4 if the mean of a metric, insertion=0.4 say, is worse than this: "
+    "lower, or higher where low values are good, as of deletion. METHOD.METRIC means one method's "
+    "maps, METRIC those of each method. Repeatable.",
+)
+_FILES = (
     click.option(
         "--summary",
         type=FilePath(path_type=Path, dir_okay=False),
@@ -98,10 +115,13 @@ _CHECKS = (
 
 
 def check_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of :class:`cnnviz.runs.request.CheckOptions`."""
-    for parameter in reversed(_CHECKS):
-        function = parameter(function)
-    return function
+    """Those of :class:`cnnviz.runs.request.CheckOptions`, for commands that explain images."""
+    return with_parameters(function, (*_SCORES, *_FILES))
+
+
+def metric_check_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Likewise for commands that evaluate maps."""
+    return with_parameters(function, (_METRICS, *_FILES))
 
 
 def conclude(run: CheckedRun, checks: CheckOptions, status: int, *, quiet: bool) -> int:

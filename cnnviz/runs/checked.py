@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from time import monotonic
 
 from cnnviz.runs.thresholds import Figure, Verdict
 
@@ -18,6 +20,24 @@ class CheckedImage:
     path: str
     seconds: float
     error: str | None
+
+
+@dataclass
+class Collector:
+    """Takes note of a run for its verdict: since when it runs, and what becomes of the images."""
+
+    started: datetime = field(default_factory=partial(datetime.now, timezone.utc))
+    images: list[CheckedImage] = field(default_factory=list)
+    _began: float = field(default_factory=monotonic)
+
+    def add(self, path: str, seconds: float, error: str | None) -> None:
+        """One image, in order; see :class:`CheckedImage`."""
+        self.images.append(CheckedImage(path, seconds, error))
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return monotonic() - self._began
 
 
 @dataclass(frozen=True)

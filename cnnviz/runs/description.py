@@ -38,7 +38,7 @@ from cnnviz.structure import decode, encode, parse
 #: Options that have no say in what is written.
 _WITHOUT_EFFECT = (
     *("threads", "force", "fail_fast"),
-    *("fail_under", "max_share", "summary", "junit"),
+    *("fail_under", "max_share", "metric_limits", "summary", "junit"),
 )
 
 

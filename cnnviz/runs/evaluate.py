@@ -23,6 +23,7 @@ from cnnviz.metrics.registry import choose_metrics
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.description import decisive, describe_run
+from cnnviz.runs.evaluation_checks import check_metrics, of_each_method
 from cnnviz.runs.evaluation_records import (
     EVALUATION_VERSION,
     EvaluatedImageRecord,
@@ -41,6 +42,7 @@ from cnnviz.runs.session import RunPlan, Session
 from cnnviz.runs.stages import Item, assessed
 from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.runs.supervisor import WorkerState
+from cnnviz.runs.thresholds import Threshold
 from cnnviz.types import Mask, Notify
 
 EVALUATION = RunFile(
@@ -182,11 +184,13 @@ class EvaluationPlan:
         request: what is asked for.
         plan: of what is explained.
         metrics: how it is judged.
+        limits: what is demanded of that, by METRIC or METHOD.METRIC.
     """
 
     request: EvaluationRequest
     plan: RunPlan
     metrics: tuple[Metric, ...]
+    limits: tuple[Threshold, ...] = ()
 
     @classmethod
     def check(cls, request: EvaluationRequest, notify: Notify | None = None) -> EvaluationPlan:
@@ -199,6 +203,7 @@ class EvaluationPlan:
         if asked.boxes is not None and asked.masks is not None:
             raise UsageError("Give --boxes or --masks, not both.")
         metrics = choose_metrics(asked.metrics, asked.metric_options, regions=asked.regions)
+        limits = check_metrics(asked.metric_limits, metrics)
         check_run_file(request.output, EVALUATION)
         if len(request.targets.targets) != 1:
             raise UsageError(
@@ -206,7 +211,7 @@ class EvaluationPlan:
                 f"{', '.join(request.targets.targets)}. Run it once for each, with an --output of "
                 "its own."
             )
-        return cls(request, RunPlan.check(request, notify), metrics)
+        return cls(request, RunPlan.check(request, notify), metrics, limits)
 
     def open(
         self, worker: WorkerState | None = None, *, progress: bool = True
@@ -236,7 +241,9 @@ class EvaluationPlan:
                 "`cnnviz evaluate` judges the maps of one target an image: give predicted, truth, "
                 "or a class."
             )
-        return EvaluationSession(self.request, session, self.metrics, regions)
+        subjects = Judge(session.explainer, self.metrics).subjects
+        limits = of_each_method(self.limits, subjects)
+        return EvaluationSession(self.request, session, self.metrics, regions, limits)
 
 
 @dataclass(frozen=True)
@@ -266,12 +273,14 @@ class EvaluationSession:
         session: of the explanations.
         metrics: how these are judged.
         regions: where the objects are, if that is known.
+        limits: what is demanded, a threshold for each map that is meant.
     """
 
     request: EvaluationRequest
     session: Session
     metrics: tuple[Metric, ...]
     regions: Regions | None = None
+    limits: tuple[Threshold, ...] = ()
 
     @property
     def passes(self) -> PassCount:

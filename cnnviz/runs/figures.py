@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from functools import partial
-from time import monotonic
 
 from cnnviz.attribution import Method
 from cnnviz.errors import UsageError
 from cnnviz.labels.targets import Target
+from cnnviz.metrics.classification import class_counts, macro_mean
 from cnnviz.metrics.location import CORNERS
 from cnnviz.outputs.files import check_output_file
-from cnnviz.runs.checked import WORST, CheckedImage, CheckedRun, WorstImage
+from cnnviz.runs.checked import WORST, CheckedRun, Collector, WorstImage
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.request import CheckOptions
@@ -93,18 +91,22 @@ def figures(report: RunReport, looked: ScanReport | None) -> tuple[Figure, ...]:
     """
     among = report if looked is None else looked
     accuracy, several = among.accuracy, among.multi_label
-    known = accuracy.known
-    images = {"map": several.correct + several.incorrect, "accuracy": known, "top5": known}
+    # Images have one true class or several, as the network has it: one of the two is empty.
+    known = accuracy.known + several.correct + several.incorrect
+    pairs = list(accuracy.counts.elements())
+    means = macro_mean(class_counts([true for true, _ in pairs], [one for _, one in pairs]))
     values = {
         "accuracy": accuracy.share,
-        "top5": accuracy.in_top5 / known if known else None,
+        "balanced-accuracy": None if means is None else means.recall,
+        "macro-f1": None if means is None else means.f1,
+        "top5": accuracy.in_top5 / accuracy.known if accuracy.known else None,
         "map": several.mean(),
     }
     reason = "no image has a true class"
-    return (
-        *(Figure(n, SCORES[n], values[n], images[n], reason=reason) for n in SCORES),
-        *_shares(report),
-    )
+    scores = [
+        Figure(name, title, values[name], known, reason=reason) for name, title in SCORES.items()
+    ]
+    return (*scores, *_shares(report))
 
 
 def _shares(report: RunReport) -> list[Figure]:
@@ -126,17 +128,14 @@ def _shares(report: RunReport) -> list[Figure]:
 
 
 @dataclass
-class Collector:
-    """Takes note of what a verdict names: time, all images, and those with the highest loss."""
+class ExplanationCollector(Collector):
+    """The same for ``cnnviz explain``, with the images that have the highest loss."""
 
-    started: datetime = field(default_factory=partial(datetime.now, timezone.utc))
-    _began: float = field(default_factory=monotonic)
-    images: list[CheckedImage] = field(default_factory=list)
     _worst: list[WorstImage] = field(default_factory=list)
 
-    def add(self, image: ImageRecord) -> None:
+    def add_image(self, image: ImageRecord) -> None:
         """One image, in order."""
-        self.images.append(CheckedImage(image.path, image.seconds, image.error))
+        self.add(image.path, image.seconds, image.error)
         if image.loss is not None:
             self._worst.append(WorstImage(image.path, _predicted(image), _true(image), image.loss))
             if len(self._worst) > 2 * WORST:
@@ -146,11 +145,6 @@ class Collector:
     def worst(self) -> list[WorstImage]:
         """The images with the highest loss, that one first; of equals the first."""
         return sorted(self._worst, key=lambda one: -one.loss)[:WORST]
-
-    @property
-    def seconds(self) -> float:
-        """Since the run began."""
-        return monotonic() - self._began
 
     def conclude(
         self, checks: CheckOptions, report: RunReport, looked: ScanReport | None, title: str

@@ -183,9 +183,10 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class MetricOptions:
-    """How maps are judged; no metrics for all that can be measured."""
+    """How maps are judged, and what is demanded; no metrics for all that can be measured."""
 
     metrics: tuple[str, ...] = ()
+    metric_limits: tuple[Threshold, ...] = ()
     metric_options: Mapping[str, str] = field(default_factory=dict)
     boxes: str | None = None
     masks: str | None = None

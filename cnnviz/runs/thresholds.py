@@ -20,6 +20,8 @@ MAX_SHARE = "--max-share"
 SCORES = {
     "accuracy": "accuracy",
     "top5": "top-5 accuracy",
+    "balanced-accuracy": "balanced accuracy",
+    "macro-f1": "macro F1",
     "map": "mean average precision",
 }
 #: Likewise by what ``--max-share`` calls it.
@@ -112,16 +114,12 @@ class Verdict:
 
 
 def judge(thresholds: Iterable[Threshold], figures: Sequence[Figure]) -> tuple[Verdict, ...]:
-    """A verdict on each figure that a threshold names, in the order of the thresholds.
-
-    The name of a figure may be in two parts, METHOD.METRIC: the second one alone names those of all
-    methods.
-    """
+    """A verdict on the figure that each threshold names."""
     return tuple(
         Verdict(threshold, figure)
         for threshold in thresholds
         for figure in figures
-        if threshold.name in (figure.name, figure.name.rpartition(".")[2])
+        if threshold.name == figure.name
     )
 
 

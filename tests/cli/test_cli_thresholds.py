@@ -15,6 +15,7 @@ from tests.support.columns import SCALE, write_bright, write_columns
 
 SCENES = Path(__file__).parents[2] / "sample_images/scenes"
 TRUTH = "path,label\nfish.png,fish\nsnail.png,fish\numbrella.png,umbrella\n"
+SCORES = "accuracy, top5, balanced-accuracy, macro-f1 or map"
 
 
 @pytest.fixture
@@ -134,8 +135,14 @@ def test_files_of_others_are_refused_at_the_start(cnnviz, photos, option):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--fail-under", "acuracy=0.9"), "'acuracy' is not one of accuracy, top5 or map. Did you"),
-        (("--fail-under", "corner=0.9"), "'corner' is not one of accuracy, top5 or map."),
+        (
+            ("--fail-under", "acuracy=0.9"),
+            f"'acuracy' is not one of {SCORES}. Did you",
+        ),
+        (
+            ("--fail-under", "corner=0.9"),
+            f"'corner' is not one of {SCORES}.",
+        ),
         (("--fail-under", "accuracy"), "'accuracy' is not NAME=VALUE, such as accuracy=0.5."),
         (("--fail-under", "accuracy=90"), "for 90 % write 0.9"),
         (("--fail-under", "accuracy=nan"), "lies between 0 and 1"),
@@ -185,6 +192,39 @@ def test_images_of_several_classes_have_a_mean_average_precision(cnnviz, tmp_pat
     status, _, err = cnnviz(*call, "accuracy=0.5")
     assert status == 2
     assert "an image may belong to several classes. Use --fail-under map." in err
+
+
+def test_maps_are_held_to_metrics(cnnviz, photos):
+    """Where less is better, worse is more."""
+    call = ("evaluate", "in", "-m", "demo", "--method", "gradcam,saliency", "-o", "evaluation")
+    call += ("--metric", "deletion", "--metric-option", "steps=4", "--quiet")
+    files = ("--summary", "summary.md", "--junit", "junit.xml")
+    status, out, err = cnnviz(*call, *files, "--fail-under", "gradcam.Deletion=0")
+    assert (status, out) == (4, "")
+    summary = json.loads((photos / "evaluation/evaluation.json").read_text())["summary"]
+    (cell,) = [one for one in summary["cells"] if one["subject"] == "gradcam"]
+    (line,) = unmet(err)
+    assert f" Grad-CAM: {cell['value']:.4g} over 3 images; at most 0 was demanded " in line
+    assert (
+        (photos / "summary.md")
+        .read_text()
+        .startswith("## cnnviz evaluate: 0 of 1 threshold met\n\n- **Not met:** ")
+    )
+    (suite,) = ElementTree.parse(photos / "junit.xml").getroot()
+    assert [case.get("name") for case in suite] == [
+        *("gradcam.deletion at most 0", "in/fish.png", "in/snail.png", "in/umbrella.png")
+    ]
+    assert cnnviz(*call, "--fail-under", "deletion=1") == (0, "", "")
+    for wrong, said in (
+        ("deletoin=1", "'deletoin' is not measured; deletion is. Did you mean deletion?"),
+        (
+            "saliensy.deletion=1",
+            "no map of 'saliensy' is judged, only of gradcam and saliency.",
+        ),
+        ("deletion=inf", "'inf' is no number to compare deletion with"),
+    ):
+        status, _, err = cnnviz(*call, "--fail-under", wrong)
+        assert (status, said in err) == (2, True), err
 
 
 @pytest.mark.subprocess

@@ -8,7 +8,7 @@ import pytest
 
 from cnnviz.labels.predictions import Prediction
 from cnnviz.labels.scores import Score
-from cnnviz.runs.figures import Collector, figures
+from cnnviz.runs.figures import ExplanationCollector, figures
 from cnnviz.runs.image_records import (
     ExplanationRecord,
     HeatmapRecord,
@@ -61,7 +61,18 @@ def test_predictions_of_images_whose_true_class_is_known():
     )
     assert (found["accuracy"].value, found["accuracy"].images) == (1 / 4, 4)
     assert (found["top5"].value, found["top5"].images) == (2 / 4, 4)
-    assert (found["map"].value, found["map"].images) == (None, 0)
+    assert found["map"].value is None
+
+
+def test_classes_count_alike_in_balanced_accuracy_and_macro_f1():
+    """Class 0: 3 of 4 found, 3 of 3 right. Class 1: 2 of 2 found, 2 of 3 right."""
+    images = [image(0, 0)] * 3 + [image(1, 0)] + [image(1, 1)] * 2
+    found = measured(report_of(*images))
+    assert found["accuracy"].value == 5 / 6
+    assert found["balanced-accuracy"].value == pytest.approx((3 / 4 + 1) / 2, rel=1e-12)
+    assert found["macro-f1"].value == pytest.approx((6 / 7 + 4 / 5) / 2, rel=1e-12)
+    assert found["macro-f1"].images == 6
+    assert measured(report_of(image(0)))["macro-f1"].value is None
 
 
 def test_all_images_looked_at_count_not_those_selected():
@@ -147,24 +158,6 @@ def test_a_verdict_says_what_was_measured_over_what_and_what_was_demanded():
     ]
 
 
-def test_a_metric_alone_means_that_of_every_method():
-    figures = [
-        Figure("gradcam@features.28.insertion", "", 0.5, 1),
-        Figure("occlusion.insertion", "", 0.3, 1),
-        Figure("occlusion.deletion", "", 0.2, 1, "lower"),
-    ]
-    thresholds = [
-        Threshold(FAIL_UNDER, "insertion", 0.4),
-        Threshold(FAIL_UNDER, "occlusion.deletion", 0.1),
-    ]
-    found = judge(thresholds, figures)
-    assert [(one.figure.name, one.met) for one in found] == [
-        ("gradcam@features.28.insertion", True),
-        ("occlusion.insertion", False),
-        ("occlusion.deletion", False),
-    ]
-
-
 def test_a_number_is_told_from_its_limit():
     assert told(2 / 3) == "0.6667"
     assert told(0.9, 0.9) == "0.9"
@@ -173,11 +166,11 @@ def test_a_number_is_told_from_its_limit():
 
 
 def test_the_highest_losses_are_kept_among_many():
-    collector = Collector()
+    collector = ExplanationCollector()
     losses = [(37 * number) % 101 for number in range(101)]  # each once
     for number, loss in enumerate(losses):
-        collector.add(image(0, 1, loss=float(loss), path=f"{number}.png"))
-    collector.add(FAILED)
+        collector.add_image(image(0, 1, loss=float(loss), path=f"{number}.png"))
+    collector.add_image(FAILED)
     run = collector.conclude(CheckOptions(), report_of(), None, "net.")
     assert [one.loss for one in run.worst] == [float(loss) for loss in range(100, 90, -1)]
     assert run.worst[0].path == f"{losses.index(100)}.png"
