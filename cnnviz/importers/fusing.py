@@ -1,8 +1,8 @@
-"""Operators that a file spells out in several others, as the ones that are meant.
+"""Operators that a program spells out in several others, as the ones that are meant.
 
-Exporters write GELU, SiLU or a layer norm as their formulas. What is one layer to a person becomes
-one again: it has one name, is computed at once, and what acts on layers (ReLU rules, the default
-target layer) sees it. Numbers stay the same to rounding.
+Exporters and modules write GELU, SiLU or a layer norm as their formulas. What is one layer to a
+person becomes one again: it has one name, is computed at once, and what acts on layers (ReLU rules,
+the default target layer) sees it. Numbers stay the same to rounding.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from cnnviz.errors import NetworkError
+from cnnviz.importers.fusing import fused
 from cnnviz.importers.tensors import Constant, Tensor, TensorGraph, TensorProgram
 from cnnviz.importers.torch_functions import FUNCTIONS
 from cnnviz.importers.torch_names import Call, ModuleNames
@@ -134,7 +135,7 @@ class Reader:
         output = self._current(output, "the output")
         self._modules.use([output], ())
         self._modules.call()
-        return self.graph.finish(output, outputs)
+        return fused(self.graph.finish(output, outputs))
 
     def _current(self, value: Any, place: str) -> Any:
         """What a value has become by operators that changed it in place."""

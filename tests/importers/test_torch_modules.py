@@ -11,7 +11,18 @@ from cnnviz.engines.base import GUIDED, Device, GradientRequest
 from cnnviz.engines.registry import build_engine, lack
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture
-from cnnviz.graph.operators import GlobalAvgPool2d, ReLU
+from cnnviz.graph.operators import (
+    GELU,
+    Divide,
+    Erf,
+    GlobalAvgPool2d,
+    LayerNorm,
+    Power,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Subtract,
+)
 from tests.engines.contract.conftest import ENGINES
 
 torch = pytest.importorskip("torch")
@@ -22,7 +33,7 @@ from torch import nn  # noqa: E402
 
 from cnnviz.importers.torch_export import program_of_module  # noqa: E402
 from tests.importers import torch_modules  # noqa: E402
-from tests.importers.torch_modules import MODULES, SIZE, seeded  # noqa: E402
+from tests.importers.torch_modules import CLASSES, MODULES, SIZE, seeded  # noqa: E402
 
 BATCH = np.random.default_rng(3).standard_normal((3, *SIZE)).astype(np.float32)
 
@@ -110,6 +121,36 @@ def test_layers_are_called_after_modules():
     assert found.find("layer1.0.shortcut") == found.find("layer1.0.shortcut.1")
     assert found.default_layer == last
     assert found.find("mean").kind == GlobalAvgPool2d().kind
+
+
+class SpelledOut(nn.Module):
+    """Layers whose formulas a module has in its own code."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.scale, self.shift = nn.Parameter(torch.rand(4)), nn.Parameter(torch.rand(4))
+        self.head = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        x = self.conv(x).flatten(2).transpose(1, 2)
+        x = 0.5 * x * (1 + torch.erf(x / 2**0.5))
+        centered = x - x.mean(-1, keepdim=True)
+        deviation = torch.sqrt((centered * centered).mean(-1, keepdim=True) + 1e-5)
+        x = centered / deviation * self.scale + self.shift
+        return self.head((x * torch.sigmoid(x)).mean(1))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_module_spells_out_is_the_layer_that_is_meant(engine):
+    """As of ONNX files (``test_fusing.py``)."""
+    kinds = {type(node.operator) for node in read(SpelledOut)[1].graph.nodes}
+    assert kinds >= {GELU, LayerNorm, SiLU}
+    assert not kinds & {Erf, Power, Divide, Sigmoid, Subtract}
+    scores, gradients = run(SpelledOut, engine)
+    wanted, wanted_gradients = truth(read(SpelledOut)[0])
+    assert_close(scores, wanted, 1e-5)
+    assert_close(gradients, wanted_gradients, 1e-4)
 
 
 def test_functions_are_called_after_the_module_they_stand_in():
