@@ -271,11 +271,13 @@ def array_in(tensor: Any) -> Array:
     return array
 
 
-def _beside(tensor: Any, model: Path, name: str, shape: tuple[int, ...]) -> Array:
-    """Weights from a file beside the network's: mapped, so that only what is used is read."""
-    onnx = import_onnx()
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    location = said.get("location", "")
+def path_beside(tensor: Any, model: Path) -> Path:
+    """The file that has the numbers of a ``TensorProto``, beside the network's or below.
+
+    Raises:
+        WeightsError: it is said to be elsewhere, or is missing.
+    """
+    location = next((each.value for each in tensor.external_data if each.key == "location"), "")
     folder = model.absolute().parent
     path = Path(os.path.normpath(folder / location))
     # Hugging Face's cache has links to files that lie together elsewhere.
@@ -283,9 +285,21 @@ def _beside(tensor: Any, model: Path, name: str, shape: tuple[int, ...]) -> Arra
     inside = folder in path.parents and "\0" not in location
     if not inside or homes.isdisjoint(path.resolve().parents):
         raise WeightsError(
-            f"The weights {name} are said to be in '{shown(location)}', which is outside of the "
-            "network's own folder; it is not opened."
+            f"The weights {shown(tensor.name)} are said to be in '{shown(location)}', which is "
+            "outside of the network's own folder; it is not opened."
         )
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} is missing: the network's weights are in it. Copy it to the network's folder."
+        )
+    return path
+
+
+def _beside(tensor: Any, model: Path, name: str, shape: tuple[int, ...]) -> Array:
+    """Weights from a file beside the network's: mapped, so that only what is used is read."""
+    onnx = import_onnx()
+    path = path_beside(tensor, model)
+    said = {entry.key: entry.value for entry in tensor.external_data}
     try:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
         offset = int(said.get("offset", 0))
@@ -293,10 +307,6 @@ def _beside(tensor: Any, model: Path, name: str, shape: tuple[int, ...]) -> Arra
         length = int(said.get("length", wanted))
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"The weights {name} are damaged: {first_line(error)}.") from error
-    if not path.is_file():
-        raise WeightsError(
-            f"{path} is missing: the network's weights are in it. Copy it to the network's folder."
-        )
     there = path.stat().st_size - offset
     if length != wanted or offset < 0 or there < wanted:
         raise WeightsError(

@@ -45,6 +45,11 @@ class OnnxSource:
         self.name = onnx.path.stem
         self._program: tuple[Shape, str | None, OnnxProgram] | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and those beside it that have weights."""
+        return (self.file, *self.onnx.beside)
+
     @cached_property
     def hint(self) -> InputHint:
         """What the file says of its images."""

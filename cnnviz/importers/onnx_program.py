@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from cnnviz.importers.onnx_checks import (
     check_nodes,
     import_onnx,
     opset_of,
+    path_beside,
     read_model,
     shown,
 )
@@ -244,6 +246,17 @@ class OnnxFile:
         return _needed(self.model.graph, wanted)
 
     # --- weights ---------------------------------------------------------------------------------
+
+    @cached_property
+    def beside(self) -> tuple[Path, ...]:
+        """The files with weights that lie beside it, by name; those that may not be read are not
+        among them, which reading their weights says."""
+        found = set()
+        for tensor in self._stored.values():
+            if tensor.data_location:
+                with suppress(WeightsError):
+                    found.add(path_beside(tensor, self.path))
+        return tuple(sorted(found))
 
     @cached_property
     def _stored(self) -> dict[str, Any]:

@@ -51,6 +51,10 @@ class ProgramSource(Protocol):
     origin: str
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that its weights come from, :attr:`file` first; none of a module."""
+
+    @property
     def hint(self) -> InputHint:
         """What it says of its images."""
 

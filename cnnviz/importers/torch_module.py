@@ -46,6 +46,11 @@ class ModuleSource:
         return program_of_module(self._module, size, head)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, if there is one."""
+        return () if self.file is None else (self.file,)
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Nothing is assumed."""
         return ()

@@ -96,6 +96,11 @@ class Pt2Source:
         return self.file.stem
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.file,)
+
+    @property
     def hint(self) -> InputHint:
         """Channels and size, where the file fixes them."""
         _, channels, height, width = self._sizes

@@ -104,10 +104,11 @@ class ProgramModel:
         return self.architecture.classes
 
     def digest_ahead(self) -> None:
-        """Begin in the background with the digest of the file."""
+        """Begin in the background with the digests of its files."""
         from cnnviz.weights.digests import digest_ahead
 
-        digest_ahead(self._source.file, ("sha256",))
+        for file in self._source.files:
+            digest_ahead(file, ("sha256",))
 
     def load(
         self, choice: EngineChoice, *, progress: bool = True
@@ -124,7 +125,7 @@ class ProgramModel:
         """
         from cnnviz.engines.network import Network
         from cnnviz.engines.registry import build_engine
-        from cnnviz.weights.digests import digest
+        from cnnviz.weights.digests import digest_of_all
 
         architecture = self.architecture
         check_memory(architecture, choice, self._whose)
@@ -137,7 +138,7 @@ class ProgramModel:
         file = self._source.file
         weights = None
         if file is not None:
-            weights = WeightsInfo(file, digest(file, "sha256"), self._source.origin)
+            weights = WeightsInfo(file, digest_of_all(self._source.files), self._source.origin)
         network = Network(architecture, engine, choice.reason)
         network.check = self._checked(network)
         del self._program  # the engine has its parameters

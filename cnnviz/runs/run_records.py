@@ -74,7 +74,8 @@ class WeightsRecord:
     Attributes:
         path: where it is.
         source: where it came from, in words.
-        sha256: of the file.
+        sha256: of the file; of an ONNX file with weights beside it, of the digests of all of them,
+            one a line, the network's own first, then in order of their names.
     """
 
     path: str

@@ -65,6 +65,20 @@ def digest(path: Path, algorithm: str) -> str:
         return _digests(file, [algorithm])[algorithm]
 
 
+def digest_of_all(paths: Sequence[Path]) -> str:
+    """The SHA-256 of a file or, of several, that of their digests, one a line.
+
+    The latter is what ``sha256sum net.onnx net.onnx.data | cut -c1-64 | sha256sum`` prints.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    digests = [digest(path, "sha256") for path in paths]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(f"{one}\n" for one in digests).encode("ascii")).hexdigest()
+
+
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     """What tells a file from others and from itself after a change."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -47,7 +47,8 @@ class WeightsInfo:
 
     Attributes:
         path: the file.
-        sha256: of the whole file, hexadecimal.
+        sha256: of the whole file, hexadecimal; of several files see
+            :func:`cnnviz.weights.digests.digest_of_all`.
         source: where the file came from, in words.
     """
 

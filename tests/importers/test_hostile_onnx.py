@@ -14,7 +14,7 @@ import pytest
 
 from cnnviz.errors import CnnvizError, NetworkError, UsageError, WeightsError
 from cnnviz.importers import onnx_checks
-from cnnviz.importers.onnx_file import open_onnx
+from cnnviz.importers.onnx_file import OnnxSource, open_onnx
 from cnnviz.importers.onnx_program import read_onnx
 from tests.support.onnx_files import converted, model_of, node, saved
 
@@ -226,6 +226,14 @@ def test_weights_beside_the_file_are_read(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"\0" * 8 + KERNEL.tobytes())
     program = read_onnx(beside(tmp_path, "w.bin", offset=8)).program((3, 6, 6))
     np.testing.assert_array_equal(program.program.parameters["k"], KERNEL)
+
+
+def test_the_digest_of_a_network_covers_weights_beside_it(tmp_path):
+    (tmp_path / "w.bin").write_bytes(KERNEL.tobytes())
+    source = OnnxSource(read_onnx(beside(tmp_path, "w.bin")))
+    assert source.files == (tmp_path / "net.onnx", tmp_path / "w.bin")
+    outside = OnnxSource(read_onnx(beside(tmp_path, "../w.bin")))
+    assert outside.files == (tmp_path / "net.onnx",)  # reading it says why
 
 
 @pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd", "", "a/../../w.bin", "w\0.bin"])

@@ -1,5 +1,6 @@
 """Networks that are read as programs, whatever their format: one made by hand stands for all."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,12 @@ class Made:
     remarks = ("Something was assumed.",)
     reference = "NumPy"
 
-    def __init__(self, file, hint=SIZED, factor=1.0):
-        self.file, self.hint, self.factor = file, hint, factor
+    def __init__(self, file, hint=SIZED, factor=1.0, beside=()):
+        self.file, self.hint, self.factor, self.beside = file, hint, factor, beside
+
+    @property
+    def files(self):
+        return (self.file, *self.beside)
 
     def program(self, size, head):
         graph = TensorGraph(size)
@@ -88,6 +93,22 @@ def test_it_is_read_compared_and_run(file):
         "--std 0.229,0.224,0.225.",
         "Something was assumed.",
     ]
+
+
+def test_the_digest_covers_what_lies_beside_the_file(file):
+    """As ``sha256sum net.onnx net.onnx.data | cut -c1-64 | sha256sum`` prints it."""
+
+    def digest(data):
+        beside.write_bytes(data)
+        model = ProgramModel(ModelConfig(str(file)), Made(file, beside=(beside,)))
+        model.digest_ahead()
+        return load(model)[1].sha256
+
+    beside = file.with_name("made.onnx.data")
+    each = [hashlib.sha256(data).hexdigest() for data in (b"weights", b"more")]
+    whole = hashlib.sha256("".join(f"{one}\n" for one in each).encode()).hexdigest()
+    assert digest(b"more") == whole
+    assert digest(b"less") != whole
 
 
 def test_what_comes_out_otherwise_elsewhere_is_refused(file):
