@@ -28,7 +28,7 @@ from cnnviz.keywords import check_keywords, is_integer, words
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.models.program_files import is_module
 from cnnviz.models.resolve import load
-from cnnviz.outputs.formats import written_by_cnnviz
+from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import Explanations, ImageExplanation

@@ -87,7 +87,7 @@ def find_sources(
         stdin: where ``-`` reads bytes from; ``sys.stdin.buffer`` when left out.
         exclude: a folder to leave out of every search, meant for the output folder.
         is_own: asked of each image in a folder whether cnnviz wrote it, for what earlier runs
-            left there is no input (:func:`cnnviz.outputs.formats.written_by_cnnviz`). Files that
+            left there is no input (:func:`cnnviz.outputs.marks.written_by_cnnviz`). Files that
             are named one by one are taken whatever they are.
 
     Raises:

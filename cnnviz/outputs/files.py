@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
-from cnnviz.outputs.formats import written_by_cnnviz
+from cnnviz.outputs.marks import written_by_cnnviz
 
 _TEMPORARY = ".cnnviz-"
 #: What the next file would meet as well, whatever its name.

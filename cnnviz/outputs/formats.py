@@ -2,25 +2,37 @@
 
 The mark is the ``Software`` text of a PNG, the comment of a JPEG or a zip archive, the EXIF tag
 ``Software`` at the end of a WebP, the last comment of a GIF, the last line of a diagram or a page,
-and the first words of a manifest, an evaluation or a table. Images and ``.npz`` files also say what
-they show (:mod:`cnnviz.outputs.provenance`). :mod:`cnnviz.outputs.files` writes the bytes. NumPy
-and Pillow are imported by what needs them: a diagram needs none.
+and the first words of a manifest, an evaluation or a table; of a WebP and a zip archive it stands
+in front, too, where a power cut leaves it (:mod:`cnnviz.outputs.marks`). Images and ``.npz`` files
+also say what they show (:mod:`cnnviz.outputs.provenance`). :mod:`cnnviz.outputs.files` writes the
+bytes. NumPy and Pillow are imported by what needs them: a diagram needs none.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from cnnviz._version import __version__
 from cnnviz.errors import OutputError, UsageError
-from cnnviz.images.kinds import HEAD, PNG_SIGNATURE, kind_read
+from cnnviz.images.kinds import PNG_SIGNATURE
 from cnnviz.outputs import provenance
+from cnnviz.outputs.marks import (
+    GIF_COMMENT,
+    JPEG_COMMENT,
+    JPEG_HEADER,
+    LAST_LINES,
+    PNG_HEADER,
+    PNG_SOFTWARE,
+    STARTS,
+    WEBP_HEADER,
+    own_mark,
+    webp_mark,
+    zip_mark,
+)
 from cnnviz.outputs.provenance import LONGEST_COMMENT
 
 if TYPE_CHECKING:
@@ -39,40 +51,15 @@ JPEG_QUALITY = 95
 WEBP_QUALITY = 90
 """Of WebPs, whose colors have half the resolution."""
 
-_PNG_HEADER = 33  # signature and IHDR chunk
 _PNG_UP = 2  # the filter type that subtracts the row above
 # ISA-L's level 1 takes a sixth of the time of libpng, which OpenCV writes with, for files a fifth
 # larger; its higher levels find next to nothing more in photos and enlarged maps.
 _PNG_LEVEL = 1
-_MARK = b"cnnviz "
-_PNG_SOFTWARE = b"Software\0"
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk: its length, name and checksum
-#: How the last line of a diagram or a page, a comment, begins and ends.
-_LAST_LINES = {
-    "dot": (b"// written by ", b""),
-    "pdf": (b"% written by ", b""),
-    "svg": (b"<!-- written by ", b" -->"),
-    "html": (b"<!-- written by ", b" -->"),
-}
-#: What a manifest begins with, for a tool that has not read it to its end.
-MANIFEST_START = b'{"cnnviz_manifest":'
-#: Likewise what ``cnnviz evaluate`` found.
-EVALUATION_START = b'{"cnnviz_evaluation":'
-#: The first column of a table, which holds the images' paths.
-TABLE_START = b"cnnviz_image,"
-_STARTS = (MANIFEST_START, EVALUATION_START, TABLE_START)
-# JFIF has its own segment first, of this length; the comment comes right behind.
-_JPEG_START = b"\xff\xd8\xff\xe0"
-_JPEG_HEADER = 20
 _JPEG_LONGEST = 65500  # libjpeg's limit; the format's is 65535
-_JPEG_COMMENT = b"\xff\xfe"  # introduces a comment: its length in two bytes, its bytes
-_JPEG_END = b"\xff\xd9"
 _JPEG_LONGEST_EXIF = 65533  # bytes: a segment's length has two, and counts these
 _WEBP_LONGEST = 16383
 _WEBP_METHOD = 0  # the fastest; the slower ones find 3 % and take three times as long
-_GIF_COMMENT = b"!\xfe"  # introduces a comment: its length, its bytes, and 0
 _GIF_END = b";"
-_ZIP_END = 22  # end of central directory, without its comment
 
 
 About = Mapping[str, Any] | None
@@ -161,9 +148,11 @@ def encode_npz(arrays: Mapping[str, Any], about: About = None) -> tuple[bytes, .
     buffer = io.BytesIO()
     comment = b"" if about is None else provenance.encode(about)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.comment = _mark()
+        archive.comment = own_mark()
         for number, (name, value) in enumerate(arrays.items()):
             info = zipfile.ZipInfo(f"{name}.npy")  # by hand it has a fixed date
+            if number == 0:  # the mark stands in front, too, as in a WebP
+                info.extra = zip_mark()
             info.comment = comment[number * LONGEST_COMMENT : (number + 1) * LONGEST_COMMENT]
             with archive.open(info, "w", force_zip64=True) as entry:
                 try:
@@ -182,7 +171,7 @@ def encode_diagram(data: bytes, kind: str, about: About = None) -> tuple[bytes, 
         about: what it says of itself, if it is a PNG.
     """
     if kind == "png":
-        return (data[:_PNG_HEADER], _png_mark(about), data[_PNG_HEADER:])
+        return (data[:PNG_HEADER], _png_mark(about), data[PNG_HEADER:])
     return _with_last_line(data, kind)
 
 
@@ -210,10 +199,10 @@ def encode_gif(
         duration=[round(1000 * each) for each in seconds],
         loop=0,
     )
-    comment = _mark()
+    comment = own_mark()
     return (
         buffer.getvalue()[: -len(_GIF_END)],
-        _GIF_COMMENT + bytes([len(comment)]) + comment + b"\0" + _GIF_END,
+        GIF_COMMENT + bytes([len(comment)]) + comment + b"\0" + _GIF_END,
     )
 
 
@@ -241,9 +230,9 @@ def encode_jpeg(
         )
     options = {"quality": quality, "subsampling": 0 if full_color else 2, **more}
     data = _saved(image, "JPEG", options)
-    comment = _mark()
-    mark = _JPEG_COMMENT + struct.pack(">H", 2 + len(comment)) + comment
-    return (data[:_JPEG_HEADER], mark, data[_JPEG_HEADER:])
+    comment = own_mark()
+    mark = JPEG_COMMENT + struct.pack(">H", 2 + len(comment)) + comment
+    return (data[:JPEG_HEADER], mark, data[JPEG_HEADER:])
 
 
 def encode_webp(
@@ -262,7 +251,11 @@ def encode_webp(
     """
     _check_sides(image, "WebP", _WEBP_LONGEST)
     options = {"quality": quality, "method": _WEBP_METHOD, "exif": _exif(about)}
-    return (_saved(image, "WEBP", options),)
+    data = _saved(image, "WEBP", options)
+    # The mark stands in front, too, where it is found even if the end was never written.
+    mark = webp_mark()
+    size = struct.pack("<I", len(data) - 8 + len(mark))
+    return (data[:4] + size + data[8:WEBP_HEADER], mark, data[WEBP_HEADER:])
 
 
 def _check_sides(image: npt.NDArray[np.uint8], name: str, longest: int) -> None:
@@ -291,7 +284,7 @@ def _exif(about: About) -> bytes:
     from PIL import Image
 
     exif = Image.Exif()
-    exif[provenance.EXIF_SOFTWARE] = _mark().decode("ascii")
+    exif[provenance.EXIF_SOFTWARE] = own_mark().decode("ascii")
     if about is not None:
         exif[provenance.EXIF_DESCRIPTION] = provenance.encode_ascii(about)
     data: bytes = exif.tobytes()
@@ -315,82 +308,21 @@ def encode_run_file(parts: Iterable[bytes]) -> Iterator[bytes]:
     """
     waiting = iter(parts)
     first = next(waiting, b"")
-    if not first.startswith(_STARTS):
-        raise ValueError(f"A run's file begins with one of {_STARTS}, not with {first[:40]!r}.")
+    if not first.startswith(STARTS):
+        raise ValueError(f"A run's file begins with one of {STARTS}, not with {first[:40]!r}.")
     yield first
     yield from waiting
 
 
-def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
-    """Whether a file carries the mark that the functions of this module leave."""
-    with open(path, "rb") as file:
-        head = file.read(_PNG_HEADER + 8 + len(_PNG_SOFTWARE + _MARK))
-        if head.startswith(PNG_SIGNATURE):
-            return head[_PNG_HEADER + 4 :] == b"tEXt" + _PNG_SOFTWARE + _MARK
-        if head.startswith(_JPEG_START):
-            comment = head[_JPEG_HEADER:]
-            return comment.startswith(_JPEG_COMMENT) and comment[4:].startswith(_MARK)
-        if head.startswith(_STARTS):
-            return True
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _ZIP_END - 64))
-        tail = file.read()
-        if kind_read(head) == "WebP":
-            return _last_text(tail).startswith(_MARK)
-        if head.startswith(b"GIF8"):
-            mark = tail.rfind(_GIF_COMMENT)
-            return mark >= 0 and tail[mark + len(_GIF_COMMENT) + 1 :].startswith(_MARK)
-        if not head.startswith(b"PK"):
-            last = tail.splitlines()[-1] if tail else b""
-            return any(
-                last.startswith(before + _MARK) and last.endswith(after)
-                for before, after in _LAST_LINES.values()
-            )
-        end = tail.rfind(b"PK\5\6")
-        return end >= 0 and tail[end + _ZIP_END :].startswith(_MARK)
-
-
-def is_complete(path: str | os.PathLike[str]) -> bool:
-    """Whether an image or .npz that cnnviz wrote exists, is this version's, and is not cut off.
-
-    A power cut may leave a part of it, or zeros.
-    """
-    try:
-        with open(path, "rb") as file:
-            kind = kind_read(file.read(HEAD))
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
-            tail = file.read()
-        if kind == "PNG":
-            whole = tail.endswith(_PNG_END)
-        elif kind == "JPEG":
-            whole = tail.endswith(_JPEG_END)
-        elif kind == "WebP":
-            whole = _last_text(tail) == _mark()
-        else:  # a .npz ends with our mark
-            whole = tail.endswith(__version__.encode("ascii"))
-        return whole and written_by_cnnviz(path)
-    except OSError:
-        return False
-
-
-def _last_text(tail: bytes) -> bytes:
-    """The last text in EXIF data at the end of a file: it ends with one zero byte, or two."""
-    return tail.rstrip(b"\0").rpartition(b"\0")[2]
-
-
 def _with_last_line(data: bytes, kind: str) -> tuple[bytes, ...]:
-    before, after = _LAST_LINES[kind]
-    return (data.rstrip(b"\n"), b"\n" + before + _mark() + after + b"\n")
+    before, after = LAST_LINES[kind]
+    return (data.rstrip(b"\n"), b"\n" + before + own_mark() + after + b"\n")
 
 
 def _png_mark(about: About) -> bytes:
     """Our mark, which is looked for right behind the header, and what the file says of itself."""
-    mark = _chunk(b"tEXt", _PNG_SOFTWARE + _mark())
+    mark = _chunk(b"tEXt", PNG_SOFTWARE + own_mark())
     return mark if about is None else mark + _chunk(*provenance.png_text(about))
-
-
-def _mark() -> bytes:
-    return _MARK + __version__.encode("ascii")
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -15,7 +15,8 @@ from cnnviz.inspection.activations import TopChannels, channel_arrays, top_chann
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import OutputFolder, all_or_none, check_output_folder
-from cnnviz.outputs.formats import encode_image, encode_npz, written_by_cnnviz
+from cnnviz.outputs.formats import encode_image, encode_npz
+from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.outputs.naming import file_parts, plan_names
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import ActivationsRequest

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.outputs.formats import written_by_cnnviz
+from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.journal import RunFile
 from cnnviz.runs.records import VERSION

@@ -30,7 +30,8 @@ from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import OutputFolder, check_output_folder, remove_partial_files
-from cnnviz.outputs.formats import encode_run_file, written_by_cnnviz
+from cnnviz.outputs.formats import encode_run_file
+from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size
 from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.figures import check_files, check_scores, check_shares

@@ -25,7 +25,7 @@ from cnnviz.labels.predictions import (
 )
 from cnnviz.labels.scores import Scores
 from cnnviz.metrics.base import Metric
-from cnnviz.outputs.formats import is_complete
+from cnnviz.outputs.marks import is_complete
 from cnnviz.outputs.naming import OutputStem, plan_names
 from cnnviz.runs.goals import PREDICTED, Goals
 from cnnviz.runs.image_files import ImageWriter

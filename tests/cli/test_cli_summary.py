@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnviz.outputs.formats import written_by_cnnviz
+from cnnviz.outputs.marks import written_by_cnnviz
 from tests.support.mxnet import import_mxnet
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"

@@ -29,7 +29,8 @@ from cnnviz.images.containers import probe
 from cnnviz.images.decode import decode_image, read_image, read_reduced
 from cnnviz.images.sources import find_sources
 from cnnviz.outputs.files import write_file
-from cnnviz.outputs.formats import encode_png, written_by_cnnviz
+from cnnviz.outputs.formats import encode_png
+from cnnviz.outputs.marks import written_by_cnnviz
 from tests.support import hostile
 from tests.support.capabilities import SLOW
 

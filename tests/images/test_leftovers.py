@@ -18,7 +18,8 @@ from cnnviz.images.decode import decode_image
 from cnnviz.images.kinds import HEAD, kind_read, kind_unread
 from cnnviz.images.sources import find_sources
 from cnnviz.outputs.files import write_file
-from cnnviz.outputs.formats import encode_png, written_by_cnnviz
+from cnnviz.outputs.formats import encode_png
+from cnnviz.outputs.marks import written_by_cnnviz
 
 
 def encoded(kind, **options):

@@ -25,8 +25,8 @@ from cnnviz.outputs.formats import (
     encode_npz,
     encode_png,
     encode_run_file,
-    written_by_cnnviz,
 )
+from cnnviz.outputs.marks import written_by_cnnviz
 
 
 @pytest.fixture

@@ -28,9 +28,8 @@ from cnnviz.outputs.formats import (
     encode_npz,
     encode_png,
     encode_run_file,
-    is_complete,
-    written_by_cnnviz,
 )
+from cnnviz.outputs.marks import is_complete, written_by_cnnviz
 
 
 @pytest.fixture
@@ -155,6 +154,38 @@ def test_files_without_their_end_are_not_whole(tmp_path):
     assert not is_complete(tmp_path / "b.png")
     assert not is_complete(tmp_path / "none.png")
     assert not is_complete(tmp_path)
+
+
+def test_what_a_power_cut_left_of_a_file_is_replaced(tmp_path):
+    """The length is written before the contents: what is missing at the end is zeros."""
+    files = {f"a.{kind}": encode_image(photo(), kind) for kind in IMAGE_FORMATS}
+    for name, parts in {**files, "a.npz": encode_npz({"x": np.arange(3000)})}.items():
+        path = tmp_path / name
+        whole = b"".join(parts)
+        path.write_bytes(whole[: len(whole) // 2].ljust(len(whole), b"\0"))
+        assert written_by_cnnviz(path), name
+        assert not is_complete(path)
+        write_file(path, parts)
+        assert path.read_bytes() == whole
+
+
+def test_a_mark_in_front_is_passed_over_by_readers(tmp_path):
+    image = photo()
+    write_file(tmp_path / "a.webp", encode_image(image, "webp"))
+    with Image.open(tmp_path / "a.webp") as read:
+        assert read.size == image.shape[1::-1]
+        assert read.getexif()[0x0131].startswith("cnnviz ")
+        pixels = np.asarray(read.convert("RGB"))
+    opened = cv2.imread(str(tmp_path / "a.webp"))[:, :, ::-1]
+    np.testing.assert_array_equal(opened, pixels)
+    data = (tmp_path / "a.webp").read_bytes()
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8
+    write_file(tmp_path / "a.npz", encode_npz({"x": np.arange(3), "y": np.eye(2)}))
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert archive.testzip() is None
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["x"].tolist() == [0, 1, 2]
+        assert arrays["y"].tolist() == np.eye(2).tolist()
 
 
 @pytest.mark.parametrize("parts", [[], [b""], [b'{"a": 1}'], [b' {"cnnviz_manifest":1}']])

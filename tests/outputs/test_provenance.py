@@ -21,7 +21,8 @@ from PIL import Image
 import cnnviz as package
 from cnnviz.errors import ImageError, OutputError, UsageError
 from cnnviz.outputs.files import write_file
-from cnnviz.outputs.formats import encode_image, encode_npz, encode_png, written_by_cnnviz
+from cnnviz.outputs.formats import encode_image, encode_npz, encode_png
+from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.outputs.provenance import Origin
 
 PIXELS = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
