@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from cnnviz.graph.axes import REDUCTIONS, Axes, entries_taken, only_extra
 from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import (
+    LSTM,
     Concat,
     Flatten,
     GroupNorm,
@@ -113,6 +114,8 @@ def _mixed_axes(operator: Operator, number: int, rank: int) -> frozenset[int] | 
         mixed = tuple(range(rank)) if operator.flatten else (-1,)
     elif isinstance(operator, MatMul):
         mixed = (-2,) if number else (-1,)
+    elif isinstance(operator, LSTM):
+        mixed = (-2, -1)
     elif isinstance(operator, Softmax):
         mixed = (operator.axis,)
     elif isinstance(operator, LayerNorm):

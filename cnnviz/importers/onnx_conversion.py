@@ -12,6 +12,7 @@ from cnnviz.importers import (
     onnx_attention,
     onnx_elementwise,
     onnx_layers,
+    onnx_recurrent,
     onnx_refused,
     onnx_resizing,
     onnx_shapes,
@@ -26,6 +27,7 @@ _RULES: Mapping[str, Rule] = {
     **onnx_attention.RULES,
     **onnx_elementwise.RULES,
     **onnx_layers.RULES,
+    **onnx_recurrent.RULES,
     **onnx_resizing.RULES,
     **onnx_shapes.RULES,
 }

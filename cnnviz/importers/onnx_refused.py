@@ -8,7 +8,7 @@ _WHOLE = (
     "gradient"
 )
 _BRANCHES = "it decides by the image what is computed, which cnnviz cannot follow"
-_RECURRENT = "it is a recurrent layer, and cnnviz explains networks of images"
+_RECURRENT = "of recurrent layers cnnviz runs LSTM alone"
 _QUANTIZED = (
     "it computes in whole numbers, which have no gradient: give the network that this one was "
     "quantized from, or one with QuantizeLinear and DequantizeLinear"
@@ -21,7 +21,7 @@ _LISTS = "it works on texts or lists of values, which cnnviz does not follow"
 # fmt: off
 _REASONS = {
     _BRANCHES: ("If", "Loop", "Scan"),
-    _RECURRENT: ("GRU", "LSTM", "RNN"),
+    _RECURRENT: ("GRU", "RNN"),
     _QUANTIZED: (
         "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
     ),

@@ -108,7 +108,7 @@ def test_operators_that_ask_for_the_impossible(name, tmp_path):
 
 
 REFUSED = {
-    "LSTM": "recurrent",
+    "GRU": "recurrent",
     "Loop": "decides by the image",
     "NonMaxSuppression": "detector",
     "QLinearConv": "whole numbers",

@@ -6,7 +6,8 @@ import pytest
 
 from cnnviz.engines.mxnet.lowering import lower
 from cnnviz.engines.mxnet.symbol import Entry, Graph, Node
-from cnnviz.graph.operators import GlobalAvgPool2d, LeakyReLU, MaxPool2d, ReLU, Sigmoid
+from cnnviz.errors import NetworkError
+from cnnviz.graph.operators import LSTM, GlobalAvgPool2d, LeakyReLU, MaxPool2d, ReLU, Sigmoid
 from cnnviz.importers.mxnet_attributes import Attributes, Place
 from cnnviz.importers.mxnet_operators import typed
 from tests.support.mxnet import import_mxnet
@@ -51,3 +52,10 @@ def test_mxnets_operators_become_typed_ones(name, attributes, operator, kind):
     if found is not None:
         assert found.kind == kind
         assert lower(found, [(0, 2, 3, 3)]).name == name
+
+
+def test_a_sequence_that_is_too_long_is_the_other_engine_s():
+    weights = [(8, 4), (8, 2), (8,)]
+    assert lower(LSTM(2), [(0, 256, 4), *weights]).name == "steps"
+    with pytest.raises(NetworkError, match="at most 256 steps; this one has 257"):
+        lower(LSTM(2), [(0, 257, 4), *weights])

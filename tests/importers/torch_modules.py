@@ -259,4 +259,21 @@ class Outlook(nn.Module):
         return self.head(F.fold(patches.tanh(), (6, 8), 2, stride=2).mean((2, 3)))
 
 
-MODULES = (Parts, Outlook, ReLUs, Residual, SqueezeExcite, Attention, Windows, Grouped)
+class Recurrent(nn.Module):
+    """Rows of pixels as sequences, both ways; then the rows, of which the last state counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 2, stride=2)
+        self.across = nn.LSTM(4, 5, num_layers=2, bidirectional=True, batch_first=True)
+        self.down = nn.LSTM(10, 6, bias=False)
+        self.head = nn.Linear(12, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, c, h, w = (x := self.stem(x)).shape
+        rows, _ = self.across(x.permute(0, 2, 3, 1).reshape(b * h, w, c))
+        steps, (last, _) = self.down(rows.reshape(b, h, w, 10).mean(2).transpose(0, 1))
+        return self.head(torch.cat([steps.mean(0), last[-1]], 1))
+
+
+MODULES = (Parts, Outlook, Recurrent, ReLUs, Residual, SqueezeExcite, Attention, Windows, Grouped)

@@ -165,6 +165,20 @@ def _linear(o: op.Linear, x: Array, weight: Array, bias: Array | float = 0.0) ->
     return result
 
 
+def _lstm(o: op.LSTM, x: Array, weight: Array, recurrent: Array, bias: Array) -> Array:
+    result = np.empty((*x.shape[:-1], o.hidden))
+    hidden = cell = np.zeros((*x.shape[:-2], o.hidden))
+    steps = range(x.shape[-2])
+    for step in reversed(steps) if o.reverse else steps:
+        total = x[..., step, :] @ weight.T + hidden @ recurrent.T + bias
+        enters, kept, new, given = np.split(total, 4, axis=-1)
+        enters, kept, given = (1 / (1 + np.exp(-each)) for each in (enters, kept, given))
+        cell = kept * cell + enters * np.tanh(new)
+        hidden = given * np.tanh(cell)
+        result[..., step, :] = hidden
+    return result
+
+
 def _windows(
     x: Array,
     kernel: Sequence[int],
@@ -429,6 +443,7 @@ _FORMULAS: Mapping[type[op.Operator], Callable[..., Any]] = {
     op.HardSigmoid: lambda o, x: np.clip(o.slope * x + o.offset, 0, 1),
     op.Identity: lambda o, x: x,
     op.InstanceNorm: _instance_norm,
+    op.LSTM: _lstm,
     op.LayerNorm: _layer_norm,
     op.LeakyReLU: lambda o, x: np.where(x > 0, x, o.slope * x),
     op.Linear: _linear,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnnviz.engines.mxnet.operators import Named, Rule, Step, in_steps
+from cnnviz.engines.mxnet.recurrent import lstm
 from cnnviz.engines.mxnet.stretching import elementwise, expand, matmul, stretching
 from cnnviz.engines.mxnet.symbol import VARIABLE, Entry
 from cnnviz.engines.mxnet.symbol import Graph as SymbolGraph
@@ -264,6 +265,7 @@ _RULES: Mapping[type[op.Operator], Rule] = {
     ),
     op.Identity: lambda o, inputs: ("_copy", {}),
     op.InstanceNorm: lambda o, inputs: ("InstanceNorm", {"eps": o.eps}),
+    op.LSTM: lstm,
     op.LayerNorm: _layer_norm,
     op.LeakyReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "leaky", "slope": o.slope}),
     op.Linear: _linear,

@@ -16,6 +16,7 @@ Named = tuple[str, Mapping[str, Any]]
 Rule = Callable[[Any, Sequence[Shape]], Named]
 #: What a node is called that stands for several operators in a row; see :func:`in_steps`.
 STEPS = "steps"
+_INPUT = "input"
 
 
 class Step(NamedTuple):
@@ -48,10 +49,13 @@ class Operators:
         """All outputs of an operator, whatever its node is called and reads."""
         mx = import_mxnet()
         key = (node.op, tuple(sorted(node.attrs.items())), len(arguments), repr(node.subgraphs))
-        function = self._functions.get(key)
-        if function is None:
-            function = self._functions[key] = mx.nd.CachedOp(_alone(node, len(arguments)))
-        outputs = function(*arguments)
+        if key not in self._functions:
+            symbol = _alone(node, len(arguments))
+            # MXNet counts inputs as its steps come by them.
+            order = [int(name.removeprefix(_INPUT)) for name in symbol.list_inputs()]
+            self._functions[key] = mx.nd.CachedOp(symbol), order
+        function, order = self._functions[key]
+        outputs = function(*(arguments[place] for place in order))
         return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
@@ -69,7 +73,7 @@ def beside_each_image(parts: Sequence[Any]) -> list[Any]:
 def _alone(node: Node, inputs: int) -> Any:
     """The Symbol of one operator that reads variables."""
     mx = import_mxnet()
-    variables = tuple(Node("null", f"input{i}", {}, ()) for i in range(inputs))
+    variables = tuple(Node("null", f"{_INPUT}{i}", {}, ()) for i in range(inputs))
     reads = tuple(Entry(i) for i in range(inputs))
     if node.op == STEPS:
         return _several(node, variables)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cnnviz.engines.torch import windows
+from cnnviz.engines.torch.recurrent import lstm
 from cnnviz.engines.torch.resizing import resizing
 from cnnviz.engines.torch.runtime import import_torch
 from cnnviz.engines.torch.windows import Function
@@ -272,6 +273,7 @@ _RULES: Mapping[type[op.Operator], Callable[[Any], Function]] = {
     op.HardSwish: lambda o: _named("hardswish"),
     op.Identity: lambda o: lambda data: data,
     op.InstanceNorm: lambda o: _group_norm(lambda channels: channels, o.eps),
+    op.LSTM: lstm,
     op.LayerNorm: _layer_norm,
     op.LeakyReLU: lambda o: _named("leaky_relu", o.slope),
     op.Linear: _linear,

@@ -97,11 +97,13 @@ from cnnviz.graph.operators.pooling import (
     GlobalMaxPool2d,
     MaxPool2d,
 )
+from cnnviz.graph.operators.recurrent import LSTM
 from cnnviz.graph.operators.resampling import Resize2d
 
 __all__ = [
     "ELU",
     "GELU",
+    "LSTM",
     "SELU",
     "Abs",
     "Activation",
