@@ -149,7 +149,7 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
 def _run(session: EvaluationSession, printing: Printing, collector: Collector) -> EvaluationResult:
     """Judge the images' maps, and print what becomes of each."""
     images = len(session.session.sources)
-    each = session.passes
+    each, tests = session.passes, session.test_passes
     if not printing.quiet:
         kinds = (
             (each.forwards, "forward"),
@@ -158,8 +158,10 @@ def _run(session: EvaluationSession, printing: Printing, collector: Collector) -
         )
         said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
         say(f"{images} images; passes per image: {said or 'those of the methods'}")
+        if tests:
+            say(f"and {tests:,} passes to explain images again with random parameters")
     with (
-        progress(each.total() * images, "pass", hidden=printing.quiet) as bar,
+        progress(each.total() * images + tests, "pass", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
     ):
         printer = _Printer(bar, session, printing)

@@ -13,7 +13,7 @@ from cnnviz.cli.console import json_line, put
 from cnnviz.cli.methods import description_of, option_lines, table_row
 
 if TYPE_CHECKING:
-    from cnnviz.metrics.base import Metric
+    from cnnviz.metrics.registry import AnyMetric
 
 _WIDTH = 100
 _COLUMNS = ("NAME", "GOOD", "COST", "PAPER")
@@ -41,7 +41,7 @@ def command(name: str | None, as_json: bool) -> None:
         put("\n".join(_in_full(metrics[0])))
 
 
-def record(metric: Metric) -> dict[str, Any]:
+def record(metric: AnyMetric) -> dict[str, Any]:
     """All that is known of a metric, as JSON holds it."""
     return {
         "name": metric.name,
@@ -61,7 +61,7 @@ def record(metric: Metric) -> dict[str, Any]:
     }
 
 
-def _overview(metrics: tuple[Metric, ...]) -> Iterator[str]:
+def _overview(metrics: tuple[AnyMetric, ...]) -> Iterator[str]:
     """A table of all by group, and the options of those that have some."""
     for group in dict.fromkeys(metric.group for metric in metrics):
         yield from table_row((group.upper(), *_COLUMNS[1:]), _WIDEST)
@@ -87,7 +87,7 @@ def _overview(metrics: tuple[Metric, ...]) -> Iterator[str]:
             yield from option_lines(metric)
 
 
-def _in_full(metric: Metric) -> Iterator[str]:
+def _in_full(metric: AnyMetric) -> Iterator[str]:
     """One metric: names, formula, its options, its description."""
     facts = {
         "name": metric.name,

@@ -63,6 +63,9 @@ class Randomization(Configurable):
     direction: ClassVar[Direction | None] = None
     cost: ClassVar[str] = "a run of the method for each random network"
 
+    cheap: ClassVar[bool] = False
+    needs_region: ClassVar[bool] = False
+
     how: str = option("permute", "how parameters become random: permute or he", choices=HOW)
     order: str = option(
         "cascade",
@@ -70,6 +73,10 @@ class Randomization(Configurable):
         choices=ORDERS,
     )
     levels: int = option(10, "how many layers are looked at, at most, evenly spaced", least=1)
+    images: int = option(8, "how many images are explained again: the first ones", least=1)
+    most_passes: int = option(
+        100, "methods that need more passes than this for a map are left out", least=1
+    )
     seed: int = option(0, "of the random numbers", least=0)
 
     def networks(self, architecture: Architecture) -> int:

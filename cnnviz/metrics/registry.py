@@ -9,16 +9,21 @@ from cnnviz.attribution.options import check_options_used, chosen_options
 from cnnviz.errors import UsageError
 from cnnviz.metrics.base import Metric
 from cnnviz.metrics.complexity import Complexity, Sparseness
+from cnnviz.metrics.corner import CornerAlone
 from cnnviz.metrics.infidelity import Infidelity
 from cnnviz.metrics.masked_confidence import AverageDrop, AverageGain, Increase
 from cnnviz.metrics.max_sensitivity import MaxSensitivity
 from cnnviz.metrics.pixel_curves import Deletion, Insertion
+from cnnviz.metrics.randomization import Randomization
 from cnnviz.metrics.randomization_logit import RandomLogit
 from cnnviz.metrics.regions import EnergyInside, IoU, PointingGame, RankAccuracy
 from cnnviz.metrics.road import Road, RoadLerf, RoadMorf
 from cnnviz.text import did_you_mean
 
-_ALL: tuple[type[Metric], ...] = (
+#: A metric of maps, or a test of methods.
+AnyMetric = Metric | Randomization
+
+_ALL: tuple[type[AnyMetric], ...] = (
     Deletion,
     Insertion,
     RoadMorf,
@@ -29,15 +34,17 @@ _ALL: tuple[type[Metric], ...] = (
     AverageGain,
     Infidelity,
     MaxSensitivity,
+    CornerAlone,
     PointingGame,
     EnergyInside,
     RankAccuracy,
     IoU,
+    Randomization,
     RandomLogit,
     Sparseness,
     Complexity,
 )
-METRICS: dict[str, type[Metric]] = {metric.name: metric for metric in _ALL}
+METRICS: dict[str, type[AnyMetric]] = {metric.name: metric for metric in _ALL}
 
 
 def choose_metrics(
@@ -46,7 +53,7 @@ def choose_metrics(
     *,
     regions: bool = False,
     cheap: bool = False,
-) -> tuple[Metric, ...]:
+) -> tuple[AnyMetric, ...]:
     """The metrics called ``names``, each once.
 
     Args:
@@ -79,6 +86,11 @@ def choose_metrics(
     given = dict(options or {})
     check_options_used(given, kinds, Metric.noun)
     return tuple(kind(**chosen_options(kind, given)) for kind in kinds)
+
+
+def of_maps(metrics: Sequence[AnyMetric]) -> tuple[Metric, ...]:
+    """Those that judge maps of one image."""
+    return tuple(one for one in metrics if isinstance(one, Metric))
 
 
 def _find(name: str) -> str:

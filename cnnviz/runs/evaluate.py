@@ -7,7 +7,7 @@ image is a record, and no file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,8 @@ from cnnviz.errors import ExitCode, FailFastError, ItemError, UsageError
 from cnnviz.explanation import Explanation
 from cnnviz.labels.regions import Regions, read_regions
 from cnnviz.metrics.base import Metric
-from cnnviz.metrics.registry import choose_metrics
+from cnnviz.metrics.randomization import Randomization
+from cnnviz.metrics.registry import AnyMetric, choose_metrics, of_maps
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.description import decisive, describe_run
@@ -36,6 +37,7 @@ from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.journal import Journal, RunFile
 from cnnviz.runs.judge import ImageEvaluation, Judge, metric_record
 from cnnviz.runs.manifest import check_run_file, file_sha256, fingerprint
+from cnnviz.runs.randomize import RandomizationTest
 from cnnviz.runs.request import EvaluationRequest, MetricOptions
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.runs.session import RunPlan, Session
@@ -43,6 +45,7 @@ from cnnviz.runs.stages import Item, assessed
 from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.runs.thresholds import Threshold
+from cnnviz.structure import decode, parse
 from cnnviz.types import Mask, Notify
 
 EVALUATION = RunFile(
@@ -189,7 +192,7 @@ class EvaluationPlan:
 
     request: EvaluationRequest
     plan: RunPlan
-    metrics: tuple[Metric, ...]
+    metrics: tuple[AnyMetric, ...]
     limits: tuple[Threshold, ...] = ()
 
     @classmethod
@@ -203,7 +206,7 @@ class EvaluationPlan:
         if asked.boxes is not None and asked.masks is not None:
             raise UsageError("Give --boxes or --masks, not both.")
         metrics = choose_metrics(asked.metrics, asked.metric_options, regions=asked.regions)
-        limits = check_metrics(asked.metric_limits, metrics)
+        limits = check_metrics(asked.metric_limits, of_maps(metrics))
         check_run_file(request.output, EVALUATION)
         if len(request.targets.targets) != 1:
             raise UsageError(
@@ -241,9 +244,16 @@ class EvaluationPlan:
                 "`cnnviz evaluate` judges the maps of one target an image: give predicted, truth, "
                 "or a class."
             )
-        subjects = Judge(session.explainer, self.metrics).subjects
+        subjects = Judge(session.explainer, of_maps(self.metrics)).subjects
         limits = of_each_method(self.limits, subjects)
-        return EvaluationSession(self.request, session, self.metrics, regions, limits)
+        tests = (
+            RandomizationTest(one, session.explainer, session.goals)
+            for one in self.metrics
+            if isinstance(one, Randomization)
+        )
+        test = next(tests, None)
+        metrics = of_maps(self.metrics)
+        return EvaluationSession(self.request, session, metrics, regions, limits, test)
 
 
 @dataclass(frozen=True)
@@ -274,6 +284,7 @@ class EvaluationSession:
         metrics: how these are judged.
         regions: where the objects are, if that is known.
         limits: what is demanded, a threshold for each map that is meant.
+        randomization: the test with random parameters, if that is asked for.
     """
 
     request: EvaluationRequest
@@ -281,6 +292,14 @@ class EvaluationSession:
     metrics: tuple[Metric, ...]
     regions: Regions | None = None
     limits: tuple[Threshold, ...] = ()
+    randomization: RandomizationTest | None = None
+
+    @property
+    def test_passes(self) -> int:
+        """Of the test with random parameters, for all images together."""
+        if self.randomization is None:
+            return 0
+        return self.randomization.passes(len(self.session.sources))
 
     @property
     def passes(self) -> PassCount:
@@ -320,7 +339,7 @@ class EvaluationSession:
         done = False
         try:
             session.stream.run(stage, session.items, told)
-            summary = summarizer.record()
+            summary = self._summary(summarizer, journal, mark, on_progress)
             seconds = round(monotonic() - began, 3)
             started_text = started.isoformat(timespec="seconds")
             run = replace(run, fingerprint=mark, started=started_text, seconds=seconds)
@@ -334,6 +353,27 @@ class EvaluationSession:
             journal.close(done=done)
         return EvaluationResult(summary, told.resumed)
 
+    def _summary(
+        self,
+        summarizer: Summarizer,
+        journal: Journal[EvaluatedImageRecord],
+        mark: str,
+        on_progress: Callable[[int], None] | None,
+    ) -> EvaluationRecord:
+        """What the images come to, and what the test with random parameters says."""
+        test = self.randomization
+        if test is None:
+            return summarizer.record()
+        known = [(item, journal.find(str(item.stem.path))) for item in self.session.items]
+        items = [item for item, record in known if record is not None and record.target is not None]
+        seen = [item.key for item in items[: test.test.images]]
+        before = _summary_before(self.request.output, mark, len(known))
+        found = None if before is None else before.randomization
+        if found is None or found.images != len(seen):
+            progress = on_progress if on_progress is not None else lambda _count: None
+            found = test.run(items, self.session.stream.loader, progress)
+        return summarizer.record(found, tuple(filter(None, (test.left_out,))))
+
     def _region(
         self, positions: Mapping[str, int], item: Item, explanation: Explanation
     ) -> Mask | None:
@@ -346,18 +386,32 @@ class EvaluationSession:
 
     def _decides(self, run: RunRecord) -> dict[str, Any]:
         """What decides on the record of an image."""
-        session = self.session
+        session, test = self.session, self.randomization
         explained = decisive(run, session.request, session.goals, {})
         return {
             **{name: explained[name] for name in explained if name not in _FILES},
             "evaluation": EVALUATION_VERSION,
             "metrics": [metric_record(metric) for metric in self.metrics],
+            "randomization": test and asdict(test.test),
             "regions": _regions_digest(self.request.judged),
         }
 
 
 #: What decides on files that an explanation writes and an evaluation does not.
 _FILES = ("style", "format", "arrays", "panel", "evaluate", "limits", "contrasts")
+
+
+def _summary_before(folder: Path, mark: str, images: int) -> EvaluationRecord | None:
+    """What an earlier run of the same, which came to its end, found; None if there was none."""
+    try:
+        with open(folder / EVALUATION.name, "rb") as file:
+            _, run, summary = (next(file, b"").rstrip(b",\n") for _ in range(3))
+        if parse(run.partition(b":")[2]).get("fingerprint") != mark:
+            return None
+        found = decode(EvaluationRecord, parse(summary.partition(b":")[2]), "summary")
+    except (OSError, ValueError, AttributeError):  # somebody may have changed it
+        return None
+    return found if found.ok == images else None
 
 
 def _regions_digest(judged: MetricOptions) -> Any:

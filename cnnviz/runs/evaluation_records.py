@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cnnviz.labels.scores import Score, Similarity
+from cnnviz.metrics.randomization_result import LevelSimilarity, RandomizationResult
 from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 
@@ -184,6 +185,8 @@ class EvaluationRecord:
         subjects: what it was measured of: methods' maps first, then baselines'.
         cells: one for each map and metric.
         agreement: one for each two methods' maps.
+        randomization: what became of maps when parameters were made random; null if that was not
+            asked for.
         findings: sentences on what stands out.
     """
 
@@ -194,6 +197,7 @@ class EvaluationRecord:
     subjects: tuple[SubjectRecord, ...]
     cells: tuple[CellRecord, ...]
     agreement: tuple[AgreementRecord, ...]
+    randomization: RandomizationResult | None
     findings: tuple[str, ...]
 
     def cell(self, subject: str, metric: str) -> CellRecord | None:
@@ -229,5 +233,7 @@ EVALUATION_RECORDS = (
     SubjectRecord,
     CellRecord,
     AgreementRecord,
+    RandomizationResult,
+    LevelSimilarity,
     EvaluatedImageRecord,
 )

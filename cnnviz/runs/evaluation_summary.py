@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from cnnviz.metrics.baselines import CENTERED
+from cnnviz.metrics.corner import CornerAlone
+from cnnviz.metrics.randomization_result import RandomizationResult
 from cnnviz.metrics.statistics import Mean, is_better, mean_of
 from cnnviz.runs.evaluation_records import (
     AgreementRecord,
@@ -24,6 +26,9 @@ from cnnviz.types import Float64
 
 #: Groups of metrics in which a map can be better than another one.
 _JUDGING = ("faithfulness", "localization")
+
+#: Fewer images with the same corner are chance.
+_LEAST_IMAGES = 3
 
 _NONE = Mean(None, None, None, 0)
 
@@ -63,6 +68,9 @@ class Summarizer:
         self._ok = self._failed = 0
         self._cells: dict[tuple[str, str], _Cell] = defaultdict(_Cell)
         self._agreement: dict[tuple[str, str], list[float]] = defaultdict(list)
+        #: By map and class wrongly predicted: images, and in how many a corner restores that.
+        self._incorrect: Counter[tuple[str, str]] = Counter()
+        self._restored: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
 
     def add(self, image: EvaluatedImageRecord) -> None:
         """One image."""
@@ -74,12 +82,22 @@ class Summarizer:
             by_metric: Mapping[str, MeasurementRecord] = image.measurements.get(subject.key, {})
             for metric in self._metrics:
                 self._cells[subject.key, metric.name].add(by_metric.get(metric.name))
+            self._note_corner(subject.key, image, by_metric.get(CornerAlone.name))
         for a, others in image.agreement.items():
             for b, value in others.items():
                 self._agreement[a, b].append(np.nan if value is None else value)
 
-    def record(self) -> EvaluationRecord:
-        """What they come to."""
+    def record(
+        self, randomization: RandomizationResult | None = None, notes: tuple[str, ...] = ()
+    ) -> EvaluationRecord:
+        """What they come to.
+
+        Args:
+            randomization: what became of maps when parameters were made random.
+            notes: more sentences.
+        """
+        titles = {subject.key: subject.title for subject in self._subjects}
+        unchanged = None if randomization is None else randomization.sentence(titles)
         cells = tuple(self._cell(s, m) for s in self._subjects for m in self._metrics)
         return EvaluationRecord(
             images=self._ok + self._failed,
@@ -93,8 +111,38 @@ class Summarizer:
                 for (a, b), values in self._agreement.items()
                 for mean in [mean_of(np.array(values))]
             ),
-            findings=tuple(findings(cells, self._metrics, self._subjects)),
+            randomization=randomization,
+            findings=(
+                *self._shortcuts(),
+                *findings(cells, self._metrics, self._subjects),
+                *filter(None, (unchanged,)),
+                *notes,
+            ),
         )
+
+    def _note_corner(
+        self, key: str, image: EvaluatedImageRecord, one: MeasurementRecord | None
+    ) -> None:
+        """Note whether a corner restores an incorrect prediction."""
+        if one is None or image.correct is not False or image.target != image.prediction:
+            return
+        assert image.prediction is not None  # there is a measurement
+        place = key, image.prediction.title
+        self._incorrect[place] += 1
+        if one.details.get("restored"):
+            self._restored[place][one.details["corner"]] += 1
+
+    def _shortcuts(self) -> Iterator[str]:
+        """Sentences about corners that suffice for incorrect predictions of a class."""
+        titles = {one.key: one.title for one in self._subjects if not one.baseline}
+        for (key, name), corners in self._restored.items():
+            (corner, count), total = corners.most_common(1)[0], self._incorrect[key, name]
+            if key in titles and count >= _LEAST_IMAGES and 2 * count >= total:
+                yield (
+                    f"In {count} of {total} images incorrectly predicted as {name} the {corner} "
+                    f"corner alone, where {titles[key]} has most, restores that prediction with "
+                    "all else blurred: the network has learned something that lies there."
+                )
 
     def _cell(self, subject: SubjectRecord, metric: MetricRecord) -> CellRecord:
         own, other = (self._cells[key, metric.name] for key in (subject.key, CENTERED))

@@ -97,7 +97,7 @@ class Goals:
 
         def of_each(logits: Float32) -> list[list[TargetFunction]]:
             return [
-                self._of_image(own, activation, truth)
+                self.of_image(own, activation, truth)
                 for own, truth in zip(logits, truths, strict=True)
             ]
 
@@ -112,7 +112,7 @@ class Goals:
             for result, truth in zip(results, truths, strict=True)
         ]
 
-    def _of_image(
+    def of_image(
         self, logits: Float32, activation: Activation, truth: Truth
     ) -> list[TargetFunction]:
         """What is explained in one image, in the order in which it was asked for."""

@@ -24,7 +24,7 @@ from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
 from cnnviz.labels.label_sets import Truth
 from cnnviz.labels.predictions import Prediction, select_images
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
-from cnnviz.metrics.registry import choose_metrics
+from cnnviz.metrics.registry import choose_metrics, of_maps
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model, load_model
@@ -349,7 +349,7 @@ class Session:
         is_probability = self.explainer.network.architecture.activation.is_probability
         names = ClassNames(self.explainer.labels, kind="class" if is_probability else "output")
         report = RunReport(names=names)
-        metrics = choose_metrics(cheap=True) if files.evaluate else ()
+        metrics = of_maps(choose_metrics(cheap=True)) if files.evaluate else ()
         return Explain(
             self.explainer, writer, self.goals, journal, on_progress, report, metrics=metrics
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -60,20 +61,7 @@ class MapMaker:
 
     def maps(self, queries: ModelQueries, inputs: Float32, target: TargetFunction) -> Float32:
         """The maps of M inputs (M, C, H, W), as a metric is given them: (M, H, W) float32."""
-        found = []
-        for start in range(0, len(inputs), _TOGETHER):
-            part = inputs[start : start + _TOGETHER]
-            ((context,),) = collect(
-                queries,
-                part,
-                lambda logits: [[target]] * len(logits),
-                [self.layer],
-                [self.method],
-                self.spec,
-            )
-            maps = self.method.explain_checked(context).maps[self.method.key]
-            found += [surface(one, self.kind, self.spec.shape[1:]) for one in maps]
-        return np.stack(found)
+        return make_maps((self,), queries, inputs, [target] * len(inputs))[self.key]
 
     def subject(self, queries: ModelQueries, values: Float32) -> Subject:
         """A map of it as one that is judged.
@@ -97,6 +85,43 @@ class MapMaker:
             baseline=self.baseline,
             cost=self.cost,
         )
+
+
+def make_maps(
+    makers: Sequence[MapMaker],
+    queries: ModelQueries,
+    inputs: Float32,
+    targets: Sequence[TargetFunction],
+) -> dict[str, Float32]:
+    """The maps of several methods, with one forward pass an input for all.
+
+    Args:
+        makers: what makes them.
+        queries: the network.
+        inputs: (M, C, H, W) float32.
+        targets: one an input.
+
+    Returns:
+        By the makers' keys (M, H, W) float32, as a metric is given them.
+    """
+    layers = tuple(dict.fromkeys(maker.layer for maker in makers))
+    methods = [maker.method for maker in makers]
+    found: dict[str, list[Float32]] = {maker.key: [] for maker in makers}
+    for start in range(0, len(inputs), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        rows = partial(_rows, targets[part])
+        spec = makers[0].spec
+        (column,) = collect(queries, inputs[part], rows, layers, methods, spec)
+        by_layer = dict(zip(layers, column, strict=True))
+        for maker in makers:
+            maps = maker.method.explain_checked(by_layer[maker.layer]).maps[maker.method.key]
+            found[maker.key] += [surface(one, maker.kind, spec.shape[1:]) for one in maps]
+    return {key: np.stack(maps) for key, maps in found.items()}
+
+
+def _rows(targets: Sequence[TargetFunction], _logits: Float32) -> list[list[TargetFunction]]:
+    """One target an image, whatever the logits are."""
+    return [[target] for target in targets]
 
 
 def map_makers(explainer: Explainer) -> tuple[MapMaker, ...]:

@@ -12,6 +12,7 @@ from cnnviz.metrics.registry import METRICS
 from cnnviz.runs.evaluate import EVALUATION
 from cnnviz.runs.evaluation_records import Evaluation
 from cnnviz.structure import decode
+from tests.support.shortcut import write_shortcut
 
 OPTIONS = ("-m", "demo", "-o", "out", "--method", "gradcam,saliency", "--metric", "sparseness")
 
@@ -172,3 +173,34 @@ def test_explain_judges_by_what_costs_little(cnnviz, photos, tmp_path):
             for metric, one in by_metric.items():
                 other = evaluated[image["sha256"]].measurements[subject][metric]
                 assert one["value"] == pytest.approx(other.value, abs=1e-6)
+
+
+def test_methods_that_random_parameters_do_not_change_are_named(evaluate, tmp_path):
+    options = ("--method", "guided-backprop", "--metric", "randomization")
+    options += ("--metric-option", "levels=6", "--metric-option", "randomization.images=2")
+    out, err = evaluate(*options)
+    assert "passes to explain images again with random parameters" in err
+    found = read(tmp_path / "out").summary.randomization
+    assert found.images == 2
+    assert set(found.cascade) == {"gradcam", "saliency", "guided_backprop"}
+    assert {len(curve) for curve in found.cascade.values()} == {6}
+    assert "guided_backprop" in found.unchanged
+    assert "gradcam" not in found.unchanged
+    assert "Not changed by random parameters: " in out
+    before = (tmp_path / "out" / "evaluation.json").stat().st_size
+    evaluate(*options)  # nothing is done again
+    assert read(tmp_path / "out").summary.randomization == found
+    assert (tmp_path / "out" / "evaluation.json").stat().st_size == pytest.approx(before, abs=20)
+
+
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_a_planted_shortcut_is_said(cnnviz, tmp_path, shortcut):
+    paths = write_shortcut(tmp_path / "network", shortcut)
+    status, out, err = cnnviz(
+        *("evaluate", paths.photos, "--model", paths.symbol, "--labels", paths.labels),
+        *("--input-size", 64, "--truth", "folders", "--method", "gradcam", "--metric", "corner"),
+        *("-o", "out", "--batch-size", 8),
+    )
+    assert status == 0, err
+    said = "the bottom right corner alone, where Grad-CAM has most, restores that prediction"
+    assert (said in out) is shortcut
