@@ -189,6 +189,8 @@ def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None
         build_report(request.output, notify=printing.notify)
     if not quiet:
         sum_up(session, result, collector.seconds)
+    if not request.checks.wanted:
+        return result.report.exit_code
     run = collector.conclude(request.checks, result.report, session.looked, session.title)
     return conclude(run, request.checks, result.report.exit_code, quiet=quiet)
 

@@ -145,6 +145,11 @@ class CheckOptions:
         """Whether any file is asked for, and with it what became of each image."""
         return self.summary is not None or self.junit is not None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is demanded or written."""
+        return bool(self.thresholds) or self.written
+
 
 @dataclass(frozen=True)
 class RunRequest:

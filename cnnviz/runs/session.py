@@ -34,7 +34,6 @@ from cnnviz.outputs.formats import encode_run_file
 from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size
 from cnnviz.runs.description import decisive, describe_run, tell_difference
-from cnnviz.runs.figures import check_files, check_scores, check_shares
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord
@@ -46,7 +45,14 @@ from cnnviz.runs.manifest import (
     fingerprint,
 )
 from cnnviz.runs.records import ScannedRecord
-from cnnviz.runs.request import RunRequest, SelectionOptions
+from cnnviz.runs.request import RunRequest
+from cnnviz.runs.request_checks import (
+    check_files,
+    check_probabilities,
+    check_scores,
+    check_shares,
+    check_truth,
+)
 from cnnviz.runs.run_records import EngineRecord
 from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import Explain, ImageOutcome, Item, MeasureScale, Predict, plan_items
@@ -91,7 +97,7 @@ class RunPlan:
         chosen = request.methods
         methods = partial(choose_methods, chosen.methods, chosen.options, relu=chosen.relu)
         methods()
-        _check_truth(request.selection)
+        check_truth(request.selection)
         check_scores(request.checks, request.selection.truth, multi_label=None)
         check_files(request.checks)
         check_output_folder(request.output)
@@ -124,7 +130,7 @@ class RunPlan:
             methods=self.methods,
             progress=progress,
         )
-        _check_probabilities(request.selection, explainer)
+        check_probabilities(request.selection, explainer)
         check_shares(request.checks, goals, explainer.methods)
         goals = goals.seen_by(
             explainer, max_pixels=_most_pixels(request), remark=partial(_say, self.notify)
@@ -392,23 +398,3 @@ def _resolve(request: RunRequest, model: ModelSource) -> Goals:
     if request.selection.truth is None and goals.needs_truth:
         raise UsageError("The class `truth` needs the images' true classes: give --truth.")
     return goals
-
-
-def _check_truth(selection: SelectionOptions) -> None:
-    """Refuse a selection by true classes that are not known."""
-    by_truth = selection.only in ("wrong", "right")
-    if selection.truth is None and (by_truth or selection.sort == "loss"):
-        wanted = f"--only {selection.only}" if by_truth else "--sort loss"
-        raise UsageError(f"{wanted} needs the images' true classes: give --truth.")
-
-
-def _check_probabilities(selection: SelectionOptions, explainer: Explainer) -> None:
-    """Refuse a selection by probabilities that there are not."""
-    uncertain = selection.only == "uncertain"
-    is_probability = explainer.network.architecture.activation.is_probability
-    if not is_probability and (uncertain or selection.sort == "loss"):
-        wanted = "--only uncertain" if uncertain else "--sort loss"
-        raise UsageError(
-            f"{wanted} needs probabilities, and {explainer.name} gives numbers; --activation says "
-            "otherwise."
-        )

@@ -1,0 +1,93 @@
+"""Requests that need what is not there, refused before any image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnviz.attribution import Method
+from cnnviz.errors import UsageError
+from cnnviz.explainer import Explainer
+from cnnviz.labels.targets import Target
+from cnnviz.outputs.files import check_output_file
+from cnnviz.runs.goals import Goals
+from cnnviz.runs.request import CheckOptions, SelectionOptions
+
+#: The one score of networks whose classes do not exclude one another; the others have the rest.
+_OF_SEVERAL = "map"
+
+
+def check_truth(selection: SelectionOptions) -> None:
+    """Refuse a selection by true classes that are not known."""
+    by_truth = selection.only in ("wrong", "right")
+    if selection.truth is None and (by_truth or selection.sort == "loss"):
+        wanted = f"--only {selection.only}" if by_truth else "--sort loss"
+        raise UsageError(f"{wanted} needs the images' true classes: give --truth.")
+
+
+def check_probabilities(selection: SelectionOptions, explainer: Explainer) -> None:
+    """Refuse a selection by probabilities that there are not."""
+    uncertain = selection.only == "uncertain"
+    is_probability = explainer.network.architecture.activation.is_probability
+    if not is_probability and (uncertain or selection.sort == "loss"):
+        wanted = "--only uncertain" if uncertain else "--sort loss"
+        raise UsageError(
+            f"{wanted} needs probabilities, and {explainer.name} gives numbers; --activation says "
+            "otherwise."
+        )
+
+
+def check_scores(checks: CheckOptions, truth: str | None, *, multi_label: bool | None) -> None:
+    """Refuse thresholds for scores that cannot be computed.
+
+    Args:
+        checks: what is demanded.
+        truth: where the true classes are.
+        multi_label: whether an image may belong to several classes; None if that is not known yet.
+
+    Raises:
+        UsageError: they need true classes, or another kind of network.
+    """
+    for one in checks.fail_under:
+        if truth is None:
+            raise UsageError(f"{one} needs the images' true classes: give --truth.")
+        if multi_label is not None and multi_label is not (one.name == _OF_SEVERAL):
+            kind, right = (
+                ("may belong to several classes", f"--fail-under {_OF_SEVERAL}")
+                if multi_label
+                else ("belongs to one class", "--fail-under accuracy")
+            )
+            raise UsageError(f"{one} is not for networks like this: an image {kind}. Use {right}.")
+
+
+def check_shares(checks: CheckOptions, goals: Goals, methods: Sequence[Method]) -> None:
+    """Refuse thresholds for where heatmaps lie if there are no heatmaps of predicted classes.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if not checks.max_share:
+        return
+    if not any("heat" in method.map_kinds.values() for method in methods):
+        raise UsageError(f"{checks.max_share[0]} needs a heatmap: add --method gradcam.")
+    if not any(isinstance(one, Target) and one.rank == 0 for one in goals.targets):
+        raise UsageError(
+            f"{checks.max_share[0]} needs heatmaps of the predicted classes: add --target "
+            "predicted."
+        )
+
+
+def check_files(checks: CheckOptions) -> None:
+    """Refuse files that cannot be written, or that would be taken for others.
+
+    Raises:
+        UsageError: a name has another ending, or a file cannot be written.
+    """
+    for option, path, ending in (
+        ("--summary", checks.summary, ".md"),
+        ("--junit", checks.junit, ".xml"),
+    ):
+        if path is None:
+            continue
+        if path.suffix.lower() != ending:
+            raise UsageError(f"{option} writes a file whose name ends in {ending}; got {path}.")
+        check_output_file(path)
