@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from cnnviz.runs.checked import Collector
-    from cnnviz.runs.evaluate import EvaluationOutcome, EvaluationResult, EvaluationSession
+    from cnnviz.runs.evaluate import EvaluationResult, EvaluationSession
+    from cnnviz.runs.evaluate_stage import EvaluationOutcome
     from cnnviz.runs.evaluation_records import CellRecord, EvaluationRecord, SubjectRecord
 
 #: How wide a column of the table is, in characters: ``0.412 [0.380, 0.447]``.

@@ -6,16 +6,16 @@ image is a record, and no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Any
 
 from cnnviz.attribution import PassCount
-from cnnviz.errors import ExitCode, FailFastError, ItemError, UsageError
+from cnnviz.errors import ExitCode, UsageError
 from cnnviz.explanation import Explanation
 from cnnviz.labels.regions import Regions, read_regions
 from cnnviz.metrics.base import Metric
@@ -24,6 +24,7 @@ from cnnviz.metrics.registry import AnyMetric, choose_metrics, of_maps
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.description import decisive, describe_run
+from cnnviz.runs.evaluate_stage import Evaluate, EvaluationOutcome, Told
 from cnnviz.runs.evaluation_checks import check_metrics, of_each_method
 from cnnviz.runs.evaluation_records import (
     EVALUATION_VERSION,
@@ -32,17 +33,14 @@ from cnnviz.runs.evaluation_records import (
 )
 from cnnviz.runs.evaluation_summary import Summarizer
 from cnnviz.runs.evaluation_table import TABLE, table_lines
-from cnnviz.runs.goals import Goals
-from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.journal import Journal, RunFile
-from cnnviz.runs.judge import ImageEvaluation, Judge, metric_record
+from cnnviz.runs.judge import Judge, metric_record
 from cnnviz.runs.manifest import check_run_file, file_sha256, fingerprint
 from cnnviz.runs.randomize import RandomizationTest
 from cnnviz.runs.request import EvaluationRequest, MetricOptions
-from cnnviz.runs.run_records import EngineRecord, RunRecord
+from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.session import RunPlan, Session
-from cnnviz.runs.stages import Item, assessed
-from cnnviz.runs.stream import LoadedImage, Stage
+from cnnviz.runs.stages import Item
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.runs.thresholds import Threshold
 from cnnviz.structure import decode, parse
@@ -55,128 +53,6 @@ EVALUATION = RunFile(
     EVALUATION_VERSION,
     EvaluatedImageRecord,
 )
-
-
-@dataclass(frozen=True)
-class EvaluationOutcome:
-    """What became of one image.
-
-    Attributes:
-        record: what is said of it.
-        fresh: whether it was done now, and not by an earlier run that this one continues.
-    """
-
-    record: EvaluatedImageRecord
-    fresh: bool = True
-
-
-@dataclass(frozen=True)
-class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
-    """Judges the maps of images; what an earlier run has done is not done again.
-
-    Attributes:
-        judge: the network, the methods and the metrics.
-        goals: what is explained.
-        journal: records each outcome.
-        summarizer: counts what became of the images.
-        region: says where the objects are that an explanation is about.
-    """
-
-    judge: Judge
-    goals: Goals
-    journal: Journal[EvaluatedImageRecord]
-    summarizer: Summarizer
-    region: Callable[[Item, Explanation], Mask | None]
-
-    @cached_property
-    def engine(self) -> EngineRecord:
-        """What computes."""
-        return EngineRecord.of(self.judge.explainer.network.engine)
-
-    def begin(self, item: Item) -> LoadedImage[Item, EvaluationOutcome]:
-        """Look whether it is done already."""
-        image: LoadedImage[Item, EvaluationOutcome] = LoadedImage(
-            item, file_sha256(item.source.path)
-        )
-        known = self.journal.find(str(item.stem.path))
-        if (
-            known is None
-            or not (known.ok or known.crashed)
-            or image.sha256 is None
-            or (known.sha256, known.path) != (image.sha256, item.source.shown)
-        ):
-            return image
-        outcome = EvaluationOutcome(known, fresh=False)
-        return replace(image, known=outcome, crashed=known.crashed)
-
-    def compute(
-        self, batch: Sequence[LoadedImage[Item, EvaluationOutcome]]
-    ) -> Iterator[ImageEvaluation | ItemError]:
-        """Explain all, and judge the maps of one after the other."""
-        results = self.goals.explain(
-            self.judge.explainer,
-            [image.prepared for image in batch],
-            [image.item.truth for image in batch],
-            self.judge.on_progress,
-        )
-        for image, result in zip(batch, results, strict=True):
-            if isinstance(result, ItemError):
-                yield result
-                continue
-            try:
-                yield self.judge.judge(result, partial(self.region, image.item))
-            except ItemError as problem:
-                yield problem
-
-    def finish(
-        self, image: LoadedImage[Item, EvaluationOutcome], result: ImageEvaluation
-    ) -> EvaluationOutcome:
-        """Its record."""
-        scores, explanation = result.result.scores, result.explanation
-        prediction = assessed(self.judge.explainer, scores.logits, image.item.truth)
-        remark = "; ".join(filter(None, (image.remark, result.result.remark))) or None
-        record = replace(
-            self._record(image),
-            status="ok",
-            prediction=scores.top(1)[0],
-            target=None if explanation is None else explanation.explained,
-            correct=prediction.correct,
-            measurements={
-                subject: {metric: MeasurementRecord.of(one) for metric, one in by_metric.items()}
-                for subject, by_metric in result.measurements.items()
-            },
-            agreement=result.agreement,
-            region_share=result.region_share,
-            remark=remark,
-            engine=self.engine,
-        )
-        return EvaluationOutcome(record)
-
-    def failed(
-        self, image: LoadedImage[Item, EvaluationOutcome], error: ItemError
-    ) -> EvaluationOutcome:
-        """Its record says why."""
-        return EvaluationOutcome(replace(self._record(image), error=str(error)))
-
-    def settle(self, outcome: EvaluationOutcome) -> None:
-        """Into the journal, and into the counts."""
-        if outcome.fresh:
-            self.journal.add(outcome.record)
-        self.summarizer.add(outcome.record)
-
-    @staticmethod
-    def _record(image: LoadedImage[Item, EvaluationOutcome]) -> EvaluatedImageRecord:
-        item = image.item
-        return EvaluatedImageRecord(
-            stem=str(item.stem.path),
-            path=item.source.shown,
-            relative=item.source.relative.as_posix(),
-            status="failed",
-            sha256=image.sha256,
-            seconds=image.elapsed,
-            crashed=image.crashed,
-            remark=image.remark,
-        )
 
 
 @dataclass(frozen=True)
@@ -423,22 +299,3 @@ def _regions_digest(judged: MetricOptions) -> Any:
     files = [path for path in sorted(Path(judged.masks).rglob("*")) if path.is_file()]
     found = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return fingerprint({"masks": found})
-
-
-@dataclass
-class Told:
-    """Hands outcomes on, and stops at the first that failed if it shall."""
-
-    observe: Callable[[EvaluationOutcome], None]
-    fail_fast: bool = False
-    resumed: int = 0
-
-    def __call__(self, outcome: EvaluationOutcome) -> None:
-        """Hand one on."""
-        self.resumed += outcome.record.ok and not outcome.fresh
-        self.observe(outcome)
-        if self.fail_fast and not outcome.record.ok:
-            raise FailFastError(
-                f"Stopped at {outcome.record.path}, the first image that failed. Without "
-                "--fail-fast the same command resumes the run."
-            )

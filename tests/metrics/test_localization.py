@@ -16,7 +16,7 @@ from cnnviz.graph.builder import Builder
 from cnnviz.metrics.localization import classify, localize, share_inside
 from cnnviz.metrics.regions import PointingGame
 from cnnviz.models.zoo.demo import build
-from cnnviz.runs.evaluate import Judge
+from cnnviz.runs.judge import Judge
 from tests.support.capabilities import SLOW
 from tests.support.networks import SequentialNetwork, demo_network, random_parameters
 

@@ -7,7 +7,6 @@ import pytest
 from cnnviz.errors import UsageError
 from cnnviz.metrics.registry import METRICS
 from cnnviz.runs.checked import Collector
-from cnnviz.runs.evaluate import metric_record
 from cnnviz.runs.evaluation_checks import (
     check_metrics,
     metric_figures,
@@ -15,6 +14,7 @@ from cnnviz.runs.evaluation_checks import (
     verdict_on,
 )
 from cnnviz.runs.evaluation_records import CellRecord, EvaluationRecord, SubjectRecord
+from cnnviz.runs.judge import metric_record
 from cnnviz.runs.thresholds import FAIL_UNDER, Threshold
 
 MEASURED = tuple(METRICS[name]() for name in ("insertion", "deletion", "sparseness"))

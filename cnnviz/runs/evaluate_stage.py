@@ -1,0 +1,162 @@
+"""What is done with each image of an evaluation: its maps are judged, and a record is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+from cnnviz.errors import FailFastError, ItemError
+from cnnviz.explanation import Explanation
+from cnnviz.runs.evaluation_records import EvaluatedImageRecord
+from cnnviz.runs.evaluation_summary import Summarizer
+from cnnviz.runs.goals import Goals
+from cnnviz.runs.image_records import MeasurementRecord
+from cnnviz.runs.journal import Journal
+from cnnviz.runs.judge import ImageEvaluation, Judge
+from cnnviz.runs.manifest import file_sha256
+from cnnviz.runs.run_records import EngineRecord
+from cnnviz.runs.stages import Item, assessed
+from cnnviz.runs.stream import LoadedImage, Stage
+from cnnviz.types import Mask
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """What became of one image.
+
+    Attributes:
+        record: what is said of it.
+        fresh: whether it was done now, and not by an earlier run that this one continues.
+    """
+
+    record: EvaluatedImageRecord
+    fresh: bool = True
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
+    """Judges the maps of images; what an earlier run has done is not done again.
+
+    Attributes:
+        judge: the network, the methods and the metrics.
+        goals: what is explained.
+        journal: records each outcome.
+        summarizer: counts what became of the images.
+        region: says where the objects are that an explanation is about.
+    """
+
+    judge: Judge
+    goals: Goals
+    journal: Journal[EvaluatedImageRecord]
+    summarizer: Summarizer
+    region: Callable[[Item, Explanation], Mask | None]
+
+    @cached_property
+    def engine(self) -> EngineRecord:
+        """What computes."""
+        return EngineRecord.of(self.judge.explainer.network.engine)
+
+    def begin(self, item: Item) -> LoadedImage[Item, EvaluationOutcome]:
+        """Look whether it is done already."""
+        image: LoadedImage[Item, EvaluationOutcome] = LoadedImage(
+            item, file_sha256(item.source.path)
+        )
+        known = self.journal.find(str(item.stem.path))
+        if (
+            known is None
+            or not (known.ok or known.crashed)
+            or image.sha256 is None
+            or (known.sha256, known.path) != (image.sha256, item.source.shown)
+        ):
+            return image
+        outcome = EvaluationOutcome(known, fresh=False)
+        return replace(image, known=outcome, crashed=known.crashed)
+
+    def compute(
+        self, batch: Sequence[LoadedImage[Item, EvaluationOutcome]]
+    ) -> Iterator[ImageEvaluation | ItemError]:
+        """Explain all, and judge the maps of one after the other."""
+        results = self.goals.explain(
+            self.judge.explainer,
+            [image.prepared for image in batch],
+            [image.item.truth for image in batch],
+            self.judge.on_progress,
+        )
+        for image, result in zip(batch, results, strict=True):
+            if isinstance(result, ItemError):
+                yield result
+                continue
+            try:
+                yield self.judge.judge(result, partial(self.region, image.item))
+            except ItemError as problem:
+                yield problem
+
+    def finish(
+        self, image: LoadedImage[Item, EvaluationOutcome], result: ImageEvaluation
+    ) -> EvaluationOutcome:
+        """Its record."""
+        scores, explanation = result.result.scores, result.explanation
+        prediction = assessed(self.judge.explainer, scores.logits, image.item.truth)
+        remark = "; ".join(filter(None, (image.remark, result.result.remark))) or None
+        record = replace(
+            self._record(image),
+            status="ok",
+            prediction=scores.top(1)[0],
+            target=None if explanation is None else explanation.explained,
+            correct=prediction.correct,
+            measurements={
+                subject: {metric: MeasurementRecord.of(one) for metric, one in by_metric.items()}
+                for subject, by_metric in result.measurements.items()
+            },
+            agreement=result.agreement,
+            region_share=result.region_share,
+            remark=remark,
+            engine=self.engine,
+        )
+        return EvaluationOutcome(record)
+
+    def failed(
+        self, image: LoadedImage[Item, EvaluationOutcome], error: ItemError
+    ) -> EvaluationOutcome:
+        """Its record says why."""
+        return EvaluationOutcome(replace(self._record(image), error=str(error)))
+
+    def settle(self, outcome: EvaluationOutcome) -> None:
+        """Into the journal, and into the counts."""
+        if outcome.fresh:
+            self.journal.add(outcome.record)
+        self.summarizer.add(outcome.record)
+
+    @staticmethod
+    def _record(image: LoadedImage[Item, EvaluationOutcome]) -> EvaluatedImageRecord:
+        item = image.item
+        return EvaluatedImageRecord(
+            stem=str(item.stem.path),
+            path=item.source.shown,
+            relative=item.source.relative.as_posix(),
+            status="failed",
+            sha256=image.sha256,
+            seconds=image.elapsed,
+            crashed=image.crashed,
+            remark=image.remark,
+        )
+
+
+@dataclass
+class Told:
+    """Hands outcomes on, and stops at the first that failed if it shall."""
+
+    observe: Callable[[EvaluationOutcome], None]
+    fail_fast: bool = False
+    resumed: int = 0
+
+    def __call__(self, outcome: EvaluationOutcome) -> None:
+        """Hand one on."""
+        self.resumed += outcome.record.ok and not outcome.fresh
+        self.observe(outcome)
+        if self.fail_fast and not outcome.record.ok:
+            raise FailFastError(
+                f"Stopped at {outcome.record.path}, the first image that failed. Without "
+                "--fail-fast the same command resumes the run."
+            )
