@@ -197,8 +197,8 @@ class EvaluationRecord:
     subjects: tuple[SubjectRecord, ...]
     cells: tuple[CellRecord, ...]
     agreement: tuple[AgreementRecord, ...]
-    randomization: RandomizationResult | None
-    findings: tuple[str, ...]
+    randomization: RandomizationResult | None = None
+    findings: tuple[str, ...] = ()
 
     def cell(self, subject: str, metric: str) -> CellRecord | None:
         """What a metric says of a map; None if that was not measured."""

@@ -129,7 +129,7 @@ def test_the_manifest_says_all_of_an_image(cnnviz, folder, tmp_path):
     status, _, _ = explain(cnnviz, path, "--arrays")
     assert status == 0
     found = manifest(tmp_path)
-    assert found["cnnviz_manifest"] == 3
+    assert found["cnnviz_manifest"] == 4
     run = found["run"]
     assert run["versions"]["cnnviz"] == package.__version__
     assert run["network"]["labels"] == list(CLASSES)
