@@ -76,7 +76,12 @@ class Explainer:
         self.labels = network.architecture.class_names(labels, "the network")
         self.layers = choose_layers(network.architecture, layer)
         self.methods, note = fit_methods(network.architecture, methods)
-        remarks = (network.architecture.end.remark, note, self.spec.display_note)
+        remarks = (
+            network.architecture.end.remark,
+            note,
+            self.spec.display_note,
+            network.unchecked,
+        )
         self.notes = (*filter(None, remarks), *self._parts_of_the_image())
         self.resize = resize
         self.name = name

@@ -192,6 +192,7 @@ class Network:
         engine: what runs it.
         reason: why no other engine does, in a clause; empty if this one was asked for.
         check: how it was compared with something else; None if nothing else was there.
+        unchecked: a sentence that says why it was not, where something was there; or empty.
     """
 
     def __init__(self, architecture: Architecture, engine: Engine, reason: str = "") -> None:
@@ -206,6 +207,7 @@ class Network:
         self.engine = engine
         self.reason = reason
         self.check: Check | None = None
+        self.unchecked = ""
 
     def __repr__(self) -> str:
         shape = shape_text(self.architecture.input_shape)

@@ -18,7 +18,7 @@ from cnnviz.errors import CnnvizError, NetworkError
 from cnnviz.importers.input_scale import recognize_scale
 from cnnviz.importers.onnx_checks import first_line
 from cnnviz.importers.onnx_program import OnnxFile, OnnxProgram, read_onnx
-from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.program_source import MOST_APART, MOST_APART_HALF, InputHint
 from cnnviz.importers.tensors import TensorProgram
 from cnnviz.types import Array, Float32, Shape
 
@@ -95,26 +95,42 @@ class OnnxSource:
 
     @property
     def reference(self) -> str | None:
-        """``onnxruntime 1.27`` where it is installed, runs the file, and computes the same.
-
-        It does not compute the same where the file rounds activations, or computes in half
-        precision.
-        """
-        if find_spec("onnxruntime") is None or self._program is None:
+        """``onnxruntime 1.27`` where it is installed, runs the file, and computes the same."""
+        if not self._may_be_asked or self._program is None:
             return None
-        if self._rounds(self._program[2]) or self._session is None:
+        if self._other_numbers or self._session is None:
             return None
         try:
             return f"onnxruntime {version('onnxruntime')}"
         except PackageNotFoundError:  # a build for GPUs has another name
             return "onnxruntime"
 
-    def _rounds(self, program: OnnxProgram) -> bool:
-        return (
-            program.quantized
-            or self.onnx.is_half
-            or self.onnx.input.dtype not in ("float32", "float64")
-        )
+    @property
+    def most_apart(self) -> float:
+        """More where onnxruntime rounds to half precision, which cnnviz does not."""
+        half = self.onnx.is_half or self.onnx.input.dtype == "float16"
+        return MOST_APART_HALF if half else MOST_APART
+
+    @property
+    def unchecked(self) -> str:
+        """Of a file that onnxruntime computes otherwise, or does not run."""
+        if not self._may_be_asked or self._program is None:
+            return ""
+        why = self._other_numbers or ("" if self._session else "onnxruntime does not run it")
+        return f"{self.file} was not compared with onnxruntime: {why}." if why else ""
+
+    @property
+    def _may_be_asked(self) -> bool:
+        return find_spec("onnxruntime") is not None
+
+    @property
+    def _other_numbers(self) -> str:
+        """Why onnxruntime gives other numbers, by more than rounding to half precision; or ""."""
+        if self._program is not None and self._program[2].quantized:
+            return "it rounds what its layers compute, which is left out here"
+        if self.onnx.input.dtype not in ("float16", "float32", "float64"):
+            return f"it takes {self.onnx.input.dtype}, and a random image is none"
+        return ""
 
     @cached_property
     def _session(self) -> Any:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from cnnviz.importers.tensors import TensorProgram
 
 
+#: By how much what else runs a network may differ, relative to the largest number: float32 sums in
+#: another order differ by 1e-5 at most in what was tried, a wrong operator by far more than this.
+MOST_APART = 1e-3
+#: The same where that rounds to half precision: 4.5e-4 at most in seven networks of torchvision.
+MOST_APART_HALF = 2e-2
+
+
 @dataclass(frozen=True)
 class InputHint:
     """What is known of the images that a network takes. None, or empty: nothing is known.
@@ -74,6 +81,14 @@ class ProgramSource(Protocol):
     @property
     def reference(self) -> str | None:
         """What else runs it here, ``onnxruntime 1.27``; None if nothing does."""
+
+    @property
+    def most_apart(self) -> float:
+        """By how much that may differ, relative to the largest number."""
+
+    @property
+    def unchecked(self) -> str:
+        """A sentence that says why there is no comparison, if the network itself prevents it."""
 
     def reference_output(self, images: Float32, head: str | None) -> npt.NDArray[Any]:
         """What that gives for one image, (1, C, H, W), at the same output."""

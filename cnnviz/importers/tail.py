@@ -61,11 +61,13 @@ class Headed:
             if value.node in self.moved
         }
 
-    def compared(self, logits: Float32) -> Float64:
+    def compared(self, logits: Float32, *, rounded: bool = False) -> Float64:
         """One image's logits, as numbers to compare with what another program outputs for it.
 
         Args:
             logits: (1, K).
+            rounded: whether that is rounded to half precision, where small probabilities are 0:
+                then probabilities are compared, if there are any.
 
         Returns:
             The logits (less their mean where only the ratios of probabilities are output), or
@@ -74,15 +76,17 @@ class Headed:
         rows: Float64 = logits[0].astype("float64")
         if len(self.end.factors) > 1:  # minus and plus the only number
             rows = rows[1:] / self.end.factors[1]
-        if len(self.squashed.steps) > 1:
+        if len(self.squashed.steps) > 1 or (rounded and self.squashed.steps):
             return self.squashed.outputs(rows)
         return rows - rows.mean() if self.squashed.steps == ("softmax",) else rows
 
-    def compared_output(self, output: npt.NDArray[Any]) -> Float64:
+    def compared_output(self, output: npt.NDArray[Any], *, rounded: bool = False) -> Float64:
         """What the whole graph, or another program, outputs for one image, in the same form."""
         import numpy as np
 
         values = output.astype(np.float64).ravel()
+        if rounded and len(self.squashed.steps) == 1:
+            return values if values.min() >= 0 else np.exp(values)  # of logarithms
         if self.squashed.steps == ("softmax",):
             if values.min() >= 0:  # else they are logarithms
                 values = np.log(np.maximum(values, _LEAST))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from cnnviz.errors import NetworkError
-from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.program_source import MOST_APART, InputHint
 from cnnviz.importers.tensors import TensorProgram
 from cnnviz.importers.torch_export import evaluating, output_names, pick, program_of_module
 from cnnviz.types import Float32, Shape
@@ -61,6 +61,21 @@ class ModuleSource:
         floating = [p.dtype for p in self._module.parameters() if p.is_floating_point()]
         exact = all(dtype in (torch.float32, torch.float64) for dtype in floating)
         return f"PyTorch {torch.__version__}" if exact else None
+
+    @property
+    def most_apart(self) -> float:
+        """Nothing is rounded: see :attr:`reference`."""
+        return MOST_APART
+
+    @property
+    def unchecked(self) -> str:
+        """Of a module in less than float32."""
+        if self.reference is not None:
+            return ""
+        return (
+            f"{self.name} computes in less than float32, cnnviz in float32: the two were not "
+            "compared."
+        )
 
     def reference_output(self, images: Float32, head: str | None) -> npt.NDArray[Any]:
         """What the module itself gives for one image, (1, C, H, W)."""

@@ -23,7 +23,7 @@ import torch
 
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.graph import shape_text
-from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.program_source import MOST_APART, InputHint
 from cnnviz.importers.tensors import Tensor, TensorProgram
 from cnnviz.importers.torch_export import pick
 from cnnviz.importers.torch_names import Call
@@ -116,6 +116,16 @@ class Pt2Source:
     def reference(self) -> str | None:
         """Nothing: PyTorch would run code that stands in the file."""
         return None
+
+    @property
+    def most_apart(self) -> float:
+        """Not used."""
+        return MOST_APART
+
+    @property
+    def unchecked(self) -> str:
+        """It is as with every such file."""
+        return ""
 
     def reference_output(self, images: Float32, head: str | None) -> Any:
         """See :meth:`reference`."""

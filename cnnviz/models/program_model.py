@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.importers.program_source import ProgramSource
+from cnnviz.importers.program_source import MOST_APART, ProgramSource
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.input_choice import check_config, check_memory, choose_spec
 from cnnviz.types import Notify
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from cnnviz.importers.tail import Headed
     from cnnviz.importers.tensors import TensorProgram
 
-#: By how much its own runtime may differ, relative to the largest number: float32 sums in another
-#: order differ by 1e-5 at most in what was tried, and a wrong operator by far more than this.
-_MOST_APART = 1e-3
 _TINY = 1e-30
 
 
@@ -140,6 +137,7 @@ class ProgramModel:
         if file is not None:
             weights = WeightsInfo(file, digest_of_all(self._source.files), self._source.origin)
         network = Network(architecture, engine, choice.reason)
+        network.unchecked = self._source.unchecked
         network.check = self._checked(network)
         del self._program  # the engine has its parameters
         return network, weights
@@ -155,12 +153,19 @@ class ProgramModel:
             return None
         size = self.spec.shape
         image = np.random.default_rng(0).standard_normal((1, *size)).astype(np.float32)
-        ours = self._headed.compared(network.logits(image))
-        theirs = self._headed.compared_output(
-            self._source.reference_output(image, self.config.head)
-        )
+        most_apart = self._source.most_apart
+        rounded = most_apart > MOST_APART
+        output = self._source.reference_output(image, self.config.head)
+        if rounded and not np.isfinite(output).all():
+            network.unchecked = (
+                f"{self._whose} overflows in half precision as {reference} runs it, not in float32 "
+                "as cnnviz does: the two were not compared."
+            )
+            return None
+        ours = self._headed.compared(network.logits(image), rounded=rounded)
+        theirs = self._headed.compared_output(output, rounded=rounded)
         apart = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), _TINY))
-        if not apart <= _MOST_APART:
+        if not apart <= most_apart:
             place = int(np.abs(ours - theirs).argmax())
             raise NetworkError(
                 f"{self._whose} is not read as {reference} runs it: for one random image class "

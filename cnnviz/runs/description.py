@@ -142,7 +142,7 @@ def decisive(
     return {
         "manifest": VERSION,
         "versions": {**run.versions, "python": None},
-        "network": replace(run.network, weights=None, symbol=None),
+        "network": replace(run.network, weights=None, symbol=None, check=None),
         "precision": run.engine.precision,
         "weights": weights and weights.sha256,
         "symbol": symbol and symbol.sha256,

@@ -101,5 +101,17 @@ def test_outputs_compare_as_logits_do(operators, output):
     np.testing.assert_allclose(
         headed.compared_output(output(logits.astype(np.float64))), ours, atol=1e-12
     )
+    theirs = headed.compared_output(output(logits.astype(np.float64)), rounded=True)
+    np.testing.assert_allclose(theirs, headed.compared(logits, rounded=True), atol=1e-12)
     other = output(logits.astype(np.float64) * [1, 1, 1.01])
     assert np.abs(headed.compared_output(other) - ours).max() > 1e-3
+
+
+@pytest.mark.parametrize("ends", [(Softmax(0),), (Sigmoid(),)])
+def test_probabilities_that_are_0_in_half_precision_are_no_difference(ends):
+    """The smallest number of half precision is 6e-8, and exp(-30) is 1e-13."""
+    headed = read_tail(ending(*ends))
+    logits = np.array([[15.0, -15.0, 14.0]], np.float32)
+    exact = headed.compared(logits, rounded=True)
+    theirs = headed.compared_output(exact.astype(np.float16), rounded=True)
+    np.testing.assert_allclose(theirs, exact, atol=5e-4)

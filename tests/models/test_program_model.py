@@ -9,12 +9,14 @@ import pytest
 from cnnviz.engines.base import Device
 from cnnviz.engines.registry import choose_engine
 from cnnviz.errors import NetworkError, UsageError
+from cnnviz.explainer import Explainer
 from cnnviz.graph.operators import ReLU
+from cnnviz.images.input_spec import InputSpec
 from cnnviz.importers import tensor_arithmetic
 from cnnviz.importers import tensor_layers as layers
 from cnnviz.importers import tensor_products as products
 from cnnviz.importers import tensor_shapes as shapes
-from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.program_source import MOST_APART, MOST_APART_HALF, InputHint
 from cnnviz.importers.tensors import Constant, TensorGraph
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.program_files import open_program
@@ -41,6 +43,8 @@ class Made:
     origin = "the network's own file"
     remarks = ("Something was assumed.",)
     reference = "NumPy"
+    most_apart = MOST_APART
+    unchecked = ""
 
     def __init__(self, file, hint=SIZED, factor=1.0, beside=()):
         self.file, self.hint, self.factor, self.beside = file, hint, factor, beside
@@ -62,6 +66,12 @@ class Made:
 
     def reference_output(self, images, head):
         return softmax_of(images) ** self.factor
+
+
+class Half(Made):
+    """It is compared with what rounds to half precision."""
+
+    most_apart = MOST_APART_HALF
 
 
 @pytest.fixture
@@ -109,6 +119,20 @@ def test_the_digest_covers_what_lies_beside_the_file(file):
     whole = hashlib.sha256("".join(f"{one}\n" for one in each).encode()).hexdigest()
     assert digest(b"more") == whole
     assert digest(b"less") != whole
+
+
+def test_half_precision_is_compared_less_strictly(file):
+    network, _ = load(ProgramModel(ModelConfig(str(file)), Half(file, factor=1.2)))
+    assert MOST_APART < network.check.difference < MOST_APART_HALF
+    with pytest.raises(NetworkError, match="is not read as NumPy runs it"):
+        load(ProgramModel(ModelConfig(str(file)), Half(file, factor=0.0)))
+
+
+def test_what_overflows_in_half_precision_is_not_compared(file):
+    network, _ = load(ProgramModel(ModelConfig(str(file)), Half(file, factor=np.nan)))
+    assert network.check is None
+    assert "overflows in half precision as NumPy runs it" in network.unchecked
+    assert network.unchecked in Explainer(network, InputSpec(8, 8)).notes
 
 
 def test_what_comes_out_otherwise_elsewhere_is_refused(file):
