@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.labels.scores import Score
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
+from cnnviz.runs.description import decisive
 from cnnviz.runs.image_records import ContrastRecord, ExplanationRecord, ImageRecord
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import (
@@ -30,7 +33,14 @@ from cnnviz.runs.manifest import (
     fingerprint,
 )
 from cnnviz.runs.records import Manifest
-from cnnviz.runs.run_records import EngineRecord, InputRecord, LayerRecord, NetworkRecord, RunRecord
+from cnnviz.runs.run_records import (
+    CheckRecord,
+    EngineRecord,
+    InputRecord,
+    LayerRecord,
+    NetworkRecord,
+    RunRecord,
+)
 from cnnviz.runs.summary import RunReport
 from cnnviz.structure import decode
 
@@ -284,6 +294,19 @@ def test_a_full_disk_is_told(tmp_path):
     journal._file = open("/dev/full", "ab")  # noqa: SIM115
     with pytest.raises(OutputUnavailableError, match="No space left"):
         journal.add(RECORDS[0])
+
+
+def test_how_a_network_was_compared_decides_nothing():
+    """Another engine, or another version of onnxruntime, differs by another rounding error."""
+    checked = replace(RUN.network, check=CheckRecord("onnxruntime 1.27", 3e-7))
+    goals = SimpleNamespace(targets=(), others={}, contrasts=())
+    files = SimpleNamespace(format="png", arrays=False, panel=False, evaluate=False)
+    request = SimpleNamespace(style=None, files=files)
+    marks = {
+        fingerprint(decisive(replace(RUN, network=network), request, goals, {}))
+        for network in (RUN.network, checked)
+    }
+    assert len(marks) == 1
 
 
 def test_fingerprints_are_of_what_is_said_not_of_its_order():
