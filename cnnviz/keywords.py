@@ -35,6 +35,7 @@ ELSEWHERE = {
     "sort": f"{_COMMAND}; here each explanation has .top()",
     "summary": _COMMAND,
     "threads": "set the environment variable OMP_NUM_THREADS before MXNet or PyTorch is imported",
+    "title": _COMMAND,
     "truth": f"{_COMMAND}; here compare .top()[0].index of each explanation with it",
     "verbose": "each explanation has .top() and .diagnostics",
 }

@@ -16,6 +16,8 @@ from cnnviz.cli.option_types import FilePath, Input
 from cnnviz.cli.options import (
     JSON,
     QUIET,
+    REPORT,
+    TITLE,
     image_options,
     model_options,
     output_option,
@@ -101,6 +103,8 @@ _NAME = 28
 @force_option("Evaluate")
 @metric_check_options
 @execution_options
+@REPORT
+@TITLE
 @JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print a line per image.")
 @QUIET
@@ -112,7 +116,7 @@ def command(request: EvaluationRequest, printing: Printing, saliency: str | None
     is explained, and its maps are judged by metrics: whether the network's output depends on what a
     map marks, whether a map depends on what the network learned, whether it lies where the object
     is. Maps that never saw the image are judged beside them. This prints a table and writes
-    evaluation.json and evaluation.csv.
+    evaluation.json and evaluation.csv; with --report a page shows it, too.
     """
     if saliency is not None:
         options = {**request.methods.options, "saliency.source": saliency}
@@ -139,6 +143,10 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
         introduce(session.session.explainer)
     collector = Collector()
     result = _run(session, printing, collector)
+    if request.files.report:
+        from cnnviz.report import build_report
+
+        build_report(request.output, notify=printing.notify)
     if not quiet:
         _sum_up(session, result, collector.seconds)
         if not printing.as_json:
@@ -221,6 +229,8 @@ def _sum_up(session: EvaluationSession, result: EvaluationResult, seconds: float
     failed = f", {summary.failed} failed" if summary.failed else ""
     resumed = f" ({result.resumed} of them already done)" if result.resumed else ""
     say(f"{summary.ok} evaluated{resumed}{failed}, in {seconds:.1f} s; written to {output}")
+    if session.session.request.files.report:
+        say(f"report: {output / 'index.html'}")
 
 
 def table(summary: EvaluationRecord) -> Iterator[str]:

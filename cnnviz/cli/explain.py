@@ -21,6 +21,8 @@ from cnnviz.cli.options import (
     FORMAT,
     JSON,
     QUIET,
+    REPORT,
+    TITLE,
     image_options,
     model_options,
     output_option,
@@ -120,7 +122,8 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also judge the maps by the metrics that cost little; `cnnviz evaluate` has all.",
 )
-@click.option("--report", is_flag=True, help="Also write index.html, a page about all images.")
+@REPORT
+@TITLE
 @truth_option
 @click.option(
     "--only",

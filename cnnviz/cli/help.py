@@ -33,7 +33,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     "Ascent": ("steps", "rate", "jitter", "zoom", "views", "window", "blur", "tv", "l2", "seed"),
     "Look": ("size", "colormap", "alpha", "overlay", "scale"),
     "Output": (
-        *("output", "format", "arrays", "panel", "evaluate", "report"),
+        *("output", "format", "arrays", "panel", "evaluate", "report", "title"),
         *("diagram", "frames", "gif", "every"),
         *("as_json", "verbose", "quiet"),
     ),

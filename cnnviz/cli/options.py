@@ -77,6 +77,14 @@ FORMAT = click.option(
 """``--format``, of commands that write images."""
 
 
+REPORT = click.option(
+    "--report", is_flag=True, help="Also write index.html, a page about all images."
+)
+"""``--report``, of commands that look at many images."""
+
+TITLE = click.option("--title", metavar="TEXT", help="Title of the report's page.")
+"""``--title``, of commands that write one."""
+
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 """``--json``, of commands that look at images."""
 

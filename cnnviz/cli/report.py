@@ -9,6 +9,7 @@ import click
 
 from cnnviz.cli.console import progress, put, say
 from cnnviz.cli.option_types import FilePath
+from cnnviz.cli.options import TITLE
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -16,18 +17,29 @@ if TYPE_CHECKING:
 
 @click.command(name="report")
 @click.argument("folder", type=FilePath(path_type=Path), metavar="DIR")
+@TITLE
+@click.option(
+    "--single-file",
+    is_flag=True,
+    help="Write DIR/report.html instead, one file with its images in it, to send to somebody; in "
+    "small if it would exceed 50 MB otherwise.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only, and show no progress bar.")
-def command(folder: Path, quiet: bool) -> None:
-    """Write a page about a run of `cnnviz explain`: DIR/index.html.
+def command(folder: Path, title: str | None, single_file: bool, quiet: bool) -> None:
+    """Write a page about a run of `cnnviz explain` or `cnnviz evaluate`: DIR/index.html.
 
-    DIR is the run's output folder, with its manifest.json. The page works offline in any recent
-    browser: all images with their maps, to filter and sort, the confusion matrix, and where the
-    network looked when it confused two classes. Move it together with its folder. Missing
-    thumbnails are made.
+    DIR is the run's output folder, with its manifest.json, its evaluation.json, or both. The page
+    works offline in any recent browser: what was found, all images with their maps, to filter and
+    sort, how well the network classifies, and where it looked when it confused two classes. Move it
+    together with its folder. Missing thumbnails are made.
     """
     from cnnviz.report.build import build_report
 
     bar: tqdm[Any] | None = None
+
+    def announce(text: str) -> None:
+        if not quiet:
+            say(text)
 
     def show(done: int, total: int) -> None:
         nonlocal bar
@@ -36,7 +48,14 @@ def command(folder: Path, quiet: bool) -> None:
         bar.update(done - bar.n)
 
     try:
-        page = build_report(folder, progress=show, notify=say)
+        page = build_report(
+            folder,
+            title=title,
+            single_file=single_file,
+            progress=show,
+            notify=say,
+            announce=announce,
+        )
     finally:
         if bar is not None:
             bar.close()

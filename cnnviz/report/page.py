@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,13 @@ from cnnviz.runs.image_records import ExplanationRecord, ImageRecord, LocationRe
 from cnnviz.runs.records import Manifest
 from cnnviz.structure import plain
 from cnnviz.text import ClassNames
+
+#: Factors in words, as far as these are shorter than digits.
+_TIMES = (
+    *("none", "as much", "twice as much", "three times as much", "four times as much"),
+    *("five times as much", "six times as much", "seven times as much", "eight times as much"),
+    *("nine times as much", "ten times as much", "eleven times as much", "twelve times as much"),
+)
 
 #: What a map of each kind means, in a line.
 _MEANINGS = {
@@ -64,7 +72,7 @@ class Meaning:
 class PairView:
     """A pair of true and predicted class, in words."""
 
-    number: int  #: among all pairs, for the page's data
+    number: int  #: among those shown, for the page's data
     truth: int | None
     predicted: int
     title: str
@@ -79,9 +87,9 @@ class PairView:
     sentence: str  #: what is suspicious, or nothing
 
     @property
-    def telling(self) -> bool:
-        """Whether its mean says more than its images do one by one."""
-        return self.maps >= MEAN_IMAGES or bool(self.sentence)
+    def has_mean(self) -> bool:
+        """Whether it has so many maps that their mean says more than they do one by one."""
+        return self.maps >= MEAN_IMAGES
 
 
 def url_of(file: str) -> str:
@@ -129,6 +137,8 @@ def page_data(
         "maps": _map_titles(manifest),
         "pairs": [
             {"shape": list(pair.mean.shape), "map": _base64(np.rint(pair.mean * 255))}
+            if pair.images >= MEAN_IMAGES
+            else None
             for pair in pairs
         ],
         "images": [_image(image) for image in manifest.images],
@@ -169,16 +179,26 @@ def meanings(manifest: Manifest) -> list[Meaning]:
     return lines
 
 
+def telling_pairs(pairs: Sequence[PairLocation]) -> list[PairLocation]:
+    """Those that are worth showing: with enough maps for a mean, or suspicious with fewer."""
+    return [one for one in pairs if one.images >= MEAN_IMAGES or one.suspicious]
+
+
 def pair_views(
     manifest: Manifest, pairs: Sequence[PairLocation], names: ClassNames
 ) -> list[PairView]:
-    """The pairs in words, in their order, but those with too few images at the end."""
+    """The pairs in words, in their order."""
     sizes: dict[Any, int] = {}
     for image in manifest.images:
         pair = pair_of(image)
         sizes[pair] = sizes.get(pair, 0) + 1
-    views = [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
-    return sorted(views, key=lambda view: not view.telling)
+    return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
+
+
+def times_as_much(factor: float) -> str:
+    """A factor of at least 1 in words: ``three times as much``, ``18 times as much``."""
+    whole = math.floor(factor + 0.5)
+    return _TIMES[whole] if whole < len(_TIMES) else f"{whole} times as much"
 
 
 def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> PairView:
@@ -191,16 +211,17 @@ def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> 
         in_corner = (corner - CORNER_AREA) / (1 - CORNER_AREA) >= (one.border - BORDER_AREA) / (
             1 - BORDER_AREA
         )
-        share, place, times = (
-            (corner, f"in the {CORNERS[largest]} corner", corner_times)
+        share, area, place = (
+            (corner, CORNER_AREA, f"in the {CORNERS[largest]} corner")
             if in_corner
-            else (one.border, "at the border", border_times)
+            else (one.border, BORDER_AREA, "at the border")
         )
         drives = "errors" if truth != predicted and truth is not None else "predictions"
         what = "a watermark or a stamp there" if in_corner else "a frame or the background"
+        times = times_as_much(share / area)
         sentence = (
-            f"{share:.0%} of the evidence is {place}, {times:.1f} times what an even heatmap would "
-            f"have there. Perhaps {what} drives these {drives}."
+            f"{times[:1].upper()}{times[1:]} evidence {place} as expected: {share:.0%} of it, "
+            f"where an even heatmap has {area:.0%}. Perhaps {what} drives these {drives}."
         )
     if truth is None:
         title = f"predicted {names.short(predicted)}"

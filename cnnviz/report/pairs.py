@@ -7,7 +7,7 @@ predicted), each an index; the truth is None where it is not known.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,12 +43,14 @@ class ConfusionMatrix:
         counts: of the images, one row for each true class.
         whole: whether these are all classes; else those that most errors belong to.
         errors: (truth, predicted, count) of all confused pairs, the most frequent first.
+        images_of: how many images each true class has, also beyond those rows and columns.
     """
 
     classes: tuple[int, ...]
     counts: tuple[tuple[int, ...], ...]
     whole: bool
     errors: tuple[tuple[int, int, int], ...]
+    images_of: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ def confusion_matrix(images: Iterable[ImageRecord]) -> ConfusionMatrix | None:
     accuracy = Accuracy.of(images)
     if not accuracy.counts:
         return None
+    images_of: Counter[int] = Counter()
+    for (truth, _), count in accuracy.counts.items():
+        images_of[truth] += count
     classes = sorted({index for pair in accuracy.counts for index in pair})
     whole = len(classes) <= MATRIX_WHOLE
     if not whole:
@@ -104,6 +109,7 @@ def confusion_matrix(images: Iterable[ImageRecord]) -> ConfusionMatrix | None:
         ),
         whole=whole,
         errors=tuple(accuracy.confusions),
+        images_of=images_of,
     )
 
 

@@ -1,13 +1,19 @@
-"""Reading the manifest of a run, and refusing what is none, with a reason that helps."""
+"""Reading what a run wrote, and refusing what is none of it, with a reason that helps."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from cnnviz.errors import UsageError
+from cnnviz.runs.evaluation_records import EVALUATION_VERSION, Evaluation
 from cnnviz.runs.manifest import MANIFEST
 from cnnviz.runs.records import VERSION, Manifest
 from cnnviz.structure import decode, parse
+
+EVALUATION = "evaluation.json"
+
+RecordT = TypeVar("RecordT")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -16,38 +22,54 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         UsageError: there is none, it is another version's, or it is damaged.
     """
-    path = folder / MANIFEST
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    found = _read(folder / MANIFEST, "cnnviz_manifest", VERSION, Manifest, "explain")
+    if found is None:
         raise UsageError(
             f"There is no {MANIFEST} in {folder}. A run of `cnnviz explain` writes it when all "
             "images are done; give the folder that was its --output."
-        ) from None
+        )
+    return found
+
+
+def read_evaluation(folder: Path) -> Evaluation | None:
+    """The evaluation that was written to a folder; None if there is none.
+
+    Raises:
+        UsageError: it is another version's, or it is damaged.
+    """
+    path = folder / EVALUATION
+    return _read(path, "cnnviz_evaluation", EVALUATION_VERSION, Evaluation, "evaluate")
+
+
+def _read(
+    path: Path, key: str, version: int, record: type[RecordT], command: str
+) -> RecordT | None:
+    """What a run's file holds, which has its version under a key; None if there is no such file."""
+    again = f"run `cnnviz {command}` again"
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
     try:
-        manifest = parse(text)
+        found = parse(text)
     except ValueError as error:
         if not text:
-            raise UsageError(
-                f"{path} is empty: move it away, and run `cnnviz explain` again."
-            ) from error
-        raise _damaged(path, str(error)) from error
-    if not isinstance(manifest, dict) or "cnnviz_manifest" not in manifest:
-        raise UsageError(f"{path} was not written by cnnviz: it has no `cnnviz_manifest`.")
-    version = manifest["cnnviz_manifest"]
-    if version != VERSION:
+            raise UsageError(f"{path} is empty: move it away, and {again}.") from error
+        raise _damaged(path, str(error), again) from error
+    if not isinstance(found, dict) or key not in found:
+        raise UsageError(f"{path} was not written by cnnviz: it has no `{key}`.")
+    if found[key] != version:
         raise UsageError(
-            f"{path} has version {version!r:.20} of the format, and this cnnviz reads version "
-            f"{VERSION}. Use the cnnviz that wrote it, or run `cnnviz explain` again with another "
-            "output folder."
+            f"{path} has version {found[key]!r:.20} of the format, and this cnnviz reads version "
+            f"{version}. Use the cnnviz that wrote it, or {again} with another output folder."
         )
     try:
-        return decode(Manifest, manifest, "the manifest")
+        return decode(record, found, f"the {path.stem}")
     except ValueError as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, str(error), again) from error
 
 
-def _damaged(path: Path, what: str) -> UsageError:
-    return UsageError(f"{path} is damaged: {what}. Run `cnnviz explain` again.")
+def _damaged(path: Path, what: str, again: str) -> UsageError:
+    return UsageError(f"{path} is damaged: {what}. {again[:1].upper()}{again[1:]}.")

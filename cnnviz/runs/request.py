@@ -98,6 +98,7 @@ class OutputOptions:
     arrays: bool = False
     panel: bool = False
     report: bool = False
+    title: str | None = None
     evaluate: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -15,10 +16,20 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import OutputError, UsageError
-from cnnviz.report import build, build_report
+from cnnviz.report import build, build_report, single_file
 from cnnviz.report.build import duration, script_safe
-from cnnviz.report.page import url_of
-from tests.report.runs import METHODS, failed, image, located, manifest, typed, write_run
+from cnnviz.report.finding import worth_a_look
+from cnnviz.report.page import times_as_much, url_of
+from tests.report.runs import (
+    METHODS,
+    failed,
+    image,
+    located,
+    manifest,
+    score,
+    typed,
+    write_run,
+)
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"&'{{ 7 * 7 }}"
 
@@ -54,6 +65,12 @@ class Page(HTMLParser):
 
 def render_page(record):
     return build.render_page(typed(record))
+
+
+def words(text):
+    """What a page says, with spaces between its elements."""
+    body = re.sub(r"(?s)<(style|script).*?</\1>", "", text)
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
 
 
 def read(text):
@@ -147,8 +164,8 @@ def test_suspicious_pairs_say_why():
     images = [image(f"{n}.jpg", 1, truth=0, location=stamp) for n in range(4)]
     page = read(render_page(manifest(images)))
     assert (
-        "71% of the evidence is in the bottom-right corner, 17.8 times what an even heatmap would "
-        "have there. Perhaps a watermark or a stamp there drives these errors."
+        "18 times as much evidence in the bottom-right corner as expected: 71% of it, where an "
+        "even heatmap has 4%. Perhaps a watermark or a stamp there drives these errors."
     ) in page.text
 
     even = [image(f"{n}.jpg", 1, truth=0) for n in range(4)]
@@ -156,7 +173,7 @@ def test_suspicious_pairs_say_why():
 
 
 def test_a_mean_of_few_images_is_no_mean():
-    """Pairs of five images come first, whatever looks suspicious in fewer; alone those are none."""
+    """A mean is one of five maps or more."""
     corner = located(0.5, (0.0, 0.0, 0.0, 0.9))
     few = [image(f"{n}.jpg", 2, truth=3, location=corner) for n in range(2)]
     assert "on average" not in read(render_page(manifest(few))).text
@@ -168,8 +185,30 @@ def test_a_mean_of_few_images_is_no_mean():
         for tag, attributes in page.elements
         if tag == "li" and "pair" in attributes.get("class", "").split()
     ]
-    assert [attributes["class"] for attributes in pairs] == ["pair", "pair more"]
-    assert page.text.index("volcano (correct)") < page.text.rindex("lighthouse predicted as tabby")
+    assert [attributes["class"] for attributes in pairs] == ["pair"]
+    # Four that look suspicious are named, but have no mean map.
+    more = [image(f"{n}.jpg", 2, truth=3, location=corner) for n in range(4)]
+    text = render_page(manifest([*more, *enough]))
+    assert text.count("<canvas data-pair=") == 1
+    assert 'data-pair="1"' in text
+    page = read(text)
+    assert page.data["pairs"][0] is None
+    assert page.data["pairs"][1]["shape"] == [2, 2]
+    assert "lighthouse predicted as tabby" in page.text
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1.9, "twice as much"),
+        (2.5, "three times as much"),
+        (3.4, "three times as much"),
+        (12.2, "twelve times as much"),
+        (12.6, "13 times as much"),
+    ],
+)
+def test_factors_in_words(factor, words):
+    assert times_as_much(factor) == words
 
 
 def test_a_method_with_several_drawings_names_each():
@@ -212,6 +251,107 @@ def test_runs_of_every_kind(images):
     assert ("Confusion matrix" in page.text) == known
     assert "Where it looked, on average" not in page.text
     assert [one["path"] for one in page.data["images"]] == [one["path"] for one in images]
+
+
+def test_what_was_found_comes_first():
+    """Accuracy, the worst confusion, where the evidence lies oddly: before all else."""
+    stamp = located(0.5, (0.0, 0.0, 0.0, 0.71))
+    images = [image(f"{n}.jpg", 1, truth=0, location=stamp) for n in range(5)]
+    text = words(render_page(manifest([*images, image("5.jpg", 0, truth=0)])))
+    first, second, third = (
+        text.index(words)
+        for words in (
+            "Of 6 with a known true class, 1 is classified correctly and 5 incorrectly: accuracy",
+            "Confused most often: volcano is predicted as spider web, in 5 of 6 images.",
+            "Look at “volcano predicted as spider web”: 18 times as much evidence",
+        )
+    )
+    assert first < second < third < text.index("How to read the maps")
+    assert text.index("About this run Network vgg16") > third
+
+
+def test_confusions_that_never_repeat_are_not_the_worst():
+    images = [image("a.jpg", 1, truth=0), image("b.jpg", 2, truth=0), image("c.jpg", 0, truth=1)]
+    assert "Confused most often" not in read(render_page(manifest(images))).text
+    assert "No true class is known; of 1 prediction, 1 has a probability below 50%." in (
+        read(render_page(manifest([image("a.jpg", 0, 0.4)]))).text
+    )
+
+
+def test_the_images_most_worth_a_look():
+    """Wrong ones by loss, then blank ones, then the least certain, each once; six of them."""
+    images = [
+        image("sure.jpg", 0, 0.9, truth=0),
+        image("blank.jpg", 0, 0.9, truth=0, blank=True),
+        image("unsure.jpg", 0, 0.45, truth=0),
+        image("less.jpg", 0, 0.4, truth=0),
+        image("wrong.jpg", 1, 0.6, truth=0),
+        image("worst.jpg", 1, 0.98, truth=0, blank=True),
+        failed("failed.jpg"),
+    ]
+    picks = worth_a_look(typed(manifest(images)).images)
+    assert [images[one.place]["relative"] for one in picks] == [
+        *("worst.jpg", "wrong.jpg", "blank.jpg", "less.jpg", "unsure.jpg"),
+    ]
+    assert [one.why for one in picks] == [
+        "wrong with 98.0%, loss 4.61",
+        "wrong with 60.0%, loss 1.61",
+        "blank map: the layer holds no evidence for the class",
+        "uncertain: 40.0%",
+        "uncertain: 45.0%",
+    ]
+    many = typed(manifest([image(f"{n}.jpg", 1, truth=0) for n in range(9)])).images
+    assert len(worth_a_look(many)) == 6
+
+
+def test_a_title(tmp_path):
+    """Of the command, or that of the run; as text."""
+    record = manifest([image("a.jpg")])
+    assert "<h1>a &lt;b&gt;</h1>" in build.render_page(typed(record), title="a <b>")
+    record["run"]["parameters"]["title"] = EVIL
+    page = read(render_page(record))
+    assert page.text.count("{{ 7 * 7 }}") == 3  # in the head, above the page, among the options
+    assert "Where vgg16 looked" not in page.text
+
+
+def test_how_well_it_classifies():
+    images = [
+        image("a.jpg", 0, 0.9, truth=0),
+        image("b.jpg", 0, 0.9, truth=1),
+        image("c.jpg", 1, 0.6, truth=1),
+        image("d.jpg", 3, 0.6, truth=4),
+    ]
+    text = words(render_page(manifest(images)))
+    assert "top-5 accuracy" not in text  # there are five classes
+    # Two bins: |1/2 - 0.9| and |1/2 - 0.6|, half of the images each.
+    assert "expected calibration error 0.250" in text
+    assert text.index("crane – 0.000 0.000 1 0") < text.index("volcano 0.500 1.000 0.667 1 2")
+    # 0 has precision 1/2, 1 has 1, 4 has none: 0.
+    assert "mean over classes 0.500 0.500 0.444" in text
+    assert "weighted by images 0.625 0.500 0.500" in text
+    images = [*images, image("e.jpg", 0, 0.9, truth=4)]
+    record = manifest(images, classes=9)
+    assert "top-5 accuracy 60.0%" in words(render_page(record))
+
+
+def test_several_classes_an_image_have_precision_and_recall():
+    record = image("a.jpg", 0, 0.9)
+    record["true_classes"] = {
+        "positive": [score(0, 0.9), score(2, 0.1)],
+        "unknown": [1],
+        "logits": [1.0] * 5,
+    }
+    record["predicted_classes"] = [score(0, 0.9), score(1, 0.8)]
+    record["correct"] = False
+    record = manifest([record])
+    record["summary"]["average_precisions"] = [
+        {"name": "x", "index": 0, "images": 1, "positives": 1, "average_precision": 1.0}
+    ]
+    text = words(render_page(record))
+    assert "volcano 1.000 1.000 1.000 1 1" in text
+    assert "tabby, tabby cat – 0.000 0.000 1 0" in text
+    assert "spider web –" not in text
+    assert "Calibration" not in text
 
 
 def test_a_run_that_chose_its_images_says_so():
@@ -348,6 +488,41 @@ def test_images_that_are_gone_are_named_and_the_page_is_there(tmp_path):
     assert len(told) == 2
     assert any("b_gradcam.png" in one for one in told)
     assert any("b_original.png" in one for one in told)
+
+
+def test_a_single_file_holds_its_images(tmp_path):
+    names = ["a/100% #1?.jpg", os.fsdecode(b"\xff.jpg")]
+    write_run(tmp_path, manifest([image(name) for name in names]))
+    said = []
+
+    page = build_report(tmp_path, single_file=True, announce=said.append)
+
+    assert page == tmp_path / "report.html"
+    assert not (tmp_path / "index.html").exists()
+    (sentence,) = said
+    size = float(re.search(r"at most ([0-9.]+) MB, with all images", sentence)[1])
+    assert page.stat().st_size <= size * 1e6
+    inside = json.loads(Page(page.read_text()).scripts[1])
+    assert len(inside) == 2 * 6  # images and thumbnails of two images by two methods
+    for url, content in inside.items():
+        kind, _, coded = content.partition(";base64,")
+        file = os.fsdecode(unquote_to_bytes(url))
+        assert kind == ("data:image/jpeg" if file.startswith("thumbnails/") else "data:image/png")
+        assert base64.b64decode(coded) == (tmp_path / file).read_bytes()
+    assert "manifest.json" not in read(page.read_text()).text
+
+
+def test_a_single_file_that_would_be_large_has_thumbnails(tmp_path, monkeypatch):
+    write_run(tmp_path, manifest([image("a.jpg")]))
+    build_report(tmp_path)
+    small = sum(one.stat().st_size for one in (tmp_path / "thumbnails").iterdir())
+    monkeypatch.setattr(single_file, "LARGEST", 2 * small)
+    said = []
+    page = build_report(tmp_path, single_file=True, announce=said.append)
+    assert "images at the size of thumbnails only" in said[0]
+    assert sorted(json.loads(Page(page.read_text()).scripts[1])) == [
+        f"thumbnails/a_{key}.jpg" for key in ("gradcam", "guided_gradcam", "original")
+    ]
 
 
 def test_an_index_of_somebody_else_stays(tmp_path):

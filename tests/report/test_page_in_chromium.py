@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -60,7 +61,9 @@ def built(folder, record, **options):
 
 
 def cards(browser):
-    return browser.run("[...document.querySelectorAll('.card .path')].map(e => e.textContent)")
+    return browser.run(
+        "[...document.querySelectorAll('#gallery .card .path')].map(e => e.textContent)"
+    )
 
 
 def choose(browser, element, value):
@@ -84,15 +87,25 @@ def focused(browser):
 
 def test_all_images_are_there_from_the_disk_alone(page):
     assert cards(page) == [one["relative"] for one in IMAGES]
+    page.run("document.getElementById('gallery').scrollIntoView()")  # images load in sight only
     page.wait("[...document.images].every(image => image.complete)")
-    assert page.run("[...document.images].map(image => image.naturalWidth > 0)") == [True] * 14
+    assert (
+        page.run(
+            "[...document.querySelectorAll('#gallery img')].map(image => image.naturalWidth > 0)"
+        )
+        == [True] * 14
+    )
     assert all(url.startswith("file:") for url in page.requested())
-    assert page.run("document.images[1].src").endswith("/thumbnails/volcano/1_gradcam.jpg")
+    assert page.run("document.querySelectorAll('#gallery img')[1].src").endswith(
+        "/thumbnails/volcano/1_gradcam.jpg"
+    )
     assert page.run("document.getElementById('count').textContent") == "All 8 images"
 
 
 def test_a_card_says_what_became_of_its_image(page):
-    texts = page.run("[...document.querySelectorAll('.card')].map(card => card.innerText)")
+    page.run("document.getElementById('gallery').scrollIntoView()")  # cards are there in sight only
+    page.wait("document.querySelector('#gallery .card').innerText !== ''")
+    texts = page.run("[...document.querySelectorAll('#gallery .card')].map(card => card.innerText)")
     assert " ".join(texts[1].split()) == (
         "volcano/2.jpg spider web 70.0% true: volcano 15.0% ✗ incorrect"
     )
@@ -116,28 +129,31 @@ def test_without_scripts_it_says_what_is_missing(browser, folder):
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_a_mean_map_shows_the_corner(page):
-    """The mean of three maps with all in the bottom right cell: dark red there, dark blue else."""
-    pixels = page.run("""(() => {
+def test_a_mean_map_shows_the_corner(browser, tmp_path):
+    """The mean of five maps with all in the bottom right cell: dark red there, dark blue else."""
+    stamped = [image(f"{n}.jpg", 1, 0.7, truth=0, location=STAMP) for n in range(5)]
+    browser.open(built(tmp_path, manifest(stamped)))
+    pixels = browser.run("""(() => {
         const canvas = document.querySelector('#pairs canvas');
         const { data } = canvas.getContext('2d').getImageData(0, 0, 120, 120);
         const at = (x, y) => [...data.slice(4 * (120 * y + x), 4 * (120 * y + x) + 3)];
         return [canvas.width, at(119, 119), at(60, 60), at(0, 0)];
     })()""")
     assert pixels == [120, [128, 0, 0], [0, 0, 128], [0, 0, 128]]
-    first = page.run("document.querySelector('#pairs li').innerText")
+    first = browser.run("document.querySelector('#pairs li').innerText")
     assert "volcano predicted as spider web" in first
-    assert "70% of the evidence is in the bottom-right corner" in first
-    assert "3 images" in first
+    assert "18 times as much evidence in the bottom-right corner as expected: 70% of it" in first
+    assert "5 images" in first
+    assert browser.problems() == []
 
 
 def test_the_slider_fades_the_maps(page):
     page.run("document.activeElement.blur()")
-    over = "getComputedStyle(document.querySelector('.card .over')).opacity"
+    over = "getComputedStyle(document.querySelector('#gallery .card .over')).opacity"
     page.wait(f"{over} === '1'")
     choose(page, "mix", "25")
     page.wait(f"{over} === '0.25'")
-    page.run("document.querySelector('.card button').focus({focusVisible: true})")
+    page.run("document.querySelector('#gallery .card button').focus({focusVisible: true})")
     page.wait(f"{over} === '1'")
     page.wait("location.hash === '#mix=25'")
 
@@ -151,21 +167,21 @@ def test_drawings_that_do_not_lie_on_the_original(browser, tmp_path):
     output.write(PurePosixPath("thumbnails/a_gradcam.jpg"), encode_jpeg(strip, 85))
     browser.open(page)
     first, second = (
-        f"getComputedStyle(document.querySelectorAll('.card img:not(.over)')[{n}]).opacity"
+        f"getComputedStyle(document.querySelectorAll('#gallery .card img:not(.over)')[{n}]).opacity"
         for n in (0, 1)
     )
     browser.wait(f"{first} === '0'")
     assert browser.run(second) == "1"
     choose(browser, "mix", "0")
     browser.wait(f"{first} === '1'")
-    click(browser, ".card button")
+    click(browser, "#gallery .card button")
     browser.wait("document.querySelector('#large figure.broad') !== null")
     assert browser.run("document.querySelectorAll('#large figure.broad img').length") == 1
 
 
 def test_another_map(page):
     choose(page, "map", "guided_gradcam")
-    sources = "[...document.querySelectorAll('.card .over')].map(one => one.src)"
+    sources = "[...document.querySelectorAll('#gallery .card .over')].map(one => one.src)"
     page.wait(f"{sources}.filter(one => one.endsWith('_guided_gradcam.jpg')).length === 7")
     assert len(page.run(sources)) == 7
     page.wait("location.hash === '#map=guided_gradcam'")
@@ -270,6 +286,87 @@ def test_pairs_and_errors_filter_and_forget_other_filters(page):
     assert cards(page) == ["web/6.jpg"]
 
 
+def test_the_selection_goes_out_as_paths(browser, tmp_path):
+    """What the filters leave, in the page's order, byte for byte; no path with a line break."""
+    names = ["b.jpg", os.fsdecode(b"\xff\xc3.jpg"), "two\nlines.jpg", "\U0001f431 é.jpg", "a.png"]
+    browser.open(built(tmp_path / "run", manifest([image(name) for name in names])))
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+    choose(browser, "query", ".jpg")
+    click(browser, "#download")
+    assert browser.run("document.getElementById('copied').textContent") == (
+        "Saved 3 paths; 1 with a line break left out."
+    )
+    file = downloads / "selection.txt"
+    paths = [f"photos/{names[place]}" for place in (0, 1, 3)]
+    expected = b"".join(os.fsencode(path) + b"\n" for path in paths)
+    for _ in range(400):
+        if file.exists() and file.stat().st_size == len(expected):
+            break
+        time.sleep(0.05)
+    assert file.read_bytes() == expected
+
+    browser.run("""(() => {
+        window.copied = [];
+        const clipboard = {writeText: async (text) => window.copied.push(text)};
+        Object.defineProperty(navigator, 'clipboard', {value: clipboard});
+    })()""")
+    choose(browser, "query", "a.png")
+    click(browser, "#copy")
+    browser.wait("document.getElementById('copied').textContent === 'Copied 1 path.'")
+    assert browser.run("window.copied") == ["photos/a.png\n"]
+    assert browser.problems() == []
+
+
+def test_counts_become_shares_of_the_true_class(page):
+    cells = "[...document.querySelectorAll('#matrix button')].map(one => one.textContent)"
+    assert page.run(cells) == ["1", "3", "1", "1"]
+    click(page, "[data-cells=shares]")
+    assert page.run(cells) == ["25%", "75%", "50%", "50%"]
+    click(page, "[data-cells=counts]")
+    assert page.run(cells) == ["1", "3", "1", "1"]
+
+
+def test_a_table_is_sorted_by_its_headings(page):
+    rows = "[...document.querySelectorAll('#classes tbody tr')]"
+    column = f"{rows}.map(one => one.cells[{{}}].textContent)"
+    # F1 is 2/6 and 2/5; no image is of a tabby.
+    assert page.run(column.format(0)) == ["spider web", "volcano", "tabby, tabby cat"]
+    click(page, "#classes th:nth-child(5) button")
+    assert page.run(column.format(4)) == ["0", "2", "4"]
+    click(page, "#classes th:nth-child(5) button")
+    assert page.run(column.format(4)) == ["4", "2", "0"]
+    for _ in range(2):  # what has no number is last either way
+        click(page, "#classes th:nth-child(4) button")
+        assert page.run(column.format(3))[-1] == "–"
+
+
+def test_what_is_worth_a_look_opens(page):
+    why = page.run("[...document.querySelectorAll('#worth .why')].map(one => one.textContent)")
+    assert why[0] == "wrong with 80.0%, loss 2.30"
+    assert len(why) == 5
+    click(page, "#worth li:nth-child(1) button")
+    assert title(page).startswith("volcano/4.jpg")
+    page.press("Escape")
+    page.wait("document.activeElement.closest('#worth') !== null")
+
+
+def test_a_single_file_needs_no_folder(browser, tmp_path):
+    write_run(tmp_path / "run", manifest(IMAGES))
+    page = build_report(tmp_path / "run", single_file=True)
+    moved = tmp_path / "sent.html"
+    moved.write_bytes(page.read_bytes())
+    browser.open(moved)
+    browser.run("document.getElementById('gallery').scrollIntoView()")  # images load in sight only
+    browser.wait("[...document.images].every(one => one.complete && one.naturalWidth)")
+    click(browser, "#gallery .card button")
+    browser.wait("[...document.querySelectorAll('#large img')].every(one => one.naturalWidth)")
+    assert browser.run("document.querySelector('#large a').download") == "1_original.png"
+    assert [url for url in browser.requested() if not url.startswith("data:")] == [moved.as_uri()]
+    assert browser.problems() == []
+
+
 # --- one image, large --------------------------------------------------------------------------
 
 
@@ -281,7 +378,7 @@ def test_large_by_keyboard_through_the_filtered_order_and_back(page):
     choose(page, "predicted", "1")
     choose(page, "sort", "loss")
     order = cards(page)
-    page.run("document.querySelector('.card button').focus()")
+    page.run("document.querySelector('#gallery .card button').focus()")
     page.press("ArrowRight")
     assert focused(page).startswith(order[1])
     page.press("Enter")
@@ -302,7 +399,7 @@ def test_large_by_keyboard_through_the_filtered_order_and_back(page):
 
 
 def test_arrows_in_a_slider_move_the_slider(page):
-    click(page, ".card button")
+    click(page, "#gallery .card button")
     page.run("document.querySelector('#large input[type=range]').focus()")
     page.press("ArrowLeft")
     assert title(page).startswith("volcano/1.jpg")
@@ -357,7 +454,7 @@ def test_large_has_every_image_and_number(browser, tmp_path):
 
 
 def test_a_failed_image_tells_its_error(page):
-    click(page, ".card:last-child button")
+    click(page, "#gallery .card:last-child button")
     assert title(page) == "8.jpg ! failed"
     text = page.run("document.getElementById('large-body').innerText")
     assert "Failed: It is no image: <b>the file</b> is empty." in text
@@ -371,7 +468,7 @@ def test_an_address_can_be_shared(page, folder):
     choose(page, "query", "volcano")
     choose(page, "sort", "loss")
     click(page, "#direction")
-    click(page, ".card:nth-child(2) button")
+    click(page, "#gallery .card:nth-child(2) button")
     shown, order = title(page), cards(page)
     page.wait("location.hash.includes('open=')")
     shared = page.run("location.hash")
@@ -423,12 +520,16 @@ def test_names_are_text_and_files_are_found(browser, tmp_path):
     assert cards(browser)[0] == names[0]
     assert cards(browser)[1:4] == names[1:4]
     assert SCRIPT in browser.run("document.querySelector('h1').textContent")
-    assert browser.run("document.querySelector('.card .prediction span').textContent") == SCRIPT
-    click(browser, ".card button")
+    assert (
+        browser.run("document.querySelector('#gallery .card .prediction span').textContent")
+        == SCRIPT
+    )
+    click(browser, "#gallery .card button")
     assert title(browser).startswith(names[0])
     assert browser.run("document.getElementById('large').innerText").count("&lt;b&gt;") >= 2
-    browser.wait("[...document.images].every(image => image.complete)")
-    assert set(browser.run("[...document.images].map(image => image.naturalWidth)")) == {48}
+    browser.wait("[...document.querySelectorAll('#large img')].every(one => one.complete)")
+    widths = "[...document.querySelectorAll('#large img')].map(image => image.naturalWidth)"
+    assert set(browser.run(widths)) == {48}
     for _ in names:
         browser.press("ArrowRight")
     assert SCRIPT in browser.run("document.querySelector('.failure').textContent")
@@ -459,12 +560,12 @@ def test_images_that_are_gone(browser, tmp_path):
     for name in ("thumbnails/a_gradcam.jpg", "thumbnails/b_gradcam.jpg", "b_gradcam.png"):
         (tmp_path / name).unlink()
     browser.open(page)
-    browser.wait("document.querySelector('.card:nth-child(2) .note') !== null")
-    source = "document.querySelector('.card:nth-child(1) .over').src"
+    browser.wait("document.querySelector('#gallery .card:nth-child(2) .note') !== null")
+    source = "document.querySelector('#gallery .card:nth-child(1) .over').src"
     browser.wait(f"{source}.endsWith('/a_gradcam.png')")
-    assert browser.run("document.querySelector('.card:nth-child(2) .note').textContent") == (
-        "The file is missing."
-    )
+    assert browser.run(
+        "document.querySelector('#gallery .card:nth-child(2) .note').textContent"
+    ) == ("The file is missing.")
 
 
 @pytest.mark.parametrize(
@@ -476,7 +577,7 @@ def test_runs_with_little_in_them(browser, tmp_path, images):
     browser.open(built(tmp_path, manifest(images)))
     assert len(cards(browser)) == len(images)
     if images:
-        click(browser, ".card button")
+        click(browser, "#gallery .card button")
         assert title(browser).startswith("a.jpg")
     assert browser.problems() == []
 
@@ -485,7 +586,7 @@ def test_classes_without_names(browser, tmp_path):
     record = image("a.jpg", 2, truth=1, names=None)
     record["top5"][0] = score(2, 0.8, None)
     browser.open(built(tmp_path, manifest([record], labels=[])))
-    assert "class 2" in browser.run("document.querySelector('.card').innerText")
+    assert "class 2" in browser.run("document.querySelector('#gallery .card').textContent")
     assert "class 1 predicted as class 2" in " ".join(
         browser.run("document.getElementById('errors').innerText").split()
     )
@@ -500,18 +601,18 @@ def test_two_thousand_images(browser, tmp_path):
     page = built(tmp_path, record, files=False)
     for _ in range(2):  # the second time thumbnails were once asked for before they were lazy
         browser.open(page)
-        browser.wait("document.querySelectorAll('.card').length === 2000")
+        browser.wait("document.querySelectorAll('#gallery .card').length === 2000")
         assert cards(browser) == [one["relative"] for one in record["images"]]
         assert len([url for url in browser.requested() if "/thumbnails/" in url]) < 200
     # Another map leaves everything where it is; a filter begins at its beginning.
     browser.run("scrollTo(0, 20000)")
     choose(browser, "map", "guided_gradcam")
     assert browser.run("scrollY") == 20000
-    last = "document.querySelector('.card:last-child').dataset.map"
+    last = "document.querySelector('#gallery .card:last-child').dataset.map"
     browser.wait(f"{last} === 'guided_gradcam'")
     wrong = [one["relative"] for one in record["images"] if one["correct"] is False]
     click(browser, "#chips [data-kind=incorrect]")
-    browser.wait(f"document.querySelectorAll('.card').length === {len(wrong)}")
+    browser.wait(f"document.querySelectorAll('#gallery .card').length === {len(wrong)}")
     assert cards(browser) == wrong
     assert abs(browser.run("document.getElementById('images').getBoundingClientRect().top")) < 2
     first = browser.run("document.querySelector('#pairs li').innerText")
@@ -575,7 +676,7 @@ def test_images_of_several_classes_and_an_image_without_explanation(browser, tmp
     ]
     record["summary"]["mean_average_precision"] = 1.0
     browser.open(built(tmp_path, record))
-    texts = browser.run("[...document.querySelectorAll('.card')].map(e => e.textContent)")
+    texts = browser.run("[...document.querySelectorAll('#gallery .card')].map(e => e.textContent)")
     assert "true: " in texts[0]
     assert "incorrect" in texts[0]
     assert "no class has a probability above 0.95" in texts[1]

@@ -32,6 +32,7 @@ def test_counts_by_hand():
     assert found.counts == ((3, 2, 0), (0, 0, 0), (1, 0, 0))
     assert found.whole
     assert found.errors == ((0, 1, 2), (4, 0, 1))
+    assert found.images_of == {0: 5, 4: 1}
 
 
 @pytest.mark.parametrize("images", [[], [failed("a.jpg")], [image("a.jpg", 1)]])

@@ -37,18 +37,19 @@ const SORTS = {
 if (!images.some((image) => typeof image.loss === "number")) delete SORTS.loss;
 if (!images.some((image) => typeof image.margin === "number")) delete SORTS.margin;
 
-const thumbnailOf = (url) => `thumbnails/${url.replace(/\.png$/, ".jpg")}`;
+const thumbnailOf = (url) => `thumbnails/${url.replace(/\.(png|webp)$/, ".jpg")}`;
 
 /** A small image; the whole one if there is no thumbnail; words if neither is there. */
 function img(url, alt, more) {
   const element = h("img", { alt, loading: "lazy", decoding: "async", ...more });
-  element.src = thumbnailOf(url); // last: what is not yet known to be lazy is fetched
+  const small = thumbnailOf(url);
+  element.src = files[small] ?? small; // last: what is not yet known to be lazy is fetched
   element.addEventListener("error", function whole() {
     element.removeEventListener("error", whole);
     element.addEventListener("error", () => element.replaceWith(
       h("span", { class: "note" }, "The file is missing."),
     ), { once: true });
-    element.src = url;
+    element.src = files[url] ?? url;
   });
   return element;
 }
@@ -64,12 +65,26 @@ const line = (kind, name, rest) =>
   h("span", { class: `line ${kind}`, title: name }, h("span", {}, name), h("span", {}, ` ${rest}`));
 
 const cards = new Array(images.length);
+/** The cards above the gallery, each with the reason why it is there. */
+const worth = new Map();
 
 function cardOf(image) {
-  if (cards[image.place]) {
-    draw(image);
-    return cards[image.place];
+  if (!cards[image.place]) cards[image.place] = newCard(image);
+  draw(image);
+  return cards[image.place];
+}
+
+function fillWorth() {
+  for (const { place, why } of data.worth) {
+    const card = newCard(images[place]);
+    card.prepend(h("span", { class: "why" }, why));
+    worth.set(images[place], card);
+    byId("worth").append(card);
+    draw(images[place]);
   }
+}
+
+function newCard(image) {
   const frame = h("span", { class: "frame" });
   const button = h("button", { type: "button", "data-place": image.place }, frame);
   button.append(h("span", { class: "line path", title: image.path }, image.relative ?? image.path));
@@ -95,15 +110,15 @@ function cardOf(image) {
     frame.append(h("span", { class: "note" }, image.error));
   }
   button.append(h("span", { class: "badges" }, badges(image)));
-  const card = h("li", { class: "card" }, button);
-  cards[image.place] = card;
-  draw(image);
-  return card;
+  return h("li", { class: "card" }, button);
 }
 
-/** Put the chosen map into a card that is there. */
+/** Put the chosen map into the cards of an image that are there. */
 function draw(image) {
-  const card = cards[image.place];
+  for (const card of [cards[image.place], worth.get(image)]) drawInto(card, image);
+}
+
+function drawInto(card, image) {
   if (!card || !image.main || card.dataset.map === state.map) return;
   card.dataset.map = state.map;
   const { original } = image.main.files;

@@ -3,6 +3,8 @@
 // Names of files and classes are somebody else's text: it gets into the page by textContent only.
 const data = JSON.parse(document.getElementById("data").textContent);
 const images = data.images;
+/** What a page that is one file holds in place of files beside it: data URLs, by their own URL. */
+const files = JSON.parse(document.getElementById("files").textContent);
 const byId = (id) => document.getElementById(id);
 document.documentElement.className = "js";
 

@@ -99,6 +99,7 @@ function redraw() {
   };
   clearTimeout(drawing);
   order.filter(inSight).forEach(draw);
+  for (const image of worth.keys()) draw(image);
   let done = 0;
   const more = () => {
     order.slice(done, done + A_SLICE).forEach(draw);
@@ -138,6 +139,8 @@ function update() {
   byId("count").textContent = `${counted}${chosenPair()}`;
   byId("clear").hidden = !(state.predicted || state.truth || state.show || state.q);
   byId("nothing").hidden = order.length > 0;
+  byId("copied").textContent = "";
+  for (const key of ["download", "copy"]) byId(key).disabled = !order.length;
   for (const key of ["predicted", "truth", "sort", "map"]) byId(key).value = state[key];
   if (byId("query").value !== state.q) byId("query").value = state.q;
   const up = (SORTS[state.sort].first === "up") !== (state.down === "1");
@@ -159,7 +162,7 @@ function update() {
 
 function mixed() {
   const part = Number(state.mix) / 100;
-  for (const place of [byId("gallery"), byId("large")]) {
+  for (const place of [byId("gallery"), byId("worth"), byId("large")].filter((one) => one)) {
     place.style.setProperty("--mix", part);
     place.style.setProperty("--flip", part >= 0.5 ? 0 : 1);
   }

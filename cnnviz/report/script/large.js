@@ -2,16 +2,29 @@
 
 const dialog = byId("large");
 let shown = null;
+/** The list that it was opened from. */
+let openedFrom = null;
+
+/** The name of a file by its URL; of one that is not UTF-8 the URL's end. */
+function nameOfFile(url) {
+  const end = url.split("/").pop();
+  try {
+    return decodeURIComponent(end);
+  } catch {
+    return end;
+  }
+}
 
 function figure(url, caption, { under = null, alt = "", box = null } = {}) {
   const stack = h("span", { class: "stack" });
-  const top = h("img", { src: url, alt });
+  const source = files[url] ?? files[thumbnailOf(url)] ?? url;
+  const top = h("img", { src: source, alt });
   const gone = (element) => element.addEventListener("error", () =>
     element.replaceWith(h("span", { class: "note" }, "The file is missing.")));
   gone(top);
   const widen = (element) => element.naturalWidth < 300 && element.classList.add("small");
   if (under && under !== url) {
-    const below = h("img", { src: under, alt: "" });
+    const below = h("img", { src: files[under] ?? files[thumbnailOf(under)] ?? under, alt: "" });
     const settle = () => {
       if (!below.naturalWidth || !top.naturalWidth) return;
       const broader = broadness(top) / broadness(below);
@@ -31,8 +44,11 @@ function figure(url, caption, { under = null, alt = "", box = null } = {}) {
     stack.append(top);
   }
   if (box) stack.append(box);
-  return h("figure", {}, h("a", { href: url, target: "_blank", rel: "noopener", title: "Open the file" }, stack),
-    h("figcaption", {}, caption));
+  const link = source === url
+    ? { href: url, target: "_blank", rel: "noopener", title: "Open the file" }
+    // No browser opens a data URL by itself.
+    : { href: source, download: nameOfFile(url), title: "Save the file" };
+  return h("figure", {}, h("a", link, stack), h("figcaption", {}, caption));
 }
 
 function boxOf(image, explanation) {
@@ -73,7 +89,7 @@ function figures(image) {
         { alt: "Original", box: boxOf(image, one) }));
     }
     for (const [key, url] of Object.entries(one.files)) {
-      if (key === "original" || !url.endsWith(".png")) continue;
+      if (key === "original" || !/\.(png|jpg|webp)$/.test(url)) continue;
       const title = titleOf(key);
       const blank = one.blank.includes(key);
       list.append(figure(url, blank ? `${title}: blank, nothing to show` : title, { under: original, alt: title }));
@@ -137,8 +153,9 @@ function numbers(image) {
   return parts;
 }
 
-function show(image) {
+function show(image, from) {
   shown = image;
+  if (from) openedFrom = from;
   const place = order.indexOf(image);
   byId("large-title").replaceChildren(image.relative ?? image.path, " ", ...badges(image));
   byId("large-place").textContent = place < 0 ? "" : `${place + 1} of ${order.length}`;
@@ -182,7 +199,8 @@ dialog.addEventListener("close", () => {
   state.open = "";
   writeAddress();
   byId("large-body").replaceChildren();
-  const card = last && cards[last.place];
+  const card = last && ((openedFrom?.id === "worth" && worth.get(last)) || cards[last.place]);
+  openedFrom = null;
   if (card?.isConnected) {
     card.scrollIntoView({ block: "nearest" });
     card.querySelector("button").focus();

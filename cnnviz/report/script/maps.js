@@ -39,12 +39,23 @@ function paintPair(canvas) {
   paint(canvas, enlarge(bytes(map), shape, 120), 120, 120);
 }
 
+/** Counts in the cells, or shares of the images of their true class. */
+function fillMatrix(shares) {
+  for (const cell of byId("matrix").querySelectorAll("button")) {
+    cell.textContent = shares ? `${Math.round(100 * Number(cell.dataset.share))}%` : cell.dataset.count;
+  }
+  for (const button of document.querySelectorAll("button[data-cells]")) {
+    button.setAttribute("aria-pressed", (button.dataset.cells === "shares") === shares);
+  }
+}
+
 function prepareMatrix() {
   const matrix = byId("matrix");
   if (!matrix) return;
   const cells = [...matrix.querySelectorAll("button")];
   for (const cell of cells) cell.style.setProperty("--strength", 0.1 + 0.4 * Number(cell.dataset.share));
   if (cells.length) cells[0].tabIndex = 0;
+  for (const cell of cells) cell.dataset.count = cell.textContent;
   const at = (cell) => [cell.closest("tr").rowIndex, cell.closest("td").cellIndex];
   matrix.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];

@@ -1,16 +1,18 @@
 // What happens when something is clicked or typed, and how it begins.
 
-byId("gallery").addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-place]");
-  if (button) show(images[button.dataset.place]);
-});
-byId("gallery").addEventListener("keydown", (event) => {
-  const card = event.target.closest(".card");
-  const side = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[event.key];
-  if (!card || !side || event.ctrlKey || event.metaKey || event.altKey || !card[side]) return;
-  event.preventDefault();
-  card[side].querySelector("button").focus();
-});
+for (const gallery of document.querySelectorAll("ol.gallery")) {
+  gallery.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-place]");
+    if (button) show(images[button.dataset.place], gallery);
+  });
+  gallery.addEventListener("keydown", (event) => {
+    const card = event.target.closest(".card");
+    const side = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[event.key];
+    if (!card || !side || event.ctrlKey || event.metaKey || event.altKey || !card[side]) return;
+    event.preventDefault();
+    card[side].querySelector("button").focus();
+  });
+}
 document.addEventListener("click", (event) => {
   const pair = event.target.closest("button[data-truth]");
   if (pair) showPair(pair);
@@ -20,7 +22,7 @@ document.addEventListener("click", (event) => {
     for (const item of items) item.hidden = false;
     for (const canvas of byId(more.dataset.of).querySelectorAll("canvas")) paintPair(canvas);
     more.remove();
-    items[0].querySelector("button").focus();
+    items[0]?.querySelector("button")?.focus();
   }
 });
 document.addEventListener("click", (event) => {
@@ -29,6 +31,12 @@ document.addEventListener("click", (event) => {
   event.preventDefault(); // the address holds the state
   goTo(link.getAttribute("href").slice(1));
 });
+document.addEventListener("click", (event) => {
+  const cells = event.target.closest("button[data-cells]");
+  if (cells) fillMatrix(cells.dataset.cells === "shares");
+});
+byId("download").addEventListener("click", download);
+byId("copy").addEventListener("click", copy);
 byId("tools").addEventListener("submit", (event) => event.preventDefault());
 byId("chips").addEventListener("click", (event) => {
   const kind = event.target.closest("button")?.dataset.kind;
@@ -66,6 +74,7 @@ function openAsked() {
 
 fillTools();
 readAddress();
+fillWorth();
 update();
 openAsked();
 prepareMatrix();

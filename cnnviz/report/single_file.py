@@ -1,0 +1,85 @@
+"""A page that is one file: its images stand in it as data URLs."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cnnviz.outputs.formats import IMAGE_FORMATS
+from cnnviz.outputs.thumbnails import thumbnail_path
+from cnnviz.report.page import url_of
+from cnnviz.runs.image_records import ImageRecord
+
+SINGLE_PAGE = PurePosixPath("report.html")
+
+LARGEST = 50 * 10**6
+"""Bytes. A page that would be larger has its images at the size of thumbnails only."""
+
+_MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """Files to put into a page.
+
+    Attributes:
+        files: relative to the run's folder.
+        size: bytes that they take in the page.
+        whole: whether the images themselves are among them, or thumbnails alone.
+    """
+
+    files: tuple[PurePosixPath, ...]
+    size: int
+    whole: bool
+
+    def said(self, rest: int) -> str:
+        """A bound on the size of the page, of which ``rest`` bytes are not files, in words."""
+        size = f"at most {(self.size + rest) / 1e6 + 0.05:.1f} MB"
+        if self.whole:
+            return f"{SINGLE_PAGE} will have {size}, with all images and their thumbnails."
+        return (
+            f"{SINGLE_PAGE} will have {size}: images at the size of thumbnails only, for in full "
+            f"it would exceed {LARGEST / 1e6:.0f} MB."
+        )
+
+    def data(self, folder: Path) -> dict[str, str]:
+        """The files as data URLs, by their own URL; what cannot be read is left out."""
+        found = {}
+        for file in self.files:
+            try:
+                content = (folder / file).read_bytes()
+            except OSError:
+                continue  # the page says that it is missing, as it does of files beside it
+            kind = _MEDIA[file.suffix[1:]]
+            found[url_of(str(file))] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+        return found
+
+
+def shown_files(images: Sequence[ImageRecord]) -> Iterator[PurePosixPath]:
+    """All images that a page shows, each once: those of its cards, contrasts and panels."""
+    for file in dict.fromkeys(file for image in images for file in image.files):
+        if PurePosixPath(file).suffix[1:] in IMAGE_FORMATS:
+            yield PurePosixPath(file)
+
+
+def inlined(folder: Path, images: Sequence[ImageRecord]) -> Inlined:
+    """What to put into the page of a run whose thumbnails are made."""
+    files = tuple(shown_files(images))
+    small = tuple(map(thumbnail_path, files))
+    thumbnails = sum(_size(folder, file) for file in small)
+    in_full = thumbnails + sum(_size(folder, file) for file in files)
+    if in_full <= LARGEST:
+        return Inlined((*small, *files), in_full, whole=True)
+    return Inlined(small, thumbnails, whole=False)
+
+
+def _size(folder: Path, file: PurePosixPath) -> int:
+    """Bytes of a file in base64, with its name and what stands around the two in JSON."""
+    try:
+        size = os.stat(folder / file).st_size
+    except OSError:
+        return 0
+    return (size + 2) // 3 * 4 + len(url_of(str(file))) + 40
