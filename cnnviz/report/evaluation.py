@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cnnviz.metrics.randomization_result import RandomizationResult
 from cnnviz.report.charts import Chart, Line, bounds, line_style
 from cnnviz.runs.evaluation_records import (
     CellRecord,
@@ -101,6 +102,8 @@ class EvaluationView:
         groups: of metrics, those that were measured.
         methods: titles of the rows and columns of the agreement.
         agreement: between each two of them, None where there is none; empty for a single method.
+        randomized: what became of maps when the network's parameters were made random.
+        unchanged: the sentence which methods did not change, or nothing.
     """
 
     images: int
@@ -109,6 +112,8 @@ class EvaluationView:
     groups: tuple[Group, ...]
     methods: tuple[str, ...]
     agreement: tuple[tuple[float | None, ...], ...]
+    randomized: tuple[Chart, ...]
+    unchanged: str
 
 
 def evaluation_view(evaluation: Evaluation) -> EvaluationView:
@@ -120,14 +125,49 @@ def evaluation_view(evaluation: Evaluation) -> EvaluationView:
         if (metrics := [metric for metric in summary.metrics if metric.group == name])
     ]
     methods = [one for one in summary.subjects if not one.baseline]
+    titles = {one.key: one.title for one in summary.subjects}
+    result = summary.randomization
+    unchanged = (result and result.sentence(titles)) or ""
     return EvaluationView(
         summary.ok,
         summary.failed,
-        summary.findings,
+        tuple(one for one in summary.findings if one != unchanged),
         tuple(groups),
         tuple(one.title for one in methods),
         _agreement(summary, methods) if len(methods) > 1 else (),
+        () if result is None else tuple(_randomized(result, titles)),
+        unchanged,
     )
+
+
+def _randomized(result: RandomizationResult, titles: Mapping[str, str]) -> Iterator[Chart]:
+    """Curves of how alike maps stay as more layers are random, and with each random by itself."""
+    for title, curves in (
+        ("All layers from the logits down to here are random", result.cascade),
+        ("This layer alone is random", result.independent),
+    ):
+        lines = [
+            Line(
+                titles.get(key, key),
+                line_style(number),
+                tuple(
+                    (place / max(1, len(curve) - 1), level.absolute)
+                    for place, level in enumerate(curve)
+                    if level.absolute is not None
+                ),
+            )
+            for number, (key, curve) in enumerate(curves.items())
+        ]
+        lines = [line for line in lines if line.points]
+        if lines:
+            yield Chart(
+                title,
+                f"How alike the maps of {len(lines)} methods are to those of the trained network.",
+                "layers with weights, from the logits (0) to the input (1)",
+                "rank correlation",
+                tuple(lines),
+                y=bounds(lines),
+            )
 
 
 def _group(evaluation: Evaluation, title: str, note: str, metrics: Sequence[MetricRecord]) -> Group:

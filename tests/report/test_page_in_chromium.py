@@ -534,7 +534,7 @@ def test_names_are_text_and_files_are_found(browser, tmp_path):
         browser.press("ArrowRight")
     assert SCRIPT in browser.run("document.querySelector('.failure').textContent")
     assert browser.run("window.broken") is None
-    assert browser.run("document.scripts.length") == 2
+    assert browser.run("document.scripts.length") == 3
     assert browser.problems() == []
 
 
