@@ -211,10 +211,11 @@ def _number(value: float) -> str:
 
 def _chart(evaluation: Evaluation, metric: MetricRecord) -> Chart:
     """The mean curves of a metric, those of the methods in colors."""
-    lines, methods = [], 0
+    lines, methods, baselines = [], 0, 0
     for subject in evaluation.summary.subjects:
-        style = "baseline" if subject.baseline else line_style(methods)
+        style = f"baseline b{baselines % 4}" if subject.baseline else line_style(methods)
         methods += not subject.baseline
+        baselines += subject.baseline
         cell = evaluation.summary.cell(subject.key, metric.name)
         if cell is not None and len(cell.curve) > 1:
             at = _places(evaluation, subject, metric, len(cell.curve))

@@ -108,7 +108,7 @@ def test_curves_stand_where_their_shares_are():
         *("44.0,10.0 187.0,108.0 330.0,206.0", "44.0,10.0 187.0,10.0 330.0,108.0"),
         "44.0,206.0 187.0,206.0 330.0,206.0",
     ]
-    assert [line.style for line in chart.lines] == ["c0 d0", "c1 d0", "baseline"]
+    assert [line.style for line in chart.lines] == ["c0 d0", "c1 d0", "baseline b0"]
     (cascade,) = evaluation_view(typed(evaluation())).randomized
     assert cascade.lines[0].points == ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0))
 
