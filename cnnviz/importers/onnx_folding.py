@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,9 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
     ),
     "ConstantOfShape": lambda _, a: _product(a[0]),
     "Einsum": _einsum,
-    "Expand": lambda _, a: math.prod(a[0].shape) * _product(np.maximum(a[1], 1)),
+    "Expand": lambda _, a: _product(
+        [max(pair) for pair in zip_longest(a[0].shape[::-1], a[1].tolist()[::-1], fillvalue=1)]
+    ),
     "Gather": lambda at, a: a[1].size * a[0].size // max(1, a[0].shape[int(at.get("axis", 0))]),
     "GatherND": lambda _, a: a[1].size * math.prod(a[0].shape[a[1].shape[-1] :]),
     "Gemm": lambda _, a: a[0].size * a[1].size,

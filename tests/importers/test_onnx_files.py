@@ -88,6 +88,19 @@ def test_parts_with_nothing_in_them_are_left_out_where_others_are_joined(tmp_pat
     assert "Concat" not in {one.operator.kind for one in program.program.graph.nodes}
 
 
+def test_stored_numbers_that_are_large_already_are_expanded(tmp_path):
+    nodes = [
+        node("Expand", "table wide", "whole"),
+        node("ReduceMean", "whole", "mean", keepdims=1),
+        node("Conv", "x k", "c"),
+        node("Mul", "c mean", "y"),
+    ]
+    # Both together as factors would be more than may be made of stored numbers.
+    table = np.full((1, 17000), 1.5, np.float32)
+    stored = {"k": KERNEL, "table": table, "wide": np.array([1, 17000])}
+    check(model_of(nodes, (1, 3, 6, 6), stored=stored), tmp_path)
+
+
 def test_a_batch_that_cannot_be_told_from_the_rest_is_refused(tmp_path):
     nodes = [node("Transpose", "x", "t", perm=[1, 0, 2, 3]), node("Reshape", "t wide")]
     model = model_of(nodes, (8, 3, 6, 6), stored={"wide": [3, -1]})
