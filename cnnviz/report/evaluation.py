@@ -166,7 +166,7 @@ def _randomized(result: RandomizationResult, titles: Mapping[str, str]) -> Itera
                 "layers with weights, from the logits (0) to the input (1)",
                 "rank correlation",
                 tuple(lines),
-                y=bounds(lines),
+                y=(-1.0, 1.0) if bounds(lines)[0] < 0 else (0.0, 1.0),
             )
 
 

@@ -65,11 +65,14 @@ def _accuracy(manifest: Manifest) -> str:
             f"{summary.mean_average_precision:.4f}; of {counted(known, 'image')} with known "
             f"classes, {summary.correct} {have} exactly these above 0.5."
         )
-    if summary.accuracy is not None:
-        verb = "is" if summary.correct == 1 else "are"
+    # Images that were selected by their predictions say nothing of the network's accuracy.
+    among = summary.scanned or summary
+    if among.accuracy is not None:
+        verb = "is" if among.correct == 1 else "are"
         return (
-            f"Of {known} with a known true class, {summary.correct} {verb} classified correctly "
-            f"and {summary.incorrect} incorrectly: accuracy {summary.accuracy:.1%}."
+            f"Of {among.correct + among.incorrect} with a known true class, {among.correct} {verb} "
+            f"classified correctly and {among.incorrect} incorrectly: accuracy "
+            f"{among.accuracy:.1%}."
         )
     sure = [one.prediction.probability for one in manifest.images if one.ok]
     unsure = sum(one is not None and one < UNCERTAIN for one in sure)

@@ -366,6 +366,7 @@ def test_a_run_that_chose_its_images_says_so():
     }
     text = read(render_page(record)).text
     assert "selected from 900 images (850 correct, 50 incorrect)" in text
+    assert "850 are classified correctly and 50 incorrectly: accuracy 94.4%" in text
 
 
 @pytest.mark.parametrize(
