@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,23 +41,17 @@ class CornerAlone(Metric):
     formula = "p(the blurred image with the corner of most evidence as it was)"
     group = "faithfulness"
     direction = None
-    cost = "a forward pass, and one an image"
+    cost = "five forward passes an image, whatever the number of maps"
 
     blur: float = option(BLUR, BLUR_HELP, least=0.1)
 
     def image_passes(self, input_shape: tuple[int, int, int]) -> dict[Hashable, PassCount]:
-        """The blurred image."""
-        return {self._key: PassCount(forwards=1)}
-
-    def passes(
-        self, input_shape: tuple[int, int, int], cost: PassCount
-    ) -> dict[Hashable, PassCount]:
-        """One."""
-        return {(*self._key, "corner"): PassCount(forwards=1)}
+        """The blurred image, and that with each of the corners."""
+        return {self._key: PassCount(forwards=1 + len(CORNERS))}
 
     @property
     def _key(self) -> tuple[Hashable, ...]:
-        return "corner of", fill_key("blur", self.blur)
+        return "corners", fill_key("blur", self.blur)
 
     def measure(self, case: Case, subject: Subject) -> Measurement:
         """Show the corner in which the map has most."""
@@ -68,11 +62,10 @@ class CornerAlone(Metric):
         places = corner_places(*evidence.shape)
         shares = [float(evidence[place].sum(dtype=np.float64)) / total for place in places]
         best = int(np.argmax(shares))
-        fill = blurred(case.input, self.blur)
-        shown: Float32 = fill.copy()
-        shown[:, places[best][0], places[best][1]] = case.input[:, places[best][0], places[best][1]]
-        (without,) = case.queries.logits([fill], cache_key=self._key)
-        (logits,) = case.queries.logits([shown], cache_key=(*self._key, best))
+        without, *with_corners = case.queries.logits(
+            self._shown(case.input, places), cache_key=self._key
+        )
+        logits = with_corners[best]
         restored = None
         if isinstance(case.target, ClassLogit):
             index = case.target.index
@@ -86,6 +79,15 @@ class CornerAlone(Metric):
                 "blurred": float(case.scores(without)),
             },
         )
+
+    def _shown(self, image: Float32, places: Sequence[tuple[slice, slice]]) -> Iterator[Float32]:
+        """The image blurred, and then with each corner as it was."""
+        fill = blurred(image, self.blur)
+        yield fill
+        for rows, columns in places:
+            shown = fill.copy()
+            shown[:, rows, columns] = image[:, rows, columns]
+            yield shown
 
 
 def corner_places(height: int, width: int) -> tuple[tuple[slice, slice], ...]:

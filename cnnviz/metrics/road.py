@@ -146,7 +146,7 @@ class RoadMorf(RoadCurve):
     """
 
     name = "road-morf"
-    title = "ROAD, most relevant first"
+    title = "ROAD (most relevant first)"
     paper = "Rong et al. 2022"
     formula = "mean over q of the score without the highest q of the pixels"
     direction = "lower"
@@ -163,7 +163,7 @@ class RoadLerf(RoadCurve):
     """
 
     name = "road-lerf"
-    title = "ROAD, least relevant first"
+    title = "ROAD (least relevant first)"
     paper = "Rong et al. 2022"
     formula = "mean over q of the score without the lowest q of the pixels"
     direction = "higher"

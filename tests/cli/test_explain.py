@@ -71,7 +71,7 @@ def test_bad_images_are_named_and_the_others_done(cnnviz, photos, tmp_path):
         assert f"Error: {photos / name}: {record['error']}" in err
     assert "empty" in records[3]["error"]
     assert list(records[3]) == list(records[1])
-    assert {record["schema_version"] for record in records} == {3}
+    assert {record["schema_version"] for record in records} == {4}
     assert "3 explained, 2 failed" in err
 
 

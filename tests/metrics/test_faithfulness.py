@@ -83,8 +83,9 @@ def test_metrics_share_passes(network, image):
     each = {key: n for one in metrics for key, n in one.passes(SHAPE, cost).items()}
     told = sum(n.total() for n in once.values()) + 3 * sum(n.total() for n in each.values())
     assert counted.passes == told
-    # Two curves of 27, ROAD's 14, 1 that is seen, 10 maps anew; 2 filled, 100 squares, 10 changed.
-    assert told == 3 * (54 + 14 + 1 + 10) + 2 + 100 + 10
+    # Two curves of 27, ROAD's 14, 1 that is seen, 10 maps anew; 2 filled, 100 squares, 10 changed,
+    # 4 corners and none.
+    assert told == 3 * (54 + 14 + 1 + 10) + 2 + 100 + 10 + 5
 
 
 @pytest.mark.parametrize("kind", FAITHFULNESS, ids=lambda kind: kind.name)

@@ -81,7 +81,9 @@ IMAGE = np.zeros((40, 40, 3), np.uint8)
 
 def work(model):
     try:
-        return str(cnnviz.explain(IMAGE, model=EXPLAINER if model is None else model)[0].target)
+        if model is None:
+            return str(cnnviz.explain(IMAGE, model=EXPLAINER)[0].target)
+        return str(cnnviz.explain(IMAGE, model=model, engine="mxnet")[0].target)
     except NetworkError as problem:
         return str(problem)
 
