@@ -8,6 +8,7 @@ from functools import cached_property, partial
 
 from cnnviz.errors import FailFastError, ItemError
 from cnnviz.explanation import Explanation
+from cnnviz.labels.label_sets import Truth
 from cnnviz.runs.evaluation_records import EvaluatedImageRecord
 from cnnviz.runs.evaluation_summary import Summarizer
 from cnnviz.runs.goals import Goals
@@ -68,10 +69,19 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
             or not (known.ok or known.crashed)
             or image.sha256 is None
             or (known.sha256, known.path) != (image.sha256, item.source.shown)
+            or (known.ok and not self._same_truth(known, item.truth))
         ):
             return image
         outcome = EvaluationOutcome(known, fresh=False)
         return replace(image, known=outcome, crashed=known.crashed)
+
+    def _same_truth(self, known: EvaluatedImageRecord, truth: Truth) -> bool:
+        """Whether a record was made with the same ground truth, as far as it depends on that."""
+        if not isinstance(truth, int):
+            return (known.correct is None) == (truth is None)
+        if self.goals.needs_truth and getattr(known.target, "index", None) != truth:
+            return False
+        return known.prediction is not None and known.correct == (known.prediction.index == truth)
 
     def compute(
         self, batch: Sequence[LoadedImage[Item, EvaluationOutcome]]

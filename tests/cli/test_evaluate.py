@@ -204,3 +204,24 @@ def test_a_planted_shortcut_is_said(cnnviz, tmp_path, shortcut):
     assert status == 0, err
     said = "the bottom right corner alone, where Grad-CAM has most, restores that prediction"
     assert (said in out) is shortcut
+
+
+def test_images_whose_ground_truth_has_changed_are_judged_again(evaluate, photos, tmp_path):
+    names = [path.relative_to(photos).as_posix() for path in photos.rglob("*") if path.is_file()]
+    truth = tmp_path / "truth.csv"
+    truth.write_text("path,label\n" + "".join(f"{name},0\n" for name in names))
+    _, err = evaluate("--truth", truth)
+    assert "already done" not in err
+    first = {one.relative: one.correct for one in read(tmp_path / "out").images}
+    _, err = evaluate("--truth", truth)
+    assert "3 evaluated (3 of them already done)" in err
+    predicted = next(one for one in read(tmp_path / "out").images if not one.correct)
+    new = "".join(
+        f"{name},{predicted.prediction.index if name == predicted.relative else 0}\n"
+        for name in names
+    )
+    truth.write_text("path,label\n" + new)
+    _, err = evaluate("--truth", truth)
+    assert "3 evaluated (2 of them already done)" in err
+    second = {one.relative: one.correct for one in read(tmp_path / "out").images}
+    assert second == {**first, predicted.relative: True}
