@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from cnnviz.cli.console import Interrupt, Printing, doubt_threads, json_line, progress, put, say
-from cnnviz.cli.explain_lines import introduce
+from cnnviz.cli.console import Interrupt, Printing, json_line, progress, put, say
+from cnnviz.cli.explain_lines import Printer, introduce, passes_told
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.option_types import FilePath, Input
 from cnnviz.cli.options import (
@@ -33,17 +33,20 @@ from cnnviz.cli.run_options import (
     truth_option,
 )
 from cnnviz.cli.thresholds import conclude, metric_check_options
-from cnnviz.cli.workers import in_worker
+from cnnviz.cli.workers import in_worker, opened
 from cnnviz.runs.request import EvaluationRequest
-from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
+from cnnviz.runs.supervisor import WorkerState
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from cnnviz.runs.checked import Collector
     from cnnviz.runs.evaluate import EvaluationResult, EvaluationSession
     from cnnviz.runs.evaluate_stage import EvaluationOutcome
-    from cnnviz.runs.evaluation_records import CellRecord, EvaluationRecord, SubjectRecord
+    from cnnviz.runs.evaluation_records import (
+        CellRecord,
+        EvaluatedImageRecord,
+        EvaluationRecord,
+        SubjectRecord,
+    )
 
 #: How wide a column of the table is, in characters: ``0.412 [0.380, 0.447]``.
 _COLUMN = 22
@@ -118,27 +121,16 @@ def command(request: EvaluationRequest, printing: Printing, saliency: str | None
     is. Maps that never saw the image are judged beside them. This prints a table and writes
     evaluation.json and evaluation.csv; with --report a page shows it, too.
     """
-    if saliency is not None:
-        options = {**request.methods.options, "saliency.source": saliency}
-        request = replace(request, methods=replace(request.methods, options=options))
-    return in_worker(_evaluate, request, printing)
+    return in_worker(_evaluate, request.with_saliency(saliency), printing)
 
 
 def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerState | None) -> int:
-    from cnnviz.machine import keep_freed_memory
     from cnnviz.runs.checked import Collector
     from cnnviz.runs.evaluate import EvaluationPlan
     from cnnviz.runs.evaluation_checks import verdict_on
 
     quiet = printing.quiet
-    if worker is not None and worker.continues:
-        request = request.continued()
-    plan = EvaluationPlan.check(request, printing.notify)
-    doubt_threads(request.model.threads, quiet=quiet)
-    keep_freed_memory()
-    session = plan.open(worker, progress=not quiet)
-    if worker is not None:
-        reset_signal_handlers()
+    session = opened(EvaluationPlan.check, request, printing, worker)
     if not quiet:
         introduce(session.session.explainer)
     collector = Collector()
@@ -160,20 +152,15 @@ def _run(session: EvaluationSession, printing: Printing, collector: Collector) -
     images = len(session.session.sources)
     each, tests = session.passes, session.test_passes
     if not printing.quiet:
-        kinds = (
-            (each.forwards, "forward"),
-            (each.backwards, "forward and backward"),
-            (each.partial, "forward, from the layer on"),
-        )
-        said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
-        say(f"{images} images; passes per image: {said or 'those of the methods'}")
+        said = passes_told(each) or "those of the methods"
+        say(f"{images} images; passes per image: {said}")
         if tests:
             say(f"and {tests:,} passes to explain images again with random parameters")
     with (
         progress(each.total() * images + tests, "pass", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
     ):
-        printer = _Printer(bar, session, printing)
+        printer = _Printer(bar, session.session.worker, printing)
 
         def advance(count: int) -> None:
             bar.update(count)
@@ -189,38 +176,15 @@ def _run(session: EvaluationSession, printing: Printing, collector: Collector) -
         return session.evaluate(observe, advance)
 
 
-class _Printer:
-    """Prints each outcome; what a worker before this one has printed is left out."""
+class _Printer(Printer["EvaluatedImageRecord"]):
+    """Prints a line for each image that was judged, if that is wanted."""
 
-    def __init__(self, bar: tqdm[Any], session: EvaluationSession, printing: Printing) -> None:
-        self._bar = bar
-        self._worker = session.session.worker
-        self._printing = printing
-
-    def __call__(self, outcome: EvaluationOutcome) -> None:
-        """Print one."""
-        if self._worker is None or not self._worker.already_reported():
-            self._print(outcome)
-        if self._worker is not None:
-            self._worker.record_report()
-
-    def _print(self, outcome: EvaluationOutcome) -> None:
-        image = outcome.record
-        if image.error is not None:
-            self._write(f"Error: {image.path}: {image.error}", sys.stderr)
-        if self._printing.quiet:
-            return
-        if image.remark is not None:
-            self._write(f"{image.path}: {image.remark}", sys.stderr)
+    def _tell(self, image: EvaluatedImageRecord) -> None:
         if self._printing.as_json:
             self._write(json_line(asdict(image)), sys.stdout)
         elif self._printing.verbose and image.ok:
             target = "nothing" if image.target is None else image.target.prediction
             self._write(f"{image.path}: judged for {target}", sys.stdout)
-
-    def _write(self, text: str, stream: Any) -> None:
-        with self._bar.external_write_mode(file=stream):
-            click.echo(text, file=stream)
 
 
 def _sum_up(session: EvaluationSession, result: EvaluationResult, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +9,6 @@ import click
 from cnnviz.cli.console import (
     Interrupt,
     Printing,
-    doubt_threads,
     progress,
     say,
 )
@@ -37,10 +35,10 @@ from cnnviz.cli.run_options import (
     truth_option,
 )
 from cnnviz.cli.thresholds import check_options, conclude
-from cnnviz.cli.workers import in_worker
+from cnnviz.cli.workers import in_worker, opened
 from cnnviz.rendering.style import Style
 from cnnviz.runs.request import OutputOptions, RunRequest
-from cnnviz.runs.supervisor import WorkerState, reset_signal_handlers
+from cnnviz.runs.supervisor import WorkerState
 
 if TYPE_CHECKING:
     from cnnviz.labels.predictions import Prediction
@@ -159,27 +157,15 @@ def command(
     cat_saliency.png. If --target asks for a class other than the predicted one, file names contain
     its index: cat_281_gradcam.png.
     """
-    if saliency is not None:
-        options = {**request.methods.options, "saliency.source": saliency}
-        request = replace(request, methods=replace(request.methods, options=options))
-    return in_worker(_explain, request, printing)
+    return in_worker(_explain, request.with_saliency(saliency), printing)
 
 
 def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
-    # Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
-    from cnnviz.machine import keep_freed_memory
     from cnnviz.runs.figures import ExplanationCollector
     from cnnviz.runs.session import RunPlan
 
     quiet = printing.quiet
-    if worker is not None and worker.continues:
-        request = request.continued()
-    plan = RunPlan.check(request, printing.notify)
-    doubt_threads(request.model.threads, quiet=quiet)
-    keep_freed_memory()
-    session = plan.open(worker, progress=not quiet)
-    if worker is not None:
-        reset_signal_handlers()
+    session = opened(RunPlan.check, request, printing, worker)
     if not quiet:
         introduce(session.explainer)
     collector = ExplanationCollector()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import click
 
@@ -14,11 +15,12 @@ from cnnviz.text import counted, listed, printable_path
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from cnnviz.attribution import PassCount
     from cnnviz.explainer import Explainer
     from cnnviz.labels.scores import Score, Similarity
     from cnnviz.runs.image_records import ImageRecord
     from cnnviz.runs.session import RunResult, Session
-    from cnnviz.runs.stages import ImageOutcome
+    from cnnviz.runs.supervisor import WorkerState
 
 #: Number of confusions listed at the end; the manifest has all.
 _CONFUSIONS = 5
@@ -45,51 +47,87 @@ def introduce(explainer: Explainer) -> None:
 def announce_passes(explainer: Explainer, images: int, targets: int, *, quiet: bool) -> int:
     """Say what passes methods ask for beyond the one that all share; how many there will be."""
     passes = explainer.passes()
-    for key, each in passes.items():
-        kinds = (
-            (each.forwards, "forward"),
-            (each.backwards, "forward and backward" + (", each target" if targets > 1 else "")),
-            (each.partial, "forward, from the layer on"),
-        )
-        said = " and ".join(f"{count:,} ({kind})" for count, kind in kinds if count)
-        if not quiet:
-            say(f"{key}: passes per image: {said}")
+    if not quiet:
+        for key, each in passes.items():
+            say(f"{key}: passes per image: {passes_told(each, targets)}")
     return sum(each.total(targets) for each in passes.values()) * images
 
 
-class OutcomePrinter:
+def passes_told(count: PassCount, targets: int = 1) -> str:
+    """Passes for one image, in words: ``196 (forward) and 25 (forward and backward)``."""
+    kinds = (
+        (count.forwards, "forward"),
+        (count.backwards, "forward and backward" + (", each target" if targets > 1 else "")),
+        (count.partial, "forward, from the layer on"),
+    )
+    return " and ".join(f"{number:,} ({kind})" for number, kind in kinds if number)
+
+
+class _Record(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def remark(self) -> str | None: ...
+
+
+RecordT = TypeVar("RecordT", bound=_Record)
+RecordT_co = TypeVar("RecordT_co", bound=_Record, covariant=True)
+
+
+class _Outcome(Protocol[RecordT_co]):
+    @property
+    def record(self) -> RecordT_co: ...
+
+
+class Printer(ABC, Generic[RecordT]):
     """Prints each outcome; on a terminal without tearing the progress bar.
 
     What a worker before this one has printed is left out.
     """
 
-    def __init__(
-        self,
-        bar: tqdm[Any],
-        session: Session,
-        printing: Printing,
-    ) -> None:
+    def __init__(self, bar: tqdm[Any], worker: WorkerState | None, printing: Printing) -> None:
+        """Args: the progress bar, what this process knows of others, and what is printed."""
         self._bar = bar
-        self._output = session.request.output
-        self._layers = [layer.name for layer in session.explainer.layers]
-        self._worker = session.worker
+        self._worker = worker
         self._printing = printing
 
-    def __call__(self, outcome: ImageOutcome) -> None:
+    def __call__(self, outcome: _Outcome[RecordT]) -> None:
         """Print one."""
         if self._worker is None or not self._worker.already_reported():
-            self._print(outcome)
+            self._print(outcome.record)
         if self._worker is not None:
             self._worker.record_report()
 
-    def _print(self, outcome: ImageOutcome) -> None:
-        image = outcome.record
+    def _print(self, image: RecordT) -> None:
         if image.error is not None:
             self._write(f"Error: {image.path}: {image.error}", sys.stderr)
         if self._printing.quiet:
             return
         if image.remark is not None:
             self._write(f"{image.path}: {image.remark}", sys.stderr)
+        self._tell(image)
+
+    @abstractmethod
+    def _tell(self, image: RecordT) -> None:
+        """Print what was found out, unless nothing but errors shall be printed."""
+
+    def _write(self, text: str, stream: Any) -> None:
+        with self._bar.external_write_mode(file=stream):
+            click.echo(text, file=stream)
+
+
+class OutcomePrinter(Printer["ImageRecord"]):
+    """Prints what was found out about each image that was explained."""
+
+    def __init__(self, bar: tqdm[Any], session: Session, printing: Printing) -> None:
+        """Args: the progress bar, the run, and what is printed."""
+        super().__init__(bar, session.worker, printing)
+        self._output = session.request.output
+        self._layers = [layer.name for layer in session.explainer.layers]
+
+    def _tell(self, image: ImageRecord) -> None:
         for one in image.explanations:
             if one.blank:
                 self._write(
@@ -125,10 +163,6 @@ class OutcomePrinter:
                     for key, found in one.diagnostics.items()
                 )
         return line
-
-    def _write(self, text: str, stream: Any) -> None:
-        with self._bar.external_write_mode(file=stream):
-            click.echo(text, file=stream)
 
 
 def _predicted(image: ImageRecord) -> str:

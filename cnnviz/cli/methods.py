@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,11 +100,7 @@ def _overview(methods: Sequence[Method]) -> Iterator[str]:
     yield from textwrap.wrap(_LEGEND, _WIDTH)
     yield ""
     yield "Options (explain --option NAME=VALUE, or METHOD.NAME=VALUE for one method only):"
-    for method in methods:
-        if _options(method):
-            yield ""
-            yield method.name
-            yield from option_lines(method)
+    yield from all_option_lines(methods)
 
 
 def _in_full(method: Method) -> Iterator[str]:
@@ -118,19 +114,42 @@ def _in_full(method: Method) -> Iterator[str]:
         "target": "" if method.class_specific else "the same maps for every target",
         "maps": ", ".join(f"{key} ({kind})" for key, kind in method.map_kinds.items()),
     }
-    yield method.title
+    yield from in_full(method, method.title, facts, "explain --option NAME=VALUE")
+
+
+def in_full(
+    configured: Configurable, title: str, facts: Mapping[str, str], how: str
+) -> Iterator[str]:
+    """A method or a metric: its title, facts by name, options, and its description.
+
+    Args:
+        configured: which one.
+        title: for people.
+        facts: what is known of it; empty ones are left out.
+        how: its options are given.
+    """
+    yield title
     yield ""
     for name, value in facts.items():
         if value:
             yield from textwrap.wrap(
                 value, _WIDTH, initial_indent=f"{name:<9}", subsequent_indent=" " * 9
             )
-    if _options(method):
+    if _options(configured):
         yield ""
-        yield "Options (explain --option NAME=VALUE):"
-        yield from option_lines(method, in_full=True)
+        yield f"Options ({how}):"
+        yield from option_lines(configured, in_full=True)
     yield ""
-    yield description_of(method)
+    yield description_of(configured)
+
+
+def all_option_lines(configured: Iterable[Configurable]) -> Iterator[str]:
+    """The options of those that have some, below their names."""
+    for one in configured:
+        if _options(one):
+            yield ""
+            yield one.name
+            yield from option_lines(one)
 
 
 def table_row(cells: Sequence[str], widest: Sequence[int]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnnviz.cli.console import json_line, put
-from cnnviz.cli.methods import description_of, option_lines, table_row
+from cnnviz.cli.methods import all_option_lines, description_of, in_full, table_row
 
 if TYPE_CHECKING:
     from cnnviz.metrics.registry import AnyMetric
@@ -76,15 +76,9 @@ def _overview(metrics: tuple[AnyMetric, ...]) -> Iterator[str]:
         f"that cost a few passes: {', '.join(metric.name for metric in metrics if metric.cheap)}.",
         _WIDTH,
     )
-    if not any(map(dataclasses.fields, metrics)):
-        return
     yield ""
     yield "Options (evaluate --metric-option NAME=VALUE, or METRIC.NAME=VALUE for one only):"
-    for metric in metrics:
-        if dataclasses.fields(metric):
-            yield ""
-            yield metric.name
-            yield from option_lines(metric)
+    yield from all_option_lines(metrics)
 
 
 def _in_full(metric: AnyMetric) -> Iterator[str]:
@@ -98,16 +92,4 @@ def _in_full(metric: AnyMetric) -> Iterator[str]:
         "cost": metric.cost,
         "needs": "where the objects are: --boxes or --masks" if metric.needs_region else "",
     }
-    yield metric.title
-    yield ""
-    for name, value in facts.items():
-        if value:
-            yield from textwrap.wrap(
-                value, _WIDTH, initial_indent=f"{name:<9}", subsequent_indent=" " * 9
-            )
-    if dataclasses.fields(metric):
-        yield ""
-        yield "Options (evaluate --metric-option NAME=VALUE):"
-        yield from option_lines(metric, in_full=True)
-    yield ""
-    yield description_of(metric)
+    yield from in_full(metric, metric.title, facts, "evaluate --metric-option NAME=VALUE")

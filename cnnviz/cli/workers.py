@@ -9,8 +9,10 @@ from typing import NoReturn, Protocol, TypeVar
 import click
 
 from cnnviz.cli import exit_status, leave
-from cnnviz.cli.console import Printing, say
-from cnnviz.runs.supervisor import Supervisor, WorkerState, should_supervise
+from cnnviz.cli.console import Printing, doubt_threads, say
+from cnnviz.runs.request import RunRequest
+from cnnviz.runs.supervisor import Supervisor, WorkerState, reset_signal_handlers, should_supervise
+from cnnviz.types import Notify
 
 
 class _Request(Protocol):
@@ -49,3 +51,43 @@ def _worker(
 ) -> NoReturn:
     """What the process does."""
     leave(partial(exit_status, partial(work, request, printing, state)))
+
+
+SessionT = TypeVar("SessionT", covariant=True)
+RunRequestT = TypeVar("RunRequestT", bound=RunRequest)
+
+
+class _Plan(Protocol[SessionT]):
+    def open(self, worker: WorkerState | None = None, *, progress: bool = True) -> SessionT: ...
+
+
+def opened(
+    check: Callable[[RunRequestT, Notify | None], _Plan[SessionT]],
+    request: RunRequestT,
+    printing: Printing,
+    worker: WorkerState | None,
+) -> SessionT:
+    """A run whose network is loaded.
+
+    Mistakes are reported before anything slow is done: the cheapest checks first, weights last.
+
+    Args:
+        check: makes a plan of the request.
+        request: what is asked for.
+        printing: what is printed.
+        worker: what this process knows of those before it, if it is a worker.
+
+    Raises:
+        CnnvizError: something is wrong with the request, or the network cannot be used.
+    """
+    from cnnviz.machine import keep_freed_memory
+
+    if worker is not None and worker.continues:
+        request = request.continued()
+    plan = check(request, printing.notify)
+    doubt_threads(request.model.threads, quiet=printing.quiet)
+    keep_freed_memory()
+    session = plan.open(worker, progress=not printing.quiet)
+    if worker is not None:
+        reset_signal_handlers()
+    return session

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
-from cnnviz.errors import FailFastError, ItemError
+from cnnviz.errors import ItemError
 from cnnviz.explanation import Explanation
 from cnnviz.labels.label_sets import Truth
 from cnnviz.runs.evaluation_records import EvaluatedImageRecord
@@ -17,7 +17,7 @@ from cnnviz.runs.journal import Journal
 from cnnviz.runs.judge import ImageEvaluation, Judge
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.run_records import EngineRecord
-from cnnviz.runs.stages import Item, assessed
+from cnnviz.runs.stages import Item, assessed, stop_at_failure
 from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.types import Mask
 
@@ -165,8 +165,5 @@ class Told:
         """Hand one on."""
         self.resumed += outcome.record.ok and not outcome.fresh
         self.observe(outcome)
-        if self.fail_fast and not outcome.record.ok:
-            raise FailFastError(
-                f"Stopped at {outcome.record.path}, the first image that failed. Without "
-                "--fail-fast the same command resumes the run."
-            )
+        if self.fail_fast:
+            stop_at_failure(outcome.record)

@@ -179,6 +179,13 @@ class RunRequest:
         for group in fields(self)[2:]:
             yield from vars(getattr(self, group.name)).items()
 
+    def with_saliency(self: RequestT, source: str | None) -> RequestT:
+        """The same with ``--saliency``, another way to give an option of that method."""
+        if source is None:
+            return self
+        options = {**self.methods.options, "saliency.source": source}
+        return replace(self, methods=replace(self.methods, options=options))
+
     def continued(self: RequestT) -> RequestT:
         """The same for a process that goes on where another one crashed.
 

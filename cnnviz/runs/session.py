@@ -16,7 +16,7 @@ from typing import Any
 
 from cnnviz.attribution import Method, choose_methods
 from cnnviz.engines.base import parse_device
-from cnnviz.errors import FailFastError, UsageError
+from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.sources import Found, Source, find_sources
@@ -55,7 +55,15 @@ from cnnviz.runs.request_checks import (
 )
 from cnnviz.runs.run_records import EngineRecord
 from cnnviz.runs.similarity import check_others
-from cnnviz.runs.stages import Explain, ImageOutcome, Item, MeasureScale, Predict, plan_items
+from cnnviz.runs.stages import (
+    Explain,
+    ImageOutcome,
+    Item,
+    MeasureScale,
+    Predict,
+    plan_items,
+    stop_at_failure,
+)
 from cnnviz.runs.stream import Loader, Stream
 from cnnviz.runs.summary import RunReport, ScanReport
 from cnnviz.runs.supervisor import WorkerState
@@ -329,11 +337,8 @@ class Session:
 
     def _told(self, observe: Callable[[ImageOutcome], None], outcome: ImageOutcome) -> None:
         observe(outcome)
-        if self.request.execution.fail_fast and not outcome.record.ok:
-            raise FailFastError(
-                f"Stopped at {outcome.record.path}, the first image that failed. Without "
-                "--fail-fast the same command resumes the run."
-            )
+        if self.request.execution.fail_fast:
+            stop_at_failure(outcome.record)
 
     def _explain_stage(
         self,

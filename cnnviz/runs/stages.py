@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from cnnviz.errors import ExplanationError, ItemError
+from cnnviz.errors import ExplanationError, FailFastError, ItemError
 from cnnviz.explainer import Explainer
 from cnnviz.explanation import ImageResult
 from cnnviz.images.loading import load_image
@@ -353,3 +353,23 @@ def _record(image: LoadedImage[Item, Any], **found: Any) -> ImageRecord:
         seconds=image.elapsed,
         **{"remark": image.remark, **found},
     )
+
+
+class _Ended(Protocol):
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def path(self) -> str: ...
+
+
+def stop_at_failure(record: _Ended) -> None:
+    """End a run whose first failure shall be its last.
+
+    Raises:
+        FailFastError: the image failed.
+    """
+    if not record.ok:
+        raise FailFastError(
+            f"Stopped at {record.path}, the first image that failed. Without --fail-fast the same "
+            "command resumes the run."
+        )

@@ -13,31 +13,7 @@ from cnnviz.images.input_spec import InputSpec
 from cnnviz.metrics.fills import blurred
 from cnnviz.metrics.imputation import impute
 from cnnviz.metrics.pixel_curves import Deletion, Insertion
-from tests.support.judged import case_for, linear_network, subject_of
-from tests.support.networks import conv_relu, flatten, linear, max_pool, sequential
-
-SHAPE = (3, 12, 14)
-
-
-@pytest.fixture(scope="module")
-def network():
-    layers = (conv_relu(4, 3), max_pool(), flatten(), linear(5))
-    return sequential(SHAPE, *layers, seed=1).network()
-
-
-@pytest.fixture(scope="module")
-def image():
-    return np.random.RandomState(2).randn(*SHAPE).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def heat():
-    return np.random.RandomState(3).randn(*SHAPE[1:]).astype(np.float32)
-
-
-def softmax(logits):
-    powers = np.exp(logits.astype(np.float64))
-    return powers / powers.sum(axis=-1, keepdims=True)
+from tests.support.judged import SHAPE, case_for, linear_network, softmax, subject_of
 
 
 def test_a_linear_network_by_hand():

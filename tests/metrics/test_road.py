@@ -13,32 +13,10 @@ from cnnviz.graph.ends import Activation, End
 from cnnviz.images.input_spec import InputSpec
 from cnnviz.metrics.imputation import impute
 from cnnviz.metrics.road import SHARES, Road, RoadLerf, RoadMorf
-from tests.support.judged import case_for, linear_network, subject_of
-from tests.support.networks import conv, conv_relu, flatten, linear, max_pool, sequential
+from tests.support.judged import case_for, linear_network, softmax, subject_of
+from tests.support.networks import conv, flatten, linear, sequential
 
-SHAPE = (3, 12, 14)
 SPEC = InputSpec(12, 14, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
-
-
-@pytest.fixture(scope="module")
-def network():
-    layers = (conv_relu(4, 3), max_pool(), flatten(), linear(5))
-    return sequential(SHAPE, *layers, seed=1).network()
-
-
-@pytest.fixture(scope="module")
-def image():
-    return np.random.RandomState(2).randn(*SHAPE).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def heat():
-    return np.random.RandomState(3).randn(*SHAPE[1:]).astype(np.float32)
-
-
-def softmax(logits):
-    powers = np.exp(logits.astype(np.float64))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def test_the_definition_written_out(network, image, heat):

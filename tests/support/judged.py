@@ -16,6 +16,16 @@ from cnnviz.metrics.base import Case, Metric, Subject
 from cnnviz.types import Float32, Mask
 from tests.support.networks import conv, flatten, linear, sequential
 
+#: Of small images, (C, H, W).
+SHAPE = (3, 12, 14)
+
+
+def softmax(logits: Float32) -> npt.NDArray[np.float64]:
+    """Probabilities of logits (..., K), in double precision."""
+    powers = np.exp(logits.astype(np.float64))
+    found: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return found
+
 
 def case_of(
     source: tuple[int, int],
