@@ -21,6 +21,19 @@ from cnnviz.machine import available_cores
 from tests.support.capabilities import CAPABILITIES, SLOW, missing, required
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers(request):
+    """A module's ``RNG`` begins anew: a test's numbers must not depend on what ran before it."""
+    generator = getattr(request.module, "RNG", None)
+    if generator is not None:
+        bits = generator.bit_generator
+        bits.state = _BEGINNINGS.setdefault(request.module.__name__, bits.state)
+
+
+#: Of the random numbers of each module.
+_BEGINNINGS: dict = {}
+
+
 @pytest.fixture
 def write_image():
     """A function that writes smooth color noise: an image that no codec finds hard."""

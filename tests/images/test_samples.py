@@ -28,7 +28,7 @@ HEIGHT, WIDTH = 6, 9
 #: Float32 rounds four times, numbers below 8 to 5e-7, one of which is divided by a std of 1/8; a
 #: level of 16 bits is 1.5e-5.
 ROUNDING = {"rtol": 5e-7, "atol": 4e-6}
-RANDOM = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 MEAN, STD = (0.25, 0.5, 0.125, 0.75, 0.375, 0.0), (0.5, 0.25, 2.0, 0.125, 1.0, 4.0)
 
 
@@ -42,9 +42,9 @@ def numbers(dtype, channels, *, high=None):
     dtype = np.dtype(dtype)
     shape = (HEIGHT, WIDTH, channels)
     if dtype.kind == "f":
-        return RANDOM.uniform(-3, 5, shape).astype(dtype)
+        return RNG.uniform(-3, 5, shape).astype(dtype)
     info = np.iinfo(dtype)
-    return RANDOM.integers(info.min, high or info.max, shape, dtype, endpoint=True)
+    return RNG.integers(info.min, high or info.max, shape, dtype, endpoint=True)
 
 
 def fed(values, low, high):
@@ -346,7 +346,7 @@ def test_blue_first_at_full_depth():
 
 def test_averages_of_whole_blocks_keep_their_fractions():
     """Shrunk to a third, each value is the mean of nine."""
-    values = RANDOM.integers(0, 65536, (3 * HEIGHT, 3 * WIDTH, 5)).astype(np.uint16)
+    values = RNG.integers(0, 65536, (3 * HEIGHT, 3 * WIDTH, 5)).astype(np.uint16)
     means = values.reshape(HEIGHT, 3, WIDTH, 3, 5).astype(np.float64).mean(axis=(1, 3))
     found = load(npy(values), spec(5))[0].input
     np.testing.assert_allclose(found, fed(means, 0, 65535), rtol=1e-6, atol=1e-6)
@@ -426,7 +426,7 @@ def test_channels_last_or_first(channels):
 
 
 def test_where_both_would_do_channels_come_last():
-    values = RANDOM.integers(0, 255, (5, 4, 5)).astype(np.uint8)
+    values = RNG.integers(0, 255, (5, 4, 5)).astype(np.uint8)
     wanted = InputSpec(5, 4, MEAN[:5], STD[:5])
     expected = fed(values, 0, 255)
     assert load_image(npy(values), wanted, "stretch", "full", remark=print)[0].input.shape

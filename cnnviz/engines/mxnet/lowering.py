@@ -157,6 +157,18 @@ def _gelu(o: op.GELU, inputs: Sequence[Shape]) -> Named:
     )
 
 
+#: log(1 + exp(x)), and x itself where the exponential would overflow. MXNet's own softrelu has an
+#: absolute error of 1e-6, which is all that there is of values far below zero.
+_SOFTPLUS = (
+    Step("_minimum_scalar", {"scalar": 80.0}, (0,)),
+    Step("exp", {}, (1,)),
+    Step("log1p", {}, (2,)),
+    Step("_minus_scalar", {"scalar": 80.0}, (0,)),
+    Step("_maximum_scalar", {"scalar": 0.0}, (4,)),
+    Step("elemwise_add", {}, (3, 5)),
+)
+
+
 def _gated(*gate: Step) -> Rule:
     """What is multiplied by a function of its own."""
     return lambda o, inputs: in_steps(*gate, Step("elemwise_mul", {}, (0, len(gate))))
@@ -281,10 +293,7 @@ _RULES: Mapping[type[op.Operator], Rule] = {
     op.Mean: _reduction("mean"),
     op.Min: _reduction("min"),
     op.Minimum: stretching("broadcast_minimum"),
-    op.Mish: _gated(
-        Step("Activation", {"act_type": "softrelu"}, (0,)),
-        Step("Activation", {"act_type": "tanh"}, (1,)),
-    ),
+    op.Mish: _gated(*_SOFTPLUS, Step("Activation", {"act_type": "tanh"}, (len(_SOFTPLUS),))),
     op.Multiply: elementwise("mul"),
     op.PReLU: lambda o, inputs: ("LeakyReLU", {"act_type": "prelu"}),
     op.Pad: _pad,
@@ -298,7 +307,7 @@ _RULES: Mapping[type[op.Operator], Rule] = {
     op.Split: _split,
     op.SiLU: _gated(Step("Activation", {"act_type": "sigmoid"}, (0,))),
     op.Sigmoid: _activation("sigmoid"),
-    op.Softplus: _activation("softrelu"),
+    op.Softplus: lambda o, inputs: in_steps(*_SOFTPLUS),
     op.Softsign: _activation("softsign"),
     op.Subtract: elementwise("sub"),
     op.Sum: _reduction("sum"),

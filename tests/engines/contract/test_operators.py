@@ -73,6 +73,25 @@ def test_operator(build, case):
     check(build, graph, arrays, case)
 
 
+@pytest.mark.parametrize("operator", [op.Softplus(), op.Mish()], ids=called)
+def test_far_from_zero(build, operator):
+    """Below zero little is left of the logarithm, and that has to be right, too; above, x is."""
+    x = np.concatenate([np.linspace(-30, 30, 1197), (-100, 90, 200)]).astype(np.float32)
+    graph = Graph((Node(op.Input(IMAGE), "data"), Node(operator, "it", (Value(0),))), Value(1))
+    batch = x.reshape(-1, *IMAGE)
+    recording = build(graph, {}).run(batch, record=True)
+    wide = x.astype(np.float64)
+    softplus, sigmoid = np.logaddexp(0, wide), 1 / (1 + np.exp(-wide))
+    expected, slope = softplus, sigmoid
+    if isinstance(operator, op.Mish):
+        gate = np.tanh(softplus)
+        expected, slope = wide * gate, gate + wide * (1 - gate**2) * sigmoid
+    (result,) = recording.gradients(graph.output, np.ones_like(batch), [GradientRequest()])
+    # A few roundings of float32, relative to the value itself. The slope of Mish is a difference.
+    np.testing.assert_allclose(recording.output.ravel(), expected, rtol=2e-6, atol=1e-37)
+    np.testing.assert_allclose(result.input.ravel(), slope, rtol=2e-6, atol=3e-7)
+
+
 @pytest.mark.parametrize("operator", POSITIVE, ids=called)
 def test_operator_of_positive_numbers(build, operator):
     nodes = (
