@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("explainer",),
     ("models", "inspection"),
     ("runs",),
+    ("comparison",),
     ("keywords", "report", "results"),
     ("api",),
     ("cli",),

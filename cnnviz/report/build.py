@@ -32,10 +32,10 @@ from cnnviz.report.page import (
 )
 from cnnviz.report.pairs import confusion_matrix, mean_locations
 from cnnviz.report.quality import quality
-from cnnviz.report.reading import EVALUATION, read_evaluation, read_manifest
 from cnnviz.report.single_file import SINGLE_PAGE, inlined, shown_files
 from cnnviz.runs.evaluation_records import Evaluation
 from cnnviz.runs.manifest import MANIFEST
+from cnnviz.runs.reading import EVALUATION, read_evaluation, read_manifest
 from cnnviz.runs.records import Manifest
 from cnnviz.text import shortened
 
