@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from cnnviz.errors import MapError, UsageError
 from cnnviz.metrics.location import MEAN_IMAGES
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_markup
-from cnnviz.outputs.thumbnails import make_missing
+from cnnviz.outputs.thumbnails import make_missing, thumbnail_path
+from cnnviz.report.document import document, script_safe, with_files
 from cnnviz.report.evaluation import evaluation_view
 from cnnviz.report.finding import finding, worth_a_look
 from cnnviz.report.page import (
@@ -28,7 +22,9 @@ from cnnviz.report.page import (
     meanings,
     page_data,
     pair_views,
+    shown_options,
     telling_pairs,
+    url_of,
 )
 from cnnviz.report.pairs import confusion_matrix, mean_locations
 from cnnviz.report.quality import quality
@@ -37,22 +33,18 @@ from cnnviz.runs.evaluation_records import Evaluation
 from cnnviz.runs.manifest import MANIFEST
 from cnnviz.runs.reading import EVALUATION, read_evaluation, read_manifest
 from cnnviz.runs.records import Manifest
-from cnnviz.text import shortened
 
 PAGE = PurePosixPath("index.html")
 
-_HERE = Path(__file__).parent
-#: Parts of the page's program, in order: they share one scope.
+#: Parts of the page's program.
 _SCRIPTS = (
-    *("elements.js", "cards.js", "gallery.js", "maps.js", "large.js", "tables.js", "selection.js"),
-    "start.js",
+    *("elements.js", "images.js", "heat.js", "cards.js", "filters.js", "details.js"),
+    *("gallery.js", "large.js", "matrix.js", "tables.js", "selection.js", "report.js", "start.js"),
 )
 #: Those of a page without images.
 _SCRIPTS_ALONE = ("elements.js", "tables.js")
 #: Pairs that are shown before one asks for more.
 _PAIRS_FIRST = 8
-#: The longest option that is shown whole, in characters.
-_OPTION = 300
 
 
 def build_report(
@@ -92,17 +84,21 @@ def build_report(
     manifest = None if evaluation and not (folder / MANIFEST).exists() else read_manifest(folder)
     images = () if manifest is None else manifest.images
     page = _page(manifest, evaluation, title, record=None if single_file else str(MANIFEST))
-    files = shown_files(images) if single_file else drawn_files(images)
+    files = tuple(shown_files(images) if single_file else drawn_files(images))
     for problem in make_missing(folder, files, progress):
         if notify is not None:
             notify(problem)
     if not single_file:
         return OutputFolder(folder).write(PAGE, encode_markup(page))
-    content = inlined(folder, images)
+    content = inlined(_sources(folder, map(thumbnail_path, files)), _sources(folder, files))
     if announce is not None:
         announce(content.said(len(page.encode("utf-8", "replace"))))
-    page = page.replace(_NO_FILES, _files_element(script_safe(content.data(folder))))
+    page = with_files(page, content.data())
     return OutputFolder(folder).write(SINGLE_PAGE, encode_markup(page))
+
+
+def _sources(folder: Path, files: Iterable[PurePosixPath]) -> list[tuple[str, Path]]:
+    return [(url_of(str(file)), folder / file) for file in files]
 
 
 def render_page(
@@ -123,21 +119,18 @@ def _page(
     *,
     record: str | None,
 ) -> str:
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
-    program = _program(_SCRIPTS_ALONE if manifest is None else _SCRIPTS)
     described = manifest if manifest is not None else evaluation
     assert described is not None
     run = described.run
     if title is None:
         title = run.parameters.get("title")
-    return _template().render(
+    return document(
+        "template.html.j2",
+        ("page.css",),
+        _SCRIPTS_ALONE if manifest is None else _SCRIPTS,
         run=run,
         title=title,
-        options=[
-            (name, shortened(value if isinstance(value, str) else json.dumps(value), _OPTION))
-            for name, value in run.parameters.items()
-            if value is not None
-        ],
+        options=shown_options(run),
         record=record if record is None or manifest is not None else EVALUATION,
         evaluation=None if evaluation is None else evaluation_view(evaluation),
         evaluated=None if evaluation is None else evaluation.summary.images,
@@ -146,13 +139,6 @@ def _page(
             {"data": script_safe({"images": [], "maps": []}), "engines": [(run.engine, 0)]}
             if manifest is None
             else _parts(manifest)
-        ),
-        style=Markup(style),
-        program=Markup(program),
-        policy=(
-            # Images are not named: browsers differ in what a page on the disk calls its own.
-            f"script-src '{_hash(program)}'; style-src '{_hash(style)}'; connect-src 'none'; "
-            "object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
         ),
     )
 
@@ -186,55 +172,3 @@ def _parts(manifest: Manifest) -> dict[str, Any]:
             {**page_data(manifest, pairs, names), "worth": [asdict(one) for one in picks]}
         ),
     }
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["duration"] = duration
-    environment.filters["percent"] = lambda part: f"{part:.1%}"
-    return environment.get_template("template.html.j2")
-
-
-def _files_element(data: str) -> str:
-    return f'<script type="application/json" id="files">{data}</script>'
-
-
-#: Stands in every page once, for nothing else in it has an unescaped ``<``.
-_NO_FILES = _files_element("{}")
-
-
-def _program(scripts: Sequence[str]) -> str:
-    """The page's program: its parts in a function of their own, since the page has one scope."""
-    parts = [(_HERE / "script" / name).read_text(encoding="utf-8") for name in scripts]
-    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
-
-
-def script_safe(data: Any) -> Markup:
-    """JSON that can stand in a script element: nothing in it ends the element or begins another."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))  # ASCII
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: ``0.3 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = math.floor(seconds + 0.5)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _hash(text: str) -> str:
-    """What a content security policy knows an inline element by."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()

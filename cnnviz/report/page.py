@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import os
 from collections import Counter
@@ -23,8 +24,9 @@ from cnnviz.rendering.style import COLORMAPS
 from cnnviz.report.pairs import PairLocation, pair_of
 from cnnviz.runs.image_records import ExplanationRecord, ImageRecord, LocationRecord
 from cnnviz.runs.records import Manifest
+from cnnviz.runs.run_records import RunRecord
 from cnnviz.structure import plain
-from cnnviz.text import ClassNames
+from cnnviz.text import ClassNames, shortened
 
 #: Factors in words, as far as these are shorter than digits.
 _TIMES = (
@@ -32,6 +34,9 @@ _TIMES = (
     *("five times as much", "six times as much", "seven times as much", "eight times as much"),
     *("nine times as much", "ten times as much", "eleven times as much", "twelve times as much"),
 )
+
+#: The longest option that is shown whole, in characters.
+_OPTION = 300
 
 #: What a map of each kind means, in a line.
 _MEANINGS = {
@@ -106,6 +111,15 @@ def drawn_files(images: Sequence[ImageRecord]) -> Iterator[PurePosixPath]:
                 if file not in seen and PurePosixPath(file).suffix[1:] in IMAGE_FORMATS:
                     seen.add(file)
                     yield PurePosixPath(file)
+
+
+def shown_options(run: RunRecord) -> list[tuple[str, str]]:
+    """The options of a run that were given or have a value: name and value."""
+    return [
+        (name, shortened(value if isinstance(value, str) else json.dumps(value), _OPTION))
+        for name, value in run.parameters.items()
+        if value is not None
+    ]
 
 
 def class_names(manifest: Manifest) -> ClassNames:

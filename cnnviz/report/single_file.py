@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cnnviz.outputs.formats import IMAGE_FORMATS
-from cnnviz.outputs.thumbnails import thumbnail_path
-from cnnviz.report.page import url_of
 from cnnviz.runs.image_records import ImageRecord
 
 SINGLE_PAGE = PurePosixPath("report.html")
 
 LARGEST = 50 * 10**6
 """Bytes. A page that would be larger has its images at the size of thumbnails only."""
+
+Source = tuple[str, Path]
+"""A file, and its URL as seen from the page."""
 
 _MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
@@ -26,12 +27,12 @@ class Inlined:
     """Files to put into a page.
 
     Attributes:
-        files: relative to the run's folder.
+        files: each by its URL as seen from the page.
         size: bytes that they take in the page.
         whole: whether the images themselves are among them, or thumbnails alone.
     """
 
-    files: tuple[PurePosixPath, ...]
+    files: tuple[Source, ...]
     size: int
     whole: bool
 
@@ -45,16 +46,16 @@ class Inlined:
             f"it would exceed {LARGEST / 1e6:.0f} MB."
         )
 
-    def data(self, folder: Path) -> dict[str, str]:
+    def data(self) -> dict[str, str]:
         """The files as data URLs, by their own URL; what cannot be read is left out."""
         found = {}
-        for file in self.files:
+        for url, file in self.files:
             try:
-                content = (folder / file).read_bytes()
+                content = file.read_bytes()
             except OSError:
                 continue  # the page says that it is missing, as it does of files beside it
             kind = _MEDIA[file.suffix[1:]]
-            found[url_of(str(file))] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+            found[url] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
         return found
 
 
@@ -65,21 +66,21 @@ def shown_files(images: Sequence[ImageRecord]) -> Iterator[PurePosixPath]:
             yield PurePosixPath(file)
 
 
-def inlined(folder: Path, images: Sequence[ImageRecord]) -> Inlined:
-    """What to put into the page of a run whose thumbnails are made."""
-    files = tuple(shown_files(images))
-    small = tuple(map(thumbnail_path, files))
-    thumbnails = sum(_size(folder, file) for file in small)
-    in_full = thumbnails + sum(_size(folder, file) for file in files)
+def inlined(thumbnails: Iterable[Source], images: Iterable[Source]) -> Inlined:
+    """What to put into a page whose thumbnails are made."""
+    small = tuple(thumbnails)
+    whole = (*small, *images)
+    in_full = sum(map(_size, whole))
     if in_full <= LARGEST:
-        return Inlined((*small, *files), in_full, whole=True)
-    return Inlined(small, thumbnails, whole=False)
+        return Inlined(whole, in_full, whole=True)
+    return Inlined(small, sum(map(_size, small)), whole=False)
 
 
-def _size(folder: Path, file: PurePosixPath) -> int:
+def _size(source: Source) -> int:
     """Bytes of a file in base64, with its name and what stands around the two in JSON."""
+    url, file = source
     try:
-        size = os.stat(folder / file).st_size
+        size = os.stat(file).st_size
     except OSError:
         return 0
-    return (size + 2) // 3 * 4 + len(url_of(str(file))) + 40
+    return (size + 2) // 3 * 4 + len(url) + 40

@@ -17,7 +17,7 @@ import pytest
 
 from cnnviz.errors import OutputError, UsageError
 from cnnviz.report import build, build_report, single_file
-from cnnviz.report.build import duration, script_safe
+from cnnviz.report.document import duration, script_safe
 from cnnviz.report.finding import worth_a_look
 from cnnviz.report.page import times_as_much, url_of
 from tests.report.runs import (

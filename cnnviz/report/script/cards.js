@@ -29,7 +29,7 @@ for (const [place, image] of images.entries()) {
 }
 
 const SORTS = {
-  run: { title: "run order", value: (image) => image.place, first: "up" },
+  run: { title: "run order", value: (image) => image.place, first: "up", ways: ["first to last", "last to first"] },
   confidence: { title: "confidence", value: (image) => image.prediction?.probability ?? image.prediction?.logit },
   margin: { title: "margin to the second class", value: (image) => image.margin },
   loss: { title: "loss", value: (image) => image.loss },
@@ -38,31 +38,6 @@ if (!images.some((image) => typeof image.loss === "number")) delete SORTS.loss;
 if (!images.some((image) => typeof image.margin === "number")) delete SORTS.margin;
 
 const thumbnailOf = (url) => `thumbnails/${url.replace(/\.(png|webp)$/, ".jpg")}`;
-
-/** A small image; the whole one if there is no thumbnail; words if neither is there. */
-function img(url, alt, more) {
-  const element = h("img", { alt, loading: "lazy", decoding: "async", ...more });
-  const small = thumbnailOf(url);
-  element.src = files[small] ?? small; // last: what is not yet known to be lazy is fetched
-  element.addEventListener("error", function whole() {
-    element.removeEventListener("error", whole);
-    element.addEventListener("error", () => element.replaceWith(
-      h("span", { class: "note" }, "The file is missing."),
-    ), { once: true });
-    element.src = files[url] ?? url;
-  });
-  return element;
-}
-
-function badges(image) {
-  return KINDS.filter(([kind]) => image.kinds.has(kind)).map(([kind, title]) =>
-    h("span", { class: `badge ${kind}` }, title),
-  );
-}
-
-/** A line of a card: a name that may be cut, and what follows it, which is not. */
-const line = (kind, name, rest) =>
-  h("span", { class: `line ${kind}`, title: name }, h("span", {}, name), h("span", {}, ` ${rest}`));
 
 const cards = new Array(images.length);
 /** The cards above the gallery, each with the reason why it is there. */
@@ -140,4 +115,25 @@ function drawInto(card, image) {
       frame.classList.toggle("apart", Math.abs(broadness(over) / broadness(below) - 1) > 0.02);
     });
   }
+}
+
+let drawing = 0;
+
+/** Another map into the cards that are there, those in sight first, and all where they are. */
+function redraw() {
+  const sight = innerHeight + 200;
+  const inSight = (image) => {
+    const place = cards[image.place]?.getBoundingClientRect();
+    return place && place.bottom > -200 && place.top < sight;
+  };
+  clearTimeout(drawing);
+  order.filter(inSight).forEach(draw);
+  for (const image of worth.keys()) draw(image);
+  let done = 0;
+  const more = () => {
+    order.slice(done, done + A_SLICE).forEach(draw);
+    done += A_SLICE;
+    if (done < order.length) drawing = setTimeout(more);
+  };
+  drawing = setTimeout(more);
 }

@@ -1,9 +1,9 @@
 // What is shown, in which order: the state, which the address holds, filters and sorting.
 
-const INITIAL = {
-  predicted: "", truth: "", show: "", q: "", sort: "run", down: "",
-  map: data.maps[0]?.key ?? "", mix: "100", open: "",
-};
+// Each page has parts that come before this one: what it can be in (`INITIAL`), its lists to choose
+// from (`SELECTS`) and which of these are filters (`FILTERS`); `KINDS` and `SORTS`; functions that
+// say whether an image fits, that make its card, and what follows the number of images.
+
 const state = { ...INITIAL };
 
 function readAddress() {
@@ -18,7 +18,7 @@ function readAddress() {
     if (found.has(key)) state[key] = found.get(key);
   }
   const options = (id) => [...byId(id).options].map((option) => option.value);
-  for (const key of ["predicted", "truth", "sort", "map"]) {
+  for (const key of SELECTS) {
     if (!options(key).includes(state[key])) state[key] = INITIAL[key];
   }
   if (!/^\d{1,3}$/.test(state.mix) || Number(state.mix) > 100) state.mix = INITIAL.mix;
@@ -41,23 +41,6 @@ function writeAddress() {
 
 let order = [];
 
-/** The predicted class: the highest, whether or not an image may belong to several. */
-const predictionsOf = (image) => (image.prediction ? [String(image.prediction.index)] : []);
-
-/** The true classes: as a rule one; "empty" of an image that belongs to none. */
-function truthsOf(image) {
-  if (image.true_classes) return image.true_classes.length ? image.true_classes.map((one) => String(one.index)) : ["empty"];
-  return [image.ground_truth ? String(image.ground_truth.index) : "none"];
-}
-
-function fits(image) {
-  if (state.predicted && !predictionsOf(image).includes(state.predicted)) return false;
-  if (state.truth) {
-    if (!truthsOf(image).includes(state.truth) || image.status !== "ok") return false;
-  }
-  return !state.q || image.path.toLowerCase().includes(state.q.toLowerCase());
-}
-
 function sorted(found) {
   const { value, first } = SORTS[state.sort];
   const down = (first === "up") === (state.down === "1");
@@ -77,7 +60,6 @@ let filling = 0;
 function fill() {
   const gallery = byId("gallery");
   clearTimeout(filling);
-  clearTimeout(drawing);
   gallery.replaceChildren(...order.slice(0, AT_ONCE).map(cardOf));
   let done = AT_ONCE;
   const more = () => {
@@ -88,74 +70,42 @@ function fill() {
   if (done < order.length) filling = setTimeout(more);
 }
 
-let drawing = 0;
-
-/** Another map into the cards that are there, those in sight first, and all where they are. */
-function redraw() {
-  const sight = innerHeight + 200;
-  const inSight = (image) => {
-    const place = cards[image.place]?.getBoundingClientRect();
-    return place && place.bottom > -200 && place.top < sight;
-  };
-  clearTimeout(drawing);
-  order.filter(inSight).forEach(draw);
-  for (const image of worth.keys()) draw(image);
-  let done = 0;
-  const more = () => {
-    order.slice(done, done + A_SLICE).forEach(draw);
-    done += A_SLICE;
-    if (done < order.length) drawing = setTimeout(more);
-  };
-  drawing = setTimeout(more);
-}
-
-/** The pair of classes that is filtered for, in words. */
-function chosenPair() {
-  if (multiLabel || !state.predicted || !state.truth || state.truth === "none") return "";
-  const truth = data.classes[state.truth];
-  return state.truth === state.predicted
-    ? `: ${truth} (correct)`
-    : `: ${truth} predicted as ${data.classes[state.predicted]}`;
-}
+/** Which kinds exclude one another, by the name of their group. */
+const groupOf = ([, , group]) => group ?? "";
 
 function update() {
   const inside = images.filter(fits);
-  const kinds = state.show ? state.show.split(",") : [];
+  const chosen = KINDS.filter(([kind]) => state.show.split(",").includes(kind));
+  // Of the chosen kinds of a group any is enough; each group has to have one.
+  const groups = [...new Set(chosen.map(groupOf))];
+  const among = (left) => inside.filter((image) => groups.every((group) =>
+    group === left || chosen.some((one) => groupOf(one) === group && image.kinds.has(one[0]))));
   for (const button of byId("chips").children) {
-    const kind = button.dataset.kind;
-    const count = inside.filter((image) => image.kinds.has(kind)).length;
-    button.setAttribute("aria-pressed", kinds.includes(kind));
-    button.textContent = `${KINDS.find(([one]) => one === kind)[1]} ${count}`;
+    const one = KINDS.find(([kind]) => kind === button.dataset.kind);
+    const count = among(groupOf(one)).filter((image) => image.kinds.has(one[0])).length;
+    button.setAttribute("aria-pressed", chosen.includes(one));
+    button.textContent = `${one[1]} ${count}`;
   }
-  const found = kinds.length
-    ? inside.filter((image) => kinds.some((kind) => image.kinds.has(kind)))
-    : inside;
-  order = sorted(found);
+  order = sorted(among());
   fill();
   if (byId("images").getBoundingClientRect().top < 0) byId("images").scrollIntoView();
   const counted = order.length === images.length
     ? `All ${plural(images.length, "image")}`
     : `${order.length} of ${plural(images.length, "image")}`;
-  byId("count").textContent = `${counted}${chosenPair()}`;
-  byId("clear").hidden = !(state.predicted || state.truth || state.show || state.q);
+  byId("count").textContent = `${counted}${chosenClasses()}`;
+  byId("clear").hidden = ![...FILTERS, "show", "q"].some((key) => state[key]);
   byId("nothing").hidden = order.length > 0;
   byId("copied").textContent = "";
   for (const key of ["download", "copy"]) byId(key).disabled = !order.length;
-  for (const key of ["predicted", "truth", "sort", "map"]) byId(key).value = state[key];
+  for (const key of SELECTS) byId(key).value = state[key];
   if (byId("query").value !== state.q) byId("query").value = state.q;
-  const up = (SORTS[state.sort].first === "up") !== (state.down === "1");
-  const way = state.sort === "run"
-    ? (up ? "first to last" : "last to first")
-    : (up ? "lowest first" : "highest first");
+  const { first, ways } = SORTS[state.sort];
+  const up = (first === "up") !== (state.down === "1");
+  const way = (ways ?? ["lowest first", "highest first"])[up ? 0 : 1];
   byId("direction").textContent = up ? "↑" : "↓";
   byId("direction").title = way;
   byId("direction").setAttribute("aria-label", `Order: ${way}`);
-  for (const button of document.querySelectorAll("button[data-truth]")) {
-    button.setAttribute(
-      "aria-pressed",
-      button.dataset.truth === state.truth && button.dataset.predicted === state.predicted,
-    );
-  }
+  marked();
   mixed();
   writeAddress();
 }
@@ -166,22 +116,12 @@ function mixed() {
     place.style.setProperty("--mix", part);
     place.style.setProperty("--flip", part >= 0.5 ? 0 : 1);
   }
-  for (const slider of document.querySelectorAll("input[type=range]")) slider.value = state.mix;
+  for (const slider of document.querySelectorAll(".mix input, .mixing input")) slider.value = state.mix;
 }
 
 function set(changes) {
   Object.assign(state, changes);
   update();
-}
-
-/** Show the images of a pair, and nothing else that was filtered before. */
-function showPair(button) {
-  const same = button.getAttribute("aria-pressed") === "true";
-  set(same
-    ? { truth: "", predicted: "" }
-    : { truth: truthKnown && !multiLabel ? button.dataset.truth : "", predicted: button.dataset.predicted, show: "", q: "" });
-  if (same) return;
-  goTo("images-title");
 }
 
 function goTo(id) {
@@ -190,25 +130,21 @@ function goTo(id) {
   byId(id).focus({ preventScroll: true });
 }
 
-function fillTools() {
-  const counted = (of) => {
-    const counts = new Map();
-    for (const image of images) {
-      for (const key of of(image)) counts.set(key, (counts.get(key) ?? 0) + 1);
-    }
-    return counts;
-  };
-  const choices = (id, counts, all) => {
-    const name = (key) => ({ none: "unknown", empty: "no class" })[key] ?? data.classes[key];
-    const keys = [...counts.keys()].sort((a, b) => (a === "none") - (b === "none") || name(a).localeCompare(name(b)));
-    byId(id).append(
-      h("option", { value: "" }, all),
-      ...keys.map((key) => h("option", { value: key }, `${name(key)} (${counts.get(key)})`)),
-    );
-  };
-  choices("predicted", counted((image) => predictionsOf(image)), "all predictions");
-  choices("truth", counted((image) => (image.status === "ok" ? truthsOf(image) : [])), "all true classes");
-  byId("truth-label").hidden = !truthKnown;
+/** Fill a list to choose from: the classes of the images, with how many each has. */
+function offer(id, keysOf, all) {
+  const counts = new Map();
+  for (const image of images) {
+    for (const key of keysOf(image)) counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  const name = (key) => ({ none: "unknown", empty: "no class" })[key] ?? data.classes[key];
+  const keys = [...counts.keys()].sort((a, b) => (a === "none") - (b === "none") || name(a).localeCompare(name(b)));
+  byId(id).append(
+    h("option", { value: "" }, all),
+    ...keys.map((key) => h("option", { value: key }, `${name(key)} (${counts.get(key)})`)),
+  );
+}
+
+function fillLists() {
   byId("sort").append(...Object.entries(SORTS).map(([key, { title }]) => h("option", { value: key }, title)));
   byId("map").append(...data.maps.map(({ key, title }) => h("option", { value: key }, title)));
   byId("map-label").hidden = data.maps.length < 2;

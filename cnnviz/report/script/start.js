@@ -14,13 +14,11 @@ for (const gallery of document.querySelectorAll("ol.gallery")) {
   });
 }
 document.addEventListener("click", (event) => {
-  const pair = event.target.closest("button[data-truth]");
-  if (pair) showPair(pair);
   const more = event.target.closest("button.show-more");
   if (more) {
     const items = byId(more.dataset.of).querySelectorAll(".more");
     for (const item of items) item.hidden = false;
-    for (const canvas of byId(more.dataset.of).querySelectorAll("canvas")) paintPair(canvas);
+    for (const canvas of byId(more.dataset.of).querySelectorAll("canvas")) paintMean(canvas);
     more.remove();
     items[0]?.querySelector("button")?.focus();
   }
@@ -30,10 +28,6 @@ document.addEventListener("click", (event) => {
   if (!link) return;
   event.preventDefault(); // the address holds the state
   goTo(link.getAttribute("href").slice(1));
-});
-document.addEventListener("click", (event) => {
-  const cells = event.target.closest("button[data-cells]");
-  if (cells) fillMatrix(cells.dataset.cells === "shares");
 });
 byId("download").addEventListener("click", download);
 byId("copy").addEventListener("click", copy);
@@ -45,20 +39,23 @@ byId("chips").addEventListener("click", (event) => {
   if (!kinds.delete(kind)) kinds.add(kind);
   set({ show: [...kinds].join(",") });
 });
-byId("map").addEventListener("change", () => {
-  state.map = byId("map").value;
-  redraw();
-  writeAddress();
-});
-for (const key of ["predicted", "truth"]) {
-  byId(key).addEventListener("change", () => set({ [key]: byId(key).value }));
+for (const key of SELECTS) {
+  byId(key).addEventListener("change", () => {
+    const { value } = byId(key);
+    if (FILTERS.includes(key)) set({ [key]: value });
+    else if (key === "sort") set({ sort: value, down: "" });
+    else {
+      state[key] = value;
+      redraw();
+      writeAddress();
+    }
+  });
 }
-byId("sort").addEventListener("change", () => set({ sort: byId("sort").value, down: "" }));
 byId("direction").addEventListener("click", () => set({ down: state.down ? "" : "1" }));
 byId("query").addEventListener("input", () => set({ q: byId("query").value }));
 byId("mix").addEventListener("input", () => { state.mix = byId("mix").value; mixed(); writeAddress(); });
 byId("clear").addEventListener("click", () => {
-  set({ predicted: "", truth: "", show: "", q: "" });
+  set({ ...Object.fromEntries(FILTERS.map((key) => [key, ""])), show: "", q: "" });
   byId("query").focus();
 });
 window.addEventListener("hashchange", () => {
@@ -72,11 +69,9 @@ function openAsked() {
   else if (dialog.open) dialog.close();
 }
 
+fillLists();
 fillTools();
 readAddress();
-fillWorth();
 update();
 openAsked();
-prepareMatrix();
-for (const canvas of document.querySelectorAll("canvas.scale")) paint(canvas, Uint8Array.from({ length: 256 }, (_, i) => i), 256, 1);
-for (const canvas of document.querySelectorAll("#pairs li:not([hidden]) canvas")) paintPair(canvas);
+begin();
