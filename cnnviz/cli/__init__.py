@@ -28,6 +28,7 @@ from cnnviz.text import matching
 COMMANDS = (
     "explain",
     "evaluate",
+    "compare",
     "report",
     "about",
     "methods",

@@ -33,12 +33,15 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     "Ascent": ("steps", "rate", "jitter", "zoom", "views", "window", "blur", "tv", "l2", "seed"),
     "Look": ("size", "colormap", "alpha", "overlay", "scale"),
     "Output": (
-        *("output", "format", "arrays", "panel", "evaluate", "report", "title"),
+        *("output", "format", "arrays", "panel", "evaluate", "report", "title", "single_file"),
         *("diagram", "frames", "gif", "every"),
         *("as_json", "verbose", "quiet"),
     ),
     "Which images": ("only", "sort", "limit", "force"),
-    "For scripts": ("fail_under", "max_share", "metric_limits", "summary", "junit"),
+    "For scripts": (
+        *("fail_under", "fail_if_worse", "max_share", "metric_limits"),
+        *("summary", "junit"),
+    ),
     "Run": ("device", "engine", "precision", "threads", "batch_size", "fail_fast"),
 }
 

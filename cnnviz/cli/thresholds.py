@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ import click
 from cnnviz.cli.console import say
 from cnnviz.cli.option_types import FilePath
 from cnnviz.cli.options import with_parameters
+from cnnviz.comparison.request import CHANGES
 from cnnviz.errors import ExitCode
-from cnnviz.runs.thresholds import FAIL_UNDER, MAX_SHARE, SCORES, SHARES, Threshold
+from cnnviz.runs.thresholds import FAIL_IF_WORSE, FAIL_UNDER, MAX_SHARE, SCORES, SHARES, Threshold
 from cnnviz.text import counted, did_you_mean, joined, matching, paragraph, printable
 
 if TYPE_CHECKING:
@@ -42,10 +44,7 @@ class Demand(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if not (sign and name and number.strip()):
             first = "insertion" if self._names is None else next(iter(self._names))
             self.fail(f"'{value}' is not NAME=VALUE, such as {first}=0.5.", param, ctx)
-        try:
-            limit = float(number)
-        except ValueError:
-            limit = math.nan
+        limit = _number(number)
         if self._names is None:
             if not math.isfinite(limit):
                 self.fail(f"'{number}' is no number to compare {name} with.", param, ctx)
@@ -62,6 +61,17 @@ class Demand(click.ParamType):  # type: ignore[type-arg, unused-ignore]
                 ctx,
             )
         return Threshold(self._option, found[0], limit)
+
+
+def _number(text: str) -> float:
+    """The number, which may be in percent; NaN for anything else."""
+    digits = text.strip()
+    percent = digits.endswith("%")
+    try:
+        # Of decimal numbers, so that 0.5% is the number that 0.005 is.
+        return float(Decimal(digits[:-1]) / 100) if percent else float(digits)
+    except (ValueError, InvalidOperation):
+        return math.nan
 
 
 _SCORES = (
@@ -96,6 +106,27 @@ _METRICS = click.option(
     "lower, or higher where low values are good, as of deletion. METHOD.METRIC means one method's "
     "maps, METRIC those of each method. Repeatable.",
 )
+_CHANGES = (
+    click.option(
+        FAIL_IF_WORSE,
+        "fail_if_worse",
+        type=Demand(FAIL_IF_WORSE, SCORES),
+        multiple=True,
+        metavar="METRIC=VALUE",
+        help="End with exit status 4 if B's accuracy, top5, balanced-accuracy, macro-f1 or map is "
+        "lower than A's by more than this: accuracy=0.5% for half a percentage point. Repeatable.",
+    ),
+    click.option(
+        MAX_SHARE,
+        "max_share",
+        type=Demand(MAX_SHARE, CHANGES),
+        multiple=True,
+        metavar="CHANGE=VALUE",
+        help="End with exit status 4 if more than this share of the images is broken (only A "
+        "classifies them correctly) or changed (another class is predicted), or if B looks "
+        "elsewhere in more than this share. Repeatable.",
+    ),
+)
 _FILES = (
     click.option(
         "--summary",
@@ -122,6 +153,11 @@ def check_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def metric_check_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Likewise for commands that evaluate maps."""
     return with_parameters(function, (_METRICS, *_FILES))
+
+
+def comparison_check_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Likewise for comparisons, see :class:`cnnviz.comparison.request.ComparisonChecks`."""
+    return with_parameters(function, (*_CHANGES, *_FILES))
 
 
 def conclude(run: CheckedRun, checks: CheckOptions, status: int, *, quiet: bool) -> int:

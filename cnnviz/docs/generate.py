@@ -21,6 +21,7 @@ from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.methods import description_of
 from cnnviz.cli.methods import record as record_of_method
 from cnnviz.cli.metrics import record as record_of_metric
+from cnnviz.comparison import records as comparison_records
 from cnnviz.graph.graph import shape_text
 from cnnviz.metrics.registry import METRICS, choose_metrics
 from cnnviz.models import zoo
@@ -219,6 +220,12 @@ def evaluation_page() -> str:
     return _records_page("evaluation.json", text, evaluation_records.EVALUATION_RECORDS)
 
 
+def comparison_page() -> str:
+    """``comparison.md``: every record of a comparison, with its keys."""
+    text = comparison_records.__doc__
+    return _records_page("comparison.json", text, comparison_records.COMPARISON_RECORDS)
+
+
 def _records_page(title: str, text: str | None, described: Sequence[type]) -> str:
     parts = [_as_markdown(paragraph) for paragraph in (text or "").strip().split("\n\n")]
     for record in described:
@@ -275,6 +282,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "manifest.md": manifest_page,
     "evaluation.md": evaluation_page,
+    "comparison.md": comparison_page,
 }
 
 

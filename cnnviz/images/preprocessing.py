@@ -118,7 +118,9 @@ def prepare(
     if not isinstance(image, Samples):
         check_pixels(image)
     _check_resize(resize)
-    placing = _Placing.of(source or (image.shape[0], image.shape[1]), spec, resize)
+    placing = _Placing.of(
+        source or (image.shape[0], image.shape[1]), (spec.height, spec.width), resize
+    )
     if isinstance(image, Samples):
         planes = np.stack([placing.place(image.plane(one)) for one in range(image.channels)])
         if len(planes) > len(spec.mean):
@@ -148,6 +150,15 @@ def prepare(
     return Prepared(fed, seen, placing.geometry, spec.displayed)
 
 
+def seen_part(source: tuple[int, int], network: tuple[int, int], resize: str) -> Geometry:
+    """Which part of an image of (H, W) pixels a network with an input of (h, w) sees.
+
+    Raises:
+        ImageError: the image is too long for ``crop``.
+    """
+    return _Placing.of(source, network, resize).geometry
+
+
 @dataclass(frozen=True)
 class _Placing:
     """How an image comes to a network's size.
@@ -163,10 +174,9 @@ class _Placing:
     corner: tuple[int, int]
 
     @classmethod
-    def of(cls, source: tuple[int, int], spec: InputSpec, resize: str) -> _Placing:
-        """For an image of (H, W) pixels."""
+    def of(cls, source: tuple[int, int], net: tuple[int, int], resize: str) -> _Placing:
+        """For an image of (H, W) pixels and a network with an input of (h, w)."""
         height, width = source
-        net = (spec.height, spec.width)
         if resize == "stretch":
             box = (0.0, 0.0, float(height), float(width))
             return cls(Geometry(source, box, net), net, (0, 0))

@@ -24,9 +24,11 @@ LAST_LINES = {
 MANIFEST_START = b'{"cnnviz_manifest":'
 #: Likewise what ``cnnviz evaluate`` found.
 EVALUATION_START = b'{"cnnviz_evaluation":'
+#: Likewise what ``cnnviz compare`` found.
+COMPARISON_START = b'{"cnnviz_comparison":'
 #: The first column of a table, which holds the images' paths.
 TABLE_START = b"cnnviz_image,"
-STARTS = (MANIFEST_START, EVALUATION_START, TABLE_START)
+STARTS = (MANIFEST_START, EVALUATION_START, COMPARISON_START, TABLE_START)
 # JFIF has its own segment first, of this length; the comment comes right behind.
 _JPEG_START = b"\xff\xd8\xff\xe0"
 JPEG_HEADER = 20

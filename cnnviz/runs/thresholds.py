@@ -15,6 +15,7 @@ from cnnviz.text import counted
 
 FAIL_UNDER = "--fail-under"
 MAX_SHARE = "--max-share"
+FAIL_IF_WORSE = "--fail-if-worse"
 
 #: What ``cnnviz explain`` can be held to, by what ``--fail-under`` calls it; for people.
 SCORES = {
@@ -36,7 +37,7 @@ class Threshold:
     """What is demanded of a figure.
 
     Attributes:
-        option: how it was demanded, :data:`FAIL_UNDER` or :data:`MAX_SHARE`.
+        option: how it was demanded, :data:`FAIL_UNDER`, say.
         name: of the figure.
         limit: the worst value that is accepted.
     """

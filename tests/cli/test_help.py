@@ -11,7 +11,16 @@ import pytest
 from cnnviz.cli import COMMANDS, group
 from cnnviz.cli.help import HEADINGS, SectionedCommand
 
-SECTIONED = ["explain", "evaluate", "layers", "summary", "filters", "activations", "maximize"]
+SECTIONED = [
+    "explain",
+    "evaluate",
+    "compare",
+    "layers",
+    "summary",
+    "filters",
+    "activations",
+    "maximize",
+]
 
 
 def command(name: str) -> click.Command:

@@ -1,0 +1,121 @@
+"""``cnnviz compare``: two runs over the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cnnviz.cli.console import Printing, json_line, put, say
+from cnnviz.cli.help import SectionedCommand
+from cnnviz.cli.option_types import FilePath
+from cnnviz.cli.options import JSON, QUIET, TITLE, output_option, packed
+from cnnviz.cli.thresholds import comparison_check_options, conclude
+from cnnviz.comparison.request import ComparisonChecks
+from cnnviz.structure import plain
+from cnnviz.text import printable
+
+if TYPE_CHECKING:
+    from cnnviz.comparison.comparison import Comparison
+    from cnnviz.comparison.records import Outcome
+
+#: What images of each outcome are called in a line.
+_OUTCOMES: dict[Outcome, str] = {
+    "fixed": "fixed",
+    "broken": "broken",
+    "both_wrong": "both wrong",
+    "both_right": "both right",
+    "changed": "changed",
+    "unchanged": "unchanged",
+}
+
+
+@click.command(
+    name="compare",
+    cls=SectionedCommand,
+    task="compare",
+    examples=(
+        ("cnnviz compare before/ after/", "two runs of `cnnviz explain`"),
+        ("cnnviz compare before/ after/ --fail-if-worse accuracy=0.5%", "for a script"),
+    ),
+)
+@click.argument("a", type=FilePath(path_type=Path), metavar="A")
+@click.argument("b", type=FilePath(path_type=Path), metavar="B")
+@output_option("comparison")
+@comparison_check_options
+@TITLE
+@click.option(
+    "--single-file",
+    is_flag=True,
+    help="Write report.html instead of index.html, one file with its images in it.",
+)
+@JSON
+@click.option("--verbose", "-v", is_flag=True, help="Print a line per image.")
+@QUIET
+@packed(checks=ComparisonChecks, printing=Printing)
+def command(
+    checks: ComparisonChecks,
+    printing: Printing,
+    a: Path,
+    b: Path,
+    output: Path,
+    title: str | None,
+    single_file: bool,
+) -> int:
+    """Compare two runs over the same images: what B gained, what it lost, where it looks elsewhere.
+
+    A and B are output folders of `cnnviz explain`, with their manifest.json. This prints what was
+    found and writes comparison.json, comparison.csv (a row per image) and index.html, a page with
+    both heatmaps of each image.
+    """
+    from cnnviz.comparison.checks import conclude_comparison
+    from cnnviz.comparison.compare import compare, read_sides
+    from cnnviz.comparison.files import write_comparison
+    from cnnviz.runs.checked import Collector
+    from cnnviz.runs.request_checks import check_files
+
+    check_files(checks)
+    collector = Collector()
+    comparison = compare(*read_sides(a, b))
+    write_comparison(output, comparison)
+    tell(comparison, printing)
+    if not printing.quiet:
+        say(f"written to {output}")
+    run = conclude_comparison(comparison, checks, collector)
+    return conclude(run, checks, 0, quiet=printing.quiet)
+
+
+def tell(comparison: Comparison, printing: Printing) -> None:
+    """Print what a comparison found."""
+    if printing.as_json:
+        for pair in comparison.pairs:
+            put(json_line(plain(pair.record)))
+    elif printing.verbose:
+        for line in _lines(comparison):
+            put(line)
+    if printing.quiet:
+        return
+    summary = comparison.summary
+    for text in summary.notes:
+        say(printable(text))
+    write = say if printing.as_json else put
+    for text in summary.findings:
+        write(printable(text))
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+    """A line for each image."""
+    for pair in comparison.pairs:
+        one = pair.record
+        found = one.agreement
+        where = one.no_agreement if found is None else f"rank correlation {_number(found.spearman)}"
+        if found is not None and found.elsewhere:
+            where = f"{where}, elsewhere"
+        predictions = f"{one.a.prediction.prediction} -> {one.b.prediction.prediction}"
+        yield printable(f"{one.path}: {_OUTCOMES[one.outcome]}: {predictions}; {where}")
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

@@ -1,0 +1,228 @@
+"""What a comparison found, in sentences: the three that matter most first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from cnnviz.comparison.classes import Classes
+from cnnviz.comparison.comparison import Pair, Side
+from cnnviz.comparison.records import (
+    ClassChangeRecord,
+    ComparisonRecord,
+    GroupRecord,
+    MetricChangeRecord,
+    Unpaired,
+)
+from cnnviz.metrics.location import CORNERS
+from cnnviz.text import counted, joined, printable
+
+#: A p-value below this is called more than chance.
+_SIGNIFICANT = 0.05
+#: A mean share at the border or in a corner that moved by less is not worth a sentence.
+_MOVED = 0.05
+#: How many classes, images or names a sentence gives at most.
+_FEW = 3
+
+_WHY: dict[Unpaired, tuple[str, str]] = {
+    "only_a": ("is in A only", "are in A only"),
+    "only_b": ("is in B only", "are in B only"),
+    "content": (
+        "is another image in B (its SHA-256 differs)",
+        "are other images in B (their SHA-256 differs)",
+    ),
+    "failed_a": ("failed in A", "failed in A"),
+    "failed_b": ("failed in B", "failed in B"),
+    "failed_both": ("failed in both", "failed in both"),
+    "truth": (
+        "has another true class in B",
+        "have other true classes in B",
+    ),
+}
+
+
+def findings(
+    summary: ComparisonRecord, a: str, b: str, classes: Classes, pairs: Sequence[Pair]
+) -> Iterator[str]:
+    """The sentences.
+
+    Args:
+        summary: the numbers.
+        a: what A is called.
+        b: what B is called.
+        classes: those of both.
+        pairs: the images.
+    """
+    yield _accuracy(summary, _called("A", a), _called("B", b))
+    yield _classes(summary.classes) if summary.classes else _changes(classes, pairs)
+    yield _places(summary.groups[0])
+    precision = _precision(summary)
+    if precision:
+        yield precision
+    yield from filter(None, map(_metric, summary.metrics))
+
+
+def _called(letter: str, name: str) -> str:
+    """``A (vgg16)``; a name may end with the letter itself, if nothing else tells it apart."""
+    return f"{letter} ({name.removesuffix(f' ({letter})')})"
+
+
+def _accuracy(summary: ComparisonRecord, a: str, b: str) -> str:
+    known = summary.accuracy_a.images
+    if not known:
+        different = f"{summary.changed} of {counted(summary.images, 'image')}"
+        if not summary.changed:
+            different = f"none of {counted(summary.images, 'image')}"
+        return (
+            f"{a} and {b} predict different classes for {different}; no ground truth says which is "
+            "right."
+        )
+    fixed, broken = summary.outcomes.get("fixed", 0), summary.outcomes.get("broken", 0)
+    right_a, right_b = (
+        round((one.value or 0) * known) for one in (summary.accuracy_a, summary.accuracy_b)
+    )
+    if right_a == right_b:
+        accuracy = f"{a} and {b} both classify {right_a} of {counted(known, 'image')} correctly"
+    else:
+        better, worse = (b, a) if right_b > right_a else (a, b)
+        high, low = max(right_a, right_b), min(right_a, right_b)
+        images = counted(known, "image")
+        accuracy = f"{better} classifies {high} of {images} correctly, {worse} {low}"
+    if not (fixed or broken):
+        return f"{accuracy}, the same ones."
+    p = summary.mcnemar
+    assert p is not None
+    chance = "more than chance explains" if p < _SIGNIFICANT else "which may be chance"
+    return f"{accuracy}: {fixed} fixed, {broken} broken, {chance} (McNemar's test, p = {_p(p)})."
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else "below 0.0001"
+
+
+def _classes(classes: Sequence[ClassChangeRecord]) -> str:
+    """Which classes gained and lost most."""
+
+    def told(found: Sequence[ClassChangeRecord]) -> str:
+        return joined(
+            [
+                f"{one.name} ({one.correct_a} to {one.correct_b} of {one.images})"
+                for one in found[:_FEW]
+            ],
+            "and",
+        )
+
+    changed = sorted(classes, key=lambda one: one.correct_a - one.correct_b)
+    gained = [one for one in changed if one.correct_b > one.correct_a]
+    lost = [one for one in reversed(changed) if one.correct_b < one.correct_a]
+    parts = []
+    if gained:
+        parts.append(f"{'most gained' if len(gained) > 1 else 'gained'}: {told(gained)}")
+    if lost:
+        parts.append(f"{'most lost' if len(lost) > 1 else 'lost'}: {told(lost)}")
+    if not parts:
+        return "No class is recognized more or less often than before."
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _changes(classes: Classes, pairs: Sequence[Pair]) -> str:
+    """Without ground truth: what became what, most often."""
+    counts = Counter((pair.class_a, pair.class_b) for pair in pairs if pair.class_a != pair.class_b)
+    if not counts:
+        return "Every prediction is the same class."
+    names = classes.names
+    told = joined(
+        [
+            f"{names.short(one)} became {names.short(other)} ({count})"
+            for (one, other), count in counts.most_common(_FEW)
+        ],
+        "and",
+    )
+    return f"Most often {told}."
+
+
+def _places(everything: GroupRecord) -> str:
+    """Whether the two look at the same places."""
+    if not everything.maps:
+        return "No image has two heatmaps that show anything: where they look is not compared."
+    maps = counted(everything.maps, "image")
+    correlation = (
+        ""
+        if everything.spearman is None
+        else f" (mean rank correlation of the heatmaps {everything.spearman:.2f})"
+    )
+    if everything.elsewhere:
+        text = f"B looks elsewhere in {everything.elsewhere} of {maps}{correlation}"
+    else:
+        text = f"Both look at the same places in all of {maps}{correlation}"
+    moved = _moved(everything)
+    return f"{text}{'; ' if moved else ''}{moved}."
+
+
+def _moved(group: GroupRecord) -> str:
+    """Where the evidence has gone to, at the border and in the corners; nothing if it has not."""
+    if group.corners_a is None or group.corners_b is None:
+        return ""
+    places = [
+        (before, after, f"in the {name} corner")
+        for before, after, name in zip(group.corners_a, group.corners_b, CORNERS, strict=True)
+    ]
+    places.append((group.border_a or 0.0, group.border_b or 0.0, "at the border"))
+    before, after, where = max(places, key=lambda place: abs(place[1] - place[0]))
+    if abs(after - before) < _MOVED:
+        return ""
+    return f"{after:.0%} of B's evidence lies {where}, of A's {before:.0%}"
+
+
+def _precision(summary: ComparisonRecord) -> str:
+    a, b = summary.mean_average_precision_a, summary.mean_average_precision_b
+    if a is None or b is None:
+        return ""
+    return f"Mean average precision: {b:.4f} for B, {a:.4f} for A."
+
+
+def _metric(one: MetricChangeRecord) -> str:
+    """Which maps a metric finds better, where the interval says so; else nothing."""
+    low, high = one.change.low, one.change.high
+    if one.direction is None or low is None or high is None or low <= 0 <= high:
+        return ""
+    better = "B" if (low > 0) == (one.direction == "higher") else "A"
+    maps = one.subject_b if better == "B" else one.subject_a
+    values = (one.b.value, one.a.value) if better == "B" else (one.a.value, one.b.value)
+    return (
+        f"By {one.title} the maps of {better} ({maps}) are better: {values[0]:.3f} against "
+        f"{values[1]:.3f}."
+    )
+
+
+def notes(
+    summary: ComparisonRecord, a: Side, b: Side, classes: Classes, pairs: Sequence[Pair]
+) -> Iterator[str]:
+    """What could not be compared, or was assumed."""
+    if classes.note:
+        yield classes.note
+    for side, only in (("A", summary.only_a), ("B", summary.only_b)):
+        if only:
+            names = [*only[:_FEW], *([f"{len(only) - _FEW} more"] if len(only) > _FEW else [])]
+            noun = "the class" if len(only) == 1 else "the classes"
+            yield f"Only {side} knows {noun} {joined(names, 'and')}."
+    reasons: dict[Unpaired, list[str]] = {}
+    for one in summary.unpaired:
+        reasons.setdefault(one.why, []).append(printable(one.path))
+    for why, paths in reasons.items():
+        single, several = _WHY[why]
+        if len(paths) == 1:
+            yield f"Not compared: {paths[0]} {single}."
+        else:
+            names = [*paths[:_FEW], *(["..."] if len(paths) > _FEW else [])]
+            yield f"Not compared: {len(paths)} images {several}: {', '.join(names)}."
+    reasons_of_maps = Counter(
+        pair.record.no_agreement for pair in pairs if pair.record.no_agreement is not None
+    )
+    for reason, count in reasons_of_maps.most_common():
+        verb = "is" if count == 1 else "are"
+        yield f"{counted(count, 'image')} {verb} without two heatmaps to compare: {reason}."
+    if (a.evaluation is None) != (b.evaluation is None):
+        which = "A" if b.evaluation is None else "B"
+        yield f"Only {which} was evaluated, so metrics of the maps are not compared."
