@@ -59,14 +59,16 @@ def agreement(
         left, right = _seen(left, part_a, both, shape), _seen(right, part_b, both, shape)
     common = in_common(left, right)
     pairs = zip(a.location.corners, b.location.corners, strict=True)
-    most: float = max((after - before for before, after in pairs), key=abs)
+    changes = [round(after - before, 6) for before, after in pairs]
+    # Where one corner gained what another one lost, it is the gain that is told.
+    _, most = max((abs(change), change) for change in changes)
     return MapAgreementRecord(
         same_target=same_target,
         spearman=_rounded(rank_correlation(left, right)),
         common=round(common, 6),
         peak_distance=round(_peak_distance(left, right, both, source), 6),
         border=round(b.location.border - a.location.border, 6),
-        corner=round(most, 6),
+        corner=most,
         elsewhere=common < ELSEWHERE,
     )
 

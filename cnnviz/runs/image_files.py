@@ -211,7 +211,7 @@ def _explanation_record(
             name: (float(values.min()), float(values.max()))
             for name, values in explanation.all_maps().items()
         },
-        location=None if location is None else _location_record(location),
+        location=None if location is None else location_record(location),
         measurements={
             key: {metric: MeasurementRecord.of(one) for metric, one in by_metric.items()}
             for key, by_metric in explanation.measurements.items()
@@ -219,7 +219,7 @@ def _explanation_record(
     )
 
 
-def _location_record(location: Location) -> LocationRecord:
+def location_record(location: Location) -> LocationRecord:
     """Shares to six digits."""
     top_left, top_right, bottom_left, bottom_right = (round(one, 6) for one in location.corners)
     return LocationRecord(
