@@ -37,6 +37,7 @@ from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.stages import plan_items
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
+from cnnviz.storage.stored import File, full_path
 from cnnviz.text import printable_path
 
 Input = Union[str, "os.PathLike[str]", bytes, Held]
@@ -148,7 +149,7 @@ class _GivenImage:
     """An image with its name: that of its file, without the ending, or its number."""
 
     name: str
-    content: Path | bytes | Held
+    content: File | bytes | Held
     source: Source | None = None  # where it lies, if it is a file
 
     @property
@@ -263,7 +264,7 @@ def _with_stems(
 ) -> Iterator[ImageExplanation]:
     """The explanations with names for their files: as the command gives them, each file one."""
     files: dict[str, Source] = {}
-    paths = ["" if source is None else os.path.abspath(source.path) for source in sources]
+    paths = ["" if source is None else str(full_path(source.path)) for source in sources]
     for path, source in zip(paths, sources, strict=True):
         if source is not None:
             files.setdefault(path, source)
@@ -311,7 +312,7 @@ def _images(inputs: Input | Iterable[Input]) -> Iterator[_GivenImage]:
                 _warn(f"{one}: {note}")
             for source in found.sources:
                 name = printable_path(source.relative.stem)
-                yield _GivenImage(name, Path(source.path), source)
+                yield _GivenImage(name, source.path, source)
         else:
             raise UsageError(
                 "An image is a path, the bytes of a file, an array of pixels, a tensor or a "

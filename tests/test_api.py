@@ -191,8 +191,8 @@ def test_refuses_what_it_cannot_do(explainer, photos):
         cnnviz.explain(photos, explainer, target="dog")
     with pytest.raises(UsageError, match="There is no image or folder none"):
         cnnviz.explain("none.jpg", explainer)
-    with pytest.raises(UsageError, match="is a URL, which cnnviz does not read"):
-        cnnviz.explain("https://example.org/cat.jpg", explainer)
+    with pytest.raises(UsageError, match="begins with ftp://, and cnnviz reads"):
+        cnnviz.explain("ftp://example.org/cat.jpg", explainer)
     with pytest.raises(UsageError, match="batch_size is a whole number, at least 1; got 0"):
         cnnviz.explain(photos, explainer, batch_size=0)
     with (photos / "2.png").open("rb") as file, pytest.raises(UsageError, match="An open file"):

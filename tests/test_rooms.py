@@ -16,6 +16,7 @@ PACKAGE = ROOT / "cnnviz"
 #: Lowest first. A room imports those of lower rows only, not its neighbors; the ground is one room.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("_version", "errors", "machine", "structure", "system", "text", "types"),
+    ("storage",),
     ("graph", "images"),
     ("engines", "labels", "rendering"),
     ("attribution", "demo"),

@@ -115,7 +115,8 @@ _NAMED = 5  # channels named in the line that is printed for a layer
 def command(request: ActivationsRequest, printing: Printing) -> int:
     """Show a layer's strongest channels: what the network found in an image, and where.
 
-    INPUT is an image, a folder (searched recursively), or - for paths on standard input. For
+    INPUT is an image, a folder (searched recursively), a tar archive, a URL of these (s3://,
+    https://, ...), or - for paths on standard input. For
     photos/cat.jpg and vgg16's default layer this writes cat_features.28_activations.png. All
     channels of a layer share one color scale, from 0 to their maximum.
     """

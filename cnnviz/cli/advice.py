@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from cnnviz.storage.urls import shown_url
 from cnnviz.text import did_you_mean, is_url, printable
 
 #: What other programs call what is an option here.
@@ -57,9 +58,10 @@ def for_option(error: click.NoSuchOption) -> click.UsageError:
 
 def for_command(arguments: Sequence[str], commands: Sequence[str]) -> str:
     """What to say to somebody whose first argument is no command."""
+    if is_url(arguments[0]):
+        name = printable(shown_url(arguments[0]))
+        return f"'{name}' is no command. Did you mean `cnnviz explain {name}`?"
     name = printable(arguments[0])
-    if is_url(name):
-        return f"'{name}' is a URL, which cnnviz does not read: download it first."
     stem, suffix = os.path.splitext(name)
     if os.path.lexists(arguments[0]) or "/" in name or (stem and 1 < len(suffix) <= _SUFFIX_LENGTH):
         meant = printable(shlex.join(["cnnviz", "explain", *arguments]))

@@ -115,11 +115,12 @@ _NAME = 28
 def command(request: EvaluationRequest, printing: Printing, saliency: str | None) -> int:
     """Measure how far the maps of each method can be believed.
 
-    INPUT is an image, a folder (searched recursively), or - for paths on standard input. Each image
-    is explained, and its maps are judged by metrics: whether the network's output depends on what a
-    map marks, whether a map depends on what the network learned, whether it lies where the object
-    is. Maps that never saw the image are judged beside them. This prints a table and writes
-    evaluation.json and evaluation.csv; with --report a page shows it, too.
+    INPUT is an image, a folder (searched recursively), a tar archive, a URL of these (s3://,
+    https://, ...), or - for paths on standard input. Each image is explained, and its maps are
+    judged by metrics: whether the network's output depends on what a map marks, whether a map
+    depends on what the network learned, whether it lies where the object is. Maps that never saw
+    the image are judged beside them. This prints a table and writes evaluation.json and
+    evaluation.csv; with --report a page shows it, too.
     """
     return in_worker(_evaluate, request.with_saliency(saliency), printing)
 

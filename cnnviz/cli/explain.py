@@ -152,10 +152,10 @@ def command(
 ) -> int:
     """Explain images: what the network predicts for each, and where it looked.
 
-    INPUT is an image, a folder (searched recursively), or - for paths on standard input. For
-    photos/cat.jpg this writes cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and
-    cat_saliency.png. If --target asks for a class other than the predicted one, file names contain
-    its index: cat_281_gradcam.png.
+    INPUT is an image, a folder (searched recursively), a tar archive, a URL of these (s3://,
+    https://, ...), or - for paths on standard input. For photos/cat.jpg this writes
+    cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and cat_saliency.png. If --target asks
+    for a class other than the predicted one, file names contain its index: cat_281_gradcam.png.
     """
     return in_worker(_explain, request.with_saliency(saliency), printing)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from cnnviz.text import did_you_mean, expand_home, is_url, matching, paragraph
+from cnnviz.storage.urls import is_remote, shown_url
+from cnnviz.text import did_you_mean, expand_home, matching, paragraph, printable
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -53,12 +54,14 @@ class FilePath(click.Path):
 
 
 class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """An image, a folder, or ``-``."""
+    """An image, a folder, a URL of these, or ``-``."""
 
     name = "input"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The path."""
+        if is_remote(str(value)):
+            return str(value)
         path = _path(self, str(value), param, ctx)
         if not os.path.lexists(path):
             from cnnviz.models import zoo
@@ -79,8 +82,13 @@ def _path(
     ctx: click.Context | None,
 ) -> str:
     """The path with its home folder expanded; URLs and unknown home folders are refused."""
-    if is_url(text) and not os.path.lexists(text):
-        kind.fail(f"'{text}' is a URL, which cnnviz does not read: download it first.", param, ctx)
+    if is_remote(text):
+        kind.fail(
+            f"'{printable(shown_url(text))}' is a URL, which cnnviz does not read here: download "
+            "it first.",
+            param,
+            ctx,
+        )
     path = expand_home(text)
     if path == text and (text == "~" or (text.startswith("~") and "/" in text)):
         kind.fail(

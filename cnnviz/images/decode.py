@@ -26,6 +26,7 @@ from cnnviz.images.pixels import orient, over_white, to_rgb8
 from cnnviz.images.remarks import listening, sentences
 from cnnviz.images.samples import default_white
 from cnnviz.images.tiff_samples import read_bands, read_samples
+from cnnviz.storage.stored import Stored
 from cnnviz.text import printable_path
 
 # FFmpeg, which decodes GIFs here, would report damaged ones on stderr. OpenCV reads this variable
@@ -101,7 +102,7 @@ def read_image(
 
 
 def read_reduced(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Stored,
     required: RequiredSize | None = None,
     *,
     max_pixels: int = MAX_PIXELS,

@@ -7,11 +7,14 @@ import stat
 
 from cnnviz import system
 from cnnviz.errors import ImageError
+from cnnviz.storage.stored import Stored
 
 
-def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
-    """A file's contents, at most ``most`` bytes, without ever blocking."""
+def read_bytes(path: str | os.PathLike[str] | Stored, most: int) -> bytes:
+    """A file's contents, at most ``most`` bytes, without ever blocking on this machine's."""
     try:
+        if isinstance(path, Stored):
+            return path.read(most)
         _check_kind(os.stat(path).st_mode, path)
         # Between the look and the opening a pipe may have taken the file's place.
         with open(system.open_without_waiting(path), "rb") as file:
@@ -26,7 +29,8 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     except FileNotFoundError as error:
         raise ImageError("there is no such file") from error
     except PermissionError as error:
-        what = "this folder" if os.path.isdir(path) else "it"
+        folder = not isinstance(path, Stored) and os.path.isdir(path)
+        what = "this folder" if folder else "it"
         raise ImageError(f"there is no permission to read {what}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

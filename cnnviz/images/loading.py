@@ -16,10 +16,11 @@ from cnnviz.images.preprocessing import (
     required_decode_size,
 )
 from cnnviz.images.samples import fit_channels
+from cnnviz.storage.stored import Stored
 
 
 def load_image(
-    file: str | os.PathLike[str] | bytes,
+    file: str | os.PathLike[str] | Stored | bytes,
     spec: InputSpec,
     resize: str,
     size: ImageSize,

@@ -5,30 +5,27 @@ from __future__ import annotations
 import codecs
 import errno
 import os
-import re
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from cnnviz.errors import UsageError
 from cnnviz.images.kinds import READ
 from cnnviz.images.leftovers import NO_IMAGES, Leftovers, kind_of_file
-from cnnviz.text import counted, is_url, joined, printable_path
+from cnnviz.images.names import ARRAY_SUFFIX, IMAGE_SUFFIXES, is_archive, natural_key
+from cnnviz.images.stored_files import StoredImage, images_below_url, images_in_archive
+from cnnviz.storage.location import Location
+from cnnviz.storage.remote import RemotePath
+from cnnviz.storage.stored import File
+from cnnviz.storage.urls import is_remote
+from cnnviz.text import counted, joined, printable_path
 
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"),
-    *(".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-)
-"""What in a folder is taken for an image by its name, in any case; of others the first bytes
-decide. A file named explicitly may have any suffix."""
-
-ARRAY_SUFFIX = ".npy"
-"""What is taken for an image, too, in a folder without any of :data:`IMAGE_SUFFIXES`."""
+_MOST_FETCHED = 1 << 31
+"""Bytes of a file that are fetched; what an image may have is known when it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,15 @@ class Source:
             written; of a file that was given, its name alone.
     """
 
-    path: Path
+    path: File
     shown: str
     relative: PurePath
+
+    def fetched(self) -> Source:
+        """The same with the file's contents in hand, if it is none of this machine's."""
+        if isinstance(self.path, Path):
+            return self
+        return replace(self, path=self.path.fetched(_MOST_FETCHED))
 
 
 @dataclass(frozen=True)
@@ -67,23 +70,24 @@ def find_sources(
     arguments: Sequence[str],
     stdin: BinaryIO | None = None,
     *,
-    exclude: Path | None = None,
-    is_own: Callable[[Path], bool] | None = None,
+    exclude: Location | None = None,
+    is_own: Callable[[Location], bool] | None = None,
 ) -> Found:
     """Turn the arguments of a command into images, each file once, in a fixed order.
 
     A folder is searched with everything below it, following links to folders, skipping hidden
     names, sorted as people sort (``2.jpg`` before ``10.jpg``). Files without an image's suffix are
     taken if they begin like an image, and NumPy's arrays (.npy) in a folder without any other
-    image; what is left out is counted. A folder that cannot be entered
-    stays in the list, so that reading it reports it; so does a dead link, a pipe or device with an
-    image's name, and a line of standard input that names nothing or a folder without images:
-    one bad entry must not stop the others.
+    image, and so are tar archives, which are folders; what is left out is counted. A folder that
+    cannot be entered stays in the list, so that reading it reports it; so does a dead link, a pipe
+    or device with an image's name, and a line of standard input that names nothing or a folder
+    without images: one bad entry must not stop the others. Behind a URL images are known by their
+    suffixes (:func:`cnnviz.images.stored_files.images_below_url`).
 
     Args:
-        arguments: images, folders, and ``-`` for paths on standard input: one a line, in the file
-            system's encoding or in UTF-8 or UTF-16 with a byte-order mark, or each ended by a null
-            character, as ``find -print0`` writes them.
+        arguments: images, folders, archives, URLs of these, and ``-`` for such on standard input:
+            one a line, in the file system's encoding or in UTF-8 or UTF-16 with a byte-order mark,
+            or each ended by a null character, as ``find -print0`` writes them.
         stdin: where ``-`` reads bytes from; ``sys.stdin.buffer`` when left out.
         exclude: a folder to leave out of every search, meant for the output folder.
         is_own: asked of each image in a folder whether cnnviz wrote it, for what earlier runs
@@ -94,7 +98,7 @@ def find_sources(
         UsageError: an argument does not exist, a folder holds no image, ``exclude`` is itself one
             of the folders, or nothing was named at all.
     """
-    search = _Search(None if exclude is None else os.path.realpath(exclude), is_own)
+    search = _Search(exclude, is_own)
     found: list[tuple[str, Source]] = []  # with the real path of each
     for argument in arguments:
         if argument == "-":
@@ -113,7 +117,7 @@ def find_sources(
     sources: dict[str, Source] = {}
     for real, source in found:
         sources.setdefault(real, source)
-    return Found(tuple(sources.values()), len(search.own), search.notes())
+    return Found(tuple(sources.values()), search.left_out, search.notes())
 
 
 def _lines(listed: bytes) -> Iterator[str]:
@@ -142,18 +146,25 @@ def _without_dressing(line: str) -> str:
 class _Search:
     """What is left out of all folders, and which of cnnviz's own files were."""
 
-    def __init__(self, excluded: str | None, is_own: Callable[[Path], bool] | None) -> None:
-        self._excluded = excluded
+    def __init__(self, exclude: Location | None, is_own: Callable[[Location], bool] | None) -> None:
+        self._excluded = os.path.realpath(exclude) if isinstance(exclude, Path) else None
+        self._excluded_url = exclude if isinstance(exclude, RemotePath) else None
         self._is_own = is_own
         self.own: set[str] = set()  # by real path
+        self._own_behind_urls = 0
         self._leftovers = Leftovers()
+
+    @property
+    def left_out(self) -> int:
+        """How many images cnnviz wrote."""
+        return len(self.own) + self._own_behind_urls
 
     def notes(self) -> tuple[str, ...]:
         """What to tell the user of what was left out."""
         own = None
-        if self.own:
-            were = "was" if len(self.own) == 1 else "were"
-            own = f"{counted(len(self.own), 'image')} written by cnnviz {were} skipped"
+        if self.left_out:
+            were = "was" if self.left_out == 1 else "were"
+            own = f"{counted(self.left_out, 'image')} written by cnnviz {were} skipped"
         self._leftovers.forget({os.path.dirname(path) for path in self.own})
         return tuple(note for note in (own, self._leftovers.note) if note is not None)
 
@@ -161,6 +172,8 @@ class _Search:
         """Sources of one argument, or of one line of standard input if ``listed``."""
         if not argument:
             raise UsageError("One of the inputs is an empty name; give an image or a folder.")
+        if is_remote(argument):
+            return self._behind_url(RemotePath.of(argument), listed=listed)
         path = Path(argument)
         try:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)
@@ -169,6 +182,8 @@ class _Search:
             if not listed:
                 raise _not_there(argument, error) from error
         if not is_folder:
+            if is_archive(path.name):
+                return self._in_archive(path, listed=listed)
             return [(_real(path), Source(path, printable_path(argument), PurePath(path.name)))]
         real = os.path.realpath(path)
         if real == self._excluded:
@@ -232,15 +247,69 @@ class _Search:
                     links.append(folder / entry.name)
                 elif not self._owns(real := os.path.join(real_folder, entry.name)):
                     by_real_path.setdefault(real, folder / entry.name)
-        for link in sorted(links, key=_natural):
+        for link in sorted(links, key=natural_key):
             real = os.path.realpath(root / link)
             if real not in by_real_path and not self._owns(real):
                 by_real_path[real] = link
-        ordered = sorted(by_real_path.items(), key=lambda item: _natural(item[1]))
-        return [
-            (real, Source(root / relative, printable_path(root / relative), relative))
-            for real, relative in ordered
-        ]
+        found: list[tuple[str, Source]] = []
+        for real, relative in sorted(by_real_path.items(), key=lambda item: natural_key(item[1])):
+            if is_archive(relative.name) and os.path.isfile(real):
+                found += _sources(images_in_archive(root / relative, relative))
+            else:
+                source = Source(root / relative, printable_path(root / relative), relative)
+                found.append((real, source))
+        return found
+
+    def _in_archive(self, path: Path | RemotePath, *, listed: bool) -> list[tuple[str, Source]]:
+        """Sources of an archive that was given."""
+        images = images_in_archive(path, PurePath())
+        if not images:
+            shown = printable_path(path) if isinstance(path, Path) else str(path)
+            if listed:
+                return [(shown, Source(path, shown, PurePath(path.name)))]
+            raise UsageError(f"The archive {shown} holds no images: none has an image's suffix.")
+        return _sources(images)
+
+    def _behind_url(self, path: RemotePath, *, listed: bool) -> list[tuple[str, Source]]:
+        """Sources of what is behind a URL."""
+        shown = str(path)
+        itself = [(shown, Source(path, shown, PurePath(path.name or "image")))]
+        if listed and path.name.lower().endswith(IMAGE_SUFFIXES):
+            return itself  # of a million, none is asked for twice
+        try:
+            kind = path.kind()
+            if kind == "file" and is_archive(path.name):
+                return self._in_archive(path, listed=listed)
+            if kind == "file" or (kind == "nothing" and listed):  # reading it will say so
+                return itself
+            if kind == "nothing":
+                raise UsageError(f"There is no image or folder {shown}; check the URL.")
+            if path == self._excluded_url:
+                raise UsageError(
+                    f"The output folder is the input folder {shown} itself, so that the next run "
+                    "would explain what this one writes; choose another, for example "
+                    f"{shown}/explanations."
+                )
+            is_own = self._is_own or (lambda _path: False)
+            found = images_below_url(path, self._excluded_url, is_own)
+        except OSError as error:
+            if listed:  # reading it will say so, too
+                return itself
+            raise UsageError(f"{shown} cannot be listed: {error.strerror}.") from error
+        self._own_behind_urls += found.own
+        if found.images:
+            return _sources(found.images)
+        if listed:
+            return itself
+        if found.own:
+            raise UsageError(
+                f"The folder {shown} holds no images but those that cnnviz wrote ({found.own}); "
+                "give the folder of the originals."
+            )
+        raise UsageError(
+            f"The folder {shown} holds no images: behind URLs they are known by their suffixes, "
+            f"{joined((IMAGE_SUFFIXES[0], '.png', '.webp'), 'and')} among them."
+        )
 
     def _images(
         self, files: Sequence[os.DirEntry[str]], real_folder: str
@@ -253,6 +322,7 @@ class _Search:
             (images if named else others).append(entry)
         if not images:  # beside images, arrays are more likely features of theirs
             arrays = [entry for entry in others if entry.name.lower().endswith(ARRAY_SUFFIX)]
+            arrays += [entry for entry in others if is_archive(entry.name)]
             images = [entry for entry in arrays if _is_file(entry)]
             others = [entry for entry in others if entry not in images]
         return [*images, *self._images_among(others, images, real_folder)]
@@ -295,14 +365,14 @@ class _Search:
         return own
 
 
+def _sources(images: Sequence[StoredImage]) -> list[tuple[str, Source]]:
+    """Sources of images that are none of this machine's files, by what they are known by."""
+    return [(str(file), Source(file, str(file), relative)) for file, relative in images]
+
+
 def _not_there(argument: str, error: OSError | ValueError) -> UsageError:
     """The error for an argument that leads nowhere."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        if is_url(argument):
-            return UsageError(
-                f"'{printable_path(argument)}' is a URL, which cnnviz does not read: download it "
-                "first."
-            )
         hint = (
             "the shell expands a pattern only outside quotes, and only if it matches something"
             if any(letter in argument for letter in "*?[")
@@ -333,18 +403,3 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:
         return False
-
-
-def _natural(path: PurePath) -> tuple[Any, ...]:
-    """A sorting key: digits by value, letters without case, and the exact name in the end."""
-    return (
-        tuple(
-            tuple(
-                (0, int(token), "") if token.isdecimal() else (1, 0, token.casefold())
-                for token in re.split(r"([0-9]+)", part)
-                if token
-            )
-            for part in path.parts
-        ),
-        str(path),
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from cnnviz.labels.label_sets import LabelSet, Truth
 from cnnviz.labels.truth_labels import RowLabels, RowLabelSets
 from cnnviz.labels.truth_rows import Table
 from cnnviz.labels.truth_tables import TABLE_SUFFIXES, read_table
+from cnnviz.storage.stored import full_path
 from cnnviz.text import counted, joined, listed, printable
 
 FOLDERS = "folders"
@@ -151,7 +151,7 @@ def _from_folders(sources: Sequence[Source], known: Classes, *, multi_label: boo
 
 def _folder(source: Source) -> str:
     """The name of the folder that holds an image."""
-    return source.relative.parent.name or Path(os.path.abspath(source.path)).parent.name
+    return source.relative.parent.name or full_path(source.path).parent.name
 
 
 def _wordnet(folders: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from cnnviz.images.sources import Source
+from cnnviz.storage.stored import File
 from cnnviz.text import caseless, printable
 
 
@@ -23,7 +24,7 @@ class ImagePaths:
         self._by_shown: dict[bytes, list[int]] = {}
         for number, source in enumerate(sources):
             for table, key in (
-                (self._by_place, self._place(os.fsencode(source.path))),
+                (self._by_place, self._place_of(source.path)),
                 (self._by_relative, os.fsencode(source.relative)),
                 (self._by_shown, _bytes(source.shown)),
             ):
@@ -83,6 +84,10 @@ class ImagePaths:
             tables.append(table)
         places, relatives = tables
         return places, places, relatives
+
+    def _place_of(self, file: File) -> bytes:
+        """What a file of the run is found by, wherever it is."""
+        return self._place(os.fsencode(file)) if isinstance(file, Path) else _bytes(str(file))
 
     def _place(self, path: bytes) -> bytes:
         """Where a file lies, by whatever links its folder was reached."""

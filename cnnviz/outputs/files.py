@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 
 from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
 from cnnviz.outputs.marks import written_by_cnnviz
+from cnnviz.storage.stored import File
 
 _TEMPORARY = ".cnnviz-"
 #: What the next file would meet as well, whatever its name.
@@ -67,10 +68,10 @@ def write_file(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
 class OutputFolder:
     """The folder that a run writes to; makes sub-folders as they are needed."""
 
-    def __init__(self, path: str | os.PathLike[str], inputs: Iterable[Path] = ()) -> None:
+    def __init__(self, path: str | os.PathLike[str], inputs: Iterable[File] = ()) -> None:
         """Args: the folder, which need not exist yet, and files that must not be overwritten."""
         self.path = Path(path)
-        self._inputs = tuple(inputs)
+        self._inputs = tuple(one for one in inputs if isinstance(one, Path))
         self._input_ids: frozenset[tuple[int, int]] | None = None
 
     def write(self, relative: PurePath, parts: Iterable[bytes]) -> Path:

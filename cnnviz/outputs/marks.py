@@ -7,6 +7,8 @@ import struct
 
 from cnnviz._version import __version__
 from cnnviz.images.kinds import HEAD, PNG_SIGNATURE, kind_read
+from cnnviz.storage.location import opened
+from cnnviz.storage.remote import RemotePath
 
 _MARK = b"cnnviz "
 _MARK_WITHIN = 512  # bytes from the start
@@ -44,9 +46,9 @@ _ZIP_EXTRA = 0x7A63  # a number that nobody else has for a part of extra fields
 _ZIP_END = 22  # end of central directory, without its comment
 
 
-def written_by_cnnviz(path: str | os.PathLike[str]) -> bool:
+def written_by_cnnviz(path: str | os.PathLike[str] | RemotePath) -> bool:
     """Whether a file carries the mark that :mod:`cnnviz.outputs.formats` leaves."""
-    with open(path, "rb") as file:
+    with opened(path) as file:
         head = file.read(_MARK_WITHIN)
         if head.startswith(PNG_SIGNATURE):
             return head[PNG_HEADER + 4 :].startswith(b"tEXt" + PNG_SOFTWARE + _MARK)

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
+from cnnviz.storage.stored import full_path
+
 if TYPE_CHECKING:
     from cnnviz.images.sources import Source
 
@@ -237,7 +239,7 @@ def _candidates(source: Source) -> list[str]:
     relative = [
         part for part in source.relative.parts if part not in ("..", source.relative.anchor)
     ]
-    path = PurePath(os.path.abspath(source.path))
+    path = full_path(source.path)
     relative = relative or [path.name or "image"]
     above = [part for part in path.parts if part != path.anchor][: -len(relative)]
     whole = relative[-1]

@@ -92,6 +92,7 @@ class ShowActivations(Stage[Item, tuple[TopChannels, ...], ActivationsOutcome]):
 
     def begin(self, item: Item) -> LoadedImage[Item, ActivationsOutcome]:
         """Files say which image they come from."""
+        item = item.fetched()
         return LoadedImage(item, file_sha256(item.source.path))
 
     def compute(

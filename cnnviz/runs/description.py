@@ -33,6 +33,7 @@ from cnnviz.runs.run_records import (
     SymbolRecord,
     WeightsRecord,
 )
+from cnnviz.storage.urls import is_remote, shown_url
 from cnnviz.structure import decode, encode, parse
 
 #: Options that have no say in what is written.
@@ -69,6 +70,7 @@ def _parameters(request: RunRequest, config: ModelConfig) -> dict[str, Any]:
         **dict(request.options()),
         **asdict(replace(config, labels=None)),
         "resize": request.model.resize,
+        "inputs": [shown_url(one) if is_remote(one) else one for one in request.inputs],
     }
     if asked["max_pixels"] is None:
         asked["max_pixels"] = MAX_PIXELS

@@ -60,6 +60,7 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
 
     def begin(self, item: Item) -> LoadedImage[Item, EvaluationOutcome]:
         """Look whether it is done already."""
+        item = item.fetched()
         image: LoadedImage[Item, EvaluationOutcome] = LoadedImage(
             item, file_sha256(item.source.path)
         )

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +17,7 @@ from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.journal import RunFile
 from cnnviz.runs.records import VERSION
+from cnnviz.storage.stored import File, Stored
 from cnnviz.structure import plain
 
 MANIFEST = PurePosixPath("manifest.json")
@@ -27,10 +29,12 @@ _VERSION = re.compile(rb'\{"cnnviz_[a-z]{1,20}": ?(\d{1,9})[,}]')
 _VERSION_WITHIN = 64  # bytes from the start
 
 
-def file_sha256(path: Path) -> str | None:
+def file_sha256(path: File) -> str | None:
     """The SHA-256 of a file; None if it is not a regular file or cannot be read."""
     sha = hashlib.sha256()
     try:
+        if isinstance(path, Stored):
+            return hashlib.sha256(path.read(sys.maxsize)).hexdigest()
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, and used up
             return None
         with open(path, "rb") as file:

@@ -59,6 +59,11 @@ class Item:
         """Its file's path."""
         return str(self.source.path)
 
+    def fetched(self) -> Item:
+        """The same with its file's contents in hand, if that is none of this machine's."""
+        source = self.source.fetched()
+        return self if source is self.source else replace(self, source=source)
+
     def load(self, loader: Loader, remark: Callable[[str], None]) -> tuple[Prepared, Canvas]:
         """What the network is fed, and what is drawn on."""
         return load_image(
@@ -237,6 +242,7 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         """Look whether it is done already."""
         if self.journal is None:
             return LoadedImage(item)
+        item = item.fetched()
         image: LoadedImage[Item, ImageOutcome] = LoadedImage(item, file_sha256(item.source.path))
         known = self.journal.find(str(item.stem.path))
         if known is None:

@@ -23,7 +23,9 @@ from typing import IO, Literal
 
 from cnnviz import system
 from cnnviz.errors import ExitCode, UsageError
+from cnnviz.images.names import is_archive
 from cnnviz.machine import is_limited
+from cnnviz.storage.urls import is_remote
 
 Kind = Literal["default", "isolating"]
 
@@ -41,7 +43,9 @@ def should_supervise(inputs: Sequence[str]) -> bool:
     """
     if not system.can_have_workers():
         return False
-    return len(inputs) > 1 or inputs[0] == "-" or os.path.isdir(inputs[0]) or is_limited()
+    one = inputs[0]
+    several = len(inputs) > 1 or one == "-" or os.path.isdir(one)
+    return several or is_archive(one) or is_remote(one) or is_limited()
 
 
 class WorkerState:

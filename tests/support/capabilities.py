@@ -36,6 +36,12 @@ CAPABILITIES = {
     "dot": Capability(
         "Graphviz's dot", "apt-get install graphviz", lambda: shutil.which("dot") is not None
     ),
+    "fsspec": Capability("fsspec", "pip install fsspec", lambda: find_spec("fsspec") is not None),
+    "http": Capability(
+        "aiohttp, with which fsspec reads over HTTP",
+        'pip install "cnnviz[http]"',
+        lambda: find_spec("fsspec") is not None and find_spec("aiohttp") is not None,
+    ),
     "mxnet": Capability(
         "MXNet",
         "pip install mxnet==1.9.1 'numpy<2', on Linux with Python below 3.13",

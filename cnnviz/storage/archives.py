@@ -1,0 +1,178 @@
+"""Tar archives as folders: what is in them is listed in order, and read where it lies.
+
+Nothing is unpacked. Members that are no plain files, or whose names lead elsewhere, are listed as
+what cannot be read, each with its reason; so is an archive that ends early, or makes no sense.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from cnnviz import system
+from cnnviz.storage.remote import RemotePath
+from cnnviz.storage.stored import Stored, too_large
+from cnnviz.text import printable, printable_path
+
+_BLOCK = 1 << 23  # bytes of a remote archive that are read at a time
+_LONGEST_HEADER = 1 << 20  # bytes of names and the like of one member
+_RECORD = 512
+
+
+class Member(NamedTuple):
+    """A member of an archive that can be read, or the reason why not: its bytes' place, or text."""
+
+    name: str
+    offset: int
+    size: int
+    problem: str | None
+
+
+class Archive:
+    """An archive on this machine or behind a URL.
+
+    Its members are read by several threads, about in order: of a remote one a block is held, so
+    that small members do not each take a request.
+    """
+
+    def __init__(self, path: Path | RemotePath) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._block = (0, b"")
+
+    def __str__(self) -> str:
+        return printable_path(self.path) if isinstance(self.path, Path) else str(self.path)
+
+    def __getstate__(self) -> Path | RemotePath:
+        return self.path
+
+    def __setstate__(self, path: Path | RemotePath) -> None:
+        self.__init__(path)  # type: ignore[misc]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the folders above it, and its own."""
+        if isinstance(self.path, RemotePath):
+            return self.path.parts
+        return Path(os.path.abspath(self.path)).parts[1:]
+
+    def members(self) -> Iterator[Member]:
+        """What is in it, but for folders, in order.
+
+        Raises:
+            OSError: it cannot be read at all.
+        """
+        if isinstance(self.path, RemotePath):
+            file = self.path.open(_BLOCK)
+        else:
+            file = os.fdopen(system.open_without_waiting(self.path), "rb")
+        with file:
+            yield from _members(file)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of a member.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        if isinstance(self.path, RemotePath):
+            return self._read_remote(self.path, offset, size)
+        with open(self.path, "rb") as file:
+            data = system.read_at(file, offset, size)
+        if len(data) != size:
+            raise OSError(errno.EIO, "the archive ends within it")
+        return data
+
+    def _read_remote(self, path: RemotePath, offset: int, size: int) -> bytes:
+        if size > _BLOCK:
+            return path.read_range(offset, offset + size)
+        with self._lock:
+            start, block = self._block
+            if not start <= offset <= offset + size <= start + len(block):
+                start, block = offset, path.read_range(offset, min(path.size, offset + _BLOCK))
+                self._block = start, block
+            return block[offset - start : offset - start + size]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ArchiveMember(Stored):
+    """A file in an archive: where it lies there."""
+
+    archive: Archive
+    path: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{printable(self.path)}"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Those of the archive, and its own."""
+        return (*self.archive.parts, *self.path.split("/"))
+
+    def read(self, most: int) -> bytes:
+        """Its contents."""
+        if self.size > most:
+            raise too_large(self.size)
+        return self.archive.read(self.offset, self.size)
+
+
+class _Headers:
+    """A file as :mod:`tarfile` may read it: headers, and nothing that would fill the memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, length: int = -1) -> bytes:
+        if not 0 <= length <= _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header has {length:,} bytes")
+        return self._file.read(length)
+
+
+def _members(file: BinaryIO) -> Iterator[Member]:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    end = 0
+    try:
+        with tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:") as tar:
+            while (one := tar.next()) is not None:
+                cast(Any, tar).members.clear()  # it would keep all of them
+                end = one.offset_data
+                if not one.isdir():
+                    yield _member(one, size)
+            end = tar.offset
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError) as error:
+        yield Member("", 0, 0, f"the archive is damaged behind byte {end:,}: {_reason(error)}")
+        return
+    file.seek(end)
+    if file.read(_RECORD) != bytes(_RECORD):
+        yield Member("", 0, 0, f"the archive ends early, at byte {size:,}, without its end mark")
+
+
+def _member(one: tarfile.TarInfo, size: int) -> Member:
+    problem = None
+    names = one.name.split("/")
+    if one.issym() or one.islnk():
+        problem = "links in archives are not followed"
+    elif one.name.startswith("/") or ".." in names or "\0" in one.name:
+        problem = "its name leads out of the archive"
+    elif one.issparse():
+        problem = "sparse files in archives are not read"
+    elif not one.isreg():
+        problem = "only files are read out of archives"
+    elif one.size < 0 or one.offset_data + one.size > size:
+        problem = "the archive ends within it"
+    name = "/".join(part for part in names if part not in ("", "."))
+    return Member(name, one.offset_data, one.size, problem)
+
+
+def _reason(error: Exception) -> str:
+    return printable(str(error)) or type(error).__name__
