@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -56,25 +56,37 @@ def thumbnail(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A thumbnail that is to be there.
+
+    Attributes:
+        folder: a run's output folder.
+        file: an image, relative to it.
+        into: the folder that holds the folder of thumbnails, as a rule the run's own.
+    """
+
+    folder: Path
+    file: PurePosixPath
+    into: Path
+
+
 def make_missing(
-    folder: Path,
-    files: Iterable[PurePosixPath],
-    progress: Callable[[int, int], None] | None = None,
+    wanted: Iterable[Wanted], progress: Callable[[int, int], None] | None = None
 ) -> list[str]:
     """Make the thumbnails that are not there, or older than their image.
 
     Args:
-        folder: the run's output folder.
-        files: images, relative to it.
+        wanted: all that are to be there.
         progress: called with the number of thumbnails made and of those to be made.
 
     Returns:
         For each thumbnail that could not be made a sentence that says why.
     """
-    missing = [file for file in files if _is_missing(folder, file)]
+    missing = [one for one in wanted if _is_missing(one)]
     problems = []
     with helper_threads(available_cores(), "thumbnail") as threads:
-        for done, problem in enumerate(threads.map(partial(_make, folder), missing), 1):
+        for done, problem in enumerate(threads.map(_make, missing), 1):
             if problem is not None:
                 problems.append(problem)
             if progress is not None:
@@ -82,21 +94,27 @@ def make_missing(
     return problems
 
 
-def _is_missing(folder: Path, file: PurePosixPath) -> bool:
+def are_made(folder: Path, files: Iterable[PurePosixPath]) -> bool:
+    """Whether a run's folder has the thumbnails of all these images, none older than its image."""
+    return not any(_is_missing(Wanted(folder, file, folder)) for file in files)
+
+
+def _is_missing(one: Wanted) -> bool:
     try:
-        made = os.stat(folder / thumbnail_path(file)).st_mtime_ns
-        return made < os.stat(folder / file).st_mtime_ns
+        made = os.stat(one.into / thumbnail_path(one.file)).st_mtime_ns
+        return made < os.stat(one.folder / one.file).st_mtime_ns
     except OSError:
         return True
 
 
-def _make(folder: Path, file: PurePosixPath) -> str | None:
+def _make(one: Wanted) -> str | None:
+    file = one.folder / one.file
     try:
-        small = thumbnail(read_image(folder / file))
+        small = thumbnail(read_image(file))
     except ImageError as error:  # says not which
-        return f"{folder / file}: {error}"
+        return f"{file}: {error}"
     try:
-        OutputFolder(folder).write(thumbnail_path(file), encode_jpeg(small, QUALITY))
+        OutputFolder(one.into).write(thumbnail_path(one.file), encode_jpeg(small, QUALITY))
     except OutputError as error:
         return str(error)
     return None

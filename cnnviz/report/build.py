@@ -11,7 +11,7 @@ from cnnviz.errors import MapError, UsageError
 from cnnviz.metrics.location import MEAN_IMAGES
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_markup
-from cnnviz.outputs.thumbnails import make_missing, thumbnail_path
+from cnnviz.outputs.thumbnails import Wanted, make_missing, thumbnail_path
 from cnnviz.report.document import document, script_safe, with_files
 from cnnviz.report.evaluation import evaluation_view
 from cnnviz.report.finding import finding, worth_a_look
@@ -85,7 +85,7 @@ def build_report(
     images = () if manifest is None else manifest.images
     page = _page(manifest, evaluation, title, record=None if single_file else str(MANIFEST))
     files = tuple(shown_files(images) if single_file else drawn_files(images))
-    for problem in make_missing(folder, files, progress):
+    for problem in make_missing((Wanted(folder, file, folder) for file in files), progress):
         if notify is not None:
             notify(problem)
     if not single_file:

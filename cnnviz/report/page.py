@@ -143,12 +143,10 @@ def page_data(
     copied.
     """
     used = {score.index for image in manifest.images for score in image.scores}
-    colors = manifest.run.parameters.get("colormap")
-    scale = color_scale(colors if colors in COLORMAPS else COLORMAPS[0])
     return {
-        "scale": _base64(scale),
+        "scale": color_bytes(manifest),
         "classes": {str(index): names[index] for index in sorted(used)},
-        "maps": _map_titles(manifest),
+        "maps": map_titles(manifest),
         "pairs": [
             {"shape": list(pair.mean.shape), "map": _base64(np.rint(pair.mean * 255))}
             if pair.images >= MEAN_IMAGES
@@ -157,6 +155,12 @@ def page_data(
         ],
         "images": [_image(image) for image in manifest.images],
     }
+
+
+def color_bytes(manifest: Manifest) -> str:
+    """The run's color scale, 256 times red, green and blue, in base64."""
+    colors = manifest.run.parameters.get("colormap")
+    return _base64(color_scale(colors if colors in COLORMAPS else COLORMAPS[0]))
 
 
 def engines(manifest: Manifest) -> list[tuple[str, int]]:
@@ -260,7 +264,7 @@ def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> 
     )
 
 
-def _map_titles(manifest: Manifest) -> list[dict[str, str]]:
+def map_titles(manifest: Manifest) -> list[dict[str, str]]:
     """The maps that cards can show: key and title, in the order of the methods."""
     there = {key for image in manifest.images for one in image.explanations for key in one.files}
     return [

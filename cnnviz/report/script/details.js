@@ -104,3 +104,4 @@ function largeBody(image) {
 /** The card of an image in the list that it was opened from. */
 const cardIn = (list, image) => (list?.id === "worth" && worth.get(image)) || cards[image.place];
 const pressedInLarge = () => false;
+const opened = () => {};

@@ -24,6 +24,7 @@ function show(image, from) {
   const inside = body.contains(document.activeElement);
   body.replaceChildren(...largeBody(image));
   body.scrollTop = 0;
+  opened(image);
   mixed();
   if (!dialog.open) {
     dialog.showModal();
