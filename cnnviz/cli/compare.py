@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cnnviz.cli.console import Printing, json_line, put, say
+from cnnviz.cli.console import Printing, json_line, put, say, told_progress
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.option_types import FilePath
 from cnnviz.cli.options import JSON, QUIET, TITLE, output_option, packed
@@ -73,6 +73,7 @@ def command(
     from cnnviz.comparison.checks import conclude_comparison
     from cnnviz.comparison.compare import compare, read_sides
     from cnnviz.comparison.files import write_comparison
+    from cnnviz.report.comparison import build_comparison_page
     from cnnviz.runs.checked import Collector
     from cnnviz.runs.request_checks import check_files
 
@@ -80,6 +81,16 @@ def command(
     collector = Collector()
     comparison = compare(*read_sides(a, b))
     write_comparison(output, comparison)
+    with told_progress("thumbnail", hidden=printing.quiet) as show:
+        build_comparison_page(
+            output,
+            comparison,
+            title=title,
+            single_file=single_file,
+            progress=show,
+            notify=printing.notify,
+            announce=printing.notify,
+        )
     tell(comparison, printing)
     if not printing.quiet:
         say(f"written to {output}")

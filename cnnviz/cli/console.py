@@ -7,7 +7,8 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,23 @@ def progress(total: int, unit: str, *, hidden: bool) -> tqdm[Any]:
     # One image needs no bar; disable=None hides it where stderr is no terminal.
     disable = True if hidden or total < 2 else None
     return progress_bar(total=total, unit=unit, leave=False, disable=disable)
+
+
+@contextmanager
+def told_progress(unit: str, *, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar for what tells how much is done and of how much, once it knows."""
+    bars: list[tqdm[Any]] = []
+
+    def show(done: int, total: int) -> None:
+        if not bars:
+            bars.append(progress(total, unit, hidden=hidden))
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield show
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 class Interrupt:

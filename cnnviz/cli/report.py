@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.cli.console import progress, put, say
+from cnnviz.cli.console import put, say, told_progress
 from cnnviz.cli.option_types import FilePath
 from cnnviz.cli.options import TITLE
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 
 @click.command(name="report")
@@ -35,19 +31,11 @@ def command(folder: Path, title: str | None, single_file: bool, quiet: bool) -> 
     """
     from cnnviz.report.build import build_report
 
-    bar: tqdm[Any] | None = None
-
     def announce(text: str) -> None:
         if not quiet:
             say(text)
 
-    def show(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = progress(total, "thumbnail", hidden=quiet)
-        bar.update(done - bar.n)
-
-    try:
+    with told_progress("thumbnail", hidden=quiet) as show:
         page = build_report(
             folder,
             title=title,
@@ -56,8 +44,5 @@ def command(folder: Path, title: str | None, single_file: bool, quiet: bool) -> 
             notify=say,
             announce=announce,
         )
-    finally:
-        if bar is not None:
-            bar.close()
     if not quiet:
         put(str(page))

@@ -19,14 +19,15 @@ from tests.report.runs import image, large, located, manifest, write_run
 
 def compared(folder, a, b, *, files=True):
     """The comparison of two manifests, whose runs lie in ``before`` and ``after``."""
-    folder = Path(folder)
-    sides = write_run(folder / "before", a, files=files), write_run(folder / "after", b, files=files)
+    names = {"before": a, "after": b}
+    sides = [write_run(Path(folder) / name, one, files=files) for name, one in names.items()]
     return compare(*read_sides(*sides))
 
 
 def built(folder, a, b, *, files=True, **options):
     """The page of a comparison of two manifests, in ``changes``."""
-    return build_comparison_page(Path(folder) / "changes", compared(folder, a, b, files=files), **options)
+    comparison = compared(folder, a, b, files=files)
+    return build_comparison_page(Path(folder) / "changes", comparison, **options)
 
 
 def spot(row, column, *, side=4, width=1):

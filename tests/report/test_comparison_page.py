@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from tests.report.comparisons import built, two_runs
-from tests.report.test_build import Page, words
+from tests.report.test_build import words
 
 
 def test_it_says_what_was_found(tmp_path):
