@@ -67,7 +67,7 @@ _NAME = 28
     ),
 )
 @click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
-@output_option("evaluation")
+@output_option("evaluation", remote=True)
 @model_options
 @goal_options
 @method_options

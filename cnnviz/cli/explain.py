@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
-@output_option("explanations")
+@output_option("explanations", remote=True)
 @model_options
 @goal_options
 @click.option(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 
+from cnnviz.storage.paths import AnyPath, path_of
 from cnnviz.storage.urls import is_remote, shown_url
 from cnnviz.text import did_you_mean, expand_home, matching, paragraph, printable
 
@@ -51,6 +53,21 @@ class FilePath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
         return super().convert(_path(self, os.fspath(value), param, ctx), param, ctx)
+
+
+class Folder(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A folder of this machine, or one behind a URL."""
+
+    name = "folder"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> AnyPath:
+        """The path."""
+        if isinstance(value, Path):
+            return value
+        text = str(value)
+        return path_of(text if is_remote(text) else _path(self, text, param, ctx))
 
 
 class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from cnnviz.cli.limits import few_threads
-from cnnviz.cli.option_types import Choice, FilePath, Parsed
+from cnnviz.cli.option_types import Choice, FilePath, Folder, Parsed
 from cnnviz.runs.request import ModelOptions, OutputOptions
 
 
@@ -92,16 +92,17 @@ QUIET = click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 """``--quiet``, of commands that print more than what they were asked for."""
 
 
-def output_option(default: str) -> Callable[..., Any]:
-    """``--output``, of commands that write several files."""
+def output_option(default: str, *, remote: bool = False) -> Callable[..., Any]:
+    """``--output``, of commands that write several files; ``remote`` if it may be a URL."""
     return click.option(
         "--output",
         "-o",
-        type=FilePath(path_type=Path),
+        type=Folder() if remote else FilePath(path_type=Path),
         default=default,
         show_default=True,
         metavar="DIR",
-        help="Output folder; created if it does not exist.",
+        help="Output folder; created if it does not exist."
+        + (" May be a URL: s3://, gs:// or az://." if remote else ""),
     )
 
 

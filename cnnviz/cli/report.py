@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cnnviz.cli.console import put, say, told_progress
-from cnnviz.cli.option_types import FilePath
+from cnnviz.cli.option_types import Folder
 from cnnviz.cli.options import TITLE
+
+if TYPE_CHECKING:
+    from cnnviz.storage.paths import AnyPath
 
 
 @click.command(name="report")
-@click.argument("folder", type=FilePath(path_type=Path), metavar="DIR")
+@click.argument("folder", type=Folder(), metavar="DIR")
 @TITLE
 @click.option(
     "--single-file",
@@ -21,7 +24,7 @@ from cnnviz.cli.options import TITLE
     "small if it would exceed 50 MB otherwise.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only, and show no progress bar.")
-def command(folder: Path, title: str | None, single_file: bool, quiet: bool) -> None:
+def command(folder: AnyPath, title: str | None, single_file: bool, quiet: bool) -> None:
     """Write a page about a run of `cnnviz explain` or `cnnviz evaluate`: DIR/index.html.
 
     DIR is the run's output folder, with its manifest.json, its evaluation.json, or both. The page

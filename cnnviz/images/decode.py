@@ -76,7 +76,7 @@ _OTHER_BYTES = 1 << 24  # for whatever else a file carries
 
 
 def read_image(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str] | Stored, *, max_pixels: int = MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
     """Read an image file as RGB pixels.
 
@@ -97,7 +97,8 @@ def read_image(
     """
     reading = read_reduced(path, max_pixels=max_pixels)
     if reading.remark is not None:
-        warnings.warn(f"{printable_path(path)}: {reading.remark}", stacklevel=2)
+        shown = str(path) if isinstance(path, Stored) else printable_path(path)
+        warnings.warn(f"{shown}: {reading.remark}", stacklevel=2)
     return reading.pixels
 
 

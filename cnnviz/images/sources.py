@@ -18,7 +18,7 @@ from cnnviz.images.kinds import READ
 from cnnviz.images.leftovers import NO_IMAGES, Leftovers, kind_of_file
 from cnnviz.images.names import ARRAY_SUFFIX, IMAGE_SUFFIXES, is_archive, natural_key
 from cnnviz.images.stored_files import StoredImage, images_below_url, images_in_archive
-from cnnviz.storage.location import Location
+from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.remote import RemotePath
 from cnnviz.storage.stored import File
 from cnnviz.storage.urls import is_remote
@@ -70,8 +70,8 @@ def find_sources(
     arguments: Sequence[str],
     stdin: BinaryIO | None = None,
     *,
-    exclude: Location | None = None,
-    is_own: Callable[[Location], bool] | None = None,
+    exclude: AnyPath | None = None,
+    is_own: Callable[[AnyPath], bool] | None = None,
 ) -> Found:
     """Turn the arguments of a command into images, each file once, in a fixed order.
 
@@ -146,7 +146,7 @@ def _without_dressing(line: str) -> str:
 class _Search:
     """What is left out of all folders, and which of cnnviz's own files were."""
 
-    def __init__(self, exclude: Location | None, is_own: Callable[[Location], bool] | None) -> None:
+    def __init__(self, exclude: AnyPath | None, is_own: Callable[[AnyPath], bool] | None) -> None:
         self._excluded = os.path.realpath(exclude) if isinstance(exclude, Path) else None
         self._excluded_url = exclude if isinstance(exclude, RemotePath) else None
         self._is_own = is_own

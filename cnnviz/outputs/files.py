@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
-from cnnviz.outputs.marks import written_by_cnnviz
+from cnnviz.outputs.marks import is_foreign
+from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.stored import File
 
 _TEMPORARY = ".cnnviz-"
@@ -173,12 +174,12 @@ def check_output_file(path: Path) -> None:
 
 
 @contextmanager
-def all_or_none() -> Iterator[list[Path]]:
+def all_or_none() -> Iterator[list[AnyPath]]:
     """Files that belong together: what is put into the list goes if not all can be written.
 
     Half a set would be taken for a whole one.
     """
-    written: list[Path] = []
+    written: list[AnyPath] = []
     try:
         yield written
     except BaseException:
@@ -195,23 +196,25 @@ def check_replaceable(path: Path) -> None:
         OutputUnavailableError: the file system fails.
     """
     try:
-        ours = not os.path.lexists(path) or (path.is_file() and written_by_cnnviz(path))
+        foreign = is_foreign(path)
     except OSError as error:
         raise _refused(path, error, "replaced", named=True) from error
-    if not ours:
+    if foreign:
         raise OutputError(
             f"{path} exists and was not written by cnnviz; it is left as it is. Move it away "
             "or choose another output folder."
         )
 
 
-def remove_partial_files(folder: Path, below: Iterable[PurePath]) -> None:
+def remove_partial_files(folder: AnyPath, below: Iterable[PurePath]) -> None:
     """Remove what was being written when a run was killed.
 
     Args:
-        folder: an output folder that nobody is writing to.
+        folder: an output folder that nobody is writing to. Behind a URL there is nothing partial.
         below: folders in it, relative; they and ``thumbnails`` with the same below it are searched.
     """
+    if not isinstance(folder, Path):
+        return
     for relative in {PurePath(), *below}:
         for place in (folder / relative, folder / "thumbnails" / relative):
             for path in place.glob(f"{_TEMPORARY}*.tmp"):
@@ -231,7 +234,7 @@ def _temporary_beside(path: Path) -> Path:
     return path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.tmp")
 
 
-def _remove(path: Path) -> None:
+def _remove(path: AnyPath) -> None:
     """Remove a file, if that is possible, on the way out of another failure."""
     with suppress(OSError):
         path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import struct
 
 from cnnviz._version import __version__
 from cnnviz.images.kinds import HEAD, PNG_SIGNATURE, kind_read
-from cnnviz.storage.location import opened
+from cnnviz.storage.paths import AnyPath, opened
 from cnnviz.storage.remote import RemotePath
 
 _MARK = b"cnnviz "
@@ -75,6 +75,20 @@ def written_by_cnnviz(path: str | os.PathLike[str] | RemotePath) -> bool:
         return end >= 0 and tail[end + _ZIP_END :].startswith(_MARK)
 
 
+def is_foreign(path: AnyPath) -> bool:
+    """Whether there is something that cnnviz did not write.
+
+    Raises:
+        OSError: that cannot be found out.
+    """
+    if isinstance(path, RemotePath):
+        try:
+            return not written_by_cnnviz(path)
+        except FileNotFoundError:
+            return False
+    return os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path))
+
+
 def _begins_with_mark(head: bytes) -> bool:
     """Whether a WebP or an ``.npz`` begins as ours do, whatever became of the rest."""
     if head.startswith(_ZIP_START) and len(head) > _ZIP_HEADER:
@@ -84,12 +98,14 @@ def _begins_with_mark(head: bytes) -> bool:
     return kind_read(head) == "WebP" and head[WEBP_HEADER:].startswith(start)
 
 
-def is_complete(path: str | os.PathLike[str]) -> bool:
+def is_complete(path: str | os.PathLike[str] | RemotePath) -> bool:
     """Whether an image or .npz that cnnviz wrote exists, is this version's, and is not cut off.
 
-    A power cut may leave a part of it, or zeros.
+    A power cut may leave a part of it, or zeros. Objects behind URLs are whole if they are there.
     """
     try:
+        if isinstance(path, RemotePath):
+            return path.exists()
         with open(path, "rb") as file:
             kind = kind_read(file.read(HEAD))
             file.seek(max(0, file.seek(0, os.SEEK_END) - 64))

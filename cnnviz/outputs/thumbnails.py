@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,10 @@ from cnnviz.errors import ImageError, OutputError
 from cnnviz.images.decode import read_image
 from cnnviz.images.preprocessing import resize_image
 from cnnviz.machine import available_cores, helper_threads
-from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import IMAGE_FORMATS, encode_jpeg
+from cnnviz.storage.paths import AnyPath
+from cnnviz.storage.remote import RemotePath
 
 FOLDER = "thumbnails"
 """The folder that they lie in, beside the report."""
@@ -66,9 +68,9 @@ class Wanted:
         into: the folder that holds the folder of thumbnails, as a rule the run's own.
     """
 
-    folder: Path
+    folder: AnyPath
     file: PurePosixPath
-    into: Path
+    into: AnyPath
 
 
 def make_missing(
@@ -83,7 +85,7 @@ def make_missing(
     Returns:
         For each thumbnail that could not be made a sentence that says why.
     """
-    missing = [one for one in wanted if _is_missing(one)]
+    missing = list(_missing(wanted))
     problems = []
     with helper_threads(available_cores(), "thumbnail") as threads:
         for done, problem in enumerate(threads.map(_make, missing), 1):
@@ -94,17 +96,32 @@ def make_missing(
     return problems
 
 
-def are_made(folder: Path, files: Iterable[PurePosixPath]) -> bool:
+def are_made(folder: AnyPath, files: Iterable[PurePosixPath]) -> bool:
     """Whether a run's folder has the thumbnails of all these images, none older than its image."""
-    return not any(_is_missing(Wanted(folder, file, folder)) for file in files)
+    return not any(_missing(Wanted(folder, file, folder) for file in files))
 
 
-def _is_missing(one: Wanted) -> bool:
+def _missing(wanted: Iterable[Wanted]) -> Iterator[Wanted]:
+    """Those that have to be made. What is behind a URL is listed once, and only looked for."""
+    listings: dict[RemotePath, set[str]] = {}
+    for one in wanted:
+        if isinstance(one.into, RemotePath):
+            if one.into not in listings:
+                below = (one.into / FOLDER).below()
+                listings[one.into] = {path.path_from(one.into) for path in below}
+            made = str(thumbnail_path(one.file)) in listings[one.into]
+        else:
+            made = _is_newer(one.into / thumbnail_path(one.file), one.folder / one.file)
+        if not made:
+            yield one
+
+
+def _is_newer(thumbnail: AnyPath, image: AnyPath) -> bool:
+    """Whether both are files of this machine, and the image is not the newer one."""
     try:
-        made = os.stat(one.into / thumbnail_path(one.file)).st_mtime_ns
-        return made < os.stat(one.folder / one.file).st_mtime_ns
+        return os.stat(str(thumbnail)).st_mtime_ns >= os.stat(str(image)).st_mtime_ns
     except OSError:
-        return True
+        return False
 
 
 def _make(one: Wanted) -> str | None:
@@ -114,7 +131,7 @@ def _make(one: Wanted) -> str | None:
     except ImageError as error:  # says not which
         return f"{file}: {error}"
     try:
-        OutputFolder(one.into).write(thumbnail_path(one.file), encode_jpeg(small, QUALITY))
+        folder_at(one.into).write(thumbnail_path(one.file), encode_jpeg(small, QUALITY))
     except OutputError as error:
         return str(error)
     return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from cnnviz.errors import MapError, UsageError
 from cnnviz.metrics.location import MEAN_IMAGES
-from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_markup
 from cnnviz.outputs.thumbnails import Wanted, make_missing, thumbnail_path
 from cnnviz.report.document import document, script_safe, with_files
@@ -33,6 +33,7 @@ from cnnviz.runs.evaluation_records import Evaluation
 from cnnviz.runs.manifest import MANIFEST
 from cnnviz.runs.reading import EVALUATION, read_evaluation, read_manifest
 from cnnviz.runs.records import Manifest
+from cnnviz.storage.paths import AnyPath
 
 PAGE = PurePosixPath("index.html")
 
@@ -48,14 +49,14 @@ _PAIRS_FIRST = 8
 
 
 def build_report(
-    folder: Path,
+    folder: AnyPath,
     *,
     title: str | None = None,
     single_file: bool = False,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
     announce: Callable[[str], None] | None = None,
-) -> Path:
+) -> AnyPath:
     """Write ``index.html`` for the run that wrote to a folder, and the thumbnails that it lacks.
 
     The page holds all that it needs but the images, which lie beside it, and needs no network.
@@ -79,7 +80,6 @@ def build_report(
         OutputError: there is such a page that cnnviz did not write.
         OutputUnavailableError: the file system refused (disk full, no permission).
     """
-    folder = Path(folder)
     evaluation = read_evaluation(folder)
     manifest = None if evaluation and not (folder / MANIFEST).exists() else read_manifest(folder)
     images = () if manifest is None else manifest.images
@@ -89,15 +89,15 @@ def build_report(
         if notify is not None:
             notify(problem)
     if not single_file:
-        return OutputFolder(folder).write(PAGE, encode_markup(page))
+        return folder_at(folder).write(PAGE, encode_markup(page))
     content = inlined(_sources(folder, map(thumbnail_path, files)), _sources(folder, files))
     if announce is not None:
         announce(content.said(len(page.encode("utf-8", "replace"))))
     page = with_files(page, content.data())
-    return OutputFolder(folder).write(SINGLE_PAGE, encode_markup(page))
+    return folder_at(folder).write(SINGLE_PAGE, encode_markup(page))
 
 
-def _sources(folder: Path, files: Iterable[PurePosixPath]) -> list[tuple[str, Path]]:
+def _sources(folder: AnyPath, files: Iterable[PurePosixPath]) -> list[tuple[str, AnyPath]]:
     return [(url_of(str(file)), folder / file) for file in files]
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.runs.image_records import ImageRecord
+from cnnviz.storage.paths import AnyPath, size_of
 
 SINGLE_PAGE = PurePosixPath("report.html")
 
 LARGEST = 50 * 10**6
 """Bytes. A page that would be larger has its images at the size of thumbnails only."""
 
-Source = tuple[str, Path]
+Source = tuple[str, AnyPath]
 """A file, and its URL as seen from the page."""
 
 _MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
@@ -80,7 +80,7 @@ def _size(source: Source) -> int:
     """Bytes of a file in base64, with its name and what stands around the two in JSON."""
     url, file = source
     try:
-        size = os.stat(file).st_size
+        size = size_of(file)
     except OSError:
         return 0
     return (size + 2) // 3 * 4 + len(url) + 40

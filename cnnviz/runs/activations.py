@@ -23,6 +23,7 @@ from cnnviz.runs.request import ActivationsRequest
 from cnnviz.runs.stages import Item
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.runs.supervisor import WorkerState
+from cnnviz.storage.paths import AnyPath
 
 _ARRAYS = "_activations.npz"
 
@@ -43,7 +44,7 @@ class ActivationsOutcome:
 
     source: Source
     found: tuple[TopChannels, ...] = ()
-    files: tuple[Path, ...] = ()
+    files: tuple[AnyPath, ...] = ()
     arrays: Path | None = None
     error: str | None = None
     remark: str | None = None

@@ -33,6 +33,8 @@ from cnnviz.runs.run_records import (
     SymbolRecord,
     WeightsRecord,
 )
+from cnnviz.storage.paths import AnyPath
+from cnnviz.storage.remote import RemotePath
 from cnnviz.storage.urls import is_remote, shown_url
 from cnnviz.structure import decode, encode, parse
 
@@ -75,7 +77,7 @@ def _parameters(request: RunRequest, config: ModelConfig) -> dict[str, Any]:
     if asked["max_pixels"] is None:
         asked["max_pixels"] = MAX_PIXELS
     return {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value) if isinstance(value, Path | RemotePath) else value
         for name, value in sorted(asked.items())
         if name not in _WITHOUT_EFFECT
     }
@@ -180,7 +182,7 @@ _DECISIVE = (
 )
 
 
-def tell_difference(folder: Path, before: RunRecord | None, run: RunRecord) -> str:
+def tell_difference(folder: AnyPath, before: RunRecord | None, run: RunRecord) -> str:
     """A sentence about an earlier run of other options whose files are in the way.
 
     Args:

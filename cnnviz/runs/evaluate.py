@@ -21,7 +21,7 @@ from cnnviz.labels.regions import Regions, read_regions
 from cnnviz.metrics.base import Metric
 from cnnviz.metrics.randomization import Randomization
 from cnnviz.metrics.registry import AnyMetric, choose_metrics, of_maps
-from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.description import decisive, describe_run
 from cnnviz.runs.evaluate_stage import Evaluate, EvaluationOutcome, Told
@@ -43,6 +43,7 @@ from cnnviz.runs.session import RunPlan, Session
 from cnnviz.runs.stages import Item
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.runs.thresholds import Threshold
+from cnnviz.storage.paths import AnyPath, opened
 from cnnviz.structure import decode, parse
 from cnnviz.types import Mask, Notify
 
@@ -219,7 +220,7 @@ class EvaluationSession:
             seconds = round(monotonic() - began, 3)
             started_text = started.isoformat(timespec="seconds")
             run = replace(run, fingerprint=mark, started=started_text, seconds=seconds)
-            folder = OutputFolder(request.output)
+            folder = folder_at(request.output)
             table = table_lines(summary, map(EVALUATION.image_in, journal.lines(stems)))
             folder.write(TABLE, encode_run_file(table))
             lines = EVALUATION.lines(run, summary, journal.lines(stems))
@@ -277,10 +278,10 @@ class EvaluationSession:
 _FILES = ("style", "format", "arrays", "panel", "evaluate", "limits", "contrasts")
 
 
-def _summary_before(folder: Path, mark: str, images: int) -> EvaluationRecord | None:
+def _summary_before(folder: AnyPath, mark: str, images: int) -> EvaluationRecord | None:
     """What an earlier run of the same, which came to its end, found; None if there was none."""
     try:
-        with open(folder / EVALUATION.name, "rb") as file:
+        with opened(folder / EVALUATION.name) as file:
             _, run, summary = (next(file, b"").rstrip(b",\n") for _ in range(3))
         if parse(run.partition(b":")[2]).get("fingerprint") != mark:
             return None

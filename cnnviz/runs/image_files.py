@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from cnnviz.explanation import Contrast, Explanation, ImageResult, describe
 from cnnviz.images.preprocessing import Canvas
 from cnnviz.images.sources import Source
 from cnnviz.metrics.location import Location, measure_location
-from cnnviz.outputs.files import OutputFolder, all_or_none
+from cnnviz.outputs.files import all_or_none
+from cnnviz.outputs.folders import Folder
 from cnnviz.outputs.formats import ImageFormat, encode_image, encode_jpeg, encode_npz
 from cnnviz.outputs.naming import OutputStem, TargetPart
 from cnnviz.outputs.provenance import Origin
@@ -29,6 +30,7 @@ from cnnviz.runs.image_records import (
     LocationRecord,
     MeasurementRecord,
 )
+from cnnviz.storage.paths import AnyPath
 from cnnviz.text import printable_path
 
 
@@ -62,7 +64,7 @@ class ImageWriter:
         limits: scales common to all images, by key; other maps have their own.
     """
 
-    folder: OutputFolder
+    folder: Folder
     style: Style = field(default_factory=Style)
     format: ImageFormat = "png"
     arrays: bool = False
@@ -147,9 +149,9 @@ class _Files:
 
     def __init__(
         self,
-        folder: OutputFolder,
+        folder: Folder,
         stem: OutputStem,
-        written: list[Path],
+        written: list[AnyPath],
         format: ImageFormat,
         *,
         thumbnails: bool,

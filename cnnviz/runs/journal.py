@@ -7,22 +7,21 @@ what is done.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
+from cnnviz.runs.journal_files import open_journal_file
 from cnnviz.runs.run_records import RunRecord
+from cnnviz.storage.paths import AnyPath, is_there, opened_whole
 from cnnviz.structure import decode, encode, parse
 
 _Place = tuple[BinaryIO, int, int]
 """Of a record: the file, where it begins there, and its length."""
-
-_MOST_TRIES = 100  # to open a journal that other runs end with and delete
 
 _IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
 
@@ -109,7 +108,7 @@ class Journal(Generic[RecordT]):
     def __init__(
         self,
         file: RunFile[RecordT],
-        folder: Path,
+        folder: AnyPath,
         fingerprint: str,
         *,
         force: bool = False,
@@ -128,6 +127,7 @@ class Journal(Generic[RecordT]):
             UsageError: another run has it, or it cannot be written.
         """
         self._of = file
+        self._folder = folder
         self._path = folder / file.journal
         self.interrupted = self.differs = False
         self.before = None
@@ -137,18 +137,17 @@ class Journal(Generic[RecordT]):
         self._dropped: dict[str, list[str]] = {}  # files of another run that was stopped
         self._left: list[str] = []  # files that the runs before had left behind
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._locked(notify)
-            self.interrupted = self._file.seek(0, os.SEEK_END) > 0
+            self._kept = open_journal_file(self._path, notify)
+            self.interrupted = self._kept.file.tell() > 0
             self._read_manifest(folder / file.name, fingerprint)
             if force:
                 # Who goes on from here, without force, does not go on from there.
                 self._known.clear()
                 (folder / file.name).unlink(missing_ok=True)
             self._read(file.journal_start(fingerprint), force=force)
-            if self._file.tell() == 0:
-                self._file.write(file.journal_start(fingerprint))
-                self._file.flush()
+            if self._kept.file.tell() == 0:
+                self._kept.file.write(file.journal_start(fingerprint))
+                self._kept.keep()
         except OSError as error:
             raise UsageError(f"{self._path} cannot be written: {error.strerror}.") from error
 
@@ -167,14 +166,14 @@ class Journal(Generic[RecordT]):
             OutputUnavailableError: it cannot be written; the disk is full, say.
         """
         line = encode(record)
-        self._known[record.stem] = (self._file, self._append(line), len(line))
+        self._known[record.stem] = (self._kept.file, self._append(line), len(line))
 
     def _append(self, line: bytes) -> int:
         """Where the line stands."""
-        place = self._file.tell()
+        place = self._kept.file.tell()
         try:
-            self._file.write(line + b"\n")
-            self._file.flush()
+            self._kept.file.write(line + b"\n")
+            self._kept.keep()
         except OSError as error:
             raise OutputUnavailableError(
                 f"{self._path} cannot be written: {error.strerror}."
@@ -207,54 +206,17 @@ class Journal(Generic[RecordT]):
             for line in self.lines(stems):
                 for name in self._of.files_in(line):
                     found.pop(name, None)
-        return [name for name in found if _is_there(self._path.parent, name)]
+        return [name for name in found if _is_there(self._folder, name)]
 
     def close(self, *, done: bool) -> None:
         """Close it; ``done`` if the manifest holds all that it does."""
-        if done:
-            system.remove_locked(self._path, self._file)
-        self._file.close()
+        self._kept.close(done=done)
         if self._manifest is not None:
             self._manifest.close()
 
-    def _locked(self, notify: Callable[[str], None] | None) -> BinaryIO:
-        reason: str | None = "a file is not the same when it is looked at twice"
-        for _ in range(_MOST_TRIES):
-            file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
-            try:
-                locked = system.try_to_lock(file)
-            except OSError as error:  # a file system without locks, as on clusters
-                reason = error.strerror
-                break
-            if not locked:
-                file.close()
-                raise UsageError(
-                    f"Another run is writing to {self._path.parent}; wait for it to end, or choose "
-                    "another output folder."
-                )
-            if self._is(file):
-                return file
-            # The run that had it has ended, and deleted it, after it was opened here.
-            file.close()
-        else:
-            file = open(self._path, "a+b")  # noqa: SIM115 - closed in close()
-        if notify is not None:
-            notify(
-                f"{self._path.parent} cannot be locked ({reason}): make sure that no "
-                "other run writes there at the same time."
-            )
-        return file
-
-    def _is(self, file: BinaryIO) -> bool:
-        """Whether an open file is what stands under the journal's name now."""
+    def _read_manifest(self, path: AnyPath, fingerprint: str) -> None:
         try:
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(self._path))
-        except FileNotFoundError:
-            return False
-
-    def _read_manifest(self, path: Path, fingerprint: str) -> None:
-        try:
-            file = open(path, "rb")  # noqa: SIM115 - closed in close()
+            file = opened_whole(path)  # closed in close()
         except OSError:  # the run before did not come to its end, or there was none
             return
         self._manifest = file
@@ -283,7 +245,7 @@ class Journal(Generic[RecordT]):
 
     def _read(self, header: bytes, *, force: bool) -> None:
         """Note what is there behind the right header; what cannot be used is cut off."""
-        file = self._file
+        file = self._kept.file
         file.seek(0)
         place = 0
         for line in file:
@@ -297,12 +259,11 @@ class Journal(Generic[RecordT]):
                     break  # the line that was being written when the run was stopped
                 self._known[stem] = (file, place, len(line) - 1)
             place += len(line)
-        file.truncate(place)
-        file.seek(place)
+        self._kept.cut(place)
 
     def _drop(self, *, differs: bool) -> None:
         """Keep in mind what the rest of a journal names that is of no use, and is cut off."""
-        for line in self._file:
+        for line in self._kept.file:
             stem = _stem_in(line)
             if stem is not None:
                 self._dropped[stem] = self._of.files_in(line)
@@ -340,8 +301,8 @@ def _stem_in(line: bytes) -> str | None:
     return stem if isinstance(stem, str) else None
 
 
-def _is_there(folder: Path, name: str) -> bool:
+def _is_there(folder: AnyPath, name: str) -> bool:
     try:
-        return os.path.lexists(folder / name)
+        return is_there(folder / name)
     except ValueError:  # a null character in the name
         return False

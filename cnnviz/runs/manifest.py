@@ -9,14 +9,15 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.outputs.marks import written_by_cnnviz
+from cnnviz.outputs.marks import is_foreign
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.journal import RunFile
 from cnnviz.runs.records import VERSION
+from cnnviz.storage.paths import AnyPath, opened, size_of
 from cnnviz.storage.stored import File, Stored
 from cnnviz.structure import plain
 
@@ -50,7 +51,7 @@ def fingerprint(decides: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain(decides), sort_keys=True).encode("ascii")).hexdigest()
 
 
-def check_run_file(folder: Path, file: RunFile[Any] = MANIFEST_FILE) -> None:
+def check_run_file(folder: AnyPath, file: RunFile[Any] = MANIFEST_FILE) -> None:
     """Find out, before any work, whether a run's file can be written.
 
     Raises:
@@ -58,8 +59,8 @@ def check_run_file(folder: Path, file: RunFile[Any] = MANIFEST_FILE) -> None:
             version of the format, which is not overwritten.
     """
     path = folder / file.name
-    if os.path.lexists(path) and not (path.is_file() and written_by_cnnviz(path)):
-        empty = path.is_file() and path.stat().st_size == 0
+    if is_foreign(path):
+        empty = path.is_file() and size_of(path) == 0
         what = "is empty" if empty else "exists and was not written by cnnviz"
         raise UsageError(f"{path} {what}: move it away, or choose another output folder.")
     for path in (folder / file.name, folder / file.journal):
@@ -72,10 +73,10 @@ def check_run_file(folder: Path, file: RunFile[Any] = MANIFEST_FILE) -> None:
             )
 
 
-def _version_of(path: Path) -> int | None:
+def _version_of(path: AnyPath) -> int | None:
     """The version of the format of a manifest or a journal, if there is one that says so."""
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             found = _VERSION.match(file.read(_VERSION_WITHIN))
     except OSError:
         return None

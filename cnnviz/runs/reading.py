@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeVar
 
 from cnnviz.errors import UsageError
 from cnnviz.runs.evaluation_records import EVALUATION_VERSION, Evaluation
 from cnnviz.runs.manifest import MANIFEST
 from cnnviz.runs.records import VERSION, Manifest
+from cnnviz.storage.paths import AnyPath
 from cnnviz.structure import decode, parse
 
 EVALUATION = "evaluation.json"
@@ -16,7 +16,7 @@ EVALUATION = "evaluation.json"
 RecordT = TypeVar("RecordT")
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: AnyPath) -> Manifest:
     """The manifest of the run that wrote to a folder.
 
     Raises:
@@ -31,7 +31,7 @@ def read_manifest(folder: Path) -> Manifest:
     return found
 
 
-def read_evaluation(folder: Path) -> Evaluation | None:
+def read_evaluation(folder: AnyPath) -> Evaluation | None:
     """The evaluation that was written to a folder; None if there is none.
 
     Raises:
@@ -42,7 +42,7 @@ def read_evaluation(folder: Path) -> Evaluation | None:
 
 
 def _read(
-    path: Path, key: str, version: int, record: type[RecordT], command: str
+    path: AnyPath, key: str, version: int, record: type[RecordT], command: str
 ) -> RecordT | None:
     """What a run's file holds, which has its version under a key; None if there is no such file."""
     again = f"run `cnnviz {command}` again"
@@ -71,5 +71,5 @@ def _read(
         raise _damaged(path, str(error), again) from error
 
 
-def _damaged(path: Path, what: str, again: str) -> UsageError:
+def _damaged(path: AnyPath, what: str, again: str) -> UsageError:
     return UsageError(f"{path} is damaged: {what}. {again[:1].upper()}{again[1:]}.")

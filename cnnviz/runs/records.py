@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cnnviz.labels.scores import Score, Similarity
@@ -48,6 +47,7 @@ from cnnviz.runs.run_records import (
     SymbolRecord,
     WeightsRecord,
 )
+from cnnviz.storage.paths import AnyPath
 from cnnviz.structure import plain
 
 VERSION = 4
@@ -197,7 +197,7 @@ RECORDS = (
 )
 
 
-def json_record(image: ImageRecord, folder: Path, layers: Sequence[str]) -> dict[str, Any]:
+def json_record(image: ImageRecord, folder: AnyPath, layers: Sequence[str]) -> dict[str, Any]:
     """An image's line of ``--json``.
 
     Args:

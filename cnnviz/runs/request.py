@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cnnviz.images.preprocessing import ImageSize
     from cnnviz.models.config import ModelConfig
     from cnnviz.outputs.formats import ImageFormat
+    from cnnviz.storage.paths import AnyPath
 
 
 RequestT = TypeVar("RequestT", bound="RunRequest")
@@ -162,7 +163,7 @@ class RunRequest:
     """
 
     inputs: tuple[str, ...]
-    output: Path
+    output: AnyPath
     model: ModelOptions = field(default_factory=ModelOptions)
     targets: TargetOptions = field(default_factory=TargetOptions)
     methods: MethodOptions = field(default_factory=MethodOptions)

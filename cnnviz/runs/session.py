@@ -29,7 +29,8 @@ from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
-from cnnviz.outputs.files import OutputFolder, check_output_folder, remove_partial_files
+from cnnviz.outputs.files import remove_partial_files
+from cnnviz.outputs.folders import check_folder, folder_at
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size
@@ -108,7 +109,7 @@ class RunPlan:
         check_truth(request.selection)
         check_scores(request.checks, request.selection.truth, multi_label=None)
         check_files(request.checks)
-        check_output_folder(request.output)
+        check_folder(request.output)
         check_run_file(request.output)
         found = find_sources(request.inputs, exclude=request.output, is_own=written_by_cnnviz)
         for note in found.notes:
@@ -320,7 +321,7 @@ class Session:
                 seconds=round(monotonic() - began, 3),
             )
             lines = MANIFEST_FILE.lines(run, summary, journal.lines(stems))
-            OutputFolder(folder).write(MANIFEST, encode_run_file(lines))
+            folder_at(folder).write(MANIFEST, encode_run_file(lines))
             done = True
         finally:
             journal.close(done=done)
@@ -348,7 +349,7 @@ class Session:
     ) -> Explain:
         files = self.request.files
         writer = ImageWriter(
-            OutputFolder(self.request.output, inputs=[source.path for source in self.sources]),
+            folder_at(self.request.output, inputs=[source.path for source in self.sources]),
             self.request.style,
             files.format,
             arrays=files.arrays,

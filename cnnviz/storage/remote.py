@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Literal, NamedTuple
@@ -141,10 +143,11 @@ class Store:
         """
         root = self.key(relative).rstrip("/") + "/"
         listed = self._s3_pages(root) if self.protocol.extra == "s3" else self._folders(root)
-        for name, size in listed:
-            path = name.removeprefix(root)
-            if path and not path.endswith("/"):
-                yield Entry(path, size)
+        with suppress(FileNotFoundError):  # a folder without objects is none
+            for name, size in listed:
+                path = name.removeprefix(root)
+                if path and not path.endswith("/"):
+                    yield Entry(path, size)
 
     def _folders(self, root: str) -> Iterator[tuple[str, int | None]]:
         waiting = [root.rstrip("/")]
@@ -225,6 +228,16 @@ class RemotePath(Stored):
         return names_in(self._store.url) + names_below(self._relative)
 
     @property
+    def stem(self) -> str:
+        """Its name without its suffix."""
+        return PurePath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends with, from the last dot on."""
+        return PurePath(self.name).suffix
+
+    @property
     def writable(self) -> bool:
         """Whether cnnviz writes there."""
         return self._store.protocol.writable
@@ -264,6 +277,11 @@ class RemotePath(Stored):
             found._size = entry.size
             yield found
 
+    @property
+    def parent(self) -> RemotePath:
+        """What it lies in, if that is below the URL; else itself."""
+        return RemotePath(self._store, self._relative.rpartition("/")[0])
+
     def path_from(self, folder: RemotePath) -> str:
         """Its path from a folder that it was listed in."""
         start = len(folder._relative) + 1 if folder._relative else 0
@@ -272,6 +290,10 @@ class RemotePath(Stored):
     def read(self, most: int) -> bytes:
         """Its contents."""
         return self._store.contents(self._relative, self._size, most)
+
+    def read_bytes(self) -> bytes:
+        """Its contents, however many bytes they are."""
+        return self.read(sys.maxsize)
 
     def read_range(self, start: int, end: int) -> bytes:
         """Its bytes from one place up to another, which must not lie behind its end.
@@ -333,6 +355,14 @@ class RemotePath(Stored):
         except FileNotFoundError:
             if not missing_ok:
                 raise
+
+    def is_file(self) -> bool:
+        """Whether there is an object.
+
+        Raises:
+            OSError: it cannot be found out.
+        """
+        return self.kind() == "file"
 
     def exists(self) -> bool:
         """Whether there is something.

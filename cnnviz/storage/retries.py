@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import random
 import time
@@ -35,7 +34,8 @@ _PASSING_TYPES = frozenset(
     )
 )
 _STATUS_NAMES = ("status", "status_code", "code")
-_TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
+#: Python 3.10 has several of the name.
+_TIMEOUTS = frozenset(("TimeoutError", "timeout"))
 #: What servers call what is none of a caller's doing.
 _PASSING_CODES = frozenset(("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"))
 
@@ -91,15 +91,20 @@ def _verdict(error: BaseException) -> _Verdict:
         if status is not None:
             return _Verdict(status, status in _PASSING_STATUS)
         if (
-            isinstance(one, (Truncated, ConnectionError, *_TIMEOUTS))
+            isinstance(one, (Truncated, ConnectionError))
             or (isinstance(one, OSError) and one.errno in _PASSING_ERRORS)
-            or _PASSING_TYPES & {kind.__name__ for kind in type(one).__mro__}
+            or _is_one_of(one, _PASSING_TYPES | _TIMEOUTS)
         ):
             return _Verdict(None, True)
         response: Any = getattr(one, "response", None)
         if isinstance(response, dict) and response.get("Error", {}).get("Code") in _PASSING_CODES:
             return _Verdict(None, True)
     return _Verdict(None, False)
+
+
+def _is_one_of(error: BaseException, names: frozenset[str]) -> bool:
+    """Whether it is of such a class, or one that is made of it."""
+    return not names.isdisjoint(kind.__name__ for kind in type(error).__mro__)
 
 
 def _status(error: BaseException) -> int | None:
@@ -140,7 +145,7 @@ def _told(error: BaseException) -> str:
         return "there is no permission" + (f" (status {status})" if status else "")
     if status is not None:
         return f"the server answered with status {status}"
-    if any(isinstance(one, _TIMEOUTS) for one in _chain(error)):
+    if any(_is_one_of(one, _TIMEOUTS) for one in _chain(error)):
         return "the server did not answer in time"
     if isinstance(error, Truncated):
         return str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from contextlib import contextmanager
 
 import pytest
 
@@ -112,3 +113,173 @@ def test_paths_need_no_fsspec(photos, cnnviz, monkeypatch):
     status, _, err = explain(cnnviz, "s3://bucket/x", "-o", "out")
     assert status == 2
     assert 'which are not both installed: `pip install "cnnviz[s3]"` installs them.' in err
+
+
+class Killed(Exception):
+    """As if the process had ended there."""
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """A function that lets a run end, without any last words, after some images are recorded."""
+    from cnnviz.runs.journal import Journal
+    from cnnviz.runs.journal_files import JournalFile
+
+    def stop(count):
+        add, left = Journal.add, [count]
+
+        def add_some(self, record):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            add(self, record)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "add", add_some)
+            for kind in JournalFile.__subclasses__():
+                patched.setattr(kind, "close", lambda self, *, done: self.file.close())
+            yield
+
+    return contextmanager(stop)
+
+
+def objects(bucket, folder):
+    """What lies below a folder of the bucket, by path; of the manifest nothing."""
+    found = bucket.find(f"/bucket/{folder}") if bucket.exists(f"/bucket/{folder}") else []
+    return {
+        name.removeprefix(f"/bucket/{folder}/"): bucket.cat_file(name)
+        for name in found
+        if not name.endswith("manifest.json")
+    }
+
+
+def remote_records(bucket, folder):
+    images = json.loads(bucket.cat_file(f"/bucket/{folder}/manifest.json"))["images"]
+    return [{**image, "path": None, "seconds": None} for image in images]
+
+
+@pytest.mark.needs("fsspec")
+def test_a_run_into_a_bucket_writes_what_it_writes_into_a_folder(cnnviz, bucket, tmp_path):
+    options = ("--arrays", "--panel")
+    assert explain(cnnviz, "photos", "-o", "here", *options)[0] == 0
+    status, _, err = explain(cnnviz, "photos", "-o", "memory://bucket/out", *options)
+    assert status == 0
+    assert "memory://bucket/out cannot be locked (it is behind a URL): make sure that no" in err
+    assert "written to memory://bucket/out" in err
+    assert objects(bucket, "out") == files(tmp_path, "here")
+    assert remote_records(bucket, "out") == records(tmp_path, "here")
+
+
+@pytest.mark.needs("fsspec")
+def test_a_run_into_a_bucket_that_is_killed_goes_on(
+    cnnviz, bucket, tmp_path, stop_after, monkeypatch
+):
+    monkeypatch.setattr("cnnviz.runs.journal_files._RECORDS", 1)
+    output = ("memory://bucket", "-o", "memory://bucket/out")
+    with stop_after(2), pytest.raises(Killed):
+        explain(cnnviz, *output)
+    parts = [name for name in objects(bucket, "out") if name.startswith(".cnnviz-journal")]
+    assert len(parts) == 3  # the first line, and each image
+    assert "manifest.json" not in bucket.ls("/bucket/out", detail=False)
+    status, _, err = explain(cnnviz, *output)
+    assert status == 0
+    assert "3 explained (2 of them already done)" in err
+    assert explain(cnnviz, "photos", "-o", "here")[0] == 0
+    assert objects(bucket, "out") == files(tmp_path, "here")  # and no part is left
+    assert remote_records(bucket, "out") == records(tmp_path, "here")
+
+
+@pytest.mark.needs("fsspec")
+def test_what_is_lost_of_a_journal_is_done_again(cnnviz, bucket, stop_after, monkeypatch):
+    output = ("memory://bucket", "-o", "memory://bucket/out")
+    with stop_after(2), pytest.raises(Killed):
+        explain(cnnviz, *output)  # before anything was made a part
+    assert "3 explained, in" in explain(cnnviz, *output)[2]
+    monkeypatch.setattr("cnnviz.runs.journal_files._RECORDS", 1)
+    with stop_after(2), pytest.raises(Killed):
+        explain(cnnviz, *output, "--force")
+    parts = sorted(name for name in objects(bucket, "out") if "journal" in name)
+    damaged = f"/bucket/out/{parts[1]}"
+    bucket.pipe_file(damaged, bucket.cat_file(damaged)[:-5])
+    assert "3 explained, in" in explain(cnnviz, *output)[2]
+    assert not any("journal" in name for name in objects(bucket, "out"))
+
+
+@pytest.mark.needs("fsspec")
+def test_another_run_into_the_same_folder_of_a_bucket(cnnviz, bucket, stop_after, monkeypatch):
+    monkeypatch.setattr("cnnviz.runs.journal_files._RECORDS", 1)
+    output = ("memory://bucket", "-o", "memory://bucket/out")
+    with stop_after(2), pytest.raises(Killed):
+        explain(cnnviz, *output)
+    status, _, err = explain(cnnviz, *output, "--target", "7")
+    assert status == 0
+    assert "memory://bucket/out contains an earlier run with other options" in err
+    assert "still has 2 files of earlier runs" in err  # the originals are the same
+    assert "3 explained, in" in err
+    assert not any("journal" in name for name in objects(bucket, "out"))
+
+
+@pytest.mark.needs("fsspec")
+def test_nothing_of_others_is_overwritten_in_a_bucket(cnnviz, bucket):
+    bucket.pipe_file("/bucket/out/2_gradcam.png", b"mine")
+    status, _, err = explain(cnnviz, "photos", "-o", "memory://bucket/out")
+    assert status == 1
+    assert "memory://bucket/out/2_gradcam.png exists and was not written by cnnviz" in err
+    assert bucket.cat_file("/bucket/out/2_gradcam.png") == b"mine"
+    assert "2_original.png" not in objects(bucket, "out")
+    bucket.pipe_file("/bucket/out/manifest.json", b"mine")
+    status, _, err = explain(cnnviz, "photos", "-o", "memory://bucket/out")
+    assert status == 2
+    assert "memory://bucket/out/manifest.json exists and was not written by cnnviz" in err
+
+
+@pytest.mark.needs("fsspec")
+def test_one_object_that_cannot_be_written_fails_its_image(cnnviz, bucket, monkeypatch):
+    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.001)
+    write = type(bucket).pipe_file
+
+    def pipe_file(self, path, value, **options):
+        if path.endswith("/10_gradcam.png"):
+            raise TimeoutError
+        write(self, path, value, **options)
+
+    monkeypatch.setattr(type(bucket), "pipe_file", pipe_file)
+    status, _, err = explain(cnnviz, "photos", "-o", "memory://bucket/out")
+    assert status == 1
+    assert (
+        "10.jpg: memory://bucket/out/10_gradcam.png cannot be written: the server did not answer "
+        "in time (5 tries)." in err
+    )
+    written = objects(bucket, "out")
+    assert "2_gradcam.png" in written
+    assert "10_original.png" not in written
+
+
+@pytest.mark.needs("fsspec")
+def test_a_report_beside_a_run_in_a_bucket(cnnviz, bucket, tmp_path):
+    assert explain(cnnviz, "photos", "-o", "here", "--report")[0] == 0
+    status, _, err = explain(cnnviz, "photos", "-o", "memory://bucket/out", "--report")
+    assert status == 0
+    assert "report: memory://bucket/out/index.html" in err
+    page = bucket.cat_file("/bucket/out/index.html").decode()
+    assert '"2_original.png"' in page
+    assert objects(bucket, "out").keys() == files(tmp_path, "here").keys()
+    bucket.rm_file("/bucket/out/thumbnails/2_original.jpg")
+    assert cnnviz("report", "memory://bucket/out") == (0, "memory://bucket/out/index.html\n", "")
+    assert bucket.exists("/bucket/out/thumbnails/2_original.jpg")
+
+
+@pytest.mark.needs("fsspec")
+def test_an_evaluation_into_a_bucket(cnnviz, bucket, tmp_path):
+    options = ("--model", "demo", "--method", "gradcam", "--metric", "sparseness")
+    assert cnnviz("evaluate", "memory://bucket", *options, "-o", "here")[0] == 0
+    assert cnnviz("evaluate", "memory://bucket", *options, "-o", "memory://bucket/out")[0] == 0
+    table = bucket.cat_file("/bucket/out/evaluation.csv")
+    assert table == (tmp_path / "here" / "evaluation.csv").read_bytes()
+    assert sorted(objects(bucket, "out")) == ["evaluation.csv", "evaluation.json"]
+
+
+def test_folders_that_cannot_be_written_to(cnnviz, photos):
+    status, _, err = explain(cnnviz, "photos", "-o", "https://x.org/out")
+    assert status == 2
+    assert "The output folder https://x.org/out cannot be used: cnnviz writes to folders" in err

@@ -396,7 +396,7 @@ def test_what_cannot_be_looked_at_is_not_replaced(tmp_path, image, monkeypatch):
     def closed(_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(files, "written_by_cnnviz", closed)
+    monkeypatch.setattr(files, "is_foreign", closed)
     with pytest.raises(OutputError, match=r"x\.png cannot be replaced: Permission denied"):
         write_file(tmp_path / "x.png", encode_png(image))
 

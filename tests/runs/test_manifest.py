@@ -291,7 +291,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_a_full_disk_is_told(tmp_path):
     journal = Journal(MANIFEST_FILE, tmp_path, "mark")
     journal.close(done=False)
-    journal._file = open("/dev/full", "ab")  # noqa: SIM115
+    journal._kept.file = open("/dev/full", "ab")  # noqa: SIM115
     with pytest.raises(OutputUnavailableError, match="No space left"):
         journal.add(RECORDS[0])
 

@@ -1,0 +1,67 @@
+"""What a text of the command line means: a path of this machine, or what is behind a URL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from cnnviz.storage.remote import RemotePath
+from cnnviz.storage.urls import is_remote
+
+AnyPath: TypeAlias = Path | RemotePath
+
+_BLOCK = 1 << 24  # bytes that are copied at a time
+
+
+def path_of(text: str) -> AnyPath:
+    """A path, or what a URL means. Nothing is opened, and fsspec is not imported.
+
+    Raises:
+        UsageError: cnnviz knows no such storage.
+    """
+    return RemotePath.of(text) if is_remote(text) else Path(text)
+
+
+def opened(path: str | os.PathLike[str] | RemotePath) -> BinaryIO:
+    """A file to read bytes from, at any place.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    return path.open() if isinstance(path, RemotePath) else open(path, "rb")
+
+
+def size_of(path: AnyPath) -> int:
+    """A file's length in bytes.
+
+    Raises:
+        OSError: there is none, or that cannot be found out.
+    """
+    return path.size if isinstance(path, RemotePath) else path.stat().st_size
+
+
+def opened_whole(path: AnyPath) -> BinaryIO:
+    """A file with a descriptor, to read bytes from; of what is behind a URL a copy.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    if isinstance(path, Path):
+        return open(path, "rb")
+    with path.open(_BLOCK) as file:
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is what is returned
+        while block := file.read(_BLOCK):
+            copy.write(block)
+    copy.seek(0)
+    return copy
+
+
+def is_there(path: AnyPath) -> bool:
+    """Whether there is anything by this name, be it a link that leads nowhere.
+
+    Raises:
+        OSError: behind a URL that cannot be found out.
+    """
+    return path.exists() if isinstance(path, RemotePath) else os.path.lexists(path)
