@@ -98,39 +98,75 @@ def plan_names(
         One stem a source, in their order. Stems lie below the output folder: no part is ``..``,
         none is absolute, and no name is longer than 255 bytes with any suffix.
     """
-    room = max((len(os.fsencode(suffix)) for suffix in suffixes), default=0)
-    room += _LONGEST_NUMBERS if several else _LONGEST_NUMBER if numbered else 0
-    room += _LONGEST_WORD if words else 0
-    rules = _Rules(suffixes, numbered=numbered, several=several, words=words)
+    planner = NamePlanner(suffixes, numbered=numbered, several=several, words=words)
+    return list(map(output_stem, planner.plan(sources)))
 
-    levels = [0] * len(sources)
-    stems = [_fitted(_candidates(source)[0], room) for source in sources]
-    stuck: set[int] = set()
-    while True:
-        colliding = [index for index in rules.collisions(stems) if index not in stuck]
-        if not colliding:
-            break
-        for index in colliding:
-            candidates = _candidates(sources[index])
-            levels[index] += 1
-            if levels[index] < len(candidates):
-                stems[index] = _fitted(candidates[levels[index]], room)
-            else:
-                stuck.add(index)
 
-    settled = [stem for index, stem in enumerate(stems) if index not in stuck]
-    taken = _Taken(rules, settled)
-    following: Counter[str] = Counter()  # what could not be had once cannot be had later
-    for index in sorted(stuck, key=lambda index: str(sources[index].path)):
-        base = _candidates(sources[index])[1]
+def output_stem(stem: str) -> OutputStem:
+    """A planned stem as a value."""
+    return OutputStem(PurePosixPath(stem))
+
+
+class NamePlanner:
+    """What plans names; for the arguments see :func:`plan_names`.
+
+    Attributes:
+        rules: which stems would write the same file.
+        room: bytes that a name leaves for what follows.
+    """
+
+    def __init__(
+        self,
+        suffixes: Sequence[str],
+        *,
+        numbered: bool = True,
+        several: bool = False,
+        words: Sequence[str] = (),
+    ) -> None:
+        self.room = max((len(os.fsencode(suffix)) for suffix in suffixes), default=0)
+        self.room += _LONGEST_NUMBERS if several else _LONGEST_NUMBER if numbered else 0
+        self.room += _LONGEST_WORD if words else 0
+        self.rules = _Rules(suffixes, numbered=numbered, several=several, words=words)
+
+    def fitted(self, stem: str, ending: str = "") -> str:
+        """A stem that leaves enough room, with what numbers it."""
+        return _fitted(stem, self.room, ending)
+
+    def plan(self, sources: Sequence[Source], tried: set[str] | None = None) -> list[str]:
+        """Their stems, in order; ``tried`` takes all that were thought of on the way."""
+        tried = set() if tried is None else tried
+        levels = [0] * len(sources)
+        stems = [self.fitted(candidates(source)[0]) for source in sources]
+        tried.update(stems)
+        stuck: set[int] = set()
         while True:
-            following[base] += 1
-            ending = "" if following[base] == 1 else f"-{following[base]}"
-            stem = _fitted(base, room, ending)
-            if taken.claim(stem):
-                stems[index] = stem
+            colliding = [index for index in self.rules.collisions(stems) if index not in stuck]
+            if not colliding:
                 break
-    return [OutputStem(PurePosixPath(stem)) for stem in stems]
+            for index in colliding:
+                longer = candidates(sources[index])
+                levels[index] += 1
+                if levels[index] < len(longer):
+                    stems[index] = self.fitted(longer[levels[index]])
+                    tried.add(stems[index])
+                else:
+                    stuck.add(index)
+
+        settled = [stem for index, stem in enumerate(stems) if index not in stuck]
+        taken = _Taken(self.rules, settled)
+        following: Counter[str] = Counter()  # what could not be had once cannot be had later
+        for index in sorted(stuck, key=lambda index: str(sources[index].path)):
+            base = candidates(sources[index])[1]
+            dash = taken.dash(base)
+            while True:
+                following[base] += 1
+                ending = "" if following[base] == 1 else f"{dash}{following[base]}"
+                stem = self.fitted(base, ending)
+                tried.add(stem)
+                if taken.claim(stem):
+                    stems[index] = stem
+                    break
+        return stems
 
 
 class _Rules:
@@ -138,14 +174,14 @@ class _Rules:
 
     Two different stems do so where one is the other and the beginning of a longer suffix (``cat`` +
     ``_guided_gradcam.png``, ``cat_guided`` + ``_gradcam.png``), a class index (``cat`` + ``_281`` +
-    ``_gradcam.png``) or several, or both. Stems are compared by :func:`_key`.
+    ``_gradcam.png``) or several, or both. Stems are compared by :func:`collision_key`.
     """
 
     def __init__(
         self, suffixes: Sequence[str], *, numbered: bool, several: bool, words: Sequence[str] = ()
     ) -> None:
-        self.suffixes = [_key(suffix) for suffix in suffixes]
-        part = "|".join(("[0-9]+", *(re.escape(_key(word)) for word in words)))
+        self.suffixes = [collision_key(suffix) for suffix in suffixes]
+        part = "|".join(("[0-9]+", *(re.escape(collision_key(word)) for word in words)))
         numbers = [_NUMBER.format(part)] * numbered + [_NUMBERS.format(part)] * several
         self._number = re.compile(f"(?:{'|'.join(numbers)})$") if numbers else None
         self.extras = sorted(
@@ -166,7 +202,7 @@ class _Rules:
             rest = key[: len(key) - len(extra)]
             if extra:
                 found.append(rest)
-            found += self._without_number(rest)
+            found += self.without_number(rest)
         return [other for other in found if other and not other.endswith("/")]
 
     def blocking(self, folder: str) -> list[str]:
@@ -175,22 +211,23 @@ class _Rules:
         for suffix in self.suffixes:
             if folder.endswith(suffix):
                 rest = folder[: len(folder) - len(suffix)]
-                found += [rest, *self._without_number(rest)]
+                found += [rest, *self.without_number(rest)]
         return found
 
-    def _without_number(self, rest: str) -> list[str]:
+    def without_number(self, rest: str) -> list[str]:
+        """The key of the stem that a key is with an index, or several, if it looks like that."""
         number = None if self._number is None else self._number.search(rest)
         return [] if number is None else [rest[: number.start()]]
 
     def collisions(self, stems: Sequence[str]) -> list[int]:
-        keys = [_key(stem) for stem in stems]
+        keys = [collision_key(stem) for stem in stems]
         count = Counter(keys)
         bad = {key for key, times in count.items() if times > 1}
         for key in count:
             for other in self.shorter(key):
                 if other in count:
                     bad.update((key, other))
-        for folder in {folder for key in count for folder in _folders(key)}:
+        for folder in {folder for key in count for folder in folders_above(key)}:
             bad.update(other for other in self.blocking(folder) if other in count)
         return [index for index, key in enumerate(keys) if key in bad]
 
@@ -205,18 +242,18 @@ class _Taken:
         self._folders: set[str] = set()
         self._blocking: set[str] = set()  # what would write a file where a folder has to be
         for stem in stems:
-            self._add(_key(stem))
+            self._add(collision_key(stem))
 
     def claim(self, stem: str) -> bool:
         """Claim a stem unless one of its files could be written for another one."""
-        key = _key(stem)
+        key = collision_key(stem)
         if (
             key in self._keys
             or key in self._closed
             or any(other in self._keys for other in self._rules.shorter(key))
             or any(
                 other in self._keys
-                for folder in _folders(key)
+                for folder in folders_above(key)
                 for other in self._rules.blocking(folder)
             )
             or key in self._blocking
@@ -225,16 +262,24 @@ class _Taken:
         self._add(key)
         return True
 
+    def dash(self, stem: str) -> str:
+        """What numbers stand behind: no dash if they would be taken for indices of another one.
+
+        As in ``cat_281-2`` beside ``cat``, whatever the number.
+        """
+        read = self._rules.without_number(f"{collision_key(stem)}-2")
+        return "-" if self._keys.isdisjoint(read) else "~"
+
     def _add(self, key: str) -> None:
         self._keys.add(key)
         self._closed.update(self._rules.shorter(key))
-        for folder in _folders(key):
+        for folder in folders_above(key):
             if folder not in self._folders:
                 self._folders.add(folder)
                 self._blocking.update(self._rules.blocking(folder))
 
 
-def _candidates(source: Source) -> list[str]:
+def candidates(source: Source) -> list[str]:
     """Stems for an image, from short to long; see the module's text."""
     relative = [
         part for part in source.relative.parts if part not in ("..", source.relative.anchor)
@@ -278,13 +323,13 @@ def _fitted(stem: str, room: int, ending: str = "") -> str:
     return front + slash + name + ending
 
 
-def _folders(key: str) -> list[str]:
+def folders_above(key: str) -> list[str]:
     """Every folder above a stem."""
     places = [place for place, letter in enumerate(key) if letter == "/"]
     return [key[:place] for place in places]
 
 
-def _key(stem: str) -> str:
+def collision_key(stem: str) -> str:
     """What a file system may reduce a name to."""
     stem = _FOLDER_ENDS.sub("/", stem)
     if stem.isascii():
