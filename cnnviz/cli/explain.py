@@ -14,7 +14,7 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.explain_lines import OutcomePrinter, announce_passes, introduce, sum_up
 from cnnviz.cli.help import SectionedCommand
-from cnnviz.cli.option_types import Choice, ImageSize, Input
+from cnnviz.cli.option_types import Choice, Input
 from cnnviz.cli.options import (
     FORMAT,
     JSON,
@@ -22,6 +22,7 @@ from cnnviz.cli.options import (
     REPORT,
     TITLE,
     image_options,
+    look_options,
     model_options,
     output_option,
     packed,
@@ -36,7 +37,6 @@ from cnnviz.cli.run_options import (
 )
 from cnnviz.cli.thresholds import check_options, conclude
 from cnnviz.cli.workers import in_worker, opened
-from cnnviz.rendering.style import Style
 from cnnviz.runs.request import OutputOptions, RunRequest
 from cnnviz.runs.supervisor import WorkerState
 
@@ -76,33 +76,7 @@ if TYPE_CHECKING:
 )
 @method_options
 @image_options
-@click.option(
-    "--size",
-    type=ImageSize(),
-    default=Style.size,
-    help="Long side of the images written, in pixels; full: as the original; model: as the "
-    "network's input. By default as the original, but at most 1024.",
-)
-@click.option(
-    "--colormap",
-    type=Choice("cnnviz.rendering.style:COLORMAPS", "NAME"),
-    default=Style.colormap,
-    show_default=True,
-    help="Colors of the Grad-CAM overlay: jet, turbo, viridis, inferno, ...",
-)
-@click.option(
-    "--alpha",
-    type=click.FloatRange(0, 1),
-    default=Style.alpha,
-    show_default=True,
-    metavar="PART",
-    help="Opacity of the overlay, from 0 (image only) to 1 (colors only).",
-)
-@click.option(
-    "--overlay/--no-overlay",
-    default=Style.overlay,
-    help="Draw heatmaps over the image, or by themselves.",
-)
+@look_options
 @click.option(
     "--scale",
     type=click.Choice(["image", "run"], case_sensitive=False),
@@ -157,10 +131,11 @@ def command(
     cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and cat_saliency.png. If --target asks
     for a class other than the predicted one, file names contain its index: cat_281_gradcam.png.
     """
-    return in_worker(_explain, request.with_saliency(saliency), printing)
+    return in_worker(explain_images, request.with_saliency(saliency), printing)
 
 
-def _explain(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
+def explain_images(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
+    """Do what the command is for, in a worker or in this process; returns the exit status."""
     from cnnviz.runs.figures import ExplanationCollector
     from cnnviz.runs.session import RunPlan
 

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from cnnviz.cli.limits import few_threads
-from cnnviz.cli.option_types import Choice, FilePath, Folder, Parsed
+from cnnviz.cli.option_types import Choice, FilePath, Folder, ImageSize, Parsed
+from cnnviz.rendering.style import Style
 from cnnviz.runs.request import ModelOptions, OutputOptions
 
 
@@ -63,6 +64,42 @@ _IMAGES = (
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How images are read, of commands that look at some; options of :class:`ModelOptions`, too."""
     return with_parameters(function, _IMAGES)
+
+
+_LOOK = (
+    click.option(
+        "--size",
+        type=ImageSize(),
+        default=Style.size,
+        help="Long side of the images written, in pixels; full: as the original; model: as the "
+        "network's input. By default as the original, but at most 1024.",
+    ),
+    click.option(
+        "--colormap",
+        type=Choice("cnnviz.rendering.style:COLORMAPS", "NAME"),
+        default=Style.colormap,
+        show_default=True,
+        help="Colors of the Grad-CAM overlay: jet, turbo, viridis, inferno, ...",
+    ),
+    click.option(
+        "--alpha",
+        type=click.FloatRange(0, 1),
+        default=Style.alpha,
+        show_default=True,
+        metavar="PART",
+        help="Opacity of the overlay, from 0 (image only) to 1 (colors only).",
+    ),
+    click.option(
+        "--overlay/--no-overlay",
+        default=Style.overlay,
+        help="Draw heatmaps over the image, or by themselves.",
+    ),
+)
+
+
+def look_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How maps are rendered, of commands that write some: the options of :class:`Style`."""
+    return with_parameters(function, _LOOK)
 
 
 FORMAT = click.option(
@@ -260,7 +297,7 @@ def packed(**groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         def call(**given: Any) -> Any:
             if "named" in given:
                 given["model"] = _one_model(given["model"], given.pop("named"))
-            values = {name: _pack(group, given) for name, group in groups.items()}
+            values = {name: pack(group, given) for name, group in groups.items()}
             return function(**values, **given)
 
         return call
@@ -268,12 +305,12 @@ def packed(**groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return decorate
 
 
-def _pack(group: Any, given: dict[str, Any]) -> Any:
+def pack(group: Any, given: dict[str, Any]) -> Any:
     """A group of options, which are taken out of ``given``."""
     values = {}
     for field in fields(group):
         if is_dataclass(field.default_factory):
-            values[field.name] = _pack(field.default_factory, given)
+            values[field.name] = pack(field.default_factory, given)
         elif field.name in given:
             values[field.name] = given.pop(field.name)
     return group(**values)

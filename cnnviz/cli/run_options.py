@@ -31,9 +31,8 @@ _LAYER = click.option(
     "layers",
     multiple=True,
     metavar="NAME",
-    help="Target layer; `cnnviz layers` lists them. Several (A,B, or repeated) are shown "
-    "side by side. `stages` selects one layer per resolution that the network goes "
-    "through.",
+    help="Target layer; `cnnviz layers` lists them. Several are shown side by side. "
+    "`stages` selects one layer per resolution that the network goes through. Repeatable, or A,B.",
 )
 _TARGET = click.option(
     "--target",

@@ -25,6 +25,7 @@ from cnnviz.types import Notify
 
 if TYPE_CHECKING:
     from cnnviz.attribution.fitting import MethodSpec
+    from cnnviz.engines.registry import EngineChoice
     from cnnviz.explainer import Explainer
 
 
@@ -77,30 +78,48 @@ def load_model(
     Whatever can be known to be wrong without weights is reported before they are looked for. The
     arguments are those of :func:`load`.
     """
-    from cnnviz.attribution.fitting import fit_methods
-    from cnnviz.engines.base import check_precision, parse_device
-    from cnnviz.engines.registry import check_engine, choose_engine
     from cnnviz.explainer import Explainer
-    from cnnviz.graph.target_layers import choose_layers
 
-    parsed = parse_device(device)
-    check_engine(engine, precision)
-    check_precision(precision, parsed)
-    layer = layer or model.config.layer
-    choose_layers(model.architecture, layer)
-    fit_methods(model.architecture, methods)
-    choice = choose_engine(parsed, model.architecture.graph, engine, precision)
+    choice = check_model(model, device, engine, precision, layer, methods)
     network, weights = model.load(choice, progress=progress)
     return Explainer(
         network,
         model.spec,
         model.labels,
-        layer=layer,
+        layer=layer or model.config.layer,
         methods=methods,
         resize=resize or model.config.resize or "stretch",
         name=model.name,
         weights=weights,
     )
+
+
+def check_model(
+    model: ModelSource,
+    device: str,
+    engine: str,
+    precision: str,
+    layer: str | Sequence[str] | None,
+    methods: MethodSpec,
+) -> EngineChoice:
+    """Find out all that can be known to be wrong without weights; what will run the network.
+
+    The arguments are those of :func:`load`.
+
+    Raises:
+        CnnvizError: something is.
+    """
+    from cnnviz.attribution.fitting import fit_methods
+    from cnnviz.engines.base import check_precision, parse_device
+    from cnnviz.engines.registry import check_engine, choose_engine
+    from cnnviz.graph.target_layers import choose_layers
+
+    parsed = parse_device(device)
+    check_engine(engine, precision)
+    check_precision(precision, parsed)
+    choose_layers(model.architecture, layer or model.config.layer)
+    fit_methods(model.architecture, methods)
+    return choose_engine(parsed, model.architecture.graph, engine, precision)
 
 
 @in_keywords()

@@ -40,7 +40,7 @@ from cnnviz.structure import decode, encode, parse
 
 #: Options that have no say in what is written.
 _WITHOUT_EFFECT = (
-    *("threads", "force", "fail_fast"),
+    *("threads", "force", "fail_fast", "by_engine"),
     *("fail_under", "max_share", "metric_limits", "summary", "junit"),
 )
 
@@ -134,7 +134,7 @@ def decisive(
     Of what computes only the precision does. Engines, devices and versions of frameworks agree far
     below what can be seen: logits to 1e-5, maps to 1e-4, where a gray level is 4e-3. So what one of
     them has explained still holds under another, and need not be done again; each image's record
-    says what it comes from. TF32 and bfloat16 can be seen.
+    says what it comes from. TF32 and bfloat16 can be seen. Where engines are compared, they count.
 
     Args:
         run: what is said of it.
@@ -143,7 +143,9 @@ def decisive(
         limits: scales common to all images.
     """
     weights, symbol = run.network.weights, run.network.symbol
+    by_engine = {"engine": (run.engine.name, run.engine.device)}
     return {
+        **(by_engine if request.execution.by_engine else {}),
         "manifest": VERSION,
         "versions": {**run.versions, "python": None},
         "network": replace(run.network, weights=None, symbol=None, check=None),

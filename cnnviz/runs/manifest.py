@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.outputs.marks import is_foreign
+from cnnviz.outputs.marks import MANIFEST_START, is_foreign
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.journal import RunFile
 from cnnviz.runs.records import VERSION
@@ -49,6 +49,15 @@ def file_sha256(path: File) -> str | None:
 def fingerprint(decides: Mapping[str, Any]) -> str:
     """The SHA-256 of all that decides on what is written for an image."""
     return hashlib.sha256(json.dumps(plain(decides), sort_keys=True).encode("ascii")).hexdigest()
+
+
+def is_run(folder: AnyPath) -> bool:
+    """Whether a folder has a manifest that cnnviz wrote."""
+    try:
+        with opened(folder / MANIFEST) as file:
+            return file.read(len(MANIFEST_START)) == MANIFEST_START
+    except (OSError, ValueError):  # ValueError: a null character in the name
+        return False
 
 
 def check_run_file(folder: AnyPath, file: RunFile[Any] = MANIFEST_FILE) -> None:

@@ -120,12 +120,17 @@ class SelectionOptions:
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """How the work is done; of ``max_pixels`` None is what cnnviz refuses by default."""
+    """How the work is done; of ``max_pixels`` None is what cnnviz refuses by default.
+
+    With ``by_engine`` what another engine or device has explained is explained again: where they
+    are what is compared, the small differences between them count.
+    """
 
     batch_size: int | Literal["auto"] = 2
     max_pixels: int | None = None
     force: bool = False
     fail_fast: bool = False
+    by_engine: bool = False
 
 
 @dataclass(frozen=True)

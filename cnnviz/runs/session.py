@@ -27,7 +27,7 @@ from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.metrics.registry import choose_metrics, of_maps
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.resolve import find_model, load_model
+from cnnviz.models.resolve import check_model, find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import remove_partial_files
 from cnnviz.outputs.folders import check_folder, folder_at
@@ -115,6 +115,25 @@ class RunPlan:
         for note in found.notes:
             _say(notify, note)
         return cls(request, model, methods, found, goals, notify)
+
+    def check_network(self) -> None:
+        """Check what shows only once the network is looked at; its weights are not.
+
+        Raises:
+            CnnvizError: it cannot be used, or has no such layer or class.
+        """
+        asked = self.request.model
+        check_model(
+            self.model,
+            asked.device,
+            asked.engine,
+            asked.precision,
+            self.request.targets.layers,
+            self.methods,
+        )
+        if self.goals is None:
+            _resolve(self.request, self.model)
+        self._ground_truth()
 
     def open(self, worker: WorkerState | None = None, *, progress: bool = True) -> Session:
         """Load the network.

@@ -153,7 +153,7 @@ class Supervisor:
                 return None
             request.write(pickle.dumps(self.task))
             request.flush()
-            stdin = files.enter_context(self._copy_of_stdin()) if self.piped else None
+            stdin = files.enter_context(copy_of_stdin()) if self.piped else None
             return self._run(request, notes, stdin)
 
     def _run(
@@ -218,16 +218,20 @@ class Supervisor:
         )
         return ExitCode.UNUSABLE
 
-    @staticmethod
-    def _copy_of_stdin() -> IO[bytes]:
-        """Standard input in a file: a second worker has to read the same again."""
-        copy = system.scratch_file()
-        try:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-        except OSError as error:
-            copy.close()
-            raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
-        return copy
+
+def copy_of_stdin() -> IO[bytes]:
+    """Standard input in a file: a second worker has to read the same again.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    copy = system.scratch_file()
+    try:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+    except OSError as error:
+        copy.close()
+        raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
+    return copy
 
 
 def reset_signal_handlers() -> None:

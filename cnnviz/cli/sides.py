@@ -1,0 +1,329 @@
+"""The same images explained by A and by B: options that may be given once, for both, or twice."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from cnnviz.cli.console import Printing, say
+from cnnviz.cli.explain import explain_images
+from cnnviz.cli.help import SectionedCommand
+from cnnviz.cli.options import pack
+from cnnviz.cli.workers import in_worker
+from cnnviz.errors import CnnvizError, ExitCode, UsageError
+from cnnviz.runs.request import MethodOptions, ModelOptions, RunRequest, TargetOptions
+from cnnviz.runs.supervisor import WorkerState, copy_of_stdin
+from cnnviz.text import joined, printable_path
+
+DEFAULT = "default"
+"""A value that says that a side goes without the option."""
+
+TWOFOLD: frozenset[str] = frozenset(
+    {one.name for group in (ModelOptions, TargetOptions, MethodOptions) for one in fields(group)}
+    - {"threads", "contrasts"}
+    | {"saliency"}
+)
+"""What two networks, or two ways to explain, may differ in, by the parameters' names."""
+
+_SIDES = ("A", "B")
+#: The option whose values have names of their own: each of these may be given twice.
+_NAMED = "options"
+_REPEATABLE = re.compile(r" Repeatable\b[^.]*\.")
+
+
+class Twofold(NamedTuple):
+    """What an option says for each side; None: nothing."""
+
+    a: Any
+    b: Any
+
+
+class TwofoldCommand(SectionedCommand):
+    """A command whose options may be given twice: A's first, then B's.
+
+    That goes for those of :data:`TWOFOLD`; the function is given a :class:`Twofold` for each.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As of other commands."""
+        super().__init__(*args, **kwargs)
+        for option in self.params:
+            if isinstance(option, click.Option) and option.name in TWOFOLD:
+                _allow_twice(option)
+
+
+def _allow_twice(option: click.Option) -> None:
+    split: _Split = _by_name if option.name == _NAMED else partial(_in_order, option.multiple)
+    option.callback = partial(_give, split, option.callback)
+    several = option.multiple and option.type is click.STRING and option.name != _NAMED
+    option.help = _REPEATABLE.sub(" Several: A,B." if several else "", option.help or "")
+    option.type = _OrDefault(option.type)
+    option.multiple = True
+    if isinstance(option.default, str):
+        option.default = (option.default,)
+
+
+class _OrDefault(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A value of another type, or the word that stands for none."""
+
+    def __init__(self, own: click.ParamType) -> None:  # type: ignore[type-arg, unused-ignore]
+        self._own = own
+        self.name = own.name
+
+    def get_metavar(self, *context: Any, **more: Any) -> str | None:
+        """As of the type itself."""
+        return self._own.get_metavar(*context, **more)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, or the word."""
+        return value if value == DEFAULT else self._own(value, param, ctx)
+
+
+_Split = Callable[[str, Sequence[Any]], tuple[Any, Any]]
+_Callback = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+def _give(
+    split: _Split,
+    own: _Callback | None,
+    ctx: click.Context,
+    option: click.Parameter,
+    values: Sequence[Any],
+) -> Twofold:
+    """What an option says for each side, as if it had been given for that one alone."""
+    a, b = (
+        side if own is None or side is None else own(ctx, option, side)
+        for side in split(max(option.opts, key=len), values)
+    )
+    return Twofold(a, b)
+
+
+def _in_order(several: bool, name: str, values: Sequence[Any]) -> tuple[Any, Any]:
+    """A's value and B's; where an option takes several, a tuple of this one."""
+    if len(values) > len(_SIDES):
+        more = "; several of one side are joined by commas" if several else ""
+        raise UsageError(
+            f"{name} was given {len(values)} times: give it once for both sides, or twice, A's "
+            f"first{more}."
+        )
+    if not values:
+        return None, None
+    sides = (None if value == DEFAULT else value for value in (values[0], values[-1]))
+    a, b = (value if value is None or not several else (value,) for value in sides)
+    return a, b
+
+
+def _by_name(option: str, pairs: Sequence[str]) -> tuple[Any, Any]:
+    """For each side those of ``NAME=VALUE`` that are given once, and its own of the others."""
+    values: dict[str, list[str]] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        values.setdefault(name.strip() + sign, []).append(value)
+    sides: tuple[list[str], list[str]] = ([], [])
+    for name, given in values.items():
+        for side, value in zip(sides, _in_order(False, f"{option} {name}", given), strict=True):
+            if value is not None:
+                side.append(name + value)
+    return sides
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is asked for: images, explained twice.
+
+    Attributes:
+        a: the one run.
+        b: the other, of the same images.
+    """
+
+    a: RunRequest
+    b: RunRequest
+
+    @classmethod
+    def of(cls, inputs: tuple[str, ...], output: Path, options: Mapping[str, Any]) -> Sides:
+        """From a command's options; A writes to ``output/a``, B to ``output/b``."""
+        a, b = (_side(inputs, output, options, number) for number in range(len(_SIDES)))
+        return cls(a, b)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The images."""
+        return self.a.inputs
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return replace(self.a, output=self.b.output) == self.b
+
+
+def _side(
+    inputs: tuple[str, ...], output: Path, options: Mapping[str, Any], number: int
+) -> RunRequest:
+    own = {
+        name: value[number] if isinstance(value, Twofold) else value
+        for name, value in options.items()
+    }
+    saliency = own.pop("saliency")
+    given = {name: value for name, value in own.items() if value is not None}
+    folder = output / _SIDES[number].lower()
+    request: RunRequest = pack(RunRequest, {**given, "inputs": inputs, "output": folder})
+    execution = replace(request.execution, by_engine=True)
+    return replace(request, execution=execution).with_saliency(saliency)
+
+
+def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Whether the inputs are two runs' folders; else they are images to explain.
+
+    Args:
+        context: of the command.
+        inputs: as given.
+        options: those of the command that are about explaining images, by name.
+
+    Raises:
+        UsageError: they are neither, or the options are not for them.
+    """
+    from cnnviz.runs.manifest import JOURNAL, is_run
+
+    named = joined(map(printable_path, inputs), "and")
+    given = {
+        one.name: max(one.opts, key=len)
+        for one in context.command.params
+        if one.name in options
+        and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+    }
+    runs = [one for one in inputs if is_run(Path(one))]
+    if len(runs) == len(inputs) == len(_SIDES):
+        if given:
+            raise UsageError(
+                f"{named} are folders of runs, which are compared as they are: leave out "
+                f"{joined(given.values(), 'and')}, or give the images in their place."
+            )
+        return True
+    if runs:
+        raise UsageError(
+            f"{printable_path(runs[0])} is the folder of a run: give two of these to compare the "
+            "runs, or images, with --model A --model B say, to explain them twice."
+        )
+    if not TWOFOLD & given.keys():
+        for one in inputs:
+            if (Path(one) / JOURNAL).exists():
+                raise UsageError(
+                    f"The run in {printable_path(one)} was interrupted: finish it first, by the "
+                    "same command."
+                )
+        raise UsageError(
+            f"There is nothing to compare: {named} {'has' if len(inputs) == 1 else 'have'} no "
+            "manifest.json of `cnnviz explain`. Give two runs' folders, or images with --model A "
+            "--model B, or two of --weights, --layer, --method and the like."
+        )
+    return False
+
+
+def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, bool]:
+    """Explain the images for A, then for B.
+
+    Args:
+        sides: what is asked for.
+        output: the folder that theirs lie in.
+        printing: what is printed of each.
+
+    Returns:
+        The exit status, of both the worse; and whether both came to their end.
+
+    Raises:
+        CnnvizError: something is wrong with the request, or a network cannot be used.
+    """
+    _check_output(sides.inputs, output)
+    if sides.same and not printing.quiet:
+        say("A and B are asked for the same: this compares a network with itself.")
+    worse: int = ExitCode.OK
+    with _reread(sides.inputs) as rewind:
+        rewind()
+        status = in_worker(_check, sides, printing)
+        if status:
+            return status, False
+        for name, request in zip(_SIDES, (sides.a, sides.b), strict=True):
+            rewind()
+            if not printing.quiet:
+                say(f"{name}, in {printable_path(request.output)}:")
+            status = in_worker(explain_images, request, printing)
+            worse = max(worse, status)
+            if not _ended(request, status):
+                return status, False
+    return worse, True
+
+
+def _ended(request: RunRequest, status: int) -> bool:
+    """Whether a run came to its end, though images may have failed."""
+    from cnnviz.runs.manifest import JOURNAL
+
+    some_failed = status == ExitCode.SOME_FAILED and not (request.output / JOURNAL).exists()
+    return status == ExitCode.OK or some_failed
+
+
+def _check_output(inputs: Sequence[str], output: Path) -> None:
+    """Refuse to write into a folder of images: ``a`` and ``b`` may be classes.
+
+    Raises:
+        UsageError: the output folder is an input.
+    """
+    for one in inputs:
+        if one != "-" and output.resolve() == Path(one).resolve():
+            raise UsageError(
+                f"The output folder is the input folder {printable_path(one)} itself: choose "
+                f"another, for example {printable_path(output / 'comparison')}."
+            )
+
+
+def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int:
+    """Find what is wrong with either side before one of them takes its time.
+
+    Raises:
+        CnnvizError: something is.
+    """
+    problems = []
+    for request in (sides.a, sides.b):
+        if "-" in request.inputs:
+            sys.stdin.seek(0)
+        problems.append(_problem(request))
+    if problems[0] is not None and str(problems[0]) == str(problems[1]):
+        raise problems[0]
+    for name, problem in zip(_SIDES, problems, strict=True):
+        if problem is not None:
+            raise type(problem)(f"{name}: {problem}") from problem
+    return ExitCode.OK
+
+
+def _problem(request: RunRequest) -> CnnvizError | None:
+    from cnnviz.runs.session import RunPlan
+
+    try:
+        RunPlan.check(request).check_network()
+    except CnnvizError as error:
+        return error
+    return None
+
+
+@contextmanager
+def _reread(inputs: Sequence[str]) -> Iterator[Callable[[], object]]:
+    """Keep what comes on standard input if paths do; yields what goes back to its beginning."""
+    if "-" not in inputs:
+        yield lambda: None
+        return
+    before = sys.stdin
+    with copy_of_stdin() as copy:
+        sys.stdin = io.TextIOWrapper(copy)
+        try:
+            yield partial(sys.stdin.seek, 0)
+        finally:
+            sys.stdin = before
