@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cnnviz.cli.console import Printing, json_line, put, say, told_progress
-from cnnviz.cli.help import SectionedCommand
-from cnnviz.cli.option_types import FilePath
-from cnnviz.cli.options import JSON, QUIET, TITLE, output_option, packed
+from cnnviz.cli.option_types import Input
+from cnnviz.cli.options import (
+    FORMAT,
+    JSON,
+    QUIET,
+    TITLE,
+    image_options,
+    look_options,
+    model_options,
+    output_option,
+    packed,
+)
+from cnnviz.cli.run_options import (
+    execution_options,
+    force_option,
+    goal_options,
+    limit_option,
+    method_options,
+    truth_option,
+)
+from cnnviz.cli.sides import SIDES, Sides, TwofoldCommand, are_runs, explain_both, side_folder
 from cnnviz.cli.thresholds import comparison_check_options, conclude
 from cnnviz.comparison.request import ComparisonChecks
+from cnnviz.errors import ExitCode
 from cnnviz.structure import plain
 from cnnviz.text import printable
 
@@ -34,16 +53,24 @@ _OUTCOMES: dict[Outcome, str] = {
 
 @click.command(
     name="compare",
-    cls=SectionedCommand,
-    task="compare",
+    cls=TwofoldCommand,
+    task="explain",
     examples=(
         ("cnnviz compare before/ after/", "two runs of `cnnviz explain`"),
         ("cnnviz compare before/ after/ --fail-if-worse accuracy=0.5%", "for a script"),
+        ("cnnviz compare photos/ -m vgg16 -m vgg19 --truth folders", "two networks"),
+        ("cnnviz compare photos/ -m net.json --weights a.params --weights b.params", "two epochs"),
+        ("cnnviz compare cat.jpg --method gradcam --method layercam", "two methods"),
     ),
 )
-@click.argument("a", type=FilePath(path_type=Path), metavar="A")
-@click.argument("b", type=FilePath(path_type=Path), metavar="B")
+@click.argument("inputs", nargs=-1, required=True, type=Input(), metavar="INPUT...")
 @output_option("comparison")
+@model_options
+@goal_options
+@method_options
+@image_options
+@look_options
+@FORMAT
 @comparison_check_options
 @TITLE
 @click.option(
@@ -51,6 +78,10 @@ _OUTCOMES: dict[Outcome, str] = {
     is_flag=True,
     help="Write report.html instead of index.html, one file with its images in it.",
 )
+@truth_option
+@limit_option("Explain only the first N images.")
+@force_option("Explain")
+@execution_options
 @JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print a line per image.")
 @QUIET
@@ -58,17 +89,22 @@ _OUTCOMES: dict[Outcome, str] = {
 def command(
     checks: ComparisonChecks,
     printing: Printing,
-    a: Path,
-    b: Path,
+    inputs: tuple[str, ...],
     output: Path,
     title: str | None,
     single_file: bool,
+    **options: Any,
 ) -> int:
-    """Compare two runs over the same images: what B gained, what it lost, where it looks elsewhere.
+    """Compare two networks on the same images: what B gained, what it lost, where it looks.
 
-    A and B are output folders of `cnnviz explain`, with their manifest.json. This prints what was
-    found and writes comparison.json, comparison.csv (a row per image) and index.html, a page with
-    both heatmaps of each image.
+    INPUT is two output folders of `cnnviz explain`, A's and B's, with their manifest.json. Or it
+    is images, folders of them, or - for paths on standard input: then these are explained twice,
+    into DIR/a and DIR/b. Options of the network, of its preprocessing, of what is explained,
+    and --device, --engine and --precision hold for both if they are given once; given twice, the
+    first is A's and the second B's, and the word `default` stands for neither.
+
+    This prints what was found and writes comparison.json, comparison.csv (a row per image) and
+    index.html, a page with both heatmaps of each image.
     """
     from cnnviz.comparison.checks import conclude_comparison
     from cnnviz.comparison.compare import compare, read_sides
@@ -79,6 +115,15 @@ def command(
 
     check_files(checks)
     collector = Collector()
+    status: int = ExitCode.OK
+    if are_runs(click.get_current_context(), inputs, options):
+        a, b = map(Path, inputs)
+    else:
+        sides = Sides.of(inputs, output, options)
+        status, done = explain_both(sides, output, printing)
+        if not done:
+            return status
+        a, b = (side_folder(output, name) for name in SIDES)
     comparison = compare(*read_sides(a, b))
     write_comparison(output, comparison)
     with told_progress("thumbnail", hidden=printing.quiet) as show:
@@ -95,7 +140,7 @@ def command(
     if not printing.quiet:
         say(f"written to {output}")
     run = conclude_comparison(comparison, checks, collector)
-    return conclude(run, checks, 0, quiet=printing.quiet)
+    return conclude(run, checks, status, quiet=printing.quiet)
 
 
 def tell(comparison: Comparison, printing: Printing) -> None:

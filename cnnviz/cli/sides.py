@@ -35,7 +35,9 @@ TWOFOLD: frozenset[str] = frozenset(
 )
 """What two networks, or two ways to explain, may differ in, by the parameters' names."""
 
-_SIDES = ("A", "B")
+SIDES = ("A", "B")
+"""What they are called."""
+
 #: The option whose values have names of their own: each of these may be given twice.
 _NAMED = "options"
 _REPEATABLE = re.compile(r" Repeatable\b[^.]*\.")
@@ -110,7 +112,7 @@ def _give(
 
 def _in_order(several: bool, name: str, values: Sequence[Any]) -> tuple[Any, Any]:
     """A's value and B's; where an option takes several, a tuple of this one."""
-    if len(values) > len(_SIDES):
+    if len(values) > len(SIDES):
         more = "; several of one side are joined by commas" if several else ""
         raise UsageError(
             f"{name} was given {len(values)} times: give it once for both sides, or twice, A's "
@@ -152,7 +154,7 @@ class Sides:
     @classmethod
     def of(cls, inputs: tuple[str, ...], output: Path, options: Mapping[str, Any]) -> Sides:
         """From a command's options; A writes to ``output/a``, B to ``output/b``."""
-        a, b = (_side(inputs, output, options, number) for number in range(len(_SIDES)))
+        a, b = (_side(inputs, output, options, number) for number in range(len(SIDES)))
         return cls(a, b)
 
     @property
@@ -175,10 +177,15 @@ def _side(
     }
     saliency = own.pop("saliency")
     given = {name: value for name, value in own.items() if value is not None}
-    folder = output / _SIDES[number].lower()
+    folder = side_folder(output, SIDES[number])
     request: RunRequest = pack(RunRequest, {**given, "inputs": inputs, "output": folder})
     execution = replace(request.execution, by_engine=True)
     return replace(request, execution=execution).with_saliency(saliency)
+
+
+def side_folder(output: Path, name: str) -> Path:
+    """Where in the output folder a side writes to."""
+    return output / name.lower()
 
 
 def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str, Any]) -> bool:
@@ -202,7 +209,7 @@ def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str
         and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
     }
     runs = [one for one in inputs if is_run(Path(one))]
-    if len(runs) == len(inputs) == len(_SIDES):
+    if len(runs) == len(inputs) == len(SIDES):
         if given:
             raise UsageError(
                 f"{named} are folders of runs, which are compared as they are: leave out "
@@ -216,6 +223,8 @@ def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str
         )
     if not TWOFOLD & given.keys():
         for one in inputs:
+            if one != "-" and not Path(one).exists():
+                raise UsageError(f"There is no image or folder {printable_path(one)}.")
             if (Path(one) / JOURNAL).exists():
                 raise UsageError(
                     f"The run in {printable_path(one)} was interrupted: finish it first, by the "
@@ -235,7 +244,7 @@ def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, b
     Args:
         sides: what is asked for.
         output: the folder that theirs lie in.
-        printing: what is printed of each.
+        printing: what is printed; with ``--json`` nothing is, of the two.
 
     Returns:
         The exit status, of both the worse; and whether both came to their end.
@@ -244,6 +253,7 @@ def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, b
         CnnvizError: something is wrong with the request, or a network cannot be used.
     """
     _check_output(sides.inputs, output)
+    printing = Printing(quiet=printing.quiet or printing.as_json)
     if sides.same and not printing.quiet:
         say("A and B are asked for the same: this compares a network with itself.")
     worse: int = ExitCode.OK
@@ -252,22 +262,23 @@ def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, b
         status = in_worker(_check, sides, printing)
         if status:
             return status, False
-        for name, request in zip(_SIDES, (sides.a, sides.b), strict=True):
+        for name, request in zip(SIDES, (sides.a, sides.b), strict=True):
             rewind()
+            folder = side_folder(output, name)
             if not printing.quiet:
-                say(f"{name}, in {printable_path(request.output)}:")
+                say(f"{name}, in {printable_path(folder)}:")
             status = in_worker(explain_images, request, printing)
             worse = max(worse, status)
-            if not _ended(request, status):
+            if not _ended(folder, status):
                 return status, False
     return worse, True
 
 
-def _ended(request: RunRequest, status: int) -> bool:
+def _ended(folder: Path, status: int) -> bool:
     """Whether a run came to its end, though images may have failed."""
     from cnnviz.runs.manifest import JOURNAL
 
-    some_failed = status == ExitCode.SOME_FAILED and not (request.output / JOURNAL).exists()
+    some_failed = status == ExitCode.SOME_FAILED and not (folder / JOURNAL).exists()
     return status == ExitCode.OK or some_failed
 
 
@@ -298,7 +309,7 @@ def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int
         problems.append(_problem(request))
     if problems[0] is not None and str(problems[0]) == str(problems[1]):
         raise problems[0]
-    for name, problem in zip(_SIDES, problems, strict=True):
+    for name, problem in zip(SIDES, problems, strict=True):
         if problem is not None:
             raise type(problem)(f"{name}: {problem}") from problem
     return ExitCode.OK

@@ -33,6 +33,7 @@ from cnnviz.runs.manifest import (
     fingerprint,
 )
 from cnnviz.runs.records import Manifest
+from cnnviz.runs.request import ExecutionOptions
 from cnnviz.runs.run_records import (
     CheckRecord,
     EngineRecord,
@@ -301,12 +302,30 @@ def test_how_a_network_was_compared_decides_nothing():
     checked = replace(RUN.network, check=CheckRecord("onnxruntime 1.27", 3e-7))
     goals = SimpleNamespace(targets=(), others={}, contrasts=())
     files = SimpleNamespace(format="png", arrays=False, panel=False, evaluate=False)
-    request = SimpleNamespace(style=None, files=files)
+    request = SimpleNamespace(style=None, files=files, execution=ExecutionOptions())
     marks = {
         fingerprint(decisive(replace(RUN, network=network), request, goals, {}))
         for network in (RUN.network, checked)
     }
     assert len(marks) == 1
+
+
+@pytest.mark.parametrize(("by_engine", "count"), [(False, 1), (True, 3)])
+def test_engines_decide_where_they_are_compared(by_engine, count):
+    goals = SimpleNamespace(targets=(), others={}, contrasts=())
+    files = SimpleNamespace(format="png", arrays=False, panel=False, evaluate=False)
+    execution = ExecutionOptions(by_engine=by_engine)
+    request = SimpleNamespace(style=None, files=files, execution=execution)
+    marks = {
+        fingerprint(decisive(replace(RUN, engine=engine), request, goals, {}))
+        for engine in (
+            RUN.engine,
+            replace(RUN.engine, name="another"),
+            replace(RUN.engine, device="gpu:0"),
+            replace(RUN.engine, version="another"),
+        )
+    }
+    assert len(marks) == count
 
 
 def test_fingerprints_are_of_what_is_said_not_of_its_order():
