@@ -98,10 +98,10 @@ def command(
     """Compare two networks on the same images: what B gained, what it lost, where it looks.
 
     INPUT is two output folders of `cnnviz explain`, A's and B's, with their manifest.json. Or it
-    is images, folders of them, or - for paths on standard input: then these are explained twice,
-    into DIR/a and DIR/b. Options of the network, of its preprocessing, of what is explained,
-    and --device, --engine and --precision hold for both if they are given once; given twice, the
-    first is A's and the second B's, and the word `default` stands for neither.
+    is images, as `cnnviz explain` takes them: then these are explained twice, into DIR/a and
+    DIR/b. Options of the network, of its preprocessing, of what is explained, and --device,
+    --engine and --precision hold for both if they are given once; given twice, the first is A's
+    and the second B's, and the word `default` stands for none.
 
     This prints what was found and writes comparison.json, comparison.csv (a row per image) and
     index.html, a page with both heatmaps of each image.

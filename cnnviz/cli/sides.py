@@ -23,6 +23,7 @@ from cnnviz.cli.workers import in_worker
 from cnnviz.errors import CnnvizError, ExitCode, UsageError
 from cnnviz.runs.request import MethodOptions, ModelOptions, RunRequest, TargetOptions
 from cnnviz.runs.supervisor import WorkerState, copy_of_stdin
+from cnnviz.storage.urls import is_remote, without_secrets
 from cnnviz.text import joined, printable_path
 
 DEFAULT = "default"
@@ -201,7 +202,7 @@ def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str
     """
     from cnnviz.runs.manifest import JOURNAL, is_run
 
-    named = joined(map(printable_path, inputs), "and")
+    named = joined(map(_shown, inputs), "and")
     given = {
         one.name: max(one.opts, key=len)
         for one in context.command.params
@@ -218,16 +219,16 @@ def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str
         return True
     if runs:
         raise UsageError(
-            f"{printable_path(runs[0])} is the folder of a run: give two of these to compare the "
+            f"{_shown(runs[0])} is the folder of a run: give two of these to compare the "
             "runs, or images, with --model A --model B say, to explain them twice."
         )
     if not TWOFOLD & given.keys():
         for one in inputs:
-            if one != "-" and not Path(one).exists():
-                raise UsageError(f"There is no image or folder {printable_path(one)}.")
+            if one != "-" and not is_remote(one) and not Path(one).exists():
+                raise UsageError(f"There is no image or folder {_shown(one)}.")
             if (Path(one) / JOURNAL).exists():
                 raise UsageError(
-                    f"The run in {printable_path(one)} was interrupted: finish it first, by the "
+                    f"The run in {_shown(one)} was interrupted: finish it first, by the "
                     "same command."
                 )
         raise UsageError(
@@ -236,6 +237,11 @@ def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str
             "--model B, or two of --weights, --layer, --method and the like."
         )
     return False
+
+
+def _shown(name: str) -> str:
+    """An input for people."""
+    return printable_path(without_secrets(name))
 
 
 def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, bool]:

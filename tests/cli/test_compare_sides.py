@@ -340,4 +340,4 @@ def test_an_interrupted_run(cnnviz, tmp_path, run):
 def test_two_folders_of_runs(cnnviz, tmp_path, run):
     status, _, _ = cnnviz("compare", run, run)
     assert status == ExitCode.OK
-    assert not (tmp_path / "comparison/a").exists()
+    assert not (tmp_path / "comparison/a/manifest.json").exists()

@@ -321,7 +321,7 @@ def test_engines_decide_where_they_are_compared(by_engine, count):
         for engine in (
             RUN.engine,
             replace(RUN.engine, name="another"),
-            replace(RUN.engine, device="gpu:0"),
+            replace(RUN.engine, device="mps"),
             replace(RUN.engine, version="another"),
         )
     }
