@@ -28,7 +28,7 @@ _MOST_FETCHED = 1 << 31
 """Bytes of a file that are fetched; what an image may have is known when it is decoded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One image to explain.
 
@@ -367,7 +367,8 @@ class _Search:
 
 def _sources(images: Sequence[StoredImage]) -> list[tuple[str, Source]]:
     """Sources of images that are none of this machine's files, by what they are known by."""
-    return [(str(file), Source(file, str(file), relative)) for file, relative in images]
+    found = (Source(file, str(file), relative) for file, relative in images)
+    return [(source.shown, source) for source in found]
 
 
 def _not_there(argument: str, error: OSError | ValueError) -> UsageError:

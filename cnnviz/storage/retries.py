@@ -86,7 +86,8 @@ class _Verdict(NamedTuple):
 
 def _verdict(error: BaseException) -> _Verdict:
     """By the first error, of those that it comes from, that says so."""
-    for one in _chain(error):
+    errors = list(_chain(error))
+    for one in errors:
         status = _status(one)
         if status is not None:
             return _Verdict(status, status in _PASSING_STATUS)
@@ -95,7 +96,8 @@ def _verdict(error: BaseException) -> _Verdict:
             or (isinstance(one, OSError) and one.errno in _PASSING_ERRORS)
             or _is_one_of(one, _PASSING_TYPES | _TIMEOUTS)
         ):
-            return _Verdict(None, True)
+            answered = (_status(other) for other in errors)
+            return _Verdict(next((one for one in answered if one in _PASSING_STATUS), None), True)
         response: Any = getattr(one, "response", None)
         if isinstance(response, dict) and response.get("Error", {}).get("Code") in _PASSING_CODES:
             return _Verdict(None, True)

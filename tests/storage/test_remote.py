@@ -128,6 +128,15 @@ def test_an_object_is_written_whole_or_not_at_all(bucket, monkeypatch):
 
 
 @needs_fsspec
+def test_an_object_that_has_changed_since_it_was_listed_is_read_whole(bucket):
+    bucket.pipe_file("/bucket/a.jpg", b"abc")
+    (path,) = RemotePath.of("memory://bucket").below()
+    for data in (b"abcdef", b"ab", b""):
+        bucket.pipe_file("/bucket/a.jpg", data)
+        assert path.read(10) == data
+
+
+@needs_fsspec
 def test_an_object_that_is_too_large_is_not_fetched(bucket, monkeypatch):
     bucket.pipe_file("/bucket/a.jpg", b"x" * 100)
     monkeypatch.setattr(type(bucket), "cat_file", None)

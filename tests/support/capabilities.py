@@ -48,6 +48,11 @@ CAPABILITIES = {
         lambda: find_spec("mxnet") is not None,
     ),
     "onnx": Capability("ONNX", 'pip install "cnnviz[onnx]"', lambda: find_spec("onnx") is not None),
+    "s3": Capability(
+        "s3fs and moto's S3 server",
+        "pip install \"cnnviz[s3]\" 'moto[server]'",
+        lambda: all(find_spec(name) is not None for name in ("s3fs", "moto", "flask")),
+    ),
     "torch": Capability("PyTorch", "pip install torch", lambda: find_spec("torch") is not None),
 }
 
