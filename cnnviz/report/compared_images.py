@@ -13,7 +13,7 @@ from cnnviz.comparison.records import SideImageRecord
 from cnnviz.images.preprocessing import seen_part
 from cnnviz.labels.scores import Score, Similarity
 from cnnviz.outputs.formats import IMAGE_FORMATS
-from cnnviz.report.page import map_titles, url_of
+from cnnviz.report.page import Meaning, map_titles, meanings, url_of
 from cnnviz.runs.image_records import ExplanationRecord, HeatmapRecord, ImageRecord
 from cnnviz.structure import plain
 
@@ -33,6 +33,12 @@ def shared_maps(comparison: Comparison) -> list[dict[str, str]]:
     """The kinds of map that both runs wrote as images: key and title, in A's order."""
     there = {key for pair in comparison.pairs for key in _common_files(pair)}
     return [one for one in map_titles(comparison.a.manifest) if one["key"] in there]
+
+
+def shared_meanings(comparison: Comparison) -> list[Meaning]:
+    """What these show, in a line each."""
+    titles = {one["title"] for one in shared_maps(comparison)}
+    return [one for one in meanings(comparison.a.manifest) if one.title in titles]
 
 
 def shown_files(comparison: Comparison) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
@@ -178,10 +184,10 @@ def _heat(
 ) -> dict[str, Any] | None:
     """A heatmap, where it lies on the shown image, and how high it is.
 
-    ``box`` has left, top, width and height as parts of the shown image. ``peak`` is how many times
-    as much evidence lies at the map's maximum as if the same evidence lay evenly over the whole
-    original image: it has no unit, so that maps of different networks, resolutions and parts of the
-    image can be drawn on one scale.
+    ``box`` has left, top, width and height as parts of the shown image, and ``top`` is the largest
+    byte. ``peak`` is how many times as much evidence lies at the map's maximum as if it lay evenly
+    over the whole original image: it has no unit, so that maps of different networks, resolutions
+    and parts of the image can be drawn on one scale.
     """
     if explanation is None or explanation.location is None:
         return None
@@ -195,20 +201,16 @@ def _heat(
         (x1 - x0) / (right - left),
         (y1 - y0) / (bottom - top),
     )
+    values = heatmap.values().astype(np.float64) * 255
     covered = (y1 - y0) * (x1 - x0) / (height * width)
     return {
         **heat_data(heatmap),
         "box": [round(part, 5) for part in box],
-        "peak": float(f"{_peak(heatmap) / covered:.6g}"),
+        "top": round(values.max()),
+        "peak": float(f"{values.max() / values.mean() / covered:.6g}"),
     }
 
 
 def heat_data(heatmap: HeatmapRecord) -> dict[str, Any]:
     """A heatmap for the program: its bytes in base64, 255 where a map alone has its maximum."""
     return {"shape": heatmap.shape, "map": heatmap.data}
-
-
-def _peak(heatmap: HeatmapRecord) -> float:
-    """The maximum over the mean."""
-    values = heatmap.values().astype(np.float64)
-    return float(values.max() / values.mean())

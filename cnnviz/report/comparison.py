@@ -18,6 +18,7 @@ from cnnviz.report.compared_images import (
     heat_data,
     images_data,
     shared_maps,
+    shared_meanings,
     shown_classes,
     shown_files,
 )
@@ -137,6 +138,7 @@ def _page(
         title=title,
         folders=None if single_file else [side.url for side in sides],
         view=view(comparison),
+        meanings=shared_meanings(comparison),
         mean=mean,
         change=change,
         signed=signed,
@@ -149,6 +151,7 @@ def _data(comparison: Comparison, sides: Sequence[_Files]) -> dict[str, Any]:
     images = images_data(comparison)
     names = comparison.classes.names
     return {
+        "mix": _mix(comparison),
         "scale": color_bytes(comparison.a.manifest),
         "classes": {str(number): names[number] for number in sorted(shown_classes(images))},
         "names": [comparison.a.name, comparison.b.name],
@@ -162,6 +165,12 @@ def _data(comparison: Comparison, sides: Sequence[_Files]) -> dict[str, Any]:
         ],
         "images": images,
     }
+
+
+def _mix(comparison: Comparison) -> int:
+    """How opaque maps are at first, in percent: as A's run drew them."""
+    alpha = comparison.a.manifest.run.parameters.get("alpha")
+    return round(100 * alpha) if isinstance(alpha, float) and 0 < alpha <= 1 else 40
 
 
 def _url(folder: Path, page: Path) -> str:

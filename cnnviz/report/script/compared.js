@@ -13,7 +13,7 @@ function fillMatrix(which) {
     const { a, b } = cell.dataset;
     const count = which === "change" ? Number(b) - Number(a) : Number(cell.dataset[which]);
     const most = Number(which === "change" ? matrix.dataset.mostChange : matrix.dataset.most);
-    cell.textContent = which === "change" ? SIGNED.format(count).replace("-", "−") : count;
+    cell.textContent = which === "change" ? minus(SIGNED.format(count)) : count;
     cell.style.setProperty("--strength", count ? 0.12 + 0.4 * (Math.abs(count) / most) : 0);
   }
   matrix.dataset.shown = which;

@@ -55,10 +55,12 @@ function newCard(image) {
   return h("li", { class: "card" }, button);
 }
 
+const minus = (text) => text.replace("-", "−");
+
 function agreementLine(image) {
   if (!image.agreement) return image.why ?? "";
   const { common, spearman } = image.agreement;
-  return `${percent(common)} in common${typeof spearman === "number" ? `, correlation ${spearman.toFixed(2)}` : ""}`;
+  return `${percent(common)} in common${typeof spearman === "number" ? `, correlation ${minus(spearman.toFixed(2))}` : ""}`;
 }
 
 /** Put the chosen maps into the card of an image. */
@@ -82,8 +84,7 @@ function overOf(image, side, pixels) {
   if (state.map === "heat") return heat ? heatmap(image, side, pixels) : null;
   const url = maps[state.map];
   if (!url) return null;
-  const element = img(url, `${titles[state.map]} of ${"AB"[side]}`, { class: "over" });
-  return element;
+  return img(url, `${titles[state.map]} of ${"AB"[side]}`, { class: "over" });
 }
 
 /** Take the canvases out of a card that is far from the screen, for another one. */
@@ -96,6 +97,6 @@ function release(card) {
 }
 
 function redraw() {
-  byId("scale-label").hidden = state.map !== "heat";
+  heatOnly();
   for (const image of near) draw(image);
 }

@@ -2,7 +2,7 @@
 
 const INITIAL = {
   truth: "", "by-a": "", "by-b": "", show: "", q: "",
-  sort: Object.keys(SORTS)[0], down: "", map: "heat", scale: "common", mix: "60", open: "",
+  sort: Object.keys(SORTS)[0], down: "", map: "heat", scale: "common", mix: String(data.mix), open: "",
 };
 /** The lists to choose from, of which some leave images out. */
 const SELECTS = ["truth", "by-a", "by-b", "sort", "map", "scale"];
@@ -61,8 +61,15 @@ function wantedBy(cell) {
   return { truth, [side]: predicted, show: a === b ? "" : "changed" };
 }
 
+/** Images that a run drew have their own scale and opacity. */
+function heatOnly() {
+  for (const only of document.querySelectorAll("#scale-label, .tools .mix, #large-scale, .mixing")) {
+    only.hidden = state.map !== "heat";
+  }
+}
+
 function marked() {
-  byId("scale-label").hidden = state.map !== "heat";
+  heatOnly();
   const press = (button, wanted) => button.setAttribute("aria-pressed",
     [...FILTERS, "show"].every((key) => state[key] === (wanted[key] ?? "")));
   for (const button of document.querySelectorAll("button[data-show]")) press(button, { show: button.dataset.show });

@@ -5,9 +5,9 @@ const KINDS = [
   ["broken", "✗ broken", "outcome"],
   ["both_wrong", "✗ both wrong", "outcome"],
   ["both_right", "✓ both right", "outcome"],
+  ["elsewhere", "◎ looks elsewhere", "look"],
   ["changed", "≠ changed", "prediction"],
   ["unchanged", "= unchanged", "prediction"],
-  ["elsewhere", "◎ looks elsewhere", "look"],
 ];
 const truthKnown = images.some((image) => image.truth !== undefined);
 /** Where the thumbnail of each image lies, by the image's URL. */
@@ -52,10 +52,9 @@ for (const [key, { value }] of Object.entries(SORTS)) {
 
 /** What the bytes of the heatmaps of an image are multiplied by, so that 255 ends the scale. */
 function factors(image) {
-  const whole = image.sides.map(({ heat }) => heat && 255 / Math.max(1, ...bytes(heat.map)));
-  if (state.scale === "own") return whole;
   const most = Math.max(...image.sides.map(({ heat }) => heat?.peak ?? 0));
-  return image.sides.map(({ heat }, side) => heat && (whole[side] * heat.peak) / most);
+  return image.sides.map(({ heat }) =>
+    heat && (255 / heat.top) * (state.scale === "own" ? 1 : heat.peak / most));
 }
 
 /** Canvases that are in no card at the moment. */

@@ -29,9 +29,8 @@ function wipeTo(part) {
   wipe("both");
 }
 
-function stageOf(image) {
+function stageOf() {
   const stage = h("div", { id: "stage", class: "lay", role: "group", "aria-label": "A left of the handle, B right of it" });
-  stage.style.setProperty("--ratio", image.ratio);
   const drag = (event) => {
     const { left, width } = stage.getBoundingClientRect();
     wipeTo((event.clientX - left) / width);
@@ -58,7 +57,7 @@ function fillStage(image) {
     ...image.sides.map((_, side) => letter(side)));
   const both = state.map === "heat" && image.sides.every(({ heat }) => heat);
   byId("scale-note").replaceChildren(...(both ? scaleNote(image) : []));
-  byId("large-scale").hidden = state.map !== "heat";
+  heatOnly();
 }
 
 /** An image in full; its thumbnail where a page holds no more. */
@@ -75,7 +74,10 @@ function scaleNote(image) {
   const text = state.scale === "own"
     ? `Each map up to its own maximum: ${peaks.map((peak, side) => `${"AB"[side]} ${times(peak)}`).join(", ")} as much evidence as if it lay evenly over the image.`
     : `One scale for both, from none to ${times(Math.max(...peaks))} as much evidence as if it lay evenly over the image (A's maximum is ${times(peaks[0])}, B's ${times(peaks[1])}).`;
-  return [strip, h("span", {}, text)];
+  const part = image.sides.some(({ heat }) => heat.box[2] < 1 || heat.box[3] < 1)
+    ? " Dashed lines surround what a network saw of the image, where that is a part."
+    : "";
+  return [strip, h("span", {}, text + part)];
 }
 
 const times = (factor) => `${factor >= 9.95 ? Math.round(factor) : factor.toFixed(1)} times`;
@@ -124,8 +126,9 @@ function wipeSlider() {
 }
 
 function largeBody(image) {
-  const parts = h("div", { class: "shown" }, wiping(),
-    h("div", { class: "stage-of" }, stageOf(image), wipeSlider()),
+  const place = h("div", { class: "stage-of" }, stageOf(), wipeSlider());
+  place.style.setProperty("--ratio", image.ratio);
+  const parts = h("div", { class: "shown" }, wiping(), place,
     h("p", { class: "scale-note", id: "scale-note" }), mixing(), ...otherMaps(image));
   return [parts, h("aside", {}, ...numbers(image))];
 }
@@ -143,8 +146,8 @@ function otherMaps(image) {
   return parts;
 }
 
-function both(entries) {
-  const table = h("table", { class: "both" },
+function both(entries, name) {
+  const table = h("table", { class: "both", "aria-label": name },
     h("tr", {}, h("td", {}), h("th", { scope: "col" }, letter(0)), h("th", { scope: "col" }, letter(1))));
   for (const [title, of] of entries) {
     const values = shown.sides.map(of);
@@ -159,31 +162,32 @@ function numbers(image) {
   const corner = (place) => (one) => (one.corners ? percent(one.corners[place]) : null);
   const parts = [
     h("section", {}, h("h3", {}, "What they say"),
+      image.sides.map((_, side) => h("p", { class: "who" }, letter(side), ` ${data.names[side]}`)),
       h("p", {}, image.truth === undefined ? "The true class is unknown." : `True class: ${image.truth}.`),
       both([
         ["prediction", (one) => predictedLine(one).join(" ")],
         ["true class", (one) => one.truth && said(one.truth)],
         ["loss", (one) => (typeof one.loss === "number" ? number(one.loss) : null)],
         ["explained", (one) => one.target && nameOf(one.target)],
-      ])),
+      ], "What they say")),
     h("section", {}, h("h3", {}, "Where they look"),
       found ? rows([
         ["in common", `${percent(found.common)} of the strongest fifth (20% by chance)`],
-        ["rank correlation", typeof found.spearman === "number" ? found.spearman.toFixed(3) : "none: a map is even"],
+        ["rank correlation", typeof found.spearman === "number" ? minus(found.spearman.toFixed(3)) : "none: a map is even"],
         ["peaks apart", `${percent(found.peak_distance)} of the diagonal`],
         ["explained", found.same_target ? "the same class" : "different classes"],
-      ]) : h("p", {}, image.why ?? ""),
+      ], "How alike the maps are") : h("p", {}, image.why ?? ""),
       both([
         ["at the border", (one) => (typeof one.border === "number" ? percent(one.border) : null)],
-        ...["top-left", "top-right", "bottom-left", "bottom-right"].map((name, place) => [`${name} corner`, corner(place)]),
-      ]),
+        ...["top left", "top right", "bottom left", "bottom right"].map((name, place) => [name, corner(place)]),
+      ], "Shares of the heatmaps"),
       h("p", { class: "quiet" }, "Shares of the heatmap; an even one has 36% at the border and 4% in each corner.")),
     h("section", {}, h("h3", {}, "File"), rows([
       ["path", image.path],
       ["path in B", image.path_b],
       ["size", image.size && `${image.size[1]} × ${image.size[0]} pixels`],
       ["SHA\u2011256", image.sha256 && h("code", {}, image.sha256)],
-    ])),
+    ], "File")),
   ];
   return parts;
 }

@@ -15,7 +15,7 @@ function h(tag, properties, ...children) {
     if (key === "class") element.className = value;
     else element.setAttribute(key, value === true ? "" : value);
   }
-  for (const child of children.flat()) {
+  for (const child of children.flat(2)) {
     if (child !== null && child !== undefined) element.append(child);
   }
   return element;

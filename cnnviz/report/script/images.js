@@ -72,8 +72,8 @@ function badges(image) {
 const line = (kind, name, rest) =>
   h("span", { class: `line ${kind}`, title: name }, h("span", {}, name), h("span", {}, ` ${rest}`));
 
-function rows(entries) {
-  const table = h("table", {});
+function rows(entries, name = null) {
+  const table = h("table", { "aria-label": name });
   for (const [key, value] of entries) {
     if (value !== null && value !== undefined) table.append(h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, value)));
   }
