@@ -20,7 +20,6 @@ from cnnviz.comparison.records import (
 from cnnviz.metrics.location import CORNERS
 from cnnviz.report.page import engines, shown_options
 from cnnviz.report.pairs import MATRIX_PART, MATRIX_WHOLE
-from cnnviz.text import counted
 
 OUTCOME_TITLES = {
     "fixed": ("✓", "fixed", "A is wrong, B is right"),
@@ -246,7 +245,7 @@ def _facts(a: Side, b: Side) -> Iterator[Fact]:
 
 def _network(side: Side) -> str:
     network = side.manifest.run.network
-    return f"{network.name}, {counted(network.classes, 'output')}"
+    return f"{network.name}, {network.classes} class{'' if network.classes == 1 else 'es'}"
 
 
 def _weights(side: Side) -> str:

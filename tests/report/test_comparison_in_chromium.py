@@ -12,7 +12,7 @@ from cnnviz.images.preprocessing import Geometry, to_image
 from cnnviz.rendering.colormaps import color_scale
 from tests.report.browser import Browser
 from tests.report.comparisons import built, large_runs, spot, two_runs
-from tests.report.runs import image, manifest
+from tests.report.runs import image, manifest, score
 from tests.report.test_page_in_chromium import cards, choose, click, title
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.browser]
@@ -398,3 +398,49 @@ def test_an_address_can_be_shared(page, built_page):
     assert "Each map up to its own maximum" in page.run("document.body.innerText")
     page.open(built_page, "truth=99&by-a=x&sort=constructor&map=?&mix=900&show=all&open=length")
     assert len(cards(page)) == 6
+
+
+def _several(record, *, true, predicted):
+    """An image that may belong to several classes."""
+    record["true_classes"] = {
+        "positive": [score(index, 0.5) for index in true],
+        "unknown": [],
+        "logits": [1.0, 0.0, -1.0, -2.0, -3.0],
+    }
+    record["predicted_classes"] = [score(index, 0.9) for index in predicted]
+    record["correct"] = set(true) == set(predicted)
+    return record
+
+
+def _similar(record):
+    record["explanations"][0]["target"] = {"other": "in/dog.jpg", "sha256": None, "cosine": 0.834}
+    return record
+
+
+def _numbers(record):
+    for one in (*record["top5"], record["explanations"][0]["target"]):
+        one["probability"] = one["name"] = None
+    return record
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (image("a.jpg"), image("a.jpg", 1), "The true class is unknown."),
+        (image("a.jpg", blank=True), image("a.jpg", blank=True), "A's heatmap is blank"),
+        (_numbers(image("a.jpg")), _numbers(image("a.jpg")), "prediction volcano 8 volcano 8"),
+        (_similar(image("a.jpg")), _similar(image("a.jpg")), "similarity to dog.jpg"),
+        (
+            _several(image("a.jpg"), true=(0, 2), predicted=(0, 2)),
+            _several(image("a.jpg"), true=(0, 2), predicted=()),
+            "volcano 90.0%, tabby, tabby cat 90.0%",
+        ),
+    ],
+    ids=["no truth", "no map", "numbers", "similarity", "several classes"],
+)
+def test_images_of_every_kind(browser, tmp_path, before, after, told):
+    browser.open(built(tmp_path, manifest([before]), manifest([after])), "open=0")
+    text = " ".join(browser.run("document.getElementById('large').innerText").split())
+    assert told in text
+    assert cards(browser) == ["a.jpg"]
+    assert browser.problems() == []

@@ -64,7 +64,7 @@ def test_what_differs_is_shown_and_the_rest_folded(tmp_path):
     page = built(tmp_path, *two_runs()).read_text()
     shown, _, folded = page.partition("What both have in common")
     shown = words(shown.partition('id="about-title"')[2])
-    assert "Network vgg16, 5 outputs vgg19, 5 outputs" in shown
+    assert "Network vgg16, 5 classes vgg19, 5 classes" in shown
     assert "Engine" not in shown
     assert "Engine MXNet 1.9.1 on cpu" in words(folded)
     assert "SHA-256 0123456789ab…" in words(folded)

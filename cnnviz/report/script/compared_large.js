@@ -104,7 +104,7 @@ function wiping() {
     element.addEventListener("click", () => wipe(key));
     return element;
   };
-  const blinking = h("button", { type: "button", title: "Space bar" }, "Blink: A or B");
+  const blinking = h("button", { type: "button", title: "A instead of B, and B instead of A" }, "Blink (space bar)");
   blinking.addEventListener("click", blink);
   return h("div", { class: "wiping" },
     h("span", { class: "switch", role: "group", "aria-label": "What is shown" },
