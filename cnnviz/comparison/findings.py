@@ -15,7 +15,7 @@ from cnnviz.comparison.records import (
     Unpaired,
 )
 from cnnviz.metrics.location import CORNERS
-from cnnviz.text import counted, joined, printable
+from cnnviz.text import counted, first_synonym, joined, printable
 
 #: A p-value below this is called more than chance.
 _SIGNIFICANT = 0.05
@@ -70,12 +70,12 @@ def _called(letter: str, name: str) -> str:
 def _accuracy(summary: ComparisonRecord, a: str, b: str) -> str:
     known = summary.accuracy_a.images
     if not known:
-        different = f"{summary.changed} of {counted(summary.images, 'image')}"
         if not summary.changed:
-            different = f"none of {counted(summary.images, 'image')}"
+            images = _all(summary.images)
+            return f"{a} and {b} predict the same class for {images}; no ground truth was given."
         return (
-            f"{a} and {b} predict different classes for {different}; no ground truth says which is "
-            "right."
+            f"{a} and {b} predict different classes for {summary.changed} of "
+            f"{counted(summary.images, 'image')}; no ground truth says which is right."
         )
     fixed, broken = summary.outcomes.get("fixed", 0), summary.outcomes.get("broken", 0)
     right_a, right_b = (
@@ -92,8 +92,13 @@ def _accuracy(summary: ComparisonRecord, a: str, b: str) -> str:
         return f"{accuracy}, the same ones."
     p = summary.mcnemar
     assert p is not None
-    chance = "more than chance explains" if p < _SIGNIFICANT else "which may be chance"
+    chance = "more than chance would explain" if p < _SIGNIFICANT else "which may be chance"
     return f"{accuracy}: {fixed} fixed, {broken} broken, {chance} (McNemar's test, p = {_p(p)})."
+
+
+def _all(images: int) -> str:
+    """``all 8 images``."""
+    return "the one image" if images == 1 else f"all {images} images"
 
 
 def _p(value: float) -> str:
@@ -106,7 +111,8 @@ def _classes(classes: Sequence[ClassChangeRecord]) -> str:
     def told(found: Sequence[ClassChangeRecord]) -> str:
         return joined(
             [
-                f"{one.name} ({one.correct_a} to {one.correct_b} of {one.images})"
+                f"{first_synonym(one.name)} (from {one.correct_a} to {one.correct_b} of "
+                f"{one.images})"
                 for one in found[:_FEW]
             ],
             "and",
@@ -115,13 +121,13 @@ def _classes(classes: Sequence[ClassChangeRecord]) -> str:
     changed = sorted(classes, key=lambda one: one.correct_a - one.correct_b)
     gained = [one for one in changed if one.correct_b > one.correct_a]
     lost = [one for one in reversed(changed) if one.correct_b < one.correct_a]
-    parts = []
-    if gained:
-        parts.append(f"{'most gained' if len(gained) > 1 else 'gained'}: {told(gained)}")
-    if lost:
-        parts.append(f"{'most lost' if len(lost) > 1 else 'lost'}: {told(lost)}")
+    parts = [
+        f"{'largest ' if len(found) > _FEW else ''}{word}: {told(found)}"
+        for word, found in (("gains", gained), ("losses", lost))
+        if found
+    ]
     if not parts:
-        return "No class is recognized more or less often than before."
+        return "No class gained or lost."
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -130,7 +136,7 @@ def _changes(classes: Classes, pairs: Sequence[Pair]) -> str:
     """Without ground truth: what became what, most often."""
     counts = Counter((pair.class_a, pair.class_b) for pair in pairs if pair.class_a != pair.class_b)
     if not counts:
-        return "Every prediction is the same class."
+        return "No prediction changed."
     names = classes.names
     told = joined(
         [
@@ -146,16 +152,16 @@ def _places(everything: GroupRecord) -> str:
     """Whether the two look at the same places."""
     if not everything.maps:
         return "No image has two heatmaps that show anything: where they look is not compared."
-    maps = counted(everything.maps, "image")
     correlation = (
         ""
         if everything.spearman is None
         else f" (mean rank correlation of the heatmaps {everything.spearman:.2f})"
     )
     if everything.elsewhere:
+        maps = counted(everything.maps, "image")
         text = f"B looks elsewhere in {everything.elsewhere} of {maps}{correlation}"
     else:
-        text = f"Both look at the same places in all of {maps}{correlation}"
+        text = f"Both look at the same places in {_all(everything.maps)}{correlation}"
     moved = _moved(everything)
     return f"{text}{'; ' if moved else ''}{moved}."
 
@@ -172,7 +178,7 @@ def _moved(group: GroupRecord) -> str:
     before, after, where = max(places, key=lambda place: abs(place[1] - place[0]))
     if abs(after - before) < _MOVED:
         return ""
-    return f"{after:.0%} of B's evidence lies {where}, of A's {before:.0%}"
+    return f"B has {after:.0%} of its evidence {where}, A {before:.0%}"
 
 
 def _precision(summary: ComparisonRecord) -> str:
@@ -191,7 +197,7 @@ def _metric(one: MetricChangeRecord) -> str:
     maps = one.subject_b if better == "B" else one.subject_a
     values = (one.b.value, one.a.value) if better == "B" else (one.a.value, one.b.value)
     return (
-        f"By {one.title} the maps of {better} ({maps}) are better: {values[0]:.3f} against "
+        f"By {one.title}, the maps of {better} ({maps}) are better: {values[0]:.3f} against "
         f"{values[1]:.3f}."
     )
 
@@ -221,8 +227,7 @@ def notes(
         pair.record.no_agreement for pair in pairs if pair.record.no_agreement is not None
     )
     for reason, count in reasons_of_maps.most_common():
-        verb = "is" if count == 1 else "are"
-        yield f"{counted(count, 'image')} {verb} without two heatmaps to compare: {reason}."
+        yield f"The heatmaps of {counted(count, 'image')} are not compared: {reason}."
     if (a.evaluation is None) != (b.evaluation is None):
         which = "A" if b.evaluation is None else "B"
         yield f"Only {which} was evaluated, so metrics of the maps are not compared."
