@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnviz.comparison.comparison import Comparison, Side
+from cnnviz.comparison.comparison import Comparison
 from cnnviz.comparison.records import (
     OUTCOMES,
     ClassChangeRecord,
@@ -18,7 +18,7 @@ from cnnviz.comparison.records import (
     UnpairedRecord,
 )
 from cnnviz.metrics.location import CORNERS
-from cnnviz.report.page import engines, shown_options
+from cnnviz.report.compared_facts import Fact, facts
 from cnnviz.report.pairs import MATRIX_PART, MATRIX_WHOLE
 
 OUTCOME_TITLES = {
@@ -41,27 +41,8 @@ _WHY: Mapping[Unpaired, str] = {
     "truth": "A and B were given different true classes",
 }
 
-#: Options that other facts say, or that say nothing about the networks.
-_SAID = frozenset(
-    {"model", "weights", "layer", "layers", "methods", "engine", "device", "output", "report"}
-)
-
 LIKELY = 0.05
 """Below this probability a difference is called more than chance."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """Something known of both runs."""
-
-    title: str
-    a: str
-    b: str
-
-    @property
-    def differs(self) -> bool:
-        """Whether it is not the same of both."""
-        return self.a != self.b
 
 
 @dataclass(frozen=True)
@@ -194,7 +175,7 @@ def view(comparison: Comparison) -> ComparisonView:
     return ComparisonView(
         summary,
         (comparison.a.name, comparison.b.name),
-        tuple(_facts(comparison.a, comparison.b)),
+        tuple(facts(comparison.a, comparison.b)),
         tuple(_outcomes(summary)),
         sum(
             pair.record.agreement is not None and pair.record.agreement.elsewhere
@@ -233,61 +214,6 @@ def _with_interval(record: MeanRecord, said: Callable[[float], str]) -> str:
     if record.low is None or record.high is None:
         return said(record.value)
     return f"{said(record.value)} ({said(record.low)} to {said(record.high)})"
-
-
-def _facts(a: Side, b: Side) -> Iterator[Fact]:
-    for title, of in _FACTS:
-        yield Fact(title, of(a), of(b))
-    options_a, options_b = (dict(shown_options(side.manifest.run)) for side in (a, b))
-    for name in sorted({*options_a, *options_b} - _SAID):
-        yield Fact(f"option {name}", options_a.get(name, "–"), options_b.get(name, "–"))
-
-
-def _network(side: Side) -> str:
-    network = side.manifest.run.network
-    return f"{network.name}, {network.classes} class{'' if network.classes == 1 else 'es'}"
-
-
-def _weights(side: Side) -> str:
-    weights = side.manifest.run.network.weights
-    return "–" if weights is None else f"{weights.source}, SHA-256 {weights.sha256[:12]}…"
-
-
-def _layers(side: Side) -> str:
-    return ", ".join(
-        f"{layer.name} ({'×'.join(map(str, layer.shape))})"
-        for layer in side.manifest.run.network.layers
-    )
-
-
-def _input(side: Side) -> str:
-    fed = side.manifest.run.network.input
-    return f"{fed.height}×{fed.width}, {fed.channels}, {fed.resize}"
-
-
-def _engines(side: Side) -> str:
-    return "; ".join(name for name, _ in engines(side.manifest))
-
-
-def _truth(side: Side) -> str:
-    truth = side.manifest.run.ground_truth
-    if truth is None:
-        return "–"
-    return "folder names" if truth.source == "folders" else truth.source
-
-
-_FACTS: tuple[tuple[str, Callable[[Side], str]], ...] = (
-    ("Network", _network),
-    ("Weights", _weights),
-    ("Layer", _layers),
-    ("Methods", lambda side: ", ".join(one.title for one in side.manifest.run.methods)),
-    ("Input", _input),
-    ("Engine", _engines),
-    ("Ground truth", _truth),
-    ("Images", lambda side: str(len(side.manifest.images))),
-    ("Date", lambda side: side.manifest.run.started[:10] or "–"),
-    ("cnnviz", lambda side: side.manifest.run.versions.get("cnnviz", "–")),
-)
 
 
 def _outcomes(summary: ComparisonRecord) -> Iterator[OutcomeView]:

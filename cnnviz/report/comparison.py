@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cnnviz.comparison.comparison import Comparison
+from cnnviz.metrics.location import MEAN_IMAGES
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_markup
 from cnnviz.outputs.thumbnails import Wanted, are_made, make_missing, thumbnail_path
@@ -138,6 +139,7 @@ def _page(
         title=title,
         folders=None if single_file else [side.url for side in sides],
         view=view(comparison),
+        mean_images=MEAN_IMAGES,
         meanings=shared_meanings(comparison),
         mean=mean,
         change=change,

@@ -71,7 +71,8 @@ function draw(image) {
   release(card);
   card.dataset.drawn = now;
   for (const [side, lay] of card.querySelectorAll(".lay").entries()) {
-    const below = image.original && img(image.original, "");
+    // What is there stays, so that nothing flickers when a card comes back.
+    const below = lay.querySelector("img:not(.over)") ?? (image.original && img(image.original, ""));
     const over = overOf(image, side, IN_CARD);
     lay.replaceChildren(...[below, over].filter((one) => one));
     if (!over) lay.append(h("span", { class: "note" }, noMap(image, side)));
