@@ -61,6 +61,27 @@ def test_the_solution_is_that_of_a_dense_solver(name, channels):
     np.testing.assert_allclose(impute(image, removed), expected, rtol=0, atol=ACCURACY)
 
 
+def large_regions():
+    """Those in which most values hang on a few pixels far away, through several coarser grids."""
+    rows, columns = np.indices((47, 38))
+    random = np.random.RandomState(2)
+    return {
+        "all but a side": columns >= 2,
+        "all but a disc": np.hypot(rows - 20, columns - 30) >= 5,
+        "blobs and grain": (np.sin(rows / 7) * np.sin(columns / 6) > 0.1)
+        | (random.rand(*rows.shape) < 0.4),
+        "a box within": (abs(rows - 20) < 11) & (abs(columns - 22) < 14),
+    }
+
+
+@pytest.mark.parametrize("name", large_regions())
+def test_large_regions_are_filled_as_accurately(name):
+    removed = large_regions()[name]
+    image = np.random.RandomState(3).rand(3, *removed.shape).astype(np.float32)
+    expected = dense(image, removed)
+    np.testing.assert_allclose(impute(image, removed), expected, rtol=0, atol=ACCURACY)
+
+
 def test_the_accuracy_is_relative_to_the_range():
     removed = masks()["all but a disc"]
     image = np.random.RandomState(1).rand(3, *SIZE).astype(np.float32)
