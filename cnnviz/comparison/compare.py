@@ -10,6 +10,7 @@ from cnnviz.comparison.classes import Classes, match_classes
 from cnnviz.comparison.comparison import Comparison, Pair, Side
 from cnnviz.comparison.images import match_images
 from cnnviz.comparison.maps import Looked, agreement
+from cnnviz.comparison.metrics import was_judged
 from cnnviz.comparison.names import side_names
 from cnnviz.comparison.records import (
     ComparedImageRecord,
@@ -74,9 +75,7 @@ def side_record(side: Side, output: Path) -> SideRecord:
         folder = os.path.relpath(side.folder, output)
     except ValueError:  # another drive of Windows
         folder = str(side.folder.resolve())
-    return SideRecord(
-        side.name, Path(folder).as_posix(), side.manifest.run, side.evaluation is not None
-    )
+    return SideRecord(side.name, Path(folder).as_posix(), side.manifest.run, was_judged(side))
 
 
 @dataclass(frozen=True)

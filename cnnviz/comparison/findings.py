@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cnnviz.comparison.classes import Classes
 from cnnviz.comparison.comparison import Pair, Side
+from cnnviz.comparison.metrics import was_judged
 from cnnviz.comparison.records import (
     ClassChangeRecord,
     ComparisonRecord,
@@ -228,6 +229,6 @@ def notes(
     )
     for reason, count in reasons_of_maps.most_common():
         yield f"The heatmaps of {counted(count, 'image')} are not compared: {reason}."
-    if (a.evaluation is None) != (b.evaluation is None):
-        which = "A" if b.evaluation is None else "B"
-        yield f"Only {which} was evaluated, so metrics of the maps are not compared."
+    judged = [name for name, side in (("A", a), ("B", b)) if was_judged(side)]
+    if len(judged) == 1:
+        yield f"Only {judged[0]} was evaluated, so metrics of the maps are not compared."

@@ -1,71 +1,109 @@
-"""What the metrics of two evaluations say of the same images."""
+"""What metrics say of the maps of two runs, on the same images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from cnnviz.comparison.comparison import Pair
+from cnnviz.comparison.comparison import Pair, Side
 from cnnviz.comparison.records import MeanRecord, MetricChangeRecord
+from cnnviz.metrics.registry import choose_metrics, of_maps
 from cnnviz.metrics.statistics import mean_of
-from cnnviz.runs.evaluation_records import (
-    EvaluatedImageRecord,
-    Evaluation,
-    MetricRecord,
-    SubjectRecord,
-)
+from cnnviz.runs.evaluation_records import MetricRecord
 from cnnviz.runs.image_records import MeasurementRecord
+from cnnviz.runs.judge import metric_record
 from cnnviz.types import Float64
 
+_OfMaps: TypeAlias = Mapping[str, Mapping[str, MeasurementRecord]]
 
-def metric_changes(
-    a: Evaluation | None, b: Evaluation | None, pairs: Sequence[Pair]
-) -> Iterator[MetricChangeRecord]:
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is known of how far the maps of a run can be believed.
+
+    Attributes:
+        metrics: how they were judged.
+        subjects: of which maps, by key; baselines are none.
+        images: what was measured of each image, by its stem, map and metric.
+    """
+
+    metrics: tuple[MetricRecord, ...]
+    subjects: tuple[str, ...]
+    images: Mapping[str, _OfMaps]
+
+
+def was_judged(side: Side) -> bool:
+    """Whether metrics were measured of its maps."""
+    return _judged(side) is not None
+
+
+def metric_changes(a: Side, b: Side, pairs: Sequence[Pair]) -> Iterator[MetricChangeRecord]:
     """Each metric that both measured with the same options, of each map that both have.
 
     Where the two have one map each, that is what is compared, whatever its method is.
     """
-    if a is None or b is None:
+    ours, theirs = _judged(a), _judged(b)
+    if ours is None or theirs is None:
         return
-    images_a, images_b = ({one.stem: one for one in side.images} for side in (a, b))
-    both = [
-        (images_a[pair.a.stem], images_b[pair.b.stem])
+    images = [
+        (ours.images[pair.a.stem], theirs.images[pair.b.stem])
         for pair in pairs
-        if pair.a.stem in images_a and pair.b.stem in images_b
+        if pair.a.stem in ours.images and pair.b.stem in theirs.images
     ]
-    both = [
-        (one, other) for one, other in both if one.ok and other.ok and one.sha256 == other.sha256
-    ]
-    for subject_a, subject_b in _subjects(a.summary.subjects, b.summary.subjects):
-        for metric in a.summary.metrics:
-            if metric in b.summary.metrics:
-                found = _change(metric, subject_a, subject_b, both)
+    for subject_a, subject_b in _subjects(ours.subjects, theirs.subjects):
+        for metric in ours.metrics:
+            if metric in theirs.metrics:
+                found = _change(metric, subject_a, subject_b, images)
                 if found is not None:
                     yield found
 
 
-def _subjects(
-    a: Sequence[SubjectRecord], b: Sequence[SubjectRecord]
-) -> list[tuple[SubjectRecord, SubjectRecord]]:
-    ours, theirs = ([one for one in side if not one.baseline] for side in (a, b))
-    if len(ours) == len(theirs) == 1:
-        return [(ours[0], theirs[0])]
-    by_key = {one.key: one for one in theirs}
-    return [(one, by_key[one.key]) for one in ours if one.key in by_key]
+def _judged(side: Side) -> _Judged | None:
+    """By ``cnnviz evaluate`` or, without that, by ``cnnviz explain --evaluate``."""
+    if side.evaluation is not None:
+        summary = side.evaluation.summary
+        content = {image.stem: image.sha256 for image in side.manifest.images}
+        return _Judged(
+            summary.metrics,
+            tuple(one.key for one in summary.subjects if not one.baseline),
+            {
+                image.stem: image.measurements
+                for image in side.evaluation.images
+                if image.ok and image.sha256 == content.get(image.stem)
+            },
+        )
+    found = {
+        image.stem: image.explanations[0].measurements
+        for image in side.manifest.images
+        if image.explanations and image.explanations[0].measurements
+    }
+    if not found:
+        return None
+    subjects = dict.fromkeys(key for measured in found.values() for key in measured)
+    metrics = of_maps(choose_metrics(cheap=True))
+    return _Judged(tuple(map(metric_record, metrics)), tuple(subjects), found)
+
+
+def _subjects(a: Sequence[str], b: Sequence[str]) -> list[tuple[str, str]]:
+    if len(a) == len(b) == 1:
+        return [(a[0], b[0])]
+    return [(key, key) for key in a if key in b]
 
 
 def _change(
     metric: MetricRecord,
-    a: SubjectRecord,
-    b: SubjectRecord,
-    images: Sequence[tuple[EvaluatedImageRecord, EvaluatedImageRecord]],
+    a: str,
+    b: str,
+    images: Sequence[tuple[_OfMaps, _OfMaps]],
 ) -> MetricChangeRecord | None:
     measured = [
         (before, after)
         for one, other in images
-        if (before := one.measurements.get(a.key, {}).get(metric.name)) is not None
-        and (after := other.measurements.get(b.key, {}).get(metric.name)) is not None
+        if (before := one.get(a, {}).get(metric.name)) is not None
+        and (after := other.get(b, {}).get(metric.name)) is not None
         and before.value is not None
         and after.value is not None
     ]
@@ -78,8 +116,8 @@ def _change(
         metric=metric.name,
         title=metric.title,
         direction=metric.direction,
-        subject_a=a.key,
-        subject_b=b.key,
+        subject_a=a,
+        subject_b=b,
         a=_mean(values_a, grouped),
         b=_mean(values_b, grouped),
         change=_mean(values_b - values_a, grouped),

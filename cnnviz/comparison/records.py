@@ -56,7 +56,7 @@ class SideRecord:
         name: for people: what tells it from the other one (``vgg16``, ``vgg16 at features.28``).
         folder: its output folder, from the comparison's.
         run: as its manifest has it.
-        evaluated: whether ``cnnviz evaluate`` judged its maps, too.
+        evaluated: whether its maps were judged by metrics, too.
     """
 
     name: str
@@ -265,7 +265,7 @@ class GroupRecord:
 
 @dataclass(frozen=True)
 class MetricChangeRecord:
-    """What a metric of ``cnnviz evaluate`` says of both, on the images that both judged.
+    """What a metric says of the maps of both, on the images that were judged in both.
 
     Attributes:
         metric: by name.
@@ -311,7 +311,7 @@ class ComparisonRecord:
         only_a: classes that only A knows, for people.
         only_b: classes that only B knows.
         groups: all images, then each outcome that there is.
-        metrics: empty unless both were evaluated.
+        metrics: empty unless the maps of both were judged.
         unpaired: the images that are not compared.
     """
 

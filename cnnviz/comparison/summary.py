@@ -60,7 +60,7 @@ def summarize(
         only_a=tuple(names[number] for number in classes.only_a),
         only_b=tuple(names[number] for number in classes.only_b),
         groups=tuple(_groups(pairs)),
-        metrics=tuple(metric_changes(a.evaluation, b.evaluation, pairs)),
+        metrics=tuple(metric_changes(a, b, pairs)),
         unpaired=tuple(unpaired),
     )
     return _told(summary, a, b, classes, pairs)
