@@ -21,7 +21,11 @@ _BYTES_PER_VALUE = 4 * 4
 _NICENESS = 10
 
 
-def default_helpers(device: Device, size: ImageSize = "default") -> int:
+#: Threads that wait for a network. An image takes some five requests of 20 to 100 ms each.
+_WAITING = 8
+
+
+def default_helpers(device: Device, size: ImageSize = "default", *, waits: bool = False) -> int:
     """How many threads read, and as many write, beside those of the network.
 
     A network on the CPU needs the cores itself. A GPU leaves all of them idle, and reading and
@@ -35,11 +39,13 @@ def default_helpers(device: Device, size: ImageSize = "default") -> int:
     Args:
         device: where the network is computed.
         size: of the images that are written.
+        waits: whether they spend most of their time waiting for what is behind a URL.
     """
     cores = min(threads(), available_cores())
     if single_threaded() or cores == 1 < available_cores():
         return 0
-    return cores if device.kind != "cpu" and size != "full" else max(1, cores // 4)
+    busy = cores if device.kind != "cpu" and size != "full" else max(1, cores // 4)
+    return max(busy, _WAITING) if waits and size != "full" else busy
 
 
 def automatic_batch_size(

@@ -33,7 +33,7 @@ from cnnviz.outputs.files import remove_partial_files
 from cnnviz.outputs.folders import check_folder, folder_at
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.outputs.marks import written_by_cnnviz
-from cnnviz.runs.capacity import automatic_batch_size
+from cnnviz.runs.capacity import automatic_batch_size, default_helpers
 from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
@@ -68,6 +68,7 @@ from cnnviz.runs.stages import (
 from cnnviz.runs.stream import Loader, Stream
 from cnnviz.runs.summary import RunReport, ScanReport
 from cnnviz.runs.supervisor import WorkerState
+from cnnviz.storage.stored import all_local
 from cnnviz.text import ClassNames
 from cnnviz.types import Notify
 
@@ -394,7 +395,12 @@ class Session:
     def stream(self) -> Stream:
         """What feeds images to a stage."""
         loader = Loader(self.explainer, self.request.style.size, _most_pixels(self.request))
-        return Stream(loader, self.batch_size, worker=self.worker)
+        helpers = default_helpers(
+            self.explainer.network.device,
+            self.request.style.size,
+            waits=not all_local(self.request.output, *(source.path for source in self.sources)),
+        )
+        return Stream(loader, self.batch_size, helpers, worker=self.worker)
 
 
 def _say(notify: Notify | None, text: str) -> None:

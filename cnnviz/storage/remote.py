@@ -36,6 +36,8 @@ class Store:
     Attributes:
         url: as it was given.
         shown: the same for the eyes of others.
+        protocol: the kind of storage.
+        names: those in it, outermost first.
     """
 
     page = 1000  # names that S3 is asked for at a time
@@ -57,6 +59,7 @@ class Store:
                 f"{f' {hint}' if hint else ''}"
             )
         self.protocol = PROTOCOLS[name]
+        self.names = names_in(self.url)
 
     def __getstate__(self) -> str:
         return self.url  # a connection does not go with it to other processes
@@ -232,7 +235,7 @@ class RemotePath(Stored):
     @property
     def parts(self) -> tuple[str, ...]:
         """The bucket or the server, the folders, and its own name."""
-        return names_in(self._store.url) + names_below(self._relative)
+        return self._store.names + names_below(self._relative)
 
     @property
     def stem(self) -> str:

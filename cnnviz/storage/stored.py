@@ -114,6 +114,11 @@ class Unreadable(Stored):
         raise OSError(errno.EINVAL, self.reason)
 
 
+def all_local(*files: File) -> bool:
+    """Whether all are files of this machine."""
+    return all(isinstance(file, Path) for file in files)
+
+
 def full_path(file: File) -> PurePath:
     """All folders above a file, and its name."""
     return PurePath(os.path.abspath(file)) if isinstance(file, Path) else PurePath(*file.parts)

@@ -32,6 +32,14 @@ def test_helpers_follow_the_threads(monkeypatch, number, cores, helpers, beside_
         assert default_helpers(Device(gpu), "full") == helpers
 
 
+def test_what_waits_for_a_network_has_more_threads_than_cores(monkeypatch):
+    monkeypatch.setattr("cnnviz.runs.capacity.available_cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert default_helpers(Device("cpu"), waits=True) == 8
+    # Images at full size take too much memory for that.
+    assert default_helpers(Device("cpu"), "full", waits=True) == 1
+
+
 @pytest.fixture(scope="module")
 def explainer():
     """Layers put out 4·8·8 (convolution), 4·8·8 (ReLU), 256 (flat) and 2 numbers: 770 in all."""
