@@ -33,7 +33,19 @@ def crash(*arguments):
         os.kill(os.getpid(), signal.SIGSEGV)
     return image
 
-cv2.imdecode = crash
+if os.path.exists("crash-judging"):
+    from cnnviz.runs.judge import Judge
+
+    judge = Judge.judge
+
+    def crash_judging(self, result, *rest):
+        if result.explanations[0].prepared.geometry.source == (61, 83):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return judge(self, result, *rest)
+
+    Judge.judge = crash_judging
+else:
+    cv2.imdecode = crash
 
 if os.path.exists("crash"):
     import cnnviz.models.resolve
@@ -137,6 +149,36 @@ def test_activations_outlive_a_crash_too(start, many, poison, tmp_path):
     assert err.count("Error: photos/2.png: the libraries that cnnviz uses crashed on it") == 1
     assert "3 shown, 1 failed" in err
     assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_an_evaluation_outlives_a_crash_while_an_image_is_judged(
+    start, many, poison, cnnviz, tmp_path
+):
+    for number in range(4, 8):
+        (many / f"{number}.png").unlink()
+    poison(many / "2.png")
+    (tmp_path / "crash-judging").touch()
+    command = ("photos", "-o", "out", "--json", "--method", "gradcam", "--metric", "sparseness")
+    process = start(*command, command="evaluate")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.SOME_FAILED, err
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [record["relative"] for record in told] == [f"{number}.png" for number in range(4)]
+    assert [record["status"] for record in told] == ["ok", "ok", "failed", "ok"]
+    assert err.count("Error: photos/2.png: the libraries that cnnviz uses crashed on it") == 1
+    evaluation = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert (evaluation["summary"]["ok"], evaluation["summary"]["failed"]) == (3, 1)
+    crashed = [image["relative"] for image in evaluation["images"] if image["crashed"]]
+    assert crashed == ["2.png"]
+
+    # Again, where nothing crashes: it is not tried, unless that is asked for.
+    again = ("evaluate", *command, "-m", "demo")
+    status, _, err = cnnviz(*again)
+    assert status == ExitCode.SOME_FAILED
+    assert "3 evaluated (3 of them already done), 1 failed" in err
+    status, _, err = cnnviz(*again, "--force")
+    assert status == ExitCode.OK
+    assert "4 evaluated, in" in err
 
 
 @pytest.mark.parametrize(
