@@ -50,7 +50,7 @@ def clipped(graph: TensorGraph, x: Tensor, lower: float, upper: float) -> Tensor
     """
     lower = -math.inf if lower <= -_LARGEST else lower
     upper = math.inf if upper >= _LARGEST else upper
-    if lower > upper or math.isnan(lower + upper):
+    if lower > upper or math.isnan(lower) or math.isnan(upper):
         raise NetworkError(f"it keeps values between {lower} and {upper}")
     if math.isinf(lower) and math.isinf(upper):
         return x
