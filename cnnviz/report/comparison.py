@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cnnviz.comparison.comparison import Comparison
+from cnnviz.comparison.files import COMPARISON, TABLE
 from cnnviz.metrics.location import MEAN_IMAGES
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_markup
@@ -27,6 +28,7 @@ from cnnviz.report.compared_view import change, mean, signed, view
 from cnnviz.report.document import document, script_safe, with_files
 from cnnviz.report.page import color_bytes, url_of
 from cnnviz.report.single_file import SINGLE_PAGE, Source, inlined
+from cnnviz.runs.manifest import MANIFEST
 
 #: Parts of the page's program; see :func:`cnnviz.report.document.document`.
 _SCRIPTS = (
@@ -116,7 +118,7 @@ def build_comparison_page(
     for problem in make_missing(wanted, progress):
         if notify is not None:
             notify(problem)
-    page = _page(comparison, sides, title, single_file=single_file)
+    page = _page(comparison, sides, title, () if single_file else _links(folder, sides))
     if not single_file:
         return OutputFolder(folder).write(PAGE, encode_markup(page))
     content = inlined(
@@ -130,14 +132,17 @@ def build_comparison_page(
 
 
 def _page(
-    comparison: Comparison, sides: Sequence[_Files], title: str | None, *, single_file: bool
+    comparison: Comparison,
+    sides: Sequence[_Files],
+    title: str | None,
+    links: Sequence[tuple[str, str]],
 ) -> str:
     return document(
         "comparison.html.j2",
         ("page.css", "comparison.css"),
         _SCRIPTS,
         title=title,
-        folders=None if single_file else [side.url for side in sides],
+        links=links,
         view=view(comparison),
         mean_images=MEAN_IMAGES,
         meanings=shared_meanings(comparison),
@@ -146,6 +151,16 @@ def _page(
         signed=signed,
         data=script_safe(_data(comparison, sides)),
     )
+
+
+def _links(folder: Path, sides: Sequence[_Files]) -> list[tuple[str, str]]:
+    """The files with everything in them: title and URL."""
+    beside = [str(name) for name in (COMPARISON, TABLE) if (folder / name).exists()]
+    return [
+        *((name, name) for name in beside),
+        ("manifest of A", f"{sides[0].url}{MANIFEST}"),
+        ("manifest of B", f"{sides[1].url}{MANIFEST}"),
+    ]
 
 
 def _data(comparison: Comparison, sides: Sequence[_Files]) -> dict[str, Any]:

@@ -138,6 +138,20 @@ def test_a_part_of_the_image_counts_as_a_part(browser, tmp_path):
     assert browser.problems() == []
 
 
+def test_mean_maps_of_both_are_on_one_scale(browser, tmp_path):
+    """A's five maps lie in one place: their mean has its maximum at 1. B's lie in two places."""
+    before = [image(f"{n}.jpg", location=spot(0, 0)) for n in range(5)]
+    after = [image(f"{n}.jpg", location=spot(3, 3 * (n % 2))) for n in range(5)]
+    browser.open(built(tmp_path, manifest(before), manifest(after)))
+    colors = color_scale("jet")
+    first, second = canvases(browser, ".groups canvas")
+    assert first[0, 0].tolist() == colors[255].tolist()
+    # Three of five lie left, two right; elsewhere they have 20 of 255.
+    assert second[-1, 0].tolist() == colors[round((3 * 255 + 2 * 20) / 5)].tolist()
+    assert second[-1, -1].tolist() == colors[round((2 * 255 + 3 * 20) / 5)].tolist()
+    assert second[0, 0].tolist() == colors[20].tolist()
+
+
 def test_canvases_are_there_near_the_screen_only_and_used_again(browser, tmp_path):
     page = built(tmp_path, *large_runs(400), files=False)
     browser.open(page)

@@ -143,6 +143,16 @@ def test_images_that_are_not_compared_are_named_with_the_reason(tmp_path):
     assert "1 image is compared, 4 are not" in text
 
 
+def test_classes_that_only_one_knows_are_named(tmp_path):
+    names, others = ("volcano", "crane", "fish"), ("volcano", "crane", "snail")
+    before, after = (
+        manifest([image("a.jpg", 0, truth=0, names=labels)], classes=3, labels=list(labels))
+        for labels in (names, others)
+    )
+    text = text_of(built(tmp_path, before, after))
+    assert "Only A knows 1 class fish Only B knows 1 class snail" in text
+
+
 def test_metrics_of_both_say_who_is_better(tmp_path):
     comparison = compared(tmp_path, *two_runs())
     a, b = MeanRecord(0.5, 0.4, 0.6, 6), MeanRecord(0.3, 0.25, 0.35, 6)
