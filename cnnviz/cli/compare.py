@@ -22,6 +22,7 @@ from cnnviz.cli.options import (
     packed,
 )
 from cnnviz.cli.run_options import (
+    EVALUATE,
     execution_options,
     force_option,
     goal_options,
@@ -71,6 +72,7 @@ _OUTCOMES: dict[Outcome, str] = {
 @image_options
 @look_options
 @FORMAT
+@EVALUATE
 @comparison_check_options
 @TITLE
 @click.option(
@@ -99,9 +101,9 @@ def command(
 
     INPUT is two output folders of `cnnviz explain`, A's and B's, with their manifest.json. Or it
     is images, as `cnnviz explain` takes them: then these are explained twice, into DIR/a and
-    DIR/b. Options of the network, of its preprocessing, of what is explained, and --device,
-    --engine and --precision hold for both if they are given once; given twice, the first is A's
-    and the second B's, and the word `default` stands for none.
+    DIR/b. Options of the network, of its preprocessing, of what is explained, and --truth,
+    --device, --engine and --precision hold for both if they are given once; given twice, the
+    first is A's and the second B's, and the word `default` stands for none.
 
     This prints what was found and writes comparison.json, comparison.csv (a row per image) and
     index.html, a page with both heatmaps of each image.

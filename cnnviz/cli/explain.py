@@ -28,6 +28,7 @@ from cnnviz.cli.options import (
     packed,
 )
 from cnnviz.cli.run_options import (
+    EVALUATE,
     execution_options,
     force_option,
     goal_options,
@@ -89,11 +90,7 @@ if TYPE_CHECKING:
 @FORMAT
 @click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz per image.")
 @click.option("--panel", is_flag=True, help="Also write one figure per image with all its maps.")
-@click.option(
-    "--evaluate",
-    is_flag=True,
-    help="Also judge the maps by the metrics that cost little; `cnnviz evaluate` has all.",
-)
+@EVALUATE
 @REPORT
 @TITLE
 @truth_option

@@ -86,6 +86,13 @@ _TRUTH = click.option(
     "or a .csv (path,label) or .json file, with several labels an image where the network "
     "has a sigmoid.",
 )
+EVALUATE = click.option(
+    "--evaluate",
+    is_flag=True,
+    help="Also judge the maps by the metrics that cost little; `cnnviz evaluate` has all.",
+)
+"""``--evaluate``, of commands that explain images."""
+
 _EXECUTION = (
     click.option(
         "--batch-size",

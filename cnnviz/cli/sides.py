@@ -32,7 +32,7 @@ DEFAULT = "default"
 TWOFOLD: frozenset[str] = frozenset(
     {one.name for group in (ModelOptions, TargetOptions, MethodOptions) for one in fields(group)}
     - {"threads", "contrasts"}
-    | {"saliency"}
+    | {"saliency", "truth"}
 )
 """What two networks, or two ways to explain, may differ in, by the parameters' names."""
 
@@ -309,10 +309,13 @@ def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int
         CnnvizError: something is.
     """
     problems = []
-    for request in (sides.a, sides.b):
+    a, b = sides.a.model, sides.b.model
+    # A's engine will be imported next, which takes its time, and B's is the same as a rule.
+    engines = (a.engine, a.device, a.precision) != (b.engine, b.device, b.precision)
+    for request, engine in ((sides.a, False), (sides.b, engines)):
         if "-" in request.inputs:
             sys.stdin.seek(0)
-        problems.append(_problem(request))
+        problems.append(_problem(request, engine=engine))
     if problems[0] is not None and str(problems[0]) == str(problems[1]):
         raise problems[0]
     for name, problem in zip(SIDES, problems, strict=True):
@@ -321,11 +324,12 @@ def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int
     return ExitCode.OK
 
 
-def _problem(request: RunRequest) -> CnnvizError | None:
+def _problem(request: RunRequest, *, engine: bool) -> CnnvizError | None:
+    from cnnviz.runs.network_checks import check_network
     from cnnviz.runs.session import RunPlan
 
     try:
-        RunPlan.check(request).check_network()
+        check_network(RunPlan.check(request), engine=engine)
     except CnnvizError as error:
         return error
     return None

@@ -138,15 +138,17 @@ def _changes(classes: Classes, pairs: Sequence[Pair]) -> str:
     counts = Counter((pair.class_a, pair.class_b) for pair in pairs if pair.class_a != pair.class_b)
     if not counts:
         return "No prediction changed."
-    names = classes.names
+    most = counts.most_common(_FEW)
+    often = most[0][1] > 1
     told = joined(
         [
-            f"{names.short(one)} became {names.short(other)} ({count})"
-            for (one, other), count in counts.most_common(_FEW)
+            f"{classes.names.short(one)} to {classes.names.short(other)}"
+            + (f" ({count})" if often else "")
+            for (one, other), count in most
         ],
         "and",
     )
-    return f"Most often {told}."
+    return f"{'Most frequent' if often else 'Among the'} changes: {told}."
 
 
 def _places(everything: GroupRecord) -> str:
@@ -209,11 +211,13 @@ def notes(
     """What could not be compared, or was assumed."""
     if classes.note:
         yield classes.note
-    for side, only in (("A", summary.only_a), ("B", summary.only_b)):
+    for side, only in (("A", classes.only_a), ("B", classes.only_b)):
         if only:
-            names = [*only[:_FEW], *([f"{len(only) - _FEW} more"] if len(only) > _FEW else [])]
-            noun = "the class" if len(only) == 1 else "the classes"
-            yield f"Only {side} knows {noun} {joined(names, 'and')}."
+            some = joined([classes.names.short(number) for number in only[:_FEW]], "and")
+            among = "" if len(only) <= _FEW else f"{len(only)} classes, among them "
+            yield f"Only {side} knows {among}{some}."
+    if not classes.shared:
+        yield "The two have no class in common: every prediction counts as changed."
     reasons: dict[Unpaired, list[str]] = {}
     for one in summary.unpaired:
         reasons.setdefault(one.why, []).append(printable(one.path))

@@ -147,6 +147,8 @@ def _input(a: RunRecord, b: RunRecord) -> Names | None:
 def _of_input(record: InputRecord, name: str) -> str:
     if name == "size":
         return f"{record.height}x{record.width}"
+    if name == "resize":
+        return {"stretch": "stretched", "crop": "cropped"}.get(record.resize, record.resize)
     value = asdict(record)[name]
     if name == "range":
         return "own" if value is None else ":".join(f"{number:g}" for number in value)
@@ -157,7 +159,7 @@ def _of_input(record: InputRecord, name: str) -> str:
 
 _INPUT = {
     "size": "on {} pixels",
-    "resize": "resized by {}",
+    "resize": "on {} images",
     "channels": "fed {}",
     "mean": "with mean {}",
     "std": "with std {}",

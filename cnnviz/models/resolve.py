@@ -25,7 +25,7 @@ from cnnviz.types import Notify
 
 if TYPE_CHECKING:
     from cnnviz.attribution.fitting import MethodSpec
-    from cnnviz.engines.registry import EngineChoice
+    from cnnviz.engines.base import Device
     from cnnviz.explainer import Explainer
 
 
@@ -78,9 +78,11 @@ def load_model(
     Whatever can be known to be wrong without weights is reported before they are looked for. The
     arguments are those of :func:`load`.
     """
+    from cnnviz.engines.registry import choose_engine
     from cnnviz.explainer import Explainer
 
-    choice = check_model(model, device, engine, precision, layer, methods)
+    parsed = check_model(model, device, engine, precision, layer, methods)
+    choice = choose_engine(parsed, model.architecture.graph, engine, precision)
     network, weights = model.load(choice, progress=progress)
     return Explainer(
         network,
@@ -101,8 +103,8 @@ def check_model(
     precision: str,
     layer: str | Sequence[str] | None,
     methods: MethodSpec,
-) -> EngineChoice:
-    """Find out all that can be known to be wrong without weights; what will run the network.
+) -> Device:
+    """Find out what can be known to be wrong without weights and an engine; the device.
 
     The arguments are those of :func:`load`.
 
@@ -111,7 +113,7 @@ def check_model(
     """
     from cnnviz.attribution.fitting import fit_methods
     from cnnviz.engines.base import check_precision, parse_device
-    from cnnviz.engines.registry import check_engine, choose_engine
+    from cnnviz.engines.registry import check_engine
     from cnnviz.graph.target_layers import choose_layers
 
     parsed = parse_device(device)
@@ -119,7 +121,7 @@ def check_model(
     check_precision(precision, parsed)
     choose_layers(model.architecture, layer or model.config.layer)
     fit_methods(model.architecture, methods)
-    return choose_engine(parsed, model.architecture.graph, engine, precision)
+    return parsed
 
 
 @in_keywords()

@@ -27,7 +27,7 @@ from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.metrics.registry import choose_metrics, of_maps
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.resolve import check_model, find_model, load_model
+from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import remove_partial_files
 from cnnviz.outputs.folders import check_folder, folder_at
@@ -103,7 +103,7 @@ class RunPlan:
         """
         model = find_model(request.model.config(), notify=notify)
         parse_device(request.model.device)
-        goals = _resolve(request, model) if model.config.model in zoo.names() else None
+        goals = resolve_goals(request, model) if model.config.model in zoo.names() else None
         chosen = request.methods
         methods = partial(choose_methods, chosen.methods, chosen.options, relu=chosen.relu)
         methods()
@@ -117,25 +117,6 @@ class RunPlan:
             _say(notify, note)
         return cls(request, model, methods, found, goals, notify)
 
-    def check_network(self) -> None:
-        """Check what shows only once the network is looked at; its weights are not.
-
-        Raises:
-            CnnvizError: it cannot be used, or has no such layer or class.
-        """
-        asked = self.request.model
-        check_model(
-            self.model,
-            asked.device,
-            asked.engine,
-            asked.precision,
-            self.request.targets.layers,
-            self.methods,
-        )
-        if self.goals is None:
-            _resolve(self.request, self.model)
-        self._ground_truth()
-
     def open(self, worker: WorkerState | None = None, *, progress: bool = True) -> Session:
         """Load the network.
 
@@ -148,8 +129,8 @@ class RunPlan:
         """
         request, model = self.request, self.model
         model.digest_ahead()
-        goals = _resolve(request, model) if self.goals is None else self.goals
-        sources, truth = self._first(self._ground_truth())
+        goals = resolve_goals(request, model) if self.goals is None else self.goals
+        sources, truth = self._first(self.ground_truth())
         explainer = load_model(
             model,
             device=request.model.device,
@@ -181,7 +162,7 @@ class RunPlan:
             self.notify,
         )
 
-    def _ground_truth(self) -> GroundTruth | None:
+    def ground_truth(self) -> GroundTruth | None:
         """The images' true classes, if the request says where to find them."""
         where = self.request.selection.truth
         if where is None:
@@ -413,7 +394,7 @@ def _most_pixels(request: RunRequest) -> int:
     return MAX_PIXELS if most is None else most
 
 
-def _resolve(request: RunRequest, model: ModelSource) -> Goals:
+def resolve_goals(request: RunRequest, model: ModelSource) -> Goals:
     """What is explained.
 
     Raises:

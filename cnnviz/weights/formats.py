@@ -6,7 +6,7 @@ import json
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,29 @@ def read_weights(path: Path) -> dict[str, Array]:
     Raises:
         WeightsError: The file cannot be read, is damaged, or is not weights at all.
     """
-    path = Path(path)
-    data = map_file(path)
-    head = data[:512]
+    return _reader(Path(path))(Path(path))
+
+
+def check_weights(path: Path) -> None:
+    """Make sure that a file begins like weights, without reading them.
+
+    Raises:
+        WeightsError: The file cannot be read, or is not weights at all.
+    """
+    _reader(Path(path))
+
+
+def _reader(path: Path) -> Callable[[Path], dict[str, Array]]:
+    """What reads a file, by how it begins."""
+    head = map_file(path)[:512]
     if head.startswith(MAGIC):
-        return read_params(path)
+        return read_params
     if len(head) > 8 and head[8:9] == b"{" and _header_length(head) <= _SAFETENSORS_MAX_HEADER:
-        return _read_safetensors(path)
+        return _read_safetensors
     if head.startswith(ZIP_SIGNATURE):
-        return _read_zip(path)
+        return _read_zip
     if head.startswith(_OLD_TORCH_MAGIC):
-        return _read_torch(path)
+        return _read_torch
     raise WeightsError(
         f"{path} is not a weights file: {_what_it_seems(head)}. "
         "Give a .params (Gluon), .safetensors or .pth (PyTorch) file."

@@ -45,9 +45,10 @@ VALUES = {
     "--option": ("samples=5", "samples=50"),
     "--relu": ("guided", "standard"),
     "--saliency": ("gradient", "guided"),
+    "--truth": ("a.csv", "b.csv"),
 }
 #: What every run of `cnnviz explain` may be given, and holds for both.
-SHARED = ("--truth", "folders", "--limit", "7", "--size", "128", "--format", "jpg", "--force")
+SHARED = ("--evaluate", "--limit", "7", "--size", "128", "--format", "jpg", "--force")
 DEMO = ("-m", "demo", "--method", "gradcam")
 LAYERS = ("--layer", "features.18", "--layer", "default")
 
@@ -232,6 +233,7 @@ def test_nothing_differs(cnnviz, tmp_path, images):
         (("--method", "gradcam", "--method", "nonesuch"), "Error: B: There is no method"),
         (("--labels", "default", "--labels", "none.txt"), "Error: B: "),
         (("--truth", "none.csv"), "Error: "),
+        (("--truth", "default", "--truth", "none.csv"), "Error: B: "),
     ],
 )
 def test_mistakes_of_either_side_come_before_any_work(cnnviz, tmp_path, images, options, said):
@@ -239,6 +241,22 @@ def test_mistakes_of_either_side_come_before_any_work(cnnviz, tmp_path, images, 
     assert status == ExitCode.USAGE
     assert err.splitlines()[-1].startswith(said)
     assert out == ""
+    assert not (tmp_path / "cmp").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--weights", "default", "--weights", "none.params"), "none.params cannot be read"),
+        (("--weights", "default", "--weights", "photos/one.png"), "is not a weights file"),
+        (("--device", "cpu", "--device", "gpu:99"), "gpu:99"),
+    ],
+)
+def test_what_cannot_be_used_comes_before_any_work(cnnviz, tmp_path, images, options, said):
+    status, _, err = cnnviz("compare", images, *DEMO, *options, "-o", "cmp")
+    assert status == ExitCode.UNUSABLE
+    assert err.startswith("Error: B: ")
+    assert said in err
     assert not (tmp_path / "cmp").exists()
 
 

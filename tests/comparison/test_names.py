@@ -159,6 +159,12 @@ def weights(path, digit):
         ),
         pytest.param(
             run(),
+            run(input=replace(INPUT, resize="crop", mean=(0.0, 0.0, 0.25))),
+            ("vgg16 on stretched images", "vgg16 on cropped images"),
+            id="resize",
+        ),
+        pytest.param(
+            run(),
             run(input=replace(INPUT, mean=(0.0, 0.0, 0.25))),
             ("vgg16 with mean 0.5,0.5,0.5", "vgg16 with mean 0,0,0.25"),
             id="mean",
