@@ -217,11 +217,13 @@ def _with_interval(record: MeanRecord, said: Callable[[float], str]) -> str:
 
 
 def _outcomes(summary: ComparisonRecord) -> Iterator[OutcomeView]:
+    known = summary.accuracy_a.images > 0
     for name in OUTCOMES:
         images = summary.outcomes.get(name, 0)
-        known = {"changed", "unchanged"} & summary.outcomes.keys()
-        if images or (name in ("fixed", "broken") and summary.outcomes.keys() - known):
+        if images or (known and name in ("fixed", "broken")):
             sign, title, meaning = OUTCOME_TITLES[name]
+            if known and name in ("changed", "unchanged"):
+                meaning = f"{meaning}; the true class is unknown"
             yield OutcomeView(name, sign, title, meaning, images, images / summary.images)
 
 

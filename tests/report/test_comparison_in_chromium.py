@@ -210,6 +210,8 @@ def test_rows_classes_and_cells_filter(page):
     assert page.run("document.querySelector('.outcome.broken').ariaPressed") == "true"
     click(page, ".outcome.broken")
     assert len(cards(page)) == 6
+    click(page, ".outcome.changed")
+    assert cards(page) == ["unknown.jpg"]
     click(page, "#classes button[data-class='0']")
     assert set(cards(page)) == {"volcano/fixed.jpg", "volcano/broken.jpg"}
     # A took one spider web for a volcano, B did not: the cell shows who left it.
@@ -337,7 +339,9 @@ def test_other_maps_are_images_of_both_runs(page):
     ]
     assert page.run("document.getElementById('scale-label').hidden")
     click(page, f"{card_of('web/right.jpg')} button")
-    page.wait("document.querySelectorAll('#stage .layer img').length === 2")
+    sources = page.run("[...document.querySelectorAll('#stage .layer img')].map(one => one.src)")
+    assert [one.split("/")[-3] for one in sources] == ["before", "after"]
+    page.wait("[...document.querySelectorAll('#stage img')].every(one => one.naturalWidth === 48)")
 
 
 def test_a_blank_map_says_so(page):

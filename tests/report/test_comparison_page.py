@@ -47,7 +47,7 @@ def test_it_says_what_was_found(tmp_path):
         "✗ broken A is right, B is wrong 1 16.7%",
         "✗ both wrong 1 16.7%",
         "✓ both right 2 33.3%",
-        "≠ changed A and B predict different classes 1 16.7%",
+        "≠ changed A and B predict different classes; the true class is unknown 1 16.7%",
         "◎ looks elsewhere the strongest evidence is in other places 1 16.7%",
     ):
         assert outcome in text

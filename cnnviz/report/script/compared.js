@@ -36,7 +36,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   const { show: kind, class: number, truth, cells } = button.dataset;
-  if (kind) showOnly(button, { show: kind });
+  if (kind) showOnly(button, wantedByRow(button));
   else if (number) showOnly(button, { truth: number });
   else if (truth) showOnly(button, wantedBy(button));
   else if (cells) fillMatrix(cells);

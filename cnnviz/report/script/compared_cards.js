@@ -79,13 +79,14 @@ function draw(image) {
   }
 }
 
-/** What is drawn over the original for a side: a heatmap, or a map that the run wrote. */
-function overOf(image, side, pixels) {
+/** What is drawn over the original for a side: a heatmap, or a map that the run wrote, in small or
+ * in full. */
+function overOf(image, side, pixels, element = img) {
   const { heat, files: maps } = image.sides[side];
   if (state.map === "heat") return heat ? heatmap(image, side, pixels) : null;
   const url = maps[state.map];
   if (!url) return null;
-  return img(url, `${titles[state.map]} of ${"AB"[side]}`, { class: "over" });
+  return element(url, `${titles[state.map]} of ${"AB"[side]}`, { class: "over" });
 }
 
 /** Take the canvases out of a card that is far from the screen, for another one. */

@@ -53,6 +53,13 @@ function showOnly(button, wanted) {
   goTo("images-title");
 }
 
+/** What a row of outcomes stands for: changed is one only where the true class is unknown. */
+function wantedByRow(row) {
+  const { show: kind } = row.dataset;
+  const unknown = truthKnown && ["changed", "unchanged"].includes(kind);
+  return { show: kind, truth: unknown ? "none" : "" };
+}
+
 /** What a cell of the matrix stands for: of a change, the images that came to it or left it. */
 function wantedBy(cell) {
   const { truth, predicted, a, b } = cell.dataset;
@@ -72,7 +79,7 @@ function marked() {
   heatOnly();
   const press = (button, wanted) => button.setAttribute("aria-pressed",
     [...FILTERS, "show"].every((key) => state[key] === (wanted[key] ?? "")));
-  for (const button of document.querySelectorAll("button[data-show]")) press(button, { show: button.dataset.show });
+  for (const button of document.querySelectorAll("button[data-show]")) press(button, wantedByRow(button));
   for (const button of document.querySelectorAll("button[data-class]")) press(button, { truth: button.dataset.class });
   for (const cell of document.querySelectorAll("button[data-truth]")) press(cell, wantedBy(cell));
 }

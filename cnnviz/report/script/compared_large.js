@@ -50,19 +50,19 @@ function stageOf() {
 /** The maps that are chosen, into the stage and below it. */
 function fillStage(image) {
   const layers = image.sides.map((_, side) => h("span", { class: `layer layer-${"ab"[side]}` },
-    overOf(image, side, IN_LARGE) ?? h("span", { class: "note" }, noMap(image, side))));
+    overOf(image, side, IN_LARGE, whole) ?? h("span", { class: "note" }, noMap(image, side))));
   const original = image.original && whole(image.original, "");
   byId("stage").replaceChildren(...[original, ...layers].filter((one) => one),
     h("span", { class: "divider", "aria-hidden": "true" }),
     ...image.sides.map((_, side) => letter(side)));
-  const both = state.map === "heat" && image.sides.every(({ heat }) => heat);
-  byId("scale-note").replaceChildren(...(both ? scaleNote(image) : []));
+  const scaled = state.map === "heat" && image.sides.every(({ heat }) => heat);
+  byId("scale-note").replaceChildren(...(scaled ? scaleNote(image) : []));
   heatOnly();
 }
 
 /** An image in full; its thumbnail where a page holds no more. */
-function whole(url, alt) {
-  const element = h("img", { alt, draggable: "false", src: files[url] ?? files[thumbnailOf(url)] ?? url });
+function whole(url, alt, more) {
+  const element = h("img", { alt, draggable: "false", ...more, src: files[url] ?? files[thumbnailOf(url)] ?? url });
   element.addEventListener("error", () => element.replaceWith(h("span", { class: "note" }, "The file is missing.")));
   return element;
 }
