@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import click
 
-from cnnviz.storage.urls import shown_url
 from cnnviz.text import did_you_mean, is_url, printable
 
 #: What other programs call what is an option here.
@@ -59,6 +58,8 @@ def for_option(error: click.NoSuchOption) -> click.UsageError:
 def for_command(arguments: Sequence[str], commands: Sequence[str]) -> str:
     """What to say to somebody whose first argument is no command."""
     if is_url(arguments[0]):
+        from cnnviz.storage.urls import shown_url
+
         name = printable(shown_url(arguments[0]))
         return f"'{name}' is no command. Did you mean `cnnviz explain {name}`?"
     name = printable(arguments[0])

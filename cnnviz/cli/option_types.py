@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnnviz.storage.paths import AnyPath, path_of
-from cnnviz.storage.urls import is_remote, shown_url
 from cnnviz.text import did_you_mean, expand_home, matching, paragraph, printable
+
+if TYPE_CHECKING:
+    from cnnviz.storage.paths import AnyPath
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -64,6 +65,9 @@ class Folder(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> AnyPath:
         """The path."""
+        from cnnviz.storage.paths import path_of
+        from cnnviz.storage.urls import is_remote
+
         if isinstance(value, Path):
             return value
         text = str(value)
@@ -77,6 +81,8 @@ class Input(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The path."""
+        from cnnviz.storage.urls import is_remote
+
         if is_remote(str(value)):
             return str(value)
         path = _path(self, str(value), param, ctx)
@@ -99,6 +105,8 @@ def _path(
     ctx: click.Context | None,
 ) -> str:
     """The path with its home folder expanded; URLs and unknown home folders are refused."""
+    from cnnviz.storage.urls import is_remote, shown_url
+
     if is_remote(text):
         kind.fail(
             f"'{printable(shown_url(text))}' is a URL, which cnnviz does not read here: download "

@@ -56,7 +56,7 @@ def images_in_archive(path: Path | RemotePath, relative: PurePath) -> list[Store
                 file = ArchiveMember(archive, member.name, member.offset, member.size)
                 found[member.name] = StoredImage(file, relative / member.name)
     except OSError as error:
-        found[""] = broken("", f"it cannot be read: {error.strerror}")
+        found[""] = broken("", error.strerror or str(error))
     return list(found.values())
 
 

@@ -84,7 +84,10 @@ def shown_url(url: str) -> str:
         url = _USER.sub("//", url, count=1)
     if protocol not in ("http", "https"):
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it is none: reading it will say so
+        return url.partition("?")[0]
     asked = [pair for pair in parse_qsl(parts.query, True) if not _SIGNATURE.fullmatch(pair[0])]
     digest = hashlib.sha256(repr(asked).encode("utf-8", "surrogateescape")).hexdigest()
     query = f"?~{digest[:_HASH]}" if asked else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from contextlib import suppress
 
@@ -169,3 +170,10 @@ def test_an_archive_without_images_is_a_mistake(tmp_path):
     path = written(tmp_path, packed(member("a.txt", b"a")))
     with pytest.raises(UsageError, match="holds no images"):
         find_sources([str(path)])
+
+
+def test_a_pipe_of_an_archives_name_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.tar")
+    (found,) = listed(tmp_path / "x.tar").values()
+    assert found.startswith("it cannot be read: ")
+    assert "None" not in found

@@ -16,6 +16,7 @@ from cnnviz.storage.urls import is_remote, names_in, shown_url, without_secrets
         ("https://x.org/cat.jpg?sv=1&sig=a%2F&se=2&sp=r&st=3", "https://x.org/cat.jpg"),
         ("https://x.org/cat.jpg?Expires=1&Signature=b&Key-Pair-Id=K", "https://x.org/cat.jpg"),
         ("https://x.org/cat.jpg?access_token=abc#part", "https://x.org/cat.jpg"),
+        ("https://[x?token=SECRET", "https://[x"),
         ("abfs://container@account.dfs.core.windows.net/x", None),
     ],
 )
