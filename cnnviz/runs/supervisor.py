@@ -25,7 +25,7 @@ from cnnviz import system
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.images.names import is_archive
 from cnnviz.machine import is_limited
-from cnnviz.storage.urls import is_remote
+from cnnviz.text import is_url
 
 Kind = Literal["default", "isolating"]
 
@@ -45,7 +45,7 @@ def should_supervise(inputs: Sequence[str]) -> bool:
         return False
     one = inputs[0]
     several = len(inputs) > 1 or one == "-" or os.path.isdir(one)
-    return several or is_archive(one) or is_remote(one) or is_limited()
+    return several or is_archive(one) or is_url(one) or is_limited()
 
 
 class WorkerState:

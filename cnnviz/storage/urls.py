@@ -1,12 +1,13 @@
-"""What a URL says, without opening it: which kind of storage, and what of it may be shown."""
+"""What a URL says, without opening it: which kind of storage, and what of it may be shown.
+
+The command line asks this before it does anything: what takes time to import is imported late.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cnnviz.text import is_url
 
@@ -79,6 +80,9 @@ def shown_url(url: str) -> str:
 
     Of a query that says which file is meant, and not only who may read it, a hash stays.
     """
+    import hashlib
+    from urllib.parse import parse_qsl, urlsplit
+
     protocol = protocol_of(url)
     if protocol not in _CONTAINERS:
         url = _USER.sub("//", url, count=1)
@@ -96,6 +100,8 @@ def shown_url(url: str) -> str:
 
 def names_in(url: str) -> tuple[str, ...]:
     """The names in a URL: the server's or the bucket's, folders, and the file's own."""
+    from urllib.parse import unquote
+
     shown = shown_url(url).partition("://")[2]
     if protocol_of(url) in ("http", "https"):
         shown = unquote(shown.partition("?")[0])
