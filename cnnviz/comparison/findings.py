@@ -218,6 +218,11 @@ def notes(
             yield f"Only {side} knows {among}{some}."
     if not classes.shared:
         yield "The two have no class in common: every prediction counts as changed."
+    for side, unknown in (("A", classes.only_b), ("B", classes.only_a)):
+        count = sum(not set(unknown).isdisjoint(pair.truths) for pair in pairs)
+        if count:
+            images, them = counted(count, "image"), "it" if count == 1 else "them"
+            yield f"{side} does not know the true class of {images}, and so is wrong about {them}."
     reasons: dict[Unpaired, list[str]] = {}
     for one in summary.unpaired:
         reasons.setdefault(one.why, []).append(printable(one.path))

@@ -117,10 +117,10 @@ def _classes(classes: Classes, pairs: Sequence[Pair]) -> Iterator[ClassChangeRec
             in_a, in_b = number in by_a, number in by_b
             found.update(
                 images=1,
-                correct_a=in_a,
-                correct_b=in_b,
-                fixed=in_b and not in_a,
-                broken=in_a and not in_b,
+                correct_a=int(in_a),
+                correct_b=int(in_b),
+                fixed=int(in_b and not in_a),
+                broken=int(in_a and not in_b),
             )
     for number in sorted(counts):
         found = counts[number]

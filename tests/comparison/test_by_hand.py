@@ -105,6 +105,9 @@ def test_classes(found):
         ClassChangeRecord(TABBY, 3, 0, 2, 2, 0, 0, 3),
         ClassChangeRecord(LIGHTHOUSE, 2, 1, 2, 1, 0, 2, 2),
     )
+    for one in found.summary.classes:
+        counts = (one.images, one.correct_a, one.correct_b, one.fixed, one.broken)
+        assert {type(count) for count in counts} == {int}
     assert found.summary.only_a == (CRANE,)
     assert found.summary.only_b == (OWL,)
 
@@ -194,3 +197,16 @@ def test_each_image_that_is_not_compared_is_named():
     for number in range(1, 8):
         (note,) = (note for note in found.summary.notes if f"photos/{number}.png" in note)
         assert note.startswith("Not compared: ")
+
+
+def test_a_class_that_one_network_does_not_know():
+    """It cannot be right about it, and that is said."""
+    truth = {"truth": LABELS_A.index(CRANE)}
+    a = image("1.png", LABELS_A.index(CRANE), 0.5, **truth)
+    b = image("1.png", LABELS_B.index(OWL), 0.5, names=LABELS_B)
+    found = compared([a], [b])
+    assert found.summary.outcomes == {"broken": 1}
+    assert found.summary.notes[-1] == (
+        "B does not know the true class of 1 image, and so is wrong about it."
+    )
+    assert found.summary.findings[1] == "Losses: crane (from 1 to 0 of 1)."
