@@ -29,6 +29,7 @@ COMMANDS = (
     "explain",
     "evaluate",
     "compare",
+    "merge",
     "report",
     "about",
     "methods",

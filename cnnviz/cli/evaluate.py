@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +14,7 @@ import click
 from cnnviz.cli.console import Interrupt, Printing, json_line, progress, put, say
 from cnnviz.cli.explain_lines import Printer, introduce, passes_told
 from cnnviz.cli.help import SectionedCommand
+from cnnviz.cli.merge import merge_part
 from cnnviz.cli.option_types import FilePath, Input
 from cnnviz.cli.options import (
     JSON,
@@ -30,12 +33,14 @@ from cnnviz.cli.run_options import (
     limit_option,
     method_options,
     named_values,
+    shard_option,
     truth_option,
 )
 from cnnviz.cli.thresholds import conclude, metric_check_options
 from cnnviz.cli.workers import in_worker, opened
 from cnnviz.runs.request import EvaluationRequest
 from cnnviz.runs.supervisor import WorkerState
+from cnnviz.types import Notify
 
 if TYPE_CHECKING:
     from cnnviz.runs.checked import Collector
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
         EvaluationRecord,
         SubjectRecord,
     )
+    from cnnviz.runs.merged import Merged
 
 #: How wide a column of the table is, in characters: ``0.412 [0.380, 0.447]``.
 _COLUMN = 22
@@ -106,6 +112,7 @@ _NAME = 28
 @force_option("Evaluate")
 @metric_check_options
 @execution_options
+@shard_option
 @REPORT
 @TITLE
 @JSON
@@ -127,7 +134,7 @@ def command(request: EvaluationRequest, printing: Printing, saliency: str | None
 
 def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerState | None) -> int:
     from cnnviz.runs.checked import Collector
-    from cnnviz.runs.evaluate import EvaluationPlan
+    from cnnviz.runs.evaluate import EVALUATION, EvaluationPlan
     from cnnviz.runs.evaluation_checks import verdict_on
 
     quiet = printing.quiet
@@ -136,6 +143,14 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
         introduce(session.session.explainer)
     collector = Collector()
     result = _run(session, printing, collector)
+    shard = request.execution.shard
+    if shard is not None:
+        if not quiet:
+            _sum_up(session, result, collector.seconds)
+        summary = merge_part(partial(_merge, session), request, printing, EVALUATION.name)
+        if summary is not None and not quiet and not printing.as_json:
+            put("\n".join(table(summary)))
+        return result.exit_code
     if request.files.report:
         from cnnviz.report import build_report
 
@@ -146,6 +161,15 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
             put("\n".join(table(result.summary)))
     run = verdict_on(result.summary, session.limits, collector, session.session.title)
     return conclude(run, request.checks, result.exit_code, quiet=quiet)
+
+
+def _merge(
+    session: EvaluationSession, folder: Path, count: int, notify: Notify | None
+) -> Merged[EvaluationRecord] | None:
+    """Merge the parts, with the network at hand."""
+    from cnnviz.runs.merged import merge_evaluation
+
+    return merge_evaluation(folder, count, notify, session.randomized)
 
 
 def _run(session: EvaluationSession, printing: Printing, collector: Collector) -> EvaluationResult:
@@ -193,8 +217,10 @@ def _sum_up(session: EvaluationSession, result: EvaluationResult, seconds: float
     summary, output = result.summary, session.session.request.output
     failed = f", {summary.failed} failed" if summary.failed else ""
     resumed = f" ({result.resumed} of them already done)" if result.resumed else ""
-    say(f"{summary.ok} evaluated{resumed}{failed}, in {seconds:.1f} s; written to {output}")
-    if session.session.request.files.report:
+    part = session.request.execution.shard
+    said = "" if part is None else f"{part}: "
+    say(f"{said}{summary.ok} evaluated{resumed}{failed}, in {seconds:.1f} s; written to {output}")
+    if session.session.request.files.report and part is None:
         say(f"report: {output / 'index.html'}")
 
 

@@ -14,6 +14,7 @@ from cnnviz.cli.console import (
 )
 from cnnviz.cli.explain_lines import OutcomePrinter, announce_passes, introduce, sum_up
 from cnnviz.cli.help import SectionedCommand
+from cnnviz.cli.merge import merge_part
 from cnnviz.cli.option_types import Choice, Input
 from cnnviz.cli.options import (
     FORMAT,
@@ -34,6 +35,7 @@ from cnnviz.cli.run_options import (
     goal_options,
     limit_option,
     method_options,
+    shard_option,
     truth_option,
 )
 from cnnviz.cli.thresholds import check_options, conclude
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
 @force_option("Explain")
 @check_options
 @execution_options
+@shard_option
 @JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print the five highest classes of each image.")
 @QUIET
@@ -144,6 +147,14 @@ def explain_images(request: RunRequest, printing: Printing, worker: WorkerState 
     if request.selection.by_prediction:
         session = _select(session, quiet=quiet)
     result = _run(session, printing, collector)
+    if request.execution.shard is not None:
+        from cnnviz.runs.manifest import MANIFEST
+        from cnnviz.runs.merged import merge_manifest
+
+        if not quiet:
+            sum_up(session, result, collector.seconds)
+        merge_part(merge_manifest, request, printing, MANIFEST)
+        return result.report.exit_code
     if request.files.report:
         from cnnviz.report import build_report
 

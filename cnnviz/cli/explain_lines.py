@@ -209,7 +209,9 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
     output, ended = session.request.output, result.report
     failed = f", {ended.failed} failed" if ended.failed else ""
     resumed = f" ({ended.resumed} of them already done)" if ended.resumed else ""
-    say(f"{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
+    part = session.request.execution.shard
+    said = "" if part is None else f"{part}: "
+    say(f"{said}{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
     looked, accuracy = session.scanned, ended.accuracy
     _sum_up_several(session, result)
     if looked is not None and looked.accuracy is not None:
@@ -236,7 +238,7 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
             "files of other images from an earlier run, which had the same names, were replaced: "
             f"{_some(result.displaced)}"
         )
-    if session.request.files.report:
+    if session.request.files.report and part is None:
         say(f"report: {output / 'index.html'}")
 
 

@@ -11,6 +11,7 @@ from cnnviz.cli.option_types import BatchSize, Choice, FilePath
 from cnnviz.cli.options import with_parameters
 from cnnviz.errors import UsageError
 from cnnviz.runs.request import ExecutionOptions, TargetOptions
+from cnnviz.runs.shards import Shard
 
 
 def named_values(
@@ -140,6 +141,21 @@ def force_option(verb: str) -> Callable[..., Any]:
         is_flag=True,
         help=f"{verb} every image again, including those finished by an earlier run.",
     )
+
+
+def _shard(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> Shard | None:
+    """The part that is meant."""
+    return None if text is None else Shard.parse(text)
+
+
+shard_option = click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Do only the I-th of N parts of the run; all may run at once, on several machines, into "
+    "one output folder. The last one that is done merges them, as `cnnviz merge` does.",
+)
+"""``--shard``: which part of a run is done."""
 
 
 def execution_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -141,7 +141,7 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
             each.mkdir()
             made.append(each)
         trial.touch(exist_ok=False)
-    except FileExistsError:  # another run has just made the folder
+    except (FileExistsError, FileNotFoundError):  # another run has just made it, or removed it
         return
     except PermissionError as error:
         raise UsageError(

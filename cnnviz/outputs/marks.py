@@ -30,7 +30,9 @@ EVALUATION_START = b'{"cnnviz_evaluation":'
 COMPARISON_START = b'{"cnnviz_comparison":'
 #: The first column of a table, which holds the images' paths.
 TABLE_START = b"cnnviz_image,"
-STARTS = (MANIFEST_START, EVALUATION_START, COMPARISON_START, TABLE_START)
+#: Likewise a part of one of these.
+PART_STARTS = (b'{"cnnviz_manifest_part":', b'{"cnnviz_evaluation_part":')
+STARTS = (*PART_STARTS, MANIFEST_START, EVALUATION_START, COMPARISON_START, TABLE_START)
 # JFIF has its own segment first, of this length; the comment comes right behind.
 _JPEG_START = b"\xff\xd8\xff\xe0"
 JPEG_HEADER = 20

@@ -6,10 +6,11 @@ image is a record, and no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Any
@@ -20,9 +21,11 @@ from cnnviz.explanation import Explanation
 from cnnviz.labels.regions import Regions, read_regions
 from cnnviz.metrics.base import Metric
 from cnnviz.metrics.randomization import Randomization
+from cnnviz.metrics.randomization_result import RandomizationResult
 from cnnviz.metrics.registry import AnyMetric, choose_metrics, of_maps
 from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_run_file
+from cnnviz.outputs.naming import output_stem
 from cnnviz.runs.description import decisive, describe_run
 from cnnviz.runs.evaluate_stage import Evaluate, EvaluationOutcome, Told
 from cnnviz.runs.evaluation_checks import check_metrics, of_each_method
@@ -84,7 +87,15 @@ class EvaluationPlan:
             raise UsageError("Give --boxes or --masks, not both.")
         metrics = choose_metrics(asked.metrics, asked.metric_options, regions=asked.regions)
         limits = check_metrics(asked.metric_limits, of_maps(metrics))
+        shard = request.execution.shard
         check_run_file(request.output, EVALUATION)
+        if shard is not None:
+            check_run_file(request.output, EVALUATION.of_part(shard))
+            if limits:
+                raise UsageError(
+                    f"{limits[0]} is about all images: give it without --shard once the parts are "
+                    "merged, when nothing is done again."
+                )
         if len(request.targets.targets) != 1:
             raise UsageError(
                 f"`cnnviz evaluate` judges the maps of one target; got "
@@ -109,7 +120,7 @@ class EvaluationPlan:
             regions = read_regions(
                 asked.boxes,
                 asked.masks,
-                session.sources,
+                session.everything,
                 explainer.labels,
                 explainer.network.architecture.classes,
             )
@@ -174,8 +185,8 @@ class EvaluationSession:
     @property
     def test_passes(self) -> int:
         """Of the test with random parameters, for all images together."""
-        if self.randomization is None:
-            return 0
+        if self.randomization is None or self.session.part is not None:
+            return 0  # of a part none: the test is made at the merge
         return self.randomization.passes(len(self.session.sources))
 
     @property
@@ -204,27 +215,31 @@ class EvaluationSession:
         judge = Judge(session.explainer, self.metrics, on_progress)
         run = describe_run(request, session.config, session.explainer, session.ground_truth)
         mark = fingerprint(self._decides(run))
-        force, notify = request.execution.force, session.notify
-        journal = Journal(EVALUATION, request.output, mark, force=force, notify=notify)
+        stems = [str(item.stem.path) for item in session.items]
+        journal = session.journal(EVALUATION, mark, stems)
         summarizer = Summarizer(tuple(map(metric_record, self.metrics)), judge.subjects)
-        positions = {item.key: position for position, item in enumerate(session.items)}
+        positions = {str(one.path): place for place, one in enumerate(session.everything)}
         stage = Evaluate(
             judge, session.goals, journal, summarizer, partial(self._region, positions)
         )
         told = Told(observe, fail_fast=request.execution.fail_fast)
-        stems = [str(item.stem.path) for item in session.items]
         done = False
         try:
             session.stream.run(stage, session.items, told)
-            summary = self._summary(summarizer, journal, mark, on_progress)
+            whole = session.part is None
+            summary = (
+                self._summary(summarizer, journal, stems, mark, on_progress)
+                if whole
+                else summarizer.record()
+            )
             seconds = round(monotonic() - began, 3)
             started_text = started.isoformat(timespec="seconds")
             run = replace(run, fingerprint=mark, started=started_text, seconds=seconds)
-            folder = folder_at(request.output)
-            table = table_lines(summary, map(EVALUATION.image_in, journal.lines(stems)))
-            folder.write(TABLE, encode_run_file(table))
-            lines = EVALUATION.lines(run, summary, journal.lines(stems))
-            folder.write(EVALUATION.name, encode_run_file(lines))
+            if whole:
+                table = table_lines(summary, map(EVALUATION.image_in, journal.lines(stems)))
+                folder_at(request.output).write(TABLE, encode_run_file(table))
+            lacks = None if self.randomization is None else _NEEDS_NETWORK
+            session.write(EVALUATION, run, summary, journal, stems, lacks)
             done = True
         finally:
             journal.close(done=done)
@@ -234,22 +249,45 @@ class EvaluationSession:
         self,
         summarizer: Summarizer,
         journal: Journal[EvaluatedImageRecord],
+        stems: Sequence[str],
         mark: str,
         on_progress: Callable[[int], None] | None,
     ) -> EvaluationRecord:
         """What the images come to, and what the test with random parameters says."""
-        test = self.randomization
+        records = map(journal.find, stems)
+        return summarizer.record(*self.randomized(records, len(stems), mark, on_progress))
+
+    def randomized(
+        self,
+        records: Iterable[EvaluatedImageRecord | None],
+        images: int,
+        mark: str,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> tuple[RandomizationResult | None, tuple[str, ...]]:
+        """The test with random parameters, if it is asked for, and what is to be said of it.
+
+        Args:
+            records: of all images of the run, in order.
+            images: how many these are.
+            mark: the run's fingerprint; the test of an earlier run of the same is not made again.
+            on_progress: called with a number of passes whenever that many are done.
+        """
+        test, session = self.randomization, self.session
         if test is None:
-            return summarizer.record()
-        known = [(item, journal.find(str(item.stem.path))) for item in self.session.items]
-        items = [item for item, record in known if record is not None and record.target is not None]
-        seen = [item.key for item in items[: test.test.images]]
-        before = _summary_before(self.request.output, mark, len(known))
+            return None, ()
+        truths = session.truths if session.part is None else session.part.truths
+        items = (
+            Item(source, output_stem(record.stem), truth)
+            for source, truth, record in zip(session.everything, truths, records, strict=True)
+            if record is not None and record.target is not None
+        )
+        first = list(islice(items, test.test.images))
+        before = _summary_before(self.request.output, mark, images)
         found = None if before is None else before.randomization
-        if found is None or found.images != len(seen):
+        if found is None or found.images != len(first):
             progress = on_progress if on_progress is not None else lambda _count: None
-            found = test.run(items, self.session.stream.loader, progress)
-        return summarizer.record(found, tuple(filter(None, (test.left_out,))))
+            found = test.run(chain(first, items), session.stream.loader, progress)
+        return found, tuple(filter(None, (test.left_out,)))
 
     def _region(
         self, positions: Mapping[str, int], item: Item, explanation: Explanation
@@ -273,6 +311,12 @@ class EvaluationSession:
             "regions": _regions_digest(self.request.judged),
         }
 
+
+#: Why records do not suffice for a merge.
+_NEEDS_NETWORK = (
+    "The test with random parameters is made at the merge, and needs the network: run "
+    "`cnnviz evaluate` with --shard again for any of the parts; it does no image again."
+)
 
 #: What decides on files that an explanation writes and an evaluation does not.
 _FILES = ("style", "format", "arrays", "panel", "evaluate", "limits", "contrasts")

@@ -7,9 +7,9 @@ what is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
@@ -17,12 +17,15 @@ from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.runs.journal_files import open_journal_file
 from cnnviz.runs.run_records import RunRecord
+from cnnviz.runs.shards import PartRecord, Shard
 from cnnviz.storage.paths import AnyPath, is_there, opened_whole
 from cnnviz.structure import decode, encode, parse
 
 _Place = tuple[BinaryIO, int, int]
 """Of a record: the file, where it begins there, and its length."""
 
+_PLACE = b'{"place":'  # and in a part's file
+_MOST_BEFORE = 64  # bytes in front of the record there
 _IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
 
 
@@ -61,9 +64,22 @@ class RunFile(Generic[RecordT]):
     version: int
     record: type[RecordT]
 
-    def lines(self, run: RunRecord, summary: Any, images: Iterable[bytes]) -> Iterator[bytes]:
-        """The file, piece by piece; ``images`` as :meth:`Journal.lines` gives them."""
-        yield b'{"%s": %d,\n"run": %s,\n' % (self.kind.encode("ascii"), self.version, encode(run))
+    def of_part(self, shard: Shard) -> RunFile[RecordT]:
+        """What one of the run's parts writes in its place."""
+        name, journal = shard.path(self.name), shard.file(self.journal)
+        return replace(self, name=name, journal=journal, kind=f"{self.kind}_part")
+
+    def lines(
+        self, run: RunRecord, summary: Any, images: Iterable[bytes], part: PartRecord | None = None
+    ) -> Iterator[bytes]:
+        """The file, piece by piece; ``images`` as :meth:`Journal.lines` gives them.
+
+        Those of a part as :meth:`cnnviz.runs.shards.Part.placed` does.
+        """
+        yield b'{"%s": %d,\n' % (self.kind.encode("ascii"), self.version)
+        if part is not None:
+            yield b'"part": %s,\n' % encode(part)
+        yield b'"run": %s,\n' % encode(run)
         yield b'"summary": %s,\n"images": [' % encode(summary)
         between = b"\n"
         for line in images:
@@ -71,9 +87,10 @@ class RunFile(Generic[RecordT]):
             between = b",\n"
         yield b"\n]}\n"
 
-    def journal_start(self, fingerprint: str) -> bytes:
-        """The first line of its journal."""
-        return encode({"cnnviz_journal": self.version, "fingerprint": fingerprint}) + b"\n"
+    def journal_start(self, fingerprint: str, *, afresh: bool = False) -> bytes:
+        """The first line of its journal; ``afresh`` if the whole run's file is of no use to it."""
+        begun = {"cnnviz_journal": self.version, "fingerprint": fingerprint}
+        return encode({**begun, "afresh": True} if afresh else begun) + b"\n"
 
     def image_in(self, line: bytes) -> RecordT | None:
         """The image's record in a line, if it is whole."""
@@ -113,6 +130,8 @@ class Journal(Generic[RecordT]):
         *,
         force: bool = False,
         notify: Callable[[str], None] | None = None,
+        whole: RunFile[RecordT] | None = None,
+        stems: Collection[str] = (),
     ) -> None:
         """Open it.
 
@@ -122,6 +141,8 @@ class Journal(Generic[RecordT]):
             fingerprint: of the run; what another one wrote is of no use.
             force: whether to forget what is there; a manifest is removed.
             notify: called with a sentence if the file cannot be locked.
+            whole: of a part the whole run's file, which is continued as well, and stays.
+            stems: then those of the part's images.
 
         Raises:
             UsageError: another run has it, or it cannot be written.
@@ -132,21 +153,27 @@ class Journal(Generic[RecordT]):
         self.interrupted = self.differs = False
         self.before = None
         self._known: dict[str, _Place] = {}
-        self._manifest: BinaryIO | None = None
+        self._open: list[BinaryIO] = []
         self._manifested: dict[str, _Place] = {}
         self._dropped: dict[str, list[str]] = {}  # files of another run that was stopped
+        self._met: Collection[str] = ()  # stems of the whole run's file, if that is another's
         self._left: list[str] = []  # files that the runs before had left behind
         try:
             self._kept = open_journal_file(self._path, notify)
             self.interrupted = self._kept.file.tell() > 0
-            self._read_manifest(folder / file.name, fingerprint)
+            self._manifested = self._read_manifest(folder / file.name, fingerprint)
             if force:
                 # Who goes on from here, without force, does not go on from there.
                 self._known.clear()
                 (folder / file.name).unlink(missing_ok=True)
-            self._read(file.journal_start(fingerprint), force=force)
+            afresh = file.journal_start(fingerprint, afresh=True)
+            header = afresh if whole and self._begins_with(afresh) else None
+            header = header or file.journal_start(fingerprint, afresh=bool(whole) and force)
+            if whole is not None and header != afresh:
+                self._consult(folder / whole.name, fingerprint, set(stems))
+            self._read(header, force=force)
             if self._kept.file.tell() == 0:
-                self._kept.file.write(file.journal_start(fingerprint))
+                self._kept.file.write(header)
                 self._kept.keep()
         except OSError as error:
             raise UsageError(f"{self._path} cannot be written: {error.strerror}.") from error
@@ -189,7 +216,8 @@ class Journal(Generic[RecordT]):
 
     def meets(self, stems: Iterable[str]) -> bool:
         """Whether the runs before wrote for any of these stems."""
-        return any(stem in self._manifested or stem in self._dropped for stem in stems)
+        before = (self._manifested, self._dropped, self._met)
+        return any(stem in known for stem in stems for known in before)
 
     def left_behind(self, stems: Sequence[str]) -> list[str]:
         """Files that the runs before named, that are there, and that no record of these stems has.
@@ -211,23 +239,44 @@ class Journal(Generic[RecordT]):
     def close(self, *, done: bool) -> None:
         """Close it; ``done`` if the manifest holds all that it does."""
         self._kept.close(done=done)
-        if self._manifest is not None:
-            self._manifest.close()
+        for file in self._open:
+            file.close()
 
-    def _read_manifest(self, path: AnyPath, fingerprint: str) -> None:
+    def _begins_with(self, header: bytes) -> bool:
+        self._kept.file.seek(0)
+        return self._kept.file.readline() == header
+
+    def _consult(self, path: AnyPath, fingerprint: str, stems: set[str]) -> None:
+        """Take from the whole run's file what a part does not know by itself."""
+        own, left = dict(self._known), self._left
+        self._known.clear()
+        found = self._read_manifest(path, fingerprint, stems)
+        self._met = found.keys() if self.differs else ()
+        self._known.update(own)
+        self._left = left  # that is for the whole run to tell
+
+    def _read_manifest(
+        self, path: AnyPath, fingerprint: str, stems: Collection[str] | None = None
+    ) -> dict[str, _Place]:
+        """Where the records of a run's file stand, all or those of some images.
+
+        They are known from then on, if it is one of the same fingerprint.
+        """
+        found: dict[str, _Place] = {}
         try:
             file = opened_whole(path)  # closed in close()
         except OSError:  # the run before did not come to its end, or there was none
-            return
-        self._manifest = file
+            return found
+        self._open.append(file)
         place = 0
         run: Any = None
         for line in file:
-            if line.startswith(_IMAGE) and run is not None:
-                text = line.rstrip(b",\n")
+            record = image_in_line(line)
+            if record is not None and run is not None:
+                start, text = record
                 stem = _stem_in(text)
-                if stem is not None:
-                    self._manifested[stem] = (file, place, len(text))
+                if stem is not None and (stems is None or stem in stems):
+                    found[stem] = (file, place + start, len(text))
             elif line.startswith(b'"run":'):
                 run = _value_of(line)
             elif line.startswith(b'"summary":') and run is not None:
@@ -235,13 +284,14 @@ class Journal(Generic[RecordT]):
                 self._left = _texts(left) if isinstance(left, list) else []
             place += len(line)
         if run is None:
-            return
+            return found
         if run.get("fingerprint") == fingerprint:
-            self._known.update(self._manifested)
-            return
+            self._known.update(found)
+            return found
         self.differs = True
         with suppress(ValueError):  # somebody may have changed it
             self.before = decode(RunRecord, run, "run")
+        return found
 
     def _read(self, header: bytes, *, force: bool) -> None:
         """Note what is there behind the right header; what cannot be used is cut off."""
@@ -276,6 +326,14 @@ class Journal(Generic[RecordT]):
     def _text(where: _Place) -> bytes:
         file, place, length = where
         return system.read_at(file, place, length)
+
+
+def image_in_line(line: bytes) -> tuple[int, bytes] | None:
+    """The record in a line of a run's file, or of a part's, and where it begins; None if none."""
+    if line.startswith(_IMAGE):
+        return 0, line.rstrip(b",\n")
+    start = line.find(_IMAGE, 0, _MOST_BEFORE) if line.startswith(_PLACE) else -1
+    return None if start < 0 else (start, line.rstrip(b",\n")[start:-1])
 
 
 def _value_of(line: bytes) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ JOURNAL = ".cnnviz-journal.jsonl"
 MANIFEST_FILE = RunFile(MANIFEST, JOURNAL, "cnnviz_manifest", VERSION, ImageRecord)
 
 _BLOCK = 1 << 20
-_VERSION = re.compile(rb'\{"cnnviz_[a-z]{1,20}": ?(\d{1,9})[,}]')
+_VERSION = re.compile(rb'\{"cnnviz_[a-z_]{1,20}": ?(\d{1,9})[,}]')
 _VERSION_WITHIN = 64  # bytes from the start
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cnnviz.rendering.style import Style
+from cnnviz.runs.shards import Shard
 from cnnviz.runs.thresholds import Threshold
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class ExecutionOptions:
     force: bool = False
     fail_fast: bool = False
     by_engine: bool = False
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

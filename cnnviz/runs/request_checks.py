@@ -10,10 +10,41 @@ from cnnviz.explainer import Explainer
 from cnnviz.labels.targets import Target
 from cnnviz.outputs.files import check_output_file
 from cnnviz.runs.goals import Goals
-from cnnviz.runs.request import CheckOptions, SelectionOptions
+from cnnviz.runs.request import CheckOptions, RunRequest, SelectionOptions
+from cnnviz.storage.remote import RemotePath
 
 #: The one score of networks whose classes do not exclude one another; the others have the rest.
 _OF_SEVERAL = "map"
+
+
+def check_shard(request: RunRequest) -> None:
+    """Refuse to do by one part what only all images together decide.
+
+    Raises:
+        UsageError: that is asked for.
+    """
+    if request.execution.shard is None:
+        return
+    if isinstance(request.output, RemotePath):
+        raise UsageError(
+            "--shard writes to a folder that all parts can reach, and not yet to a URL."
+        )
+    needing = (
+        ("--scale run", request.files.scale == "run"),
+        ("--only", request.selection.only is not None),
+        ("--sort", request.selection.sort is not None),
+    )
+    for option, asked in needing:
+        if asked:
+            raise UsageError(
+                f"{option} depends on all images, and --shard looks at a part of them: leave one "
+                "of the two out."
+            )
+    if request.checks.wanted:
+        raise UsageError(
+            "--fail-under, --max-share, --summary and --junit are about all images: give them "
+            "without --shard once the parts are merged, when nothing is done again."
+        )
 
 
 def check_truth(selection: SelectionOptions) -> None:

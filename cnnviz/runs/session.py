@@ -38,9 +38,8 @@ from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord
-from cnnviz.runs.journal import Journal
+from cnnviz.runs.journal import Journal, RecordT, RunFile
 from cnnviz.runs.manifest import (
-    MANIFEST,
     MANIFEST_FILE,
     check_run_file,
     fingerprint,
@@ -51,10 +50,12 @@ from cnnviz.runs.request_checks import (
     check_files,
     check_probabilities,
     check_scores,
+    check_shard,
     check_shares,
     check_truth,
 )
-from cnnviz.runs.run_records import EngineRecord
+from cnnviz.runs.run_records import EngineRecord, RunRecord
+from cnnviz.runs.shards import Part
 from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import (
     Explain,
@@ -107,11 +108,14 @@ class RunPlan:
         chosen = request.methods
         methods = partial(choose_methods, chosen.methods, chosen.options, relu=chosen.relu)
         methods()
+        check_shard(request)
         check_truth(request.selection)
         check_scores(request.checks, request.selection.truth, multi_label=None)
         check_files(request.checks)
         check_folder(request.output)
         check_run_file(request.output)
+        if request.execution.shard is not None:
+            check_run_file(request.output, MANIFEST_FILE.of_part(request.execution.shard))
         found = find_sources(request.inputs, exclude=request.output, is_own=written_by_cnnviz)
         for note in found.notes:
             _say(notify, note)
@@ -145,7 +149,12 @@ class RunPlan:
         goals = goals.seen_by(
             explainer, max_pixels=_most_pixels(request), remark=partial(_say, self.notify)
         )
-        batch_size = request.execution.batch_size
+        batch_size, shard = request.execution.batch_size, request.execution.shard
+        truths = truth.truths if truth is not None else (None,) * len(sources)
+        part = None if shard is None else Part.of(shard, sources, truths, batch_size)
+        if part is not None:
+            images = f"{len(part.places)} of {len(sources)} images"
+            _say(self.notify, f"{shard}: {images}")
         if batch_size == "auto":
             batch_size = automatic_batch_size(explainer, len(sources), request.style.size)
         return Session(
@@ -153,13 +162,14 @@ class RunPlan:
             model.config,
             explainer,
             goals,
-            sources,
-            truth.truths if truth is not None else (None,) * len(sources),
+            sources if part is None else part.own(sources),
+            truths if part is None else part.own(truths),
             truth,
             self.found.own,
             batch_size,
             worker,
             self.notify,
+            part=part,
         )
 
     def ground_truth(self) -> GroundTruth | None:
@@ -226,6 +236,7 @@ class Session:
         worker: what this process knows of those before it, if it is a worker.
         notify: called with a sentence when something is assumed.
         looked: what was predicted for all images, if these were selected by that.
+        part: of which run these are a part, if they are one.
     """
 
     request: RunRequest
@@ -240,6 +251,7 @@ class Session:
     worker: WorkerState | None = None
     notify: Notify | None = None
     looked: ScanReport | None = None
+    part: Part | None = None
 
     @cached_property
     def scanned(self) -> ScannedRecord | None:
@@ -298,12 +310,12 @@ class Session:
         limits = self._measure(measured, on_progress)
         run = describe_run(self.request, self.config, self.explainer, self.ground_truth)
         mark = fingerprint(decisive(run, self.request, self.goals, limits))
-        folder, force = self.request.output, self.request.execution.force
-        journal = Journal(MANIFEST_FILE, folder, mark, force=force, notify=self.notify)
+        folder = self.request.output
         stems = [str(item.stem.path) for item in self.items]
+        journal = self.journal(MANIFEST_FILE, mark, stems)
         if journal.differs and journal.meets(stems):
             _say(self.notify, tell_difference(folder, journal.before, run))
-        if journal.interrupted:
+        if journal.interrupted and self.part is None:  # else other parts may be writing now
             remove_partial_files(folder, {item.stem.path.parent for item in self.items})
         stage = self._explain_stage(limits, journal, on_progress)
         done = False
@@ -316,17 +328,52 @@ class Session:
                 _say(self.notify, mixture)
             run = replace(
                 run,
-                notes=(*run.notes, *filter(None, [mixture])),
+                notes=run.notes if self.part or not mixture else (*run.notes, mixture),
                 fingerprint=mark,
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(monotonic() - began, 3),
             )
-            lines = MANIFEST_FILE.lines(run, summary, journal.lines(stems))
-            folder_at(folder).write(MANIFEST, encode_run_file(lines))
+            self.write(MANIFEST_FILE, run, summary, journal, stems)
             done = True
         finally:
             journal.close(done=done)
         return RunResult(stage.report, left_behind, tuple(stage.displaced))
+
+    @property
+    def everything(self) -> tuple[Source, ...]:
+        """All images of the run, of which these may be a part."""
+        return self.sources if self.part is None else self.part.everything
+
+    def journal(self, whole: RunFile[RecordT], mark: str, stems: Sequence[str]) -> Journal[RecordT]:
+        """The journal of a run's file, or of this part of it."""
+        folder, force = self.request.output, self.request.execution.force
+        if self.part is None:
+            return Journal(whole, folder, mark, force=force, notify=self.notify)
+        file = whole.of_part(self.part.record.shard)
+        return Journal(
+            file, folder, mark, force=force, notify=self.notify, whole=whole, stems=stems
+        )
+
+    def write(
+        self,
+        whole: RunFile[RecordT],
+        run: RunRecord,
+        summary: Any,
+        journal: Journal[RecordT],
+        stems: Sequence[str],
+        unfinished: str | None = None,
+    ) -> None:
+        """Write a run's file, or what this part has for it; ``unfinished`` as in PartRecord."""
+        lines = journal.lines(stems)
+        if self.part is None:
+            file, parts = whole, whole.lines(run, summary, lines)
+        else:
+            record = replace(
+                self.part.record, unfinished=unfinished, interrupted=journal.interrupted
+            )
+            file = whole.of_part(record.shard)
+            parts = file.lines(run, summary, self.part.placed(lines), record)
+        folder_at(self.request.output).write(file.name, encode_run_file(parts))
 
     def _measure(
         self, measured: Callable[[Any], None], on_progress: Callable[[int], None] | None
@@ -350,7 +397,7 @@ class Session:
     ) -> Explain:
         files = self.request.files
         writer = ImageWriter(
-            folder_at(self.request.output, inputs=[source.path for source in self.sources]),
+            folder_at(self.request.output, inputs=[source.path for source in self.everything]),
             self.request.style,
             files.format,
             arrays=files.arrays,
@@ -370,7 +417,14 @@ class Session:
     @cached_property
     def items(self) -> list[Item]:
         """The images, with names of files that never collide."""
-        return plan_items(self.sources, self.explainer, self.goals, self.request.files, self.truths)
+        return plan_items(
+            self.sources,
+            self.explainer,
+            self.goals,
+            self.request.files,
+            self.truths,
+            self.part,
+        )
 
     @property
     def stream(self) -> Stream:

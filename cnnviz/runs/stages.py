@@ -26,7 +26,8 @@ from cnnviz.labels.predictions import (
 from cnnviz.labels.scores import Scores
 from cnnviz.metrics.base import Metric
 from cnnviz.outputs.marks import is_complete
-from cnnviz.outputs.naming import OutputStem, plan_names
+from cnnviz.outputs.naming import NamePlanner, OutputStem, output_stem
+from cnnviz.outputs.part_names import plan_some_names
 from cnnviz.runs.goals import PREDICTED, Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord, TrueClassesRecord
@@ -35,6 +36,7 @@ from cnnviz.runs.judge import Judge
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.run_records import EngineRecord
+from cnnviz.runs.shards import Part
 from cnnviz.runs.stream import LoadedImage, Loader, Stage
 from cnnviz.runs.summary import RunReport
 from cnnviz.types import Float32
@@ -82,6 +84,7 @@ def plan_items(
     goals: Goals = PREDICTED,
     files: OutputOptions | None = None,
     truths: Sequence[Truth] = (),
+    part: Part | None = None,
 ) -> list[Item]:
     """The images of a run, with names of files that never collide.
 
@@ -91,6 +94,7 @@ def plan_items(
         goals: what is explained.
         files: what is written beside the maps; by default nothing.
         truths: each image's true class or classes, or None; nothing if none is known.
+        part: of which run the images are a part, if they are one.
     """
     files = OutputOptions() if files is None else files
     keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
@@ -98,7 +102,11 @@ def plan_items(
     suffixes = [f"_{key}.{files.format}" for key in keys] + [".npz"] * files.arrays
     several = bool(goals.contrasts) or (files.panel and goals.most != 1)
     words = [other.file_part for other in goals.others.values()]
-    stems = plan_names(sources, suffixes, numbered=goals.numbered, several=several, words=words)
+    planner = NamePlanner(suffixes, numbered=goals.numbered, several=several, words=words)
+    if part is None:
+        stems = list(map(output_stem, planner.plan(sources)))
+    else:
+        stems = plan_some_names(part.everything, part.places, planner)
     known = truths or (None,) * len(sources)
     return [Item(*one) for one in zip(sources, stems, known, strict=True)]
 

@@ -1,0 +1,111 @@
+"""``cnnviz merge``: the parts of a run become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar, Union
+
+import click
+
+from cnnviz.cli.console import Printing, put, say
+from cnnviz.cli.option_types import FilePath
+from cnnviz.cli.options import QUIET, REPORT
+from cnnviz.errors import ExitCode, UsageError
+from cnnviz.runs.request import RunRequest
+from cnnviz.text import counted
+from cnnviz.types import Notify
+
+if TYPE_CHECKING:
+    from cnnviz.runs.evaluation_records import EvaluationRecord
+    from cnnviz.runs.merged import Merged
+    from cnnviz.runs.records import SummaryRecord
+
+
+AnySummary = Union["SummaryRecord", "EvaluationRecord"]
+SummaryT = TypeVar("SummaryT", bound=AnySummary)
+Merge = Callable[[Path, int, "Notify | None"], "Merged[SummaryT] | None"]
+"""Merges the parts in a folder, so many."""
+
+
+@click.command(name="merge")
+@click.argument("folder", type=FilePath(path_type=Path), metavar="DIR")
+@REPORT
+@QUIET
+def command(folder: Path, report: bool, quiet: bool) -> int:
+    """Merge the parts of a run (--shard) into one manifest.json, or evaluation.json.
+
+    DIR is the output folder of the parts. The last of them that is done does this by itself; this
+    is for when it could not, and says which parts are missing. The result is what a single run
+    would have written; with --report, here or of the parts, there is a page about it.
+    """
+    from cnnviz.runs.evaluate import EVALUATION
+    from cnnviz.runs.manifest import MANIFEST
+    from cnnviz.runs.merged import merge_evaluation, merge_manifest
+
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}; give the --output of the parts.")
+    notify = None if quiet else say
+    found: dict[PurePosixPath, Merged[Any] | None] = {
+        MANIFEST: merge_manifest(folder, None, notify),
+        EVALUATION.name: merge_evaluation(folder, None, notify),
+    }
+    merged = {name: one for name, one in found.items() if one is not None}
+    if not merged:
+        raise UsageError(
+            f"{folder} has no parts of a run: `cnnviz explain` and `cnnviz evaluate` leave some "
+            "there if they are called with --shard."
+        )
+    if not quiet:
+        for name, one in merged.items():
+            say(_said(one.summary))
+            put(str(folder / name))
+    if report or any(one.report for one in merged.values()):
+        _report(folder, notify)
+    failed = any(one.summary.failed for one in merged.values())
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK
+
+
+def merge_part(
+    merge: Merge[SummaryT], request: RunRequest, printing: Printing, name: PurePosixPath
+) -> SummaryT | None:
+    """What a part does when it is done: merge all, if it was the last.
+
+    Args:
+        merge: merges the parts in a folder, by their number.
+        request: of the part.
+        printing: what is printed.
+        name: of the file that is made.
+
+    Returns:
+        What all images come to; None if other parts are not done.
+    """
+    from cnnviz.runs.merge import NotYetError
+
+    shard, folder = request.execution.shard, request.output
+    assert shard is not None
+    assert isinstance(folder, Path)  # by check_shard
+    try:
+        merged = merge(folder, shard.count, printing.notify)
+    except NotYetError as error:
+        if not printing.quiet:
+            say(str(error))
+        return None
+    if merged is None:  # another part came first, and had this one's records
+        return None
+    if request.files.report:
+        _report(folder, printing.notify)
+    if not printing.quiet:
+        say(f"{_said(merged.summary)}, in {folder / name}")
+    return merged.summary
+
+
+def _said(summary: AnySummary) -> str:
+    failed = f", {summary.failed} failed" if summary.failed else ""
+    return f"all parts are merged: {counted(summary.images, 'image')}{failed}"
+
+
+def _report(folder: Path, notify: Notify | None) -> None:
+    from cnnviz.report import build_report
+
+    build_report(folder, notify=notify)

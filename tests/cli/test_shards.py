@@ -1,0 +1,194 @@
+"""Parts of a run, in any order and at once, come to what a single run writes, to the last byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from cnnviz.errors import ExitCode
+
+OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
+TRUTH = "path,label\n0.png,fish\n1.png,mushroom\nsub/cat.png,fish\n"
+
+
+@pytest.fixture
+def images(tmp_path, write_image):
+    """Eleven: some whose names collide, in three ways, and one that is none."""
+    names = [f"{number}.png" for number in range(5)]
+    names += ["cat.png", "CAT.jpg", "sub/cat.png", "cat_281.png", "cat_guided.png"]
+    for seed, name in enumerate(names):
+        write_image(tmp_path / "photos" / name, seed)
+    (tmp_path / "photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    (tmp_path / "truth.csv").write_text(TRUTH)
+    return tmp_path / "photos"
+
+
+def timeless(path, folder):
+    """A run's file without its times and the name of its folder."""
+    text = path.read_bytes().replace(f'"output": "{folder}"'.encode(), b'"output": ""')
+    return re.sub(rb'"(?:seconds|started)": (?:"[^"]*"|[-0-9.e]+)', b"", text)
+
+
+def contents(folder):
+    """All files of a run by name."""
+    return {
+        path.relative_to(folder).as_posix(): timeless(path, folder.name)
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in (".json", ".csv", ".png", ".npz", ".jsonl", ".lock")
+    }
+
+
+def shuffled(count):
+    return np.random.default_rng(count).permutation(count).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_parts_come_to_what_a_single_run_writes(cnnviz, images, tmp_path, count):
+    command = ("explain", images, *OPTIONS, "--target", "top2", "--truth", "truth.csv")
+    assert cnnviz(*command, "-o", "whole")[0] == ExitCode.SOME_FAILED
+    statuses = []
+    for number in shuffled(count):
+        assert not (tmp_path / "parts/manifest.json").exists()
+        status, _, err = cnnviz(*command, "-o", "parts", "--shard", f"{number + 1}/{count}")
+        statuses.append(status)
+    assert "all parts are merged: 11 images, 1 failed" in err
+    assert sorted(statuses) == [0] * (count - 1) + [1]
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+@pytest.mark.needs("torch")
+def test_engines_and_batches_are_those_of_a_single_run(cnnviz, images, tmp_path):
+    """In batches of four of which some images fail, by an engine whose numbers depend on that."""
+    command = ("explain", images, *OPTIONS, "--engine", "torch", "--batch-size", "4")
+    cnnviz(*command, "-o", "whole", "--limit", "9")
+    for number in shuffled(3):
+        cnnviz(*command, "-o", "parts", "--limit", "9", "--shard", f"{number + 1}/3")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_an_evaluation(cnnviz, images, tmp_path):
+    metrics = ("--metric", "sparseness,randomization", "--metric-option", "randomization.images=2")
+    command = ("evaluate", images, "-m", "demo", "--method", "gradcam", "--limit", "6", *metrics)
+    cnnviz(*command, "-o", "whole")
+    cnnviz(*command, "-o", "parts", "--shard", "2/2")
+    status, _, err = cnnviz("merge", "parts")
+    assert (status, "Part 1 of 2 is missing" in err) == (ExitCode.USAGE, True)
+    _, out, _ = cnnviz(*command, "-o", "parts", "--shard", "1/2")
+    assert "sparseness" in out  # the table of all
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert "evaluation.csv" in contents(tmp_path / "parts")
+
+
+def test_after_the_merge_all_is_done(cnnviz, images, tmp_path):
+    """For a part, and for a single run; what has changed is done again, and merged."""
+    command = ("explain", images, *OPTIONS, "-o", "out")
+    for number in (1, 2):
+        cnnviz(*command, "--shard", f"{number}/2")
+    merged = contents(tmp_path / "out")
+    for more in (("--shard", "2/2"), ()):
+        _, _, err = cnnviz(*command, *more)
+        done, known = map(int, re.search(r"(\d+) explained \((\d+) of them", err).groups())
+        assert done == known > 0
+        assert contents(tmp_path / "out") == merged
+    shutil.copy(images / "1.png", images / "0.png")
+    for number in (1, 2):
+        cnnviz(*command, "--shard", f"{number}/2")
+    cnnviz("explain", images, *OPTIONS, "-o", "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_files_of_an_earlier_run_are_left_behind(cnnviz, images, tmp_path):
+    """As a single run has it: those that no image of this one has."""
+    for folder in ("whole", "parts"):
+        cnnviz("explain", images, *OPTIONS, "--target", "top1", "-o", folder, "--format", "jpg")
+    (images / "0.png").unlink()
+    command = ("explain", images, *OPTIONS)
+    cnnviz(*command, "-o", "whole")
+    for number in (2, 1):
+        cnnviz(*command, "-o", "parts", "--shard", f"{number}/2")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    left = json.loads((tmp_path / "parts/manifest.json").read_text())["summary"]["left_behind"]
+    assert "0_gradcam.jpg" in left
+
+
+def test_force_does_a_part_again(cnnviz, images, tmp_path):
+    command = ("explain", images, *OPTIONS, "-o", "out")
+    for number in (1, 2):
+        cnnviz(*command, "--shard", f"{number}/2")
+    merged = contents(tmp_path / "out")
+    _, _, err = cnnviz(*command, "--shard", "1/2", "--force")
+    assert "already done" not in err
+    assert contents(tmp_path / "out") == merged
+
+
+def test_parts_of_other_runs_are_refused_by_name(cnnviz, images, tmp_path):
+    cnnviz("explain", images, *OPTIONS, "-o", "out", "--shard", "1/2")
+    _, _, err = cnnviz("explain", images, *OPTIONS, "-o", "out", "--shard", "2/2", "--arrays")
+    assert "are not of one run, but part 1 and part 2 of one each" in err
+    assert not (tmp_path / "out/manifest.json").exists()
+    status, _, err = cnnviz("merge", "out")
+    assert status == ExitCode.USAGE
+    cnnviz("explain", images, *OPTIONS, "-o", "out", "--shard", "1/3")
+    status, _, err = cnnviz("merge", "out")
+    assert (status, "into 2 and 3 parts" in err) == (ExitCode.USAGE, True)
+
+
+@pytest.mark.parametrize(
+    "options", [("--scale", "run"), ("--sort", "confidence"), ("--summary", "s.md")]
+)
+def test_what_depends_on_all_images_is_refused(cnnviz, images, options):
+    status, _, err = cnnviz("explain", images, *OPTIONS, "--shard", "1/2", *options)
+    assert status == ExitCode.USAGE
+    assert options[0] in err
+    assert "--shard" in err
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0"])
+def test_a_part_that_there_is_not(cnnviz, images, text):
+    status, _, err = cnnviz("explain", images, *OPTIONS, "--shard", text)
+    assert status == ExitCode.USAGE
+    assert f"such as 2/16; got '{text}'" in err
+
+
+def test_a_folder_without_parts(cnnviz, images):
+    status, _, err = cnnviz("merge", images)
+    assert status == ExitCode.USAGE
+    assert "has no parts of a run" in err
+
+
+@pytest.mark.subprocess
+def test_at_once_and_killed_in_the_middle(cnnviz, images, tmp_path):
+    """Two processes that end together, after one of them was killed over its images."""
+    arguments = ("explain", str(images), *OPTIONS)
+    cnnviz(*arguments, "-o", "whole")
+
+    def start(number):
+        return subprocess.Popen(
+            [sys.executable, "-m", "cnnviz", *arguments, "-o", "parts", "--shard", f"{number}/2"],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    first = start(1)
+    journal = tmp_path / "parts/.cnnviz-journal.part-1-of-2.jsonl"
+    while first.poll() is None and not (journal.exists() and b'"stem"' in journal.read_bytes()):
+        time.sleep(0.005)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    both = [start(1), start(2)]
+    for process in both:
+        process.communicate(timeout=120)
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
