@@ -184,7 +184,7 @@ def test_every_machine_gets_one_engine(version, platform, machine):
     """MXNet with NumPy 1 where there are wheels of it, else PyTorch with NumPy 2."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = re.findall(
-        r'^    "(mxnet|torch|numpy[^;]*?)(?:==[^;]*|>=2\.5[^;]*)?; (.*)",$', text, re.M
+        r'^    "(mxnet|torch|numpy[^;]*?)(?:==[^;]*|>=2\.6[^;]*)?; (.*)",$', text, re.M
     )
     here = {"python_version": version, "sys_platform": platform, "platform_machine": machine}
     taken = {name for name, marker in found if Marker(marker).evaluate(here)}

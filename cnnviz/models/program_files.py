@@ -29,7 +29,7 @@ class _Reader(NamedTuple):
         """The function.
 
         Raises:
-            DeviceError: PyTorch, which it needs, is not installed.
+            DeviceError: PyTorch, which it needs, is not installed, or too old.
         """
         if self.needs_torch:
             from cnnviz.engines.torch.runtime import import_torch
@@ -53,6 +53,7 @@ SUFFIXES = (*_FILES, *sorted(_ARCHIVES))
 #: Packages whose networks are called by their names, with the package's in front.
 _PACKAGES = frozenset({"torchvision", "timm"})
 _PACKAGE_READER = _Reader("cnnviz.importers.torch_packages", "open_package")
+_MODULE_READER = _Reader("cnnviz.importers.torch_module", "open_module")
 
 
 def is_package_name(model: str) -> bool:
@@ -74,10 +75,10 @@ def open_module(module: object) -> ProgramSource:
 
     Raises:
         NetworkError: it cannot be exported.
+        DeviceError: PyTorch is too old.
     """
-    from cnnviz.importers import torch_module
-
-    return torch_module.open_module(module)
+    source: ProgramSource = _MODULE_READER.load()(module)
+    return source
 
 
 def is_program_file(path: Path) -> bool:
@@ -122,7 +123,7 @@ def open_program(
         UsageError: the package of such a name has no such network; weights are given for a file,
             which has its own.
         NetworkError: the package is not installed, or the file cannot be read.
-        DeviceError: PyTorch, which reads it, is not installed.
+        DeviceError: PyTorch, which reads it, is not installed, or too old.
         WeightsError: the weights cannot be had, or belong to another network.
     """
     if is_package_name(model):

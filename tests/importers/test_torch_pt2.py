@@ -46,7 +46,8 @@ def rewritten(file, path, change):
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(path, "w") as new:
         for entry in old.infolist():
             data = old.read(entry)
-            if "/models/" in entry.filename:
+            # PyTorch before 2.8 has it at the top.
+            if "/models/" in entry.filename or "serialized_exported_program" in entry.filename:
                 content = json.loads(data)
                 change(content)
                 data = json.dumps(content).encode()

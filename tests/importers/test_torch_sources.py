@@ -221,6 +221,16 @@ def test_without_pytorch_it_is_named(monkeypatch, name, tmp_path):
     assert refused.value.exit_code == 3
 
 
+@pytest.mark.parametrize("model", ["torchvision:resnet18", "net.pt2", torch.nn.Identity()])
+def test_a_pytorch_that_is_too_old_is_named(monkeypatch, model, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("net.pt2").write_bytes(b"")
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cu124")
+    with pytest.raises(DeviceError, match=r"PyTorch 2\.5\.1\+cu124 is too old") as refused:
+        cnnviz.load(model)
+    assert refused.value.exit_code == 3
+
+
 def test_layers_are_known_without_weights(torchvision):
     model = find_model(find_config("torchvision:resnet18"), needs_weights=False)
     assert model.architecture.default_layer.name == "layer1.1.relu.1"

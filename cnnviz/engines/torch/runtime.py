@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 from cnnviz import machine
@@ -13,12 +15,15 @@ from cnnviz.engines.base import Device
 from cnnviz.errors import DeviceError, NetworkError
 from cnnviz.text import counted
 
+#: The first PyTorch that the tests pass with; pyproject.toml says what those before it do.
+_OLDEST = (2, 6)
+
 
 def import_torch() -> Any:
     """PyTorch.
 
     Raises:
-        DeviceError: it is not installed, or cannot be loaded.
+        DeviceError: it is not installed, cannot be loaded, or is too old.
     """
     if "torch" not in sys.modules:
         # It computes with as many threads as this says while it is imported.
@@ -32,7 +37,20 @@ def import_torch() -> Any:
         raise DeviceError(
             f"PyTorch cannot be used ({_first_line(error)}): `pip install torch` installs it."
         ) from error
+    if _is_too_old(str(torch.__version__)):
+        oldest = ".".join(map(str, _OLDEST))
+        raise DeviceError(
+            f"PyTorch {torch.__version__} is too old, and cnnviz needs {oldest} or later: "
+            f"`pip install 'torch>={oldest},<3'` installs it."
+        )
     return torch
+
+
+@cache
+def _is_too_old(version: str) -> bool:
+    """Whether a version comes before :data:`_OLDEST`; one that is called otherwise does not."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) < _OLDEST
 
 
 def torch_device(device: Device) -> Any:

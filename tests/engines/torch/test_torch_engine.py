@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from cnnviz.graph.operators import Flatten, Input, Linear, Opaque, Parameter
 
 pytestmark = pytest.mark.needs("torch")
 CPU = Device("cpu")
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 def small():
@@ -177,6 +179,25 @@ def test_bf16_is_near_and_comes_out_as_float32():
         assert near.flags.c_contiguous
         assert (near != exact).any()
         assert np.linalg.norm(near - exact) < 0.02 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("version", ["1.13.1", "2.5.1+cu124"])
+def test_a_pytorch_that_is_too_old_is_a_sentence(monkeypatch, version):
+    monkeypatch.setattr(import_torch(), "__version__", version)
+    with pytest.raises(DeviceError) as refused:
+        import_torch()
+    declared = re.search(r'^torch = \["(.*)"\]$', PYPROJECT.read_text(encoding="utf-8"), re.M)[1]
+    assert str(refused.value) == (
+        f"PyTorch {version} is too old, and cnnviz needs 2.6 or later: "
+        f"`pip install '{declared}'` installs it."
+    )
+    assert TorchEngine.obstacle(CPU) == str(refused.value).rstrip(".")
+
+
+@pytest.mark.parametrize("version", ["2.6.0", "2.10.0a0+gitc7e1ef9", "3.0.0", "built here"])
+def test_a_pytorch_that_is_new_or_somebodys_own_is_used(monkeypatch, version):
+    monkeypatch.setattr(import_torch(), "__version__", version)
+    assert import_torch().__version__ == version
 
 
 @pytest.mark.subprocess
