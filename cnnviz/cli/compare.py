@@ -110,12 +110,13 @@ def command(
     """
     from cnnviz.comparison.checks import conclude_comparison
     from cnnviz.comparison.compare import compare, read_sides
-    from cnnviz.comparison.files import write_comparison
+    from cnnviz.comparison.files import check_comparison_folder, write_comparison
     from cnnviz.report.comparison import build_comparison_page
     from cnnviz.runs.checked import Collector
     from cnnviz.runs.request_checks import check_files
 
     check_files(checks)
+    check_comparison_folder(output)
     collector = Collector()
     status: int = ExitCode.OK
     if are_runs(click.get_current_context(), inputs, options):

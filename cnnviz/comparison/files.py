@@ -9,8 +9,11 @@ from typing import Any
 from cnnviz.comparison.compare import side_record
 from cnnviz.comparison.comparison import Comparison, Side
 from cnnviz.comparison.records import COMPARISON_VERSION, SideImageRecord
-from cnnviz.outputs.files import OutputFolder
+from cnnviz.errors import UsageError
+from cnnviz.outputs.files import OutputFolder, check_output_folder
 from cnnviz.outputs.formats import encode_run_file
+from cnnviz.outputs.marks import is_foreign
+from cnnviz.runs.manifest import is_run
 from cnnviz.runs.tables import csv_line
 from cnnviz.structure import encode
 
@@ -20,6 +23,26 @@ TABLE = PurePosixPath("comparison.csv")
 #: What the columns of a side are called behind ``a_`` and ``b_``.
 _SIDE = ("prediction", "probability", "correct", "loss")
 _AGREEMENT = ("spearman", "common", "peak_distance", "border", "corner", "elsewhere")
+
+
+def check_comparison_folder(folder: Path) -> None:
+    """Find out, before any work, whether a comparison can be written to a folder.
+
+    Raises:
+        UsageError: nothing can, a run has written there, or somebody else a file of such a name.
+    """
+    check_output_folder(folder)
+    if is_run(folder):
+        raise UsageError(
+            f"{folder} is the output folder of a run, whose page a comparison would replace: "
+            "choose another --output."
+        )
+    for name in (COMPARISON, TABLE):
+        if is_foreign(folder / name):
+            raise UsageError(
+                f"{folder / name} exists and was not written by cnnviz: move it away, or choose "
+                "another --output."
+            )
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:

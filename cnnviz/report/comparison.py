@@ -192,5 +192,8 @@ def _mix(comparison: Comparison) -> int:
 
 def _url(folder: Path, page: Path) -> str:
     """What leads from a page to a folder, up to where its files' names begin."""
-    steps = os.path.relpath(folder, page)
+    try:
+        steps = os.path.relpath(folder, page)
+    except ValueError:  # another drive of Windows, to which no relative path leads
+        return f"{folder.resolve().as_uri()}/"
     return "" if steps == "." else f"{url_of(steps)}/"

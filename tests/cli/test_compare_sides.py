@@ -336,6 +336,7 @@ def run(cnnviz, images):
             "run and run are folders of runs, which are compared as they are: leave out --model "
             "and --limit",
         ),
+        (("run", "run", "-o", "run"), "run is the output folder of a run, whose page a comparison"),
         (("nowhere", "run/nowhere"), "There is no image or folder nowhere"),
         (("photos", "-m", "demo", "-o", "photos"), "The output folder is the input folder photos"),
     ],
@@ -359,3 +360,12 @@ def test_two_folders_of_runs(cnnviz, tmp_path, run):
     status, _, _ = cnnviz("compare", run, run)
     assert status == ExitCode.OK
     assert not (tmp_path / "comparison/a/manifest.json").exists()
+
+
+def test_nothing_of_somebody_else_is_replaced(cnnviz, tmp_path, run):
+    (tmp_path / "comparison").mkdir()
+    (tmp_path / "comparison/comparison.csv").write_text("mine")
+    status, _, err = cnnviz("compare", run, run)
+    assert status == ExitCode.USAGE
+    assert "comparison.csv exists and was not written by cnnviz: move it away" in err
+    assert [path.name for path in (tmp_path / "comparison").iterdir()] == ["comparison.csv"]
