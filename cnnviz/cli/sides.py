@@ -310,7 +310,7 @@ def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int
     """
     problems = []
     a, b = sides.a.model, sides.b.model
-    # A's engine will be imported next, which takes its time, and B's is the same as a rule.
+    # Importing one takes seconds. A's is imported next anyway, and usually it is B's, too.
     engines = (a.engine, a.device, a.precision) != (b.engine, b.device, b.precision)
     for request, engine in ((sides.a, False), (sides.b, engines)):
         if "-" in request.inputs:
