@@ -216,7 +216,7 @@ class EvaluationSession:
         run = describe_run(request, session.config, session.explainer, session.ground_truth)
         mark = fingerprint(self._decides(run))
         stems = [str(item.stem.path) for item in session.items]
-        journal = session.journal(EVALUATION, mark, stems)
+        journal = session.keeping.journal(EVALUATION, mark, stems)
         summarizer = Summarizer(tuple(map(metric_record, self.metrics)), judge.subjects)
         positions = {str(one.path): place for place, one in enumerate(session.everything)}
         stage = Evaluate(
@@ -239,7 +239,7 @@ class EvaluationSession:
                 table = table_lines(summary, map(EVALUATION.image_in, journal.lines(stems)))
                 folder_at(request.output).write(TABLE, encode_run_file(table))
             lacks = None if self.randomization is None else _NEEDS_NETWORK
-            session.write(EVALUATION, run, summary, journal, stems, lacks)
+            session.keeping.write(EVALUATION, run, summary, journal, stems, lacks)
             done = True
         finally:
             journal.close(done=done)

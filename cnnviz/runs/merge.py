@@ -2,8 +2,8 @@
 
 Each part that is done leaves a file with its records and their places among all images. Once no
 part is missing the records are read side by side, in the order of the images, twice: first they are
-counted, then they are written, so that never more than one stands in memory. What is left behind of
-a part that is not there may be in the whole run's file, if that is about the same images.
+counted, then they are written, so that no more than one of each part stands in memory. After a
+merge the run's file has the records of parts that are not there, if it is about the same images.
 """
 
 from __future__ import annotations

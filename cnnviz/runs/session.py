@@ -31,14 +31,14 @@ from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import remove_partial_files
 from cnnviz.outputs.folders import check_folder, folder_at
-from cnnviz.outputs.formats import encode_run_file
 from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size, default_helpers
 from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord
-from cnnviz.runs.journal import Journal, RecordT, RunFile
+from cnnviz.runs.journal import Journal
+from cnnviz.runs.keeping import Keeping
 from cnnviz.runs.manifest import (
     MANIFEST_FILE,
     check_run_file,
@@ -54,7 +54,7 @@ from cnnviz.runs.request_checks import (
     check_shares,
     check_truth,
 )
-from cnnviz.runs.run_records import EngineRecord, RunRecord
+from cnnviz.runs.run_records import EngineRecord
 from cnnviz.runs.shards import Part
 from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import (
@@ -312,7 +312,7 @@ class Session:
         mark = fingerprint(decisive(run, self.request, self.goals, limits))
         folder = self.request.output
         stems = [str(item.stem.path) for item in self.items]
-        journal = self.journal(MANIFEST_FILE, mark, stems)
+        journal = self.keeping.journal(MANIFEST_FILE, mark, stems)
         if journal.differs and journal.meets(stems):
             _say(self.notify, tell_difference(folder, journal.before, run))
         if journal.interrupted and self.part is None:  # else other parts may be writing now
@@ -333,7 +333,7 @@ class Session:
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(monotonic() - began, 3),
             )
-            self.write(MANIFEST_FILE, run, summary, journal, stems)
+            self.keeping.write(MANIFEST_FILE, run, summary, journal, stems)
             done = True
         finally:
             journal.close(done=done)
@@ -344,36 +344,11 @@ class Session:
         """All images of the run, of which these may be a part."""
         return self.sources if self.part is None else self.part.everything
 
-    def journal(self, whole: RunFile[RecordT], mark: str, stems: Sequence[str]) -> Journal[RecordT]:
-        """The journal of a run's file, or of this part of it."""
-        folder, force = self.request.output, self.request.execution.force
-        if self.part is None:
-            return Journal(whole, folder, mark, force=force, notify=self.notify)
-        file = whole.of_part(self.part.record.shard)
-        return Journal(
-            file, folder, mark, force=force, notify=self.notify, whole=whole, stems=stems
-        )
-
-    def write(
-        self,
-        whole: RunFile[RecordT],
-        run: RunRecord,
-        summary: Any,
-        journal: Journal[RecordT],
-        stems: Sequence[str],
-        unfinished: str | None = None,
-    ) -> None:
-        """Write a run's file, or what this part has for it; ``unfinished`` as in PartRecord."""
-        lines = journal.lines(stems)
-        if self.part is None:
-            file, parts = whole, whole.lines(run, summary, lines)
-        else:
-            record = replace(
-                self.part.record, unfinished=unfinished, interrupted=journal.interrupted
-            )
-            file = whole.of_part(record.shard)
-            parts = file.lines(run, summary, self.part.placed(lines), record)
-        folder_at(self.request.output).write(file.name, encode_run_file(parts))
+    @property
+    def keeping(self) -> Keeping:
+        """Where records go."""
+        force = self.request.execution.force
+        return Keeping(self.request.output, self.part, force, self.notify)
 
     def _measure(
         self, measured: Callable[[Any], None], on_progress: Callable[[int], None] | None

@@ -1,9 +1,9 @@
 """A run in parts: which of its images belong to which part, without anybody to hand them out.
 
 What belongs together are the images that a single run would put through the network together: their
-numbers are the same to the last bit only in the same company. A batch goes to a part by a hash of
-its first image's name. So every part finds its own batches by looking at the list of all images,
-and in whatever order they are listed later, images of batches of one stay where they are.
+numbers are the same to the last bit only in a batch of the same size, which depends on its other
+images (one that cannot be read makes it smaller). A batch goes to a part by a hash of its first
+image's name, so that every part finds its own by looking at the list of all images.
 """
 
 from __future__ import annotations
