@@ -123,14 +123,31 @@ def multi_label_counts(
         images: of each its true classes, those predicted, and those of which it is not known
             whether it belongs to them: for these the image does not count.
     """
-    counts: dict[int, list[int]] = {}
+    tally = ClassTally()
     for true, predicted, unknown in images:
+        tally.add(true, predicted, unknown)
+    return tally.counts()
+
+
+class ClassTally:
+    """The same of images that come one by one."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, list[int]] = {}
+
+    def add(
+        self, true: Iterable[int], predicted: Iterable[int], unknown: Iterable[int] = ()
+    ) -> None:
+        """Count an image; for the arguments see :func:`multi_label_counts`."""
         left_out = set(unknown)
         true, predicted = set(true) - left_out, set(predicted) - left_out
         for place, classes in enumerate((true, predicted, true & predicted)):
             for index in classes:
-                counts.setdefault(index, [0, 0, 0])[place] += 1
-    return [ClassCounts(index, *counts[index]) for index in sorted(counts)]
+                self._counts.setdefault(index, [0, 0, 0])[place] += 1
+
+    def counts(self) -> list[ClassCounts]:
+        """All classes so far, in order."""
+        return [ClassCounts(index, *self._counts[index]) for index in sorted(self._counts)]
 
 
 def macro_mean(classes: Iterable[ClassCounts]) -> ClassMeans | None:

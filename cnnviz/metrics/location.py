@@ -122,18 +122,43 @@ def mean_map(maps: Iterable[Float32]) -> Float32:
     Raises:
         MapError: there is none, or they differ in shape.
     """
-    total: Float64 | None = None
-    count = 0
+    mean = MeanMap()
     for one in maps:
-        if total is None:
-            total = np.zeros(one.shape, np.float64)
-        if one.shape != total.shape:
-            raise MapError(f"Maps of one layer have one shape; got {total.shape} and {one.shape}.")
-        total += one
-        count += 1
-    if total is None:
-        raise MapError("There is no map to take the mean of.")
-    return np.asarray(total / count, np.float32)
+        mean.add(one)
+    return mean.value()
+
+
+class MeanMap:
+    """The same of maps that come one by one."""
+
+    def __init__(self) -> None:
+        self._total: Float64 | None = None
+        self._count = 0
+
+    def add(self, one: Float32) -> None:
+        """Take one more.
+
+        Raises:
+            MapError: it differs from those before in shape.
+        """
+        if self._total is None:
+            self._total = np.zeros(one.shape, np.float64)
+        if one.shape != self._total.shape:
+            raise MapError(
+                f"Maps of one layer have one shape; got {self._total.shape} and {one.shape}."
+            )
+        self._total += one
+        self._count += 1
+
+    def value(self) -> Float32:
+        """The mean of those so far, float32 (h, w).
+
+        Raises:
+            MapError: there is none.
+        """
+        if self._total is None:
+            raise MapError("There is no map to take the mean of.")
+        return np.asarray(self._total / self._count, np.float32)
 
 
 def _integrals(length: int, edges: Float64) -> Float64:

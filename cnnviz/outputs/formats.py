@@ -300,6 +300,11 @@ def encode_markup(text: str) -> tuple[bytes, ...]:
     return _with_last_line(text.encode("utf-8", "replace"), "html")
 
 
+def encode_script(text: str) -> tuple[bytes, ...]:
+    """A script in ASCII, of which a page consists besides."""
+    return _with_last_line(text.encode("ascii"), "js")
+
+
 def encode_run_file(parts: Iterable[bytes]) -> Iterator[bytes]:
     """The pieces of a manifest, an evaluation or a table, if they begin as such a file does.
 

@@ -21,6 +21,7 @@ LAST_LINES = {
     "pdf": (b"% written by ", b""),
     "svg": (b"<!-- written by ", b" -->"),
     "html": (b"<!-- written by ", b" -->"),
+    "js": (b"// written by ", b""),
 }
 #: What a manifest begins with, for a tool that has not read it to its end.
 MANIFEST_START = b'{"cnnviz_manifest":'

@@ -1,51 +1,64 @@
-"""Writing the page."""
+"""Writing the page of a run.
+
+The records of its images stand in the page or, of a large run, in parts beside it (see
+:mod:`cnnviz.report.parts`). Then the manifest is read line by line, and what the page says of all
+images together is put together on the way (:class:`cnnviz.report.overview.Overview`), as it is of a
+small run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from cnnviz.errors import MapError, UsageError
-from cnnviz.metrics.location import MEAN_IMAGES
+from cnnviz.errors import UsageError
 from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_markup
 from cnnviz.outputs.thumbnails import Wanted, make_missing, thumbnail_path
 from cnnviz.report.document import document, script_safe, with_files
 from cnnviz.report.evaluation import evaluation_view
-from cnnviz.report.finding import finding, worth_a_look
-from cnnviz.report.page import (
-    class_names,
-    drawn_files,
-    engines,
-    meanings,
-    page_data,
-    pair_views,
-    shown_options,
-    telling_pairs,
-    url_of,
-)
-from cnnviz.report.pairs import confusion_matrix, mean_locations
-from cnnviz.report.quality import quality
-from cnnviz.report.single_file import SINGLE_PAGE, inlined, shown_files
+from cnnviz.report.overview import Overview
+from cnnviz.report.page import drawn_files, image_data, shown_options, url_of
+from cnnviz.report.parts import WHOLE, PartsWriter, remove_parts
+from cnnviz.report.single_file import MOST_IMAGES, SINGLE_PAGE, inlined, shown_files
 from cnnviz.runs.evaluation_records import Evaluation
 from cnnviz.runs.manifest import MANIFEST
-from cnnviz.runs.reading import EVALUATION, read_evaluation, read_manifest
+from cnnviz.runs.reading import EVALUATION, ManifestLines, read_evaluation, read_manifest
 from cnnviz.runs.records import Manifest
+from cnnviz.runs.run_records import RunRecord
 from cnnviz.storage.paths import AnyPath
+from cnnviz.structure import encode
 
 PAGE = PurePosixPath("index.html")
 
 #: Parts of the page's program.
 _SCRIPTS = (
-    *("elements.js", "images.js", "heat.js", "cards.js", "filters.js", "details.js"),
-    *("gallery.js", "large.js", "matrix.js", "tables.js", "selection.js", "report.js", "start.js"),
+    *("elements.js", "images.js", "heat.js", "kinds.js", "whole.js", "whole_run.js", "cards.js"),
+    *(
+        "filters.js",
+        "details.js",
+        "gallery.js",
+        "large.js",
+        "matrix.js",
+        "tables.js",
+        "selection.js",
+    ),
+    *("report.js", "start.js"),
+)
+#: Those of a page whose images' records lie beside it.
+_SCRIPTS_IN_PARTS = (
+    *("elements.js", "images.js", "heat.js", "kinds.js", "parts.js", "columns.js", "cards.js"),
+    *("filters.js", "details.js", "gallery.js", "window.js", "large.js", "matrix.js", "tables.js"),
+    *("selection.js", "report.js", "start.js"),
 )
 #: Those of a page without images.
 _SCRIPTS_ALONE = ("elements.js", "tables.js")
-#: Pairs that are shown before one asks for more.
-_PAIRS_FIRST = 8
+#: How many images' thumbnails are made at a time.
+_AT_ONCE = 2000
 
 
 def build_report(
@@ -59,7 +72,8 @@ def build_report(
 ) -> AnyPath:
     """Write ``index.html`` for the run that wrote to a folder, and the thumbnails that it lacks.
 
-    The page holds all that it needs but the images, which lie beside it, and needs no network.
+    The page holds all that it needs but the images, which lie beside it, and needs no network. The
+    records of more than :data:`cnnviz.report.parts.WHOLE` images lie beside it, too.
 
     Args:
         folder: the run's output folder, with its ``manifest.json``, or its ``evaluation.json``, or
@@ -76,25 +90,113 @@ def build_report(
         The page's path.
 
     Raises:
-        UsageError: there is no manifest, it is damaged, or another version's.
+        UsageError: there is no manifest, it is damaged, or another version's, or it has too many
+            images for a single file.
         OutputError: there is such a page that cnnviz did not write.
         OutputUnavailableError: the file system refused (disk full, no permission).
     """
     evaluation = read_evaluation(folder)
+    lines = ManifestLines.open(folder)
+    if single_file:
+        _check_single_file(lines)
+    elif lines is not None and lines.summary.images > WHOLE:
+        thumbnails = _Thumbnails(folder, progress, notify)
+        return _build_in_parts(folder, lines, evaluation, title, thumbnails)
     manifest = None if evaluation and not (folder / MANIFEST).exists() else read_manifest(folder)
     images = () if manifest is None else manifest.images
     page = _page(manifest, evaluation, title, record=None if single_file else str(MANIFEST))
     files = tuple(shown_files(images) if single_file else drawn_files(images))
-    for problem in make_missing((Wanted(folder, file, folder) for file in files), progress):
-        if notify is not None:
-            notify(problem)
+    _Thumbnails(folder, progress, notify).make(files)
     if not single_file:
-        return folder_at(folder).write(PAGE, encode_markup(page))
+        written = folder_at(folder).write(PAGE, encode_markup(page))
+        remove_parts(folder)
+        return written
     content = inlined(_sources(folder, map(thumbnail_path, files)), _sources(folder, files))
     if announce is not None:
         announce(content.said(len(page.encode("utf-8", "replace"))))
     page = with_files(page, content.data())
     return folder_at(folder).write(SINGLE_PAGE, encode_markup(page))
+
+
+def _check_single_file(lines: ManifestLines | None) -> None:
+    if lines is not None and lines.summary.images > MOST_IMAGES:
+        raise UsageError(
+            f"A single file holds at most {MOST_IMAGES} images, and this run has "
+            f"{lines.summary.images}: leave --single-file out, and send the folder with its "
+            f"{PAGE}."
+        )
+
+
+def _build_in_parts(
+    folder: AnyPath,
+    lines: ManifestLines,
+    evaluation: Evaluation | None,
+    title: str | None,
+    thumbnails: _Thumbnails,
+) -> AnyPath:
+    """The page of a run that is too large to be read as a whole, and its parts."""
+    run, output = lines.run, folder_at(folder)
+    overview = Overview(run)
+    # Tells this page from those before it: the summary names files, and the run has its times.
+    parts = PartsWriter(output, sha256(encode([run, lines.summary])).hexdigest()[:16])
+    images = lines.images()
+    while some := list(islice(images, _AT_ONCE)):
+        for image in some:
+            overview.add(image)
+            parts.add(image)
+        thumbnails.make(drawn_files(some))
+    shown, data = overview.shown(lines.summary)
+    picks = lines.at({pick.place for pick in overview.picks})
+    data = {**data, "images": [], "parts": parts.close(picks)}
+    content = _Content(_SCRIPTS_IN_PARTS, data, shown)
+    page = _rendered(run, evaluation, title, str(MANIFEST), content)
+    return output.write(PAGE, encode_markup(page))
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a page is made of besides its run and its evaluation.
+
+    Attributes:
+        scripts: its program.
+        data: what that works on.
+        shown: what is only shown.
+        images: whether it has a place for images.
+    """
+
+    scripts: Sequence[str]
+    data: Mapping[str, Any]
+    shown: Mapping[str, Any]
+    images: bool = True
+
+
+class _Thumbnails:
+    """Makes the thumbnails that a page needs, a number of images at a time."""
+
+    def __init__(
+        self,
+        folder: AnyPath,
+        progress: Callable[[int, int], None] | None,
+        notify: Callable[[str], None] | None,
+    ) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._notify = notify
+        self._done = self._most = 0
+
+    def make(self, files: Iterable[PurePosixPath]) -> None:
+        """Make those of some images that are missing."""
+        wanted = (Wanted(self._folder, file, self._folder) for file in files)
+        before = self._done
+        problems = make_missing(wanted, lambda done, most: self._told(before, done, most))
+        for problem in problems:
+            if self._notify is not None:
+                self._notify(problem)
+
+    def _told(self, before: int, done: int, most: int) -> None:
+        self._done = before + done
+        if self._progress is not None:
+            self._progress(self._done, before + most)
 
 
 def _sources(folder: AnyPath, files: Iterable[PurePosixPath]) -> list[tuple[str, AnyPath]]:
@@ -119,56 +221,40 @@ def _page(
     *,
     record: str | None,
 ) -> str:
-    described = manifest if manifest is not None else evaluation
-    assert described is not None
-    run = described.run
-    if title is None:
-        title = run.parameters.get("title")
+    if manifest is None:
+        assert evaluation is not None
+        run = evaluation.run
+        content = _Content(
+            _SCRIPTS_ALONE, {"images": [], "maps": []}, {"engines": [(run.engine, 0)]}, images=False
+        )
+        return _rendered(run, evaluation, title, record and EVALUATION, content)
+    overview = Overview(manifest.run)
+    for image in manifest.images:
+        overview.add(image)
+    shown, data = overview.shown(manifest.summary)
+    data = {**data, "images": [image_data(image) for image in manifest.images]}
+    return _rendered(manifest.run, evaluation, title, record, _Content(_SCRIPTS, data, shown))
+
+
+def _rendered(
+    run: RunRecord,
+    evaluation: Evaluation | None,
+    title: str | None,
+    record: str | None,
+    content: _Content,
+) -> str:
     return document(
         "template.html.j2",
         ("page.css",),
-        _SCRIPTS_ALONE if manifest is None else _SCRIPTS,
+        content.scripts,
         run=run,
-        title=title,
+        title=run.parameters.get("title") if title is None else title,
         options=shown_options(run),
-        record=record if record is None or manifest is not None else EVALUATION,
+        record=record,
         evaluation=None if evaluation is None else evaluation_view(evaluation),
         evaluated=None if evaluation is None else evaluation.summary.images,
-        manifest=manifest is not None,
-        **(
-            {"data": script_safe({"images": [], "maps": []}), "engines": [(run.engine, 0)]}
-            if manifest is None
-            else _parts(manifest)
-        ),
+        manifest=content.images,
+        data=script_safe(content.data),
+        adds_scripts="parts" in content.data,
+        **content.shown,
     )
-
-
-def _parts(manifest: Manifest) -> dict[str, Any]:
-    """What only a page with images shows."""
-    try:
-        pairs = telling_pairs(mean_locations(manifest.images))
-    except MapError as error:
-        raise UsageError(f"The {MANIFEST} is damaged: {error} Run `cnnviz explain` again.") from (
-            error
-        )
-    names = class_names(manifest)
-    confusion = confusion_matrix(manifest.images)
-    views = pair_views(manifest, pairs, names)
-    picks = worth_a_look(manifest.images)
-    return {
-        "summary": manifest.summary,
-        "images": len(manifest.images),
-        "finding": finding(manifest, confusion, views, names),
-        "picks": picks,
-        "confusion": confusion,
-        "quality": quality(manifest.images, manifest.run.network.classes),
-        "names": names,
-        "engines": engines(manifest),
-        "meanings": meanings(manifest),
-        "pairs": views,
-        "mean_images": MEAN_IMAGES,
-        "pairs_first": max(_PAIRS_FIRST, sum(bool(view.sentence) for view in views)),
-        "data": script_safe(
-            {**page_data(manifest, pairs, names), "worth": [asdict(one) for one in picks]}
-        ),
-    }

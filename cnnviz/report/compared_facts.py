@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -63,7 +64,8 @@ def _input(side: Side) -> str:
 
 
 def _engines(side: Side) -> str:
-    return "; ".join(name for name, _ in engines(side.manifest))
+    found = (one.engine for one in side.manifest.images if one.engine is not None)
+    return "; ".join(name for name, _ in engines(side.manifest.run, Counter(map(str, found))))
 
 
 def _truth(side: Side) -> str:

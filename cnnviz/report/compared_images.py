@@ -32,13 +32,14 @@ def images_data(comparison: Comparison) -> list[dict[str, Any]]:
 def shared_maps(comparison: Comparison) -> list[dict[str, str]]:
     """The kinds of map that both runs wrote as images: key and title, in A's order."""
     there = {key for pair in comparison.pairs for key in _common_files(pair)}
-    return [one for one in map_titles(comparison.a.manifest) if one["key"] in there]
+    return map_titles(comparison.a.manifest.run, there)
 
 
 def shared_meanings(comparison: Comparison) -> list[Meaning]:
     """What these show, in a line each."""
     titles = {one["title"] for one in shared_maps(comparison)}
-    return [one for one in meanings(comparison.a.manifest) if one.title in titles]
+    lines = meanings(comparison.a.manifest.run, contrasts=False)
+    return [one for one in lines if one.title in titles]
 
 
 def shown_files(comparison: Comparison) -> tuple[list[PurePosixPath], list[PurePosixPath]]:

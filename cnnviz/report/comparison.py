@@ -32,7 +32,8 @@ from cnnviz.runs.manifest import MANIFEST
 
 #: Parts of the page's program; see :func:`cnnviz.report.document.document`.
 _SCRIPTS = (
-    *("elements.js", "images.js", "heat.js", "compared_images.js", "compared_filters.js"),
+    *("elements.js", "images.js", "heat.js", "whole.js"),
+    *("compared_images.js", "compared_filters.js"),
     *("compared_cards.js", "compared_large.js", "gallery.js", "large.js", "matrix.js", "tables.js"),
     *("selection.js", "compared.js", "start.js"),
 )
@@ -169,7 +170,7 @@ def _data(comparison: Comparison, sides: Sequence[_Files]) -> dict[str, Any]:
     names = comparison.classes.names
     return {
         "mix": _mix(comparison),
-        "scale": color_bytes(comparison.a.manifest),
+        "scale": color_bytes(comparison.a.manifest.run),
         "classes": {str(number): names[number] for number in sorted(shown_classes(images))},
         "names": [comparison.a.name, comparison.b.name],
         "maps": [{"key": HEAT, "title": "heatmap"}, *shared_maps(comparison)],

@@ -16,24 +16,33 @@ from markupsafe import Markup
 _HERE = Path(__file__).parent
 
 
-def document(template: str, styles: Sequence[str], scripts: Sequence[str], **shown: Any) -> str:
+def document(
+    template: str,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    *,
+    adds_scripts: bool = False,
+    **shown: Any,
+) -> str:
     """A page.
 
     Args:
         template: its file's name; it gets ``style``, ``program`` and ``policy``, too.
         styles: the files of its style, in order.
         scripts: those of its program, in order: they share one scope.
+        adds_scripts: whether its program adds further scripts to it, from files beside it.
         shown: what the template shows.
     """
     style = "".join((_HERE / name).read_text(encoding="utf-8") for name in styles)
     program = _program(scripts)
+    more = " 'strict-dynamic'" if adds_scripts else ""
     return _template(template).render(
         **shown,
         style=Markup(style),
         program=Markup(program),
         policy=(
             # Images are not named: browsers differ in what a page on the disk calls its own.
-            f"script-src '{_hash(program)}'; style-src '{_hash(style)}'; connect-src 'none'; "
+            f"script-src '{_hash(program)}'{more}; style-src '{_hash(style)}'; connect-src 'none'; "
             "object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'"
         ),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnnviz.labels.predictions import UNCERTAIN
 from cnnviz.report.page import PairView
 from cnnviz.report.pairs import ConfusionMatrix
 from cnnviz.runs.image_records import ImageRecord
-from cnnviz.runs.records import Manifest
+from cnnviz.runs.records import SummaryRecord
 from cnnviz.text import ClassNames, counted
 
 PICKS = 6
@@ -29,14 +30,38 @@ class Pick:
     why: str
 
 
+@dataclass
+class Confidence:
+    """How sure the network is of its predictions.
+
+    Attributes:
+        images: how many were explained.
+        known: of how many there is a probability.
+        unsure: of how many it is low.
+    """
+
+    images: int = 0
+    known: int = 0
+    unsure: int = 0
+
+    def add_image(self, image: ImageRecord) -> None:
+        """Count an image if it was explained."""
+        if image.ok:
+            sure = image.prediction.probability
+            self.images += 1
+            self.known += sure is not None
+            self.unsure += sure is not None and sure < UNCERTAIN
+
+
 def finding(
-    manifest: Manifest,
+    summary: SummaryRecord,
+    confidence: Confidence,
     confusion: ConfusionMatrix | None,
     pairs: Sequence[PairView],
     names: ClassNames,
 ) -> list[str]:
     """One to three sentences: how accurate it is, what it confuses, where it looks oddly."""
-    said = [_accuracy(manifest)]
+    said = [_accuracy(summary, confidence)]
     if confusion is not None and confusion.errors:
         truth, predicted, count = confusion.errors[0]
         if count > 1 or len(confusion.errors) == 1:
@@ -53,8 +78,7 @@ def finding(
     return said
 
 
-def _accuracy(manifest: Manifest) -> str:
-    summary = manifest.summary
+def _accuracy(summary: SummaryRecord, confidence: Confidence) -> str:
     known = summary.correct + summary.incorrect
     if summary.average_precisions:
         if summary.mean_average_precision is None:
@@ -74,60 +98,73 @@ def _accuracy(manifest: Manifest) -> str:
             f"classified correctly and {among.incorrect} incorrectly: accuracy "
             f"{among.accuracy:.1%}."
         )
-    sure = [one.prediction.probability for one in manifest.images if one.ok]
-    unsure = sum(one is not None and one < UNCERTAIN for one in sure)
-    if not sure:
+    if not confidence.images:
         return "No image could be explained."
-    if all(one is None for one in sure):
+    if not confidence.known:
         return "No true class is known."
     return (
-        f"No true class is known; of {counted(len(sure), 'prediction')}, {unsure} "
-        f"{'has' if unsure == 1 else 'have'} a probability below {UNCERTAIN:.0%}."
+        f"No true class is known; of {counted(confidence.images, 'prediction')}, "
+        f"{confidence.unsure} {'has' if confidence.unsure == 1 else 'have'} a probability below "
+        f"{UNCERTAIN:.0%}."
     )
 
 
-def worth_a_look(images: Sequence[ImageRecord]) -> list[Pick]:
-    """The images most worth a look, each with the reason, at most :data:`PICKS`.
+class WorthALook:
+    """The images most worth a look, each with the reason; images come one by one.
 
     Wrong predictions come first, with the highest loss or, where there is none, the highest
     confidence; then blank maps; then uncertain predictions, the least certain first.
     """
-    picks: dict[int, Pick] = {}
-    for pick in (*_wrong(images), *_blank(images), *_uncertain(images)):
-        picks.setdefault(pick.place, pick)
-    return list(picks.values())[:PICKS]
+
+    def __init__(self) -> None:
+        # As many of a kind as are left if all those before it take the same images.
+        self._wrong = _Lowest(PICKS)
+        self._blank = _Lowest(2 * PICKS)
+        self._uncertain = _Lowest(3 * PICKS)
+
+    def add_image(self, place: int, image: ImageRecord) -> None:
+        """Consider an image; ``place`` is its place in the run, from 0."""
+        if image.correct is False:
+            loss, prediction = image.loss, image.prediction
+            key = (loss is None, -(prediction.logit if loss is None else loss))
+            self._wrong.add((*key, place), Pick(place, _why_wrong(image)))
+        if image.blank:
+            why = "blank map: the layer holds no evidence for the class"
+            self._blank.add((place,), Pick(place, why))
+        if image.ok and image.predicted_classes is None:
+            sure = image.prediction.probability
+            if sure is not None and sure < UNCERTAIN:
+                self._uncertain.add((sure, place), Pick(place, f"uncertain: {sure:.1%}"))
+
+    def picks(self) -> list[Pick]:
+        """At most :data:`PICKS` of those so far."""
+        found: dict[int, Pick] = {}
+        for kind in (self._wrong, self._blank, self._uncertain):
+            for pick in kind.all():
+                found.setdefault(pick.place, pick)
+        return list(found.values())[:PICKS]
 
 
-def _wrong(images: Sequence[ImageRecord]) -> Iterator[Pick]:
-    found = [(place, one) for place, one in enumerate(images) if one.correct is False]
+class _Lowest:
+    """So many picks with the lowest keys."""
 
-    def least_expected(entry: tuple[int, ImageRecord]) -> tuple[bool, float]:
-        one = entry[1]
-        return (one.loss is None, -(one.prediction.logit if one.loss is None else one.loss))
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._found: list[tuple[tuple[float, ...], Pick]] = []
 
-    for place, one in sorted(found, key=least_expected):
-        loss = "" if one.loss is None else f", loss {one.loss:.2f}"
-        sure = one.prediction.probability
-        if one.predicted_classes is not None:
-            yield Pick(place, f"wrong{loss}")
-        else:
-            yield Pick(place, f"wrong{'' if sure is None else f' with {sure:.1%}'}{loss}")
+    def add(self, key: tuple[float, ...], pick: Pick) -> None:
+        if len(self._found) == self._count and key >= self._found[-1][0]:
+            return
+        insort(self._found, (key, pick), key=lambda entry: entry[0])
+        del self._found[self._count :]
 
-
-def _blank(images: Sequence[ImageRecord]) -> Iterator[Pick]:
-    for place, one in enumerate(images):
-        if one.blank:
-            yield Pick(place, "blank map: the layer holds no evidence for the class")
+    def all(self) -> list[Pick]:
+        return [pick for _, pick in self._found]
 
 
-def _uncertain(images: Sequence[ImageRecord]) -> Iterator[Pick]:
-    found = [
-        (one.prediction.probability, place)
-        for place, one in enumerate(images)
-        if one.ok
-        and one.predicted_classes is None
-        and one.prediction.probability is not None
-        and one.prediction.probability < UNCERTAIN
-    ]
-    for sure, place in sorted(found):
-        yield Pick(place, f"uncertain: {sure:.1%}")
+def _why_wrong(image: ImageRecord) -> str:
+    loss = "" if image.loss is None else f", loss {image.loss:.2f}"
+    sure = image.prediction.probability
+    if image.predicted_classes is not None or sure is None:
+        return f"wrong{loss}"
+    return f"wrong with {sure:.1%}{loss}"

@@ -1,4 +1,4 @@
-"""What the page shows, made of a manifest: numbers and words that it does not make itself."""
+"""What the page shows, made of a run's records: numbers and words that it does not make itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,9 +21,8 @@ from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, CORNERS, MEAN_IMAG
 from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.style import COLORMAPS
-from cnnviz.report.pairs import PairLocation, pair_of
+from cnnviz.report.pairs import Pair, PairLocation
 from cnnviz.runs.image_records import ExplanationRecord, ImageRecord, LocationRecord
-from cnnviz.runs.records import Manifest
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.structure import plain
 from cnnviz.text import ClassNames, shortened
@@ -102,7 +101,7 @@ def url_of(file: str) -> str:
     return quote(os.fsencode(file))
 
 
-def drawn_files(images: Sequence[ImageRecord]) -> Iterator[PurePosixPath]:
+def drawn_files(images: Iterable[ImageRecord]) -> Iterator[PurePosixPath]:
     """The images that the cards of the page show, each once: those of explanations."""
     seen = set()
     for image in images:
@@ -122,57 +121,52 @@ def shown_options(run: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def class_names(manifest: Manifest) -> ClassNames:
-    """What classes are called, from wherever a manifest names them."""
-    names = dict(enumerate(manifest.run.network.labels))
-    kind = "class"
-    for image in manifest.images:
-        for score in image.scores:
-            if score.name is not None:
-                names[score.index] = score.name
-            kind = score.kind
-    return ClassNames(names, kind=kind)
-
-
 def page_data(
-    manifest: Manifest, pairs: Sequence[PairLocation], names: ClassNames
+    run: RunRecord,
+    maps: Collection[str],
+    classes: Iterable[int],
+    pairs: Sequence[PairLocation],
+    names: ClassNames,
 ) -> dict[str, Any]:
-    """What the page's program works on.
+    """What the page's program works on, but the images.
 
-    Files become URLs; heatmaps become those of pairs, in base64 of uint8, and nothing else is
-    copied.
+    Heatmaps become those of pairs, in base64 of uint8.
+
+    Args:
+        run: the run.
+        maps: the keys of what the images' files show.
+        classes: those that the images name.
+        pairs: those that the page shows.
+        names: what classes are called.
     """
-    used = {score.index for image in manifest.images for score in image.scores}
     return {
-        "scale": color_bytes(manifest),
-        "classes": {str(index): names[index] for index in sorted(used)},
-        "maps": map_titles(manifest),
+        "scale": color_bytes(run),
+        "classes": {str(index): names[index] for index in sorted(classes)},
+        "maps": map_titles(run, maps),
         "pairs": [
             {"shape": list(pair.mean.shape), "map": _base64(np.rint(pair.mean * 255))}
             if pair.images >= MEAN_IMAGES
             else None
             for pair in pairs
         ],
-        "images": [_image(image) for image in manifest.images],
     }
 
 
-def color_bytes(manifest: Manifest) -> str:
+def color_bytes(run: RunRecord) -> str:
     """The run's color scale, 256 times red, green and blue, in base64."""
-    colors = manifest.run.parameters.get("colormap")
+    colors = run.parameters.get("colormap")
     return _base64(color_scale(colors if colors in COLORMAPS else COLORMAPS[0]))
 
 
-def engines(manifest: Manifest) -> list[tuple[str, int]]:
+def engines(run: RunRecord, found: Counter[str]) -> list[tuple[str, int]]:
     """What computed the images that were explained, and how many each; else what was to do so."""
-    found = Counter(str(image.engine) for image in manifest.images if image.engine is not None)
-    return found.most_common() or [(str(manifest.run.engine), 0)]
+    return found.most_common() or [(str(run.engine), 0)]
 
 
-def meanings(manifest: Manifest) -> list[Meaning]:
-    """A line for each kind of image in the run."""
+def meanings(run: RunRecord, *, contrasts: bool) -> list[Meaning]:
+    """A line for each kind of image in the run; ``contrasts`` if any image has one."""
     lines = [Meaning("Original", "The image, upright, at the size of the maps.")]
-    for method in manifest.run.methods:
+    for method in run.methods:
         for key, kind in method.map_kinds.items():
             text = _SPECIAL.get(key) or _MEANINGS.get(kind, "")
             known = METHODS.get(method.name)
@@ -186,7 +180,7 @@ def meanings(manifest: Manifest) -> list[Meaning]:
                     colors=kind in ("heat", "probability"),
                 )
             )
-    if any(image.contrasts for image in manifest.images):
+    if contrasts:
         lines.append(
             Meaning(
                 "Contrast",
@@ -203,13 +197,9 @@ def telling_pairs(pairs: Sequence[PairLocation]) -> list[PairLocation]:
 
 
 def pair_views(
-    manifest: Manifest, pairs: Sequence[PairLocation], names: ClassNames
+    pairs: Sequence[PairLocation], sizes: Mapping[Pair, int], names: ClassNames
 ) -> list[PairView]:
-    """The pairs in words, in their order."""
-    sizes: dict[Any, int] = {}
-    for image in manifest.images:
-        pair = pair_of(image)
-        sizes[pair] = sizes.get(pair, 0) + 1
+    """The pairs in words, in their order; ``sizes`` says how many images each has."""
     return [_pair_view(number, one, sizes[one.pair], names) for number, one in enumerate(pairs)]
 
 
@@ -264,19 +254,18 @@ def _pair_view(number: int, one: PairLocation, size: int, names: ClassNames) -> 
     )
 
 
-def map_titles(manifest: Manifest) -> list[dict[str, str]]:
-    """The maps that cards can show: key and title, in the order of the methods."""
-    there = {key for image in manifest.images for one in image.explanations for key in one.files}
+def map_titles(run: RunRecord, there: Collection[str]) -> list[dict[str, str]]:
+    """The maps that cards can show, of those there: key and title, in the order of the methods."""
     return [
         {"key": key, "title": map_title(key, method.key, method.title)}
-        for method in manifest.run.methods
+        for method in run.methods
         for key in method.map_kinds
         if key in there
     ]
 
 
-def _image(image: ImageRecord) -> dict[str, Any]:
-    """Of a record what the page shows, under the same keys."""
+def image_data(image: ImageRecord) -> dict[str, Any]:
+    """Of a record what the page shows, under the same keys; files become URLs."""
     shown: dict[str, Any] = {
         "path": image.path,
         "relative": image.relative,

@@ -1,19 +1,19 @@
 """Which classes were confused, and where the network looked when they were.
 
-Pure functions on the records of a manifest. A pair is a true and a predicted class: (truth,
-predicted), each an index; the truth is None where it is not known.
+A pair is a true and a predicted class: (truth, predicted), each an index; the truth is None where
+it is not known. Images come one by one, and what is kept grows with the pairs, not with the images.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, mean_map
+from cnnviz.metrics.location import BORDER_AREA, CORNER_AREA, MeanMap
 from cnnviz.runs.image_records import ImageRecord, LocationRecord
 from cnnviz.runs.summary import Accuracy, predicted_location
 
@@ -85,9 +85,8 @@ def pair_of(image: ImageRecord) -> Pair | None:
     return (None if truth is None else truth.index, image.prediction.index)
 
 
-def confusion_matrix(images: Iterable[ImageRecord]) -> ConfusionMatrix | None:
-    """Count the pairs of the images whose true class is known; None if there is none."""
-    accuracy = Accuracy.of(images)
+def confusion_matrix(accuracy: Accuracy) -> ConfusionMatrix | None:
+    """The pairs of the images whose true class is known; None if there is none."""
     if not accuracy.counts:
         return None
     images_of: Counter[int] = Counter()
@@ -113,52 +112,82 @@ def confusion_matrix(images: Iterable[ImageRecord]) -> ConfusionMatrix | None:
     )
 
 
-def mean_locations(images: Iterable[ImageRecord]) -> list[PairLocation]:
-    """Where the network looked for each pair, those first that look most like a shortcut.
+@dataclass
+class PairLocations:
+    """Where the network looked for each pair.
 
     Of each image the heatmap of the predicted class counts, if that was explained.
+
+    Attributes:
+        images: of each pair how many there are, with a heatmap or without.
     """
-    found: defaultdict[Pair, list[LocationRecord]] = defaultdict(list)
-    for image in images:
+
+    images: Counter[Pair] = field(default_factory=Counter)
+    _sums: dict[Pair, _Sums] = field(default_factory=dict)
+
+    def add_image(self, image: ImageRecord) -> None:
+        """Count an image if it was explained.
+
+        Raises:
+            MapError: its heatmap differs in shape from those of its pair.
+        """
         pair = pair_of(image)
         if pair is None:
-            continue
+            return
+        self.images[pair] += 1
         location = predicted_location(image)
         if location is not None:
-            found[pair].append(location)
-    pairs = [_mean(pair, records) for pair, records in found.items()]
-    return sorted(
-        pairs,
-        key=lambda one: (
-            not one.suspicious,
-            one.pair[0] == one.pair[1],
-            -one.score,
-            -1 if one.pair[0] is None else one.pair[0],
-            one.pair[1],
-        ),
-    )
+            self._sums.setdefault(pair, _Sums()).add(location)
+
+    def means(self) -> list[PairLocation]:
+        """Those with a heatmap, first those that look most like a shortcut."""
+        return sorted(
+            (sums.mean(pair) for pair, sums in self._sums.items()),
+            key=lambda one: (
+                not one.suspicious,
+                one.pair[0] == one.pair[1],
+                -one.score,
+                -1 if one.pair[0] is None else one.pair[0],
+                one.pair[1],
+            ),
+        )
 
 
-def _mean(pair: Pair, locations: Sequence[LocationRecord]) -> PairLocation:
-    images = len(locations)
-    border = sum(one.border for one in locations) / images
-    top_left, top_right, bottom_left, bottom_right = (
-        sum(shares) / images for shares in zip(*(one.corners for one in locations), strict=True)
-    )
-    each = (top_left, top_right, bottom_left, bottom_right)
-    # One even image more: what a single image shows may be chance.
-    drawn_border = (border * images + BORDER_AREA) / (images + 1)
-    drawn_corner = (max(each) * images + CORNER_AREA) / (images + 1)
-    return PairLocation(
-        pair=pair,
-        images=images,
-        border=border,
-        corners=each,
-        mean=mean_map(one.heatmap.values() for one in locations),
-        score=max(
-            (drawn_border - BORDER_AREA) / (1 - BORDER_AREA),
-            (drawn_corner - CORNER_AREA) / (1 - CORNER_AREA),
-        ),
-        suspicious=images >= SUSPICIOUS_IMAGES
-        and (drawn_border >= SUSPICIOUS_BORDER or drawn_corner >= SUSPICIOUS_CORNER),
-    )
+class _Sums:
+    """Of the locations of one pair."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._border = 0.0
+        self._corners = (0.0, 0.0, 0.0, 0.0)
+        self._map = MeanMap()
+
+    def add(self, location: LocationRecord) -> None:
+        self._images += 1
+        self._border += location.border
+        a, b, c, d = self._corners
+        top_left, top_right, bottom_left, bottom_right = location.corners
+        self._corners = (a + top_left, b + top_right, c + bottom_left, d + bottom_right)
+        self._map.add(location.heatmap.values())
+
+    def mean(self, pair: Pair) -> PairLocation:
+        images = self._images
+        border = self._border / images
+        top_left, top_right, bottom_left, bottom_right = (one / images for one in self._corners)
+        each = (top_left, top_right, bottom_left, bottom_right)
+        # One even image more: what a single image shows may be chance.
+        drawn_border = (border * images + BORDER_AREA) / (images + 1)
+        drawn_corner = (max(each) * images + CORNER_AREA) / (images + 1)
+        return PairLocation(
+            pair=pair,
+            images=images,
+            border=border,
+            corners=each,
+            mean=self._map.value(),
+            score=max(
+                (drawn_border - BORDER_AREA) / (1 - BORDER_AREA),
+                (drawn_corner - CORNER_AREA) / (1 - CORNER_AREA),
+            ),
+            suspicious=images >= SUSPICIOUS_IMAGES
+            and (drawn_border >= SUSPICIOUS_BORDER or drawn_corner >= SUSPICIOUS_CORNER),
+        )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from cnnviz.metrics.classification import (
     Calibration,
     ClassCounts,
     ClassMeans,
+    ClassTally,
     accuracy_over_confidence,
     calibration,
-    class_counts,
     macro_mean,
-    multi_label_counts,
     weighted_mean,
 )
 from cnnviz.report.charts import Bar, Chart, Line
@@ -48,56 +51,63 @@ class Quality:
     charts: tuple[Chart, ...]
 
 
-def quality(images: Sequence[ImageRecord], classes: int) -> Quality | None:
-    """Of the images of a run; None if no true class is known.
+class Predictions:
+    """What the quality of a run's predictions follows from; images come one by one.
 
-    Args:
-        images: all of them.
-        classes: how many the network has.
+    Nine bytes are kept of an image: its confidence, and whether it is correct.
     """
-    several = [one for one in images if one.ok and one.true_classes is not None]
-    if several:
-        return _several(several)
-    known = [one for one in images if one.ok and one.ground_truth is not None]
-    if not known:
-        return None
-    truths = [one.ground_truth.index for one in known if one.ground_truth is not None]
-    counts = class_counts(truths, [one.prediction.index for one in known])
-    found = [
-        truth in [score.index for score in one.top5]
-        for truth, one in zip(truths, known, strict=True)
-    ]
-    sure = [
-        (one.prediction.probability, truth == one.prediction.index)
-        for truth, one in zip(truths, known, strict=True)
-        if one.prediction.probability is not None
-    ]
-    confidences, correct = [one for one, _ in sure], [right for _, right in sure]
-    curve = calibration(confidences, correct)
-    return Quality(
-        len(known),
-        _worst_first(counts),
-        macro_mean(counts),
-        weighted_mean(counts),
-        sum(found) / len(found) if classes > TOP else None,
-        curve,
-        () if curve is None else _charts(curve, confidences, correct),
-    )
 
+    def __init__(self) -> None:
+        self._known = self._in_top5 = self._several = 0
+        self._classes, self._multi_label = ClassTally(), ClassTally()
+        self._confidences = array("d")
+        self._correct = array("b")
 
-def _several(images: Sequence[ImageRecord]) -> Quality:
-    """Where an image may belong to several classes: those above the threshold are predicted."""
-    counts = multi_label_counts(
-        (
-            [score.index for score in one.true_classes.positive],
-            [score.index for score in one.predicted_classes or ()],
-            one.true_classes.unknown,
+    def add_image(self, image: ImageRecord) -> None:
+        """Count an image if it was explained and what it belongs to is known."""
+        if not image.ok:
+            return
+        truth = image.ground_truth
+        if image.true_classes is not None:
+            self._several += 1
+            self._multi_label.add(
+                [score.index for score in image.true_classes.positive],
+                [score.index for score in image.predicted_classes or ()],
+                image.true_classes.unknown,
+            )
+        elif truth is not None:
+            predicted = image.prediction
+            self._known += 1
+            self._classes.add([truth.index], [predicted.index])
+            self._in_top5 += any(score.index == truth.index for score in image.top5)
+            if predicted.probability is not None:
+                self._confidences.append(predicted.probability)
+                self._correct.append(truth.index == predicted.index)
+
+    def quality(self, classes: int) -> Quality | None:
+        """Of the images so far; None if no true class is known.
+
+        Args:
+            classes: how many the network has.
+        """
+        if self._several:  # those above the threshold are predicted
+            counts = self._multi_label.counts()
+            means = macro_mean(counts), weighted_mean(counts)
+            return Quality(self._several, _worst_first(counts), *means, None, None, ())
+        if not self._known:
+            return None
+        counts = self._classes.counts()
+        confidences, correct = np.asarray(self._confidences), np.asarray(self._correct, np.bool_)
+        curve = calibration(confidences, correct)
+        return Quality(
+            self._known,
+            _worst_first(counts),
+            macro_mean(counts),
+            weighted_mean(counts),
+            self._in_top5 / self._known if classes > TOP else None,
+            curve,
+            () if curve is None else _charts(curve, confidences, correct),
         )
-        for one in images
-        if one.true_classes is not None
-    )
-    means = macro_mean(counts), weighted_mean(counts)
-    return Quality(len(images), _worst_first(counts), *means, None, None, ())
 
 
 def _worst_first(counts: Sequence[ClassCounts]) -> tuple[ClassCounts, ...]:
@@ -107,7 +117,7 @@ def _worst_first(counts: Sequence[ClassCounts]) -> tuple[ClassCounts, ...]:
 
 
 def _charts(
-    curve: Calibration, confidences: Sequence[float], correct: Sequence[bool]
+    curve: Calibration, confidences: npt.ArrayLike, correct: npt.ArrayLike
 ) -> tuple[Chart, ...]:
     kept = accuracy_over_confidence(confidences, correct)
     most = math.ceil(max(one.images for one in curve.bins) / 4) * 4  # whole numbers at the ticks

@@ -16,6 +16,9 @@ SINGLE_PAGE = PurePosixPath("report.html")
 LARGEST = 50 * 10**6
 """Bytes. A page that would be larger has its images at the size of thumbnails only."""
 
+MOST_IMAGES = 20_000
+"""The largest number of images that a single file holds."""
+
 Source = tuple[str, AnyPath]
 """A file, and its URL as seen from the page."""
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import TypeVar
 
 from cnnviz.errors import UsageError
 from cnnviz.runs.evaluation_records import EVALUATION_VERSION, Evaluation
+from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.manifest import MANIFEST
-from cnnviz.runs.records import VERSION, Manifest
-from cnnviz.storage.paths import AnyPath
+from cnnviz.runs.records import VERSION, Manifest, SummaryRecord
+from cnnviz.runs.run_records import RunRecord
+from cnnviz.storage.paths import AnyPath, opened_whole
 from cnnviz.structure import decode, parse
 
 EVALUATION = "evaluation.json"
+
+#: How the lines before those of images begin.
+_RUN, _SUMMARY = b'"run": ', b'"summary": '
+_EXPLAIN_AGAIN = "run `cnnviz explain` again"
 
 RecordT = TypeVar("RecordT")
 
@@ -29,6 +37,79 @@ def read_manifest(folder: AnyPath) -> Manifest:
             "images are done; give the folder that was its --output."
         )
     return found
+
+
+class ManifestLines:
+    """A manifest that is read line by line, so that any number of images fits into memory.
+
+    Attributes:
+        run: the run.
+        summary: how its images fared.
+    """
+
+    run: RunRecord
+    summary: SummaryRecord
+
+    def __init__(self, path: AnyPath, run: bytes, summary: bytes) -> None:
+        """Of the lines that begin it."""
+        self._path = path
+        self.run = self._decoded(RunRecord, _RUN, run, "run")
+        self.summary = self._decoded(SummaryRecord, _SUMMARY, summary, "summary")
+
+    @classmethod
+    def open(cls, folder: AnyPath) -> ManifestLines | None:
+        """The manifest in a folder; None if there is none that has its lines as cnnviz writes them.
+
+        Raises:
+            UsageError: it is damaged.
+        """
+        path = folder / MANIFEST
+        try:
+            with opened_whole(path) as file:
+                start, run, summary, images = (file.readline() for _ in range(4))
+        except OSError:
+            return None
+        as_written = (
+            start == b'{"cnnviz_manifest": %d,\n' % VERSION
+            and run.startswith(_RUN)
+            and summary.startswith(_SUMMARY)
+            and images == b'"images": [\n'
+        )
+        return cls(path, run, summary) if as_written else None
+
+    def images(self) -> Iterator[ImageRecord]:
+        """The images' records, in the order of the run.
+
+        Raises:
+            UsageError: one is damaged, or the file does not hold as many as it says.
+        """
+        count = 0
+        with opened_whole(self._path) as file:
+            for line in islice(file, 4, None):
+                if line.startswith(b"]}"):
+                    break
+                yield self._decoded(ImageRecord, b"", line, f"images[{count}]")
+                count += 1
+            else:
+                raise _damaged(self._path, "it has no end", _EXPLAIN_AGAIN)
+        if count != self.summary.images:
+            what = f"it has {count} images instead of {self.summary.images}"
+            raise _damaged(self._path, what, _EXPLAIN_AGAIN)
+
+    def at(self, places: Collection[int]) -> dict[int, ImageRecord]:
+        """The records of some images, by their places in the run, from 0."""
+        with opened_whole(self._path) as file:
+            return {
+                place: self._decoded(ImageRecord, b"", line, f"images[{place}]")
+                for place, line in enumerate(islice(file, 4, None))
+                if place in places
+            }
+
+    def _decoded(self, record: type[RecordT], start: bytes, line: bytes, where: str) -> RecordT:
+        try:
+            return decode(record, parse(line[len(start) :].rstrip(b",\n")), where)
+        except ValueError as error:
+            raise _damaged(self._path, str(error), _EXPLAIN_AGAIN) from error
 
 
 def read_evaluation(folder: AnyPath) -> Evaluation | None:

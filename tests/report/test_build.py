@@ -18,7 +18,7 @@ import pytest
 from cnnviz.errors import OutputError, UsageError
 from cnnviz.report import build, build_report, single_file
 from cnnviz.report.document import duration, script_safe
-from cnnviz.report.finding import worth_a_look
+from cnnviz.report.finding import WorthALook
 from cnnviz.report.page import times_as_much, url_of
 from tests.report.runs import (
     METHODS,
@@ -278,6 +278,14 @@ def test_confusions_that_never_repeat_are_not_the_worst():
     )
 
 
+def worth_a_look(images):
+    """The picks among records."""
+    worth = WorthALook()
+    for place, one in enumerate(typed(manifest(images)).images):
+        worth.add_image(place, one)
+    return worth.picks()
+
+
 def test_the_images_most_worth_a_look():
     """Wrong ones by loss, then blank ones, then the least certain, each once; six of them."""
     images = [
@@ -289,7 +297,7 @@ def test_the_images_most_worth_a_look():
         image("worst.jpg", 1, 0.98, truth=0, blank=True),
         failed("failed.jpg"),
     ]
-    picks = worth_a_look(typed(manifest(images)).images)
+    picks = worth_a_look(images)
     assert [images[one.place]["relative"] for one in picks] == [
         *("worst.jpg", "wrong.jpg", "blank.jpg", "less.jpg", "unsure.jpg"),
     ]
@@ -300,8 +308,12 @@ def test_the_images_most_worth_a_look():
         "uncertain: 40.0%",
         "uncertain: 45.0%",
     ]
-    many = typed(manifest([image(f"{n}.jpg", 1, truth=0) for n in range(9)])).images
-    assert len(worth_a_look(many)) == 6
+    many = [image(f"{n}.jpg", 1, truth=0, blank=n == 8) for n in range(9)]
+    assert [one.place for one in worth_a_look(many)] == [0, 1, 2, 3, 4, 5]
+    # All that are blank are wrong as well, and come as such.
+    both = [image(f"{n}.jpg", 1, truth=0, blank=True) for n in range(4)]
+    rest = [image(f"{n}.jpg", 0, truth=0, blank=True) for n in range(4, 12)]
+    assert [one.place for one in worth_a_look([*both, *rest])] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_title(tmp_path):

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 
 from cnnviz.report import pairs as report_pairs
+from cnnviz.runs.summary import Accuracy
 from tests.report.runs import failed, image, located, manifest, typed
 
 
 def confusion(images):
-    return report_pairs.confusion_matrix(typed(manifest(images)).images)
+    return report_pairs.confusion_matrix(Accuracy.of(typed(manifest(images)).images))
 
 
 def mean_locations(images):
-    return report_pairs.mean_locations(typed(manifest(images)).images)
+    locations = report_pairs.PairLocations()
+    for one in typed(manifest(images)).images:
+        locations.add_image(one)
+    return locations.means()
 
 
 def test_counts_by_hand():

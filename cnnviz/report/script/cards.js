@@ -1,21 +1,12 @@
 // Images as cards of the gallery.
 
-const KINDS = [
-  ["correct", "✓ correct"],
-  ["incorrect", "✗ incorrect"],
-  ["unknown", "? true class unknown"],
-  ["blank", "○ blank map"],
-  ["failed", "! failed"],
-];
-/** Whether an image may belong to several classes. */
-const multiLabel = images.some((image) => image.predicted_classes);
-const truthKnown = images.some((image) => image.ground_truth || image.true_classes);
-for (const [place, image] of images.entries()) {
+/** Make a record ready, of the image at a place of the run. */
+function prepare(image, place) {
   image.place = place;
   image.kinds = new Set();
   if (image.status !== "ok") {
     image.kinds.add("failed");
-    continue;
+    return;
   }
   image.prediction = image.top5[0];
   // The explanation of the prediction, if that was asked for; else the first.
@@ -30,12 +21,12 @@ for (const [place, image] of images.entries()) {
 
 const SORTS = {
   run: { title: "run order", value: (image) => image.place, first: "up", ways: ["first to last", "last to first"] },
-  confidence: { title: "confidence", value: (image) => image.prediction?.probability ?? image.prediction?.logit },
-  margin: { title: "margin to the second class", value: (image) => image.margin },
-  loss: { title: "loss", value: (image) => image.loss },
+  confidence: { title: "confidence", value: VALUES.confidence },
+  margin: { title: "margin to the second class", value: VALUES.margin },
+  loss: { title: "loss", value: VALUES.loss },
 };
-if (!images.some((image) => typeof image.loss === "number")) delete SORTS.loss;
-if (!images.some((image) => typeof image.margin === "number")) delete SORTS.margin;
+if (!lossKnown) delete SORTS.loss;
+if (!marginKnown) delete SORTS.margin;
 
 const thumbnailOf = (url) => `thumbnails/${url.replace(/\.(png|webp)$/, ".jpg")}`;
 
@@ -127,13 +118,14 @@ function redraw() {
     return place && place.bottom > -200 && place.top < sight;
   };
   clearTimeout(drawing);
-  order.filter(inSight).forEach(draw);
+  const list = withCards();
+  list.filter(inSight).forEach(draw);
   for (const image of worth.keys()) draw(image);
   let done = 0;
   const more = () => {
-    order.slice(done, done + A_SLICE).forEach(draw);
+    list.slice(done, done + A_SLICE).forEach(draw);
     done += A_SLICE;
-    if (done < order.length) drawing = setTimeout(more);
+    if (done < list.length) drawing = setTimeout(more);
   };
   drawing = setTimeout(more);
 }

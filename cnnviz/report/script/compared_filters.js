@@ -36,9 +36,9 @@ function chosenClasses() {
 }
 
 function fillTools() {
-  offer("truth", truthsOf, "all true classes");
-  offer("by-a", (image) => predictionsOf(image.a), "all predictions");
-  offer("by-b", (image) => predictionsOf(image.b), "all predictions");
+  offer("truth", countsOf(truthsOf), "all true classes");
+  offer("by-a", countsOf((image) => predictionsOf(image.a)), "all predictions");
+  offer("by-b", countsOf((image) => predictionsOf(image.b)), "all predictions");
   byId("truth-label").hidden = !truthKnown;
 }
 

@@ -102,6 +102,6 @@ function largeBody(image) {
 }
 
 /** The card of an image in the list that it was opened from. */
-const cardIn = (list, image) => (list?.id === "worth" && worth.get(image)) || cards[image.place];
+const cardIn = (list, image) => (list?.id === "worth" && worth.get(image)) || cardFor(image);
 const pressedInLarge = () => false;
 const opened = () => {};

@@ -8,21 +8,10 @@ const INITIAL = {
 const SELECTS = ["predicted", "truth", "sort", "map"];
 const FILTERS = ["predicted", "truth"];
 
-/** The predicted class: the highest, whether or not an image may belong to several. */
-const predictionsOf = (image) => (image.prediction ? [String(image.prediction.index)] : []);
-
-/** The true classes: as a rule one; "empty" of an image that belongs to none. */
-function truthsOf(image) {
-  if (image.true_classes) return image.true_classes.length ? image.true_classes.map((one) => String(one.index)) : ["empty"];
-  return [image.ground_truth ? String(image.ground_truth.index) : "none"];
-}
-
 function fits(image) {
   if (state.predicted && !predictionsOf(image).includes(state.predicted)) return false;
-  if (state.truth) {
-    if (!truthsOf(image).includes(state.truth) || image.status !== "ok") return false;
-  }
-  return !state.q || image.path.toLowerCase().includes(state.q.toLowerCase());
+  if (state.truth && !truthsOf(image).includes(state.truth)) return false;
+  return !state.q || hasInPath(image, state.q.toLowerCase());
 }
 
 /** The pair of classes that is filtered for, in words. */
@@ -35,8 +24,8 @@ function chosenClasses() {
 }
 
 function fillTools() {
-  offer("predicted", predictionsOf, "all predictions");
-  offer("truth", (image) => (image.status === "ok" ? truthsOf(image) : []), "all true classes");
+  offer("predicted", countsOfPredictions(), "all predictions");
+  offer("truth", countsOfTruths(), "all true classes");
   byId("truth-label").hidden = !truthKnown;
 }
 

@@ -2,7 +2,8 @@
 
 // Each page has parts that come before this one: what it can be in (`INITIAL`), its lists to choose
 // from (`SELECTS`) and which of these are filters (`FILTERS`); `KINDS` and `SORTS`; functions that
-// say whether an image fits, that make its card, and what follows the number of images.
+// say whether an image fits, that make its card, and what follows the number of images. Where the
+// images' records come from (whole.js, or parts.js of a page that loads them) it does not know.
 
 const state = { ...INITIAL };
 
@@ -40,6 +41,8 @@ function writeAddress() {
 }
 
 let order = [];
+/** Cards that are dealt with before the browser has its turn. */
+const A_SLICE = 250;
 
 function sorted(found) {
   const { value, first } = SORTS[state.sort];
@@ -52,28 +55,11 @@ function sorted(found) {
   ];
 }
 
-const AT_ONCE = 60;
-const A_SLICE = 250;
-let filling = 0;
-
-/** Fill the gallery: what is seen first at once, the rest when the browser has had its turn. */
-function fill() {
-  const gallery = byId("gallery");
-  clearTimeout(filling);
-  gallery.replaceChildren(...order.slice(0, AT_ONCE).map(cardOf));
-  let done = AT_ONCE;
-  const more = () => {
-    gallery.append(...order.slice(done, done + A_SLICE).map(cardOf));
-    done += A_SLICE;
-    if (done < order.length) filling = setTimeout(more);
-  };
-  if (done < order.length) filling = setTimeout(more);
-}
-
 /** Which kinds exclude one another, by the name of their group. */
 const groupOf = ([, , group]) => group ?? "";
 
 function update() {
+  if (!prepared(update)) return;
   const inside = images.filter(fits);
   const chosen = KINDS.filter(([kind]) => state.show.split(",").includes(kind));
   // Of the chosen kinds of a group any is enough; each group has to have one.
@@ -82,7 +68,7 @@ function update() {
     group === left || chosen.some((one) => groupOf(one) === group && image.kinds.has(one[0]))));
   for (const button of byId("chips").children) {
     const one = KINDS.find(([kind]) => kind === button.dataset.kind);
-    const count = among(groupOf(one)).filter((image) => image.kinds.has(one[0])).length;
+    const count = countOf(one[0], () => among(groupOf(one)));
     button.setAttribute("aria-pressed", chosen.includes(one));
     button.textContent = `${one[1]} ${count}`;
   }
@@ -92,7 +78,7 @@ function update() {
   const counted = order.length === images.length
     ? `All ${plural(images.length, "image")}`
     : `${order.length} of ${plural(images.length, "image")}`;
-  byId("count").textContent = `${counted}${chosenClasses()}`;
+  byId("count").textContent = `${counted}${chosenClasses()}${soFar()}`;
   byId("clear").hidden = ![...FILTERS, "show", "q"].some((key) => state[key]);
   byId("nothing").hidden = order.length > 0;
   byId("copied").textContent = "";
@@ -130,12 +116,8 @@ function goTo(id) {
   byId(id).focus({ preventScroll: true });
 }
 
-/** Fill a list to choose from: the classes of the images, with how many each has. */
-function offer(id, keysOf, all) {
-  const counts = new Map();
-  for (const image of images) {
-    for (const key of keysOf(image)) counts.set(key, (counts.get(key) ?? 0) + 1);
-  }
+/** Fill a list to choose from: the classes of the images, with how many each has (a Map). */
+function offer(id, counts, all) {
   const name = (key) => ({ none: "unknown", empty: "no class" })[key] ?? data.classes[key];
   const keys = [...counts.keys()].sort((a, b) => (a === "none") - (b === "none") || name(a).localeCompare(name(b)));
   byId(id).append(
@@ -149,7 +131,7 @@ function fillLists() {
   byId("map").append(...data.maps.map(({ key, title }) => h("option", { value: key }, title)));
   byId("map-label").hidden = data.maps.length < 2;
   byId("chips").append(
-    ...KINDS.filter(([kind]) => images.some((image) => image.kinds.has(kind))).map(([kind]) =>
+    ...KINDS.filter(([kind]) => isThere(kind)).map(([kind]) =>
       h("button", { type: "button", "data-kind": kind })),
   );
 }

@@ -1,6 +1,12 @@
 // Heatmaps in the colors of the run.
 
-const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+function bytes(text) {
+  const characters = atob(text);
+  const found = new Uint8Array(characters.length);
+  for (let i = 0; i < found.length; i += 1) found[i] = characters.charCodeAt(i);
+  return found;
+}
+
 const scale = bytes(data.scale);
 /** Of each byte its color as the four bytes of a pixel, in one number. */
 const colors = new Uint32Array(256);

@@ -13,6 +13,7 @@ function mixing() {
 }
 
 function show(image, from) {
+  if (later(image, () => show(image, from))) return;
   shown = image;
   if (from) openedFrom = from;
   const place = order.indexOf(image);

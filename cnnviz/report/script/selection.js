@@ -8,8 +8,8 @@ function bytesOf(text) {
 }
 
 /** One path a line, in the order of the page; a path with a line break would be two. */
-function selection() {
-  const paths = order.map((image) => image.path);
+async function selection() {
+  const paths = await pathsOf(order);
   const fit = paths.filter((path) => !/[\r\n]/.test(path));
   const left = paths.length - fit.length;
   return {
@@ -18,8 +18,8 @@ function selection() {
   };
 }
 
-function download() {
-  const { text, said: what } = selection();
+async function download() {
+  const { text, said: what } = await selection();
   const url = URL.createObjectURL(new Blob(bytesOf(text), { type: "text/plain" }));
   h("a", { href: url, download: "selection.txt" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
@@ -27,7 +27,7 @@ function download() {
 }
 
 async function copy() {
-  const { text, said: what } = selection();
+  const { text, said: what } = await selection();
   try {
     await navigator.clipboard.writeText(text);
   } catch {
