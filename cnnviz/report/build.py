@@ -66,14 +66,15 @@ def build_report(
     *,
     title: str | None = None,
     single_file: bool = False,
+    whole: int = WHOLE,
     progress: Callable[[int, int], None] | None = None,
     notify: Callable[[str], None] | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> AnyPath:
     """Write ``index.html`` for the run that wrote to a folder, and the thumbnails that it lacks.
 
-    The page holds all that it needs but the images, which lie beside it, and needs no network. The
-    records of more than :data:`cnnviz.report.parts.WHOLE` images lie beside it, too.
+    The page holds all that it needs but the images, which lie beside it, and needs no network. Of
+    a large run the images' records lie beside it, too.
 
     Args:
         folder: the run's output folder, with its ``manifest.json``, or its ``evaluation.json``, or
@@ -81,6 +82,7 @@ def build_report(
         title: what stands above the page; None for that of the run or, if it has none, one that
             names the network.
         single_file: write ``report.html`` instead, which holds the images, too.
+        whole: the largest number of images whose records stand in the page itself.
         progress: called with the number of thumbnails made and of those to be made.
         notify: called with each sentence about a thumbnail that could not be made; the page shows
             the image itself in its place.
@@ -99,7 +101,7 @@ def build_report(
     lines = ManifestLines.open(folder)
     if single_file:
         _check_single_file(lines)
-    elif lines is not None and lines.summary.images > WHOLE:
+    elif lines is not None and lines.summary.images > whole:
         thumbnails = _Thumbnails(folder, progress, notify)
         return _build_in_parts(folder, lines, evaluation, title, thumbnails)
     manifest = None if evaluation and not (folder / MANIFEST).exists() else read_manifest(folder)

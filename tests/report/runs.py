@@ -17,6 +17,7 @@ import numpy as np
 
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_png, encode_run_file
+from cnnviz.runs.manifest import MANIFEST_FILE
 from cnnviz.runs.records import Manifest
 from cnnviz.structure import decode
 
@@ -236,6 +237,26 @@ def write_run(folder, record, *, files=True):
                 for key, file in explanation["files"].items():
                     output.write(PurePosixPath(file), encode_png(_pixels(number, key)))
     return folder
+
+
+def write_lines(folder, record, *, pictures=12):
+    """Write a manifest as a run does, an image a line; all images share the files of a few."""
+    record = copy.deepcopy(record)
+    output = OutputFolder(folder)
+    for number, one in enumerate(record["images"]):
+        for explanation in one["explanations"]:
+            for key in explanation["files"]:
+                explanation["files"][key] = f"shared/{number % pictures}_{key}.png"
+    for number in range(pictures):
+        for key in ("original", "gradcam", "guided_gradcam"):
+            output.write(
+                PurePosixPath(f"shared/{number}_{key}.png"), encode_png(_pixels(number, key))
+            )
+    lines = MANIFEST_FILE.lines(
+        record["run"], record["summary"], (json.dumps(one).encode() for one in record["images"])
+    )
+    output.write(PurePosixPath("manifest.json"), encode_run_file(lines))
+    return record
 
 
 def _pixels(number, key, height=36, width=48):
