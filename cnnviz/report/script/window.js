@@ -1,7 +1,7 @@
 // A gallery of any length: only cards near the screen are there, and its padding stands for the rest.
 
 /** Pixels. No browser lays out what is far higher; a longer gallery is shown in stretches. */
-const TALLEST = 8e6;
+const TALLEST = 15e6;
 /** Rows above and below the screen that are there, too. */
 const SPARE = 4;
 /** Milliseconds until the records of what has come into sight are asked for. */
