@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnviz.errors import NetworkError
 from cnnviz.importers.onnx_checks import first_line, import_onnx
-from cnnviz.types import Array
+from cnnviz.types import Array, Shape
 
 #: Of all that is computed from stored numbers, beyond what the file itself holds.
 MOST_BYTES = 2**30
@@ -49,6 +49,12 @@ _STRETCHED = {
 # fmt: on
 
 
+def _matrix_product(left: Shape, right: Shape) -> int:
+    """Rows times columns, for each of the matrices; a vector has one of them only."""
+    many = np.broadcast_shapes(left[:-2], right[:-2])
+    return math.prod(many) * math.prod(left[-2:-1]) * (right[-1] if len(right) > 1 else 1)
+
+
 def _einsum(attributes: Mapping[str, Any], arrays: Sequence[Array]) -> int:
     """Not more than every letter's size, together."""
     terms = str(attributes.get("equation", "")).split("->")[0].split(",")
@@ -78,8 +84,8 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
     ),
     "Gather": lambda at, a: a[1].size * a[0].size // max(1, a[0].shape[int(at.get("axis", 0))]),
     "GatherND": lambda _, a: a[1].size * math.prod(a[0].shape[a[1].shape[-1] :]),
-    "Gemm": lambda _, a: a[0].size * a[1].size,
-    "MatMul": lambda _, a: a[0].size * a[1].size // max(1, a[0].shape[-1] ** 2),
+    "Gemm": lambda at, a: a[0].shape[bool(at.get("transA"))] * a[1].shape[not at.get("transB")],
+    "MatMul": lambda _, a: _matrix_product(a[0].shape, a[1].shape),
     "OneHot": lambda _, a: a[0].size * int(a[1].reshape(-1)[0]),
     "Pad": lambda at, a: _product(
         np.asarray(a[0].shape)
@@ -89,6 +95,7 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
     "Resize": lambda at, a: _product(_new_sizes(at, a[0], a[-1])),
     "Tile": lambda _, a: math.prod(a[0].shape) * _product(np.maximum(a[1], 1)),
 }
+
 
 #: The usual ones around shapes; all else is left to ONNX.
 _IN_NUMPY: Mapping[str, Callable[..., Array]] = {

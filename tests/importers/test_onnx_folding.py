@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import NetworkError
-from cnnviz.importers.onnx_folding import _NO_LARGER, _SIZES, _STRETCHED
+from cnnviz.importers.onnx_folding import _NO_LARGER, _SIZES, _STRETCHED, _size
 from tests.support.onnx_files import computed, converted, model_of, node, reference
 
 pytestmark = pytest.mark.needs("onnx")
@@ -83,3 +83,20 @@ def test_what_is_folded_is_an_operator_of_onnx():
 
     known = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
     assert {*_NO_LARGER, *_STRETCHED, *_SIZES} <= known
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((5, 7), (7, 3)), ((7,), (7, 3)), ((5, 7), (7,)), ((7,), (7,)), ((2, 1, 5, 7), (4, 7, 3))],
+)
+def test_a_product_of_matrices_is_as_large_as_it_is(left, right):
+    """However long the sums are: a table of positions may go through a wide layer."""
+    arrays = [numbers(*left), numbers(*right)]
+    assert _size("MatMul", {}, arrays) == np.matmul(*arrays).size
+
+
+@pytest.mark.parametrize("a", [False, True])
+@pytest.mark.parametrize("b", [False, True])
+def test_a_product_of_transposed_matrices_is_as_large_as_it_is(a, b):
+    arrays = [numbers(*((7, 5) if a else (5, 7))), numbers(*((3, 7) if b else (7, 3)))]
+    assert _size("Gemm", {"transA": int(a), "transB": int(b)}, arrays) == 15
