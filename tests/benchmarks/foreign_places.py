@@ -72,7 +72,7 @@ class Calls:
     def __init__(self, module: Any, image: Any) -> None:
         """Run it on an image (1, C, H, W), and back from its highest score."""
         self._calls: list[_Call] = []
-        self._seen: dict[int, Seen] = {}
+        self._seen: dict[tuple[int, int], Seen] = {}
         hooks = []
         for path, part in module.named_modules():
             if hasattr(part, "inplace"):
@@ -108,11 +108,12 @@ class Calls:
         return note
 
     def _see(self, tensor: Any) -> Seen:
-        seen = self._seen.get(id(tensor))
+        key = (id(tensor), tensor._version)  # which may be changed in place behind a part
+        seen = self._seen.get(key)
         if seen is None:
             rectified = moments(tensor.detach().relu())
             seen = Seen(tuple(tensor.shape), moments(tensor), rectified, tensor)
-            self._seen[id(tensor)] = seen
+            self._seen[key] = seen
             if tensor.requires_grad and places(seen.shape):
                 tensor.register_hook(lambda gradient: _note_density(seen, gradient))
         return seen
