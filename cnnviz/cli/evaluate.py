@@ -36,7 +36,7 @@ from cnnviz.cli.run_options import (
     shard_option,
     truth_option,
 )
-from cnnviz.cli.thresholds import conclude, metric_check_options
+from cnnviz.cli.thresholds import conclude, concluding, metric_check_options
 from cnnviz.cli.workers import in_worker, opened
 from cnnviz.runs.request import EvaluationRequest
 from cnnviz.runs.supervisor import WorkerState
@@ -142,7 +142,8 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
     if not quiet:
         introduce(session.session.explainer)
     collector = Collector()
-    result = _run(session, printing, collector)
+    with concluding("evaluate", request.checks, collector):
+        result = _run(session, printing, collector)
     shard = request.execution.shard
     if shard is not None:
         if not quiet:

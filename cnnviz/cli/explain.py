@@ -38,7 +38,7 @@ from cnnviz.cli.run_options import (
     shard_option,
     truth_option,
 )
-from cnnviz.cli.thresholds import check_options, conclude
+from cnnviz.cli.thresholds import check_options, conclude, concluding
 from cnnviz.cli.workers import in_worker, opened
 from cnnviz.runs.request import OutputOptions, RunRequest
 from cnnviz.runs.supervisor import WorkerState
@@ -146,7 +146,8 @@ def explain_images(request: RunRequest, printing: Printing, worker: WorkerState 
     collector = ExplanationCollector()
     if request.selection.by_prediction:
         session = _select(session, quiet=quiet)
-    result = _run(session, printing, collector)
+    with concluding("explain", request.checks, collector):
+        result = _run(session, printing, collector)
     if request.execution.shard is not None:
         from cnnviz.runs.manifest import MANIFEST
         from cnnviz.runs.merged import merge_manifest

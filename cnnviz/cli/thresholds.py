@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,12 @@ from cnnviz.cli.console import say
 from cnnviz.cli.option_types import FilePath
 from cnnviz.cli.options import with_parameters
 from cnnviz.comparison.request import CHANGES
-from cnnviz.errors import ExitCode
+from cnnviz.errors import ExitCode, FailFastError
 from cnnviz.runs.thresholds import FAIL_IF_WORSE, FAIL_UNDER, MAX_SHARE, SCORES, SHARES, Threshold
 from cnnviz.text import counted, did_you_mean, joined, matching, paragraph, printable
 
 if TYPE_CHECKING:
-    from cnnviz.runs.checked import CheckedRun
+    from cnnviz.runs.checked import CheckedRun, Collector
     from cnnviz.runs.request import CheckOptions
 
 
@@ -172,17 +173,36 @@ def conclude(run: CheckedRun, checks: CheckOptions, status: int, *, quiet: bool)
     Returns:
         The exit status: an unmet threshold is worse than an image that failed.
     """
-    from cnnviz.outputs.files import OutputFolder
-    from cnnviz.outputs.formats import encode_markup
-    from cnnviz.runs.junit import to_junit
-    from cnnviz.runs.markdown import to_markdown
-
     for verdict in run.unmet:
         say(f"Threshold not met: {printable(verdict.sentence)}")
     if run.verdicts and not quiet:
         met = len(run.verdicts) - len(run.unmet)
         say(f"{met} of {counted(len(run.verdicts), 'threshold')} met")
+    _write_files(run, checks)
+    return ExitCode.NOT_MET if run.unmet else status
+
+
+@contextmanager
+def concluding(command: str, checks: CheckOptions, collector: Collector) -> Iterator[None]:
+    """Write the files that are asked for even if the run is stopped in here.
+
+    That is by its first failure, with ``--fail-fast``, or by Ctrl-C: a script that shows these
+    files has to see which image it was.
+    """
+    try:
+        yield
+    except (FailFastError, KeyboardInterrupt) as stop:
+        why = str(stop) or "Interrupted: the same command resumes the run."
+        _write_files(collector.stopped(command, checks.thresholds, why), checks)
+        raise
+
+
+def _write_files(run: CheckedRun, checks: CheckOptions) -> None:
+    from cnnviz.outputs.files import OutputFolder
+    from cnnviz.outputs.formats import encode_markup
+    from cnnviz.runs.junit import to_junit
+    from cnnviz.runs.markdown import to_markdown
+
     for path, render in ((checks.summary, to_markdown), (checks.junit, to_junit)):
         if path is not None:
             OutputFolder(path.parent).write(Path(path.name), encode_markup(render(run)))
-    return ExitCode.NOT_MET if run.unmet else status

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from time import monotonic
 
-from cnnviz.runs.thresholds import Figure, Verdict
+from cnnviz.runs.thresholds import Figure, Threshold, Verdict
 
 WORST = 10
 """How many of the images with the highest loss are named."""
@@ -38,6 +39,29 @@ class Collector:
     def seconds(self) -> float:
         """Since the run began."""
         return monotonic() - self._began
+
+    def stopped(self, command: str, thresholds: Sequence[Threshold], why: str) -> CheckedRun:
+        """What is known of a run that was stopped before its end: its images until then.
+
+        Args:
+            command: that was run: ``explain``.
+            thresholds: what was demanded; nothing of it was measured, so nothing is met.
+            why: a sentence.
+        """
+        images = len(self.images)
+        reason = "the run was stopped before its end"
+        return CheckedRun(
+            command=command,
+            started=self.started,
+            seconds=self.seconds,
+            findings=(why,),
+            figures=(),
+            verdicts=tuple(
+                Verdict(one, Figure(one.name, one.name, None, images, reason=reason))
+                for one in thresholds
+            ),
+            images=tuple(self.images),
+        )
 
 
 @dataclass(frozen=True)

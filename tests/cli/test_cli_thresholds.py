@@ -243,3 +243,41 @@ def test_the_status_of_a_worker_is_that_of_the_command(photos):
     )
     assert done.returncode == 4
     assert done.stderr.count("Threshold not met: evidence at the border: 0.") == 1
+
+
+STOPPED = ("--junit", "j.xml", "--summary", "s.md", "--fail-under", "accuracy=0.5")
+
+
+def cases(folder):
+    """The test cases of a JUnit file, and which of them failed."""
+    found = ElementTree.parse(folder / "j.xml").iter("testcase")
+    return {case.get("name"): case.find("failure") is not None for case in found}
+
+
+@pytest.mark.parametrize("command", ["explain", "evaluate"])
+def test_the_first_failure_stands_in_the_files(cnnviz, photos, command):
+    (photos / "in/gone.png").write_bytes(b"no image")
+    method = ("-m", "demo", "--method", "gradcam", "-o", "out", "--batch-size", "1")
+    options = ("--metric", "sparseness") if command == "evaluate" else ("--truth", "truth.csv")
+    limits = STOPPED if command == "explain" else STOPPED[:4]
+    status, _, _ = cnnviz(command, "in", *method, *options, "--fail-fast", *limits)
+    assert status == ExitCode.SOME_FAILED
+    expected = {"in/fish.png": False, "in/gone.png": True}
+    if command == "explain":
+        expected = {"accuracy at least 0.5": True, **expected}
+    assert cases(photos) == expected
+    summary = (photos / "s.md").read_text()
+    assert "Stopped at in/gone.png, the first image that failed" in summary
+
+
+def test_an_interrupted_run_says_so_in_the_files(cnnviz, photos, monkeypatch):
+    from cnnviz.cli.explain_lines import OutcomePrinter
+
+    def interrupted(self, outcome):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OutcomePrinter, "__call__", interrupted)
+    status, _, _ = explain(cnnviz, *STOPPED)
+    assert status == 130
+    assert cases(photos) == {"accuracy at least 0.5": True}
+    assert "Interrupted: the same command resumes the run." in (photos / "s.md").read_text()
