@@ -26,9 +26,16 @@ from cnnviz.report.page import drawn_files, image_data, shown_options, url_of
 from cnnviz.report.parts import WHOLE, PartsWriter, remove_parts
 from cnnviz.report.single_file import MOST_IMAGES, SINGLE_PAGE, inlined, shown_files
 from cnnviz.runs.evaluation_records import Evaluation
+from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.manifest import MANIFEST
-from cnnviz.runs.reading import EVALUATION, ManifestLines, read_evaluation, read_manifest
-from cnnviz.runs.records import Manifest
+from cnnviz.runs.reading import (
+    EVALUATION,
+    RunLines,
+    manifest_lines,
+    read_evaluation_overview,
+    read_manifest,
+)
+from cnnviz.runs.records import Manifest, SummaryRecord
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.storage.paths import AnyPath
 from cnnviz.structure import encode
@@ -57,6 +64,8 @@ _SCRIPTS_IN_PARTS = (
 )
 #: Those of a page without images.
 _SCRIPTS_ALONE = ("elements.js", "tables.js")
+_Lines = RunLines[SummaryRecord, ImageRecord]
+
 #: How many images' thumbnails are made at a time.
 _AT_ONCE = 2000
 
@@ -97,8 +106,8 @@ def build_report(
         OutputError: there is such a page that cnnviz did not write.
         OutputUnavailableError: the file system refused (disk full, no permission).
     """
-    evaluation = read_evaluation(folder)
-    lines = ManifestLines.open(folder)
+    evaluation = read_evaluation_overview(folder, whole)
+    lines = manifest_lines(folder)
     if single_file:
         _check_single_file(lines)
     elif lines is not None and lines.summary.images > whole:
@@ -120,7 +129,7 @@ def build_report(
     return folder_at(folder).write(SINGLE_PAGE, encode_markup(page))
 
 
-def _check_single_file(lines: ManifestLines | None) -> None:
+def _check_single_file(lines: _Lines | None) -> None:
     if lines is not None and lines.summary.images > MOST_IMAGES:
         raise UsageError(
             f"A single file holds at most {MOST_IMAGES} images, and this run has "
@@ -131,7 +140,7 @@ def _check_single_file(lines: ManifestLines | None) -> None:
 
 def _build_in_parts(
     folder: AnyPath,
-    lines: ManifestLines,
+    lines: _Lines,
     evaluation: Evaluation | None,
     title: str | None,
     thumbnails: _Thumbnails,

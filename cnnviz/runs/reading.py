@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from cnnviz.errors import UsageError
-from cnnviz.runs.evaluation_records import EVALUATION_VERSION, Evaluation
+from cnnviz.runs.evaluation_records import (
+    EVALUATION_VERSION,
+    EvaluatedImageRecord,
+    Evaluation,
+    EvaluationRecord,
+)
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.manifest import MANIFEST
 from cnnviz.runs.records import VERSION, Manifest, SummaryRecord
 from cnnviz.runs.run_records import RunRecord
-from cnnviz.storage.paths import AnyPath, opened_whole
+from cnnviz.storage.paths import AnyPath, opened
 from cnnviz.structure import decode, parse
 
 EVALUATION = "evaluation.json"
 
 #: How the lines before those of images begin.
 _RUN, _SUMMARY = b'"run": ', b'"summary": '
-_EXPLAIN_AGAIN = "run `cnnviz explain` again"
 
 RecordT = TypeVar("RecordT")
+ImageT = TypeVar("ImageT")
+SummaryT = TypeVar("SummaryT", SummaryRecord, EvaluationRecord)
 
 
 def read_manifest(folder: AnyPath) -> Manifest:
@@ -39,8 +46,19 @@ def read_manifest(folder: AnyPath) -> Manifest:
     return found
 
 
-class ManifestLines:
-    """A manifest that is read line by line, so that any number of images fits into memory.
+@dataclass(frozen=True)
+class _Form(Generic[SummaryT, ImageT]):
+    """What a run's file holds: under which key its version is, and its records."""
+
+    key: str
+    version: int
+    summary: type[SummaryT]
+    image: type[ImageT]
+    command: str
+
+
+class RunLines(Generic[SummaryT, ImageT]):
+    """A run's file that is read line by line, so that any number of images fits into memory.
 
     Attributes:
         run: the run.
@@ -48,59 +66,62 @@ class ManifestLines:
     """
 
     run: RunRecord
-    summary: SummaryRecord
+    summary: SummaryT
 
-    def __init__(self, path: AnyPath, run: bytes, summary: bytes) -> None:
+    def __init__(
+        self, path: AnyPath, form: _Form[SummaryT, ImageT], run: bytes, summary: bytes
+    ) -> None:
         """Of the lines that begin it."""
         self._path = path
+        self._form: _Form[SummaryT, ImageT] = form
         self.run = self._decoded(RunRecord, _RUN, run, "run")
-        self.summary = self._decoded(SummaryRecord, _SUMMARY, summary, "summary")
+        self.summary = self._decoded(form.summary, _SUMMARY, summary, "summary")
 
     @classmethod
-    def open(cls, folder: AnyPath) -> ManifestLines | None:
-        """The manifest in a folder; None if there is none that has its lines as cnnviz writes them.
+    def open(
+        cls, path: AnyPath, form: _Form[SummaryT, ImageT]
+    ) -> RunLines[SummaryT, ImageT] | None:
+        """A run's file; None if there is none that has its lines as cnnviz writes them.
 
         Raises:
             UsageError: it is damaged.
         """
-        path = folder / MANIFEST
         try:
-            with opened_whole(path) as file:
+            with opened(path) as file:
                 start, run, summary, images = (file.readline() for _ in range(4))
         except OSError:
             return None
         as_written = (
-            start == b'{"cnnviz_manifest": %d,\n' % VERSION
+            start == b'{"%s": %d,\n' % (form.key.encode("ascii"), form.version)
             and run.startswith(_RUN)
             and summary.startswith(_SUMMARY)
             and images == b'"images": [\n'
         )
-        return cls(path, run, summary) if as_written else None
+        return cls(path, form, run, summary) if as_written else None
 
-    def images(self) -> Iterator[ImageRecord]:
+    def images(self) -> Iterator[ImageT]:
         """The images' records, in the order of the run.
 
         Raises:
             UsageError: one is damaged, or the file does not hold as many as it says.
         """
         count = 0
-        with opened_whole(self._path) as file:
+        with opened(self._path) as file:
             for line in islice(file, 4, None):
                 if line.startswith(b"]}"):
                     break
-                yield self._decoded(ImageRecord, b"", line, f"images[{count}]")
+                yield self._decoded(self._form.image, b"", line, f"images[{count}]")
                 count += 1
             else:
-                raise _damaged(self._path, "it has no end", _EXPLAIN_AGAIN)
+                raise self._damaged("it has no end")
         if count != self.summary.images:
-            what = f"it has {count} images instead of {self.summary.images}"
-            raise _damaged(self._path, what, _EXPLAIN_AGAIN)
+            raise self._damaged(f"it has {count} images instead of {self.summary.images}")
 
-    def at(self, places: Collection[int]) -> dict[int, ImageRecord]:
+    def at(self, places: Collection[int]) -> dict[int, ImageT]:
         """The records of some images, by their places in the run, from 0."""
-        with opened_whole(self._path) as file:
+        with opened(self._path) as file:
             return {
-                place: self._decoded(ImageRecord, b"", line, f"images[{place}]")
+                place: self._decoded(self._form.image, b"", line, f"images[{place}]")
                 for place, line in enumerate(islice(file, 4, None))
                 if place in places
             }
@@ -109,7 +130,38 @@ class ManifestLines:
         try:
             return decode(record, parse(line[len(start) :].rstrip(b",\n")), where)
         except ValueError as error:
-            raise _damaged(self._path, str(error), _EXPLAIN_AGAIN) from error
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, what: str) -> UsageError:
+        return _damaged(self._path, what, f"run `cnnviz {self._form.command}` again")
+
+
+_MANIFEST_FORM = _Form("cnnviz_manifest", VERSION, SummaryRecord, ImageRecord, "explain")
+_EVALUATION_FORM = _Form(
+    "cnnviz_evaluation", EVALUATION_VERSION, EvaluationRecord, EvaluatedImageRecord, "evaluate"
+)
+
+
+def manifest_lines(folder: AnyPath) -> RunLines[SummaryRecord, ImageRecord] | None:
+    """The manifest in a folder, to be read line by line; None where only a whole can be read.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    return RunLines.open(folder / MANIFEST, _MANIFEST_FORM)
+
+
+def read_evaluation_overview(folder: AnyPath, most: int) -> Evaluation | None:
+    """The evaluation in a folder, of more than ``most`` images with so many, the first ones, only.
+
+    Raises:
+        UsageError: it is another version's, or it is damaged.
+    """
+    lines = RunLines.open(folder / EVALUATION, _EVALUATION_FORM)
+    if lines is None or lines.summary.images <= most:
+        return read_evaluation(folder)
+    first = tuple(islice(lines.images(), most))
+    return Evaluation(EVALUATION_VERSION, lines.run, lines.summary, first)
 
 
 def read_evaluation(folder: AnyPath) -> Evaluation | None:

@@ -12,8 +12,10 @@ from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.report import build, build_report
 from cnnviz.report.evaluation import evaluation_view
-from cnnviz.runs.evaluation_records import Evaluation
-from cnnviz.structure import decode
+from cnnviz.runs.evaluate import EVALUATION
+from cnnviz.runs.evaluation_records import EvaluatedImageRecord, Evaluation
+from cnnviz.runs.image_records import MeasurementRecord
+from cnnviz.structure import decode, encode
 from tests.report.runs import image, manifest, write_run
 from tests.report.test_build import EVIL, Page, words
 
@@ -132,3 +134,25 @@ def test_a_damaged_evaluation_says_what_to_do(tmp_path):
     write(tmp_path, {**evaluation(), "cnnviz_evaluation": 9})
     with pytest.raises(UsageError, match=r"version 9 .* or run `cnnviz evaluate` again"):
         build_report(tmp_path)
+
+
+def test_of_many_images_only_the_first_are_read(tmp_path):
+    """Where the values of curves stand is said by each of them; all else by the summary."""
+    one = MeasurementRecord(0.5, None, (1.0, 0.5, 0.0), None, {"shares": [0.0, 0.25, 1.0]})
+    maps = {key: {"deletion": one} for key in ("gradcam", "saliency", "gaussian")}
+    images = [
+        EvaluatedImageRecord(
+            *(f"{number}", f"{number}.jpg", f"{number}.jpg", "ok", None, 0.1), measurements=maps
+        )
+        for number in range(5)
+    ]
+    record = evaluation()
+    lines = EVALUATION.lines(record["run"], record["summary"], map(encode, images))
+    OutputFolder(tmp_path).write(PurePosixPath("evaluation.json"), encode_run_file(lines))
+    whole = build_report(tmp_path, whole=5).read_text()
+    assert "115.5," in whole  # a quarter of the way from 44 to 330
+    assert build_report(tmp_path, whole=2).read_text() == whole
+    path = tmp_path / "evaluation.json"
+    path.write_bytes(path.read_bytes().replace(b'"0.jpg"', b"0"))
+    with pytest.raises(UsageError, match=r"images\[0\].*Run `cnnviz evaluate` again"):
+        build_report(tmp_path, whole=2)

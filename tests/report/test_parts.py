@@ -11,7 +11,7 @@ import pytest
 
 from cnnviz.errors import OutputError, UsageError
 from cnnviz.report import build, build_report, parts
-from cnnviz.runs.reading import ManifestLines
+from cnnviz.runs.reading import manifest_lines
 from tests.report.runs import failed, image, large, manifest, score, write_lines, write_run
 
 COUNT = 1050
@@ -185,7 +185,7 @@ def test_a_damaged_manifest(tmp_path, record, damage, said):
 
 def test_a_manifest_in_other_lines_is_read_as_a_whole(tmp_path, record):
     write_run(tmp_path, manifest(record["images"][:20]), files=False)
-    assert ManifestLines.open(tmp_path) is None
+    assert manifest_lines(tmp_path) is None
     build_report(tmp_path, whole=10)
     assert len(page_of(tmp_path)[1]["images"]) == 20
 

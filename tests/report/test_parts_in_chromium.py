@@ -212,6 +212,9 @@ def test_a_part_that_is_missing_or_of_another_report(browser, record, tmp_path):
     browser.run("document.getElementById('sort').value = 'loss'")
     browser.run("document.getElementById('sort').dispatchEvent(new Event('change'))")
     browser.wait("/columns-0001.js is missing/.test(document.getElementById('copied').textContent)")
+    (tmp_path / "report" / "paths-0001.js").unlink()
+    browser.run("document.getElementById('download').click()")
+    browser.wait("/paths-0001.js is missing/.test(document.getElementById('copied').textContent)")
     browser.open(tmp_path / "index.html", "open=150")
     browser.wait(
         "/0002.js is missing or belongs/.test(document.getElementById('copied').textContent)"

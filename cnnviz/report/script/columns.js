@@ -62,21 +62,25 @@ const paths = [];
 let pathsRead = null;
 const pathOf = (place) => paths[Math.floor(place / parts.sizes.paths)]?.[place % parts.sizes.paths];
 const hasInPath = ({ place }, text) => pathOf(place)?.toLowerCase().includes(text) ?? false;
-const readPart = () => Math.round((100 * paths.length) / countOfParts("paths"));
-const soFar = () =>
-  (state.q && paths.length < countOfParts("paths") ? `; searched ${readPart()}%` : "");
+const hasPaths = () => paths.length === countOfParts("paths");
+const partRead = () => `${Math.round((100 * paths.length) / countOfParts("paths"))}%`;
+const soFar = () => (state.q && !hasPaths() ? `; searched ${partRead()}` : "");
+let saving = false;
 
-/** Read all paths, one part after the other, and say so after each. */
+/** Milliseconds from one look at what a search has found so far to the next. */
+const LOOK = 1000;
+
+/** Read all paths, one part after the other, and say how far that is. */
 function readPaths() {
   pathsRead ??= (async () => {
-    let said = performance.now();
-    while (paths.length < countOfParts("paths")) {
+    let looked = performance.now();
+    while (!hasPaths()) {
       paths.push(await load("paths-", paths.length));
-      const last = paths.length === countOfParts("paths");
-      if (state.q && (last || performance.now() - said > 1000)) {
+      if (state.q && (hasPaths() || performance.now() - looked > LOOK)) {
         update();
-        said = performance.now();
-      } else byId("count").textContent = byId("count").textContent.replace(/; searched .*|$/, soFar());
+        looked = performance.now();
+      }
+      if (saving) byId("copied").textContent = `Reading all paths: ${partRead()}`;
     }
   })();
   pathsRead.catch(() => { pathsRead = null; }); // the next who asks tries again
@@ -96,14 +100,20 @@ function prepared(again) {
     }
     return false;
   }
-  if (state.q && paths.length < countOfParts("paths")) readPaths().catch(sayWhy);
+  if (state.q && !hasPaths()) readPaths().catch(sayWhy);
   return true;
 }
 
+/** The paths of images; null if they cannot be read, and it is said why. */
 async function pathsOf(list) {
-  if (paths.length < countOfParts("paths")) {
-    byId("copied").textContent = "Reading all paths …";
+  saving = true;
+  try {
     await readPaths();
+  } catch (error) {
+    sayWhy(error);
+    return null;
+  } finally {
+    saving = false;
   }
   return list.map(({ place }) => pathOf(place));
 }

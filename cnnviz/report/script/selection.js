@@ -9,9 +9,10 @@ function bytesOf(text) {
 
 /** One path a line, in the order of the page; a path with a line break would be two. */
 async function selection() {
-  const paths = await pathsOf(order);
-  const fit = paths.filter((path) => !/[\r\n]/.test(path));
-  const left = paths.length - fit.length;
+  const found = await pathsOf(order);
+  if (!found) return null;
+  const fit = found.filter((path) => !/[\r\n]/.test(path));
+  const left = found.length - fit.length;
   return {
     text: fit.map((path) => `${path}\n`).join(""),
     said: `${plural(fit.length, "path")}${left ? `; ${left} with a line break left out` : ""}`,
@@ -19,7 +20,9 @@ async function selection() {
 }
 
 async function download() {
-  const { text, said: what } = await selection();
+  const chosen = await selection();
+  if (!chosen) return;
+  const { text, said: what } = chosen;
   const url = URL.createObjectURL(new Blob(bytesOf(text), { type: "text/plain" }));
   h("a", { href: url, download: "selection.txt" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
@@ -27,7 +30,9 @@ async function download() {
 }
 
 async function copy() {
-  const { text, said: what } = await selection();
+  const chosen = await selection();
+  if (!chosen) return;
+  const { text, said: what } = chosen;
   try {
     await navigator.clipboard.writeText(text);
   } catch {

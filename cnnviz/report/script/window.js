@@ -34,7 +34,6 @@ function newPlace(image, index) {
 /** Put a record that has come into the card that waits for it. */
 function complete(image) {
   const card = cards[image.place];
-  if (!card) return;
   const focused = card.contains(document.activeElement);
   card.replaceChildren(...newCard(image).childNodes);
   draw(image);
@@ -44,7 +43,7 @@ function complete(image) {
 function ask() {
   for (const image of inWindow) {
     if (hasRecord(image)) continue;
-    fetchRecord(image).then(() => complete(image), (error) => {
+    fetchRecord(image).then(() => (cards[image.place] ? complete(image) : letGo(image)), (error) => {
       cards[image.place]?.querySelector(".frame").replaceChildren(h("span", { class: "note" }, error.message));
     });
   }
