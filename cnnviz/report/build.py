@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cnnviz.errors import UsageError
@@ -66,8 +65,8 @@ _SCRIPTS_IN_PARTS = (
 _SCRIPTS_ALONE = ("elements.js", "tables.js")
 _Lines = RunLines[SummaryRecord, ImageRecord]
 
-#: How many images' thumbnails are made at a time.
-_AT_ONCE = 2000
+#: How many thumbnails are looked for at a time. Behind a URL all that are there are listed first.
+_AT_ONCE, _AT_ONCE_REMOTE = 5_000, 200_000
 
 
 def build_report(
@@ -150,12 +149,16 @@ def _build_in_parts(
     overview = Overview(run)
     # Tells this page from those before it: the summary names files, and the run has its times.
     parts = PartsWriter(output, sha256(encode([run, lines.summary])).hexdigest()[:16])
-    images = lines.images()
-    while some := list(islice(images, _AT_ONCE)):
-        for image in some:
-            overview.add(image)
-            parts.add(image)
-        thumbnails.make(drawn_files(some))
+    files: dict[PurePosixPath, None] = {}
+    at_once = _AT_ONCE if isinstance(folder, Path) else _AT_ONCE_REMOTE
+    for image in lines.images():
+        overview.add(image)
+        parts.add(image)
+        files.update(dict.fromkeys(drawn_files([image])))
+        if len(files) >= at_once:
+            thumbnails.make(files)
+            files.clear()
+    thumbnails.make(files)
     shown, data = overview.shown(lines.summary)
     picks = lines.at({pick.place for pick in overview.picks})
     data = {**data, "images": [], "parts": parts.close(picks)}
@@ -193,7 +196,7 @@ class _Thumbnails:
         self._folder = folder
         self._progress = progress
         self._notify = notify
-        self._done = self._most = 0
+        self._done = 0
 
     def make(self, files: Iterable[PurePosixPath]) -> None:
         """Make those of some images that are missing."""

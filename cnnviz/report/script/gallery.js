@@ -47,6 +47,7 @@ const A_SLICE = 250;
 function sorted(found) {
   const { value, first } = SORTS[state.sort];
   const down = (first === "up") === (state.down === "1");
+  if (state.sort === "run") return down ? [...found].reverse() : found; // images stand in that order
   const known = (image) => typeof value(image) === "number";
   const sign = down ? -1 : 1;
   return [
@@ -64,8 +65,8 @@ function update() {
   const chosen = KINDS.filter(([kind]) => state.show.split(",").includes(kind));
   // Of the chosen kinds of a group any is enough; each group has to have one.
   const groups = [...new Set(chosen.map(groupOf))];
-  const among = (left) => inside.filter((image) => groups.every((group) =>
-    group === left || chosen.some((one) => groupOf(one) === group && image.kinds.has(one[0]))));
+  const among = (left) => (chosen.length ? inside.filter((image) => groups.every((group) =>
+    group === left || chosen.some((one) => groupOf(one) === group && image.kinds.has(one[0])))) : inside);
   for (const button of byId("chips").children) {
     const one = KINDS.find(([kind]) => kind === button.dataset.kind);
     const count = countOf(one[0], () => among(groupOf(one)));
