@@ -35,6 +35,7 @@ from cnnviz.cli.run_options import (
     goal_options,
     limit_option,
     method_options,
+    runner_option,
     shard_option,
     truth_option,
 )
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
 @check_options
 @execution_options
 @shard_option
+@runner_option
 @JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print the five highest classes of each image.")
 @QUIET
@@ -131,7 +133,12 @@ def command(
     cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and cat_saliency.png. If --target asks
     for a class other than the predicted one, file names contain its index: cat_281_gradcam.png.
     """
-    return in_worker(explain_images, request.with_saliency(saliency), printing)
+    request = request.with_saliency(saliency)
+    if request.execution.runner is not None:
+        from cnnviz.cli.on_ray import explain_on_ray
+
+        return explain_on_ray(request, printing)
+    return in_worker(explain_images, request, printing)
 
 
 def explain_images(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
@@ -190,7 +197,9 @@ def _run(session: Session, printing: Printing, collector: ExplanationCollector) 
     passes = session.rounds * each
     total, unit = (passes, "pass") if passes else (session.rounds * images, "image")
     with progress(total, unit, hidden=printing.quiet) as bar, Interrupt() as interrupt:
-        printer = OutcomePrinter(bar, session, printing)
+        layers = [layer.name for layer in session.explainer.layers]
+        output = session.request.output
+        printer = OutcomePrinter(bar, session.worker, printing, output, layers)
         done = 0 if passes else 1
 
         def advance(count: int) -> None:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from cnnviz.explainer import Explainer
     from cnnviz.labels.scores import Score, Similarity
     from cnnviz.runs.image_records import ImageRecord
-    from cnnviz.runs.session import RunResult, Session
+    from cnnviz.runs.records import ScannedRecord
+    from cnnviz.runs.request import RunRequest
+    from cnnviz.runs.session import RunResult
     from cnnviz.runs.supervisor import WorkerState
+    from cnnviz.storage.paths import AnyPath
 
 #: Number of confusions listed at the end; the manifest has all.
 _CONFUSIONS = 5
@@ -121,11 +124,18 @@ class Printer(ABC, Generic[RecordT]):
 class OutcomePrinter(Printer["ImageRecord"]):
     """Prints what was found out about each image that was explained."""
 
-    def __init__(self, bar: tqdm[Any], session: Session, printing: Printing) -> None:
-        """Args: the progress bar, the run, and what is printed."""
-        super().__init__(bar, session.worker, printing)
-        self._output = session.request.output
-        self._layers = [layer.name for layer in session.explainer.layers]
+    def __init__(
+        self,
+        bar: tqdm[Any],
+        worker: WorkerState | None,
+        printing: Printing,
+        output: AnyPath,
+        layers: Sequence[str],
+    ) -> None:
+        """Args: as above, where files are written, and the names of the layers looked at."""
+        super().__init__(bar, worker, printing)
+        self._output = output
+        self._layers = layers
 
     def _tell(self, image: ImageRecord) -> None:
         for one in image.explanations:
@@ -204,7 +214,14 @@ def _named(score: Score | Similarity) -> str:
     return f"{score.title} {said}"
 
 
-def sum_up(session: Session, result: RunResult, seconds: float) -> None:
+class _Ran(Protocol):
+    @property
+    def request(self) -> RunRequest: ...
+    @property
+    def scanned(self) -> ScannedRecord | None: ...
+
+
+def sum_up(session: _Ran, result: RunResult, seconds: float) -> None:
     """Say what became of the run as a whole."""
     output, ended = session.request.output, result.report
     failed = f", {ended.failed} failed" if ended.failed else ""
@@ -242,7 +259,7 @@ def sum_up(session: Session, result: RunResult, seconds: float) -> None:
         say(f"report: {output / 'index.html'}")
 
 
-def _sum_up_several(session: Session, result: RunResult) -> None:
+def _sum_up_several(session: _Ran, result: RunResult) -> None:
     """Say how good the predictions are of a network whose classes do not exclude one another."""
     looked, ranked = session.scanned, result.report.multi_label
     if looked is not None and looked.mean_average_precision is not None:

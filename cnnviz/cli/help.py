@@ -37,7 +37,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         *("diagram", "frames", "gif", "every"),
         *("as_json", "verbose", "quiet"),
     ),
-    "Which images": ("only", "sort", "limit", "shard", "force"),
+    "Which images": ("only", "sort", "limit", "shard", "runner", "force"),
     "For scripts": (
         *("fail_under", "fail_if_worse", "max_share", "metric_limits"),
         *("summary", "junit"),

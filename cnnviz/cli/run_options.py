@@ -158,6 +158,33 @@ shard_option = click.option(
 """``--shard``: which part of a run is done."""
 
 
+_RAY = "ray"
+
+
+def _runner(_ctx: click.Context, _parameter: click.Parameter, text: str) -> str | None:
+    """What does the parts of a run; None for this machine."""
+    if text == "local":
+        return None
+    name, colon, address = text.partition(":")
+    if name != _RAY or (colon and not address):
+        raise UsageError(f"--runner takes local, ray or ray:ADDRESS; got '{text}'.")
+    return text
+
+
+runner_option = click.option(
+    "--runner",
+    metavar="local|ray[:ADDRESS]",
+    default="local",
+    show_default=True,
+    callback=_runner,
+    help="What does the work: this machine, or a Ray cluster (needs cnnviz[ray]), with a worker "
+    "for each GPU or, on the CPU, for each core, or for each N cores with --threads N. ADDRESS is "
+    "what ray.init takes: auto, local, HOST:PORT; without it, the cluster that Ray finds, or else "
+    "this machine.",
+)
+"""``--runner``: what does the parts of a run."""
+
+
 def execution_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--batch-size``, ``--max-pixels`` and ``--fail-fast``: how the work is done."""
     return with_parameters(function, _EXECUTION)

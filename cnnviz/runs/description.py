@@ -40,7 +40,7 @@ from cnnviz.structure import decode, encode, parse
 
 #: Options that have no say in what is written.
 _WITHOUT_EFFECT = (
-    *("threads", "force", "fail_fast", "by_engine", "shard"),
+    *("threads", "force", "fail_fast", "by_engine", "shard", "runner"),
     *("fail_under", "max_share", "metric_limits", "summary", "junit"),
 )
 

@@ -22,6 +22,10 @@ _SECONDS = 10.0  # until what there is becomes a part
 _ALONE = "make sure that no other run writes there at the same time."
 
 
+class OccupiedError(UsageError):
+    """Another run has the journal."""
+
+
 class JournalFile(ABC):
     """A file of lines that outlives its run, however that ends.
 
@@ -107,7 +111,7 @@ class _Local(JournalFile):
                 break
             if not locked:
                 file.close()
-                raise UsageError(
+                raise OccupiedError(
                     f"Another run is writing to {self._path.parent}; wait for it to end, or choose "
                     "another output folder."
                 )

@@ -123,6 +123,7 @@ class SelectionOptions:
 class ExecutionOptions:
     """How the work is done; of ``max_pixels`` None is what cnnviz refuses by default.
 
+    ``runner`` is what does the parts of a run; None: this machine does all of it as one.
     With ``by_engine`` what another engine or device has explained is explained again: where they
     are what is compared, the small differences between them count.
     """
@@ -133,6 +134,7 @@ class ExecutionOptions:
     fail_fast: bool = False
     by_engine: bool = False
     shard: Shard | None = None
+    runner: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnviz.attribution import Method
+from cnnviz.engines.base import parse_device
 from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.labels.targets import Target
@@ -23,11 +24,20 @@ def check_shard(request: RunRequest) -> None:
     Raises:
         UsageError: that is asked for.
     """
-    if request.execution.shard is None:
+    shard, runner = request.execution.shard, request.execution.runner
+    if shard is None and runner is None:
         return
+    if shard is not None and runner is not None:
+        raise UsageError("--runner divides a run by itself: leave --shard out.")
+    if runner is not None and parse_device(request.model.device).index:
+        raise UsageError(
+            f"With --runner, Ray chooses a GPU for each worker; got --device "
+            f"{request.model.device}, give --device gpu."
+        )
+    divided = "--shard" if runner is None else "--runner"
     if isinstance(request.output, RemotePath):
         raise UsageError(
-            "--shard writes to a folder that all parts can reach, and not yet to a URL."
+            f"{divided} writes to a folder that all parts can reach, and not yet to a URL."
         )
     needing = (
         ("--scale run", request.files.scale == "run"),
@@ -37,13 +47,13 @@ def check_shard(request: RunRequest) -> None:
     for option, asked in needing:
         if asked:
             raise UsageError(
-                f"{option} depends on all images, and --shard looks at a part of them: leave one "
+                f"{option} depends on all images, and {divided} looks at parts of them: leave one "
                 "of the two out."
             )
     if request.checks.wanted:
         raise UsageError(
             "--fail-under, --max-share, --summary and --junit are about all images: give them "
-            "without --shard once the parts are merged, when nothing is done again."
+            f"without {divided} once the parts are merged, when nothing is done again."
         )
 
 

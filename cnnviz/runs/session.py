@@ -7,7 +7,7 @@ network is known to run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
@@ -54,7 +54,7 @@ from cnnviz.runs.request_checks import (
     check_shares,
     check_truth,
 )
-from cnnviz.runs.run_records import EngineRecord
+from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.runs.shards import Part
 from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import (
@@ -237,6 +237,7 @@ class Session:
         notify: called with a sentence when something is assumed.
         looked: what was predicted for all images, if these were selected by that.
         part: of which run these are a part, if they are one.
+        planned: the images with the names of their files, if somebody has planned these already.
     """
 
     request: RunRequest
@@ -252,6 +253,7 @@ class Session:
     notify: Notify | None = None
     looked: ScanReport | None = None
     part: Part | None = None
+    planned: Sequence[Item] | None = None
 
     @cached_property
     def scanned(self) -> ScannedRecord | None:
@@ -262,6 +264,12 @@ class Session:
     def title(self) -> str:
         """What runs, in a sentence: ``vgg16, MXNet 1.9.1 on cpu.``."""
         return f"{self.explainer.name}, {EngineRecord.of(self.explainer.network.engine)}."
+
+    @property
+    def names(self) -> ClassNames:
+        """What the classes are called, or the numbers of a network that gives such."""
+        is_probability = self.explainer.network.architecture.activation.is_probability
+        return ClassNames(self.explainer.labels, kind="class" if is_probability else "output")
 
     @property
     def rounds(self) -> int:
@@ -308,8 +316,8 @@ class Session:
         """
         began, started = monotonic(), datetime.now(timezone.utc)
         limits = self._measure(measured, on_progress)
-        run = describe_run(self.request, self.config, self.explainer, self.ground_truth)
-        mark = fingerprint(decisive(run, self.request, self.goals, limits))
+        run = self.describe(limits)
+        mark = run.fingerprint
         folder = self.request.output
         stems = [str(item.stem.path) for item in self.items]
         journal = self.keeping.journal(MANIFEST_FILE, mark, stems)
@@ -329,7 +337,6 @@ class Session:
             run = replace(
                 run,
                 notes=run.notes if self.part or not mixture else (*run.notes, mixture),
-                fingerprint=mark,
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(monotonic() - began, 3),
             )
@@ -338,6 +345,12 @@ class Session:
         finally:
             journal.close(done=done)
         return RunResult(stage.report, left_behind, tuple(stage.displaced))
+
+    def describe(self, limits: Mapping[str, float] | None = None) -> RunRecord:
+        """What the manifest says of this run, but for its times; ``limits`` as measured."""
+        run = describe_run(self.request, self.config, self.explainer, self.ground_truth)
+        mark = fingerprint(decisive(run, self.request, self.goals, limits or {}))
+        return replace(run, fingerprint=mark)
 
     @property
     def everything(self) -> tuple[Source, ...]:
@@ -381,17 +394,17 @@ class Session:
             numbered=self.goals.numbered,
             limits=limits,
         )
-        is_probability = self.explainer.network.architecture.activation.is_probability
-        names = ClassNames(self.explainer.labels, kind="class" if is_probability else "output")
-        report = RunReport(names=names)
+        report = RunReport(names=self.names)
         metrics = of_maps(choose_metrics(cheap=True)) if files.evaluate else ()
         return Explain(
             self.explainer, writer, self.goals, journal, on_progress, report, metrics=metrics
         )
 
     @cached_property
-    def items(self) -> list[Item]:
+    def items(self) -> Sequence[Item]:
         """The images, with names of files that never collide."""
+        if self.planned is not None:
+            return self.planned
         return plan_items(
             self.sources,
             self.explainer,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,13 +72,19 @@ class Shard:
             sources: all images, in order.
             together: how many of them share a pass.
         """
-        from cnnviz.outputs.part_names import stable_number
+        divided = _divided(sources, together, self.count)
+        return tuple(
+            place for number, places in divided if number == self.number for place in places
+        )
 
-        found: list[int] = []
-        for start in range(0, len(sources), together):
-            if stable_number(sources[start]) % self.count == self.number - 1:
-                found += range(start, min(start + together, len(sources)))
-        return tuple(found)
+
+def _divided(sources: Sequence[Source], together: int, count: int) -> Iterator[tuple[int, range]]:
+    """Places of images that share a pass, in order, each with the number of their part."""
+    from cnnviz.outputs.part_names import stable_number
+
+    for start in range(0, len(sources), together):
+        end = min(start + together, len(sources))
+        yield stable_number(sources[start]) % count + 1, range(start, end)
 
 
 def images_together(batch_size: int | Literal["auto"]) -> int:
@@ -178,6 +184,24 @@ class Part:
             truths=hashlib.sha256(repr(truths).encode()).hexdigest() if known else None,
         )
         return cls(record, shard.places(everything, together), everything, truths)
+
+    @classmethod
+    def all_of(
+        cls,
+        count: int,
+        everything: tuple[Source, ...],
+        truths: tuple[Any, ...],
+        batch_size: int | Literal["auto"],
+    ) -> tuple[Part, ...]:
+        """All parts of such a run, in order, for who does several of them."""
+        first = cls.of(Shard(count, 1), everything, truths, batch_size)
+        places: list[list[int]] = [[] for _ in range(count)]
+        for number, some in _divided(everything, first.record.together, count):
+            places[number - 1] += some
+        return tuple(
+            replace(first, record=replace(first.record, number=number), places=tuple(own))
+            for number, own in enumerate(places, 1)
+        )
 
     def own(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """Of values of all images those of its own."""

@@ -278,7 +278,9 @@ class Stream:
     def _load(self, image: LoadedImage[ItemT, OutcomeT]) -> LoadedImage[ItemT, OutcomeT]:
         key = image.item.key
         if key in self._crashes:
-            reason = f"the libraries that cnnviz uses crashed on it (signal {self._crashes[key]})"
+            by = self._crashes[key]
+            how = f" (signal {by})" if by else ""  # not known of a process on another machine
+            reason = f"the libraries that cnnviz uses crashed on it{how}"
             return replace(image, error=ImageError(reason), crashed=True)
         if self._isolating is not None:
             self._isolating.start(key)

@@ -48,6 +48,7 @@ CAPABILITIES = {
         lambda: find_spec("mxnet") is not None,
     ),
     "onnx": Capability("ONNX", 'pip install "cnnviz[onnx]"', lambda: find_spec("onnx") is not None),
+    "ray": Capability("Ray", 'pip install "cnnviz[ray]"', lambda: find_spec("ray") is not None),
     "s3": Capability(
         "s3fs and moto's S3 server",
         "pip install \"cnnviz[s3]\" 'moto[server]'",

@@ -1,0 +1,324 @@
+"""The parts of a run on a Ray cluster: an actor a GPU, or a number of cores, takes one at a time.
+
+Each actor loads the network once. It is sent the list of images when it starts, and then numbers of
+parts; what comes back are counts. Files are written by the actors, into a folder that all nodes
+have. Nothing of Ray's own fault tolerance is used: a part whose actor is gone is given to another
+one, and goes on from its journal there.
+
+Ray is imported when a run asks for it. This module imports nothing heavy at its top: an actor reads
+it before it is told how many threads it may have.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnviz.errors import CnnvizError, DeviceError, NetworkError, UsageError
+from cnnviz.runs.journal_files import OccupiedError
+from cnnviz.text import counted
+
+if TYPE_CHECKING:
+    from cnnviz.runs.parts import Opened, PartEnd, PartProgress, PartTask
+    from cnnviz.runs.session import RunPlan
+
+_TICK = 0.5  # seconds between two looks at the journals
+_LOOK = 5.0  # seconds between two looks at what the cluster has
+_SEEN_WITHIN = 30.0  # seconds until a file that another machine wrote is there, on slow storage
+_LOADS = 3  # workers in a row that may be ended while they load the network
+
+
+class _Actor:
+    """Runs in a process of its own, on any node."""
+
+    def __init__(self, threads: int, folder: str) -> None:
+        """Args: how many threads it may have, and where relative paths begin."""
+        os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+        self._folder = folder
+        self._worker: Any = None
+
+    def open(self, plan: bytes, count: int, probe: Path) -> Opened | CnnvizError:
+        """Load the network; leave a file to show that the output folder is the same one."""
+        try:
+            os.chdir(self._folder)
+            probe.write_bytes(b"")
+        except OSError as error:
+            return UsageError(
+                f"{_host()} cannot write to {probe.parent} below {self._folder} "
+                f"({error.strerror}): all nodes need the images and the output folder under the "
+                "same paths."
+            )
+        from cnnviz.runs.parts import PartWorker
+
+        try:
+            self._worker = PartWorker(pickle.loads(plan), count)
+            opened: Opened = self._worker.open()
+        except CnnvizError as error:
+            return error
+        return opened
+
+    def do(self, task: PartTask) -> PartEnd | CnnvizError:
+        """Do a part."""
+        try:
+            end: PartEnd = self._worker.do(task)
+        except CnnvizError as error:
+            return error
+        return end
+
+
+def _host() -> str:
+    import socket
+
+    return f"The node {socket.gethostname()}"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how a run goes.
+
+    Attributes:
+        opened: called once, when the first worker is ready.
+        done: called with each part that is done.
+        images: called every now and then with how many images are done.
+        say: called with a sentence about what happens.
+    """
+
+    opened: Callable[[Opened], None]
+    done: Callable[[PartProgress, PartEnd], None]
+    images: Callable[[int], None]
+    say: Callable[[str], None]
+
+
+def address_of(runner: str | None) -> str | None:
+    """The address in ``ray:ADDRESS``; None if there is none."""
+    return (runner or "").partition(":")[2] or None
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Ray, as long as it is needed.
+
+    A connection that there is already is used, and left.
+
+    Args:
+        address: of a cluster, as ``ray.init`` takes it; None: the one that Ray finds by itself (by
+            ``RAY_ADDRESS``, or on this machine), or else a new one of this machine alone.
+
+    Raises:
+        UsageError: Ray is not installed, or there is no such cluster.
+    """
+    if find_spec("ray") is None:
+        raise UsageError(
+            '--runner ray needs Ray, which is not installed: `pip install "cnnviz[ray]"`.'
+        )
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = "" if address is None else f" at {address}"
+        reason = " ".join(str(error).split())
+        raise UsageError(f"There is no Ray cluster{where}: {reason}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class RayRun:
+    """A run whose parts are done by Ray's actors."""
+
+    def __init__(self, plan: RunPlan, parts: Sequence[PartProgress], watch: Watch) -> None:
+        """Args: the run, its parts, and who is told how it goes."""
+        self._plan = plan
+        self._parts = parts
+        self._watch = watch
+        self._waiting = deque(parts)
+        self._busy: dict[Any, tuple[Any, PartProgress | None]] = {}  # by what is waited for
+        self._idle: list[Any] = []
+        self._probes: dict[Any, Path] = {}  # of those that load the network
+        self._started = 0
+        self._images = 0
+        self._fingerprint: str | None = None
+        self._failed_loads = 0
+        self._looked: float | None = None
+        self._told: set[str] = set()
+        self._probe = parts[0].folder / f".cnnviz-probe-{secrets.token_hex(8)}"
+
+    @property
+    def _cores(self) -> int:
+        return self._plan.request.model.threads or 1
+
+    def run(self) -> None:
+        """Do all parts, in any order.
+
+        Raises:
+            CnnvizError: the run cannot go on.
+        """
+        import ray
+
+        folder = self._probe.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be made: {error.strerror}.") from error
+        self._sent = ray.put(pickle.dumps(replace(self._plan, notify=None)))
+        self._make = ray.remote(_Actor).options(
+            num_cpus=self._cores,
+            num_gpus=1 if self._on_gpu else 0,
+            max_restarts=0,
+            scheduling_strategy="SPREAD",
+        )
+        try:
+            while self._waiting or any(part for _, part in self._busy.values()):
+                self._hire()
+                self._give()
+                if not self._busy:  # no node has room at the moment
+                    time.sleep(_TICK)
+                    continue
+                ended, _ = ray.wait([*self._busy], num_returns=1, timeout=_TICK)
+                for one in ended:
+                    self._settle(one)
+                self._watch.images(self._images + self._under_way())
+        finally:
+            for actor in (*self._idle, *(actor for actor, _ in self._busy.values())):
+                ray.kill(actor)
+            for path in folder.glob(f"{self._probe.name}*"):
+                path.unlink(missing_ok=True)
+
+    @property
+    def _on_gpu(self) -> bool:
+        from cnnviz.engines.base import parse_device
+
+        return parse_device(self._plan.request.model.device).kind == "gpu"
+
+    def _hire(self) -> None:
+        """Start workers where there is room; nodes that have come are found."""
+        now = time.monotonic()
+        if self._looked is not None and now - self._looked < _LOOK:
+            return
+        room = self._room()
+        if not room and self._looked is None and not self._busy:
+            what = "GPU" if self._on_gpu else counted(self._cores, "core")
+            raise DeviceError(f"No node of the Ray cluster has a {what} for a worker.")
+        self._looked = now
+        parts = len(self._waiting) + sum(part is not None for _, part in self._busy.values())
+        for _ in range(min(room, parts) - len(self._busy) - len(self._idle)):
+            actor = self._make.remote(self._cores, os.getcwd())
+            self._started += 1
+            probe = self._probe.with_name(f"{self._probe.name}-{self._started}")
+            opening = actor.open.remote(self._sent, self._parts[0].shard.count, probe)
+            self._busy[opening] = actor, None
+            self._probes[opening] = probe
+
+    def _room(self) -> int:
+        """How many workers the cluster's nodes could have."""
+        import ray
+
+        room = 0
+        for node in ray.nodes():
+            has = node["Resources"] if node["Alive"] else {}
+            of_node = int(has.get("CPU", 0) // self._cores)
+            room += min(of_node, int(has.get("GPU", 0))) if self._on_gpu else of_node
+        return room
+
+    def _settle(self, one: Any) -> None:
+        """Take what a worker has sent, and give it a part."""
+        import ray
+
+        actor, part = self._busy[one]
+        try:
+            value = ray.get(one)
+        except ray.exceptions.RayTaskError:  # a mistake in cnnviz, with a traceback
+            raise
+        except ray.exceptions.RayError as error:
+            del self._busy[one]
+            ray.kill(actor)  # it may only be out of reach
+            self._looked = None
+            self._lost(part, error)
+            return
+        if isinstance(value, OccupiedError) and part is not None and part.lately():
+            self._waiting.append(part)  # who had it before does not yet know that it is lost
+            time.sleep(_TICK)
+        elif isinstance(value, CnnvizError):
+            raise value
+        elif part is None:
+            self._ready(value, self._probes[one])
+        else:
+            self._done(part, value)
+        del self._busy[one]
+        self._idle.append(actor)
+
+    def _give(self) -> None:
+        """Give parts to those who have none."""
+        while self._idle and self._waiting:
+            actor, part = self._idle.pop(), self._waiting.popleft()
+            self._busy[actor.do.remote(part.task())] = actor, part
+
+    def _ready(self, opened: Opened, probe: Path) -> None:
+        """A worker can do parts, if it does the same as others."""
+        self._failed_loads = 0
+        end = time.monotonic() + _SEEN_WITHIN
+        while not probe.exists():
+            if time.monotonic() > end:
+                raise UsageError(
+                    f"What a worker writes to {probe.parent} is not there on this machine: the "
+                    "output folder has to be one that all nodes share."
+                )
+            time.sleep(_TICK)
+        probe.unlink()
+        if self._fingerprint is None:
+            self._fingerprint = opened.fingerprint
+            self._watch.opened(opened)
+        elif self._fingerprint != opened.fingerprint:
+            raise UsageError(
+                "Nodes of the Ray cluster would not write the same: install the same versions of "
+                "cnnviz, NumPy and OpenCV on all of them, and give them the same weights."
+            )
+        self._tell(opened.notes)
+
+    def _done(self, part: PartProgress, end: PartEnd) -> None:
+        self._images += end.images
+        self._tell(end.notes)
+        self._watch.done(part, end)
+
+    def _lost(self, part: PartProgress | None, error: Exception) -> None:
+        """A worker is gone; its part goes to another one."""
+        if part is None:
+            self._failed_loads += 1
+            if self._failed_loads >= _LOADS:
+                reason = " ".join(str(error).split())
+                raise NetworkError(
+                    f"{_LOADS} workers in a row ended while they loaded the network: {reason}"
+                ) from error
+            return
+        said = part.died()
+        if said is not None:
+            self._tell([said])
+        self._waiting.appendleft(part)
+
+    def _tell(self, notes: Iterable[str]) -> None:
+        """Say what was not said before."""
+        for note in notes:
+            if note not in self._told:
+                self._watch.say(note)
+            self._told.add(note)
+
+    def _under_way(self) -> int:
+        """How many images are done of parts that are not."""
+        parts = (*self._waiting, *(part for _, part in self._busy.values() if part is not None))
+        return sum(part.look() if part.started else 0 for part in parts)

@@ -1,0 +1,200 @@
+"""A run on a Ray cluster comes to what a run on this machine does, whatever happens to workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cnnviz.errors import ExitCode
+from cnnviz.runs import ray_runner
+
+OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
+ON_RAY = ("--runner", "ray")
+
+#: Makes a worker of Ray die over an image of this size, as a library would.
+CRASHING = """
+import os, signal, sys
+
+if any("default_worker" in argument for argument in sys.orig_argv):
+    import cv2
+
+    imdecode = cv2.imdecode
+
+    def crash(*arguments):
+        image = imdecode(*arguments)
+        if image.shape[:2] == (61, 83):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return image
+
+    cv2.imdecode = crash
+"""
+
+
+@pytest.fixture
+def start_ray(monkeypatch):
+    """Start Ray with so many cores; workers find what is in a folder first."""
+    started = []
+
+    def call(cores, path=None):
+        import ray
+
+        if path is not None:
+            before = os.environ.get("PYTHONPATH", "")
+            monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(path), before]))
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
+        started.append(ray)
+
+    yield call
+    for ray in started:
+        ray.shutdown()
+
+
+@pytest.fixture
+def images(tmp_path, write_image):
+    for number in range(60):
+        write_image(tmp_path / "photos" / f"{number % 3}/{number}.png", number)
+    (tmp_path / "photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    return tmp_path / "photos"
+
+
+def contents(folder):
+    """All files of a run by name, without times and the name of its folder."""
+    return {
+        path.relative_to(folder).as_posix(): re.sub(
+            rb'"(?:seconds|started)": (?:"[^"]*"|[-0-9.e]+)',
+            b"",
+            path.read_bytes().replace(f'"output": "{folder.name}"'.encode(), b'"output": ""'),
+        )
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.subprocess
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_a_run_on_this_machine_writes(cnnviz, images, start_ray, tmp_path, workers):
+    command = ("explain", images, *OPTIONS, "--threads", "1")
+    _, expected, _ = cnnviz(*command, "-o", "local", "--json")
+    start_ray(workers)
+    status, out, err = cnnviz(*command, "-o", "ray", "--json", *ON_RAY)
+    assert status == ExitCode.SOME_FAILED
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    paths = re.compile(r'"path": "([^"]*)"')
+    assert sorted(paths.findall(out)) == sorted(paths.findall(expected))
+    assert err.count("Error: ") == 1
+    assert "60 explained, 1 failed, in " in err
+    # Again: all is done.
+    _, _, err = cnnviz(*command, "-o", "ray", *ON_RAY)
+    assert "60 explained (60 of them already done), 1 failed" in err
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def holder(journal):
+    """The process that has a file open."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        if str(journal) in links and int(pid) != os.getpid():
+            return int(pid)
+    return None
+
+
+class Killer(threading.Thread):
+    """Kills a worker in the middle of a part, and notes what was done by then."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.before = {}
+        self.over = False
+
+    def run(self):
+        while not self.over and not self.before:
+            for journal in self.folder.glob(".cnnviz-journal.part-*.jsonl"):
+                lines = journal.read_bytes().splitlines()[1:] if journal.exists() else []
+                pid = holder(journal) if lines else None
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    done = re.findall(rb'"(\S*\.png)"', b"".join(lines[:-1]))
+                    files = (self.folder / os.fsdecode(name) for name in done)
+                    self.before = {path: path.stat().st_mtime_ns for path in files if path.exists()}
+            time.sleep(0.002)
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.subprocess
+def test_one_of_two_workers_that_is_killed_loses_nothing(cnnviz, images, start_ray, tmp_path):
+    command = ("explain", images, *OPTIONS, "--threads", "1", "--arrays", "--panel")
+    cnnviz(*command, "-o", "local")
+    start_ray(2)
+    killer = Killer(tmp_path / "ray")
+    killer.start()
+    status, _, err = cnnviz(*command, "-o", "ray", *ON_RAY)
+    killer.over = True
+    killer.join()
+    assert status == ExitCode.SOME_FAILED, err
+    assert killer.before
+    for path, changed in killer.before.items():
+        assert path.stat().st_mtime_ns == changed  # not done again
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.subprocess
+def test_an_image_that_ends_its_workers_gets_a_name(
+    cnnviz, images, start_ray, tmp_path, write_image
+):
+    for path in sorted(images.rglob("*.png"))[12:]:
+        path.unlink()
+    bad = write_image(images / "0/27.png", 1, (61, 83))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(CRASHING)
+    start_ray(2, tmp_path / "site")
+    status, out, err = cnnviz("explain", images, *OPTIONS, "-o", "ray", *ON_RAY)
+    assert status == ExitCode.SOME_FAILED, err
+    assert "has ended 3 workers; going on with it one image at a time" in err
+    assert f"Error: {bad}: the libraries that cnnviz uses crashed on it\n" in err
+    assert re.search(r"^11 explained.*, 1 failed", err, re.MULTILINE)
+    assert len(out.splitlines()) == 11
+
+
+def test_without_ray(cnnviz, images, monkeypatch):
+    monkeypatch.setattr(ray_runner, "find_spec", lambda _name: None)
+    status, _, err = cnnviz("explain", images, *OPTIONS, *ON_RAY)
+    assert status == ExitCode.USAGE
+    assert 'not installed: `pip install "cnnviz[ray]"`' in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--runner", "spark"), "--runner takes local, ray or ray:ADDRESS; got 'spark'"),
+        (("--runner", "ray:"), "got 'ray:'"),
+        ((*ON_RAY, "--scale", "run"), "--scale run depends on all images, and --runner"),
+        ((*ON_RAY, "--only", "uncertain"), "--only depends on all images, and --runner"),
+        ((*ON_RAY, "--sort", "margin"), "--sort depends on all images, and --runner"),
+        ((*ON_RAY, "--junit", "a.xml"), "give them without --runner once the parts are merged"),
+        ((*ON_RAY, "--shard", "1/2"), "--runner divides a run by itself: leave --shard out"),
+        ((*ON_RAY, "--device", "gpu:1"), "Ray chooses a GPU for each worker"),
+        ((*ON_RAY, "--truth", "none.csv"), "none.csv"),
+    ],
+)
+def test_mistakes_are_found_before_ray_is_looked_for(cnnviz, images, options, said):
+    status, _, err = cnnviz("explain", images, *OPTIONS, *options)
+    assert status == ExitCode.USAGE
+    assert said in err
+
+
+def test_the_runner_is_this_machine_unless_it_is_said(cnnviz, photos):
+    assert cnnviz("explain", photos, *OPTIONS, "--runner", "local")[0] == ExitCode.OK
+    assert not (Path("explanations") / "manifest.part-1-of-1.json").exists()

@@ -1,0 +1,139 @@
+"""Parts of a run that a worker does one after the other, and what is known of those that end it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnviz.errors import NetworkError
+from cnnviz.runs.merged import merge_manifest
+from cnnviz.runs.parts import PartProgress, PartTask, PartWorker, number_of_parts
+from cnnviz.runs.request import ExecutionOptions, MethodOptions, ModelOptions, RunRequest
+from cnnviz.runs.session import RunPlan
+from cnnviz.runs.shards import Shard
+
+
+def plan_of(photos, output, **execution):
+    request = RunRequest(
+        (str(photos),),
+        Path(output),
+        ModelOptions("demo"),
+        methods=MethodOptions(("gradcam",)),
+        execution=ExecutionOptions(runner="ray", **execution),
+    )
+    return RunPlan.check(request)
+
+
+@pytest.fixture
+def many(tmp_path, write_image):
+    """Some whose names collide."""
+    for seed, name in enumerate(("1.png", "1.jpg", "2.png", "sub/1.png", "3.png", "4.png")):
+        write_image(tmp_path / "photos" / name, seed)
+    return tmp_path / "photos"
+
+
+def images_of(folder):
+    images = json.loads((folder / "manifest.json").read_text())["images"]
+    return [{**image, "seconds": None} for image in images]
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(60, 2), (2000, 8), (70_000, 16), (1, 1)])
+def test_parts_have_enough_images_and_not_too_many(images, batch_size):
+    count = number_of_parts(images, batch_size)
+    assert count & (count - 1) == 0 or count * 8 - images < 8
+    assert images / count <= max(1000, images / 32)
+    assert images / count > max(8, batch_size) / 2 or count == 1
+
+
+@pytest.mark.parametrize("more", [1, 100, 3000])
+def test_a_few_images_more_leave_the_division_as_it_is(more):
+    assert number_of_parts(100_000 + more, 2) == number_of_parts(100_000, 2)
+
+
+def test_one_worker_does_all_parts(many, tmp_path):
+    """With the names, and the numbers, that a single run gives."""
+    plan_of(many, tmp_path / "whole").open().explain(lambda _outcome: None)
+    worker = PartWorker(plan_of(many, tmp_path / "parts"), 3)
+    mark = worker.open().fingerprint
+    ends = [worker.do(PartTask(Shard(3, number))) for number in (2, 3, 1)]
+    assert sum(end.images for end in ends) == 6
+    assert worker.do(PartTask(Shard(3, 2))).resumed == ends[0].images
+    merge_manifest(tmp_path / "parts", 3)
+    assert images_of(tmp_path / "parts") == images_of(tmp_path / "whole")
+    run = json.loads((tmp_path / "parts/manifest.json").read_text())["run"]
+    assert run["fingerprint"] == mark
+
+
+def test_an_image_that_crashed_is_not_touched(many, tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    worker = PartWorker(plan_of(many, folder), 1)
+    worker.do(PartTask(Shard(1, 1), isolating=True, crashed=(str(many / "2.png"),)))
+    merge_manifest(folder, 1)
+    records = {image["relative"]: image for image in images_of(folder)}
+    assert [name for name, one in records.items() if one["crashed"]] == ["2.png"]
+    assert records["2.png"]["error"] == "the libraries that cnnviz uses crashed on it"
+    assert not list(folder.glob(".cnnviz-in-hand*"))
+
+
+@pytest.fixture
+def part(tmp_path):
+    return PartProgress(Shard(4, 2), tmp_path)
+
+
+def die(part, image=None):
+    if image is not None:
+        name = part.shard.file(".cnnviz-in-hand.txt")
+        (part.folder / name).write_text(image)
+    return part.died()
+
+
+def test_an_image_has_a_name_after_its_part_has_ended_five_workers(part):
+    """Three times as any part, then twice with this image in hand, others between them."""
+    assert [die(part), die(part)] == [None, None]
+    assert "part 2 of 4 has ended 3 workers" in die(part)
+    assert part.task() == PartTask(Shard(4, 2), isolating=True)
+    for image in ("a.png", "bad.png", "b.png"):  # machines fail at any time
+        assert die(part, image) is None
+        assert part.task().isolating
+    die(part, "bad.png")
+    assert part.task() == PartTask(Shard(4, 2), crashed=("bad.png",))
+    for _ in range(3):
+        die(part)
+    for _ in range(2):
+        die(part, "worse.png")
+    assert part.task() == PartTask(Shard(4, 2), crashed=("bad.png", "worse.png"))
+
+
+def test_workers_that_end_and_not_over_an_image(part):
+    for _ in range(5):
+        die(part)
+    with pytest.raises(NetworkError, match=r"part 2 of 4 has ended 6 workers, and not over an"):
+        die(part)
+
+
+def test_what_was_done_again_is_not_done_once_more(part):
+    """With --force, after a worker has ended, and if it had begun."""
+    part.forced = True
+    assert part.task().force
+    die(part)
+    assert part.task().force  # nothing was done yet
+    journal = part.folder / ".cnnviz-journal.part-2-of-4.jsonl"
+    journal.write_text('{"cnnviz_journal": 1, "fingerprint": "a"}\n')  # of an earlier run
+    assert part.task().force
+    journal.write_text('{"cnnviz_journal": 1, "fingerprint": "a", "afresh": true}\n')
+    assert not part.task().force
+
+
+def test_how_much_of_a_part_is_done(part):
+    assert part.look() == 0
+    journal = part.folder / ".cnnviz-journal.part-2-of-4.jsonl"
+    journal.write_text('{"cnnviz_journal": 1}\n{"stem": 1}\n{"stem"')
+    assert part.look() == 1
+    with open(journal, "a") as file:
+        file.write(": 2}\n")
+    assert part.look() == 2
+    journal.write_text('{"cnnviz_journal": 1}\n')
+    assert part.look() == 0
