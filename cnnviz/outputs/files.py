@@ -20,6 +20,7 @@ from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.stored import File
 
 _TEMPORARY = ".cnnviz-"
+_TRIES = 3  # of what another run may be in the way of
 #: What the next file would meet as well, whatever its name.
 _GENERAL = {
     errno.EDQUOT,
@@ -125,15 +126,42 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
         UsageError: it is a file, lies below a file, or cannot be written to.
     """
     folder = Path(path)
-    missing: list[Path] = []
-    nearest = folder
-    while not os.path.lexists(nearest) and nearest != nearest.parent:
-        missing.append(nearest)
-        nearest = nearest.parent
+    problem: OSError | None = None
+    for _ in range(_TRIES):
+        problem = _cannot_be_made(folder)
+        if not isinstance(problem, FileNotFoundError):
+            break
+        # Another run may just have removed what its own trial had made; but not every time.
+    if problem is None:
+        return
+    if isinstance(problem, PermissionError):
+        reason = f"there is no permission to write to {_nearest(folder)}"
+    else:
+        reason = f"nothing can be made in {_nearest(folder)} ({problem.strerror})"
+    raise UsageError(
+        f"The output folder {folder} cannot be used: {reason}. Choose another."
+    ) from problem
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _cannot_be_made(folder: Path) -> OSError | None:
+    """Why a folder cannot be made and written to; None if it can.
+
+    Raises:
+        UsageError: it is a file, or lies below one.
+    """
+    nearest = _nearest(folder)
     if not nearest.is_dir():
         raise UsageError(
             f"The output folder {folder} cannot be used: {nearest} is not a folder. Choose another."
         )
+    missing = [each for each in (folder, *folder.parents) if nearest in each.parents]
     made: list[Path] = []
     trial = _temporary_beside(folder / "trial")
     try:
@@ -141,23 +169,16 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
             each.mkdir()
             made.append(each)
         trial.touch(exist_ok=False)
-    except (FileExistsError, FileNotFoundError):  # another run has just made it, or removed it
-        return
-    except PermissionError as error:
-        raise UsageError(
-            f"The output folder {folder} cannot be used: there is no permission to write to "
-            f"{nearest}. Choose another."
-        ) from error
+    except FileExistsError:  # another run has just made the folder
+        return None
     except OSError as error:
-        raise UsageError(
-            f"The output folder {folder} cannot be used: nothing can be made in {nearest} "
-            f"({error.strerror}). Choose another."
-        ) from error
+        return error
     finally:
         _remove(trial)
         for each in reversed(made):
             with suppress(OSError):  # another run writes to it meanwhile
                 each.rmdir()
+    return None
 
 
 def check_output_file(path: Path) -> None:
