@@ -24,6 +24,7 @@ from cnnviz.machine import keep_freed_memory
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.journal import image_in_line
 from cnnviz.runs.manifest import MANIFEST_FILE
+from cnnviz.runs.merge import of_part_pattern
 from cnnviz.runs.session import RunPlan, Session
 from cnnviz.runs.shards import Part, Shard, images_together
 from cnnviz.runs.supervisor import WorkerState
@@ -35,6 +36,8 @@ _FEWEST_IMAGES = 8  # likewise
 _DEATHS = 3  # of a part's workers, until it is done one image at a time
 _OVER_AN_IMAGE = 2  # then over the same one, until it is given up
 _LINGERING = 60.0  # seconds
+PROBE = ".cnnviz-probe-"
+"""What the files are called with which workers show that they write to the output folder."""
 _IN_HAND = ".cnnviz-in-hand.txt"
 
 
@@ -304,6 +307,13 @@ class PartProgress:
                 image = None if found is None else MANIFEST_FILE.image_in(found[1])
                 if image is not None:
                     yield image
+
+
+def remove_notes(folder: Path) -> None:
+    """Remove what workers leave in the output folder for nobody but who hands out the parts."""
+    for pattern in (f"{PROBE}*", of_part_pattern(_IN_HAND)):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def unfinished_parts(plan: RunPlan, images: int) -> Sequence[PartProgress]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TICK = 0.5  # seconds between two looks at the journals
 _LOOK = 5.0  # seconds between two looks at what the cluster has
 _SEEN_WITHIN = 30.0  # seconds until a file that another machine wrote is there, on slow storage
-_LOADS = 3  # workers in a row that may be ended while they load the network
+_LOADS = 6  # workers that may be ended while they load the network, if none does anything meanwhile
 
 
 class _Actor:
@@ -144,6 +144,8 @@ class RayRun:
 
     def __init__(self, plan: RunPlan, parts: Sequence[PartProgress], watch: Watch) -> None:
         """Args: the run, its parts, and who is told how it goes."""
+        from cnnviz.runs.parts import PROBE
+
         self._plan = plan
         self._parts = parts
         self._watch = watch
@@ -157,7 +159,7 @@ class RayRun:
         self._failed_loads = 0
         self._looked: float | None = None
         self._told: set[str] = set()
-        self._probe = parts[0].folder / f".cnnviz-probe-{secrets.token_hex(8)}"
+        self._probe = parts[0].folder / f"{PROBE}{secrets.token_hex(8)}"
 
     @property
     def _cores(self) -> int:
@@ -171,11 +173,14 @@ class RayRun:
         """
         import ray
 
+        from cnnviz.runs.parts import remove_notes
+
         folder = self._probe.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{folder} cannot be made: {error.strerror}.") from error
+        remove_notes(folder)  # of a run whose process was killed
         self._sent = ray.put(pickle.dumps(replace(self._plan, notify=None)))
         self._make = ray.remote(_Actor).options(
             num_cpus=self._cores,
@@ -197,8 +202,7 @@ class RayRun:
         finally:
             for actor in (*self._idle, *(actor for actor, _ in self._busy.values())):
                 ray.kill(actor)
-            for path in folder.glob(f"{self._probe.name}*"):
-                path.unlink(missing_ok=True)
+            remove_notes(folder)
 
     @property
     def _on_gpu(self) -> bool:
@@ -292,6 +296,7 @@ class RayRun:
         self._tell(opened.notes)
 
     def _done(self, part: PartProgress, end: PartEnd) -> None:
+        self._failed_loads = 0
         self._images += end.images
         self._tell(end.notes)
         self._watch.done(part, end)
@@ -301,9 +306,10 @@ class RayRun:
         if part is None:
             self._failed_loads += 1
             if self._failed_loads >= _LOADS:
-                reason = " ".join(str(error).split())
+                reason = str(error).strip().splitlines()[-1].partition(" Some common causes")[0]
                 raise NetworkError(
-                    f"{_LOADS} workers in a row ended while they loaded the network: {reason}"
+                    f"{_LOADS} workers in a row ended while they loaded the network; they may have "
+                    f"too little memory, or lack a package. Ray says: {reason}"
                 ) from error
             return
         said = part.died()

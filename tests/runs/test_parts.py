@@ -9,7 +9,14 @@ import pytest
 
 from cnnviz.errors import NetworkError
 from cnnviz.runs.merged import merge_manifest
-from cnnviz.runs.parts import PartProgress, PartTask, PartWorker, number_of_parts
+from cnnviz.runs.parts import (
+    PROBE,
+    PartProgress,
+    PartTask,
+    PartWorker,
+    number_of_parts,
+    remove_notes,
+)
 from cnnviz.runs.request import ExecutionOptions, MethodOptions, ModelOptions, RunRequest
 from cnnviz.runs.session import RunPlan
 from cnnviz.runs.shards import Shard
@@ -125,6 +132,14 @@ def test_what_was_done_again_is_not_done_once_more(part):
     assert part.task().force
     journal.write_text('{"cnnviz_journal": 1, "fingerprint": "a", "afresh": true}\n')
     assert not part.task().force
+
+
+def test_notes_of_workers_are_removed_and_nothing_else(part):
+    names = {"kept.part-2-of-4.txt", ".cnnviz-journal.part-2-of-4.jsonl", "manifest.json"}
+    for name in (*names, f"{PROBE}1", ".cnnviz-in-hand.part-2-of-4.txt"):
+        (part.folder / name).touch()
+    remove_notes(part.folder)
+    assert {path.name for path in part.folder.iterdir()} == names
 
 
 def test_how_much_of_a_part_is_done(part):
