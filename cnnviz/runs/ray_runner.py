@@ -124,6 +124,8 @@ def cluster(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    # A thread of Ray prints on stdout, among our lines, what happens to workers, whatever is set.
+    ray._private.worker._worker_logs_enabled = False
     if ray.is_initialized():
         yield
         return
