@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _TICK = 0.5  # seconds between two looks at the journals
 _LOOK = 5.0  # seconds between two looks at what the cluster has
 _SEEN_WITHIN = 30.0  # seconds until a file that another machine wrote is there, on slow storage
+_ANSWERS_WITHIN = 10.0  # seconds
 _LOADS = 6  # workers that may be ended while they load the network, if none does anything meanwhile
 
 
@@ -103,6 +104,27 @@ def address_of(runner: str | None) -> str | None:
     return (runner or "").partition(":")[2] or None
 
 
+def _check_reachable(address: str) -> None:
+    """Find out at once what Ray finds out after minutes.
+
+    Raises:
+        UsageError: the address is a host's port, and nothing listens there.
+    """
+    import socket
+
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), _ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"There is no Ray cluster at {address} ({reason}): give the address that "
+            "`ray start --head` printed on its first node."
+        ) from error
+
+
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
     """Ray, as long as it is needed.
@@ -120,6 +142,8 @@ def cluster(address: str | None) -> Iterator[None]:
         raise UsageError(
             '--runner ray needs Ray, which is not installed: `pip install "cnnviz[ray]"`.'
         )
+    if address is not None:
+        _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -173,6 +174,16 @@ def test_without_ray(cnnviz, images, monkeypatch):
     status, _, err = cnnviz("explain", images, *OPTIONS, *ON_RAY)
     assert status == ExitCode.USAGE
     assert 'not installed: `pip install "cnnviz[ray]"`' in err
+
+
+def test_a_cluster_that_there_is_not(cnnviz, images, monkeypatch):
+    monkeypatch.setattr(ray_runner, "find_spec", lambda _name: True)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        status, _, err = cnnviz("explain", images, *OPTIONS, "--runner", f"ray:{address}")
+    assert status == ExitCode.USAGE
+    assert f"There is no Ray cluster at {address} (" in err
 
 
 @pytest.mark.parametrize(
