@@ -73,10 +73,13 @@ def cnnviz(capfd, monkeypatch, tmp_path):
 
 
 def pytest_configure(config):
-    """Heed Ctrl-C, and make sure that what has to be there is."""
+    """Heed signals, and make sure that what has to be there is."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A script's background job is told to ignore Ctrl-C, and so would all that tests start.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # So does nohup with the end of its terminal.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     lacking = required() & set(missing())
     if lacking:
         raise pytest.UsageError(
