@@ -30,6 +30,7 @@ ELSEWHERE = {
     "panel": "each explanation has .panel",
     "quiet": "it prints nothing but a bar while weights are downloaded (progress=False)",
     "report": _COMMAND,
+    "runner": _COMMAND,
     "saliency": "give options={'source': 'gradient'}, say",
     "scale": "each explanation has .scale_limits(), and .render() takes limits",
     "sort": f"{_COMMAND}; here each explanation has .top()",
