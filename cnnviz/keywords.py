@@ -33,6 +33,7 @@ ELSEWHERE = {
     "runner": _COMMAND,
     "saliency": "give options={'source': 'gradient'}, say",
     "scale": "each explanation has .scale_limits(), and .render() takes limits",
+    "shard": _COMMAND,
     "sort": f"{_COMMAND}; here each explanation has .top()",
     "summary": _COMMAND,
     "threads": "set the environment variable OMP_NUM_THREADS before MXNet or PyTorch is imported",
