@@ -22,7 +22,7 @@ def comparison_figures(comparison: Comparison) -> tuple[Figure, ...]:
 def _drops(comparison: Comparison) -> Iterator[Figure]:
     summary = comparison.summary
     known = [pair for pair in comparison.pairs if pair.record.a.correct is not None]
-    single = [pair for pair in known if len(pair.truths) == 1 and not _several(pair)]
+    single = [pair for pair in known if len(pair.truths) == 1 and not pair.several]
     accuracies = summary.accuracy_a.value, summary.accuracy_b.value
     values: Mapping[str, tuple[float | None, float | None]] = {
         "accuracy": accuracies if single else (None, None),
@@ -38,10 +38,6 @@ def _drops(comparison: Comparison) -> Iterator[Figure]:
         yield Figure(
             name, f"drop in {title}", drop, images, "lower", reason="no image has a true class"
         )
-
-
-def _several(pair: Pair) -> bool:
-    return pair.a.predicted_classes is not None or pair.b.predicted_classes is not None
 
 
 def _of_classes(

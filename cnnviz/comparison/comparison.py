@@ -53,6 +53,11 @@ class Pair:
     class_b: int
     record: ComparedImageRecord
 
+    @property
+    def several(self) -> bool:
+        """Whether the image may belong to several classes."""
+        return self.a.predicted_classes is not None or self.b.predicted_classes is not None
+
 
 @dataclass(frozen=True)
 class Comparison:

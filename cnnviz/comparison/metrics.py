@@ -126,5 +126,4 @@ def _change(
 
 def _mean(values: Float64, grouped: Sequence[MeasurementRecord]) -> MeanRecord:
     groups = np.array([one.group for one in grouped], np.int64) if grouped else None
-    found = mean_of(values, groups)
-    return MeanRecord(found.value, found.low, found.high, found.images)
+    return MeanRecord.of(mean_of(values, groups))

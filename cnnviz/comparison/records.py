@@ -20,11 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cnnviz.labels.scores import Score, Similarity
 from cnnviz.runs.image_records import HeatmapRecord
 from cnnviz.runs.run_records import RunRecord
+
+if TYPE_CHECKING:
+    from cnnviz.metrics.statistics import Mean
 
 COMPARISON_VERSION = 1
 
@@ -180,6 +183,11 @@ class MeanRecord:
     low: float | None
     high: float | None
     images: int
+
+    @classmethod
+    def of(cls, mean: Mean) -> MeanRecord:
+        """A mean as it is written."""
+        return cls(mean.value, mean.low, mean.high, mean.images)
 
 
 @dataclass(frozen=True)

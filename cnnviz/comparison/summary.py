@@ -27,7 +27,7 @@ from cnnviz.metrics.location import MEAN_IMAGES, mean_map
 from cnnviz.metrics.paired import mcnemar
 from cnnviz.metrics.statistics import mean_of
 from cnnviz.runs.image_records import ExplanationRecord, HeatmapRecord, ImageRecord
-from cnnviz.types import Float32, Float64
+from cnnviz.types import Float32
 
 
 def summarize(
@@ -49,9 +49,9 @@ def summarize(
         images=len(pairs),
         outcomes={name: outcomes[name] for name in OUTCOMES if outcomes[name]},
         changed=sum(pair.record.changed for pair in pairs),
-        accuracy_a=_mean(right_a),
-        accuracy_b=_mean(right_b),
-        accuracy_change=_mean(right_b - right_a),
+        accuracy_a=MeanRecord.of(mean_of(right_a)),
+        accuracy_b=MeanRecord.of(mean_of(right_b)),
+        accuracy_change=MeanRecord.of(mean_of(right_b - right_a)),
         mcnemar=mcnemar(outcomes["fixed"], outcomes["broken"]) if known else None,
         mean_average_precision_a=_mean_precision([pair.a for pair in pairs]),
         mean_average_precision_b=_mean_precision([pair.b for pair in pairs]),
@@ -77,11 +77,6 @@ def _told(
     )
 
 
-def _mean(values: Float64) -> MeanRecord:
-    found = mean_of(values)
-    return MeanRecord(found.value, found.low, found.high, found.images)
-
-
 def _mean_precision(images: Iterable[ImageRecord]) -> float | None:
     """The mean average precision of images that may belong to several classes."""
     accuracy = MultiLabelAccuracy()
@@ -90,11 +85,6 @@ def _mean_precision(images: Iterable[ImageRecord]) -> float | None:
         if truth is not None:
             accuracy.add(truth.logits, truth.label_set, correct=image.correct is True)
     return accuracy.mean()
-
-
-def _several(pair: Pair) -> bool:
-    """Whether the image may belong to several classes."""
-    return pair.a.predicted_classes is not None or pair.b.predicted_classes is not None
 
 
 def _numbers(image: ImageRecord, of_side: Sequence[int]) -> set[int]:
@@ -140,7 +130,7 @@ def _confusions(classes: Classes, pairs: Sequence[Pair]) -> Iterator[ConfusionCh
     """Each true and wrongly predicted class, by how much it changed, most first."""
     counts_a, counts_b = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     for pair in pairs:
-        if _several(pair) or len(pair.truths) != 1:
+        if pair.several or len(pair.truths) != 1:
             continue
         (truth,) = pair.truths
         counts_a[truth, pair.class_a] += 1
