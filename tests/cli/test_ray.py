@@ -41,13 +41,15 @@ if any("default_worker" in argument for argument in sys.orig_argv):
 def start_ray(monkeypatch):
     """Start Ray with so many cores; workers find what is in a folder first."""
     started = []
+    # Workers are to import the package that is tested, also where another copy of it is installed.
+    tested = Path(ray_runner.__file__).parents[2]
 
     def call(cores, path=None):
         import ray
 
-        if path is not None:
-            before = os.environ.get("PYTHONPATH", "")
-            monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(path), before]))
+        before = os.environ.get("PYTHONPATH")
+        found_first = [*filter(None, [path, tested, before])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, found_first)))
         monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
         started.append(ray)
