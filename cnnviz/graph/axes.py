@@ -308,10 +308,14 @@ def _element_wise(inputs: Sequence[Axes | None], shape: Shape) -> Axes:
 def _joined(several: Sequence[Axis], size: int) -> Axis:
     """What an axis is that belongs to several values: what the ones say of which most is known."""
     placed = list(dict.fromkeys(one for one in several if one.is_placed))
-    kinds = {one.factors[0].kind for one in placed if one.is_line}
-    # Whole rows are whole rows, however far apart they lie.
-    if len(placed) == 1 or (len(kinds) == 1 and all(one.is_line for one in placed)):
+    if len(placed) == 1:
         return placed[0]
+    # Whole rows are whole rows, however far apart they lie, and whatever rows are added to them:
+    # in windows that look at a coarser map of the whole image, say, that map's.
+    kinds = {factor.kind for one in placed for factor in one.factors}
+    line = next((one for one in placed if one.is_line), None)
+    if line is not None and len(kinds) == 1 and not any(one.has_extra for one in placed):
+        return line
     unknown = not placed and any(one.is_unknown for one in several)
     return axis(Factor("unknown" if unknown else "channel", size))
 

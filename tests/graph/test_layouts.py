@@ -15,11 +15,13 @@ from cnnviz.graph.operators import (
     Flatten,
     GlobalAvgPool2d,
     Linear,
+    MatMul,
     MaxPool2d,
     Mean,
     Pad,
     Reshape,
     Slice,
+    Softmax,
     Take,
     Transpose,
 )
@@ -125,6 +127,24 @@ def test_windows_that_are_pooled_lie_as_the_pooled_maps_do():
     assert not found.find("pooled").is_spatial
     assert found.default_layer.name == "both"
     assert found.default_layer.layout == Layout(8, 6, 8)
+
+
+def test_windows_that_a_coarser_map_asks_lie_where_they_are():
+    """As GC ViT's do: each place of a window answers one of a map of the whole image."""
+    w = Writer((3, 24, 32))
+    maps = w.patches()
+    query = w.reshaped(w.tokens(w.add(MaxPool2d((2, 2), (2, 2)), maps)), 1, 12, 8)
+    queries = w.add(Concat(0), *[query] * 4)
+    last = w.permuted(maps, 1, 2, 0)
+    apart = w.permuted(w.reshaped(last, 2, 3, 2, 4, 8), 0, 2, 1, 3, 4)
+    windows = w.reshaped(apart, 4, 12, 8)
+    weights = w.add(Softmax(), w.add(MatMul(), queries, w.permuted(windows, 0, 2, 1)))
+    answers = w.reshaped(w.add(MatMul(), weights, windows), 2, 2, 3, 4, 8)
+    back = w.reshaped(w.permuted(answers, 0, 2, 1, 3, 4), 6, 8, 8)
+    both = w.add(Add(), last, back, name="both")
+    found = architecture(w.finish(w.linear(w.add(Mean((0, 1)), both), 5, "head")))
+    assert found.default_layer.name == "both"
+    assert found.default_layer.layout == Layout(8, 6, 8, channel_axis=2)
 
 
 # --- what single operators do to the axes, behind (8, 3, 4) patches ------------------------------
