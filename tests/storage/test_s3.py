@@ -11,7 +11,8 @@ import pytest
 
 from cnnviz.images.sources import find_sources
 from cnnviz.storage import retries
-from cnnviz.storage.remote import RemotePath, Store
+from cnnviz.storage.remote import RemotePath
+from cnnviz.storage.stores import Store
 from tests.support.s3_server import s3_server
 
 pytestmark = pytest.mark.needs("s3")

@@ -1,0 +1,196 @@
+"""What lies below a URL: asked for, listed and read through fsspec."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+from cnnviz.errors import UsageError
+from cnnviz.storage.retries import Truncated, retried
+from cnnviz.storage.stored import too_large
+from cnnviz.storage.urls import PROTOCOLS, names_in, protocol_of, shown_url
+from cnnviz.text import did_you_mean, printable
+
+_PIECE = 1 << 26  # bytes of a stream that are taken at a time
+
+
+class Entry(NamedTuple):
+    """An object below a folder: its path from there, and its length in bytes if that is known."""
+
+    path: str
+    size: int | None
+
+
+class Store:
+    """What lies below one URL.
+
+    Attributes:
+        url: as it was given.
+        shown: the same for the eyes of others.
+        protocol: the kind of storage.
+        names: those in it, outermost first.
+    """
+
+    page = 1000  # names that S3 is asked for at a time
+
+    def __init__(self, url: str) -> None:
+        """Nothing is opened yet.
+
+        Raises:
+            UsageError: cnnviz knows no such storage.
+        """
+        self.url = url.rstrip("/") if protocol_of(url) not in ("http", "https") else url
+        self.shown = printable(shown_url(self.url))
+        name = protocol_of(url)
+        if name not in PROTOCOLS:
+            known = ", ".join(f"{one}://" for one in PROTOCOLS if one != "memory")
+            hint = did_you_mean(name, PROTOCOLS)
+            raise UsageError(
+                f"{self.shown} begins with {name}://, and cnnviz reads {known} and paths."
+                f"{f' {hint}' if hint else ''}"
+            )
+        self.protocol = PROTOCOLS[name]
+        self.names = names_in(self.url)
+
+    def __getstate__(self) -> str:
+        return self.url  # a connection does not go with it to other processes
+
+    def __setstate__(self, url: str) -> None:
+        self.__init__(url)  # type: ignore[misc]
+
+    @cached_property
+    def system(self) -> Any:
+        """The file system of fsspec.
+
+        Raises:
+            UsageError: a package is not installed, or refuses.
+        """
+        kind = self._kind
+        options = kind._get_kwargs_from_urls(self.url)
+        try:
+            return kind(use_listings_cache=False, **options)
+        except Exception as error:
+            raise UsageError(
+                f"{self.shown} cannot be used: {type(error).__name__} when "
+                f"{self.protocol.package} was set up."
+            ) from error
+
+    @cached_property
+    def root(self) -> str:
+        """What that calls the URL."""
+        return str(self._kind._strip_protocol(self.url))
+
+    @cached_property
+    def _kind(self) -> Any:
+        try:
+            import fsspec
+
+            importlib.import_module(self.protocol.package)
+            return fsspec.get_filesystem_class(protocol_of(self.url))
+        except ImportError as error:
+            extra = self.protocol.extra
+            raise UsageError(
+                f"{self.shown} is read with fsspec and {self.protocol.package}, which are not both "
+                f'installed: `pip install "cnnviz[{extra}]"` installs them.'
+            ) from error
+
+    def key(self, relative: str) -> str:
+        """What the file system calls something below the URL."""
+        return f"{self.root.rstrip('/')}/{relative}" if relative else self.root
+
+    def info(self, relative: str) -> dict[str, Any]:
+        """What is known of an object or a folder.
+
+        Raises:
+            OSError: it cannot be found out; a FileNotFoundError if there is none.
+        """
+        found: dict[str, Any] = retried(partial(self.system.info, self.key(relative)))
+        return found
+
+    def contents(self, relative: str, size: int | None, most: int) -> bytes:
+        """An object's bytes, all of them; ``size`` is how many a listing said.
+
+        Raises:
+            OSError: they cannot be read, or are too many.
+        """
+        key, system = self.key(relative), self.system
+
+        def once() -> bytes:
+            expected = system.info(key).get("size") if size is None else size
+            if expected is not None and expected > most:
+                raise too_large(expected)
+            if not expected:
+                whole: bytes = system.cat_file(key)
+                return whole
+            # Without an end some systems ask for the length first. One byte more shows whether the
+            # object has grown since it was listed.
+            data: bytes = system.cat_file(key, start=0, end=expected + 1)
+            if len(data) != expected:
+                now = system.info(key)["size"]
+                data = data if now == expected else system.cat_file(key)
+                if len(data) != now:
+                    raise Truncated(f"only {len(data):,} of {now:,} bytes came")
+            return data
+
+        return retried(once)
+
+    def entries(self, relative: str) -> Iterator[Entry]:
+        """All objects below a folder, in no order, while they are listed.
+
+        Of S3 a page of a thousand names is held at a time, of others a folder's.
+
+        Raises:
+            OSError: they cannot be listed.
+        """
+        root = self.key(relative).rstrip("/") + "/"
+        listed = self._s3_pages(root) if self.protocol.extra == "s3" else self._folders(root)
+        with suppress(FileNotFoundError):  # a folder without objects is none
+            for name, size in listed:
+                path = name.removeprefix(root)
+                if path and not path.endswith("/"):
+                    yield Entry(path, size)
+
+    def _folders(self, root: str) -> Iterator[tuple[str, int | None]]:
+        waiting = [root.rstrip("/")]
+        while waiting:
+            folder = waiting.pop()
+            for one in retried(partial(self.system.ls, folder, detail=True)):
+                name = str(one["name"])
+                if one.get("type") == "directory":
+                    if name.rstrip("/").startswith(f"{folder}/"):  # not the folder itself
+                        waiting.append(name.rstrip("/"))
+                else:
+                    yield name, one.get("size")
+
+    def _s3_pages(self, root: str) -> Iterator[tuple[str, int | None]]:
+        bucket, _, prefix = root.partition("/")
+        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self.page}
+        while True:
+            page = retried(partial(self.system.call_s3, "list_objects_v2", **asked))
+            for one in page.get("Contents", ()):
+                yield f"{bucket}/{one['Key']}", one["Size"]
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+
+class HttpStore(Store):
+    """One file behind http or https: its length is known when it is there."""
+
+    def contents(self, relative: str, size: int | None, most: int) -> bytes:
+        """What the server sends, and no more than ``most`` bytes of it."""
+
+        def once() -> bytes:
+            # Without a block size it comes as one stream; that has no use for a size.
+            with self.system.open(self.root, "rb", block_size=0, size=1) as stream:
+                data = bytearray()
+                while piece := stream.read(_PIECE):
+                    data += piece
+                    if len(data) > most:
+                        raise too_large(len(data))
+                return bytes(data)
+
+        return retried(once)
