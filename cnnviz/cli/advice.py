@@ -10,7 +10,7 @@ import click
 
 from cnnviz.text import did_you_mean, is_url, printable
 
-#: What other programs call what is an option here.
+#: What other programs, or another command, call what is an option here.
 _OTHER_WORDS = {
     "--arch": "--model",
     "--batch": "--batch-size",
@@ -21,6 +21,8 @@ _OTHER_WORDS = {
     "--cmap": "--colormap",
     "--cpu": "--device cpu",
     "--cuda": "--device gpu",
+    "--fail-if-worse": "--fail-under",
+    "--fail-under": "--fail-if-worse",
     "--framework": "--engine",
     "--gpu": "--device gpu",
     "--gpu-id": "--device gpu:N",

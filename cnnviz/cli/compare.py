@@ -108,7 +108,7 @@ def command(
     This prints what was found and writes comparison.json, comparison.csv (a row per image) and
     index.html, a page with both heatmaps of each image.
     """
-    from cnnviz.comparison.checks import conclude_comparison
+    from cnnviz.comparison.checks import SideData, check_changes, conclude_comparison
     from cnnviz.comparison.compare import compare, read_sides
     from cnnviz.comparison.files import check_comparison_folder, write_comparison
     from cnnviz.report.comparison import build_comparison_page
@@ -122,12 +122,14 @@ def command(
     if are_runs(click.get_current_context(), inputs, options):
         a, b = map(Path, inputs)
     else:
-        sides = Sides.of(inputs, output, options)
+        sides = Sides.of(inputs, output, options, checks)
         status, done = explain_both(sides, output, printing)
         if not done:
             return status
         a, b = (side_folder(output, name) for name in SIDES)
-    comparison = compare(*read_sides(a, b))
+    ours, theirs = read_sides(a, b)
+    check_changes(checks, SideData.recorded(ours), SideData.recorded(theirs), done=True)
+    comparison = compare(ours, theirs)
     write_comparison(output, comparison)
     with told_progress("thumbnail", hidden=printing.quiet) as show:
         build_comparison_page(

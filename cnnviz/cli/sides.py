@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -20,11 +20,15 @@ from cnnviz.cli.explain import explain_images
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import pack
 from cnnviz.cli.workers import in_worker
+from cnnviz.comparison.request import ComparisonChecks
 from cnnviz.errors import CnnvizError, ExitCode, UsageError
 from cnnviz.runs.request import MethodOptions, ModelOptions, RunRequest, TargetOptions
 from cnnviz.runs.supervisor import WorkerState, copy_of_stdin
 from cnnviz.storage.urls import is_remote, without_secrets
 from cnnviz.text import joined, printable_path
+
+if TYPE_CHECKING:
+    from cnnviz.runs.session import RunPlan
 
 DEFAULT = "default"
 """A value that says that a side goes without the option."""
@@ -147,16 +151,24 @@ class Sides:
     Attributes:
         a: the one run.
         b: the other, of the same images.
+        checks: what is demanded of B beside A.
     """
 
     a: RunRequest
     b: RunRequest
+    checks: ComparisonChecks
 
     @classmethod
-    def of(cls, inputs: tuple[str, ...], output: Path, options: Mapping[str, Any]) -> Sides:
+    def of(
+        cls,
+        inputs: tuple[str, ...],
+        output: Path,
+        options: Mapping[str, Any],
+        checks: ComparisonChecks,
+    ) -> Sides:
         """From a command's options; A writes to ``output/a``, B to ``output/b``."""
         a, b = (_side(inputs, output, options, number) for number in range(len(SIDES)))
-        return cls(a, b)
+        return cls(a, b, checks)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -308,31 +320,38 @@ def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int
     Raises:
         CnnvizError: something is.
     """
-    problems = []
+    from cnnviz.comparison.checks import SideData, check_changes
+
+    found: list[RunPlan | CnnvizError] = []
     a, b = sides.a.model, sides.b.model
     # Importing one takes seconds. A's is imported next anyway, and usually it is B's, too.
     engines = (a.engine, a.device, a.precision) != (b.engine, b.device, b.precision)
     for request, engine in ((sides.a, False), (sides.b, engines)):
         if "-" in request.inputs:
             sys.stdin.seek(0)
-        problems.append(_problem(request, engine=engine))
-    if problems[0] is not None and str(problems[0]) == str(problems[1]):
-        raise problems[0]
-    for name, problem in zip(SIDES, problems, strict=True):
-        if problem is not None:
-            raise type(problem)(f"{name}: {problem}") from problem
+        found.append(_planned(request, engine=engine))
+    if isinstance(found[0], CnnvizError) and str(found[0]) == str(found[1]):
+        raise found[0]
+    sides_data = []
+    for name, one in zip(SIDES, found, strict=True):
+        if isinstance(one, CnnvizError):
+            raise type(one)(f"{name}: {one}") from one
+        sides_data.append(SideData.planned(one))
+    check_changes(sides.checks, *sides_data, done=False)
     return ExitCode.OK
 
 
-def _problem(request: RunRequest, *, engine: bool) -> CnnvizError | None:
+def _planned(request: RunRequest, *, engine: bool) -> RunPlan | CnnvizError:
+    """The plan of a side, or what is wrong with it."""
     from cnnviz.runs.network_checks import check_network
     from cnnviz.runs.session import RunPlan
 
     try:
-        check_network(RunPlan.check(request), engine=engine)
+        plan = RunPlan.check(request)
+        check_network(plan, engine=engine)
     except CnnvizError as error:
         return error
-    return None
+    return plan
 
 
 @contextmanager

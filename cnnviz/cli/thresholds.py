@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -52,16 +52,34 @@ class Demand(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             return Threshold(self._option, name, limit)
         found = matching(name, self._names)
         if not found:
-            names, hint = joined(self._names), did_you_mean(name, self._names)
+            names = joined(self._names)
+            hint = _of_others(name) or did_you_mean(name, self._names)
             self.fail(paragraph(f"'{name}' is not one of {names}.", hint), param, ctx)
         if not 0 <= limit <= 1:
             self.fail(
                 f"'{number}' is no value for {found[0]}, which lies between 0 and 1: for 90 % "
-                "write 0.9.",
+                "write 0.9 or 90%.",
                 param,
                 ctx,
             )
         return Threshold(self._option, found[0], limit)
+
+
+def _of_others(name: str) -> str:
+    """Which command and option take a figure that this option does not; or nothing."""
+    from cnnviz.metrics.registry import METRICS
+
+    takers: tuple[tuple[str, str, Iterable[str]], ...] = (
+        ("explain", FAIL_UNDER, SCORES),
+        ("explain", MAX_SHARE, SHARES),
+        ("compare", MAX_SHARE, CHANGES),
+        ("evaluate", FAIL_UNDER, METRICS),
+    )
+    for command, option, names in takers:
+        found = matching(name.rpartition(".")[2] if names is METRICS else name, names)
+        if found:
+            return f"`cnnviz {command}` takes {option} {found[0]}."
+    return ""
 
 
 def _number(text: str) -> float:
@@ -113,9 +131,10 @@ _CHANGES = (
         "fail_if_worse",
         type=Demand(FAIL_IF_WORSE, SCORES),
         multiple=True,
-        metavar="METRIC=VALUE",
+        metavar="METRIC=DROP",
         help="End with exit status 4 if B's accuracy, top5, balanced-accuracy, macro-f1 or map is "
-        "lower than A's by more than this: accuracy=0.5% for half a percentage point. Repeatable.",
+        "lower than A's by more than this: accuracy=0.5% allows a drop of half a percentage point, "
+        "whatever the accuracy itself is. Needs --truth. Repeatable.",
     ),
     click.option(
         MAX_SHARE,

@@ -3,15 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from cnnviz.comparison.comparison import Comparison, Pair
-from cnnviz.comparison.request import CHANGES
+from cnnviz.comparison.comparison import Comparison, Pair, Side
+from cnnviz.comparison.request import CHANGES, ComparisonChecks
+from cnnviz.errors import UsageError
 from cnnviz.metrics.classification import class_counts, macro_mean
 from cnnviz.runs.checked import WORST, CheckedImage, CheckedRun, Collector, WorstImage
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.request import CheckOptions
-from cnnviz.runs.thresholds import SCORES, Figure, judge
+from cnnviz.runs.request_checks import have_heatmaps
+from cnnviz.runs.session import RunPlan
+from cnnviz.runs.thresholds import (
+    OF_SEVERAL,
+    SCORES,
+    Figure,
+    Threshold,
+    judge,
+    needs_truth,
+    wrong_kind,
+)
 from cnnviz.text import ClassNames
+
+
+@dataclass(frozen=True)
+class SideData:
+    """What there is, or will be, of one side for figures to be computed from.
+
+    Attributes:
+        truth: whether it says what is true.
+        heatmaps: whether it makes heatmaps.
+        multi_label: whether an image may belong to several classes; None if nothing says so.
+    """
+
+    truth: bool
+    heatmaps: bool
+    multi_label: bool | None
+
+    @classmethod
+    def planned(cls, plan: RunPlan) -> SideData:
+        """Of a run that is still to be done."""
+        truth = plan.request.selection.truth is not None
+        return cls(truth, have_heatmaps(plan.methods()), plan.model.architecture.multi_label)
+
+    @classmethod
+    def recorded(cls, side: Side) -> SideData:
+        """Of a run that is done."""
+        run, images = side.manifest.run, (image for image in side.manifest.images if image.ok)
+        several = next((image.predicted_classes is not None for image in images), None)
+        return cls(run.ground_truth is not None, have_heatmaps(run.methods), several)
+
+
+def check_changes(checks: ComparisonChecks, a: SideData, b: SideData, *, done: bool) -> None:
+    """Refuse thresholds for changes that cannot be computed, whatever the images are.
+
+    Args:
+        checks: what is demanded.
+        a: what there is of A.
+        b: what there is of B.
+        done: whether both have run already, so that one has to be run again to be mended.
+
+    Raises:
+        UsageError: they need true classes, heatmaps, or other networks.
+    """
+    for one in checks.thresholds:
+        problem = _problem(one, a, b, done=done)
+        if problem is not None:
+            raise UsageError(problem)
+
+
+def _problem(one: Threshold, a: SideData, b: SideData, *, done: bool) -> str | None:
+    """Why a change cannot be computed, in a sentence; None if it can."""
+    if one.name == "changed":
+        return None
+    if one.name == "elsewhere":
+        lacking = [name for name, side in (("A", a), ("B", b)) if not side.heatmaps]
+        if not lacking:
+            return None
+        cure = f"explain {lacking[0]}'s images again with" if done else "add"
+        return f"{one} needs heatmaps of both A and B: {cure} --method gradcam."
+    if one.name == OF_SEVERAL:
+        cure = "explain both again with --truth" if done else "give --truth for both A and B"
+        known = a.truth and b.truth
+    else:  # what one of the two knows holds for both
+        cure = "explain A's images again with --truth" if done else "give --truth"
+        known = a.truth or b.truth
+    if not known:
+        return needs_truth(one, cure)
+    if one.name not in SCORES or a.multi_label is None or b.multi_label is None:
+        return None
+    if a.multi_label is b.multi_label:
+        return wrong_kind(one, multi_label=a.multi_label)
+    several, single = ("A", "B") if a.multi_label else ("B", "A")
+    return (
+        f"{one} cannot be computed: an image may belong to several classes of {several}, and "
+        f"belongs to one of {single}. Use --max-share broken."
+    )
 
 
 def comparison_figures(comparison: Comparison) -> tuple[Figure, ...]:
@@ -35,9 +122,8 @@ def _drops(comparison: Comparison) -> Iterator[Figure]:
         drop = None if before is None or after is None else before - after
         images = len(known if name == "map" else single)
         # An improvement is a negative drop.
-        yield Figure(
-            name, f"drop in {title}", drop, images, "lower", reason="no image has a true class"
-        )
+        title = f"drop in {title} from A to B"
+        yield Figure(name, title, drop, images, "lower", reason="no image has a true class")
 
 
 def _of_classes(

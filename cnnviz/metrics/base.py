@@ -183,6 +183,15 @@ class Metric(Configurable):
     def measure(self, case: Case, subject: Subject) -> Measurement:
         """Measure one map of one image."""
 
+    def unmeasurable(self, activation: Activation, *, of_class: bool) -> str | None:
+        """Why there is no value for any map of any image, in a clause; None if there may be one.
+
+        Args:
+            activation: what makes probabilities of logits.
+            of_class: whether the target is a class, and not a similarity.
+        """
+        return None
+
     def passes(
         self, input_shape: tuple[int, int, int], cost: PassCount
     ) -> dict[Hashable, PassCount]:

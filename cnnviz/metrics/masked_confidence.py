@@ -11,6 +11,7 @@ import numpy as np
 from cnnviz.attribution.options import option
 from cnnviz.attribution.queries import PassCount
 from cnnviz.engines.target_functions import ClassLogit
+from cnnviz.graph.ends import Activation
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
 from cnnviz.metrics.fills import BLUR, BLUR_HELP, FILLS, fill_image, fill_key
 from cnnviz.types import Float32
@@ -40,10 +41,15 @@ class MaskedConfidence(Metric):
         """One, for all three."""
         return {self._key: PassCount(forwards=1)}
 
+    def unmeasurable(self, activation: Activation, *, of_class: bool) -> str | None:
+        """There is a probability of a class only, and only of some networks."""
+        return None if activation.is_probability and of_class else "the target has no probability"
+
     def measure(self, case: Case, subject: Subject) -> Measurement:
         """Compare the probability of what the map shows with that of the image."""
-        if not (case.activation.is_probability and isinstance(case.target, ClassLogit)):
-            return Measurement(None, "the target has no probability")
+        missing = self.unmeasurable(case.activation, of_class=isinstance(case.target, ClassLogit))
+        if missing is not None:
+            return Measurement(None, missing)
         key = (*self._key, subject.key, case.target)
         (logits,) = case.queries.logits([self._seen(case, subject)], cache_key=key)
         clean, seen = float(case.scores(case.logits)), float(case.scores(logits))

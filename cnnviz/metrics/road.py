@@ -11,6 +11,7 @@ import numpy as np
 from cnnviz.attribution.options import option
 from cnnviz.attribution.queries import MadeInputs, PassCount
 from cnnviz.engines.target_functions import ClassLogit
+from cnnviz.graph.ends import Activation
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
 from cnnviz.metrics.imputation import impute
 from cnnviz.types import Float32, Float64
@@ -62,11 +63,18 @@ class RoadCurve(Metric):
         """One a share, in each order."""
         return {self._key(order): PassCount(forwards=len(SHARES)) for order in self.orders}
 
+    def unmeasurable(self, activation: Activation, *, of_class: bool) -> str | None:
+        """A network decides for a class."""
+        if self.score == "accuracy" and not of_class:
+            return "the target is no class that a network could decide for"
+        return None
+
     def measure(self, case: Case, subject: Subject) -> Measurement:
         """The mean of its curve."""
+        missing = self.unmeasurable(case.activation, of_class=isinstance(case.target, ClassLogit))
+        if missing is not None:
+            return Measurement(None, missing)
         found = {order: self._removed(case, subject, order) for order in self.orders}
-        if self.score == "accuracy" and not isinstance(case.target, ClassLogit):
-            return Measurement(None, "the target is no class that a network could decide for")
         curves = [
             one.probability if self.score == "probability" or one.kept is None else one.kept
             for one in found.values()

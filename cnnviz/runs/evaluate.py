@@ -19,6 +19,7 @@ from cnnviz.attribution import PassCount
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.explanation import Explanation
 from cnnviz.labels.regions import Regions, read_regions
+from cnnviz.labels.targets import Target
 from cnnviz.metrics.base import Metric
 from cnnviz.metrics.randomization import Randomization
 from cnnviz.metrics.randomization_result import RandomizationResult
@@ -28,7 +29,7 @@ from cnnviz.outputs.formats import encode_run_file
 from cnnviz.outputs.naming import output_stem
 from cnnviz.runs.description import decisive, describe_run
 from cnnviz.runs.evaluate_stage import Evaluate, EvaluationOutcome, Told
-from cnnviz.runs.evaluation_checks import check_metrics, of_each_method
+from cnnviz.runs.evaluation_checks import check_measurable, check_metrics, of_each_method
 from cnnviz.runs.evaluation_records import (
     EVALUATION_VERSION,
     EvaluatedImageRecord,
@@ -127,21 +128,23 @@ class EvaluationPlan:
             for note in regions.notes:
                 if session.notify is not None:
                     session.notify(note)
-        if session.goals.most not in (1, None) or session.goals.needs_probabilities:
+        if len(session.goals.targets) != 1 or session.goals.needs_probabilities:
             raise UsageError(
                 "`cnnviz evaluate` judges the maps of one target an image: give predicted, truth, "
                 "or a class."
             )
-        subjects = Judge(session.explainer, of_maps(self.metrics)).subjects
-        limits = of_each_method(self.limits, subjects)
+        maps = of_maps(self.metrics)
+        activation = session.explainer.network.architecture.activation
+        (target,) = session.goals.targets
+        check_measurable(self.limits, maps, activation, of_class=isinstance(target, Target))
+        limits = of_each_method(self.limits, Judge(session.explainer, maps).subjects)
         tests = (
             RandomizationTest(one, session.explainer, session.goals)
             for one in self.metrics
             if isinstance(one, Randomization)
         )
         test = next(tests, None)
-        metrics = of_maps(self.metrics)
-        return EvaluationSession(self.request, session, metrics, regions, limits, test)
+        return EvaluationSession(self.request, session, maps, regions, limits, test)
 
 
 @dataclass(frozen=True)

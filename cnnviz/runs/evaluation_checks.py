@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cnnviz.errors import UsageError
+from cnnviz.graph.ends import Activation
 from cnnviz.metrics.base import Metric
 from cnnviz.runs.checked import CheckedRun, Collector
 from cnnviz.runs.evaluation_records import EvaluationRecord, SubjectRecord
-from cnnviz.runs.thresholds import Figure, Threshold, judge
+from cnnviz.runs.thresholds import FAIL_UNDER, MAX_SHARE, SCORES, SHARES, Figure, Threshold, judge
 from cnnviz.text import counted, did_you_mean, joined, matching, paragraph
 
 
@@ -36,7 +37,7 @@ def _with_metric(threshold: Threshold, metrics: Sequence[Metric]) -> Threshold:
         raise UsageError(
             paragraph(
                 f"{threshold}: '{wanted}' is not measured; {joined(names, 'and')} {are}.",
-                did_you_mean(wanted, names),
+                _of_explain(wanted) or did_you_mean(wanted, names),
             )
         )
     if metrics[names.index(found[0])].direction is None:
@@ -45,6 +46,41 @@ def _with_metric(threshold: Threshold, metrics: Sequence[Metric]) -> Threshold:
             "demanded of it."
         )
     return Threshold(threshold.option, f"{method}{dot}{found[0]}", threshold.limit)
+
+
+def _of_explain(name: str) -> str:
+    """Where a figure has a threshold that is no metric of maps; nothing if it is unknown."""
+    for option, names in ((FAIL_UNDER, SCORES), (MAX_SHARE, SHARES)):
+        if found := matching(name, names):
+            return f"`cnnviz explain` takes {option} {found[0]}."
+    return ""
+
+
+def check_measurable(
+    thresholds: Sequence[Threshold],
+    metrics: Sequence[Metric],
+    activation: Activation,
+    *,
+    of_class: bool,
+) -> None:
+    """Refuse thresholds for metrics that have no value for any image of a run.
+
+    Args:
+        thresholds: with the metrics' own names, see :func:`check_metrics`.
+        metrics: those that are measured.
+        activation: of the network.
+        of_class: whether the target is a class, and not a similarity.
+
+    Raises:
+        UsageError: there is such a threshold.
+    """
+    reasons = {
+        metric.name: metric.unmeasurable(activation, of_class=of_class) for metric in metrics
+    }
+    for one in thresholds:
+        reason = reasons[one.name.rpartition(".")[2]]
+        if reason is not None:
+            raise UsageError(f"{one} cannot be measured: {reason}.")
 
 
 def of_each_method(

@@ -38,7 +38,7 @@ def to_junit(run: CheckedRun) -> str:
     )
     group = f"cnnviz.{run.command}"
     for verdict in run.verdicts:
-        title = f"{verdict.figure.name} {verdict.demand}"
+        title = f"{verdict.threshold.about} {verdict.demand}"
         problem = None if verdict.met else verdict.sentence
         _case(suite, f"{group}.thresholds", printable(title), 0, problem)
     for image in run.images:

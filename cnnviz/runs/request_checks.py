@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cnnviz.attribution import Method
 from cnnviz.engines.base import parse_device
@@ -12,10 +12,9 @@ from cnnviz.labels.targets import Target
 from cnnviz.outputs.files import check_output_file
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.request import CheckOptions, RunRequest, SelectionOptions
+from cnnviz.runs.run_records import MethodRecord
+from cnnviz.runs.thresholds import needs_truth, wrong_kind
 from cnnviz.storage.remote import RemotePath
-
-#: The one score of networks whose classes do not exclude one another; the others have the rest.
-_OF_SEVERAL = "map"
 
 
 def check_shard(request: RunRequest) -> None:
@@ -90,14 +89,10 @@ def check_scores(checks: CheckOptions, truth: str | None, *, multi_label: bool |
     """
     for one in checks.fail_under:
         if truth is None:
-            raise UsageError(f"{one} needs the images' true classes: give --truth.")
-        if multi_label is not None and multi_label is not (one.name == _OF_SEVERAL):
-            kind, right = (
-                ("may belong to several classes", f"--fail-under {_OF_SEVERAL}")
-                if multi_label
-                else ("belongs to one class", "--fail-under accuracy")
-            )
-            raise UsageError(f"{one} is not for networks like this: an image {kind}. Use {right}.")
+            raise UsageError(needs_truth(one))
+        problem = None if multi_label is None else wrong_kind(one, multi_label=multi_label)
+        if problem is not None:
+            raise UsageError(problem)
 
 
 def check_shares(checks: CheckOptions, goals: Goals, methods: Sequence[Method]) -> None:
@@ -108,13 +103,18 @@ def check_shares(checks: CheckOptions, goals: Goals, methods: Sequence[Method]) 
     """
     if not checks.max_share:
         return
-    if not any("heat" in method.map_kinds.values() for method in methods):
+    if not have_heatmaps(methods):
         raise UsageError(f"{checks.max_share[0]} needs a heatmap: add --method gradcam.")
     if not any(isinstance(one, Target) and one.rank == 0 for one in goals.targets):
         raise UsageError(
             f"{checks.max_share[0]} needs heatmaps of the predicted classes: add --target "
             "predicted."
         )
+
+
+def have_heatmaps(methods: Iterable[Method | MethodRecord]) -> bool:
+    """Whether any of them makes a heatmap."""
+    return any("heat" in method.map_kinds.values() for method in methods)
 
 
 def check_files(checks: CheckOptions) -> None:

@@ -25,6 +25,8 @@ SCORES = {
     "macro-f1": "macro F1",
     "map": "mean average precision",
 }
+#: The one of them for networks whose classes do not exclude one another, which have no other.
+OF_SEVERAL = "map"
 #: Likewise by what ``--max-share`` calls it.
 SHARES = {"border": "evidence at the border", "corner": "evidence in one corner"}
 
@@ -45,6 +47,11 @@ class Threshold:
     option: str
     name: str
     limit: float
+
+    @property
+    def about(self) -> str:
+        """What is demanded: ``accuracy``, or ``drop in accuracy``."""
+        return f"drop in {self.name}" if self.option == FAIL_IF_WORSE else self.name
 
     def __str__(self) -> str:
         """As it was given: ``--fail-under accuracy=0.9``."""
@@ -122,6 +129,28 @@ def judge(thresholds: Iterable[Threshold], figures: Sequence[Figure]) -> tuple[V
         for figure in figures
         if threshold.name == figure.name
     )
+
+
+def needs_truth(threshold: Threshold, cure: str = "give --truth") -> str:
+    """Why a figure cannot be computed without true classes, in a sentence; ``cure`` helps."""
+    return f"{threshold} needs the images' true classes: {cure}."
+
+
+def wrong_kind(score: Threshold, *, multi_label: bool) -> str | None:
+    """Why a score is not one of such a network, in a sentence; None if it is.
+
+    Args:
+        score: named in :data:`SCORES`.
+        multi_label: whether an image may belong to several of the network's classes.
+    """
+    if multi_label is (score.name == OF_SEVERAL):
+        return None
+    kind, right = (
+        ("may belong to several classes", OF_SEVERAL)
+        if multi_label
+        else ("belongs to one class", "accuracy")
+    )
+    return f"{score} is not for networks like this: an image {kind}. Use {score.option} {right}."
 
 
 def told(value: float, limit: float | None = None) -> str:

@@ -141,8 +141,10 @@ def test_files_of_others_are_refused_at_the_start(cnnviz, photos, option):
         ),
         (
             ("--fail-under", "corner=0.9"),
-            f"'corner' is not one of {SCORES}.",
+            f"'corner' is not one of {SCORES}. `cnnviz explain` takes --max-share corner.",
         ),
+        (("--fail-under", "insertion=0.9"), "`cnnviz evaluate` takes --fail-under insertion."),
+        (("--max-share", "broken=0.1"), "`cnnviz compare` takes --max-share broken."),
         (("--fail-under", "accuracy"), "'accuracy' is not NAME=VALUE, such as accuracy=0.5."),
         (("--fail-under", "accuracy=90"), "for 90 % write 0.9"),
         (("--fail-under", "accuracy=nan"), "lies between 0 and 1"),
@@ -222,9 +224,23 @@ def test_maps_are_held_to_metrics(cnnviz, photos):
             "no map of 'saliensy' is judged, only of gradcam and saliency.",
         ),
         ("deletion=inf", "'inf' is no number to compare deletion with"),
+        ("Accuracy=0.9", "`cnnviz explain` takes --fail-under accuracy."),
     ):
         status, _, err = cnnviz(*call, "--fail-under", wrong)
         assert (status, said in err) == (2, True), err
+
+
+def test_a_metric_that_no_image_can_have_is_refused(cnnviz, photos):
+    """Of a similarity there is no probability that could rise."""
+    call = ("evaluate", "in", "-m", "demo", "--method", "gradcam", "-o", "evaluation")
+    target = ("--target", "similarity:in/fish.png", "--metric", "increase,deletion")
+    status, out, err = cnnviz(*call, *target, "--fail-under", "gradcam.increase=0.1", "--quiet")
+    assert (status, out) == (2, "")
+    assert err == (
+        "Error: --fail-under gradcam.increase=0.1 cannot be measured: the target has no "
+        "probability.\n"
+    )
+    assert not (photos / "evaluation").exists()
 
 
 @pytest.mark.subprocess

@@ -234,6 +234,14 @@ def test_nothing_differs(cnnviz, tmp_path, images):
         (("--labels", "default", "--labels", "none.txt"), "Error: B: "),
         (("--truth", "none.csv"), "Error: "),
         (("--truth", "default", "--truth", "none.csv"), "Error: B: "),
+        (
+            ("--fail-if-worse", "accuracy=0.5%"),
+            "Error: --fail-if-worse accuracy=0.005 needs the images' true classes: give --truth.",
+        ),
+        (
+            ("--method", "saliency", "--method", "default", "--max-share", "elsewhere=0.1"),
+            "Error: --max-share elsewhere=0.1 needs heatmaps of both A and B: add --method gradcam",
+        ),
     ],
 )
 def test_mistakes_of_either_side_come_before_any_work(cnnviz, tmp_path, images, options, said):
@@ -269,8 +277,13 @@ def test_images_that_fail_and_thresholds(cnnviz, tmp_path, images):
     assert "demo at features.18" in (tmp_path / "found.md").read_text()
     status, _, err = cnnviz(*command, "--quiet", "--max-share", "changed=0")
     assert (status, err.count("Threshold")) == (ExitCode.SOME_FAILED, 0)
-    status, _, err = cnnviz(*command, "--quiet", "--fail-if-worse", "accuracy=0")
-    assert (status, err.count("Threshold not met")) == (ExitCode.NOT_MET, 1)
+    (tmp_path / "truth.csv").write_text("path,label\nbad.png,fish\n")
+    truth = ("--truth", "truth.csv")  # of the one image that neither explains
+    status, _, err = cnnviz(*command, *truth, "--quiet", "--fail-if-worse", "accuracy=0")
+    assert (status, err.count("Threshold not met: drop in accuracy from A to B: could not be")) == (
+        ExitCode.NOT_MET,
+        1,
+    )
 
 
 def test_the_first_failure_ends_it_all(cnnviz, tmp_path, images):

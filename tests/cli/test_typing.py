@@ -41,6 +41,8 @@ def image(photos):
         (["explain", "cat.jpg", "--backend", "torch"], "Did you mean --engine?"),
         (["explain", "cat.jpg", "--network", "x"], "Did you mean --model?"),
         (["layers", "demo", "--gpu"], "No such option"),
+        (["compare", "a", "b", "--fail-under", "accuracy=1"], "Did you mean --fail-if-worse?"),
+        (["explain", "a", "--fail-if-worse", "accuracy=1"], "Did you mean --fail-under?"),
         (["explain", "cat.jpg", "--modle", "x"], "--model"),
         (["explain", "cat.jpg", "-v", "-q"], "--verbose prints more and --quiet nothing"),
         (["explain", "cat.jpg", "--weights=s3://b/x.params"], "download it first"),
