@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cnnviz.cli.console import Interrupt, Printing, json_line, progress, put, say
-from cnnviz.cli.explain_lines import Printer, introduce, passes_told
+from cnnviz.cli.console import Interrupt, Printing, progress, put, say
+from cnnviz.cli.evaluation_lines import EvaluationPrinter, sum_up, table
+from cnnviz.cli.explain_lines import introduce, passes_told
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.merge import merge_part
 from cnnviz.cli.option_types import FilePath, Input
@@ -33,6 +31,7 @@ from cnnviz.cli.run_options import (
     limit_option,
     method_options,
     named_values,
+    runner_option,
     shard_option,
     truth_option,
 )
@@ -46,20 +45,8 @@ if TYPE_CHECKING:
     from cnnviz.runs.checked import Collector
     from cnnviz.runs.evaluate import EvaluationResult, EvaluationSession
     from cnnviz.runs.evaluate_stage import EvaluationOutcome
-    from cnnviz.runs.evaluation_records import (
-        CellRecord,
-        EvaluatedImageRecord,
-        EvaluationRecord,
-        SubjectRecord,
-    )
+    from cnnviz.runs.evaluation_records import EvaluationRecord
     from cnnviz.runs.merged import Merged
-
-#: How wide a column of the table is, in characters: ``0.412 [0.380, 0.447]``.
-_COLUMN = 22
-#: Columns of the table that stand side by side.
-_BESIDE = 4
-#: The longest name of a map that the table shows whole.
-_NAME = 28
 
 
 @click.command(
@@ -113,6 +100,7 @@ _NAME = 28
 @metric_check_options
 @execution_options
 @shard_option
+@runner_option
 @REPORT
 @TITLE
 @JSON
@@ -129,7 +117,12 @@ def command(request: EvaluationRequest, printing: Printing, saliency: str | None
     the image are judged beside them. This prints a table and writes evaluation.json and
     evaluation.csv; with --report a page shows it, too.
     """
-    return in_worker(_evaluate, request.with_saliency(saliency), printing)
+    request = request.with_saliency(saliency)
+    if request.execution.runner is not None:
+        from cnnviz.cli.on_ray import evaluate_on_ray
+
+        return evaluate_on_ray(request, printing)
+    return in_worker(_evaluate, request, printing)
 
 
 def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerState | None) -> int:
@@ -147,7 +140,7 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
     shard = request.execution.shard
     if shard is not None:
         if not quiet:
-            _sum_up(session, result, collector.seconds)
+            sum_up(request, result, collector.seconds)
         summary = merge_part(partial(_merge, session), request, printing, EVALUATION.name)
         if summary is not None and not quiet and not printing.as_json:
             put("\n".join(table(summary)))
@@ -157,7 +150,7 @@ def _evaluate(request: EvaluationRequest, printing: Printing, worker: WorkerStat
 
         build_report(request.output, notify=printing.notify)
     if not quiet:
-        _sum_up(session, result, collector.seconds)
+        sum_up(request, result, collector.seconds)
         if not printing.as_json:
             put("\n".join(table(result.summary)))
     run = verdict_on(result.summary, session.limits, collector, session.session.title)
@@ -186,7 +179,7 @@ def _run(session: EvaluationSession, printing: Printing, collector: Collector) -
         progress(each.total() * images + tests, "pass", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
     ):
-        printer = _Printer(bar, session.session.worker, printing)
+        printer = EvaluationPrinter(bar, session.session.worker, printing)
 
         def advance(count: int) -> None:
             bar.update(count)
@@ -200,78 +193,3 @@ def _run(session: EvaluationSession, printing: Printing, collector: Collector) -
             interrupt.heed()
 
         return session.evaluate(observe, advance)
-
-
-class _Printer(Printer["EvaluatedImageRecord"]):
-    """Prints a line for each image that was judged, if that is wanted."""
-
-    def _tell(self, image: EvaluatedImageRecord) -> None:
-        if self._printing.as_json:
-            self._write(json_line(asdict(image)), sys.stdout)
-        elif self._printing.verbose and image.ok:
-            target = "nothing" if image.target is None else image.target.prediction
-            self._write(f"{image.path}: judged for {target}", sys.stdout)
-
-
-def _sum_up(session: EvaluationSession, result: EvaluationResult, seconds: float) -> None:
-    """Say what became of the run as a whole."""
-    summary, output = result.summary, session.session.request.output
-    failed = f", {summary.failed} failed" if summary.failed else ""
-    resumed = f" ({result.resumed} of them already done)" if result.resumed else ""
-    part = session.request.execution.shard
-    said = "" if part is None else f"{part}: "
-    say(f"{said}{summary.ok} evaluated{resumed}{failed}, in {seconds:.1f} s; written to {output}")
-    if session.session.request.files.report and part is None:
-        say(f"report: {output / 'index.html'}")
-
-
-def table(summary: EvaluationRecord) -> Iterator[str]:
-    """The summary as a table: a row a map, means with 95 % intervals; then what stands out."""
-    methods = [subject for subject in summary.subjects if not subject.baseline]
-    baselines = [subject for subject in summary.subjects if subject.baseline]
-    width = min(_NAME, max(len(subject.key) for subject in summary.subjects)) + 2
-    metrics = summary.metrics
-    for start in range(0, len(metrics), _BESIDE):
-        part = metrics[start : start + _BESIDE]
-        yield ""
-        heads = [f"{one.name}{_ARROWS[one.direction]}" for one in part]
-        yield _row("", heads, width)
-        for group in (methods, baselines):
-            for subject in group:
-                cells = [summary.cell(subject.key, metric.name) for metric in part]
-                yield _row(_shortened(subject), map(_cell, cells), width)
-            if group is methods:
-                yield _row("-" * (width - 2), [], width)
-    yield ""
-    yield (
-        f"Means over {summary.ok} images, with 95 % intervals. {_UP} more is better, {_DOWN} less. "
-        "Below the line are maps that no method made. * no better than the centered Gaussian."
-    )
-    yield from summary.findings
-
-
-_UP, _DOWN = "(+)", "(-)"
-_ARROWS = {"higher": f" {_UP}", "lower": f" {_DOWN}", None: ""}
-
-
-def _shortened(subject: SubjectRecord) -> str:
-    key = subject.key
-    return key if len(key) <= _NAME else f"{key[: _NAME - 3]}..."
-
-
-def _cell(cell: CellRecord | None) -> str:
-    """``0.412 [0.380, 0.447]``, with a star if it is no better than the centered Gaussian."""
-    if cell is None or cell.value is None:
-        return "-"
-    star = "*" if cell.better_than_gaussian is False else ""
-    if cell.low is None or cell.high is None:
-        return f"{_number(cell.value)}{star}"
-    return f"{_number(cell.value)}{star} [{_number(cell.low)}, {_number(cell.high)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
-
-
-def _row(name: str, cells: Sequence[str] | Iterator[str] | map[str], width: int) -> str:
-    return "".join([name.ljust(width), *(cell.ljust(_COLUMN + 2) for cell in cells)]).rstrip()

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from cnnviz.cli.console import Interrupt, Printing, progress, say
-from cnnviz.cli.explain_lines import OutcomePrinter, sum_up
-from cnnviz.runs.request import RunRequest
+from cnnviz.cli.console import Interrupt, Printing, progress, put, say
+from cnnviz.cli.evaluation_lines import EvaluationPrinter, table
+from cnnviz.cli.evaluation_lines import sum_up as sum_up_evaluation
+from cnnviz.cli.explain_lines import OutcomePrinter, Printer, sum_up
+from cnnviz.runs.request import EvaluationRequest, RunRequest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tqdm import tqdm
 
-    from cnnviz.runs.parts import Opened, PartEnd, PartProgress
+    from cnnviz.runs.parts import AnyPlan, Opened, PartEnd, PartProgress, RandomizationEnd
     from cnnviz.runs.records import ScannedRecord
-    from cnnviz.runs.summary import RunReport
 
 
 @dataclass(frozen=True)
@@ -29,34 +30,43 @@ class _Ran:
     scanned: ScannedRecord | None = None
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of an image."""
+
+    record: Any
+
+
+PrinterFor = Callable[["tqdm[Any]", "Opened"], Printer[Any]]
+"""What prints the outcomes of a run, beside a bar, once a worker is ready."""
+
+
 @dataclass
 class _Console:
-    """Prints what becomes of a run, part by part, and counts it."""
+    """Prints what becomes of a run, part by part.
 
-    request: RunRequest
+    Attributes:
+        resumed: how many images were done before.
+    """
+
     printing: Printing
+    printer_for: PrinterFor
     bar: tqdm[Any]
     interrupt: Interrupt
-    report: RunReport
-    _printer: OutcomePrinter | None = field(default=None, init=False)
+    resumed: int = 0
+    _printer: Printer[Any] | None = field(default=None, init=False)
 
     def opened(self, opened: Opened) -> None:
         """The first worker is ready."""
         self.say(f"{opened.title} Layers: {', '.join(opened.layers)}.")
-        self.report.names = opened.names
-        self._printer = OutcomePrinter(
-            self.bar, None, self.printing, self.request.output, opened.layers
-        )
+        self._printer = self.printer_for(self.bar, opened)
 
     def done(self, part: PartProgress, end: PartEnd) -> None:
         """A part is done."""
-        from cnnviz.runs.stages import ImageOutcome
-
         assert self._printer is not None  # some worker was ready
         for record in part.records():
-            self._printer(ImageOutcome(record))
-            self.report.count(record, fresh=True)
-        self.report.resumed += end.resumed
+            self._printer(_Outcome(record))
+        self.resumed += end.resumed
 
     def say(self, text: str) -> None:
         """Print a sentence that is no error."""
@@ -70,37 +80,101 @@ class _Console:
         self.interrupt.heed()
 
 
+@dataclass(frozen=True)
+class _Done:
+    """What workers have left: the files of all parts.
+
+    Attributes:
+        folder: where they are.
+        count: how many parts there are.
+        resumed: how many images were done before.
+        randomized: the test with random parameters, if it was to be made.
+    """
+
+    folder: Path
+    count: int
+    resumed: int
+    randomized: RandomizationEnd | None = None
+
+
 def explain_on_ray(request: RunRequest, printing: Printing) -> int:
     """Do what ``cnnviz explain`` is for; returns the exit status."""
     from cnnviz.runs.merged import merge_manifest
-    from cnnviz.runs.parts import unfinished_parts
-    from cnnviz.runs.ray_runner import RayRun, Watch, address_of, cluster
     from cnnviz.runs.session import RunPlan, RunResult
-    from cnnviz.runs.summary import RunReport
 
     began = monotonic()
     plan = RunPlan.check(request, printing.notify)
-    replace(plan, notify=None).ground_truth()  # for its mistakes; workers say what else there is
-    images = len(plan.found.sources)
-    if request.selection.limit is not None:
-        images = min(images, request.selection.limit)
+    plan.telling(None).ground_truth()  # for its mistakes; workers say what else there is
+    done = _do_parts(
+        plan,
+        printing,
+        lambda bar, opened: OutcomePrinter(bar, None, printing, request.output, opened.layers),
+    )
+    merged = merge_manifest(done.folder, done.count, printing.notify)
+    assert merged is not None  # the parts are all there
+    _report(request, printing)
+    counts = replace(merged.counts, resumed=done.resumed)
+    if not printing.quiet:
+        result = RunResult(counts, tuple(merged.summary.left_behind), ())
+        sum_up(_Ran(request), result, monotonic() - began)
+    return counts.exit_code
+
+
+def evaluate_on_ray(request: EvaluationRequest, printing: Printing) -> int:
+    """Do what ``cnnviz evaluate`` is for; returns the exit status."""
+    from cnnviz.runs.evaluate import EvaluationPlan, EvaluationResult
+    from cnnviz.runs.merged import merge_evaluation
+
+    began = monotonic()
+    plan = EvaluationPlan.check(request, printing.notify)
+    plan.plan.telling(None).ground_truth()  # for its mistakes
+    done = _do_parts(plan, printing, lambda bar, _: EvaluationPrinter(bar, None, printing))
+    tested = done.randomized
+    merged = merge_evaluation(
+        done.folder,
+        done.count,
+        printing.notify,
+        None if tested is None else lambda *_: (tested.found, tested.remarks),
+    )
+    assert merged is not None  # the parts are all there
+    _report(request, printing)
+    result = EvaluationResult(merged.summary, done.resumed)
+    if not printing.quiet:
+        sum_up_evaluation(request, result, monotonic() - began)
+        if not printing.as_json:
+            put("\n".join(table(merged.summary)))
+    return result.exit_code
+
+
+def _do_parts(plan: AnyPlan, printing: Printing, printer_for: PrinterFor) -> _Done:
+    """Have all parts of a run done, and print what becomes of the images."""
+    from cnnviz.runs.evaluate import EvaluationPlan
+    from cnnviz.runs.parts import unfinished_parts
+    from cnnviz.runs.ray_runner import RayRun, Watch, address_of, cluster
+
+    explained = plan.plan if isinstance(plan, EvaluationPlan) else plan
+    images, limit = len(explained.found.sources), plan.request.selection.limit
+    if limit is not None:
+        images = min(images, limit)
     parts = unfinished_parts(plan, images)
+    randomized = None
     with (
         progress(images, "image", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
-        cluster(address_of(request.execution.runner)),
+        cluster(address_of(plan.request.execution.runner)),
     ):
-        told = _Console(request, printing, bar, interrupt, RunReport())
-        watch = Watch(told.opened, told.done, told.images, told.say)
-        RayRun(plan, parts, watch).run()
-    folder: Path = parts[0].folder
-    merged = merge_manifest(folder, len(parts), printing.notify)
-    assert merged is not None  # the parts are all there
+        told = _Console(printing, printer_for, bar, interrupt)
+        run = RayRun(plan, parts, Watch(told.opened, told.done, told.images, told.say))
+        if isinstance(plan, EvaluationPlan) and plan.randomizes:
+            randomized = run.run_and_randomize()
+        else:
+            run.run()
+    return _Done(parts[0].folder, len(parts), told.resumed, randomized)
+
+
+def _report(request: RunRequest, printing: Printing) -> None:
+    """Write the page, if it is asked for."""
     if request.files.report:
         from cnnviz.report import build_report
 
-        build_report(folder, notify=printing.notify)
-    if not printing.quiet:
-        result = RunResult(told.report, tuple(merged.summary.left_behind), ())
-        sum_up(_Ran(request), result, monotonic() - began)
-    return told.report.exit_code
+        build_report(request.output, notify=printing.notify)

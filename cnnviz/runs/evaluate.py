@@ -44,6 +44,7 @@ from cnnviz.runs.randomize import RandomizationTest
 from cnnviz.runs.request import EvaluationRequest, MetricOptions
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.session import RunPlan, Session
+from cnnviz.runs.shards import Part
 from cnnviz.runs.stages import Item
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.runs.thresholds import Threshold
@@ -104,6 +105,20 @@ class EvaluationPlan:
                 "its own."
             )
         return cls(request, RunPlan.check(request, notify), metrics, limits)
+
+    @property
+    def run_file(self) -> RunFile[EvaluatedImageRecord]:
+        """What it writes."""
+        return EVALUATION
+
+    @property
+    def randomizes(self) -> bool:
+        """Whether the test with random parameters is asked for."""
+        return any(isinstance(one, Randomization) for one in self.metrics)
+
+    def telling(self, notify: Notify | None) -> EvaluationPlan:
+        """The same, with somebody else who is told what there is to say."""
+        return replace(self, plan=self.plan.telling(notify))
 
     def open(
         self, worker: WorkerState | None = None, *, progress: bool = True
@@ -216,8 +231,8 @@ class EvaluationSession:
         began, started = monotonic(), datetime.now(timezone.utc)
         session, request = self.session, self.request
         judge = Judge(session.explainer, self.metrics, on_progress)
-        run = describe_run(request, session.config, session.explainer, session.ground_truth)
-        mark = fingerprint(self._decides(run))
+        run = self.describe()
+        mark = run.fingerprint
         stems = [str(item.stem.path) for item in session.items]
         journal = session.keeping.journal(EVALUATION, mark, stems)
         summarizer = Summarizer(tuple(map(metric_record, self.metrics)), judge.subjects)
@@ -237,7 +252,7 @@ class EvaluationSession:
             )
             seconds = round(monotonic() - began, 3)
             started_text = started.isoformat(timespec="seconds")
-            run = replace(run, fingerprint=mark, started=started_text, seconds=seconds)
+            run = replace(run, started=started_text, seconds=seconds)
             if whole:
                 table = table_lines(summary, map(EVALUATION.image_in, journal.lines(stems)))
                 folder_at(request.output).write(TABLE, encode_run_file(table))
@@ -247,6 +262,18 @@ class EvaluationSession:
         finally:
             journal.close(done=done)
         return EvaluationResult(summary, told.resumed)
+
+    def describe(self) -> RunRecord:
+        """What its file says of this run, but for its times."""
+        session = self.session
+        run = describe_run(self.request, session.config, session.explainer, session.ground_truth)
+        return replace(run, fingerprint=fingerprint(self._decides(run)))
+
+    def of_part(self, part: Part, worker: WorkerState | None, *, force: bool) -> EvaluationSession:
+        """One of its parts, see :meth:`Session.of_part`."""
+        session = self.session.of_part(part, worker, force=force)
+        request = replace(self.request, execution=session.request.execution)
+        return replace(self, request=request, session=session)
 
     def _summary(
         self,

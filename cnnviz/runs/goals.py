@@ -14,8 +14,18 @@ from cnnviz.graph.ends import Activation
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.preprocessing import Prepared
 from cnnviz.labels.label_sets import Truth
-from cnnviz.labels.targets import AnyTarget, ClassPair, SimilarityTarget, Target, is_default
-from cnnviz.runs.similarity import embed_others
+from cnnviz.labels.targets import (
+    AnyTarget,
+    ClassPair,
+    SimilarityTarget,
+    Target,
+    is_default,
+    resolve_contrasts,
+    resolve_targets,
+)
+from cnnviz.models.source import ModelSource
+from cnnviz.runs.request import RunRequest
+from cnnviz.runs.similarity import check_others, embed_others
 from cnnviz.types import Float32
 
 
@@ -130,6 +140,24 @@ class Goals:
         remarks = (one.remark(scores.logits, scores.activation, truth) for one in self._classes)
         said = "; ".join(filter(None, remarks))
         return replace(result, remark=said) if said else result
+
+
+def resolve_goals(request: RunRequest, model: ModelSource) -> Goals:
+    """What is explained.
+
+    Raises:
+        UsageError: there is no such class, the true one is not known, or there is no such other
+            image.
+    """
+    asked = request.targets
+    goals = Goals(
+        resolve_targets(asked.targets, model.labels, model.classes),
+        resolve_contrasts(asked.contrasts, model.labels, model.classes),
+    )
+    check_others(goals.targets)
+    if request.selection.truth is None and goals.needs_truth:
+        raise UsageError("The class `truth` needs the images' true classes: give --truth.")
+    return goals
 
 
 #: Each image's predicted class.

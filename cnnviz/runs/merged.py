@@ -44,9 +44,20 @@ class Merged(Generic[SummaryT]):
     report: bool
 
 
+@dataclass(frozen=True)
+class MergedManifest(Merged[SummaryRecord]):
+    """The same of a run of ``cnnviz explain``.
+
+    Attributes:
+        counts: of all images.
+    """
+
+    counts: RunReport
+
+
 def merge_manifest(
     folder: Path, count: int | None = None, notify: Notify | None = None
-) -> Merged[SummaryRecord] | None:
+) -> MergedManifest | None:
     """Make ``manifest.json`` of a run's parts; for the arguments see :func:`find_parts`.
 
     Returns:
@@ -73,7 +84,7 @@ def merge_manifest(
         skipped = int(parts.headers[0].summary["skipped_own"])
         summary = report.record(None, skipped, parts.left_behind())
         parts.write(replace(run, notes=(*run.notes, *filter(None, [note]))), summary)
-        return Merged(summary, bool(run.parameters.get("report")))
+        return MergedManifest(summary, bool(run.parameters.get("report")), report)
 
 
 def merge_evaluation(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cnnviz.engines.registry import choose_engine
 from cnnviz.models.resolve import check_model
-from cnnviz.runs.session import RunPlan, resolve_goals
+from cnnviz.runs.goals import resolve_goals
+from cnnviz.runs.session import RunPlan
 from cnnviz.weights.formats import check_weights
 
 

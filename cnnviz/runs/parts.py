@@ -12,23 +12,23 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 from cnnviz import system
 from cnnviz.errors import NetworkError
 from cnnviz.machine import keep_freed_memory
-from cnnviz.runs.image_records import ImageRecord
-from cnnviz.runs.journal import image_in_line
+from cnnviz.metrics.randomization_result import RandomizationResult
+from cnnviz.runs.evaluate import EVALUATION, EvaluationPlan, EvaluationSession
+from cnnviz.runs.journal import RunFile, image_in_line
 from cnnviz.runs.manifest import MANIFEST_FILE
-from cnnviz.runs.merge import of_part_pattern
+from cnnviz.runs.merge import find_parts, of_part_pattern
 from cnnviz.runs.session import RunPlan, Session
 from cnnviz.runs.shards import Part, Shard, images_together
 from cnnviz.runs.supervisor import WorkerState
-from cnnviz.text import ClassNames
 
 _PARTS = 64  # at least, so that a few workers end at about the same time
 _MOST_IMAGES = 1000  # of a part, on average
@@ -39,6 +39,10 @@ _LINGERING = 60.0  # seconds
 PROBE = ".cnnviz-probe-"
 """What the files are called with which workers show that they write to the output folder."""
 _IN_HAND = ".cnnviz-in-hand.txt"
+
+
+AnyPlan = RunPlan | EvaluationPlan
+"""A run that workers do in parts."""
 
 
 def number_of_parts(images: int, batch_size: int | Literal["auto"]) -> int:
@@ -78,6 +82,14 @@ class PartEnd:
 
 
 @dataclass(frozen=True)
+class RandomizationEnd:
+    """What the test with random parameters comes to; None if there was nothing to test."""
+
+    found: RandomizationResult | None
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Opened:
     """A worker that is ready.
 
@@ -85,23 +97,21 @@ class Opened:
         fingerprint: of the run as it would do it.
         title: what runs, in a sentence.
         layers: the names of the layers looked at.
-        names: what the classes are called.
         notes: what there is to say.
     """
 
     fingerprint: str
     title: str
     layers: tuple[str, ...]
-    names: ClassNames
     notes: tuple[str, ...]
 
 
 class PartWorker:
     """Does parts of a run, with a network that is loaded once."""
 
-    def __init__(self, plan: RunPlan, count: int) -> None:
+    def __init__(self, plan: AnyPlan, count: int) -> None:
         """Args: the whole run, and into how many parts it is divided."""
-        self._plan = replace(plan, notify=self._note)
+        self._plan = plan.telling(self._note)
         self._count = count
         self._notes: list[str] = []
 
@@ -114,9 +124,14 @@ class PartWorker:
         return notes
 
     @cached_property
-    def _session(self) -> Session:
+    def _whole(self) -> Session | EvaluationSession:
         keep_freed_memory()
         return self._plan.open(progress=False)
+
+    @property
+    def _session(self) -> Session:
+        """Of the explanations."""
+        return self._whole if isinstance(self._whole, Session) else self._whole.session
 
     @cached_property
     def _parts(self) -> tuple[Part, ...]:
@@ -134,8 +149,8 @@ class PartWorker:
         explainer = whole.explainer
         layers = tuple(layer.name for layer in explainer.layers)
         notes = (*self._noted(), *explainer.notes)
-        mark = whole.describe().fingerprint
-        return Opened(mark, whole.title, layers, whole.names, notes)
+        mark = self._whole.describe().fingerprint
+        return Opened(mark, whole.title, layers, notes)
 
     def do(self, task: PartTask) -> PartEnd:
         """Do a part; it leaves a file for the merge.
@@ -145,23 +160,28 @@ class PartWorker:
         """
         folder = self._plan.request.output
         assert isinstance(folder, Path)  # by check_shard
+        part = self._parts[task.shard.number - 1]
         with _state(task, folder) as state:
-            session = self._of_part(task, state)
-            result = session.explain(lambda _outcome: None)
-        return PartEnd(len(session.sources), result.report.resumed, self._noted())
+            own = self._whole.of_part(part, state, force=task.force)
+            if isinstance(own, Session):
+                resumed = own.explain(lambda _outcome: None).report.resumed
+            else:
+                resumed = own.evaluate(lambda _outcome: None).resumed
+        return PartEnd(len(part.places), resumed, self._noted())
 
-    def _of_part(self, task: PartTask, state: WorkerState | None) -> Session:
-        whole, part = self._session, self._parts[task.shard.number - 1]
-        asked = replace(whole.request.execution, shard=task.shard, force=task.force)
-        return replace(
-            whole,
-            request=replace(whole.request, execution=asked),
-            sources=part.own(whole.sources),
-            truths=part.own(whole.truths),
-            part=part,
-            planned=part.own(whole.items),
-            worker=state,
-        )
+    def randomize(self) -> RandomizationEnd:
+        """Make the test with random parameters, once the files of all parts are there.
+
+        Raises:
+            CnnvizError: the network cannot be run.
+        """
+        whole, folder = self._whole, self._plan.request.output
+        assert isinstance(folder, Path)  # by check_shard
+        assert isinstance(whole, EvaluationSession)
+        parts = find_parts(EVALUATION, folder, self._count)
+        assert parts is not None
+        images, mark = parts.record.images, parts.run.fingerprint
+        return RandomizationEnd(*whole.randomized(parts.records(), images, mark))
 
 
 @contextmanager
@@ -189,6 +209,7 @@ class PartProgress:
     Attributes:
         shard: which one.
         folder: where it is written.
+        of: the file that the run writes.
         forced: whether images that are done shall be done again.
         crashed: images that have ended their workers, by their keys.
         written: how many records its journal has, as far as it was looked at.
@@ -197,6 +218,7 @@ class PartProgress:
 
     shard: Shard
     folder: Path
+    of: RunFile[Any] = MANIFEST_FILE
     forced: bool = False
     crashed: list[str] = field(default_factory=list)
     written: int = 0
@@ -209,7 +231,7 @@ class PartProgress:
 
     @property
     def _journal(self) -> Path:
-        return self.folder / self.shard.file(MANIFEST_FILE.journal)
+        return self.folder / self.shard.file(self.of.journal)
 
     def task(self) -> PartTask:
         """What a worker is given for it."""
@@ -299,14 +321,49 @@ class PartProgress:
         self.written += lines
         return self.written
 
-    def records(self) -> Iterator[ImageRecord]:
+    def records(self) -> Iterator[Any]:
         """The records of its images, once it is done."""
-        with open(self.folder / self.shard.path(MANIFEST_FILE.name), "rb") as file:
+        with open(self.folder / self.shard.path(self.of.name), "rb") as file:
             for line in file:
                 found = image_in_line(line)
-                image = None if found is None else MANIFEST_FILE.image_in(found[1])
+                image = None if found is None else self.of.image_in(found[1])
                 if image is not None:
                     yield image
+
+
+@dataclass
+class RandomizationProgress:
+    """The test with random parameters, which is not made yet."""
+
+    started: bool = False
+    _deaths: int = 0
+
+    def task(self) -> None:
+        """What a worker is given for it: nothing, for it knows."""
+        self.started = True
+
+    def died(self) -> str | None:
+        """Take note that a worker was ended over it.
+
+        Raises:
+            NetworkError: it ends its workers.
+        """
+        self._deaths += 1
+        if self._deaths == _DEATHS:
+            raise NetworkError(
+                f"The test with random parameters has ended {_DEATHS} workers: they may have too "
+                "little memory. All images are done; --metric-option randomization.images=1 "
+                "needs less."
+            )
+        return None
+
+    def lately(self) -> bool:
+        """Whether somebody may still be writing: it writes nothing."""
+        return False
+
+    def look(self) -> int:
+        """How many images are done: none is."""
+        return 0
 
 
 def remove_notes(folder: Path) -> None:
@@ -316,12 +373,12 @@ def remove_notes(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def unfinished_parts(plan: RunPlan, images: int) -> Sequence[PartProgress]:
+def unfinished_parts(plan: AnyPlan, images: int) -> Sequence[PartProgress]:
     """All parts of a run of so many images, to be done by workers."""
     execution, folder = plan.request.execution, plan.request.output
     assert isinstance(folder, Path)  # by check_shard
     count = number_of_parts(images, execution.batch_size)
     return [
-        PartProgress(Shard(count, number), folder, execution.force)
+        PartProgress(Shard(count, number), folder, plan.run_file, execution.force)
         for number in range(1, count + 1)
     ]

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,15 @@ from cnnviz.runs.journal_files import OccupiedError
 from cnnviz.text import counted
 
 if TYPE_CHECKING:
-    from cnnviz.runs.parts import Opened, PartEnd, PartProgress, PartTask
-    from cnnviz.runs.session import RunPlan
+    from cnnviz.runs.parts import (
+        AnyPlan,
+        Opened,
+        PartEnd,
+        PartProgress,
+        PartTask,
+        RandomizationEnd,
+        RandomizationProgress,
+    )
 
 _TICK = 0.5  # seconds between two looks at the journals
 _LOOK = 5.0  # seconds between two looks at what the cluster has
@@ -67,10 +74,11 @@ class _Actor:
             return error
         return opened
 
-    def do(self, task: PartTask) -> PartEnd | CnnvizError:
-        """Do a part."""
+    def do(self, task: PartTask | None) -> PartEnd | RandomizationEnd | CnnvizError:
+        """Do a part, or the test with random parameters."""
+        end: PartEnd | RandomizationEnd
         try:
-            end: PartEnd = self._worker.do(task)
+            end = self._worker.randomize() if task is None else self._worker.do(task)
         except CnnvizError as error:
             return error
         return end
@@ -168,20 +176,22 @@ def cluster(address: str | None) -> Iterator[None]:
 class RayRun:
     """A run whose parts are done by Ray's actors."""
 
-    def __init__(self, plan: RunPlan, parts: Sequence[PartProgress], watch: Watch) -> None:
+    def __init__(self, plan: AnyPlan, parts: Sequence[PartProgress], watch: Watch) -> None:
         """Args: the run, its parts, and who is told how it goes."""
         from cnnviz.runs.parts import PROBE
 
         self._plan = plan
         self._parts = parts
         self._watch = watch
-        self._waiting = deque(parts)
-        self._busy: dict[Any, tuple[Any, PartProgress | None]] = {}  # by what is waited for
+        self._waiting: deque[PartProgress | RandomizationProgress] = deque(parts)
+        #: By what is waited for, actors and what they do; None: they load the network.
+        self._busy: dict[Any, tuple[Any, PartProgress | RandomizationProgress | None]] = {}
         self._idle: list[Any] = []
         self._probes: dict[Any, Path] = {}  # of those that load the network
         self._started = 0
         self._images = 0
         self._fingerprint: str | None = None
+        self._randomized: RandomizationEnd | None = None
         self._failed_loads = 0
         self._looked: float | None = None
         self._told: set[str] = set()
@@ -197,6 +207,27 @@ class RayRun:
         Raises:
             CnnvizError: the run cannot go on.
         """
+        with self._workers():
+            self._work()
+
+    def run_and_randomize(self) -> RandomizationEnd:
+        """Do all parts, then the test with random parameters, as a worker has the network.
+
+        Raises:
+            CnnvizError: the run cannot go on.
+        """
+        from cnnviz.runs.parts import RandomizationProgress
+
+        with self._workers():
+            self._work()
+            self._waiting.append(RandomizationProgress())
+            self._work()
+        assert self._randomized is not None  # or else there was an error
+        return self._randomized
+
+    @contextmanager
+    def _workers(self) -> Iterator[None]:
+        """Workers can be started, and are ended after that."""
         import ray
 
         from cnnviz.runs.parts import remove_notes
@@ -207,7 +238,7 @@ class RayRun:
         except OSError as error:
             raise UsageError(f"{folder} cannot be made: {error.strerror}.") from error
         remove_notes(folder)  # of a run whose process was killed
-        self._sent = ray.put(pickle.dumps(replace(self._plan, notify=None)))
+        self._sent = ray.put(pickle.dumps(self._plan.telling(None)))
         self._make = ray.remote(_Actor).options(
             num_cpus=self._cores,
             num_gpus=1 if self._on_gpu else 0,
@@ -215,20 +246,26 @@ class RayRun:
             scheduling_strategy="SPREAD",
         )
         try:
-            while self._waiting or any(part for _, part in self._busy.values()):
-                self._hire()
-                self._give()
-                if not self._busy:  # no node has room at the moment
-                    time.sleep(_TICK)
-                    continue
-                ended, _ = ray.wait([*self._busy], num_returns=1, timeout=_TICK)
-                for one in ended:
-                    self._settle(one)
-                self._watch.images(self._images + self._under_way())
+            yield
         finally:
             for actor in (*self._idle, *(actor for actor, _ in self._busy.values())):
                 ray.kill(actor)
             remove_notes(folder)
+
+    def _work(self) -> None:
+        """Until there is nothing left to do."""
+        import ray
+
+        while self._waiting or any(part for _, part in self._busy.values()):
+            self._hire()
+            self._give()
+            if not self._busy:  # no node has room at the moment
+                time.sleep(_TICK)
+                continue
+            ended, _ = ray.wait([*self._busy], num_returns=1, timeout=_TICK)
+            for one in ended:
+                self._settle(one)
+            self._watch.images(self._images + self._under_way())
 
     @property
     def _on_gpu(self) -> bool:
@@ -270,6 +307,8 @@ class RayRun:
         """Take what a worker has sent, and give it a part."""
         import ray
 
+        from cnnviz.runs.parts import PartProgress
+
         actor, part = self._busy[one]
         try:
             value = ray.get(one)
@@ -288,8 +327,10 @@ class RayRun:
             raise value
         elif part is None:
             self._ready(value, self._probes[one])
-        else:
+        elif isinstance(part, PartProgress):
             self._done(part, value)
+        else:
+            self._randomized = value
         del self._busy[one]
         self._idle.append(actor)
 
@@ -327,7 +368,7 @@ class RayRun:
         self._tell(end.notes)
         self._watch.done(part, end)
 
-    def _lost(self, part: PartProgress | None, error: Exception) -> None:
+    def _lost(self, part: PartProgress | RandomizationProgress | None, error: Exception) -> None:
         """A worker is gone; its part goes to another one."""
         if part is None:
             self._failed_loads += 1

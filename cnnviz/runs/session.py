@@ -16,14 +16,12 @@ from typing import Any
 
 from cnnviz.attribution import Method, choose_methods
 from cnnviz.engines.base import parse_device
-from cnnviz.errors import UsageError
 from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.sources import Found, Source, find_sources
 from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
 from cnnviz.labels.label_sets import Truth
 from cnnviz.labels.predictions import Prediction, select_images
-from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.metrics.registry import choose_metrics, of_maps
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
@@ -34,10 +32,10 @@ from cnnviz.outputs.folders import check_folder, folder_at
 from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.runs.capacity import automatic_batch_size, default_helpers
 from cnnviz.runs.description import decisive, describe_run, tell_difference
-from cnnviz.runs.goals import Goals
+from cnnviz.runs.goals import Goals, resolve_goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord
-from cnnviz.runs.journal import Journal
+from cnnviz.runs.journal import Journal, RunFile
 from cnnviz.runs.keeping import Keeping
 from cnnviz.runs.manifest import (
     MANIFEST_FILE,
@@ -56,7 +54,6 @@ from cnnviz.runs.request_checks import (
 )
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.runs.shards import Part
-from cnnviz.runs.similarity import check_others
 from cnnviz.runs.stages import (
     Explain,
     ImageOutcome,
@@ -120,6 +117,15 @@ class RunPlan:
         for note in found.notes:
             _say(notify, note)
         return cls(request, model, methods, found, goals, notify)
+
+    @property
+    def run_file(self) -> RunFile[ImageRecord]:
+        """What it writes."""
+        return MANIFEST_FILE
+
+    def telling(self, notify: Notify | None) -> RunPlan:
+        """The same, with somebody else who is told what there is to say."""
+        return replace(self, notify=notify)
 
     def open(self, worker: WorkerState | None = None, *, progress: bool = True) -> Session:
         """Load the network.
@@ -352,6 +358,25 @@ class Session:
         mark = fingerprint(decisive(run, self.request, self.goals, limits or {}))
         return replace(run, fingerprint=mark)
 
+    def of_part(self, part: Part, worker: WorkerState | None, *, force: bool) -> Session:
+        """One of its parts, for the same network, with the names that the whole run gives.
+
+        Args:
+            part: which one.
+            worker: what is known of workers that it has ended.
+            force: whether to do images again that are done.
+        """
+        asked = replace(self.request.execution, shard=part.record.shard, force=force)
+        return replace(
+            self,
+            request=replace(self.request, execution=asked),
+            sources=part.own(self.sources),
+            truths=part.own(self.truths),
+            part=part,
+            planned=part.own(self.items),
+            worker=worker,
+        )
+
     @property
     def everything(self) -> tuple[Source, ...]:
         """All images of the run, of which these may be a part."""
@@ -434,21 +459,3 @@ def _say(notify: Notify | None, text: str) -> None:
 def _most_pixels(request: RunRequest) -> int:
     most = request.execution.max_pixels
     return MAX_PIXELS if most is None else most
-
-
-def resolve_goals(request: RunRequest, model: ModelSource) -> Goals:
-    """What is explained.
-
-    Raises:
-        UsageError: there is no such class, the true one is not known, or there is no such other
-            image.
-    """
-    asked = request.targets
-    goals = Goals(
-        resolve_targets(asked.targets, model.labels, model.classes),
-        resolve_contrasts(asked.contrasts, model.labels, model.classes),
-    )
-    check_others(goals.targets)
-    if request.selection.truth is None and goals.needs_truth:
-        raise UsageError("The class `truth` needs the images' true classes: give --truth.")
-    return goals

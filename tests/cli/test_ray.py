@@ -154,6 +154,26 @@ def test_one_of_two_workers_that_is_killed_loses_nothing(cnnviz, images, start_r
 
 @pytest.mark.needs("ray")
 @pytest.mark.subprocess
+def test_an_evaluation(cnnviz, images, start_ray, tmp_path):
+    """With the test with random parameters, which a worker makes when all parts are done."""
+    command = ("evaluate", images, "-m", "demo", "--method", "gradcam", "--threads", "1")
+    command += ("--metric", "sparseness,randomization", "--metric-option", "randomization.images=2")
+    _, expected, _ = cnnviz(*command, "-o", "local")
+    start_ray(1)
+    status, out, err = cnnviz(*command, "-o", "ray", *ON_RAY)
+    assert status == ExitCode.SOME_FAILED, err
+    assert out == expected
+    assert "60 evaluated, 1 failed, in " in err
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert "evaluation.csv" in contents(tmp_path / "ray")
+    _, out, err = cnnviz(*command, "-o", "ray", *ON_RAY, "--json")
+    assert "60 evaluated (60 of them already done), 1 failed" in err
+    assert len(out.splitlines()) == 61
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.subprocess
 def test_an_image_that_ends_its_workers_gets_a_name(
     cnnviz, images, start_ray, tmp_path, write_image
 ):

@@ -8,16 +8,25 @@ from pathlib import Path
 import pytest
 
 from cnnviz.errors import NetworkError
-from cnnviz.runs.merged import merge_manifest
+from cnnviz.runs.evaluate import EvaluationPlan
+from cnnviz.runs.merged import merge_evaluation, merge_manifest
 from cnnviz.runs.parts import (
     PROBE,
     PartProgress,
     PartTask,
     PartWorker,
+    RandomizationProgress,
     number_of_parts,
     remove_notes,
 )
-from cnnviz.runs.request import ExecutionOptions, MethodOptions, ModelOptions, RunRequest
+from cnnviz.runs.request import (
+    EvaluationRequest,
+    ExecutionOptions,
+    MethodOptions,
+    MetricOptions,
+    ModelOptions,
+    RunRequest,
+)
 from cnnviz.runs.session import RunPlan
 from cnnviz.runs.shards import Shard
 
@@ -71,6 +80,38 @@ def test_one_worker_does_all_parts(many, tmp_path):
     assert images_of(tmp_path / "parts") == images_of(tmp_path / "whole")
     run = json.loads((tmp_path / "parts/manifest.json").read_text())["run"]
     assert run["fingerprint"] == mark
+
+
+def test_parts_of_an_evaluation(many, tmp_path):
+    """The test with random parameters is made at the end, as a single run makes it."""
+    judged = MetricOptions(
+        ("sparseness", "randomization"), metric_options={"randomization.images": "2"}
+    )
+
+    def plan_into(folder):
+        request = plan_of(many, tmp_path / folder).request
+        return EvaluationPlan.check(EvaluationRequest(**vars(request), judged=judged))
+
+    whole = plan_into("whole").open().evaluate(lambda _outcome: None)
+    plan = plan_into("parts")
+    worker = PartWorker(plan, 3)
+    worker.open()
+    for number in (2, 3, 1):
+        worker.do(PartTask(Shard(3, number)))
+    end = worker.randomize()
+    assert plan.randomizes
+    assert end.found is not None
+    merged = merge_evaluation(tmp_path / "parts", 3, randomize=lambda *_: (end.found, end.remarks))
+    assert merged.summary == whole.summary
+    tables = [(tmp_path / folder / "evaluation.csv").read_text() for folder in ("whole", "parts")]
+    assert tables[0] == tables[1]
+
+
+def test_a_test_that_ends_its_workers():
+    progress = RandomizationProgress()
+    assert [progress.died(), progress.died()] == [None, None]
+    with pytest.raises(NetworkError, match="has ended 3 workers"):
+        progress.died()
 
 
 def test_an_image_that_crashed_is_not_touched(many, tmp_path):
