@@ -50,7 +50,12 @@ def _worker(
     work: Work[RequestT], request: RequestT, printing: Printing, state: WorkerState
 ) -> NoReturn:
     """What the process does."""
-    leave(partial(exit_status, partial(work, request, printing, state)))
+
+    def call() -> int:
+        with state.working():
+            return exit_status(partial(work, request, printing, state))
+
+    leave(call)
 
 
 SessionT = TypeVar("SessionT", covariant=True)

@@ -192,12 +192,12 @@ def _state(task: PartTask, output: Path) -> Iterator[WorkerState | None]:
         return
     in_hand = output / task.shard.file(_IN_HAND)
     with ExitStack() as files:
-        reported, crashed = (files.enter_context(system.scratch_file()) for _ in range(2))
+        reported, crashed, over = (files.enter_context(system.scratch_file()) for _ in range(3))
         for key in task.crashed:
-            crashed.write(json.dumps([key, 0]).encode("ascii") + b"\n")
+            crashed.write(json.dumps([key, ""]).encode("ascii") + b"\n")
         crashed.flush()
         noted = files.enter_context(open(in_hand, "w+b"))
-        descriptors = [file.fileno() for file in (reported, noted, crashed)]
+        descriptors = [file.fileno() for file in (reported, noted, crashed, over)]
         yield WorkerState(descriptors, "isolating" if task.isolating else "default")
     in_hand.unlink(missing_ok=True)
 

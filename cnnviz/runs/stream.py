@@ -171,7 +171,7 @@ class Stream:
         return self.worker if self.worker is not None and self.worker.isolating else None
 
     @cached_property
-    def _crashes(self) -> Mapping[str, int]:
+    def _crashes(self) -> Mapping[str, str]:
         return {} if self.worker is None else self.worker.crashes()
 
     @property
@@ -278,9 +278,8 @@ class Stream:
     def _load(self, image: LoadedImage[ItemT, OutcomeT]) -> LoadedImage[ItemT, OutcomeT]:
         key = image.item.key
         if key in self._crashes:
-            by = self._crashes[key]
-            how = f" (signal {by})" if by else ""  # not known of a process on another machine
-            reason = f"the libraries that cnnviz uses crashed on it{how}"
+            how = self._crashes[key]  # nobody knows of a process on another machine
+            reason = f"the libraries that cnnviz uses crashed on it{how and f' ({how})'}"
             return replace(image, error=ImageError(reason), crashed=True)
         if self._isolating is not None:
             self._isolating.start(key)

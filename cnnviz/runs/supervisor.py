@@ -1,10 +1,11 @@
 """A run in a process of its own, so that a crash in a library does not end it.
 
-A segmentation fault in MXNet or OpenCV cannot be caught within the process. So a run of more than
-one image is handed to a worker, as a task that can be pickled, and the supervisor waits. If the
-worker is ended by a crash, another one goes on from the journal. That one is isolating: it does one
-image at a time and notes beforehand which, so that the next crash has a name. Then that image
-fails, and a worker of the default kind does the others.
+A segmentation fault in MXNet or OpenCV cannot be caught within the process, nor can a library be
+kept from calling ``exit``. So a run of more than one image is handed to a worker, as a task that
+can be pickled, and the supervisor waits. If the worker is ended by a crash, or before its task is
+over, another one goes on from the journal. That one is isolating: it does one image at a time and
+notes beforehand which, so that the next crash has a name. Then that image fails, and a worker of
+the default kind does the others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Literal
 
@@ -53,18 +54,18 @@ class WorkerState:
 
     How many outcomes were reported: the next worker meets them again, in the same order, and does
     not report them twice. Which image is in hand, if the worker is an isolating one. Which images
-    were in hand when a worker crashed.
+    were in hand when a worker crashed. Whether the worker's task is over.
 
     Attributes:
         kind: of the worker.
     """
 
-    FILES = 3
+    FILES = 4
 
     def __init__(self, descriptors: Sequence[int], kind: Kind = "default") -> None:
         """The files are the supervisor's."""
         self.kind = kind
-        self._reported, self._in_hand, self._crashed = descriptors
+        self._reported, self._in_hand, self._crashed, self._over = descriptors
         self._reported_before = int(os.pread(self._reported, 20, 0) or b"0")
         self._count = 0
 
@@ -98,24 +99,41 @@ class WorkerState:
         """Take note that no image is in hand."""
         os.ftruncate(self._in_hand, 0)
 
-    def record_crash(self, by: signal.Signals) -> bool:
-        """Take note that the image in hand crashed; whether there was one."""
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Take note that the task is over, however it ends but by the end of the process."""
+        os.ftruncate(self._over, 0)
+        try:
+            yield
+        finally:
+            os.pwrite(self._over, b"1", 0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the task is, so that the exit status is its own."""
+        return os.fstat(self._over).st_size > 0
+
+    def record_crash(self, how: str) -> bool:
+        """Take note that the image in hand crashed, and of how; whether there was one."""
         path = os.pread(self._in_hand, _LONGEST_PATH, 0)
         if not path:
             return False
         self.finish()
-        line = json.dumps([os.fsdecode(path), int(by)]).encode("ascii") + b"\n"
+        line = json.dumps([os.fsdecode(path), how]).encode("ascii") + b"\n"
         os.pwrite(self._crashed, line, os.fstat(self._crashed).st_size)
         return True
 
-    def crashes(self) -> dict[str, int]:
-        """The images that crashed, each with the signal's number."""
+    def crashes(self) -> dict[str, str]:
+        """The images that crashed, each with how: ``signal 11``; empty where nobody knows."""
         data = os.pread(self._crashed, os.fstat(self._crashed).st_size, 0)
         return dict(json.loads(line) for line in data.splitlines())
 
 
 Task = Callable[[WorkerState], int]
-"""What a worker does, and can be pickled; it returns the exit status."""
+"""What a worker does, and can be pickled; it returns the exit status.
+
+One that ends the process itself does its work within :meth:`WorkerState.working`.
+"""
 
 
 @dataclass(frozen=True)
@@ -175,24 +193,23 @@ class Supervisor:
                     os.dup2(stdin.fileno(), sys.stdin.fileno())
                 return None
             started = True
-            if status >= 0:
+            if status >= 0 and state.is_over:
                 return status
-            ended = signal.Signals(-status)
-            if ended not in _CRASHES:
-                return self._ended(ended)
+            if status < 0 and signal.Signals(-status) not in _CRASHES:
+                return self._ended(signal.Signals(-status))
+            what, how = _crash(status)
             if kind == "default":
                 self.report(
-                    f"One of the libraries that cnnviz uses crashed ({ended.name}); going on, one "
-                    "image at a time, to find out which one it was."
+                    f"One of the libraries that cnnviz uses {what}; going on, one image at a time, "
+                    "to find out which one it was."
                 )
                 kind = "isolating"
-            elif state.record_crash(ended):
+            elif state.record_crash(how):
                 kind = "default"
             else:
                 self.report(
-                    f"Error: one of the libraries that cnnviz uses crashed ({ended.name}), and not "
-                    "over an image. What is done is complete; --batch-size 1 or --threads 1 may "
-                    "help."
+                    f"Error: one of the libraries that cnnviz uses {what}, and not over an image. "
+                    "What is done is complete; --batch-size 1 or --threads 1 may help."
                 )
                 return ExitCode.UNUSABLE
 
@@ -217,6 +234,14 @@ class Supervisor:
             f"{end} Finished images are complete, and the same command resumes the run{cure}."
         )
         return ExitCode.UNUSABLE
+
+
+def _crash(status: int) -> tuple[str, str]:
+    """What a library did to a worker, in a clause and in short: its status, or minus a signal."""
+    if status < 0:
+        return f"crashed ({signal.Signals(-status).name})", f"signal {-status}"
+    ended = f"ended the process with exit status {status}"
+    return ended, ended
 
 
 def copy_of_stdin() -> IO[bytes]:
@@ -244,8 +269,10 @@ def work(kind: Kind, descriptors: Sequence[int]) -> int:
     """What a worker process does: the task that its supervisor has pickled."""
     lifeline, request, *notes = descriptors
     system.end_with_parent(lifeline)
-    task: Task = pickle.loads(os.pread(request, os.fstat(request).st_size, 0))
-    return task(WorkerState(notes, kind))
+    state = WorkerState(notes, kind)
+    with state.working():
+        task: Task = pickle.loads(os.pread(request, os.fstat(request).st_size, 0))
+        return task(state)
 
 
 def _program(kind: Kind, descriptors: Sequence[int]) -> str:

@@ -20,7 +20,7 @@ from tests.support.capabilities import SLOW
 
 pytestmark = pytest.mark.subprocess
 
-#: Makes the process die of a segmentation fault, as a library would, over some images.
+#: Makes the process die of a segmentation fault over some images, or end, as a library would.
 CRASHING = """
 import os, signal
 import cv2
@@ -30,6 +30,8 @@ imdecode = cv2.imdecode
 def crash(*arguments):
     image = imdecode(*arguments)
     if image.shape[:2] == (61, 83):
+        if os.path.exists("end"):
+            os._exit(0)
         os.kill(os.getpid(), signal.SIGSEGV)
     return image
 
@@ -135,6 +137,24 @@ def test_a_crash_costs_only_its_image(start, cnnviz, many, poison, tmp_path):
     status, _, err = cnnviz("explain", "photos", "-m", "demo", "-o", "out", "--method", "gradcam")
     assert status == ExitCode.SOME_FAILED
     assert f"{explained} explained ({explained} of them already done), {failed} failed" in err
+
+
+def test_a_library_that_ends_the_process_costs_only_its_image(start, many, poison, tmp_path):
+    for number in range(4, 8):
+        (many / f"{number}.png").unlink()
+    poison(many / "2.png")
+    (tmp_path / "end").touch()
+    process = start("photos", "-o", "out", "--json", "--method", "gradcam")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.SOME_FAILED, err
+    assert [json.loads(line)["status"] for line in out.splitlines()] == [
+        *("ok", "ok", "failed", "ok")
+    ]
+    assert (
+        "Error: photos/2.png: the libraries that cnnviz uses crashed on it (ended the process with "
+        "exit status 0)\n"
+    ) in err
+    assert (tmp_path / "out/manifest.json").exists()
 
 
 def test_activations_outlive_a_crash_too(start, many, poison, tmp_path):

@@ -23,7 +23,11 @@ def end(status, state):
     return status
 
 
-def crash_on(paths, state):
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def crash_on(paths, state, crash=crash):
     """Do one image after another, as a run does; return how many the worker knows to avoid."""
     crashes = state.crashes()
     for path in ["first", *paths, "last"]:
@@ -32,7 +36,7 @@ def crash_on(paths, state):
         if state.kind == "isolating":
             state.start(path)
         if path in paths:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            crash()
         state.finish()
         if not state.already_reported():
             os.write(2, f"{path}\n".encode())
@@ -67,6 +71,40 @@ def test_a_crash_over_no_image_ends_the_run():
 
 
 @pytest.mark.subprocess
+@pytest.mark.parametrize("status", [0, 1, 255])
+def test_a_library_that_ends_the_process_has_crashed(capfd, status):
+    """Whatever status it chooses: what is left is done all the same."""
+    found, told = supervise(partial(crash_on, ["b"], crash=partial(os._exit, status)))
+    assert found == 1
+    assert told == [
+        f"One of the libraries that cnnviz uses ended the process with exit status {status}; going "
+        "on, one image at a time, to find out which one it was."
+    ]
+    assert capfd.readouterr().err.split() == ["first", "last"]  # once each
+
+
+def end_at_once(_state):
+    os._exit(0)
+
+
+@pytest.mark.subprocess
+def test_an_end_over_no_image_is_no_success():
+    status, told = supervise(end_at_once)
+    assert status == ExitCode.UNUSABLE
+    assert "ended the process with exit status 0, and not over an image" in told[1]
+
+
+def fail(_state):
+    raise ValueError("a mistake in cnnviz")
+
+
+@pytest.mark.subprocess
+def test_a_mistake_of_ours_is_no_crash(capfd):
+    assert supervise(fail) == (1, [])
+    assert capfd.readouterr().err.count("ValueError: a mistake in cnnviz") == 1
+
+
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("number", "expected"), [(signal.SIGTERM, 128 + 15), (signal.SIGKILL, ExitCode.UNUSABLE)]
 )
@@ -90,11 +128,11 @@ def test_a_worker_knows_what_those_before_it_did(tmp_path):
     first.start("a/long/path")
     first.start("short")
     supervisor = WorkerState(descriptors)
-    assert supervisor.record_crash(signal.SIGSEGV)
-    assert not supervisor.record_crash(signal.SIGSEGV)  # nothing is in hand any more
+    assert supervisor.record_crash("signal 11")
+    assert not supervisor.record_crash("signal 11")  # nothing is in hand any more
     second = WorkerState(descriptors, "isolating")
     assert second.continues
-    assert second.crashes() == {"short": signal.SIGSEGV}
+    assert second.crashes() == {"short": "signal 11"}
     for _ in range(3):
         assert second.already_reported()
         second.record_report()
