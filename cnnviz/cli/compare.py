@@ -28,6 +28,7 @@ from cnnviz.cli.run_options import (
     goal_options,
     limit_option,
     method_options,
+    runner_option,
     truth_option,
 )
 from cnnviz.cli.sides import SIDES, Sides, TwofoldCommand, are_runs, explain_both, side_folder
@@ -84,6 +85,7 @@ _OUTCOMES: dict[Outcome, str] = {
 @limit_option("Explain only the first N images.")
 @force_option("Explain")
 @execution_options
+@runner_option
 @JSON
 @click.option("--verbose", "-v", is_flag=True, help="Print a line per image.")
 @QUIET

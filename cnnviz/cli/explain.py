@@ -133,7 +133,11 @@ def command(
     cat_original.png, cat_gradcam.png, cat_guided_gradcam.png and cat_saliency.png. If --target asks
     for a class other than the predicted one, file names contain its index: cat_281_gradcam.png.
     """
-    request = request.with_saliency(saliency)
+    return explain_anywhere(request.with_saliency(saliency), printing)
+
+
+def explain_anywhere(request: RunRequest, printing: Printing) -> int:
+    """Do what the command is for, on what the request says; returns the exit status."""
     if request.execution.runner is not None:
         from cnnviz.cli.on_ray import explain_on_ray
 

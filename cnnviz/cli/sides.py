@@ -6,7 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from cnnviz.cli.console import Printing, say
-from cnnviz.cli.explain import explain_images
+from cnnviz.cli.explain import explain_anywhere
 from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.options import pack
 from cnnviz.cli.workers import in_worker
@@ -275,19 +275,24 @@ def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, b
     if sides.same and not printing.quiet:
         say("A and B are asked for the same: this compares a network with itself.")
     worse: int = ExitCode.OK
-    with _reread(sides.inputs) as rewind:
+    runner = sides.a.execution.runner
+    with _reread(sides.inputs) as rewind, ExitStack() as started:
         rewind()
         status = in_worker(_check, sides, printing)
         if status:
             return status, False
+        if runner is not None:
+            from cnnviz.runs.ray_runner import address_of, cluster
+
+            started.enter_context(cluster(address_of(runner)))  # once for both
         for name, request in zip(SIDES, (sides.a, sides.b), strict=True):
             rewind()
             folder = side_folder(output, name)
             if not printing.quiet:
                 say(f"{name}, in {printable_path(folder)}:")
-            status = in_worker(explain_images, request, printing)
+            status = explain_anywhere(request, printing)
             worse = max(worse, status)
-            if not _ended(folder, status):
+            if runner is None and not _ended(folder, status):  # else an error would say so
                 return status, False
     return worse, True
 
@@ -326,6 +331,7 @@ def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int
     a, b = sides.a.model, sides.b.model
     # Importing one takes seconds. A's is imported next anyway, and usually it is B's, too.
     engines = (a.engine, a.device, a.precision) != (b.engine, b.device, b.precision)
+    engines = engines and sides.a.execution.runner is None  # else they run somewhere else
     for request, engine in ((sides.a, False), (sides.b, engines)):
         if "-" in request.inputs:
             sys.stdin.seek(0)

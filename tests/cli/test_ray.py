@@ -71,9 +71,7 @@ def contents(folder):
     """All files of a run by name, without times and the name of its folder."""
     return {
         path.relative_to(folder).as_posix(): re.sub(
-            rb'"(?:seconds|started)": (?:"[^"]*"|[-0-9.e]+)',
-            b"",
-            path.read_bytes().replace(f'"output": "{folder.name}"'.encode(), b'"output": ""'),
+            rb'"(?:seconds|started|output)": (?:"[^"]*"|[-0-9.e]+)', b"", path.read_bytes()
         )
         for path in folder.rglob("*")
         if path.is_file()
@@ -174,6 +172,25 @@ def test_an_evaluation(cnnviz, images, start_ray, tmp_path):
 
 @pytest.mark.needs("ray")
 @pytest.mark.subprocess
+def test_a_comparison_in_one_go(cnnviz, images, start_ray, tmp_path):
+    for path in sorted(images.rglob("*.png"))[12:]:
+        path.unlink()
+    command = ("compare", images, "-m", "demo", "--size", "model", "--threads", "1")
+    command += ("--method", "gradcam", "--method", "layercam", "--max-share", "changed=0")
+    status, expected, _ = cnnviz(*command, "-o", "local")
+    start_ray(1)
+    on_ray, out, _ = cnnviz(*command, "-o", "ray", *ON_RAY)
+    assert on_ray == status
+    assert sorted(out.splitlines()) == sorted(expected.splitlines())
+    for side in "ab":
+        assert contents(tmp_path / "ray" / side) == contents(tmp_path / "local" / side)
+    assert (tmp_path / "ray/comparison.csv").read_bytes() == (
+        tmp_path / "local/comparison.csv"
+    ).read_bytes()
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.subprocess
 def test_an_image_that_ends_its_workers_gets_a_name(
     cnnviz, images, start_ray, tmp_path, write_image
 ):
@@ -226,6 +243,28 @@ def test_mistakes_are_found_before_ray_is_looked_for(cnnviz, images, options, sa
     status, _, err = cnnviz("explain", images, *OPTIONS, *options)
     assert status == ExitCode.USAGE
     assert said in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--device", "gpu:1"), "Error: With --runner, Ray chooses a GPU for each worker"),
+        (("--method", "nosuch"), "Error: B: "),
+    ],
+)
+def test_mistakes_of_a_side_are_found_before_ray_is_looked_for(cnnviz, images, options, said):
+    command = ("compare", images, "-m", "demo", "--method", "gradcam", *ON_RAY)
+    status, _, err = cnnviz(*command, *options)
+    assert status == ExitCode.USAGE
+    assert said in err
+
+
+def test_runs_that_there_are_need_no_runner(cnnviz, photos):
+    for folder in ("a", "b"):
+        cnnviz("explain", photos, *OPTIONS, "-o", folder)
+    status, _, err = cnnviz("compare", "a", "b", *ON_RAY)
+    assert status == ExitCode.USAGE
+    assert "which are compared as they are: leave out --runner" in err
 
 
 def test_the_runner_is_this_machine_unless_it_is_said(cnnviz, photos):
