@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -44,6 +44,21 @@ _resource = _module("resource")
 _LOCKED_AT = 1 << 40
 _BETWEEN_TRIES = 0.2  # seconds
 _pread_lock = threading.Lock()
+
+
+def stays_below(relative: PurePath, kind: type[PurePath] = PurePath) -> bool:
+    """Whether a path names something below the folder that it is added to.
+
+    Names come from archives, buckets and manifests, which any system may have made. To Windows a
+    backslash separates folders, and what has a colon is on a drive or a hidden part of a file.
+
+    Args:
+        relative: the path.
+        kind: the system's paths.
+    """
+    path = kind(relative.as_posix())
+    hidden = isinstance(path, PureWindowsPath) and ":" in str(path)
+    return not (path.anchor or hidden or ".." in path.parts)
 
 
 def try_to_lock(file: IO[Any]) -> bool:
@@ -84,6 +99,11 @@ def lock(file: IO[Any]) -> None:
         return
     while not try_to_lock(file):
         time.sleep(_BETWEEN_TRIES)
+
+
+def can_replace_open_files() -> bool:
+    """Whether a file that somebody reads may be replaced or removed; Windows refuses."""
+    return os.name == "posix"
 
 
 def remove_locked(path: Path, file: IO[Any]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import PurePosixPath, PureWindowsPath
 from types import SimpleNamespace
 
 import pytest
@@ -17,25 +18,9 @@ import pytest
 from cnnviz import system
 from cnnviz.images.files import read_bytes
 from cnnviz.machine import free_memory
+from tests.support.windows import LACKING, Msvcrt, guard_open_files
 
-fcntl = pytest.importorskip("fcntl")
-
-
-class Msvcrt:
-    """Windows' module as it is documented: it locks bytes from where the file is."""
-
-    LK_NBLCK = 2
-
-    def __init__(self):
-        self.places = []
-
-    def locking(self, descriptor, mode, count):
-        assert (mode, count) == (self.LK_NBLCK, 1)
-        self.places.append(os.lseek(descriptor, 0, os.SEEK_CUR))
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PermissionError(13, "Permission denied") from error
+pytest.importorskip("fcntl")
 
 
 @pytest.fixture(params=["fcntl", "msvcrt"])
@@ -91,23 +76,38 @@ def test_without_locks_it_is_an_error(tmp_path, monkeypatch):
 def test_an_open_file_is_removed(tmp_path, monkeypatch, windows):
     path = tmp_path / "file"
     file = open(path, "wb")  # noqa: SIM115 - the function under test closes it
-    unlink = type(path).unlink
-
-    def refused_while_open(path, *, missing_ok):
-        if windows and not file.closed:
-            raise PermissionError(13, "it is used by another process")
-        unlink(path, missing_ok=missing_ok)
-
-    monkeypatch.setattr(type(path), "unlink", refused_while_open)
+    if windows:
+        guard_open_files(monkeypatch)
     system.remove_locked(path, file)
     assert file.closed
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "here", "windows"),
+    [
+        ("a/cat.png", True, True),
+        ("a/..b/c..png", True, True),
+        ("../cat.png", False, False),
+        ("a/../../cat.png", False, False),
+        ("/cat.png", False, False),
+        (r"a\..\..\cat.png", True, False),
+        (r"\cat.png", True, False),
+        ("C:cat.png", True, False),
+        ("a/C:cat.png", True, False),
+        ("cat.png:hidden.png", True, False),
+    ],
+)
+def test_what_names_lead_to(name, here, windows):
+    """Windows' rules: "Naming Files, Paths, and Namespaces" of its documentation."""
+    assert system.stays_below(PurePosixPath(name), PurePosixPath) == here
+    assert system.stays_below(PurePosixPath(name), PureWindowsPath) == windows
+
+
 @pytest.fixture(params=["all", "no O_NONBLOCK, pread or memfd"])
 def files(request, monkeypatch):
     if request.param != "all":
-        for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "pread", "memfd_create"):
+        for name in LACKING:
             monkeypatch.delattr(os, name, raising=False)
 
 

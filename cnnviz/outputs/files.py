@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
+from cnnviz import system
 from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
 from cnnviz.outputs.marks import is_foreign
 from cnnviz.storage.paths import AnyPath
@@ -89,7 +90,7 @@ class OutputFolder:
         return path
 
     def _place(self, relative: PurePath) -> Path:
-        if relative.is_absolute() or ".." in relative.parts:
+        if not system.stays_below(relative):
             raise OutputError(f"{relative} does not lie inside the output folder {self.path}.")
         path = self.path / relative
         try:

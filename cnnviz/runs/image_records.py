@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from cnnviz import system
 from cnnviz.labels.label_sets import LabelSet
 from cnnviz.labels.scores import Score, Similarity
 from cnnviz.runs.run_records import EngineRecord
@@ -276,7 +277,7 @@ class ImageRecord:
 def _check_file(name: str) -> None:
     """Refuse a name that is none of a file below the folder."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name or not path.name:
+    if not system.stays_below(path) or "\0" in name or not path.name:
         raise ValueError(f"names {name!r}, which is no file below the folder")
     try:
         os.fsencode(name)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic
+from typing import Any, BinaryIO, Generic
 
 from cnnviz import system
 from cnnviz.errors import UsageError
@@ -183,17 +183,21 @@ class Parts(Generic[RecordT]):
 @contextmanager
 def merging(folder: Path) -> Iterator[None]:
     """One at a time: who comes later waits, and finds what the other has made."""
+    held: BinaryIO | None = None
     with ExitStack() as files:
         with suppress(OSError):  # a file system without locks: then it may be made twice
             while True:
-                file = files.enter_context(open(folder / _LOCK, "a+b"))
-                system.lock(file)
+                held = files.enter_context(open(folder / _LOCK, "a+b"))
+                system.lock(held)
                 with suppress(FileNotFoundError):  # who had it before has removed it
-                    if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / _LOCK)):
+                    if os.path.samestat(os.fstat(held.fileno()), os.stat(folder / _LOCK)):
                         break
-        yield
-        with suppress(OSError):
-            (folder / _LOCK).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if held is not None:
+                    system.remove_locked(folder / _LOCK, held)
 
 
 def find_parts(

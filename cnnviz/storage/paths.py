@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from cnnviz import system
 from cnnviz.storage.remote import RemotePath
 from cnnviz.storage.urls import is_remote
 
@@ -43,14 +44,16 @@ def size_of(path: AnyPath) -> int:
 
 
 def opened_whole(path: AnyPath) -> BinaryIO:
-    """A file with a descriptor, to read bytes from; of what is behind a URL a copy.
+    """A file with a descriptor, to read bytes from, which may be replaced meanwhile.
+
+    So on Windows it is a copy, as it is of what is behind a URL.
 
     Raises:
         OSError: there is none, or it cannot be read.
     """
-    if isinstance(path, Path):
+    if isinstance(path, Path) and system.can_replace_open_files():
         return open(path, "rb")
-    with path.open(_BLOCK) as file:
+    with path.open("rb") if isinstance(path, Path) else path.open(_BLOCK) as file:
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - it is what is returned
         while block := file.read(_BLOCK):
             copy.write(block)
