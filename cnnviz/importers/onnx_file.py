@@ -18,7 +18,12 @@ from cnnviz.errors import CnnvizError, NetworkError
 from cnnviz.importers.input_scale import recognize_scale
 from cnnviz.importers.onnx_checks import first_line
 from cnnviz.importers.onnx_program import OnnxFile, OnnxProgram, read_onnx
-from cnnviz.importers.program_source import MOST_APART, MOST_APART_HALF, InputHint
+from cnnviz.importers.program_source import (
+    MOST_APART,
+    MOST_APART_HALF,
+    InputHint,
+    in_float32,
+)
 from cnnviz.importers.tensors import TensorProgram
 from cnnviz.types import Array, Float32, Shape
 
@@ -90,8 +95,9 @@ class OnnxSource:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """About what was left out or assumed; last after the program."""
-        return () if self._program is None else self._program[2].remarks
+        """About what was left out or assumed, or half precision; last after the program."""
+        rounded = (f"{in_float32(str(self.file))}.",) if self._is_half else ()
+        return rounded if self._program is None else (*self._program[2].remarks, *rounded)
 
     @property
     def reference(self) -> str | None:
@@ -108,8 +114,11 @@ class OnnxSource:
     @property
     def most_apart(self) -> float:
         """More where onnxruntime rounds to half precision, which cnnviz does not."""
-        half = self.onnx.is_half or self.onnx.input.dtype == "float16"
-        return MOST_APART_HALF if half else MOST_APART
+        return MOST_APART_HALF if self._is_half else MOST_APART
+
+    @property
+    def _is_half(self) -> bool:
+        return self.onnx.is_half or self.onnx.input.dtype in ("float16", "bfloat16")
 
     @property
     def unchecked(self) -> str:
@@ -128,6 +137,8 @@ class OnnxSource:
         """Why onnxruntime gives other numbers, by more than rounding to half precision; or ""."""
         if self._program is not None and self._program[2].quantized:
             return "it rounds what its layers compute, which is left out here"
+        if self.onnx.input.dtype == "bfloat16":
+            return "it takes bfloat16, which NumPy does not have"
         if self.onnx.input.dtype not in ("float16", "float32", "float64"):
             return f"it takes {self.onnx.input.dtype}, and a random image is none"
         return ""

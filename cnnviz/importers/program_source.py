@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 MOST_APART = 1e-3
 #: The same where that rounds to half precision: 4.5e-4 at most in seven networks of torchvision.
 MOST_APART_HALF = 2e-2
+#: The smallest number that half precision holds with all its digits.
+LEAST_HALF = 2.0**-14
+
+
+def in_float32(whose: str) -> str:
+    """What is said of a network in half precision, as a clause."""
+    return f"{whose} computes in less than float32, cnnviz in float32"
 
 
 @dataclass(frozen=True)

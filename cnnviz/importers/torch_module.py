@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from cnnviz.errors import NetworkError
-from cnnviz.importers.program_source import MOST_APART, InputHint
+from cnnviz.importers.program_source import MOST_APART, InputHint, in_float32
 from cnnviz.importers.tensors import TensorProgram
 from cnnviz.importers.torch_export import evaluating, output_names, pick, program_of_module
 from cnnviz.types import Float32, Shape
@@ -72,10 +72,7 @@ class ModuleSource:
         """Of a module in less than float32."""
         if self.reference is not None:
             return ""
-        return (
-            f"{self.name} computes in less than float32, cnnviz in float32: the two were not "
-            "compared."
-        )
+        return f"{in_float32(self.name)}: the two were not compared."
 
     def reference_output(self, images: Float32, head: str | None) -> npt.NDArray[Any]:
         """What the module itself gives for one image, (1, C, H, W)."""

@@ -23,7 +23,7 @@ import torch
 
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.graph import shape_text
-from cnnviz.importers.program_source import MOST_APART, InputHint
+from cnnviz.importers.program_source import MOST_APART, InputHint, in_float32
 from cnnviz.importers.tensors import Tensor, TensorProgram
 from cnnviz.importers.torch_export import pick
 from cnnviz.importers.torch_names import Call
@@ -51,6 +51,7 @@ _DTYPES: Mapping[int, torch.dtype] = MappingProxyType(
         13: torch.bfloat16,
     }
 )
+_HALF = (torch.float16, torch.bfloat16)
 #: Functions of Python that exported programs compute sizes with.
 _SIZES: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
@@ -109,8 +110,9 @@ class Pt2Source:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Nothing is assumed."""
-        return ()
+        """About half precision."""
+        rounded = any(tensor.dtype in _HALF for tensor in self.weights.values())
+        return (f"{in_float32(str(self.file))}.",) if rounded else ()
 
     @property
     def reference(self) -> str | None:
@@ -154,7 +156,8 @@ class Pt2Source:
         """(N, C, H, W) of the images, None for what the file leaves open."""
         meta = self._graph["tensor_values"][self._images]
         sizes = [size.get("as_int") for size in meta["sizes"]]
-        if len(sizes) != 4 or _DTYPES.get(meta["dtype"]) not in (torch.float32, torch.float16):
+        dtype = _DTYPES.get(meta["dtype"])
+        if len(sizes) != 4 or dtype is None or not dtype.is_floating_point:
             raise NetworkError(
                 f"{self.file} does not take a batch of images, (N, C, H, W), of floats."
             )

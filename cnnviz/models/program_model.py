@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.importers.program_source import MOST_APART, ProgramSource
+from cnnviz.importers.program_source import LEAST_HALF, MOST_APART, ProgramSource
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.input_choice import check_config, check_memory, choose_spec
 from cnnviz.types import Notify
@@ -156,9 +156,10 @@ class ProgramModel:
         most_apart = self._source.most_apart
         rounded = most_apart > MOST_APART
         output = self._source.reference_output(image, self.config.head)
-        if rounded and not np.isfinite(output).all():
+        if rounded and not LEAST_HALF <= np.abs(output).max() < np.inf:
+            what = "loses its small scores" if np.isfinite(output).all() else "overflows"
             network.unchecked = (
-                f"{self._whose} overflows in half precision as {reference} runs it, not in float32 "
+                f"{self._whose} {what} in half precision as {reference} runs it, not in float32 "
                 "as cnnviz does: the two were not compared."
             )
             return None

@@ -111,12 +111,15 @@ def test_what_is_computed_in_half_precision_is_compared_less_strictly(tmp_path):
     found.program((3, 6, 6), None)
     assert found.reference.startswith("onnxruntime")
     assert found.unchecked == ""
+    (said,) = found.remarks
+    assert "computes in less than float32, cnnviz in float32" in said
     x = RNG.normal(size=(1, 3, 6, 6)).astype(np.float32)
     ours, theirs = computed(program, x), found.reference_output(x, None)
     apart = np.abs(ours - theirs).max() / np.abs(theirs).max()
     assert 1e-5 < apart < found.most_apart  # it rounds to 11 bits, 5e-4 at most for a number
     exact = source([node("Neg", "x", "n"), CONV], tmp_path)
     assert exact.most_apart == 1e-3
+    assert exact.remarks == ()
 
 
 @NEEDS_RUNTIME

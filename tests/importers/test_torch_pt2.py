@@ -66,6 +66,19 @@ def test_a_file_gives_what_the_module_gives(kind, tmp_path):
     np.testing.assert_allclose(explainer.network.logits(BATCH), wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_a_file_in_another_precision_is_computed_in_float32(dtype, tmp_path):
+    module = seeded(SqueezeExcite).to(getattr(torch, dtype))
+    path = save(tmp_path / "net.pt2", module, torch.zeros(1, *SIZE, dtype=getattr(torch, dtype)))
+    said = []
+    explainer = cnnviz.load(path, notify=said.append)
+    with torch.no_grad():
+        wanted = module.float()(torch.from_numpy(BATCH)).numpy()
+    np.testing.assert_allclose(explainer.network.logits(BATCH), wanted, rtol=1e-5, atol=1e-5)
+    told = f"{path} computes in less than float32, cnnviz in float32." in said
+    assert told is (dtype != "float64")
+
+
 def test_a_file_for_any_number_of_images(file):
     with torch.no_grad():
         wanted = seeded(Residual)(torch.from_numpy(BATCH)).numpy()

@@ -135,6 +135,14 @@ def test_what_overflows_in_half_precision_is_not_compared(file):
     assert network.unchecked in Explainer(network, InputSpec(8, 8)).notes
 
 
+def test_what_half_precision_cannot_hold_is_not_compared(file, monkeypatch):
+    """As an untrained network's scores, of 1e-8, which come out as 0."""
+    monkeypatch.setattr(Half, "reference_output", lambda self, images, head: np.zeros((1, 5)))
+    network, _ = load(ProgramModel(ModelConfig(str(file)), Half(file)))
+    assert network.check is None
+    assert "loses its small scores in half precision as NumPy runs it" in network.unchecked
+
+
 def test_what_comes_out_otherwise_elsewhere_is_refused(file):
     model = ProgramModel(ModelConfig(str(file)), Made(file, factor=1.01))
     with pytest.raises(NetworkError, match=r"made.onnx is not read as NumPy runs it: .* here and"):
