@@ -176,7 +176,7 @@ def _run(session: EvaluationSession, printing: Printing, collector: Collector) -
         if tests:
             say(f"and {tests:,} passes to explain images again with random parameters")
     with (
-        progress(each.total() * images + tests, "pass", hidden=printing.quiet) as bar,
+        progress(each.total() * session.targets + tests, "pass", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
     ):
         printer = EvaluationPrinter(bar, session.session.worker, printing)

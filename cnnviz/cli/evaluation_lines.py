@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cnnviz.cli.console import json_line, say
 from cnnviz.cli.explain_lines import Printer
+from cnnviz.text import joined
 
 if TYPE_CHECKING:
     from cnnviz.runs.evaluate import EvaluationResult
@@ -35,8 +36,8 @@ class EvaluationPrinter(Printer["EvaluatedImageRecord"]):
         if self._printing.as_json:
             self._write(json_line(asdict(image)), sys.stdout)
         elif self._printing.verbose and image.ok:
-            target = "nothing" if image.target is None else image.target.prediction
-            self._write(f"{image.path}: judged for {target}", sys.stdout)
+            targets = [one.target.prediction for one in image.judged] or ["nothing"]
+            self._write(f"{image.path}: judged for {joined(targets, 'and')}", sys.stdout)
 
 
 def sum_up(request: RunRequest, result: EvaluationResult, seconds: float) -> None:

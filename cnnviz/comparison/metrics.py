@@ -17,7 +17,8 @@ from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.judge import metric_record
 from cnnviz.types import Float64
 
-_OfMaps: TypeAlias = Mapping[str, Mapping[str, MeasurementRecord]]
+#: Of each target of an image, by its title, what was measured of its maps: by map and metric.
+_OfTargets: TypeAlias = Mapping[str, Mapping[str, Mapping[str, MeasurementRecord]]]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class _Judged:
     Attributes:
         metrics: how they were judged.
         subjects: of which maps, by key; baselines are none.
-        images: what was measured of each image, by its stem, map and metric.
+        images: what was measured of each image, by its stem.
     """
 
     metrics: tuple[MetricRecord, ...]
     subjects: tuple[str, ...]
-    images: Mapping[str, _OfMaps]
+    images: Mapping[str, _OfTargets]
 
 
 def was_judged(side: Side) -> bool:
@@ -70,19 +71,22 @@ def _judged(side: Side) -> _Judged | None:
             summary.metrics,
             tuple(one.key for one in summary.subjects if not one.baseline),
             {
-                image.stem: image.measurements
+                image.stem: {one.target.title: one.measurements for one in image.judged}
                 for image in side.evaluation.images
                 if image.ok and image.sha256 == content.get(image.stem)
             },
         )
     found = {
-        image.stem: image.explanations[0].measurements
+        image.stem: {first.target.title: first.measurements}
         for image in side.manifest.images
-        if image.explanations and image.explanations[0].measurements
+        for first in image.explanations[:1]
+        if first.measurements
     }
     if not found:
         return None
-    subjects = dict.fromkeys(key for measured in found.values() for key in measured)
+    subjects = dict.fromkeys(
+        key for targets in found.values() for measured in targets.values() for key in measured
+    )
     metrics = of_maps(choose_metrics(cheap=True))
     return _Judged(tuple(map(metric_record, metrics)), tuple(subjects), found)
 
@@ -97,15 +101,13 @@ def _change(
     metric: MetricRecord,
     a: str,
     b: str,
-    images: Sequence[tuple[_OfMaps, _OfMaps]],
+    images: Sequence[tuple[_OfTargets, _OfTargets]],
 ) -> MetricChangeRecord | None:
     measured = [
         (before, after)
         for one, other in images
-        if (before := one.get(a, {}).get(metric.name)) is not None
-        and (after := other.get(b, {}).get(metric.name)) is not None
-        and before.value is not None
-        and after.value is not None
+        for before, after in _measured(metric, a, b, one, other)
+        if before.value is not None and after.value is not None
     ]
     if not measured:
         return None
@@ -122,6 +124,26 @@ def _change(
         b=_mean(values_b, grouped),
         change=_mean(values_b - values_a, grouped),
     )
+
+
+def _measured(
+    metric: MetricRecord, a: str, b: str, one: _OfTargets, other: _OfTargets
+) -> Iterator[tuple[MeasurementRecord, MeasurementRecord]]:
+    """What A and B have of an image: one value each or, in means over classes, one a class."""
+    targets: list[tuple[_OfTargets, _OfTargets]]
+    if metric.mean_over_classes and len(one) > 1:
+        targets = [({title: one[title]}, {title: other[title]}) for title in one if title in other]
+    else:
+        targets = [(one, other)]
+    for ours, theirs in targets:
+        before = MeasurementRecord.mean(
+            [maps.get(a, {}).get(metric.name) for maps in ours.values()]
+        )
+        after = MeasurementRecord.mean(
+            [maps.get(b, {}).get(metric.name) for maps in theirs.values()]
+        )
+        if before is not None and after is not None:
+            yield before, after
 
 
 def _mean(values: Float64, grouped: Sequence[MeasurementRecord]) -> MeanRecord:

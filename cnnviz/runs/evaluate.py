@@ -18,6 +18,7 @@ from typing import Any
 from cnnviz.attribution import PassCount
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.explanation import Explanation
+from cnnviz.labels.label_sets import LabelSet
 from cnnviz.labels.regions import Regions, read_regions
 from cnnviz.labels.targets import Target
 from cnnviz.metrics.base import Metric
@@ -208,8 +209,16 @@ class EvaluationSession:
         return self.randomization.passes(len(self.session.sources))
 
     @property
+    def targets(self) -> int:
+        """How many targets are judged: one an image, or as many as it has true classes."""
+        sources, truths = self.session.sources, self.session.truths
+        if not self.session.goals.needs_truth:
+            return len(sources)
+        return sum(len(one.positive) if isinstance(one, LabelSet) else 1 for one in truths)
+
+    @property
     def passes(self) -> PassCount:
-        """For one image, beyond the one that all methods share."""
+        """For one target, beyond the one that all methods share."""
         return Judge(self.session.explainer, self.metrics).passes()
 
     def evaluate(

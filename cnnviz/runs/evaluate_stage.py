@@ -8,11 +8,10 @@ from functools import cached_property, partial
 
 from cnnviz.errors import ItemError
 from cnnviz.explanation import Explanation
-from cnnviz.labels.label_sets import Truth
+from cnnviz.labels.label_sets import LabelSet, Truth
 from cnnviz.runs.evaluation_records import EvaluatedImageRecord
 from cnnviz.runs.evaluation_summary import Summarizer
 from cnnviz.runs.goals import Goals
-from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.judge import ImageEvaluation, Judge
 from cnnviz.runs.manifest import file_sha256
@@ -78,6 +77,9 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
 
     def _same_truth(self, known: EvaluatedImageRecord, truth: Truth) -> bool:
         """Whether a record was made with the same ground truth, as far as it depends on that."""
+        if isinstance(truth, LabelSet) and self.goals.needs_truth:
+            judged = [getattr(one.target, "index", None) for one in known.judged]
+            return judged == list(truth.positive) and known.correct is not None
         if not isinstance(truth, int):
             return (known.correct is None) == (truth is None)
         if self.goals.needs_truth and getattr(known.target, "index", None) != truth:
@@ -107,25 +109,18 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
         self, image: LoadedImage[Item, EvaluationOutcome], result: ImageEvaluation
     ) -> EvaluationOutcome:
         """Its record."""
-        scores, explanation = result.result.scores, result.explanation
+        scores, judged = result.result.scores, [one.record() for one in result.judged]
         prediction = assessed(self.judge.explainer, scores.logits, image.item.truth)
         remark = "; ".join(filter(None, (image.remark, result.result.remark))) or None
         record = replace(
             self._record(image),
             status="ok",
             prediction=scores.top(1)[0],
-            target=None if explanation is None else explanation.explained,
             correct=prediction.correct,
-            measurements={
-                subject: {metric: MeasurementRecord.of(one) for metric, one in by_metric.items()}
-                for subject, by_metric in result.measurements.items()
-            },
-            agreement=result.agreement,
-            region_share=result.region_share,
             remark=remark,
             engine=self.engine,
         )
-        return EvaluationOutcome(record)
+        return EvaluationOutcome(record.with_targets(judged))
 
     def failed(
         self, image: LoadedImage[Item, EvaluationOutcome], error: ItemError

@@ -16,8 +16,8 @@ version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cnnviz.labels.scores import Score, Similarity
@@ -70,6 +70,25 @@ class SubjectRecord:
 
 
 @dataclass(frozen=True)
+class JudgedTargetRecord:
+    """What the metrics say of an image's maps for one target.
+
+    Attributes:
+        target: what was explained.
+        region_share: the share of the image that the target's objects cover, 0 to 1; null if nobody
+            knows where they are.
+        measurements: by map and metric.
+        agreement: by map and map, Spearman's rank correlation of the two, -1 to 1; null where one
+            of them is the same everywhere.
+    """
+
+    target: Score | Similarity
+    region_share: float | None
+    measurements: Mapping[str, Mapping[str, MeasurementRecord]]
+    agreement: Mapping[str, Mapping[str, float | None]]
+
+
+@dataclass(frozen=True)
 class EvaluatedImageRecord:
     """An image.
 
@@ -81,7 +100,8 @@ class EvaluatedImageRecord:
         sha256: of its file; null if it could not be read.
         seconds: spent on it.
         prediction: the highest class; null if it failed.
-        target: what was explained; null if it failed, or the image has no such target.
+        target: what was explained; null if it failed, or the image has no such target. Of several
+            true classes it is the first.
         correct: whether the prediction is; null if nobody knows.
         region_share: the share of the image that the target's objects cover, 0 to 1; null if nobody
             knows where they are.
@@ -92,6 +112,8 @@ class EvaluatedImageRecord:
         crashed: whether a library crashed on it.
         remark: what is to be said of it.
         engine: what computed; null if it failed.
+        others: the same of the other true classes, where these are explained and an image may
+            belong to several.
     """
 
     stem: str
@@ -110,6 +132,24 @@ class EvaluatedImageRecord:
     crashed: bool = False
     remark: str | None = None
     engine: EngineRecord | None = None
+    others: tuple[JudgedTargetRecord, ...] = ()
+
+    @property
+    def judged(self) -> tuple[JudgedTargetRecord, ...]:
+        """All targets that were judged, in order."""
+        if self.target is None:
+            return ()
+        first = JudgedTargetRecord(
+            self.target, self.region_share, self.measurements, self.agreement
+        )
+        return (first, *self.others)
+
+    def with_targets(self, judged: Sequence[JudgedTargetRecord]) -> EvaluatedImageRecord:
+        """The same of an image whose maps were judged for these targets."""
+        if not judged:
+            return self
+        first, *others = judged
+        return replace(self, **vars(first), others=tuple(others))
 
     @property
     def ok(self) -> bool:
@@ -236,4 +276,5 @@ EVALUATION_RECORDS = (
     RandomizationResult,
     LevelSimilarity,
     EvaluatedImageRecord,
+    JudgedTargetRecord,
 )

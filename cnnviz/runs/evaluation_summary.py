@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from cnnviz.runs.evaluation_records import (
     CellRecord,
     EvaluatedImageRecord,
     EvaluationRecord,
+    JudgedTargetRecord,
     MetricRecord,
     SubjectRecord,
 )
@@ -76,16 +78,25 @@ class Summarizer:
         """One image."""
         self._ok += image.ok
         self._failed += not image.ok
-        if not image.measurements:
+        judged = image.judged
+        if not any(one.measurements for one in judged):
             return
         for subject in self._subjects:
-            by_metric: Mapping[str, MeasurementRecord] = image.measurements.get(subject.key, {})
+            maps = [one.measurements.get(subject.key, {}) for one in judged]
             for metric in self._metrics:
-                self._cells[subject.key, metric.name].add(by_metric.get(metric.name))
-            self._note_corner(subject.key, image, by_metric.get(CornerAlone.name))
-        for a, others in image.agreement.items():
-            for b, value in others.items():
-                self._agreement[a, b].append(np.nan if value is None else value)
+                cell = self._cells[subject.key, metric.name]
+                found = [by_metric.get(metric.name) for by_metric in maps]
+                # Of an image's classes each counts for itself in a mean over classes. Elsewhere
+                # they count together, so that resampling images resamples what is independent.
+                for one in found if metric.mean_over_classes else [MeasurementRecord.mean(found)]:
+                    cell.add(one)
+            for target, by_metric in zip(judged, maps, strict=True):
+                self._note_corner(subject.key, image, target, by_metric.get(CornerAlone.name))
+        for a, others in judged[0].agreement.items():
+            for b in others:
+                values = [one.agreement[a][b] for one in judged]
+                there = [value for value in values if value is not None]
+                self._agreement[a, b].append(fmean(there) if there else np.nan)
 
     def record(
         self, randomization: RandomizationResult | None = None, notes: tuple[str, ...] = ()
@@ -121,10 +132,14 @@ class Summarizer:
         )
 
     def _note_corner(
-        self, key: str, image: EvaluatedImageRecord, one: MeasurementRecord | None
+        self,
+        key: str,
+        image: EvaluatedImageRecord,
+        judged: JudgedTargetRecord,
+        one: MeasurementRecord | None,
     ) -> None:
         """Note whether a corner restores an incorrect prediction."""
-        if one is None or image.correct is not False or image.target != image.prediction:
+        if one is None or image.correct is not False or judged.target != image.prediction:
             return
         assert image.prediction is not None  # there is a measurement
         place = key, image.prediction.title

@@ -1,4 +1,4 @@
-"""``evaluation.csv``: a row an image, a column a map and metric."""
+"""``evaluation.csv``: a row an image, and one each of its classes; a column a map and metric."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ def table_lines(
     for image in images:
         if image is None:
             continue
-        target = "" if image.target is None else image.target.title
-        cells: list[Any] = [image.path, image.status, image.error, target]
-        cells += [image.correct, image.region_share]
-        for subject, metric in measured:
-            one = image.measurements.get(subject, {}).get(metric)
-            cells.append(None if one is None else one.value)
-        yield csv_line(cells)
+        for judged in image.judged or (None,):
+            target = "" if judged is None else judged.target.title
+            cells: list[Any] = [image.path, image.status, image.error, target, image.correct]
+            cells.append(None if judged is None else judged.region_share)
+            for subject, metric in measured:
+                of_map = {} if judged is None else judged.measurements.get(subject, {})
+                one = of_map.get(metric)
+                cells.append(None if one is None else one.value)
+            yield csv_line(cells)

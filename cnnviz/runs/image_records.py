@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnnviz import system
@@ -99,6 +100,19 @@ class MeasurementRecord:
     def of(cls, one: Measurement) -> MeasurementRecord:
         """A measurement as it is written."""
         return cls(one.value, one.reason, one.curve, one.group, one.details)
+
+    @classmethod
+    def mean(cls, several: Sequence[MeasurementRecord | None]) -> MeasurementRecord | None:
+        """What stands for an image whose maps were measured for several classes.
+
+        That is the mean of the values that there are, and of their curves; None if there are none.
+        """
+        there = [one for one in several if one is not None and one.value is not None]
+        if len(several) == 1 or not there:
+            return several[0] if several else None
+        value = fmean(one.value for one in there if one.value is not None)
+        curve = tuple(fmean(places) for places in zip(*(one.curve for one in there), strict=True))
+        return cls(value, None, curve, None, {})
 
 
 @dataclass(frozen=True)

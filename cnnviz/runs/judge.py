@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,8 @@ from cnnviz.explanation import Explanation, ImageResult
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
 from cnnviz.metrics.baselines import baselines
 from cnnviz.metrics.similarity import direction_of_ranks
-from cnnviz.runs.evaluation_records import MetricRecord, SubjectRecord
+from cnnviz.runs.evaluation_records import JudgedTargetRecord, MetricRecord, SubjectRecord
+from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.subjects import MapMaker, gradient_magnitude, map_makers, method_subjects, subjects
 from cnnviz.types import Mask
 
@@ -25,25 +26,45 @@ Measurements = Mapping[str, Mapping[str, Measurement]]
 
 
 @dataclass(frozen=True)
-class ImageEvaluation:
-    """What was found out about one image.
+class JudgedExplanation:
+    """What was found out about one explanation of an image.
 
     Attributes:
-        result: what the network says of it, and its maps.
+        explanation: the maps, of one target.
         measurements: what the metrics say of these.
         agreement: by map and map, the rank correlation of the two.
         region_share: the share of the image that the target's objects cover, if that is known.
     """
 
-    result: ImageResult
-    measurements: Measurements = field(default_factory=dict)
-    agreement: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    region_share: float | None = None
+    explanation: Explanation
+    measurements: Measurements
+    agreement: Mapping[str, Mapping[str, float | None]]
+    region_share: float | None
 
-    @property
-    def explanation(self) -> Explanation | None:
-        """The one of the target; None if the image has none."""
-        return next(iter(self.result.explanations), None)
+    def record(self) -> JudgedTargetRecord:
+        """As the file has it."""
+        return JudgedTargetRecord(
+            self.explanation.explained,
+            self.region_share,
+            {
+                subject: {metric: MeasurementRecord.of(one) for metric, one in by_metric.items()}
+                for subject, by_metric in self.measurements.items()
+            },
+            self.agreement,
+        )
+
+
+@dataclass(frozen=True)
+class ImageEvaluation:
+    """What was found out about one image.
+
+    Attributes:
+        result: what the network says of it, and its maps.
+        judged: of each explanation, what was found out; none if the image has no such target.
+    """
+
+    result: ImageResult
+    judged: tuple[JudgedExplanation, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,7 @@ class Judge:
     def judge(
         self, result: ImageResult, region: Callable[[Explanation], Mask | None] = lambda _: None
     ) -> ImageEvaluation:
-        """Judge the maps of an image's first explanation, and the baselines.
+        """Judge the maps of an image's explanations, and for each of these the baselines.
 
         Args:
             result: what the network says of the image, and its maps.
@@ -104,15 +125,15 @@ class Judge:
         Raises:
             ItemError: an image's mask cannot be read.
         """
-        explanation = next(iter(result.explanations), None)
-        if explanation is None:
-            return ImageEvaluation(result)
-        queries = ModelQueries(self.explainer.network, self.on_progress)
-        where = region(explanation)
-        judged = tuple(subjects(self.explainer, explanation, queries))
-        measurements = self._measure(explanation, queries, judged, where)
-        share = None if where is None else float(where.mean())
-        return ImageEvaluation(result, measurements, agreement(judged), share)
+        judged = []
+        for one in result.explanations:
+            queries = ModelQueries(self.explainer.network, self.on_progress)
+            where = region(one)
+            maps = tuple(subjects(self.explainer, one, queries))
+            measurements = self._measure(one, queries, maps, where)
+            share = None if where is None else float(where.mean())
+            judged.append(JudgedExplanation(one, measurements, agreement(maps), share))
+        return ImageEvaluation(result, tuple(judged))
 
     def judge_maps(self, result: ImageResult) -> ImageResult:
         """All explanations of an image, each with what the metrics say of its methods' maps."""

@@ -102,6 +102,60 @@ def test_the_truth_is_all_true_classes(cnnviz, network):
     assert "in/b.png: the image has no true class to explain" in err
 
 
+def test_each_true_class_is_judged(cnnviz, network, tmp_path):
+    """As in a run for that class alone; an image counts once, with the mean of its classes."""
+    metrics = ("--metric", "sparseness,deletion,pointing-game", "--boxes", "in/boxes.csv")
+    metrics += ("--metric-option", "deletion.steps=4", "--truth", "in/truth.csv", "--quiet")
+    boxes = "path,label,x0,y0,x1,y1\n"
+    boxes += "".join(f"{name}.png,{index},0,0,9,9\n" for name in "acd" for index in range(3))
+    (tmp_path / "in" / "boxes.csv").write_text(boxes)
+
+    def evaluate(target):
+        command = ("evaluate", "in", *network, "--target", target, *metrics, "-o", f"out-{target}")
+        status, _, err = cnnviz(*command)
+        assert status == 0, err
+        return json.loads((tmp_path / f"out-{target}/evaluation.json").read_text())
+
+    found = evaluate("truth")
+    alone = [evaluate(str(index))["images"] for index in range(3)]
+    classes = ([0, 1], [], [0, 2], [1])
+    deletion, sparseness, pointing = [], [], []
+    for place, (image, true) in enumerate(zip(found["images"], classes, strict=True)):
+        judged = [image, *image["others"]] if true else []
+        assert [one["target"]["index"] for one in judged] == true
+        for one, index in zip(judged, true, strict=True):
+            other = alone[index][place]
+            for key in ("target", "measurements", "agreement", "region_share"):
+                assert one[key] == other[key]
+            pointing.append((index, one["measurements"]["gradcam"]["pointing-game"]["value"]))
+        measured = [one["measurements"]["gradcam"] for one in judged]
+        sparseness.append([one["sparseness"]["value"] for one in measured])
+        deletion.append([one["deletion"]["value"] for one in measured])
+    cells = {
+        cell["metric"]: cell for cell in found["summary"]["cells"] if cell["subject"] == "gradcam"
+    }
+    for name, values in (("deletion", deletion), ("sparseness", sparseness)):
+        there = [[value for value in one if value is not None] for one in values]
+        images = [np.mean(one) for one in there if one]
+        assert cells[name]["images"] == len(images) >= 2  # c's map of class 0 is blank, and d's
+        assert cells[name]["value"] == pytest.approx(np.mean(images), rel=1e-12)
+    # Of the pointing game there is a mean for each class, over the images that belong to it.
+    assert cells["pointing-game"]["images"] == 5
+    of_class = [np.mean([hit for one, hit in pointing if one == index]) for index in range(3)]
+    assert cells["pointing-game"]["value"] == pytest.approx(np.mean(of_class), rel=1e-12)
+    rows = (tmp_path / "out-truth/evaluation.csv").read_text().splitlines()[1:]
+    targets = [row.split(",")[3] for row in rows]
+    assert targets == ["class 0", "class 1", "", "class 0", "class 2", "class 1"]
+    # Only what belongs to other classes now is judged again.
+    (tmp_path / "in" / "truth.csv").write_text(TRUTH.replace("0;2", "2"))
+    before = found["images"]
+    now = evaluate("truth")["images"]
+    assert [one["seconds"] == other["seconds"] for one, other in zip(now, before, strict=True)] == [
+        *(True, True, False, True)
+    ]
+    assert (now[2]["target"]["index"], now[2]["others"]) == (2, [])
+
+
 def test_columns_of_the_classes(cnnviz, network, tmp_path):
     (tmp_path / "names.txt").write_text("cat\ndog\nbird\n")
     rows = "Path,Age,cat,dog\nin/a.png,3,1,1\nin/b.png,4,0,-1\nin/c.png,5,,0\n"

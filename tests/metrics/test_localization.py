@@ -95,7 +95,7 @@ def test_grad_cam_points_at_the_objects_and_no_baseline_does(
         for thing in drawn.objects:
             (result,) = explainer.explain_targets([explainer.prepare(drawn.image)], [thing.index])
             assert not isinstance(result, ItemError)
-            found = judge.judge(result, lambda _explanation, mask=thing.mask: mask)
+            (found,) = judge.judge(result, lambda _explanation, mask=thing.mask: mask).judged
             for key, measured in found.measurements.items():
                 one = measured["pointing-game"]
                 assert one.value is not None
