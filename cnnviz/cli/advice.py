@@ -36,6 +36,13 @@ _OTHER_WORDS = {
     "--target-layer": "--layer",
     "--workers": "--threads",
 }
+#: Options of a run of `cnnviz explain` that `cnnviz compare` cannot have for two.
+_OF_ONE_RUN = {
+    "--only": "selects images by what one network predicts",
+    "--sort": "orders images by what one network predicts",
+    "--contrast": "is about two classes of one network",
+    "--shard": "divides one run",
+}
 _SUFFIX_LENGTH = 5
 
 
@@ -48,6 +55,12 @@ def for_option(error: click.NoSuchOption) -> click.UsageError:
     known = {option for parameter in context.command.params for option in parameter.opts}
     if meant is not None and meant.split()[0] in known:
         return click.UsageError(f"No such option '{name}'. Did you mean {meant}?", context)
+    if name in _OF_ONE_RUN and context.command.name == "compare":
+        return click.UsageError(
+            f"No such option '{name}', which {_OF_ONE_RUN[name]}. Run `cnnviz explain` with it for "
+            "A and for B, then `cnnviz compare` with the two output folders.",
+            context,
+        )
     if context.parent is None and not error.possibilities:
         return click.UsageError(
             f"No such option '{name}'. Options stand behind a command, as in `cnnviz explain INPUT "

@@ -11,7 +11,6 @@ import click
 from cnnviz.cli.console import Printing, json_line, put, say, told_progress
 from cnnviz.cli.option_types import Input
 from cnnviz.cli.options import (
-    FORMAT,
     JSON,
     QUIET,
     TITLE,
@@ -24,6 +23,7 @@ from cnnviz.cli.options import (
 from cnnviz.cli.run_options import (
     EVALUATE,
     execution_options,
+    file_options,
     force_option,
     goal_options,
     limit_option,
@@ -72,7 +72,7 @@ _OUTCOMES: dict[Outcome, str] = {
 @method_options
 @image_options
 @look_options
-@FORMAT
+@file_options
 @EVALUATE
 @comparison_check_options
 @TITLE

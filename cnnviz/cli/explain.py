@@ -17,7 +17,6 @@ from cnnviz.cli.help import SectionedCommand
 from cnnviz.cli.merge import merge_part
 from cnnviz.cli.option_types import Choice, Input
 from cnnviz.cli.options import (
-    FORMAT,
     JSON,
     QUIET,
     REPORT,
@@ -31,6 +30,7 @@ from cnnviz.cli.options import (
 from cnnviz.cli.run_options import (
     EVALUATE,
     execution_options,
+    file_options,
     force_option,
     goal_options,
     limit_option,
@@ -41,7 +41,7 @@ from cnnviz.cli.run_options import (
 )
 from cnnviz.cli.thresholds import check_options, conclude, concluding
 from cnnviz.cli.workers import in_worker, opened
-from cnnviz.runs.request import OutputOptions, RunRequest
+from cnnviz.runs.request import RunRequest
 from cnnviz.runs.supervisor import WorkerState
 
 if TYPE_CHECKING:
@@ -81,18 +81,7 @@ if TYPE_CHECKING:
 @method_options
 @image_options
 @look_options
-@click.option(
-    "--scale",
-    type=click.Choice(["image", "run"], case_sensitive=False),
-    default=OutputOptions.scale,
-    show_default=True,
-    help="Scale of the colors: each map up to its own maximum (image), or all maps of a "
-    "method up to their common maximum (run), which makes colors comparable and takes "
-    "two passes over the images.",
-)
-@FORMAT
-@click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz per image.")
-@click.option("--panel", is_flag=True, help="Also write one figure per image with all its maps.")
+@file_options
 @EVALUATE
 @REPORT
 @TITLE

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from cnnviz.cli.option_types import BatchSize, Choice, FilePath
-from cnnviz.cli.options import with_parameters
+from cnnviz.cli.options import FORMAT, with_parameters
 from cnnviz.errors import UsageError
-from cnnviz.runs.request import ExecutionOptions, TargetOptions
+from cnnviz.runs.request import ExecutionOptions, OutputOptions, TargetOptions
 from cnnviz.runs.shards import Shard
 
 
@@ -87,6 +87,22 @@ _TRUTH = click.option(
     "or a .csv (path,label) or .json file, with several labels an image where the network "
     "has a sigmoid.",
 )
+_FILES = (
+    click.option(
+        "--scale",
+        type=click.Choice(["image", "run"], case_sensitive=False),
+        default=OutputOptions.scale,
+        show_default=True,
+        help="Scale of the colors: each map up to its own maximum (image), or all maps of a "
+        "method up to their common maximum (run), which makes colors comparable and takes "
+        "two passes over the images.",
+    ),
+    FORMAT,
+    click.option("--arrays", is_flag=True, help="Also write the raw maps, one .npz per image."),
+    click.option(
+        "--panel", is_flag=True, help="Also write one figure per image with all its maps."
+    ),
+)
 EVALUATE = click.option(
     "--evaluate",
     is_flag=True,
@@ -122,6 +138,11 @@ def goal_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def method_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--method`` and what belongs to it: how it is explained."""
     return with_parameters(function, _METHODS)
+
+
+def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--scale``, ``--format``, ``--arrays`` and ``--panel``: what is written for each image."""
+    return with_parameters(function, _FILES)
 
 
 def truth_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -41,6 +41,11 @@ def image(photos):
         (["explain", "cat.jpg", "--backend", "torch"], "Did you mean --engine?"),
         (["explain", "cat.jpg", "--network", "x"], "Did you mean --model?"),
         (["layers", "demo", "--gpu"], "No such option"),
+        (
+            ["compare", "a", "-m", "demo", "-m", "vgg16", "--sort", "loss"],
+            "No such option '--sort', which orders images by what one network predicts. Run "
+            "`cnnviz explain` with it for A and for B, then `cnnviz compare` with the two",
+        ),
         (["compare", "a", "b", "--fail-under", "accuracy=1"], "Did you mean --fail-if-worse?"),
         (["explain", "a", "--fail-if-worse", "accuracy=1"], "Did you mean --fail-under?"),
         (["explain", "cat.jpg", "--modle", "x"], "--model"),
