@@ -23,6 +23,8 @@ CASES = [
     (op.AvgPool2d((3, 3), (2, 2), (1, 1, 1, 1)), IMAGE, ()),
     (op.AvgPool2d((3, 3), (2, 2), (1, 1, 1, 1), count_include_pad=False), IMAGE, ()),
     (op.AvgPool2d((3, 3), (2, 2), ceil_mode=True), IMAGE, ()),
+    (op.AvgPool2d((3, 2), (2, 1), (0, 1, 1, 0)), IMAGE, ()),
+    (op.AvgPool2d((3, 3), (2, 2), (0, 1, 1, 1), count_include_pad=False), IMAGE, ()),
     (op.BatchNorm(1e-3), IMAGE, ((4,),) * 4),
     (op.BatchNorm(1e-5, fixed_scale=True), IMAGE, ((4,),) * 4),
     (op.BatchNorm(1e-5, axis=2), IMAGE, ((5,),) * 4),
@@ -37,6 +39,7 @@ CASES = [
     (op.Conv2d(2, (2, 2), dilation=(2, 3)), IMAGE, ((2, 4, 2, 2),)),
     (op.Conv2d(6, (3, 1), padding=(2, 0, 2, 0), groups=2), IMAGE, ((6, 2, 3, 1), (6,))),
     (op.Conv2d(4, (3, 3), padding=(1, 1, 1, 1), groups=4), IMAGE, ((4, 1, 3, 3),)),
+    (op.Conv2d(2, (3, 2), (2, 1), (0, 1, 1, 0), groups=2), IMAGE, ((2, 2, 3, 2), (2,))),
     (op.Conv2d(4, (2, 3), (2, 1), (1, 1, 1, 1)), STACK, ((4, 2, 2, 3), (4,))),
     (op.Conv2d(2, (2, 2), padding=(0, 1, 1, 1), groups=2), STACK, ((2, 1, 2, 2),)),
     (op.Conv2d(3, (1, 1)), (2, *STACK), ((3, 2, 1, 1),)),
@@ -92,6 +95,7 @@ CASES = [
     (op.Max((0, 2), keep_axes=True), IMAGE, ()),
     (op.MaxPool2d((2, 2), (2, 2)), IMAGE, ()),
     (op.MaxPool2d((3, 3), (1, 1), (1, 1, 1, 1)), IMAGE, ()),
+    (op.MaxPool2d((3, 3), (2, 2), (0, 0, 1, 1)), IMAGE, ()),
     (op.MaxPool2d((3, 2), (2, 2), ceil_mode=True), IMAGE, ()),
     (op.MaxPool2d((2, 3), (1, 2), (1, 1, 1, 1), True, dilation=(2, 1)), IMAGE, ()),
     (op.MaxPool2d((2, 2), (2, 2), (1, 1, 1, 1), True), IMAGE, ()),
@@ -165,10 +169,9 @@ LACKING = {
         (op.GroupNorm(2, 1e-3), IMAGE, ((4,), (4,))),
         (op.GroupNorm(2, 1e-3), VECTOR, ((6,), (6,))),
         (op.GroupNorm(2, 1e-3), ROWS, ((4,), (4,))),
-        # It pads both sides alike.
-        op.Conv2d(2, (2, 2), padding=(0, 1, 1, 1), groups=2),
+        # It cuts both sides off alike, and has no mean of what is not padding.
         op.Fold((2, 2), padding=(0, 1, 1, 0), size=(2, 3)),
-        op.Unfold((2, 2), padding=(0, 1, 1, 0)),
+        op.AvgPool2d((3, 3), (2, 2), (0, 1, 1, 1), count_include_pad=False),
         # It goes along one axis.
         op.LayerNorm((0, 2), 1e-3),
         op.LayerNorm((-2, -1), 1e-3),
