@@ -358,10 +358,11 @@ def _in_foreground() -> bool:
 
 
 def progress_bar(**options: Any) -> tqdm[Any]:
-    """A bar on stderr, as :class:`tqdm.tqdm` makes it, but without a thread.
+    """A bar on stderr, as :class:`tqdm.tqdm` makes it, but without a thread or another process.
 
-    tqdm has one that wakes bars up, and warns where none can be started. These are drawn anew with
-    every step, so they need no waking.
+    tqdm has a thread that wakes bars up, and warns where none can be started. These are drawn anew
+    with every step, so they need no waking. Its lock is one for several processes, which Python may
+    start one more for, and warns of when this one ends by a signal; only one draws these.
     """
     return _bar_class()(miniters=1, **options)
 
@@ -370,4 +371,4 @@ def progress_bar(**options: Any) -> tqdm[Any]:
 def _bar_class() -> Any:
     from tqdm import tqdm
 
-    return type("Bar", (tqdm,), {"monitor_interval": 0})
+    return type("Bar", (tqdm,), {"monitor_interval": 0, "_lock": threading.RLock()})

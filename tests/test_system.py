@@ -250,13 +250,17 @@ def test_systems_without_signals(monkeypatch):
     assert system.signals("SIGINT", "SIGNOTHING") == {signal.SIGINT}
 
 
-def test_a_progress_bar_needs_no_thread(monkeypatch, recwarn):
+def test_a_progress_bar_needs_no_thread_and_no_process(monkeypatch, recwarn):
     from tqdm import tqdm
 
     def full(_):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", full)
+    # What makes a lock for several processes.
+    monkeypatch.setattr("tqdm.std.TqdmDefaultWriteLock", None)
+    monkeypatch.delattr(tqdm, "_lock", raising=False)
+    system._bar_class.cache_clear()
     monkeypatch.setattr(tqdm, "monitor", None)
     drawn = io.StringIO()
     with system.progress_bar(total=3, file=drawn) as bar:
