@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -20,6 +20,7 @@ from cnnviz.text import joined
 T = TypeVar("T")
 _Reader = Callable[[Any], Any]
 
+_LARGEST = sys.float_info.max
 _MOST_SHOWN = 40  # characters of a key or a value from elsewhere
 
 
@@ -117,14 +118,6 @@ def _reader(kind: Any) -> _Reader:
     raise TypeError(f"no JSON is read as {kind}")
 
 
-def _at(place: str, reader: _Reader, value: Any) -> Any:
-    try:
-        return reader(value)
-    except _MismatchError as problem:
-        problem.place.append(place)
-        raise
-
-
 def _plain_reader(kind: type) -> _Reader:
     def read(value: Any) -> Any:
         if type(value) is not kind:  # True is an int, but not here
@@ -137,17 +130,18 @@ def _plain_reader(kind: type) -> _Reader:
 def _number(value: Any) -> Any:
     if type(value) not in (int, float):
         raise _MismatchError(f"is {_kind(value)} and not a number")
-    if abs(value) > sys.float_info.max:  # 1e999, which is read as infinity
+    if not -_LARGEST <= value <= _LARGEST:  # 1e999, which is read as infinity
         raise _MismatchError("is too large a number")
     return value
 
 
 def _one_of_reader(kinds: tuple[Any, ...]) -> _Reader:
     """What reads one of several dataclasses, told apart by their fields."""
+    keys = {kind: {one.name for one in fields(kind)} for kind in kinds}
 
     def read(value: Any) -> Any:
         _check_object(value)
-        fitting = [kind for kind in kinds if {one.name for one in fields(kind)} == set(value)]
+        fitting = [kind for kind in kinds if keys[kind] == value.keys()]
         return _object_reader((fitting or kinds)[0])(value)
 
     return read
@@ -172,10 +166,14 @@ def _list_reader(inner: tuple[Any, ...]) -> _Reader:
         if not anything and len(value) != len(readers):
             raise _MismatchError(f"has {len(value)} values and not {len(readers)}")
         each = readers * len(value) if anything else readers
-        return tuple(
-            _at(f"[{number}]", reader, one)
-            for number, (reader, one) in enumerate(zip(each, value, strict=True))
-        )
+        found: list[Any] = []
+        try:
+            for reader, one in zip(each, value, strict=True):
+                found.append(reader(one))
+        except _MismatchError as problem:
+            problem.place.append(f"[{len(found)}]")
+            raise
+        return tuple(found)
 
     return read
 
@@ -183,7 +181,14 @@ def _list_reader(inner: tuple[Any, ...]) -> _Reader:
 def _mapping_reader(inner: _Reader) -> _Reader:
     def read(value: Any) -> Any:
         _check_object(value)
-        return {key: _at(f".{key:.{_MOST_SHOWN}}", inner, one) for key, one in value.items()}
+        found = {}
+        try:
+            for key, one in value.items():
+                found[key] = inner(one)
+        except _MismatchError as problem:
+            problem.place.append(f".{key:.{_MOST_SHOWN}}")
+            raise
+        return found
 
     return read
 
@@ -192,21 +197,33 @@ def _new_object_reader(kind: Any) -> _Reader:
     hints = get_type_hints(kind)
     readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
 
+    # Manifests have millions of records: one call for each value, where all is well.
     def read(value: Any) -> Any:
         _check_object(value)
-        for name in readers:
-            if name not in value:
-                raise _MismatchError(f"has no {name}")
-        for name in value:
-            if name not in readers:
-                raise _MismatchError(f"has {_shown(name)}, which is unknown")
-        found = {name: _at(f".{name}", reader, value[name]) for name, reader in readers.items()}
+        if value.keys() != readers.keys():
+            _refuse_keys(value, readers)
+        found: dict[str, Any] = {}
+        try:
+            for name, reader in readers.items():
+                found[name] = reader(value[name])
+        except _MismatchError as problem:
+            problem.place.append(f".{name}")
+            raise
         try:
             return kind(**found)
         except ValueError as problem:
             raise _MismatchError(str(problem)) from None
 
     return read
+
+
+def _refuse_keys(value: Mapping[str, Any], names: Collection[str]) -> None:
+    for name in names:
+        if name not in value:
+            raise _MismatchError(f"has no {name}")
+    for name in value:
+        if name not in names:
+            raise _MismatchError(f"has {_shown(name)}, which is unknown")
 
 
 _object_reader: Callable[[Any], _Reader] = cache(_new_object_reader)
