@@ -23,7 +23,8 @@ from cnnviz.images.decode import MAX_PIXELS
 from cnnviz.images.in_memory import Held, held_image, is_held
 from cnnviz.images.loading import load_image
 from cnnviz.images.preprocessing import Canvas, Prepared, canvas
-from cnnviz.images.sources import Source, find_sources
+from cnnviz.images.source import Source
+from cnnviz.images.sources import find_sources
 from cnnviz.keywords import check_keywords, is_integer, words
 from cnnviz.labels.targets import resolve_contrasts, resolve_targets
 from cnnviz.models.program_files import is_module
@@ -33,9 +34,9 @@ from cnnviz.outputs.provenance import Origin
 from cnnviz.rendering.style import Style
 from cnnviz.results import Explanations, ImageExplanation
 from cnnviz.runs.goals import Goals
+from cnnviz.runs.items import plan_items
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import OutputOptions
-from cnnviz.runs.stages import plan_items
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.storage.stored import File, full_path
 from cnnviz.text import printable_path

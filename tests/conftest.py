@@ -18,6 +18,7 @@ import numpy.testing  # the first import of it starts a process
 import pytest
 
 from cnnviz.machine import available_cores
+from cnnviz.storage import spool
 from tests.support.capabilities import CAPABILITIES, SLOW, missing, required
 
 
@@ -70,6 +71,19 @@ def cnnviz(capfd, monkeypatch, tmp_path):
         return int(status), out, err
 
     return call
+
+
+@pytest.fixture
+def on_the_disk(monkeypatch):
+    """All lists are so long that they lie on the disk."""
+    monkeypatch.setattr(spool, "MOST_IN_MEMORY", 0)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def anywhere(request):
+    """Once with lists in memory, where short ones are, and once with lists on the disk."""
+    if request.param == "disk":
+        request.getfixturevalue("on_the_disk")
 
 
 def pytest_configure(config):

@@ -137,7 +137,7 @@ def explain_anywhere(request: RunRequest, printing: Printing) -> int:
 def explain_images(request: RunRequest, printing: Printing, worker: WorkerState | None) -> int:
     """Do what the command is for, in a worker or in this process; returns the exit status."""
     from cnnviz.runs.figures import ExplanationCollector
-    from cnnviz.runs.session import RunPlan
+    from cnnviz.runs.plan import RunPlan
 
     quiet = printing.quiet
     session = opened(RunPlan.check, request, printing, worker)

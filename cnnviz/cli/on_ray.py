@@ -100,7 +100,8 @@ class _Done:
 def explain_on_ray(request: RunRequest, printing: Printing) -> int:
     """Do what ``cnnviz explain`` is for; returns the exit status."""
     from cnnviz.runs.merged import merge_manifest
-    from cnnviz.runs.session import RunPlan, RunResult
+    from cnnviz.runs.plan import RunPlan
+    from cnnviz.runs.session import RunResult
 
     began = monotonic()
     plan = RunPlan.check(request, printing.notify)

@@ -28,7 +28,7 @@ from cnnviz.storage.urls import is_remote, without_secrets
 from cnnviz.text import joined, printable_path
 
 if TYPE_CHECKING:
-    from cnnviz.runs.session import RunPlan
+    from cnnviz.runs.plan import RunPlan
 
 DEFAULT = "default"
 """A value that says that a side goes without the option."""
@@ -350,7 +350,7 @@ def _check(sides: Sides, printing: Printing, _worker: WorkerState | None) -> int
 def _planned(request: RunRequest, *, engine: bool) -> RunPlan | CnnvizError:
     """The plan of a side, or what is wrong with it."""
     from cnnviz.runs.network_checks import check_network
-    from cnnviz.runs.session import RunPlan
+    from cnnviz.runs.plan import RunPlan
 
     try:
         plan = RunPlan.check(request)

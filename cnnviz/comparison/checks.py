@@ -11,9 +11,9 @@ from cnnviz.errors import UsageError
 from cnnviz.metrics.classification import class_counts, macro_mean
 from cnnviz.runs.checked import WORST, CheckedImage, CheckedRun, Collector, WorstImage
 from cnnviz.runs.image_records import ImageRecord
+from cnnviz.runs.plan import RunPlan
 from cnnviz.runs.request import CheckOptions
 from cnnviz.runs.request_checks import have_heatmaps
-from cnnviz.runs.session import RunPlan
 from cnnviz.runs.thresholds import (
     OF_SEVERAL,
     SCORES,

@@ -44,47 +44,57 @@ def kind_of_file(path: str) -> str | Kind | None:
 
 
 class Leftovers:
-    """What was left out of folders, by kind; each file once."""
+    """What was left out of folders, by kind; each folder counts once."""
 
     def __init__(self) -> None:
-        self._files: dict[str, str] = {}
-        self._images: dict[str, str] = {}
+        self._files: dict[str, Counter[str]] = {}
+        self._images: dict[str, Counter[str]] = {}
 
-    def add(self, path: str, kind: Kind | None = None) -> None:
-        """Take note of a file by its path, and of its kind if that is known."""
+    def begin(self, folder: str) -> None:
+        """Look at a folder, perhaps for another time."""
+        self._files[folder], self._images[folder] = Counter(), Counter()
+
+    def add(self, folder: str, name: str, kind: Kind | None = None) -> None:
+        """Take note of a file in it, and of its kind if that is known."""
         if kind is not None and kind.image:
-            self._images[path] = kind.name.replace(" image", "")
-        elif os.path.basename(path).lower() not in _LITTER:
-            suffix = os.path.splitext(path)[1].lower()
+            self._images[folder][kind.name.replace(" image", "")] += 1
+        elif name.lower() not in _LITTER:
+            suffix = os.path.splitext(name)[1].lower()
             known = suffix[1:].isalnum() and len(suffix) <= _LONGEST_SUFFIX
-            self._files[path] = suffix if known else "without an extension"
+            self._files[folder][suffix if known else "without an extension"] += 1
 
     def forget(self, folders: Iterable[str]) -> None:
         """Folders whose other files need no mention, for cnnviz wrote these too."""
-        known = set(folders)
-        for path in [path for path in self._files if os.path.dirname(path) in known]:
-            del self._files[path]
+        for folder in folders:
+            self._files.pop(folder, None)
 
     def below(self, folder: str) -> str:
         """How many of which kinds lie below a folder; nothing if there are none."""
-        both = [*self._files.items(), *self._images.items()]
-        return _listed(Counter(kind for path, kind in both if path.startswith(folder + os.sep)))
+        return _listed(
+            sum(
+                (
+                    count
+                    for counts in (self._files, self._images)
+                    for path, count in counts.items()
+                    if f"{path}{os.sep}".startswith(folder + os.sep)
+                ),
+                Counter(),
+            )
+        )
 
     @property
     def note(self) -> str | None:
         """A line for the user, if anything was left out."""
         parts = []
-        if self._files:
-            files = counted(len(self._files), "file")
-            were = "is not an image and was" if len(self._files) == 1 else "are not images and were"
-            parts.append(f"{files} {were} skipped: {_listed(Counter(self._files.values()))}")
-        if self._images:
-            images = counted(len(self._images), "image")
-            kinds = _listed(Counter(self._images.values()))
-            were = "was" if len(self._images) == 1 else "were"
+        files, images = (sum(one.values(), Counter()) for one in (self._files, self._images))
+        if count := files.total():
+            were = "is not an image and was" if count == 1 else "are not images and were"
+            parts.append(f"{counted(count, 'file')} {were} skipped: {_listed(files)}")
+        if count := images.total():
+            were, them = ("was", "it") if count == 1 else ("were", "them")
             parts.append(
-                f"{images} of a format that cnnviz does not read {were} skipped: {kinds}; convert "
-                f"{'it' if len(self._images) == 1 else 'them'} to JPEG or PNG"
+                f"{counted(count, 'image')} of a format that cnnviz does not read {were} skipped: "
+                f"{_listed(images)}; convert {them} to JPEG or PNG"
             )
         return "; ".join(parts) or None
 

@@ -3,52 +3,35 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from cnnviz.errors import UsageError
 from cnnviz.images.kinds import READ
-from cnnviz.images.leftovers import NO_IMAGES, Leftovers, kind_of_file
-from cnnviz.images.names import ARRAY_SUFFIX, IMAGE_SUFFIXES, is_archive, natural_key
+from cnnviz.images.local_folders import LocalFolders
+from cnnviz.images.names import IMAGE_SUFFIXES, is_archive
+from cnnviz.images.source import Source, SourceWriter
 from cnnviz.images.stored_files import StoredImage, images_below_url, images_in_archive
 from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.remote import RemotePath
-from cnnviz.storage.stored import File
+from cnnviz.storage.spool import on_the_disk
+from cnnviz.storage.tables import Register
 from cnnviz.storage.urls import is_remote
 from cnnviz.text import counted, joined, printable_path
 
-_MOST_FETCHED = 1 << 31
-"""Bytes of a file that are fetched; what an image may have is known when it is decoded."""
+_IN_MEMORY = 1 << 24  # bytes of a list on standard input; a longer one goes to the disk
+_PIECE = 1 << 20  # bytes of it that are read at a time
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One image to explain.
-
-    Attributes:
-        path: where to read it.
-        shown: how to name it to the user: the path as given, printable in every encoding that has
-            the name's own letters (stray bytes and control characters stand as ``\\xNN``).
-        relative: its path below the folder that was given, which decides the sub-folder of what is
-            written; of a file that was given, its name alone.
-    """
-
-    path: File
-    shown: str
-    relative: PurePath
-
-    def fetched(self) -> Source:
-        """The same with the file's contents in hand, if it is none of this machine's."""
-        if isinstance(self.path, Path):
-            return self
-        return replace(self, path=self.path.fetched(_MOST_FETCHED))
+Sources = Iterable[tuple[str, Source]]
+"""Images, each with what it is known by: its real path, or its URL."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +39,12 @@ class Found:
     """What the arguments of a command came to.
 
     Attributes:
-        sources: the images, each file once, in order.
+        sources: the images, each file once, in order; many are on the disk, and no tuple.
         own: how many images in the folders were left out because cnnviz had written them.
         notes: sentences about what was left out.
     """
 
-    sources: tuple[Source, ...]
+    sources: Sequence[Source]
     own: int
     notes: tuple[str, ...] = ()
 
@@ -99,41 +82,80 @@ def find_sources(
             of the folders, or nothing was named at all.
     """
     search = _Search(exclude, is_own)
-    found: list[tuple[str, Source]] = []  # with the real path of each
-    for argument in arguments:
-        if argument == "-":
-            try:
-                listed = (sys.stdin.buffer if stdin is None else stdin).read()
-            except OSError as error:
-                raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
-            for line in _lines(listed):
-                found.extend(search.expand(line, listed=True))
-        else:
-            found.extend(search.expand(argument, listed=False))
-    if not found:
+    sources = SourceWriter()
+    # What lies in one folder is there once; of others it has to be known what there was.
+    seen: Register[tuple[()]] | None = None
+    if len(arguments) > 1 or "-" in arguments:
+        seen = Register()
+    for real, source in _expanded(arguments, stdin, search):
+        if seen is None or seen.add(real, ()):
+            sources.add(source)
+    if not len(sources):
         raise UsageError(
             "No input was given: give images, folders, or - with paths on standard input."
         )
-    sources: dict[str, Source] = {}
-    for real, source in found:
-        sources.setdefault(real, source)
-    return Found(tuple(sources.values()), search.left_out, search.notes())
+    return Found(sources.finish(), search.left_out, search.notes())
 
 
-def _lines(listed: bytes) -> Iterator[str]:
-    """The paths in a list, as programs of all systems write them."""
-    if listed.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        with suppress(UnicodeDecodeError):
-            listed = os.fsencode(listed.decode("utf-16"))
-    if listed.startswith(codecs.BOM_UTF8):
-        listed = listed[len(codecs.BOM_UTF8) :]
-    if listed.endswith(b"\0"):
-        yield from (os.fsdecode(path) for path in listed.split(b"\0") if path)
-        return
-    for line in listed.split(b"\n"):
-        path = line.rstrip(b"\r")
-        if path.strip():
-            yield _without_dressing(os.fsdecode(path))
+def _expanded(arguments: Sequence[str], stdin: BinaryIO | None, search: _Search) -> Sources:
+    """The images of each argument in turn."""
+    for argument in arguments:
+        if argument != "-":
+            yield from search.expand(argument, listed=False)
+            continue
+        for line in _lines(sys.stdin.buffer if stdin is None else stdin):
+            yield from search.expand(line, listed=True)
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    """The paths in a list, as programs of all systems write them.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    with _listed(stream) as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            file.seek(0)
+            with suppress(UnicodeDecodeError):
+                text = os.fsencode(file.read().decode("utf-16"))
+                file.seek(0)
+                file.truncate()
+                file.write(text)
+        file.seek(0)
+        begin = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        nulls = file.read(1) == b"\0"
+        file.seek(begin)
+        if nulls:
+            yield from (os.fsdecode(path) for path in _ended_by_nulls(file) if path)
+            return
+        for line in file:
+            path = line.removesuffix(b"\n").rstrip(b"\r")
+            if path.strip():
+                yield _without_dressing(os.fsdecode(path))
+
+
+def _listed(stream: BinaryIO) -> IO[bytes]:
+    """What is on a stream, to its end."""
+    file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - it is what is returned
+    while True:
+        try:
+            piece = stream.read(_PIECE)
+        except OSError as error:
+            raise UsageError(f"Standard input cannot be read: {error.strerror}.") from error
+        with on_the_disk():
+            file.write(piece)
+        if len(piece) < _PIECE:
+            file.seek(0)
+            return file
+
+
+def _ended_by_nulls(file: IO[bytes]) -> Iterator[bytes]:
+    rest = b""
+    while piece := file.read(_PIECE):
+        *whole, rest = (rest + piece).split(b"\0")
+        yield from whole
 
 
 def _without_dressing(line: str) -> str:
@@ -147,17 +169,16 @@ class _Search:
     """What is left out of all folders, and which of cnnviz's own files were."""
 
     def __init__(self, exclude: AnyPath | None, is_own: Callable[[AnyPath], bool] | None) -> None:
-        self._excluded = os.path.realpath(exclude) if isinstance(exclude, Path) else None
+        excluded = os.path.realpath(exclude) if isinstance(exclude, Path) else None
+        self._folders = LocalFolders(excluded, is_own)
         self._excluded_url = exclude if isinstance(exclude, RemotePath) else None
         self._is_own = is_own
-        self.own: set[str] = set()  # by real path
         self._own_behind_urls = 0
-        self._leftovers = Leftovers()
 
     @property
     def left_out(self) -> int:
         """How many images cnnviz wrote."""
-        return len(self.own) + self._own_behind_urls
+        return self._folders.own + self._own_behind_urls
 
     def notes(self) -> tuple[str, ...]:
         """What to tell the user of what was left out."""
@@ -165,10 +186,9 @@ class _Search:
         if self.left_out:
             were = "was" if self.left_out == 1 else "were"
             own = f"{counted(self.left_out, 'image')} written by cnnviz {were} skipped"
-        self._leftovers.forget({os.path.dirname(path) for path in self.own})
-        return tuple(note for note in (own, self._leftovers.note) if note is not None)
+        return tuple(note for note in (own, self._folders.note()) if note is not None)
 
-    def expand(self, argument: str, *, listed: bool) -> list[tuple[str, Source]]:
+    def expand(self, argument: str, *, listed: bool) -> Sources:
         """Sources of one argument, or of one line of standard input if ``listed``."""
         if not argument:
             raise UsageError("One of the inputs is an empty name; give an image or a folder.")
@@ -186,81 +206,40 @@ class _Search:
                 return self._in_archive(path, listed=listed)
             return [(_real(path), Source(path, printable_path(argument), PurePath(path.name)))]
         real = os.path.realpath(path)
-        if real == self._excluded:
+        if real == self._folders.excluded:
             raise UsageError(
                 f"The output folder is the input folder {printable_path(argument)} itself, so that "
                 "the next run would explain what this one writes; choose another, for example "
                 f"{printable_path(path / 'explanations')}."
             )
-        before = len(self.own)
-        images = self._below(path)
-        if images:
+        before = self._folders.own
+        images = _some(self._below(path))
+        if images is not None:
             return images
         if listed:  # reading it will say that it is a folder
             return [(real, Source(path, printable_path(argument), PurePath(path.name)))]
-        if len(self.own) > before:
+        if self._folders.own > before:
             raise UsageError(
                 f"The folder {printable_path(argument)} holds no images but those that cnnviz "
-                f"wrote ({len(self.own) - before}); give the folder of the originals."
+                f"wrote ({self._folders.own - before}); give the folder of the originals."
             )
-        held = self._leftovers.below(real)
+        held = self._folders.leftovers.below(real)
         raise UsageError(
             f"The folder {printable_path(argument)} holds no images"
             f"{f' that cnnviz can read, but {held}' if held else ''}; it reads "
             f"{joined(READ, 'and')}."
         )
 
-    def _below(self, root: Path) -> list[tuple[str, Source]]:
-        """Images below a folder in natural order, by real path: a file has one name."""
-        by_real_path: dict[str, PurePath] = {}
-        links: list[PurePath] = []
-        visited: set[str] = set()
-        # Linked folders and files come after everything real, so that a file goes by its own name.
-        waiting = [PurePath()]
-        linked_folders: list[PurePath] = []
-        while waiting or linked_folders:
-            folder = waiting.pop() if waiting else linked_folders.pop(0)
-            real_folder = os.path.realpath(root / folder)
-            if real_folder in visited or real_folder == self._excluded:
-                continue
-            visited.add(real_folder)
-            try:
-                with os.scandir(root / folder) as scan:
-                    entries = sorted(scan, key=lambda entry: entry.name)
-            except OSError as error:
-                if not folder.parts and error.errno not in (errno.EACCES, errno.EPERM):
-                    raise UsageError(
-                        f"The folder {printable_path(root)} cannot be read: {error.strerror}."
-                    ) from error
-                by_real_path[real_folder] = folder
-                continue
-            files = []
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    (linked_folders if entry.is_symlink() else waiting).append(folder / entry.name)
-                else:
-                    files.append(entry)
-            for entry in self._images(files, real_folder):
-                if entry.is_symlink():
-                    links.append(folder / entry.name)
-                elif not self._owns(real := os.path.join(real_folder, entry.name)):
-                    by_real_path.setdefault(real, folder / entry.name)
-        for link in sorted(links, key=natural_key):
-            real = os.path.realpath(root / link)
-            if real not in by_real_path and not self._owns(real):
-                by_real_path[real] = link
-        found: list[tuple[str, Source]] = []
-        for real, relative in sorted(by_real_path.items(), key=lambda item: natural_key(item[1])):
+    def _below(self, root: Path) -> Iterator[tuple[str, Source]]:
+        """Images below a folder in natural order, by real path."""
+        for real, relative in self._folders.below(root):
+            path = root / relative
             if is_archive(relative.name) and os.path.isfile(real):
-                found += _sources(images_in_archive(root / relative, relative))
+                yield from _sources(images_in_archive(path, relative))
             else:
-                source = Source(root / relative, printable_path(root / relative), relative)
-                found.append((real, source))
-        return found
+                yield real, Source(path, printable_path(path), relative)
 
-    def _in_archive(self, path: Path | RemotePath, *, listed: bool) -> list[tuple[str, Source]]:
+    def _in_archive(self, path: Path | RemotePath, *, listed: bool) -> Sources:
         """Sources of an archive that was given."""
         images = images_in_archive(path, PurePath())
         if not images:
@@ -270,7 +249,7 @@ class _Search:
             raise UsageError(f"The archive {shown} holds no images: none has an image's suffix.")
         return _sources(images)
 
-    def _behind_url(self, path: RemotePath, *, listed: bool) -> list[tuple[str, Source]]:
+    def _behind_url(self, path: RemotePath, *, listed: bool) -> Sources:
         """Sources of what is behind a URL."""
         shown = str(path)
         itself = [(shown, Source(path, shown, PurePath(path.name or "image")))]
@@ -297,8 +276,9 @@ class _Search:
                 return itself
             raise UsageError(f"{shown} cannot be listed: {error.strerror}.") from error
         self._own_behind_urls += found.own
-        if found.images:
-            return _sources(found.images)
+        images = _some(_sources(found.images()))
+        if images is not None:
+            return images
         if listed:
             return itself
         if found.own:
@@ -311,64 +291,18 @@ class _Search:
             f"{joined((IMAGE_SUFFIXES[0], '.png', '.webp'), 'and')} among them."
         )
 
-    def _images(
-        self, files: Sequence[os.DirEntry[str]], real_folder: str
-    ) -> list[os.DirEntry[str]]:
-        """The images among the files of a folder."""
-        images: list[os.DirEntry[str]] = []
-        others: list[os.DirEntry[str]] = []
-        for entry in files:
-            named = entry.name.lower().endswith(IMAGE_SUFFIXES)
-            (images if named else others).append(entry)
-        if not images:  # beside images, arrays are more likely features of theirs
-            arrays = [entry for entry in others if entry.name.lower().endswith(ARRAY_SUFFIX)]
-            arrays += [entry for entry in others if is_archive(entry.name)]
-            images = [entry for entry in arrays if _is_file(entry)]
-            others = [entry for entry in others if entry not in images]
-        return [*images, *self._images_among(others, images, real_folder)]
 
-    def _images_among(
-        self,
-        others: Sequence[os.DirEntry[str]],
-        images: Sequence[os.DirEntry[str]],
-        real_folder: str,
-    ) -> Iterator[os.DirEntry[str]]:
-        """Those of a folder's other files that are images; the rest is noted.
-
-        What goes with an image by its name, as annotations do, needs no mention.
-        """
-        names = {entry.name for entry in images}
-        names |= {os.path.splitext(name)[0] for name in names}
-        for entry in others:
-            if not _is_file(entry):
-                continue
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() in NO_IMAGES:
-                if stem not in names:
-                    self._leftovers.add(os.path.join(real_folder, entry.name))
-                continue
-            kind = kind_of_file(entry.path)
-            if isinstance(kind, str):
-                yield entry
-            else:
-                self._leftovers.add(os.path.join(real_folder, entry.name), kind)
-
-    def _owns(self, real: str) -> bool:
-        if self._is_own is None:
-            return False
-        try:
-            own = os.path.isfile(real) and self._is_own(Path(real))
-        except OSError:  # reading it will say why
-            return False
-        if own:
-            self.own.add(real)
-        return own
-
-
-def _sources(images: Sequence[StoredImage]) -> list[tuple[str, Source]]:
+def _sources(images: Iterable[StoredImage]) -> Iterator[tuple[str, Source]]:
     """Sources of images that are none of this machine's files, by what they are known by."""
-    found = (Source(file, str(file), relative) for file, relative in images)
-    return [(source.shown, source) for source in found]
+    for file, relative in images:
+        shown = str(file)
+        yield shown, Source(file, shown, relative)
+
+
+def _some(images: Iterator[tuple[str, Source]]) -> Sources | None:
+    """The images, or None if there are none."""
+    first = next(images, None)
+    return None if first is None else chain([first], images)
 
 
 def _not_there(argument: str, error: OSError | ValueError) -> UsageError:
@@ -390,17 +324,3 @@ def _real(path: Path) -> str:
         return os.path.realpath(path)
     except (OSError, ValueError):
         return os.path.abspath(path)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False

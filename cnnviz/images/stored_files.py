@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from cnnviz.images.names import ARRAY_SUFFIX, is_archive, is_image, natural_key
 from cnnviz.storage.archives import Archive, ArchiveMember
 from cnnviz.storage.remote import RemotePath, names_below
 from cnnviz.storage.stored import Stored, Unreadable
+from cnnviz.storage.tables import Sorter
 
 #: By which a folder behind a URL is known for what cnnviz wrote, without a look at its images.
 RUN_FILES = ("manifest.json", "evaluation.json")
@@ -60,16 +61,61 @@ def images_in_archive(path: Path | RemotePath, relative: PurePath) -> list[Store
     return list(found.values())
 
 
-class Listing(NamedTuple):
-    """What is in a folder behind a URL.
+class Listing:
+    """What is in a folder behind a URL; of many images the paths are on the disk.
 
     Attributes:
-        images: in order.
         own: how many images were left out because cnnviz had written them.
     """
 
-    images: list[StoredImage]
-    own: int
+    def __init__(self, root: RemotePath) -> None:
+        """Args: the folder."""
+        self._root = root
+        self._files = Sorter()
+        self._others: set[str] = set()  # folders with archives or arrays ...
+        self._with_images: set[str] = set()  # ... that have images, too
+        self._own_folders: tuple[str, ...] = ()
+        self.own = 0
+
+    def add(self, file: RemotePath, path: str, *, image: bool) -> None:
+        """Take note of an image, or of what counts where there is none, by its path from there."""
+        if not image:
+            self._others.add(path.rpartition("/")[0])
+        entry = json.dumps([image, *file.below_root]).encode("ascii")
+        self._files.add(natural_key(PurePosixPath(*names_below(path))), entry)
+
+    def conclude(self, own: tuple[str, ...]) -> None:
+        """All are there; ``own`` are folders of cnnviz's, as they are shown."""
+        if self._others:
+            found = (file.path_from(self._root) for image, file in self._entries() if image)
+            self._with_images = {path.rpartition("/")[0] for path in found} & self._others
+        if own:
+            before = sum(1 for _ in self._wanted())
+            self._own_folders = own
+            self.own = before - sum(1 for _ in self._wanted())
+
+    def images(self) -> Iterator[StoredImage]:
+        """Those in order; archives are read for it."""
+        for file in self._wanted():
+            relative = PurePosixPath(*names_below(file.path_from(self._root)))
+            if is_archive(file.name):
+                yield from images_in_archive(file, relative)
+            else:
+                yield StoredImage(file, relative)
+
+    def _wanted(self) -> Iterator[RemotePath]:
+        own = self._own_folders
+        for image, file in self._entries():
+            if own and str(file).startswith(own):
+                continue
+            folder = "" if image else file.path_from(self._root).rpartition("/")[0]
+            if image or folder not in self._with_images:
+                yield file
+
+    def _entries(self) -> Iterator[tuple[bool, RemotePath]]:
+        for entry in self._files:
+            image, *known = json.loads(entry)
+            yield image, self._root.listed(*known)
 
 
 def images_below_url(
@@ -78,7 +124,7 @@ def images_below_url(
     """Images below a folder by their suffixes, in natural order; archives are folders there.
 
     What has no suffix of an image is not looked into, for each would have to be fetched. Only the
-    paths of images are held.
+    paths of images are kept.
 
     Args:
         root: the folder.
@@ -89,41 +135,19 @@ def images_below_url(
         OSError: it cannot be listed.
     """
     excluded = None if exclude is None else f"{exclude}/"
-    images: list[RemotePath] = []
-    others: dict[str, list[RemotePath]] = defaultdict(list)  # by folder
-    with_images: set[str] = set()
+    found = Listing(root)
     manifests: list[RemotePath] = []
     for file in root.below():
         path = file.path_from(root)
         if _is_hidden(path) or (excluded is not None and str(file).startswith(excluded)):
             continue
-        folder, _, name = path.rpartition("/")
-        if is_image(name):
-            images.append(file)
-            with_images.add(folder)
-        elif is_archive(name) or name.lower().endswith(ARRAY_SUFFIX):
-            others[folder].append(file)
+        name = path.rpartition("/")[2]
+        if is_image(name) or is_archive(name) or name.lower().endswith(ARRAY_SUFFIX):
+            found.add(file, path, image=is_image(name))
         elif name in RUN_FILES:
             manifests.append(file)
-    for folder, files in others.items():
-        if folder not in with_images:
-            images += files
-    own = tuple(f"{one}".removesuffix(one.name) for one in manifests if is_own(one))
-    wanted = [file for file in images if not str(file).startswith(own)] if own else images
-    left_out = len(images) - len(wanted)
-    found: list[StoredImage] = []
-    for file, relative in sorted(_relatives(wanted, root), key=lambda one: natural_key(one[1])):
-        if is_archive(file.name):
-            found += images_in_archive(file, relative)
-        else:
-            found.append(StoredImage(file, relative))
-    return Listing(found, left_out)
-
-
-def _relatives(
-    files: Iterable[RemotePath], root: RemotePath
-) -> Iterable[tuple[RemotePath, PurePosixPath]]:
-    return ((file, PurePosixPath(*names_below(file.path_from(root)))) for file in files)
+    found.conclude(tuple(f"{one}".removesuffix(one.name) for one in manifests if is_own(one)))
+    return found
 
 
 def _is_hidden(path: str) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.labels.box_formats import BoxRow, BoxTable, Corners, read_box_table
 from cnnviz.labels.classes import Classes
 from cnnviz.labels.image_paths import ImagePaths, ambiguous_path, no_match

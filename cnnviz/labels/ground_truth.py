@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnviz.errors import UsageError
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.labels.classes import WORDNET_FIRST, Classes
 from cnnviz.labels.image_paths import ImagePaths, ambiguous_path, no_match
 from cnnviz.labels.label_sets import LabelSet, Truth

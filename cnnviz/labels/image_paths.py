@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.storage.stored import File
 from cnnviz.text import caseless, printable
 

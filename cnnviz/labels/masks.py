@@ -12,7 +12,7 @@ import numpy as np
 
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.masks import read_mask
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.labels.classes import Classes
 from cnnviz.labels.table_text import csv_rows, delimiters, read_text, without_separator
 from cnnviz.labels.truth_rows import LABEL_TITLES

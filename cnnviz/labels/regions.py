@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnnviz.errors import UsageError
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.labels.boxes import read_boxes
 from cnnviz.labels.classes import Classes
 from cnnviz.labels.masks import find_masks

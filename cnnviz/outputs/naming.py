@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from cnnviz.storage.stored import full_path
 
 if TYPE_CHECKING:
-    from cnnviz.images.sources import Source
+    from cnnviz.images.source import Source
 
 _LONGEST_NAME = 255
 """Bytes that common file systems allow for a name."""

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import product
 
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.outputs.naming import (
     NamePlanner,
     OutputStem,
@@ -52,6 +52,14 @@ def plan_some_names(
     Returns:
         One stem a place.
     """
+    stems = plan_with_neighbors(everything, places, planner)
+    return [output_stem(stems[place]) for place in places]
+
+
+def plan_with_neighbors(
+    everything: Iterable[Source], places: Iterable[int], planner: NamePlanner
+) -> dict[int, str]:
+    """The same stems by their places, with those of all images that were planned for that."""
     wanted = set(places)
     known = {place: source for place, source in enumerate(everything) if place in wanted}
     while True:
@@ -64,7 +72,7 @@ def plan_some_names(
             if place not in known and near.meets(source)
         }
         if not more:
-            return [output_stem(stem) for stem in stems[: len(places)]]
+            return dict(zip(known, stems, strict=True))
         known.update(more)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from cnnviz.engines.base import parse_device
 from cnnviz.errors import ExplanationError, ItemError
 from cnnviz.explainer import Explainer
-from cnnviz.images.sources import Source, find_sources
+from cnnviz.images.source import Source
+from cnnviz.images.sources import find_sources
 from cnnviz.inspection.activations import TopChannels, channel_arrays, top_channels
 from cnnviz.models.resolve import find_model, load_model
 from cnnviz.models.source import ModelSource
@@ -18,9 +19,9 @@ from cnnviz.outputs.files import OutputFolder, all_or_none, check_output_folder
 from cnnviz.outputs.formats import encode_image, encode_npz
 from cnnviz.outputs.marks import written_by_cnnviz
 from cnnviz.outputs.naming import file_parts, plan_names
+from cnnviz.runs.items import Item
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.request import ActivationsRequest
-from cnnviz.runs.stages import Item
 from cnnviz.runs.stream import LoadedImage, Loader, Stage, Stream
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.storage.paths import AnyPath
@@ -161,7 +162,7 @@ class ActivationsPlan:
 
     request: ActivationsRequest
     model: ModelSource
-    sources: tuple[Source, ...]
+    sources: Sequence[Source]
 
     @classmethod
     def check(
@@ -215,7 +216,7 @@ class ActivationsSession:
 
     request: ActivationsRequest
     explainer: Explainer
-    sources: tuple[Source, ...]
+    sources: Sequence[Source]
 
     def run(
         self, observe: Callable[[ActivationsOutcome], None], worker: WorkerState | None = None

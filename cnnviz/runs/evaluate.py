@@ -38,15 +38,16 @@ from cnnviz.runs.evaluation_records import (
 )
 from cnnviz.runs.evaluation_summary import Summarizer
 from cnnviz.runs.evaluation_table import TABLE, table_lines
+from cnnviz.runs.items import Item
 from cnnviz.runs.journal import Journal, RunFile
 from cnnviz.runs.judge import Judge, metric_record
 from cnnviz.runs.manifest import check_run_file, file_sha256, fingerprint
+from cnnviz.runs.plan import RunPlan
 from cnnviz.runs.randomize import RandomizationTest
 from cnnviz.runs.request import EvaluationRequest, MetricOptions
 from cnnviz.runs.run_records import RunRecord
-from cnnviz.runs.session import RunPlan, Session
+from cnnviz.runs.session import Session
 from cnnviz.runs.shards import Part
-from cnnviz.runs.stages import Item
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.runs.thresholds import Threshold
 from cnnviz.storage.paths import AnyPath, opened
@@ -242,10 +243,12 @@ class EvaluationSession:
         judge = Judge(session.explainer, self.metrics, on_progress)
         run = self.describe()
         mark = run.fingerprint
-        stems = [str(item.stem.path) for item in session.items]
+        stems = session.stems
         journal = session.keeping.journal(EVALUATION, mark, stems)
         summarizer = Summarizer(tuple(map(metric_record, self.metrics)), judge.subjects)
-        positions = {str(one.path): place for place, one in enumerate(session.everything)}
+        positions = {}
+        if self.regions is not None:
+            positions = {str(one.path): place for place, one in enumerate(session.everything)}
         stage = Evaluate(
             judge, session.goals, journal, summarizer, partial(self._region, positions)
         )

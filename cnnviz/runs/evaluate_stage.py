@@ -12,11 +12,12 @@ from cnnviz.labels.label_sets import LabelSet, Truth
 from cnnviz.runs.evaluation_records import EvaluatedImageRecord
 from cnnviz.runs.evaluation_summary import Summarizer
 from cnnviz.runs.goals import Goals
+from cnnviz.runs.items import Item
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.judge import ImageEvaluation, Judge
 from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.run_records import EngineRecord
-from cnnviz.runs.stages import Item, assessed, stop_at_failure
+from cnnviz.runs.stages import assessed, stop_at_failure
 from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.types import Mask
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cnnviz.explanation import Contrast, Explanation, ImageResult, describe
 from cnnviz.images.preprocessing import Canvas
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.metrics.location import Location, measure_location
 from cnnviz.outputs.files import all_or_none
 from cnnviz.outputs.folders import Folder

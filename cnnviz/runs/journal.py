@@ -7,7 +7,8 @@ what is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -19,11 +20,18 @@ from cnnviz.runs.journal_files import open_journal_file
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.shards import PartRecord, Shard
 from cnnviz.storage.paths import AnyPath, is_there, opened_whole
+from cnnviz.storage.spool import on_the_disk
+from cnnviz.storage.tables import Register
 from cnnviz.structure import decode, encode, parse
 
-_Place = tuple[BinaryIO, int, int]
-"""Of a record: the file, where it begins there, and its length."""
+_Place = tuple[int, int, int]
+"""Of a record: the number of the file, where it begins there, and its length."""
 
+_Places = Register[_Place]
+"""Of records, by their stems."""
+
+_JOURNAL = 0  # its file has the first number
+_NOWHERE = (0, 0, 0)
 _PLACE = b'{"place":'  # and in a part's file
 _MOST_BEFORE = 64  # bytes in front of the record there
 _IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
@@ -131,7 +139,7 @@ class Journal(Generic[RecordT]):
         force: bool = False,
         notify: Callable[[str], None] | None = None,
         whole: RunFile[RecordT] | None = None,
-        stems: Collection[str] = (),
+        stems: Iterable[str] = (),
     ) -> None:
         """Open it.
 
@@ -152,25 +160,26 @@ class Journal(Generic[RecordT]):
         self._path = folder / file.journal
         self.interrupted = self.differs = False
         self.before = None
-        self._known: dict[str, _Place] = {}
+        self._known = _Places()
         self._open: list[BinaryIO] = []
-        self._manifested: dict[str, _Place] = {}
-        self._dropped: dict[str, list[str]] = {}  # files of another run that was stopped
-        self._met: Collection[str] = ()  # stems of the whole run's file, if that is another's
+        self._manifested = _Places()
+        self._dropped = _Places()  # records of another run that was stopped
+        self._met = _Places()  # those of the whole run's file, if that is another's
         self._left: list[str] = []  # files that the runs before had left behind
         try:
             self._kept = open_journal_file(self._path, notify)
+            self._open.append(self._kept.file)
             self.interrupted = self._kept.file.tell() > 0
             self._manifested = self._read_manifest(folder / file.name, fingerprint)
             if force:
                 # Who goes on from here, without force, does not go on from there.
-                self._known.clear()
+                self._known = _Places()
                 (folder / file.name).unlink(missing_ok=True)
             afresh = file.journal_start(fingerprint, afresh=True)
             header = afresh if whole and self._begins_with(afresh) else None
             header = header or file.journal_start(fingerprint, afresh=bool(whole) and force)
             if whole is not None and header != afresh:
-                self._consult(folder / whole.name, fingerprint, set(stems))
+                self._consult(folder / whole.name, fingerprint, stems)
             self._read(header, force=force)
             if self._kept.file.tell() == 0:
                 self._kept.file.write(header)
@@ -193,7 +202,7 @@ class Journal(Generic[RecordT]):
             OutputUnavailableError: it cannot be written; the disk is full, say.
         """
         line = encode(record)
-        self._known[record.stem] = (self._kept.file, self._append(line), len(line))
+        self._known[record.stem] = (_JOURNAL, self._append(line), len(line))
 
     def _append(self, line: bytes) -> int:
         """Where the line stands."""
@@ -216,20 +225,22 @@ class Journal(Generic[RecordT]):
 
     def meets(self, stems: Iterable[str]) -> bool:
         """Whether the runs before wrote for any of these stems."""
-        before = (self._manifested, self._dropped, self._met)
-        return any(stem in known for stem in stems for known in before)
+        before = [one for one in (self._manifested, self._dropped, self._met) if one]
+        return bool(before) and any(stem in known for stem in stems for known in before)
 
-    def left_behind(self, stems: Sequence[str]) -> list[str]:
+    def left_behind(self, stems: Iterable[str]) -> list[str]:
         """Files that the runs before named, that are there, and that no record of these stems has.
 
         Below the folder, in the order of those runs.
         """
-        wanted = set(stems)
         found = dict.fromkeys(self._left)
-        found.update(dict.fromkeys(name for names in self._dropped.values() for name in names))
-        for stem, place in self._manifested.items():
-            if stem not in wanted or self._known.get(stem) != place:
-                found.update(dict.fromkeys(self._of.files_in(self._text(place))))
+        for _, place in self._dropped.items():
+            found.update(dict.fromkeys(self._of.files_in(self._text(place))))
+        if self._manifested:
+            wanted = _all_of(stems)
+            for stem, place in self._manifested.items():
+                if stem not in wanted or self._known.get(stem) != place:
+                    found.update(dict.fromkeys(self._of.files_in(self._text(place))))
         if found:
             for line in self.lines(stems):
                 for name in self._of.files_in(line):
@@ -246,28 +257,29 @@ class Journal(Generic[RecordT]):
         self._kept.file.seek(0)
         return self._kept.file.readline() == header
 
-    def _consult(self, path: AnyPath, fingerprint: str, stems: set[str]) -> None:
+    def _consult(self, path: AnyPath, fingerprint: str, stems: Iterable[str]) -> None:
         """Take from the whole run's file what a part does not know by itself."""
-        own, left = dict(self._known), self._left
-        self._known.clear()
+        own, left = self._known, self._left
+        self._known = _Places()
         found = self._read_manifest(path, fingerprint, stems)
-        self._met = found.keys() if self.differs else ()
+        self._met = found if self.differs else _Places()
         self._known.update(own)
         self._left = left  # that is for the whole run to tell
 
     def _read_manifest(
-        self, path: AnyPath, fingerprint: str, stems: Collection[str] | None = None
-    ) -> dict[str, _Place]:
+        self, path: AnyPath, fingerprint: str, stems: Iterable[str] | None = None
+    ) -> _Places:
         """Where the records of a run's file stand, all or those of some images.
 
         They are known from then on, if it is one of the same fingerprint.
         """
-        found: dict[str, _Place] = {}
+        found = _Places()
         try:
             file = opened_whole(path)  # closed in close()
         except OSError:  # the run before did not come to its end, or there was none
             return found
-        self._open.append(file)
+        number = self._opened(file)
+        wanted = None if stems is None else _all_of(stems)
         place = 0
         run: Any = None
         for line in file:
@@ -275,8 +287,8 @@ class Journal(Generic[RecordT]):
             if record is not None and run is not None:
                 start, text = record
                 stem = _stem_in(text)
-                if stem is not None and (stems is None or stem in stems):
-                    found[stem] = (file, place + start, len(text))
+                if stem is not None and (wanted is None or stem in wanted):
+                    found[stem] = (number, place + start, len(text))
             elif line.startswith(b'"run":'):
                 run = _value_of(line)
             elif line.startswith(b'"summary":') and run is not None:
@@ -307,25 +319,43 @@ class Journal(Generic[RecordT]):
                 stem = _stem_in(line) if line.endswith(b"\n") else None
                 if stem is None:
                     break  # the line that was being written when the run was stopped
-                self._known[stem] = (file, place, len(line) - 1)
+                self._known[stem] = (_JOURNAL, place, len(line) - 1)
             place += len(line)
         self._kept.cut(place)
 
     def _drop(self, *, differs: bool) -> None:
-        """Keep in mind what the rest of a journal names that is of no use, and is cut off."""
-        for line in self._kept.file:
-            stem = _stem_in(line)
-            if stem is not None:
-                self._dropped[stem] = self._of.files_in(line)
+        """Keep what the rest of a journal has that is of no use, and is cut off."""
+        with on_the_disk():
+            copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+            number = self._opened(copy)
+            for line in self._kept.file:
+                stem = _stem_in(line)
+                if stem is not None:
+                    self._dropped[stem] = (number, copy.tell(), len(line))
+                    copy.write(line)
+            copy.flush()
         self.differs = self.differs or (differs and bool(self._dropped))
 
-    def _line(self, stem: str) -> bytes | None:
-        return self._text(self._known[stem]) if stem in self._known else None
+    def _opened(self, file: BinaryIO) -> int:
+        """Its number."""
+        self._open.append(file)
+        return len(self._open) - 1
 
-    @staticmethod
-    def _text(where: _Place) -> bytes:
-        file, place, length = where
-        return system.read_at(file, place, length)
+    def _line(self, stem: str) -> bytes | None:
+        place = self._known.get(stem)
+        return None if place is None else self._text(place)
+
+    def _text(self, where: _Place) -> bytes:
+        number, place, length = where
+        return system.read_at(self._open[number], place, length)
+
+
+def _all_of(stems: Iterable[str]) -> _Places:
+    """A set of these."""
+    found = _Places()
+    for stem in stems:
+        found[stem] = _NOWHERE
+    return found
 
 
 def image_in_line(line: bytes) -> tuple[int, bytes] | None:

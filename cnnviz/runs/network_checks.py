@@ -5,7 +5,7 @@ from __future__ import annotations
 from cnnviz.engines.registry import choose_engine
 from cnnviz.models.resolve import check_model
 from cnnviz.runs.goals import resolve_goals
-from cnnviz.runs.session import RunPlan
+from cnnviz.runs.plan import RunPlan
 from cnnviz.weights.formats import check_weights
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +26,8 @@ from cnnviz.runs.evaluate import EVALUATION, EvaluationPlan, EvaluationSession
 from cnnviz.runs.journal import RunFile, image_in_line
 from cnnviz.runs.manifest import MANIFEST_FILE
 from cnnviz.runs.merge import find_parts, of_part_pattern
-from cnnviz.runs.session import RunPlan, Session
+from cnnviz.runs.plan import RunPlan
+from cnnviz.runs.session import Session
 from cnnviz.runs.shards import Part, Shard, images_together
 from cnnviz.runs.supervisor import WorkerState
 
@@ -134,7 +135,7 @@ class PartWorker:
         return self._whole if isinstance(self._whole, Session) else self._whole.session
 
     @cached_property
-    def _parts(self) -> tuple[Part, ...]:
+    def _part(self) -> Callable[[int], Part]:
         whole = self._session
         batch_size = whole.request.execution.batch_size
         return Part.all_of(self._count, whole.sources, whole.truths, batch_size)
@@ -160,7 +161,7 @@ class PartWorker:
         """
         folder = self._plan.request.output
         assert isinstance(folder, Path)  # by check_shard
-        part = self._parts[task.shard.number - 1]
+        part = self._part(task.shard.number)
         with _state(task, folder) as state:
             own = self._whole.of_part(part, state, force=task.force)
             if isinstance(own, Session):

@@ -16,7 +16,7 @@ from cnnviz.explainer import Explainer
 from cnnviz.metrics.randomization import Randomization
 from cnnviz.metrics.randomization_result import RandomizationResult
 from cnnviz.runs.goals import Goals
-from cnnviz.runs.stages import Item
+from cnnviz.runs.items import Item
 from cnnviz.runs.stream import Loader
 from cnnviz.runs.subjects import MapMaker, make_maps, map_makers
 from cnnviz.text import joined

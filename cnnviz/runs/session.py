@@ -14,199 +14,46 @@ from functools import cached_property, partial
 from time import monotonic
 from typing import Any
 
-from cnnviz.attribution import Method, choose_methods
-from cnnviz.engines.base import parse_device
 from cnnviz.explainer import Explainer
 from cnnviz.images.decode import MAX_PIXELS
-from cnnviz.images.sources import Found, Source, find_sources
-from cnnviz.labels.ground_truth import GroundTruth, read_ground_truth
+from cnnviz.images.source import Source, are_local
+from cnnviz.labels.ground_truth import GroundTruth
 from cnnviz.labels.label_sets import Truth
 from cnnviz.labels.predictions import Prediction, select_images
 from cnnviz.metrics.registry import choose_metrics, of_maps
-from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
-from cnnviz.models.resolve import find_model, load_model
-from cnnviz.models.source import ModelSource
 from cnnviz.outputs.files import remove_partial_files
-from cnnviz.outputs.folders import check_folder, folder_at
-from cnnviz.outputs.marks import written_by_cnnviz
-from cnnviz.runs.capacity import automatic_batch_size, default_helpers
+from cnnviz.outputs.folders import folder_at
+from cnnviz.runs.capacity import default_helpers
 from cnnviz.runs.description import decisive, describe_run, tell_difference
-from cnnviz.runs.goals import Goals, resolve_goals
+from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord
-from cnnviz.runs.journal import Journal, RunFile
+from cnnviz.runs.items import Item, plan_items, stems_of
+from cnnviz.runs.journal import Journal
 from cnnviz.runs.keeping import Keeping
 from cnnviz.runs.manifest import (
     MANIFEST_FILE,
-    check_run_file,
     fingerprint,
 )
 from cnnviz.runs.records import ScannedRecord
 from cnnviz.runs.request import RunRequest
-from cnnviz.runs.request_checks import (
-    check_files,
-    check_probabilities,
-    check_scores,
-    check_shard,
-    check_shares,
-    check_truth,
-)
 from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.runs.shards import Part
 from cnnviz.runs.stages import (
     Explain,
     ImageOutcome,
-    Item,
     MeasureScale,
     Predict,
-    plan_items,
     stop_at_failure,
 )
 from cnnviz.runs.stream import Loader, Stream
 from cnnviz.runs.summary import RunReport, ScanReport
 from cnnviz.runs.supervisor import WorkerState
-from cnnviz.storage.stored import all_local
+from cnnviz.storage.sequences import Mapped, chosen
+from cnnviz.storage.stored import File, all_local
 from cnnviz.text import ClassNames
 from cnnviz.types import Notify
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """A request that was found to be in order, as far as that shows without an engine.
-
-    Attributes:
-        request: what is asked for.
-        model: the network.
-        methods: what chooses the methods, see :func:`cnnviz.choose_methods`.
-        found: the images.
-        goals: what is explained; None of an exported network, whose classes are counted later:
-            that takes MXNet.
-        notify: called with a sentence when something is assumed, or there is something to wait for.
-    """
-
-    request: RunRequest
-    model: ModelSource
-    methods: Callable[..., Sequence[Method]]
-    found: Found
-    goals: Goals | None = None
-    notify: Notify | None = None
-
-    @classmethod
-    def check(cls, request: RunRequest, notify: Notify | None = None) -> RunPlan:
-        """Check all that can be checked before an engine is needed.
-
-        Raises:
-            CnnvizError: something is wrong with the request.
-        """
-        model = find_model(request.model.config(), notify=notify)
-        parse_device(request.model.device)
-        goals = resolve_goals(request, model) if model.config.model in zoo.names() else None
-        chosen = request.methods
-        methods = partial(choose_methods, chosen.methods, chosen.options, relu=chosen.relu)
-        methods()
-        check_shard(request)
-        check_truth(request.selection)
-        check_scores(request.checks, request.selection.truth, multi_label=None)
-        check_files(request.checks)
-        check_folder(request.output)
-        check_run_file(request.output)
-        if request.execution.shard is not None:
-            check_run_file(request.output, MANIFEST_FILE.of_part(request.execution.shard))
-        found = find_sources(request.inputs, exclude=request.output, is_own=written_by_cnnviz)
-        for note in found.notes:
-            _say(notify, note)
-        return cls(request, model, methods, found, goals, notify)
-
-    @property
-    def run_file(self) -> RunFile[ImageRecord]:
-        """What it writes."""
-        return MANIFEST_FILE
-
-    def telling(self, notify: Notify | None) -> RunPlan:
-        """The same, with somebody else who is told what there is to say."""
-        return replace(self, notify=notify)
-
-    def open(self, worker: WorkerState | None = None, *, progress: bool = True) -> Session:
-        """Load the network.
-
-        Args:
-            worker: what this process knows of those before it, if it is a worker.
-            progress: whether a download may show a bar.
-
-        Raises:
-            CnnvizError: it cannot be used, or has no such layer or class.
-        """
-        request, model = self.request, self.model
-        model.digest_ahead()
-        goals = resolve_goals(request, model) if self.goals is None else self.goals
-        sources, truth = self._first(self.ground_truth())
-        explainer = load_model(
-            model,
-            device=request.model.device,
-            engine=request.model.engine,
-            precision=request.model.precision,
-            layer=request.targets.layers,
-            methods=self.methods,
-            progress=progress,
-        )
-        check_probabilities(request.selection, explainer)
-        check_shares(request.checks, goals, explainer.methods)
-        goals = goals.seen_by(
-            explainer, max_pixels=_most_pixels(request), remark=partial(_say, self.notify)
-        )
-        batch_size, shard = request.execution.batch_size, request.execution.shard
-        truths = truth.truths if truth is not None else (None,) * len(sources)
-        part = None if shard is None else Part.of(shard, sources, truths, batch_size)
-        if part is not None:
-            images = f"{len(part.places)} of {len(sources)} images"
-            _say(self.notify, f"{shard}: {images}")
-        if batch_size == "auto":
-            batch_size = automatic_batch_size(explainer, len(sources), request.style.size)
-        return Session(
-            request,
-            model.config,
-            explainer,
-            goals,
-            sources if part is None else part.own(sources),
-            truths if part is None else part.own(truths),
-            truth,
-            self.found.own,
-            batch_size,
-            worker,
-            self.notify,
-            part=part,
-        )
-
-    def ground_truth(self) -> GroundTruth | None:
-        """The images' true classes, if the request says where to find them."""
-        where = self.request.selection.truth
-        if where is None:
-            return None
-        model = self.model
-        multi_label = model.architecture.multi_label
-        check_scores(self.request.checks, where, multi_label=multi_label)
-        truth = read_ground_truth(
-            where,
-            self.found.sources,
-            model.labels,
-            model.classes,
-            multi_label=multi_label,
-        )
-        for note in truth.notes:
-            _say(self.notify, note)
-        return truth
-
-    def _first(self, truth: GroundTruth | None) -> tuple[tuple[Source, ...], GroundTruth | None]:
-        """Without what lies beyond the limit, if no prediction decides on which images count."""
-        sources, selection = self.found.sources, self.request.selection
-        limit = selection.limit
-        if selection.by_prediction or limit is None or limit >= len(sources):
-            return sources, truth
-        _say(self.notify, f"the first {limit} of {len(sources)} images")
-        if truth is not None:
-            truth = replace(truth, truths=truth.truths[:limit])
-        return sources[:limit], truth
 
 
 @dataclass(frozen=True)
@@ -250,8 +97,8 @@ class Session:
     config: ModelConfig
     explainer: Explainer
     goals: Goals
-    sources: tuple[Source, ...]
-    truths: tuple[Truth, ...]
+    sources: Sequence[Source]
+    truths: Sequence[Truth]
     ground_truth: GroundTruth | None
     skipped_own: int
     batch_size: int
@@ -297,8 +144,8 @@ class Session:
         kept = select_images(stage.predictions, wanted.only, wanted.sort, wanted.limit)
         return replace(
             self,
-            sources=tuple(self.sources[position] for position in kept),
-            truths=tuple(self.truths[position] for position in kept),
+            sources=chosen(self.sources, kept),
+            truths=chosen(self.truths, kept),
             looked=ScanReport.of(stage.predictions),
         )
 
@@ -325,10 +172,10 @@ class Session:
         run = self.describe(limits)
         mark = run.fingerprint
         folder = self.request.output
-        stems = [str(item.stem.path) for item in self.items]
+        stems = self.stems
         journal = self.keeping.journal(MANIFEST_FILE, mark, stems)
         if journal.differs and journal.meets(stems):
-            _say(self.notify, tell_difference(folder, journal.before, run))
+            tell(self.notify, tell_difference(folder, journal.before, run))
         if journal.interrupted and self.part is None:  # else other parts may be writing now
             remove_partial_files(folder, {item.stem.path.parent for item in self.items})
         stage = self._explain_stage(limits, journal, on_progress)
@@ -339,7 +186,7 @@ class Session:
             summary = stage.report.record(self.scanned, self.skipped_own, left_behind)
             mixture = stage.report.mixture(run.engine)
             if mixture is not None:
-                _say(self.notify, mixture)
+                tell(self.notify, mixture)
             run = replace(
                 run,
                 notes=run.notes if self.part or not mixture else (*run.notes, mixture),
@@ -378,7 +225,7 @@ class Session:
         )
 
     @property
-    def everything(self) -> tuple[Source, ...]:
+    def everything(self) -> Sequence[Source]:
         """All images of the run, of which these may be a part."""
         return self.sources if self.part is None else self.part.everything
 
@@ -410,7 +257,7 @@ class Session:
     ) -> Explain:
         files = self.request.files
         writer = ImageWriter(
-            folder_at(self.request.output, inputs=[source.path for source in self.everything]),
+            folder_at(self.request.output, inputs=Mapped(_path, self.everything)),
             self.request.style,
             files.format,
             arrays=files.arrays,
@@ -440,22 +287,33 @@ class Session:
         )
 
     @property
+    def stems(self) -> Sequence[str]:
+        """What the names of each image's files begin with."""
+        return stems_of(self.items)
+
+    @property
     def stream(self) -> Stream:
         """What feeds images to a stage."""
-        loader = Loader(self.explainer, self.request.style.size, _most_pixels(self.request))
+        loader = Loader(self.explainer, self.request.style.size, most_pixels(self.request))
         helpers = default_helpers(
             self.explainer.network.device,
             self.request.style.size,
-            waits=not all_local(self.request.output, *(source.path for source in self.sources)),
+            waits=not (all_local(self.request.output) and are_local(self.sources)),
         )
         return Stream(loader, self.batch_size, helpers, worker=self.worker)
 
 
-def _say(notify: Notify | None, text: str) -> None:
+def _path(source: Source) -> File:
+    return source.path
+
+
+def tell(notify: Notify | None, text: str) -> None:
+    """Say a sentence, if anybody listens."""
     if notify is not None:
         notify(text)
 
 
-def _most_pixels(request: RunRequest) -> int:
+def most_pixels(request: RunRequest) -> int:
+    """Images of more are refused."""
     most = request.execution.max_pixels
     return MAX_PIXELS if most is None else most

@@ -11,15 +11,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cnnviz.errors import UsageError
+from cnnviz.storage.sequences import chosen
 
 if TYPE_CHECKING:
-    from cnnviz.images.sources import Source
+    from cnnviz.images.source import Source
+
+T = TypeVar("T")
 
 _AUTOMATIC = 8  # images: what `--batch-size auto` goes up to, by powers of two
 _WRITTEN = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
@@ -65,26 +69,29 @@ class Shard:
         """The same of a path."""
         return name.with_name(self.file(name.name))
 
-    def places(self, sources: Sequence[Source], together: int) -> tuple[int, ...]:
-        """Where its images are among all.
 
-        Args:
-            sources: all images, in order.
-            together: how many of them share a pass.
-        """
-        divided = _divided(sources, together, self.count)
-        return tuple(
-            place for number, places in divided if number == self.number for place in places
-        )
+class Division:
+    """Which images belong to which part of a run: half a byte an image, in batches of eight."""
 
+    def __init__(self, sources: Sequence[Source], together: int, count: int) -> None:
+        """Args: all images, in order, how many of them share a pass, and how many parts."""
+        import numpy as np  # not as long as only the name of a part is read
 
-def _divided(sources: Sequence[Source], together: int, count: int) -> Iterator[tuple[int, range]]:
-    """Places of images that share a pass, in order, each with the number of their part."""
-    from cnnviz.outputs.part_names import stable_number
+        from cnnviz.outputs.part_names import stable_number
 
-    for start in range(0, len(sources), together):
-        end = min(start + together, len(sources))
-        yield stable_number(sources[start]) % count + 1, range(start, end)
+        self._images = len(sources)
+        self._together = together
+        firsts = (sources[start] for start in range(0, len(sources), together))
+        numbers = (stable_number(source) % count + 1 for source in firsts)
+        self._numbers = np.fromiter(numbers, np.uint32)
+
+    def places(self, number: int) -> Sequence[int]:
+        """Where a part's images are among all, ascending."""
+        import numpy as np
+
+        batches = np.flatnonzero(self._numbers == number)
+        places = (batches[:, None] * self._together + np.arange(self._together)).ravel()
+        return array("Q", places[places < self._images].astype(np.uint64).tobytes())
 
 
 def images_together(batch_size: int | Literal["auto"]) -> int:
@@ -157,16 +164,16 @@ class Part:
     """
 
     record: PartRecord
-    places: tuple[int, ...]
-    everything: tuple[Source, ...]
-    truths: tuple[Any, ...]
+    places: Sequence[int]
+    everything: Sequence[Source]
+    truths: Sequence[Any]
 
     @classmethod
     def of(
         cls,
         shard: Shard,
-        everything: tuple[Source, ...],
-        truths: tuple[Any, ...],
+        everything: Sequence[Source],
+        truths: Sequence[Any],
         batch_size: int | Literal["auto"],
     ) -> Part:
         """The part of a run of these images."""
@@ -174,40 +181,51 @@ class Part:
         for source in everything:
             listing.add(source.shown)
         together = images_together(batch_size)
-        known = any(truth is not None for truth in truths)
         record = PartRecord(
             number=shard.number,
             count=shard.count,
             images=listing.images,
             together=together,
             listing=listing.sha256,
-            truths=hashlib.sha256(repr(truths).encode()).hexdigest() if known else None,
+            truths=_digest(truths),
         )
-        return cls(record, shard.places(everything, together), everything, truths)
+        places = Division(everything, together, shard.count).places(shard.number)
+        return cls(record, places, everything, truths)
 
     @classmethod
     def all_of(
         cls,
         count: int,
-        everything: tuple[Source, ...],
-        truths: tuple[Any, ...],
+        everything: Sequence[Source],
+        truths: Sequence[Any],
         batch_size: int | Literal["auto"],
-    ) -> tuple[Part, ...]:
-        """All parts of such a run, in order, for who does several of them."""
+    ) -> Callable[[int], Part]:
+        """Any part of such a run by its number, for who does several of them."""
         first = cls.of(Shard(count, 1), everything, truths, batch_size)
-        places: list[list[int]] = [[] for _ in range(count)]
-        for number, some in _divided(everything, first.record.together, count):
-            places[number - 1] += some
-        return tuple(
-            replace(first, record=replace(first.record, number=number), places=tuple(own))
-            for number, own in enumerate(places, 1)
-        )
+        division = Division(everything, first.record.together, count)
 
-    def own(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        def part(number: int) -> Part:
+            record = replace(first.record, number=number)
+            return replace(first, record=record, places=division.places(number))
+
+        return part
+
+    def own(self, values: Sequence[T]) -> Sequence[T]:
         """Of values of all images those of its own."""
-        return tuple(values[place] for place in self.places)
+        return chosen(values, self.places)
 
     def placed(self, lines: Iterable[bytes]) -> Iterable[bytes]:
         """Records of its images, each with its place among all."""
         for place, line in zip(self.places, lines, strict=True):
             yield b'{"place": %d, "image": %s}' % (place, line)
+
+
+def _digest(truths: Sequence[Any]) -> str | None:
+    """Of true classes; None if none is known."""
+    digest = hashlib.sha256(b"(")
+    known = False
+    for place, truth in enumerate(truths):
+        known = known or truth is not None
+        digest.update(f"{', ' if place else ''}{truth!r}".encode())
+    digest.update(b",)" if len(truths) == 1 else b")")
+    return digest.hexdigest() if known else None

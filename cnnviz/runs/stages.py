@@ -12,9 +12,6 @@ import numpy as np
 from cnnviz.errors import ExplanationError, FailFastError, ItemError
 from cnnviz.explainer import Explainer
 from cnnviz.explanation import ImageResult
-from cnnviz.images.loading import load_image
-from cnnviz.images.preprocessing import Canvas, Prepared
-from cnnviz.images.sources import Source
 from cnnviz.labels.label_sets import Truth
 from cnnviz.labels.predictions import (
     TOP,
@@ -26,89 +23,17 @@ from cnnviz.labels.predictions import (
 from cnnviz.labels.scores import Scores
 from cnnviz.metrics.base import Metric
 from cnnviz.outputs.marks import is_complete
-from cnnviz.outputs.naming import NamePlanner, OutputStem, output_stem
-from cnnviz.outputs.part_names import plan_some_names
 from cnnviz.runs.goals import PREDICTED, Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord, TrueClassesRecord
+from cnnviz.runs.items import Item
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.judge import Judge
 from cnnviz.runs.manifest import file_sha256
-from cnnviz.runs.request import OutputOptions
 from cnnviz.runs.run_records import EngineRecord
-from cnnviz.runs.shards import Part
-from cnnviz.runs.stream import LoadedImage, Loader, Stage
+from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.runs.summary import RunReport
 from cnnviz.types import Float32
-
-
-@dataclass(frozen=True)
-class Item:
-    """An image of a run.
-
-    Attributes:
-        source: the image.
-        stem: what the names of its files begin with.
-        truth: its true class, or classes, if that is known.
-    """
-
-    source: Source
-    stem: OutputStem
-    truth: Truth = None
-
-    @property
-    def key(self) -> str:
-        """Its file's path."""
-        return str(self.source.path)
-
-    def fetched(self) -> Item:
-        """The same with its file's contents in hand, if that is none of this machine's."""
-        source = self.source.fetched()
-        return self if source is self.source else replace(self, source=source)
-
-    def load(self, loader: Loader, remark: Callable[[str], None]) -> tuple[Prepared, Canvas]:
-        """What the network is fed, and what is drawn on."""
-        return load_image(
-            self.source.path,
-            loader.explainer.spec,
-            loader.explainer.resize,
-            loader.size,
-            max_pixels=loader.max_pixels,
-            remark=remark,
-        )
-
-
-def plan_items(
-    sources: Sequence[Source],
-    explainer: Explainer,
-    goals: Goals = PREDICTED,
-    files: OutputOptions | None = None,
-    truths: Sequence[Truth] = (),
-    part: Part | None = None,
-) -> list[Item]:
-    """The images of a run, with names of files that never collide.
-
-    Args:
-        sources: the images, in order.
-        explainer: the network and methods.
-        goals: what is explained.
-        files: what is written beside the maps; by default nothing.
-        truths: each image's true class or classes, or None; nothing if none is known.
-        part: of which run the images are a part, if they are one.
-    """
-    files = OutputOptions() if files is None else files
-    keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
-    keys += ["panel"] * files.panel + ["contrast"] * bool(goals.contrasts)
-    suffixes = [f"_{key}.{files.format}" for key in keys] + [".npz"] * files.arrays
-    several = bool(goals.contrasts) or (files.panel and goals.most != 1)
-    words = [other.file_part for other in goals.others.values()]
-    planner = NamePlanner(suffixes, numbered=goals.numbered, several=several, words=words)
-    if part is None:
-        stems = list(map(output_stem, planner.plan(sources)))
-    else:
-        stems = plan_some_names(part.everything, part.places, planner)
-    known = truths or (None,) * len(sources)
-    return [Item(*one) for one in zip(sources, stems, known, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,20 @@ class RemotePath(Stored):
             self._size = int(self._store.info(self._relative)["size"])
         return self._size
 
+    @property
+    def root(self) -> str:
+        """The URL that it lies below, with all that is secret in it."""
+        return self._store.url
+
+    @property
+    def below_root(self) -> tuple[str, int | None]:
+        """What :meth:`listed` takes."""
+        return self._relative, self._size
+
+    def listed(self, relative: str, size: int | None) -> RemotePath:
+        """Another one below the same URL, as it was listed."""
+        return RemotePath(self._store, relative, size)
+
     def kind(self) -> Literal["file", "folder", "nothing"]:
         """What is there. Behind http and https everything counts as a file.
 

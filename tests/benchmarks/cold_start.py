@@ -59,7 +59,8 @@ import cnnviz.cli, cnnviz.models.resolve
 from cnnviz.images.sources import find_sources
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.runs.image_files import ImageWriter
-from cnnviz.runs.stages import Explain, plan_items
+from cnnviz.runs.items import plan_items
+from cnnviz.runs.stages import Explain
 from cnnviz.runs.stream import Loader, Stream
 model, weights, image, output, engine = sys.argv[1:]
 if engine == "torch":

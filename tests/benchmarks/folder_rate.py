@@ -42,17 +42,18 @@ import cv2
 import cnnviz
 from cnnviz.engines.base import Device
 from cnnviz.explanation import ImageResult
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.machine import available_cores, keep_freed_memory
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.rendering.style import Style
 from cnnviz.runs.capacity import automatic_batch_size, default_helpers, lower_priority
 from cnnviz.runs.image_files import ImageWriter
+from cnnviz.runs.items import Item, plan_items
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.manifest import MANIFEST_FILE
 from cnnviz.runs.request import OutputOptions
-from cnnviz.runs.stages import Explain, Goals, ImageOutcome, Item, plan_items
+from cnnviz.runs.stages import Explain, Goals, ImageOutcome
 from cnnviz.runs.stream import LoadedImage, Loader, Stream
 
 #: (width, height); ``--mixed`` goes through MIXED again and again.

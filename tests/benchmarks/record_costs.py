@@ -33,13 +33,13 @@ from cnnviz.report import build_report
 from cnnviz.report.page import drawn_files
 from cnnviz.report.parts import WHOLE
 from cnnviz.runs.image_records import ImageRecord
+from cnnviz.runs.items import plan_items
 from cnnviz.runs.keeping import Keeping
 from cnnviz.runs.manifest import MANIFEST_FILE
 from cnnviz.runs.merged import merge_manifest
 from cnnviz.runs.reading import read_manifest
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.shards import Part
-from cnnviz.runs.stages import plan_items
 from cnnviz.runs.summary import RunReport
 
 TOGETHER = 2  # images that share a pass

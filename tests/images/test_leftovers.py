@@ -13,13 +13,16 @@ from PIL import Image
 
 import cnnviz
 from cnnviz.errors import ImageError, UsageError
-from cnnviz.images import leftovers, sources
+from cnnviz.images import leftovers, local_folders
 from cnnviz.images.decode import decode_image
 from cnnviz.images.kinds import HEAD, kind_read, kind_unread
 from cnnviz.images.sources import find_sources
 from cnnviz.outputs.files import write_file
 from cnnviz.outputs.formats import encode_png
 from cnnviz.outputs.marks import written_by_cnnviz
+
+#: What is found is the same wherever lists are kept.
+pytestmark = pytest.mark.usefixtures("anywhere")
 
 
 def encoded(kind, **options):
@@ -129,7 +132,7 @@ def test_files_are_opened_only_where_their_names_do_not_tell(folder, monkeypatch
     opened = []
     before = leftovers.kind_of_file
     monkeypatch.setattr(
-        sources,
+        local_folders,
         "kind_of_file",
         lambda path: (opened.append(os.path.basename(path)), before(path))[1],
     )

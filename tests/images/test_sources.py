@@ -13,6 +13,9 @@ from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.decode import read_image
 from cnnviz.images.sources import find_sources
 
+#: What is found is the same wherever lists are kept.
+pytestmark = pytest.mark.usefixtures("anywhere")
+
 
 def touch(root: Path, *names: str) -> None:
     for name in names:

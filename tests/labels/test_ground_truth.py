@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnviz.errors import UsageError
-from cnnviz.images.sources import Source, find_sources
+from cnnviz.images.source import Source
+from cnnviz.images.sources import find_sources
 from cnnviz.labels.classes import Labels, imagenet_labels
 from cnnviz.labels.ground_truth import read_ground_truth
 from cnnviz.labels.label_sets import LabelSet

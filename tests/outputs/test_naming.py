@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.outputs.naming import OutputStem, file_parts, plan_names, similarity_words
 from tests.support.capabilities import SLOW
 

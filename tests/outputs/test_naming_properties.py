@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnviz.images.sources import Source
+from cnnviz.images.source import Source
 from cnnviz.outputs.naming import plan_names
 from tests.support.capabilities import SLOW
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
 
-from cnnviz.images.sources import Source
-from cnnviz.outputs.naming import NamePlanner, plan_names
+from cnnviz.images.source import Source
+from cnnviz.outputs.long_names import plan_long_names
+from cnnviz.outputs.naming import NamePlanner, output_stem, plan_names
 from cnnviz.outputs.part_names import plan_some_names, stable_number
 
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
@@ -49,15 +51,17 @@ def in_parts(sources, belongs, planner):
 
 @pytest.mark.parametrize("numbered", [False, True])
 @pytest.mark.parametrize("more", [{}, {"several": True}, {"words": ("similarity_dog",)}])
-def test_parts_name_as_the_whole_does(numbered, more):
+def test_parts_name_as_the_whole_does(numbered, more, anywhere):
     random = np.random.default_rng(0)
     helped = 0
-    for _ in range(8):
+    for turn in range(8):
         sources = listing(random)
         belongs = random.integers(0, random.integers(1, 8), len(sources)).tolist()
         whole = plan_names(sources, SUFFIXES, numbered=numbered, **more)
         planner = NamePlanner(SUFFIXES, numbered=numbered, **more)
         assert in_parts(sources, belongs, planner) == whole
+        stems = plan_long_names(sources, planner, together=2) if turn < 3 else []
+        assert not stems or [output_stem(os.fsdecode(stem)) for stem in stems] == whole
         for part in set(belongs):
             places = [place for place, one in enumerate(belongs) if one == part]
             alone = plan_names(

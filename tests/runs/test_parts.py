@@ -19,6 +19,7 @@ from cnnviz.runs.parts import (
     number_of_parts,
     remove_notes,
 )
+from cnnviz.runs.plan import RunPlan
 from cnnviz.runs.request import (
     EvaluationRequest,
     ExecutionOptions,
@@ -27,7 +28,6 @@ from cnnviz.runs.request import (
     ModelOptions,
     RunRequest,
 )
-from cnnviz.runs.session import RunPlan
 from cnnviz.runs.shards import Shard
 
 

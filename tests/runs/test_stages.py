@@ -16,8 +16,9 @@ from cnnviz.importers.gluon import from_gluon
 from cnnviz.labels.label_sets import LabelSet
 from cnnviz.labels.targets import Target
 from cnnviz.runs.goals import Goals
+from cnnviz.runs.items import plan_items
 from cnnviz.runs.request import OutputOptions
-from cnnviz.runs.stages import MeasureScale, Predict, plan_items
+from cnnviz.runs.stages import MeasureScale, Predict
 from cnnviz.runs.stream import Loader, Stream
 from tests.support.mxnet import import_mxnet
 

@@ -13,6 +13,9 @@ from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.files import read_bytes
 from cnnviz.images.sources import find_sources
 
+#: What is found is the same wherever lists are kept.
+pytestmark = pytest.mark.usefixtures("anywhere")
+
 
 def member(name, data=b"", **fields):
     """A header and its bytes."""

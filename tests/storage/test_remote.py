@@ -15,6 +15,9 @@ from cnnviz.storage import retries
 from cnnviz.storage.remote import RemotePath
 from tests.support.http_server import serving
 
+#: What is found is the same wherever lists are kept.
+pytestmark = pytest.mark.usefixtures("anywhere")
+
 needs_http = pytest.mark.needs("http")
 needs_fsspec = pytest.mark.needs("fsspec")
 

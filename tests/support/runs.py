@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.runs.image_files import ImageWriter
-from cnnviz.runs.stages import Explain, plan_items
+from cnnviz.runs.items import plan_items
+from cnnviz.runs.stages import Explain
 from cnnviz.runs.stream import Loader, Stream
 
 
