@@ -10,10 +10,11 @@ import click
 
 from cnnviz.cli.console import Printing, put, say
 from cnnviz.cli.option_types import FilePath
-from cnnviz.cli.options import QUIET, REPORT
+from cnnviz.cli.options import QUIET, REPORT, packed
+from cnnviz.cli.thresholds import conclude, merged_check_options, of_scores
 from cnnviz.errors import ExitCode, UsageError
-from cnnviz.runs.request import RunRequest
-from cnnviz.text import counted
+from cnnviz.runs.request import CheckOptions, RunRequest
+from cnnviz.text import counted, joined
 from cnnviz.types import Notify
 
 if TYPE_CHECKING:
@@ -31,18 +32,23 @@ Merge = Callable[[Path, int, "Notify | None"], "Merged[SummaryT] | None"]
 @click.command(name="merge")
 @click.argument("folder", type=FilePath(path_type=Path), metavar="DIR")
 @REPORT
+@merged_check_options
 @QUIET
-def command(folder: Path, report: bool, quiet: bool) -> int:
+@packed(checks=CheckOptions)
+def command(folder: Path, report: bool, quiet: bool, checks: CheckOptions) -> int:
     """Merge the parts of a run (--shard) into one manifest.json, or evaluation.json.
 
     DIR is the output folder of the parts. The last of them that is done does this by itself; this
     is for when it could not, and says which parts are missing. The result is what a single run
-    would have written; with --report, here or of the parts, there is a page about it.
+    would have written; with --report, here or of the parts, there is a page about it. Thresholds,
+    --summary and --junit are about the merged run, also if the parts are merged already.
     """
     from cnnviz.runs.evaluate import EVALUATION
     from cnnviz.runs.manifest import MANIFEST
     from cnnviz.runs.merged import merge_evaluation, merge_manifest
+    from cnnviz.runs.request_checks import check_files
 
+    check_files(checks)
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; give the --output of the parts.")
     notify = None if quiet else say
@@ -51,7 +57,7 @@ def command(folder: Path, report: bool, quiet: bool) -> int:
         EVALUATION.name: merge_evaluation(folder, None, notify),
     }
     merged = {name: one for name, one in found.items() if one is not None}
-    if not merged:
+    if not merged and not (checks.wanted and _runs(folder)):
         raise UsageError(
             f"{folder} has no parts of a run: `cnnviz explain` and `cnnviz evaluate` leave some "
             "there if they are called with --shard."
@@ -62,8 +68,41 @@ def command(folder: Path, report: bool, quiet: bool) -> int:
             put(str(folder / name))
     if report or any(one.report for one in merged.values()):
         _report(folder, notify)
+    if checks.wanted:
+        return _judge(folder, [*merged] or _runs(folder), checks, quiet=quiet)
     failed = any(one.summary.failed for one in merged.values())
     return ExitCode.SOME_FAILED if failed else ExitCode.OK
+
+
+def _runs(folder: Path) -> list[PurePosixPath]:
+    """Which files of runs there are."""
+    from cnnviz.runs.evaluate import EVALUATION
+    from cnnviz.runs.manifest import MANIFEST
+
+    return [name for name in (MANIFEST, EVALUATION.name) if (folder / name).is_file()]
+
+
+def _judge(folder: Path, names: list[PurePosixPath], checks: CheckOptions, *, quiet: bool) -> int:
+    """Hold a run to what is demanded, by its file; returns the exit status."""
+    from cnnviz.runs.evaluate import EVALUATION
+    from cnnviz.runs.run_verdicts import (
+        finished_run,
+        verdict_on_evaluation,
+        verdict_on_manifest,
+    )
+
+    if len(names) > 1:
+        raise UsageError(
+            f"{folder} has {joined(map(str, names), 'and')}, and thresholds, --summary and --junit "
+            "are about one of them: move the other one away."
+        )
+    header = finished_run(folder / names[0])
+    if names == [EVALUATION.name]:
+        run = verdict_on_evaluation(header, checks)
+    else:
+        run = verdict_on_manifest(header, of_scores(checks))
+    status = ExitCode.SOME_FAILED if header.summary["failed"] else ExitCode.OK
+    return conclude(run, checks, status, quiet=quiet)
 
 
 def merge_part(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cnnviz.cli.console import Interrupt, Printing, progress, put, say
 from cnnviz.cli.evaluation_lines import EvaluationPrinter, table
 from cnnviz.cli.evaluation_lines import sum_up as sum_up_evaluation
 from cnnviz.cli.explain_lines import OutcomePrinter, Printer, sum_up
-from cnnviz.runs.request import EvaluationRequest, RunRequest
+from cnnviz.cli.thresholds import conclude, concluding
+from cnnviz.errors import FailFastError
+from cnnviz.runs.request import CheckOptions, EvaluationRequest, RunRequest
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from cnnviz.runs.checked import Collector
     from cnnviz.runs.parts import AnyPlan, Opened, PartEnd, PartProgress, RandomizationEnd
     from cnnviz.runs.records import ScannedRecord
 
@@ -99,37 +102,50 @@ class _Done:
 
 def explain_on_ray(request: RunRequest, printing: Printing) -> int:
     """Do what ``cnnviz explain`` is for; returns the exit status."""
+    from cnnviz.runs.checked import Collector
+    from cnnviz.runs.figures import ExplanationCollector
+    from cnnviz.runs.manifest import MANIFEST
     from cnnviz.runs.merged import merge_manifest
     from cnnviz.runs.plan import RunPlan
+    from cnnviz.runs.run_verdicts import finished_run, verdict_on_manifest
     from cnnviz.runs.session import RunResult
 
-    began = monotonic()
+    stopped, collector = Collector(), ExplanationCollector()
     plan = RunPlan.check(request, printing.notify)
     plan.telling(None).ground_truth()  # for its mistakes; workers say what else there is
-    done = _do_parts(
-        plan,
-        printing,
-        lambda bar, opened: OutcomePrinter(bar, None, printing, request.output, opened.layers),
-    )
+
+    def printer(bar: tqdm[Any], opened: Opened) -> OutcomePrinter:
+        return OutcomePrinter(bar, None, printing, request.output, opened.layers)
+
+    with concluding("explain", request.checks, stopped):
+        done = _do_parts(plan, printing, printer, stopped)
     merged = merge_manifest(done.folder, done.count, printing.notify)
     assert merged is not None  # the parts are all there
     _report(request, printing)
     counts = replace(merged.counts, resumed=done.resumed)
     if not printing.quiet:
         result = RunResult(counts, tuple(merged.summary.left_behind), ())
-        sum_up(_Ran(request), result, monotonic() - began)
-    return counts.exit_code
+        sum_up(_Ran(request), result, collector.seconds)
+    if not request.checks.wanted:
+        return counts.exit_code
+    run = verdict_on_manifest(finished_run(done.folder / MANIFEST), request.checks, collector)
+    return conclude(run, request.checks, counts.exit_code, quiet=printing.quiet)
 
 
 def evaluate_on_ray(request: EvaluationRequest, printing: Printing) -> int:
     """Do what ``cnnviz evaluate`` is for; returns the exit status."""
-    from cnnviz.runs.evaluate import EvaluationPlan, EvaluationResult
+    from cnnviz.runs.checked import Collector
+    from cnnviz.runs.evaluate import EVALUATION, EvaluationPlan, EvaluationResult
     from cnnviz.runs.merged import merge_evaluation
+    from cnnviz.runs.run_verdicts import finished_run, verdict_on_evaluation
 
-    began = monotonic()
+    stopped, collector = Collector(), Collector()
     plan = EvaluationPlan.check(request, printing.notify)
     plan.plan.telling(None).ground_truth()  # for its mistakes
-    done = _do_parts(plan, printing, lambda bar, _: EvaluationPrinter(bar, None, printing))
+    with concluding("evaluate", request.checks, stopped):
+        done = _do_parts(
+            plan, printing, lambda bar, _: EvaluationPrinter(bar, None, printing), stopped
+        )
     tested = done.randomized
     merged = merge_evaluation(
         done.folder,
@@ -141,14 +157,27 @@ def evaluate_on_ray(request: EvaluationRequest, printing: Printing) -> int:
     _report(request, printing)
     result = EvaluationResult(merged.summary, done.resumed)
     if not printing.quiet:
-        sum_up_evaluation(request, result, monotonic() - began)
+        sum_up_evaluation(request, result, collector.seconds)
         if not printing.as_json:
             put("\n".join(table(merged.summary)))
-    return result.exit_code
+    checks = replace(request.checks, fail_under=plan.limits)
+    if not checks.wanted:
+        return result.exit_code
+    run = verdict_on_evaluation(finished_run(done.folder / EVALUATION.name), checks, collector)
+    return conclude(run, checks, result.exit_code, quiet=printing.quiet)
 
 
-def _do_parts(plan: AnyPlan, printing: Printing, printer_for: PrinterFor) -> _Done:
-    """Have all parts of a run done, and print what becomes of the images."""
+def _do_parts(
+    plan: AnyPlan, printing: Printing, printer_for: PrinterFor, stopped: Collector
+) -> _Done:
+    """Have all parts of a run done, and print what becomes of the images.
+
+    Args:
+        plan: the run.
+        printing: what is printed.
+        printer_for: makes what prints that.
+        stopped: takes note of what was done by then if the run is stopped.
+    """
     from cnnviz.runs.evaluate import EvaluationPlan
     from cnnviz.runs.parts import unfinished_parts
     from cnnviz.runs.ray_runner import RayRun, Watch, address_of, cluster
@@ -160,6 +189,7 @@ def _do_parts(plan: AnyPlan, printing: Printing, printer_for: PrinterFor) -> _Do
     parts = unfinished_parts(plan, images)
     randomized = None
     with (
+        _noting(parts, plan.request.checks, stopped),
         progress(images, "image", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
         cluster(address_of(plan.request.execution.runner)),
@@ -171,6 +201,21 @@ def _do_parts(plan: AnyPlan, printing: Printing, printer_for: PrinterFor) -> _Do
         else:
             run.run()
     return _Done(parts[0].folder, len(parts), told.resumed, randomized)
+
+
+@contextmanager
+def _noting(
+    parts: Sequence[PartProgress], checks: CheckOptions, stopped: Collector
+) -> Iterator[None]:
+    """If the run is stopped in here, take note of the images that are done, for its files."""
+    try:
+        yield
+    except (FailFastError, KeyboardInterrupt):
+        if checks.written:
+            for part in parts:
+                for record in part.records():
+                    stopped.add(record.path, record.seconds, record.error)
+        raise
 
 
 def _report(request: RunRequest, printing: Printing) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,17 @@ def _of_others(name: str) -> str:
     return ""
 
 
+def of_scores(checks: CheckOptions) -> CheckOptions:
+    """What is demanded of a run whose figures are scores, with the names that these have.
+
+    Raises:
+        click.BadParameter: there is no such score, or no such value of it.
+    """
+    demand = Demand(FAIL_UNDER, SCORES)
+    named = (demand.convert(f"{one.name}={one.limit!r}", None, None) for one in checks.fail_under)
+    return replace(checks, fail_under=tuple(named))
+
+
 def _number(text: str) -> float:
     """The number, which may be in percent; NaN for anything else."""
     digits = text.strip()
@@ -124,6 +136,15 @@ _METRICS = click.option(
     help="End with exit status 4 if the mean of a metric, insertion=0.4 say, is worse than this: "
     "lower, or higher where low values are good, as of deletion. METHOD.METRIC means one method's "
     "maps, METRIC those of each method. Repeatable.",
+)
+_EITHER = click.option(
+    FAIL_UNDER,
+    "fail_under",
+    type=Demand(FAIL_UNDER),
+    multiple=True,
+    metavar="[METHOD.]METRIC=VALUE",
+    help="End with exit status 4 if a figure is worse than this: what `cnnviz explain` or, for the "
+    "parts of an evaluation, `cnnviz evaluate` takes. Repeatable.",
 )
 _CHANGES = (
     click.option(
@@ -173,6 +194,11 @@ def check_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def metric_check_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Likewise for commands that evaluate maps."""
     return with_parameters(function, (_METRICS, *_FILES))
+
+
+def merged_check_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Likewise for runs of either command that are over."""
+    return with_parameters(function, (_EITHER, _SCORES[1], *_FILES))
 
 
 def comparison_check_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -97,8 +97,8 @@ class EvaluationPlan:
             check_run_file(request.output, EVALUATION.of_part(shard))
             if limits:
                 raise UsageError(
-                    f"{limits[0]} is about all images: give it without --shard once the parts are "
-                    "merged, when nothing is done again."
+                    f"{limits[0]} is about all images, and --shard looks at some: give it to "
+                    "`cnnviz merge`, when all parts are done."
                 )
         if len(request.targets.targets) != 1:
             raise UsageError(

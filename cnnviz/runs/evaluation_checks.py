@@ -8,13 +8,13 @@ from cnnviz.errors import UsageError
 from cnnviz.graph.ends import Activation
 from cnnviz.metrics.base import Metric
 from cnnviz.runs.checked import CheckedRun, Collector
-from cnnviz.runs.evaluation_records import EvaluationRecord, SubjectRecord
+from cnnviz.runs.evaluation_records import EvaluationRecord, MetricRecord, SubjectRecord
 from cnnviz.runs.thresholds import FAIL_UNDER, MAX_SHARE, SCORES, SHARES, Figure, Threshold, judge
 from cnnviz.text import counted, did_you_mean, joined, matching, paragraph
 
 
 def check_metrics(
-    thresholds: Sequence[Threshold], metrics: Sequence[Metric]
+    thresholds: Sequence[Threshold], metrics: Sequence[Metric | MetricRecord]
 ) -> tuple[Threshold, ...]:
     """The thresholds with the metrics' own names, in any case and with _ or spaces for hyphens.
 
@@ -28,7 +28,7 @@ def check_metrics(
     return tuple(_with_metric(one, metrics) for one in thresholds)
 
 
-def _with_metric(threshold: Threshold, metrics: Sequence[Metric]) -> Threshold:
+def _with_metric(threshold: Threshold, metrics: Sequence[Metric | MetricRecord]) -> Threshold:
     method, dot, wanted = threshold.name.rpartition(".")
     names = [metric.name for metric in metrics]
     found = matching(wanted, names)

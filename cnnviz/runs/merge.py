@@ -34,7 +34,7 @@ class NotYetError(UsageError):
 
 
 @dataclass(frozen=True)
-class _Header:
+class RunHeader:
     """What stands above the records of a file."""
 
     path: Path
@@ -54,7 +54,7 @@ class _Header:
                     yield place, text
 
 
-def _header(path: Path) -> _Header | None:
+def read_header(path: Path) -> RunHeader | None:
     """What a run's file begins with, or a part's; None if there is none, or it is damaged."""
     lines: dict[bytes, Any] = {}
     try:
@@ -65,7 +65,7 @@ def _header(path: Path) -> _Header | None:
                     break
                 lines[name] = parse(value.rstrip(b",\n")) if value.endswith(b",\n") else None
         part = lines.get(b'"part"')
-        return _Header(
+        return RunHeader(
             path,
             None if part is None else decode(PartRecord, part, "part"),
             decode(RunRecord, lines.get(b'"run"'), "run"),
@@ -89,8 +89,8 @@ class Parts(Generic[RecordT]):
 
     of: RunFile[RecordT]
     folder: Path
-    headers: tuple[_Header, ...]
-    whole: _Header | None
+    headers: tuple[RunHeader, ...]
+    whole: RunHeader | None
     stands_in: bool
 
     @property
@@ -237,15 +237,15 @@ def find_parts(
     there = sorted(shard.number for shard in files if shard.count == count)
     if not there and not unfinished:
         return None
-    headers: list[_Header] = []
+    headers: list[RunHeader] = []
     for number in there:
-        header = None if number in unfinished else _header(files[Shard(count, number)])
+        header = None if number in unfinished else read_header(files[Shard(count, number)])
         if header is not None and header.part is not None:
             headers.append(header)
         elif number not in unfinished:
             unfinished.append(number)  # another version's, or damaged
     _check_same(headers, folder)
-    whole = _header(folder / of.name)
+    whole = read_header(folder / of.name)
     missing = sorted(set(range(1, count + 1)) - {*there, *unfinished})
     stands_in = bool(missing and headers) and _has_all(whole, headers[0])
     if unfinished or (missing and not stands_in):
@@ -269,7 +269,7 @@ def of_part_pattern(name: str) -> str:
     return f"{stem}.part-*{dot}{ending}"
 
 
-def _check_same(headers: Iterable[_Header], folder: Path) -> None:
+def _check_same(headers: Iterable[RunHeader], folder: Path) -> None:
     """Refuse parts of several runs."""
     groups: dict[Any, list[str]] = {}
     for header in headers:
@@ -284,7 +284,7 @@ def _check_same(headers: Iterable[_Header], folder: Path) -> None:
         )
 
 
-def _has_all(whole: _Header | None, header: _Header) -> bool:
+def _has_all(whole: RunHeader | None, header: RunHeader) -> bool:
     """Whether a run's file is about the same images as a part's run."""
     part = header.part
     if whole is None or part is None or whole.run.fingerprint != header.run.fingerprint:

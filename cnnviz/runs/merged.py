@@ -19,7 +19,7 @@ from cnnviz.runs.merge import NotYetError, find_parts, merging
 from cnnviz.runs.records import SummaryRecord
 from cnnviz.runs.summary import RunReport
 from cnnviz.structure import decode
-from cnnviz.text import ClassNames, counted, joined
+from cnnviz.text import counted, joined
 from cnnviz.types import Notify
 
 Randomize = Callable[
@@ -73,14 +73,15 @@ def merge_manifest(
             return None
         check_run_file(folder)
         run = parts.run
-        kind = "class" if run.network.activation != "none" else "output"
-        report = RunReport(names=ClassNames(run.network.labels, kind=kind))
+        report = RunReport.of_run(run)
         for image in parts.records():
             report.count(image, fresh=True)
         note = report.mixture(run.engine)
         if note is not None and parts.engines > 1:
             each = (f"{counted(n, 'image')} by {engine}" for engine, n in report.engines.items())
             note = f"The parts were explained by several engines: {joined(each, 'and')}."
+        if note is not None and notify is not None:
+            notify(note)
         skipped = int(parts.headers[0].summary["skipped_own"])
         summary = report.record(None, skipped, parts.left_behind())
         parts.write(replace(run, notes=(*run.notes, *filter(None, [note]))), summary)

@@ -323,9 +323,14 @@ class PartProgress:
         return self.written
 
     def records(self) -> Iterator[Any]:
-        """The records of its images, once it is done."""
-        with open(self.folder / self.shard.path(self.of.name), "rb") as file:
-            for line in file:
+        """The records of its images: of all once it is done, before that of those done by then."""
+        file = self.folder / self.shard.path(self.of.name)
+        if self._journal.exists():  # which goes when it is done
+            file = self._journal
+        elif not file.exists():
+            return
+        with open(file, "rb") as lines:
+            for line in lines:
                 found = image_in_line(line)
                 image = None if found is None else self.of.image_in(found[1])
                 if image is not None:

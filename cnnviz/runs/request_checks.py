@@ -49,10 +49,10 @@ def check_shard(request: RunRequest) -> None:
                 f"{option} depends on all images, and {divided} looks at parts of them: leave one "
                 "of the two out."
             )
-    if request.checks.wanted:
+    if shard is not None and request.checks.wanted:
         raise UsageError(
-            "--fail-under, --max-share, --summary and --junit are about all images: give them "
-            f"without {divided} once the parts are merged, when nothing is done again."
+            "--fail-under, --max-share, --summary and --junit are about all images, and --shard "
+            "looks at some: give them to `cnnviz merge`, when all parts are done."
         )
 
 

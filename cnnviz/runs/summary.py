@@ -20,7 +20,7 @@ from cnnviz.runs.records import (
     ScannedRecord,
     SummaryRecord,
 )
-from cnnviz.runs.run_records import EngineRecord
+from cnnviz.runs.run_records import EngineRecord, RunRecord
 from cnnviz.text import ClassNames, counted, joined
 from cnnviz.types import Float64
 
@@ -159,6 +159,12 @@ class RunReport:
     shares: MeanShares = field(default_factory=MeanShares)
     names: ClassNames = field(default_factory=ClassNames)
     engines: Counter[EngineRecord] = field(default_factory=Counter)
+
+    @classmethod
+    def of_run(cls, run: RunRecord) -> RunReport:
+        """None yet, of a run with these classes."""
+        kind = "class" if run.network.activation != "none" else "output"
+        return cls(names=ClassNames(run.network.labels, kind=kind))
 
     def count(self, image: ImageRecord, *, fresh: bool) -> None:
         """Count an image; ``fresh`` if this run explained it, not the one that it resumes."""

@@ -1,6 +1,7 @@
 """Networks whose classes do not exclude one another: ground truth, what is printed and recorded."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -75,6 +76,29 @@ def test_accuracy_is_mean_average_precision(cnnviz, network, tmp_path):
     # Other true classes are another record.
     (tmp_path / "in" / "truth.csv").write_text(TRUTH.replace("d.png,1", "d.png,0"))
     assert "4 explained (3 of them already done)" in cnnviz("explain", "in", *network, *more)[2]
+
+
+def test_a_merge_of_parts_ranks_the_images_of_all(cnnviz, network, tmp_path):
+    command = ("explain", "in", *network, "--truth", "in/truth.csv", "--batch-size", "1")
+    cnnviz(*command, "-o", "whole")
+    own = []
+    for number in (2, 1):
+        _, _, err = cnnviz(*command, "-o", "parts", "--shard", f"{number}/2")
+        own.append(re.search(r"(\d) explained", err)[1])
+    assert "0" not in own
+    whole, merged = (
+        json.loads((tmp_path / folder / "manifest.json").read_text())
+        for folder in ("whole", "parts")
+    )
+    assert merged["summary"] == whole["summary"]
+    assert merged["summary"]["mean_average_precision"] == pytest.approx(MEAN, rel=1e-12)
+    assert [{**one, "seconds": None} for one in merged["images"]] == [
+        {**one, "seconds": None} for one in whole["images"]
+    ]
+    status, _, err = cnnviz("merge", "parts", "--fail-under", "map=0.9")
+    assert (status, "mean average precision: 0.8333" in err) == (4, True)
+    status, _, err = cnnviz("merge", "parts", "--fail-under", "accuracy=0.9")
+    assert (status, "may belong to several classes" in err) == (2, True)
 
 
 def test_images_are_chosen_by_all_their_classes(cnnviz, network):

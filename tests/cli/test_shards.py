@@ -75,6 +75,24 @@ def test_engines_and_batches_are_those_of_a_single_run(cnnviz, images, tmp_path)
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
+@pytest.mark.needs("mxnet", "torch")
+def test_parts_by_several_engines_are_told(cnnviz, images, tmp_path):
+    """Where they are merged, and in the manifest; then a single run keeps what each has done."""
+    command = ("explain", images, *OPTIONS)
+    cnnviz(*command, "-o", "parts", "--shard", "1/2", "--engine", "torch")
+    _, _, err = cnnviz(*command, "-o", "parts", "--shard", "2/2", "--engine", "mxnet")
+    manifest = json.loads((tmp_path / "parts/manifest.json").read_text())
+    engines = [one["engine"]["name"] for one in manifest["images"] if one["status"] == "ok"]
+    assert set(engines) == {"mxnet", "torch"}
+    said = f"{engines.count('torch')} images by PyTorch "
+    (note,) = (one for one in manifest["run"]["notes"] if "several engines" in one)
+    assert said in note
+    assert note in err
+    _, _, err = cnnviz(*command, "-o", "parts", "--engine", "mxnet")
+    assert "10 explained (10 of them already done)" in err
+    assert f"Explained in an earlier run, and kept: {said}" in err
+
+
 def test_an_evaluation(cnnviz, images, tmp_path):
     metrics = ("--metric", "sparseness,randomization", "--metric-option", "randomization.images=2")
     command = ("evaluate", images, "-m", "demo", "--method", "gradcam", "--limit", "6", *metrics)
@@ -140,6 +158,74 @@ def test_parts_of_other_runs_are_refused_by_name(cnnviz, images, tmp_path):
     cnnviz("explain", images, *OPTIONS, "-o", "out", "--shard", "1/3")
     status, _, err = cnnviz("merge", "out")
     assert (status, "into 2 and 3 parts" in err) == (ExitCode.USAGE, True)
+
+
+VERDICT = ("--summary", "v.md", "--junit", "v.xml")
+
+
+def verdict(folder):
+    """What these files hold, without times."""
+    texts = [(folder / name).read_text() for name in VERDICT[1::2]]
+    return [re.sub(r'(time(stamp)?="[^"]*")|(, in [0-9.]+ s)', "", text) for text in texts]
+
+
+def test_a_merged_run_is_held_to_what_a_single_run_is(cnnviz, images, tmp_path):
+    """When it is merged, and later on."""
+    command = ("explain", images, *OPTIONS, "--truth", "truth.csv")
+    demands = ("--fail-under", "Accuracy=90%", "--max-share", "corner=1", *VERDICT)
+    status, _, expected = cnnviz(*command, "-o", "whole", *demands)
+    whole = verdict(tmp_path)
+    assert status == ExitCode.NOT_MET
+    cnnviz(*command, "-o", "parts", "--shard", "2/2")
+    assert cnnviz("merge", "parts", *demands)[0] == ExitCode.USAGE
+    cnnviz(*command, "-o", "parts", "--shard", "1/2")
+    for name in VERDICT[1::2]:
+        (tmp_path / name).unlink()
+    status, _, err = cnnviz("merge", "parts", *demands)
+    assert status == ExitCode.NOT_MET
+    assert err.splitlines() == expected.splitlines()[-2:]
+    assert verdict(tmp_path) == whole
+    assert cnnviz("merge", "parts", "--max-share", "corner=1")[0] == ExitCode.SOME_FAILED
+
+
+def test_a_merged_evaluation_is_held_to_metrics(cnnviz, images, tmp_path):
+    command = ("evaluate", images, "-m", "demo", "--method", "gradcam", "--limit", "4")
+    command += ("--metric", "insertion,sparseness")
+    demands = ("--fail-under", "gradcam.Insertion=1", *VERDICT)
+    cnnviz(*command, "-o", "whole", *demands)
+    whole = verdict(tmp_path)
+    for number in (1, 2):
+        cnnviz(*command, "-o", "parts", "--shard", f"{number}/2")
+    status, _, err = cnnviz("merge", "parts", *demands)
+    assert status == ExitCode.NOT_MET
+    assert "Threshold not met: insertion of Grad-CAM: " in err
+    assert verdict(tmp_path) == whole
+    for name, said in {
+        "rise.insertion": "no map of 'rise' is judged, only of gradcam",
+        "sparseness": "no value of sparseness is better than another",
+        "deletion": "'deletion' is not measured; insertion and sparseness are",
+    }.items():
+        status, _, err = cnnviz("merge", "parts", "--fail-under", f"{name}=0.5")
+        assert (status, said in err) == (ExitCode.USAGE, True)
+    status, _, err = cnnviz("merge", "parts", "--max-share", "corner=1")
+    assert (status, "is an evaluation" in err) == (ExitCode.USAGE, True)
+
+
+def test_demands_that_a_merged_run_cannot_meet(cnnviz, images, tmp_path):
+    for number in (1, 2):
+        cnnviz("explain", images, *OPTIONS, "-o", "parts", "--shard", f"{number}/2")
+    cnnviz("explain", images, *OPTIONS, "-o", "selected", "--only", "uncertain")
+    for folder, demand, said in (
+        ("parts", "accuracy=0.9", "true classes: explain the images again with --truth"),
+        ("parts", "acuracy=0.9", "'acuracy' is not one of accuracy, top5"),
+        ("parts", "insertion=0.9", "`cnnviz evaluate` takes --fail-under insertion"),
+        ("selected", "accuracy=0.9", "selected by the predictions for all"),
+    ):
+        status, _, err = cnnviz("merge", folder, "--fail-under", demand)
+        assert (status, said in err) == (ExitCode.USAGE, True), err
+    cnnviz("evaluate", images, *OPTIONS[:4], "-o", "parts", "--metric", "sparseness")
+    status, _, err = cnnviz("merge", "parts", "--summary", "v.md")
+    assert (status, "manifest.json and evaluation.json" in err) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.parametrize(

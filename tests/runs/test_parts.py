@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnviz.errors import NetworkError
+from cnnviz.errors import FailFastError, NetworkError
 from cnnviz.runs.evaluate import EvaluationPlan
 from cnnviz.runs.merged import merge_evaluation, merge_manifest
 from cnnviz.runs.parts import (
@@ -114,6 +114,22 @@ def test_a_test_that_ends_its_workers():
         progress.died()
 
 
+def test_records_of_a_part_are_there_before_it_is_done(many, tmp_path):
+    folder = tmp_path / "parts"
+    worker = PartWorker(plan_of(many, folder), 1)
+    progress = PartProgress(Shard(1, 1), folder)
+    assert list(progress.records()) == []
+    (many / "2.png").write_bytes(b"none")
+    with pytest.raises(FailFastError):
+        PartWorker(plan_of(many, folder, fail_fast=True), 1).do(PartTask(Shard(1, 1)))
+    stopped = [one.relative for one in progress.records()]
+    assert "2.png" in stopped
+    worker.do(PartTask(Shard(1, 1)))
+    done = [one.relative for one in progress.records()]
+    assert len(done) == 6
+    assert done[: len(stopped)] == stopped
+
+
 def test_an_image_that_crashed_is_not_touched(many, tmp_path):
     folder = tmp_path / "parts"
     folder.mkdir()
@@ -191,5 +207,6 @@ def test_how_much_of_a_part_is_done(part):
     with open(journal, "a") as file:
         file.write(": 2}\n")
     assert part.look() == 2
+    assert list(part.records()) == []  # they are no records
     journal.write_text('{"cnnviz_journal": 1}\n')
     assert part.look() == 0
