@@ -79,7 +79,12 @@ class RemotePath(Stored):
             OSError: it cannot be found out.
         """
         if self._size is None:
-            self._size = int(self._store.info(self._relative)["size"])
+            found = self._store.info(self._relative)
+            if found.get("type") == "directory":
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            if found["size"] is None:  # of a web server that does not say
+                raise OSError(errno.EINVAL, "nobody says how long it is")
+            self._size = int(found["size"])
         return self._size
 
     @property

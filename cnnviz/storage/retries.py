@@ -111,6 +111,8 @@ def _is_one_of(error: BaseException, names: frozenset[str]) -> bool:
 
 def _status(error: BaseException) -> int | None:
     """What a server answered, wherever a library keeps that."""
+    if isinstance(error, OSError) and str(error).startswith("Forbidden: "):
+        return 403  # of which gcsfs keeps the word
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         values = [response.get("ResponseMetadata", {}).get("HTTPStatusCode")]

@@ -140,6 +140,13 @@ def test_an_object_that_has_changed_since_it_was_listed_is_read_whole(bucket):
 
 
 @needs_fsspec
+def test_a_folder_is_no_file(bucket):
+    bucket.pipe_file("/bucket/a/b.jpg", b"x")
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        RemotePath.of("memory://bucket/a").open()
+
+
+@needs_fsspec
 def test_an_object_that_is_too_large_is_not_fetched(bucket, monkeypatch):
     bucket.pipe_file("/bucket/a.jpg", b"x" * 100)
     monkeypatch.setattr(type(bucket), "cat_file", None)

@@ -68,6 +68,8 @@ def test_what_can_pass_is_tried_again(error, said):
         (FileNotFoundError("s3://b/x"), FileNotFoundError, "there is nothing there"),
         (Status(403), PermissionError, "there is no permission (status 403)"),
         (PermissionError("denied"), PermissionError, "there is no permission"),
+        # gcsfs drops the status.
+        (OSError("Forbidden: o/x\n"), PermissionError, "there is no permission (status 403)"),
         (Status(400), OSError, "the server answered with status 400"),
         (
             ValueError("no https://u:pw@x.org/a?sig=SECRET"),

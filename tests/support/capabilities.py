@@ -30,6 +30,11 @@ class Capability:
 
 
 CAPABILITIES = {
+    "az": Capability(
+        "adlfs and Azurite",
+        'pip install "cnnviz[az]"; npm install --global azurite',
+        lambda: find_spec("adlfs") is not None and shutil.which("azurite-blob") is not None,
+    ),
     "chromium": Capability(
         "Chromium", "apt-get install chromium", lambda: find_chromium() is not None
     ),
@@ -37,6 +42,11 @@ CAPABILITIES = {
         "Graphviz's dot", "apt-get install graphviz", lambda: shutil.which("dot") is not None
     ),
     "fsspec": Capability("fsspec", "pip install fsspec", lambda: find_spec("fsspec") is not None),
+    "gs": Capability(
+        "gcsfs and gcp-storage-emulator",
+        'pip install "cnnviz[gs]" gcp-storage-emulator',
+        lambda: all(find_spec(name) is not None for name in ("gcsfs", "gcp_storage_emulator")),
+    ),
     "http": Capability(
         "aiohttp, with which fsspec reads over HTTP",
         'pip install "cnnviz[http]"',

@@ -1,4 +1,4 @@
-"""A run from one place of a real S3 server to another, with what can go wrong between."""
+"""A run from one place of a store to another, on real servers, with what can go wrong between."""
 
 from __future__ import annotations
 
@@ -13,47 +13,42 @@ from cnnviz.images.sources import find_sources
 from cnnviz.storage import retries
 from cnnviz.storage.remote import RemotePath
 from cnnviz.storage.stores import Store
-from tests.support.s3_server import s3_server
+from tests.support.store_servers import SECRET, SERVERS, serving
 
-pytestmark = pytest.mark.needs("s3")
 
-SECRET = "wJalrXUtnFEMIK7MDENG"
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": SECRET,
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_MAX_ATTEMPTS": "1",  # botocore has tries and waits of its own
-}
+@pytest.fixture(
+    scope="module", params=[pytest.param(one, marks=pytest.mark.needs(one)) for one in SERVERS]
+)
+def store(request):
+    return SERVERS[request.param]
 
 
 @pytest.fixture(scope="module")
-def server():
-    with s3_server() as proxy:
+def server(store):
+    with serving(store) as proxy:
         yield proxy
 
 
-@pytest.fixture
-def bucket(server, monkeypatch, photos, tmp_path):
-    """The photos in a bucket of their own."""
-    import s3fs
+def no_fault(_request):
+    return None
 
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "no-such-file"))
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
-        monkeypatch.setenv(name, value)
+
+@pytest.fixture
+def bucket(store, server, monkeypatch, photos, tmp_path):
+    """The photos in a bucket of their own."""
+    kind = store.connect(server.url, monkeypatch, tmp_path)
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)  # and so has s3fs
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.fault = lambda _method, _path: None
+    kind.clear_instance_cache()
+    server.fault = no_fault
     name = tmp_path.name.replace("_", "-").lower()
-    system = s3fs.S3FileSystem(use_listings_cache=False)
+    system = kind(use_listings_cache=False)
     system.mkdir(name)
     for path in photos.rglob("*.*"):
         system.pipe_file(f"{name}/in/{path.relative_to(photos).as_posix()}", path.read_bytes())
     server.requests.clear()
-    yield f"s3://{name}"
-    server.fault = lambda _method, _path: None
-    s3fs.S3FileSystem.clear_instance_cache()
+    yield f"{store.scheme}://{name}"
+    server.fault = no_fault
+    kind.clear_instance_cache()
 
 
 def explain(cnnviz, *arguments):
@@ -86,30 +81,53 @@ def assert_same(bucket, folder):
 
 def test_from_a_bucket_into_a_bucket(cnnviz, bucket, tmp_path, server):
     status, out, _ = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
-    assert (status, out.splitlines()[0].partition(":")[0]) == (0, "s3")
+    assert (status, out.splitlines()[0].partition(":")[0]) == (0, bucket.partition(":")[0])
     assert explain(cnnviz, "photos", "-o", "here")[0] == 0
     assert_same(bucket, tmp_path / "here")
     # Each image is fetched once, and its length known from the list.
-    fetched = [path for method, path in server.requests if "/in/" in path and method == "GET"]
-    assert len(fetched) == 3
-    assert not [path for method, path in server.requests if "/in/" in path and method == "HEAD"]
-    assert (
-        "3 explained (3 of them already done)"
-        in (explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")[2])
-    )
+    assert server.count("read", "in/") == 3
+    assert server.count("stat", "in/") == 0
+    _, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
+    assert "3 explained (3 of them already done)" in err
 
 
+def test_an_archive_a_list_and_the_report_made_again(cnnviz, bucket, tmp_path, monkeypatch):
+    import io
+    import tarfile
+
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for name in ("2.png", "sub/cat.png"):
+            tar.add(tmp_path / "photos" / name, name)
+    RemotePath.of(f"{bucket}/shards/x-0.tar").write([data.getvalue()])
+    listed = f"{bucket}/shards\n{bucket}/in/10.jpg\nphotos/2.png\n".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    status, out, err = explain(cnnviz, "-", "-o", f"{bucket}/out")
+    assert status == 0, err
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [
+        f"{bucket}/shards/x-0.tar/2.png",
+        f"{bucket}/shards/x-0.tar/sub/cat.png",
+        f"{bucket}/in/10.jpg",
+        "photos/2.png",
+    ]
+    page = RemotePath.of(f"{bucket}/out/index.html")
+    before = page.read_bytes()
+    page.unlink()
+    assert cnnviz("report", f"{bucket}/out")[0] == 0
+    assert page.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "store", [pytest.param("s3", marks=pytest.mark.needs("s3"))], indirect=True
+)
 def test_a_list_of_more_than_a_page(bucket, server, monkeypatch):
-    import s3fs
-
-    system = s3fs.S3FileSystem()
-    folder = f"{bucket}/many"
+    folder = RemotePath.of(f"{bucket}/many")
     monkeypatch.setattr(Store, "page", 4)
     for number in range(10):
-        system.pipe_file(f"{folder}/{number % 2}/{number}.jpg", b"x")
-    names = [str(one.relative) for one in find_sources([folder]).sources]
+        (folder / f"{number % 2}/{number}.jpg").write([b"x"])
+    names = [str(one.relative) for one in find_sources([str(folder)]).sources]
     assert names == [f"{last}/{number}.jpg" for last in (0, 1) for number in range(last, 10, 2)]
-    assert sum("list-type=2" in path for _, path in server.requests) == 4  # and one for its kind
+    assert server.count("list") == 4  # and one for its kind
 
 
 @pytest.mark.parametrize("fault", [503, 500, "dropped", "truncated", "slow"])
@@ -117,19 +135,17 @@ def test_what_passes_is_not_noticed(cnnviz, bucket, tmp_path, server, fault):
     """Every request fails at first; those that may be tried again are."""
     failed = set()
 
-    def once(method, path):
-        if fault == "truncated" and method != "GET":
+    def once(request):
+        if (fault == "truncated" and request.method != "GET") or request in failed:
             return None
-        if (method, path) in failed:
-            return None
-        failed.add((method, path))
+        failed.add(request)
         return fault
 
     server.fault = once
     status, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
     assert status == 0, err
     assert len(failed) > 10
-    server.fault = lambda _method, _path: None
+    server.fault = no_fault
     assert explain(cnnviz, "photos", "-o", "here")[0] == 0
     assert_same(bucket, tmp_path / "here")
 
@@ -145,44 +161,45 @@ def test_what_passes_is_not_noticed(cnnviz, bucket, tmp_path, server, fault):
     ],
 )
 def test_what_stays_fails_that_image_alone(cnnviz, bucket, server, fault, reason):
-    server.fault = lambda method, path: fault if path.endswith("/in/10.jpg") else None
+    server.fault = lambda request: fault if request.key == "in/10.jpg" else None
     status, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
     assert status == 1
     assert f"Error: {bucket}/in/10.jpg: " in err
     assert reason in err
     assert SECRET not in err
     assert "2 explained, 1 failed" in err
-    server.fault = lambda _method, _path: None
+    server.fault = no_fault
     _, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
     assert "3 explained (2 of them already done)" in err
 
 
 def test_objects_that_cannot_be_written(cnnviz, bucket, server):
-    def fails(ending, status):
-        server.fault = lambda method, path: (
-            status if method == "PUT" and path.endswith(ending) else None
+    def fails(key, status):
+        server.fault = lambda request: (
+            status if request.does == "write" and request.key == key else None
         )
 
-    fails("/out/10_gradcam.png", 503)
+    fails("out/10_gradcam.png", 503)
     status, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
     assert status == 1
     assert f"{bucket}/out/10_gradcam.png cannot be written: the server answered with stat" in err
     assert "10_original.png" not in objects(f"{bucket}/out")
-    fails("manifest.json", 503)
+    fails("out/manifest.json", 503)
     status, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
     assert status == 1
     assert f"{bucket}/out/manifest.json cannot be written" in err
-    server.fault = lambda _method, _path: None
+    server.fault = no_fault
     status, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
     assert "3 explained (3 of them already done)" in err
 
 
 def test_a_bucket_that_is_not_there_or_closed(cnnviz, bucket, server):
-    assert explain(cnnviz, "s3://no-such-bucket-here/x", "-o", "out")[0] == 2
-    status, _, err = explain(cnnviz, "photos", "-o", "s3://no-such-bucket-here/x")
+    nowhere = f"{bucket}-not-here/x"
+    assert explain(cnnviz, nowhere, "-o", "out")[0] == 2
+    status, _, err = explain(cnnviz, "photos", "-o", nowhere)
     assert status == 2
-    assert "The output folder s3://no-such-bucket-here/x cannot be used" in err
-    server.fault = lambda method, _path: 403 if method == "PUT" else None
+    assert f"The output folder {nowhere} cannot be used" in err
+    server.fault = lambda request: 403 if request.does == "write" else None
     status, _, err = explain(cnnviz, "photos", "-o", f"{bucket}/out")
     assert status == 2
     assert "there is no permission" in err
@@ -195,8 +212,8 @@ def test_a_process_that_is_killed_goes_on(bucket, tmp_path, server, cnnviz):
     command += ["--model", "demo", "--method", "gradcam"]
     started = []
 
-    def kill(method, path):
-        if method == "PUT" and path.endswith("manifest.json"):
+    def kill(request):
+        if request.does == "write" and request.key == "out/manifest.json":
             started[0].kill()
             return "dropped"
         return None
@@ -207,7 +224,7 @@ def test_a_process_that_is_killed_goes_on(bucket, tmp_path, server, cnnviz):
         process.communicate()
     assert process.returncode == -9
     assert "manifest.json" not in objects(f"{bucket}/out")
-    server.fault = lambda _method, _path: None
+    server.fault = no_fault
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "manifest.json" in objects(f"{bucket}/out")
