@@ -1,8 +1,9 @@
 """Frozen dataclasses as JSON and back; what is read is checked. Nothing heavy is imported here.
 
 A dataclass is an object whose keys are its fields, a tuple is a list, a mapping is an object with
-keys of its own. What is read has to have every key, no other one, and values of the right types:
-files may come from another version, another program, or an editor.
+keys of its own. What is read has to have every key, but for those of fields that are :data:`ADDED`,
+no other one, and values of the right types: files may come from another version, another program,
+or an editor.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ T = TypeVar("T")
 _Reader = Callable[[Any], Any]
 
 _LARGEST = sys.float_info.max
+#: The metadata of a field that a format did not always have: files without it have its default.
+ADDED: Mapping[str, bool] = {"added": True}
+
 _MOST_SHOWN = 40  # characters of a key or a value from elsewhere
 
 
@@ -196,11 +200,13 @@ def _mapping_reader(inner: _Reader) -> _Reader:
 def _new_object_reader(kind: Any) -> _Reader:
     hints = get_type_hints(kind)
     readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+    added = {one.name: plain(one.default) for one in fields(kind) if one.metadata == ADDED}
 
     # Manifests have millions of records: one call for each value, where all is well.
     def read(value: Any) -> Any:
         _check_object(value)
         if value.keys() != readers.keys():
+            value = {**added, **value}
             _refuse_keys(value, readers)
         found: dict[str, Any] = {}
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
 
-from cnnviz.structure import decode, encode, parse
+from cnnviz.structure import ADDED, decode, encode, parse
 
 
 @dataclass(frozen=True)
@@ -102,3 +102,19 @@ def test_what_is_built_otherwise_is_told_in_one_line(value, told):
 def test_what_is_no_json(text, told):
     with pytest.raises(ValueError, match=told):
         parse(text)
+
+
+@dataclass(frozen=True)
+class Grown:
+    name: str
+    size: int | None = None
+    etag: str | None = field(default=None, metadata=ADDED)
+
+
+def test_a_key_that_came_later_may_be_missing():
+    assert decode(Grown, {"name": "x", "size": 1}, "it") == Grown("x", 1)
+    assert decode(Grown, parse(encode(Grown("x", 1, "y"))), "it") == Grown("x", 1, "y")
+    with pytest.raises(ValueError, match="it has no size"):
+        decode(Grown, {"name": "x", "etag": "y"}, "it")
+    with pytest.raises(ValueError, match=r"it.etag is a whole number and not text"):
+        decode(Grown, {"name": "x", "size": None, "etag": 1}, "it")

@@ -17,6 +17,7 @@ from cnnviz.storage.remote import RemotePath
 from cnnviz.storage.sequences import LazySequence
 from cnnviz.storage.spool import Spooled, SpoolWriter
 from cnnviz.storage.stored import File, Unreadable
+from cnnviz.storage.stores import Entry
 from cnnviz.text import printable_path
 
 T = TypeVar("T")
@@ -204,8 +205,8 @@ class _Coder:
         match where:
             case str():
                 return Path(where)
-            case [str() as url, str() as relative, size]:
-                return self._roots(url).listed(relative, size)
+            case [str() as url, str(), _, _]:
+                return self._roots(url).listed(Entry(*where[1:]))
             case [[archive], path, offset, size]:
                 key = archive if isinstance(archive, str) else tuple(archive)
                 return ArchiveMember(self._archives(key), path, offset, size)

@@ -11,6 +11,7 @@ from cnnviz.images.names import ARRAY_SUFFIX, is_archive, is_image, natural_key
 from cnnviz.storage.archives import Archive, ArchiveMember
 from cnnviz.storage.remote import RemotePath, names_below
 from cnnviz.storage.stored import Stored, Unreadable
+from cnnviz.storage.stores import Entry
 from cnnviz.storage.tables import Sorter
 
 #: By which a folder behind a URL is known for what cnnviz wrote, without a look at its images.
@@ -115,7 +116,7 @@ class Listing:
     def _entries(self) -> Iterator[tuple[bool, RemotePath]]:
         for entry in self._files:
             image, *known = json.loads(entry)
-            yield image, self._root.listed(*known)
+            yield image, self._root.listed(Entry(*known))
 
 
 def images_below_url(

@@ -15,8 +15,8 @@ from cnnviz.runs.goals import Goals
 from cnnviz.runs.items import Item
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.judge import ImageEvaluation, Judge
-from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.run_records import EngineRecord
+from cnnviz.runs.same_image import look_up
 from cnnviz.runs.stages import assessed, stop_at_failure
 from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.types import Mask
@@ -60,21 +60,23 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
 
     def begin(self, item: Item) -> LoadedImage[Item, EvaluationOutcome]:
         """Look whether it is done already."""
-        item = item.fetched()
-        image: LoadedImage[Item, EvaluationOutcome] = LoadedImage(
-            item, file_sha256(item.source.path)
-        )
         known = self.journal.find(str(item.stem.path))
-        if (
-            known is None
-            or not (known.ok or known.crashed)
-            or image.sha256 is None
-            or (known.sha256, known.path) != (image.sha256, item.source.shown)
-            or (known.ok and not self._same_truth(known, item.truth))
-        ):
+        image, holds = look_up(item, known, self._still_holds)
+        if known is None or not holds:
             return image
         outcome = EvaluationOutcome(known, fresh=False)
         return replace(image, known=outcome, crashed=known.crashed)
+
+    def _still_holds(
+        self, known: EvaluatedImageRecord, image: LoadedImage[Item, EvaluationOutcome]
+    ) -> bool:
+        """Whether a record still says what is so."""
+        return (
+            (known.ok or known.crashed)
+            and image.sha256 is not None
+            and (known.sha256, known.path) == (image.sha256, image.item.source.shown)
+            and (not known.ok or self._same_truth(known, image.item.truth))
+        )
 
     def _same_truth(self, known: EvaluatedImageRecord, truth: Truth) -> bool:
         """Whether a record was made with the same ground truth, as far as it depends on that."""
@@ -144,6 +146,7 @@ class Evaluate(Stage[Item, ImageEvaluation, EvaluationOutcome]):
             relative=item.source.relative.as_posix(),
             status="failed",
             sha256=image.sha256,
+            etag=image.etag,
             seconds=image.elapsed,
             crashed=image.crashed,
             remark=image.remark,

@@ -24,6 +24,7 @@ from cnnviz.labels.scores import Score, Similarity
 from cnnviz.metrics.randomization_result import LevelSimilarity, RandomizationResult
 from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.run_records import EngineRecord, RunRecord
+from cnnviz.structure import ADDED
 
 EVALUATION_VERSION = 1
 
@@ -114,6 +115,8 @@ class EvaluatedImageRecord:
         engine: what computed; null if it failed.
         others: the same of the other true classes, where these are explained and an image may
             belong to several.
+        etag: what the storage that the path leads to called the file's contents; null if it is on
+            a disk, or the storage has no word for them.
     """
 
     stem: str
@@ -133,6 +136,7 @@ class EvaluatedImageRecord:
     remark: str | None = None
     engine: EngineRecord | None = None
     others: tuple[JudgedTargetRecord, ...] = ()
+    etag: str | None = field(default=None, metadata=ADDED)
 
     @property
     def judged(self) -> tuple[JudgedTargetRecord, ...]:

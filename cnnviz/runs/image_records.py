@@ -14,6 +14,7 @@ from cnnviz import system
 from cnnviz.labels.label_sets import LabelSet
 from cnnviz.labels.scores import Score, Similarity
 from cnnviz.runs.run_records import EngineRecord
+from cnnviz.structure import ADDED
 
 if TYPE_CHECKING:
     from cnnviz.metrics.base import Measurement
@@ -213,6 +214,8 @@ class ImageRecord:
         true_classes: its true classes, if it may belong to several; else null.
         predicted_classes: those whose probability is above 0.5, the highest first, if it may belong
             to several; else null.
+        etag: what the storage that the path leads to called the file's contents; null if it is on
+            a disk, or the storage has no word for them.
     """
 
     stem: str
@@ -237,6 +240,7 @@ class ImageRecord:
     seconds: float = 0.0
     true_classes: TrueClassesRecord | None = None
     predicted_classes: tuple[Score, ...] | None = None
+    etag: str | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, and a file that is not below the folder."""

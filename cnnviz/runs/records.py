@@ -16,7 +16,8 @@ is an image's record without ``stem``, with the files' paths from the current fo
 ``schema_version`` and the names of the ``layers``.
 
 Every record has all its keys, even if the image failed. This is version 4 of the format; adding or
-removing a key, or changing what one means, increases the version.
+removing a key, or changing what one means, increases the version. But ``etag`` of images came
+later: where it is missing it counts as null.
 """
 
 from __future__ import annotations

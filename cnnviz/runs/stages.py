@@ -29,8 +29,8 @@ from cnnviz.runs.image_records import ImageRecord, TrueClassesRecord
 from cnnviz.runs.items import Item
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.judge import Judge
-from cnnviz.runs.manifest import file_sha256
 from cnnviz.runs.run_records import EngineRecord
+from cnnviz.runs.same_image import look_up
 from cnnviz.runs.stream import LoadedImage, Stage
 from cnnviz.runs.summary import RunReport
 from cnnviz.types import Float32
@@ -175,12 +175,11 @@ class Explain(Stage[Item, ImageResult, ImageOutcome]):
         """Look whether it is done already."""
         if self.journal is None:
             return LoadedImage(item)
-        item = item.fetched()
-        image: LoadedImage[Item, ImageOutcome] = LoadedImage(item, file_sha256(item.source.path))
         known = self.journal.find(str(item.stem.path))
+        image, holds = look_up(item, known, self._still_holds)
         if known is None:
             return image
-        if self._still_holds(known, image):
+        if holds:
             outcome = ImageOutcome(known, fresh=False)
             return replace(image, known=outcome, crashed=known.crashed)
         if known.path != item.source.shown and known.sha256 != image.sha256 and known.files:
@@ -287,6 +286,7 @@ def _record(image: LoadedImage[Item, Any], **found: Any) -> ImageRecord:
         path=item.source.shown,
         relative=item.source.relative.as_posix(),
         sha256=image.sha256,
+        etag=image.etag,
         size=None if image.decoded is None else image.prepared.geometry.source,
         crashed=image.crashed,
         seconds=image.elapsed,

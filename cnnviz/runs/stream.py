@@ -72,6 +72,7 @@ class LoadedImage(Generic[ItemT, OutcomeT]):
     Attributes:
         item: the image.
         sha256: of its file, if a stage has asked for that.
+        etag: what its storage calls that, see :meth:`cnnviz.storage.stored.Stored.etag`.
         known: what an earlier run made of it, if that still holds.
         decoded: what the network is fed, and what is drawn on; None if it was not read.
         error: then why.
@@ -83,6 +84,7 @@ class LoadedImage(Generic[ItemT, OutcomeT]):
 
     item: ItemT
     sha256: str | None = None
+    etag: str | None = None
     known: OutcomeT | None = None
     decoded: tuple[Prepared, Canvas] | None = None
     error: ItemError | None = None

@@ -123,6 +123,12 @@ class ArchiveMember(Stored):
             raise too_large(self.size)
         return self.archive.read(self.offset, self.size)
 
+    def etag(self) -> str | None:
+        """What the storage calls the archive, and the place in it."""
+        path = self.archive.path
+        etag = path.etag() if isinstance(path, RemotePath) else None
+        return etag and f"{etag}:{self.offset}+{self.size}"
+
 
 class _Headers:
     """A file as :mod:`tarfile` may read it: headers, and nothing that would fill the memory."""

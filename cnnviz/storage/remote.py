@@ -7,13 +7,14 @@ import io
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Literal
 
 from cnnviz.storage.retries import Truncated, retried
-from cnnviz.storage.stored import Stored
-from cnnviz.storage.stores import HttpStore, Store
+from cnnviz.storage.stored import Fetched, Stored
+from cnnviz.storage.stores import Contents, Entry, HttpStore, Store, etag_in
 from cnnviz.storage.urls import protocol_of
 from cnnviz.text import printable
 
@@ -24,12 +25,15 @@ _BLOCK = 1 << 16  # bytes that are read ahead
 class RemotePath(Stored):
     """An object or a folder behind a URL, with as much of :class:`pathlib.Path` as is needed."""
 
-    __slots__ = ("_relative", "_size", "_store")
+    __slots__ = ("_etag", "_relative", "_size", "_store")
 
-    def __init__(self, store: Store, relative: str = "", size: int | None = None) -> None:
+    def __init__(
+        self, store: Store, relative: str = "", size: int | None = None, etag: str | None = None
+    ) -> None:
         self._store = store
         self._relative = relative
         self._size = size
+        self._etag = etag
 
     @classmethod
     def of(cls, url: str) -> RemotePath:
@@ -79,12 +83,10 @@ class RemotePath(Stored):
             OSError: it cannot be found out.
         """
         if self._size is None:
-            found = self._store.info(self._relative)
-            if found.get("type") == "directory":
+            if self._ask() == "folder":
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
-            if found["size"] is None:  # of a web server that does not say
+            if self._size is None:  # of some web servers
                 raise OSError(errno.EINVAL, "nobody says how long it is")
-            self._size = int(found["size"])
         return self._size
 
     @property
@@ -93,13 +95,13 @@ class RemotePath(Stored):
         return self._store.url
 
     @property
-    def below_root(self) -> tuple[str, int | None]:
+    def below_root(self) -> Entry:
         """What :meth:`listed` takes."""
-        return self._relative, self._size
+        return Entry(self._relative, self._size, self._etag)
 
-    def listed(self, relative: str, size: int | None) -> RemotePath:
+    def listed(self, entry: Entry) -> RemotePath:
         """Another one below the same URL, as it was listed."""
-        return RemotePath(self._store, relative, size)
+        return RemotePath(self._store, *entry)
 
     def kind(self) -> Literal["file", "folder", "nothing"]:
         """What is there. Behind http and https everything counts as a file.
@@ -110,19 +112,30 @@ class RemotePath(Stored):
         if not self._store.protocol.folders:
             return "file"
         try:
-            found = self._store.info(self._relative)
+            return self._ask()
         except FileNotFoundError:
             return "nothing"
+
+    def _ask(self) -> Literal["file", "folder"]:
+        """Find out what it is and, of a file, what is known of it."""
+        found = self._store.info(self._relative)
         if found.get("type") == "directory":
             return "folder"
-        self._size = found.get("size")
+        self._size, self._etag = found.get("size"), etag_in(found)
         return "file"
+
+    def etag(self) -> str | None:
+        """What the storage calls its contents."""
+        if self._etag is None and self._size is None:
+            with suppress(OSError):  # reading it will say so
+                self._ask()
+        return self._etag
 
     def below(self) -> Iterator[RemotePath]:
         """All objects below a folder; see :meth:`Store.entries`."""
         for entry in self._store.entries(self._relative):
             found = self / entry.path
-            found._size = entry.size
+            found._size, found._etag = entry.size, entry.etag
             yield found
 
     @property
@@ -137,7 +150,17 @@ class RemotePath(Stored):
 
     def read(self, most: int) -> bytes:
         """Its contents."""
-        return self._store.contents(self._relative, self._size, most)
+        return self._contents(most).data
+
+    def fetched(self, most: int) -> Fetched:
+        """The same with its contents, and what the storage called them."""
+        try:
+            return Fetched(self, *self._contents(most))
+        except OSError as error:
+            return Fetched(self, error)
+
+    def _contents(self, most: int) -> Contents:
+        return self._store.contents(self.below_root, most)
 
     def read_bytes(self) -> bytes:
         """Its contents, however many bytes they are."""

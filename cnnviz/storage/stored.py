@@ -32,6 +32,14 @@ class Stored(ABC):
             OSError: it cannot be read; EFBIG if it is larger.
         """
 
+    def etag(self) -> str | None:
+        """What the storage calls its contents; None if it has no word for them.
+
+        What else is put in the same place is called otherwise; in other places it may be called the
+        same. It is asked for if no list has said it.
+        """
+        return None
+
     @property
     def name(self) -> str:
         """Its own name."""
@@ -40,7 +48,7 @@ class Stored(ABC):
     def fetched(self, most: int) -> Fetched:
         """The same with its contents, or with the reason why it has none, held in memory."""
         try:
-            return Fetched(self, self.read(most))
+            return Fetched(self, self.read(most), self.etag())
         except OSError as error:
             return Fetched(self, error)
 
@@ -57,10 +65,17 @@ File: TypeAlias = Path | Stored
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Fetched(Stored):
-    """A file that was fetched, or why it could not be."""
+    """A file that was fetched, or why it could not be.
+
+    Attributes:
+        of: the file.
+        content: what is in it, or why that could not be fetched.
+        called: what the storage called that, see :meth:`Stored.etag`.
+    """
 
     of: Stored
     content: bytes | OSError
+    called: str | None = None
 
     def __str__(self) -> str:
         return str(self.of)
@@ -77,6 +92,10 @@ class Fetched(Stored):
         if len(self.content) > most:
             raise too_large(len(self.content))
         return self.content
+
+    def etag(self) -> str | None:
+        """What the storage called its contents when they were fetched."""
+        return self.called
 
     def fetched(self, most: int) -> Fetched:
         """Itself."""

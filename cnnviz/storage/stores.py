@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -15,13 +15,28 @@ from cnnviz.storage.urls import PROTOCOLS, names_in, protocol_of, shown_url
 from cnnviz.text import did_you_mean, printable
 
 _PIECE = 1 << 26  # bytes of a stream that are taken at a time
+_ETAGS = ("ETag", "etag", "blob_id")
 
 
 class Entry(NamedTuple):
-    """An object below a folder: its path from there, and its length in bytes if that is known."""
+    """An object below a folder.
+
+    Attributes:
+        path: from there.
+        size: its length in bytes, if that is known.
+        etag: what the storage calls its contents, see :meth:`cnnviz.storage.stored.Stored.etag`.
+    """
 
     path: str
     size: int | None
+    etag: str | None
+
+
+class Contents(NamedTuple):
+    """An object's bytes, and what the storage calls them."""
+
+    data: bytes
+    etag: str | None
 
 
 class Store:
@@ -110,30 +125,37 @@ class Store:
         found: dict[str, Any] = retried(partial(self.system.info, self.key(relative)))
         return found
 
-    def contents(self, relative: str, size: int | None, most: int) -> bytes:
-        """An object's bytes, all of them; ``size`` is how many a listing said.
+    def contents(self, listed: Entry, most: int) -> Contents:
+        """An object's bytes, all of them.
+
+        Args:
+            listed: the object, its path from the URL on, as it was listed.
+            most: bytes that there may be.
 
         Raises:
             OSError: they cannot be read, or are too many.
         """
-        key, system = self.key(relative), self.system
+        key, system = self.key(listed.path), self.system
 
-        def once() -> bytes:
-            expected = system.info(key).get("size") if size is None else size
+        def once() -> Contents:
+            expected, etag = listed.size, listed.etag
+            if expected is None:
+                found = system.info(key)
+                expected, etag = found.get("size"), etag_in(found)
             if expected is not None and expected > most:
                 raise too_large(expected)
             if not expected:
-                whole: bytes = system.cat_file(key)
-                return whole
+                return Contents(system.cat_file(key), None)
             # Without an end some systems ask for the length first. One byte more shows whether the
             # object has grown since it was listed.
             data: bytes = system.cat_file(key, start=0, end=expected + 1)
             if len(data) != expected:
                 now = system.info(key)["size"]
-                data = data if now == expected else system.cat_file(key)
+                if now != expected:
+                    data, etag = system.cat_file(key), None
                 if len(data) != now:
                     raise Truncated(f"only {len(data):,} of {now:,} bytes came")
-            return data
+            return Contents(data, etag)
 
         return retried(once)
 
@@ -148,12 +170,12 @@ class Store:
         root = self.key(relative).rstrip("/") + "/"
         listed = self._s3_pages(root) if self.protocol.extra == "s3" else self._folders(root)
         with suppress(FileNotFoundError):  # a folder without objects is none
-            for name, size in listed:
-                path = name.removeprefix(root)
+            for one in listed:
+                path = one.path.removeprefix(root)
                 if path and not path.endswith("/"):
-                    yield Entry(path, size)
+                    yield one._replace(path=path)
 
-    def _folders(self, root: str) -> Iterator[tuple[str, int | None]]:
+    def _folders(self, root: str) -> Iterator[Entry]:
         waiting = [root.rstrip("/")]
         while waiting:
             folder = waiting.pop()
@@ -163,15 +185,15 @@ class Store:
                     if name.rstrip("/").startswith(f"{folder}/"):  # not the folder itself
                         waiting.append(name.rstrip("/"))
                 else:
-                    yield name, one.get("size")
+                    yield Entry(name, one.get("size"), etag_in(one))
 
-    def _s3_pages(self, root: str) -> Iterator[tuple[str, int | None]]:
+    def _s3_pages(self, root: str) -> Iterator[Entry]:
         bucket, _, prefix = root.partition("/")
         asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self.page}
         while True:
             page = retried(partial(self.system.call_s3, "list_objects_v2", **asked))
             for one in page.get("Contents", ()):
-                yield f"{bucket}/{one['Key']}", one["Size"]
+                yield Entry(f"{bucket}/{one['Key']}", one["Size"], etag_in(one))
             if not page.get("IsTruncated"):
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
@@ -180,10 +202,10 @@ class Store:
 class HttpStore(Store):
     """One file behind http or https: its length is known when it is there."""
 
-    def contents(self, relative: str, size: int | None, most: int) -> bytes:
+    def contents(self, listed: Entry, most: int) -> Contents:
         """What the server sends, and no more than ``most`` bytes of it."""
 
-        def once() -> bytes:
+        def once() -> Contents:
             # Without a block size it comes as one stream; that has no use for a size.
             with self.system.open(self.root, "rb", block_size=0, size=1) as stream:
                 data = bytearray()
@@ -191,6 +213,15 @@ class HttpStore(Store):
                     data += piece
                     if len(data) > most:
                         raise too_large(len(data))
-                return bytes(data)
+                return Contents(bytes(data), etag_in(stream.r.headers))
 
         return retried(once)
+
+
+def etag_in(info: Mapping[str, Any]) -> str | None:
+    """What a storage calls the contents of an object, in what it says of it.
+
+    Hugging Face's is Git's. What is marked as weak may stay when the contents change.
+    """
+    found = next((info[name] for name in _ETAGS if isinstance(info.get(name), str)), "")
+    return None if found.startswith("W/") else found.strip('"') or None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from cnnviz.storage import retries
+from tests.support.http_server import serving
 
 
 @pytest.fixture
@@ -89,8 +90,6 @@ def test_an_archive_gives_what_its_folder_gives(photos, tmp_path, cnnviz):
 
 @pytest.mark.needs("http")
 def test_secrets_of_a_url_stand_nowhere(cnnviz, photos, tmp_path, monkeypatch):
-    from tests.support.http_server import serving
-
     monkeypatch.setattr(retries, "_FIRST_WAIT", 0.001)
     with serving({"/a/cat.png": (photos / "2.png").read_bytes()}) as server:
         address = server.url.removeprefix("http://")
@@ -283,3 +282,57 @@ def test_folders_that_cannot_be_written_to(cnnviz, photos):
     status, _, err = explain(cnnviz, "photos", "-o", "https://x.org/out")
     assert status == 2
     assert "The output folder https://x.org/out cannot be used: cnnviz writes to folders" in err
+
+
+@pytest.mark.needs("http")
+@pytest.mark.parametrize("weak", [False, True])
+def test_files_over_http_are_read_again_only_if_they_are_others(cnnviz, photos, tmp_path, weak):
+    names = ("/2.png", "/10.jpg")
+    with serving({name: (photos / name[1:]).read_bytes() for name in names}) as server:
+        server.weak = weak
+        urls = [server.url + name for name in names]
+        assert explain(cnnviz, *urls, "-o", "out", "--batch-size", 1)[0] == 0
+        for changed in (None, "/10.jpg"):
+            if changed:
+                server.files[changed] = server.files["/2.png"]
+            server.asked.clear()
+            _, _, err = explain(cnnviz, *urls, "-o", "out", "--batch-size", 1)
+            assert f"2 explained ({1 if changed else 2} of them already done)" in err
+            asked = [f"{'GET' if weak else 'HEAD'} {name}" for name in names]
+            asked += [f"GET {changed}"] * (changed is not None and not weak)
+            assert sorted(server.asked) == sorted(asked)
+
+
+@pytest.mark.needs("http")
+def test_images_of_an_archive_behind_a_url_are_read_again_only_if_it_is_another(
+    cnnviz, photos, tmp_path
+):
+    def packed(*names):
+        with tarfile.open(tmp_path / "x.tar", "w") as tar:
+            for name in names:
+                tar.add(photos / name, name)
+        return (tmp_path / "x.tar").read_bytes()
+
+    def explained(server):
+        server.asked.clear()
+        _, _, err = explain(cnnviz, f"{server.url}/x.tar", "-o", "out")
+        return err, server.asked.count("GET /x.tar")
+
+    with serving({"/x.tar": packed("2.png", "10.jpg")}) as server:
+        err, reads = explained(server)
+        assert ("2 explained, in" in err, reads) == (True, 2)
+        err, reads = explained(server)  # for the list
+        assert ("2 explained (2 of them already done)" in err, reads) == (True, 1)
+        server.files["/x.tar"] = packed("10.jpg", "2.png")
+        err, reads = explained(server)  # the images are what they were, as reading them shows
+        assert ("2 explained (2 of them already done)" in err, reads) == (True, 2)
+
+
+def test_a_manifest_without_etags_is_continued(cnnviz, photos, tmp_path):
+    assert explain(cnnviz, "photos", "-o", "out")[0] == 0
+    path = tmp_path / "out" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b', "etag": null', b""))
+    assert b"etag" not in path.read_bytes()
+    assert cnnviz("report", "out")[0] == 0
+    _, _, err = explain(cnnviz, "photos", "-o", "out")
+    assert "3 explained (3 of them already done)" in err

@@ -52,7 +52,8 @@ def bucket(store, server, monkeypatch, photos, tmp_path):
 
 
 def explain(cnnviz, *arguments):
-    return cnnviz("explain", *arguments, "--model", "demo", "--method", "gradcam", "--report")
+    options = ("--model", "demo", "--method", "gradcam", "--batch-size", "1", "--report")
+    return cnnviz("explain", *arguments, *options)
 
 
 def objects(url):
@@ -67,7 +68,8 @@ def files(folder):
 
 def records(manifest):
     """What a manifest says of its images, but for where they lie and how long they took."""
-    return [{**one, "path": None, "seconds": None} for one in json.loads(manifest)["images"]]
+    images = json.loads(manifest)["images"]
+    return [{**image, "path": None, "etag": None, "seconds": None} for image in images]
 
 
 def assert_same(bucket, folder):
@@ -87,8 +89,22 @@ def test_from_a_bucket_into_a_bucket(cnnviz, bucket, tmp_path, server):
     # Each image is fetched once, and its length known from the list.
     assert server.count("read", "in/") == 3
     assert server.count("stat", "in/") == 0
+    # Again none is: the list says that they are what they were.
+    server.requests.clear()
     _, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
     assert "3 explained (3 of them already done)" in err
+    assert (server.count("read", "in/"), server.count("stat", "in/")) == (0, 0)
+    # Other contents of the same length; the same contents in another place.
+    data = bytearray((tmp_path / "photos" / "10.jpg").read_bytes())
+    data[13] ^= 1  # in its header, the unit of its resolution
+    RemotePath.of(f"{bucket}/in/10.jpg").write([data])
+    RemotePath.of(f"{bucket}/in2/2.png").write([(tmp_path / "photos" / "2.png").read_bytes()])
+    server.requests.clear()
+    _, _, err = explain(cnnviz, f"{bucket}/in", "-o", f"{bucket}/out")
+    assert "3 explained (2 of them already done)" in err
+    assert server.count("read", "in/") == 1
+    _, _, err = explain(cnnviz, f"{bucket}/in2", "-o", f"{bucket}/out")
+    assert "1 explained, in" in err
 
 
 def test_an_archive_a_list_and_the_report_made_again(cnnviz, bucket, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import struct
 import threading
@@ -18,6 +19,8 @@ class FaultyServer(ThreadingHTTPServer):
             reset) or
             ``truncated`` (half the body comes).
         requests: the paths that were asked for, with their queries.
+        asked: the same with the methods in front of them.
+        weak: whether the ETags of files are marked as weak.
     """
 
     daemon_threads = True
@@ -27,6 +30,8 @@ class FaultyServer(ThreadingHTTPServer):
         self.files = {}
         self.faults = {}
         self.requests = []
+        self.asked = []
+        self.weak = False
 
     @property
     def url(self):
@@ -44,6 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, *, body):
         self.server.requests.append(self.path)
+        self.server.asked.append(f"{self.command} {self.path}")
         path = self.path.partition("?")[0]
         faults = self.server.faults.get(path)
         fault = faults.pop(0) if faults else None
@@ -71,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Accept-Ranges", "bytes")
+        etag = f'"{hashlib.sha1(self.server.files[path]).hexdigest()}"'
+        self.send_header("ETag", f"W/{etag}" if self.server.weak else etag)
         self.end_headers()
         if not body:
             return

@@ -184,6 +184,7 @@ class Azure:
                 yield int(port[1])
             finally:
                 process.terminate()
+                process.communicate()
 
     def understood(self, method, path, _body):
         """What a request does, and to which object."""
