@@ -181,6 +181,7 @@ def _do_parts(
     from cnnviz.runs.evaluate import EvaluationPlan
     from cnnviz.runs.parts import unfinished_parts
     from cnnviz.runs.ray_runner import RayRun, Watch, address_of, cluster
+    from cnnviz.runs.shared_lists import shared
 
     explained = plan.plan if isinstance(plan, EvaluationPlan) else plan
     images, limit = len(explained.found.sources), plan.request.selection.limit
@@ -193,9 +194,15 @@ def _do_parts(
         progress(images, "image", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
         cluster(address_of(plan.request.execution.runner)),
+        shared(plan) as sent,
     ):
         told = _Console(printing, printer_for, bar, interrupt)
-        run = RayRun(plan, parts, Watch(told.opened, told.done, told.images, told.say))
+
+        def opened(worker: Opened) -> None:
+            told.opened(worker)
+            sent.plan_names(worker.planner)
+
+        run = RayRun(sent.plan, parts, Watch(opened, told.done, told.images, told.say))
         if isinstance(plan, EvaluationPlan) and plan.randomizes:
             randomized = run.run_and_randomize()
         else:

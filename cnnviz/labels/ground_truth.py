@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from cnnviz.labels.label_sets import LabelSet, Truth
 from cnnviz.labels.truth_labels import RowLabels, RowLabelSets
 from cnnviz.labels.truth_rows import Table
 from cnnviz.labels.truth_tables import TABLE_SUFFIXES, read_table
+from cnnviz.storage.sequences import LazySequence, Mapped
 from cnnviz.storage.stored import full_path
 from cnnviz.text import counted, joined, listed, printable
 
@@ -21,6 +23,7 @@ FOLDERS = "folders"
 """What stands for the names of folders where a file could be named."""
 
 _SHOWN = 3
+_UNKNOWN = -1  # in place of a class
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class GroundTruth:
     """
 
     source: str
-    truths: tuple[Truth, ...]
+    truths: Sequence[Truth]
     notes: tuple[str, ...]
 
     @property
@@ -117,9 +120,8 @@ def _described(known: Classes) -> str:
 
 
 def _from_folders(sources: Sequence[Source], known: Classes, *, multi_label: bool) -> GroundTruth:
-    folders = [_folder(source) for source in sources]
     images: dict[str, int] = {}
-    for folder in folders:
+    for folder in map(_folder, sources):
         images[folder] = images.get(folder, 0) + 1
     called = {folder: known.named(folder) for folder in images}
     unknown = [folder for folder, found in called.items() if not found]
@@ -142,11 +144,21 @@ def _from_folders(sources: Sequence[Source], known: Classes, *, multi_label: boo
             f"{counted(count, 'image')} {'has' if count == 1 else 'have'} no true class: no class "
             f"has the name of the folder ({_some(unknown)}).{_wordnet(unknown)}"
         )
-    indices = [called[folder][0] if len(called[folder]) == 1 else None for folder in folders]
-    if multi_label:
-        sets = (None if index is None else LabelSet((index,)) for index in indices)
-        return GroundTruth(FOLDERS, tuple(sets), tuple(notes))
-    return GroundTruth(FOLDERS, tuple(indices), tuple(notes))
+    known_as: dict[str, int] = {
+        folder: found[0] if len(found) == 1 else _UNKNOWN for folder, found in called.items()
+    }
+    indices = array("i", (known_as[_folder(source)] for source in sources))
+    truths = Mapped(_label_set if multi_label else _index, indices)
+    kept = truths if isinstance(sources, LazySequence) else tuple(truths)
+    return GroundTruth(FOLDERS, kept, tuple(notes))
+
+
+def _index(index: int) -> Truth:
+    return None if index == _UNKNOWN else index
+
+
+def _label_set(index: int) -> Truth:
+    return None if index == _UNKNOWN else LabelSet((index,))
 
 
 def _folder(source: Source) -> str:

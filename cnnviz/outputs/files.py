@@ -19,6 +19,7 @@ from cnnviz.errors import OutputError, OutputUnavailableError, UsageError
 from cnnviz.outputs.marks import is_foreign
 from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.stored import File
+from cnnviz.storage.tables import Register
 
 _TEMPORARY = ".cnnviz-"
 _TRIES = 3  # of what another run may be in the way of
@@ -74,8 +75,8 @@ class OutputFolder:
     def __init__(self, path: str | os.PathLike[str], inputs: Iterable[File] = ()) -> None:
         """Args: the folder, which need not exist yet, and files that must not be overwritten."""
         self.path = Path(path)
-        self._inputs = tuple(one for one in inputs if isinstance(one, Path))
-        self._input_ids: frozenset[tuple[int, int]] | None = None
+        self._inputs = inputs
+        self._input_ids: Register[tuple[()]] | None = None
 
     def write(self, relative: PurePath, parts: Iterable[bytes]) -> Path:
         """Write a file below the folder; see :func:`write_file`. Returns its path.
@@ -112,11 +113,15 @@ class OutputFolder:
             )
         return path
 
-    def _identities(self) -> frozenset[tuple[int, int]]:
+    def _identities(self) -> Register[tuple[()]]:
         # Only asked for when something exists already: for a million inputs it takes a second.
         if self._input_ids is None:
-            ids = (_identity(path) for path in self._inputs)
-            self._input_ids = frozenset(identity for identity in ids if identity is not None)
+            ids: Register[tuple[()]] = Register()
+            for path in self._inputs:
+                identity = _identity(path) if isinstance(path, Path) else None
+                if identity is not None:
+                    ids[identity] = ()
+            self._input_ids = ids  # all at once: several threads write
         return self._input_ids
 
 
@@ -243,13 +248,13 @@ def remove_partial_files(folder: AnyPath, below: Iterable[PurePath]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> str | None:
     """Device and inode of what a path leads to; None where there is nothing."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _temporary_beside(path: Path) -> Path:

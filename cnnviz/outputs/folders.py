@@ -15,6 +15,7 @@ from cnnviz.outputs.marks import is_foreign
 from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.remote import RemotePath
 from cnnviz.storage.stored import File
+from cnnviz.storage.tables import Register
 
 
 class Folder(Protocol):
@@ -73,7 +74,7 @@ class RemoteFolder:
     def __init__(self, path: RemotePath, inputs: Iterable[File] = ()) -> None:
         """Args: the folder, and files that must not be overwritten."""
         self.path = path
-        self._inputs = tuple(one for one in inputs if not isinstance(one, Path))
+        self._inputs = inputs
 
     def write(self, relative: PurePath, parts: Iterable[bytes]) -> RemotePath:
         """Write an object below the folder. Returns its path."""
@@ -108,5 +109,9 @@ class RemoteFolder:
             )
 
     @cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset(map(str, self._inputs))
+    def _names(self) -> Register[tuple[()]]:
+        names: Register[tuple[()]] = Register()
+        for one in self._inputs:
+            if not isinstance(one, Path):
+                names[str(one)] = ()
+        return names

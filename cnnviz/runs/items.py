@@ -77,19 +77,12 @@ def plan_items(
         truths: each image's true class or classes, or None; nothing if none is known.
         part: of which run the images are a part, if they are one.
     """
-    files = OutputOptions() if files is None else files
-    keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
-    keys += ["panel"] * files.panel + ["contrast"] * bool(goals.contrasts)
-    suffixes = [f"_{key}.{files.format}" for key in keys] + [".npz"] * files.arrays
-    several = bool(goals.contrasts) or (files.panel and goals.most != 1)
-    words = [other.file_part for other in goals.others.values()]
-    planner = NamePlanner(suffixes, numbered=goals.numbered, several=several, words=words)
+    planner = name_planner(explainer, goals, OutputOptions() if files is None else files)
     everything, places = (sources, None) if part is None else (part.everything, part.places)
     known = truths or Same(None, len(sources))
-    if isinstance(everything, SourceList) and (
-        places is None or everything.names or len(places) > spool.MOST_IN_MEMORY
-    ):
-        names = everything.names
+    names = everything.names if isinstance(everything, SourceList) else None
+    wanted = everything if places is None else places
+    if names or (isinstance(everything, LazySequence) and len(wanted) > spool.MOST_IN_MEMORY):
         every = Spooled.at_path(names) if names else plan_long_names(everything, planner)
         return Items(sources, every if places is None else chosen(every, places), known)
     if places is None:
@@ -97,6 +90,16 @@ def plan_items(
     else:
         stems = plan_some_names(everything, places, planner)
     return [Item(*one) for one in zip(sources, stems, known, strict=True)]
+
+
+def name_planner(explainer: Explainer, goals: Goals, files: OutputOptions) -> NamePlanner:
+    """What plans names for all files that are written for an image."""
+    keys = ["original", *(key for method in explainer.methods for key in method.map_kinds)]
+    keys += ["panel"] * files.panel + ["contrast"] * bool(goals.contrasts)
+    suffixes = [f"_{key}.{files.format}" for key in keys] + [".npz"] * files.arrays
+    several = bool(goals.contrasts) or (files.panel and goals.most != 1)
+    words = [other.file_part for other in goals.others.values()]
+    return NamePlanner(suffixes, numbered=goals.numbered, several=several, words=words)
 
 
 class Items(LazySequence[Item]):

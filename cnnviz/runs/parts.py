@@ -22,6 +22,7 @@ from cnnviz import system
 from cnnviz.errors import NetworkError
 from cnnviz.machine import keep_freed_memory
 from cnnviz.metrics.randomization_result import RandomizationResult
+from cnnviz.outputs.naming import NamePlanner
 from cnnviz.runs.evaluate import EVALUATION, EvaluationPlan, EvaluationSession
 from cnnviz.runs.journal import RunFile, image_in_line
 from cnnviz.runs.manifest import MANIFEST_FILE
@@ -99,12 +100,14 @@ class Opened:
         title: what runs, in a sentence.
         layers: the names of the layers looked at.
         notes: what there is to say.
+        planner: what plans the names of files.
     """
 
     fingerprint: str
     title: str
     layers: tuple[str, ...]
     notes: tuple[str, ...]
+    planner: NamePlanner
 
 
 class PartWorker:
@@ -151,7 +154,7 @@ class PartWorker:
         layers = tuple(layer.name for layer in explainer.layers)
         notes = (*self._noted(), *explainer.notes)
         mark = self._whole.describe().fingerprint
-        return Opened(mark, whole.title, layers, notes)
+        return Opened(mark, whole.title, layers, notes, whole.planner)
 
     def do(self, task: PartTask) -> PartEnd:
         """Do a part; it leaves a file for the merge.

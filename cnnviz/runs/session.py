@@ -24,12 +24,13 @@ from cnnviz.metrics.registry import choose_metrics, of_maps
 from cnnviz.models.config import ModelConfig
 from cnnviz.outputs.files import remove_partial_files
 from cnnviz.outputs.folders import folder_at
+from cnnviz.outputs.naming import NamePlanner
 from cnnviz.runs.capacity import default_helpers
 from cnnviz.runs.description import decisive, describe_run, tell_difference
 from cnnviz.runs.goals import Goals
 from cnnviz.runs.image_files import ImageWriter
 from cnnviz.runs.image_records import ImageRecord
-from cnnviz.runs.items import Item, plan_items, stems_of
+from cnnviz.runs.items import Item, name_planner, plan_items, stems_of
 from cnnviz.runs.journal import Journal
 from cnnviz.runs.keeping import Keeping
 from cnnviz.runs.manifest import (
@@ -285,6 +286,11 @@ class Session:
             self.truths,
             self.part,
         )
+
+    @property
+    def planner(self) -> NamePlanner:
+        """What plans the names of files."""
+        return name_planner(self.explainer, self.goals, self.request.files)
 
     @property
     def stems(self) -> Sequence[str]:

@@ -81,9 +81,10 @@ def contents(folder):
 @pytest.mark.needs("ray")
 @pytest.mark.subprocess
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_what_a_run_on_this_machine_writes(cnnviz, images, start_ray, tmp_path, workers):
+def test_what_a_run_on_this_machine_writes(cnnviz, images, start_ray, tmp_path, request, workers):
     command = ("explain", images, *OPTIONS, "--threads", "1")
     _, expected, _ = cnnviz(*command, "-o", "local", "--json")
+    request.getfixturevalue("on_the_disk")  # workers read the list, and names, from there
     start_ray(workers)
     status, out, err = cnnviz(*command, "-o", "ray", "--json", *ON_RAY)
     assert status == ExitCode.SOME_FAILED

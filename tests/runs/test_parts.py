@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from cnnviz.runs.request import (
     RunRequest,
 )
 from cnnviz.runs.shards import Shard
+from cnnviz.runs.shared_lists import shared
 
 
 def plan_of(photos, output, **execution):
@@ -68,18 +70,24 @@ def test_a_few_images_more_leave_the_division_as_it_is(more):
     assert number_of_parts(100_000 + more, 2) == number_of_parts(100_000, 2)
 
 
-def test_one_worker_does_all_parts(many, tmp_path):
-    """With the names, and the numbers, that a single run gives."""
+def test_one_worker_does_all_parts(many, tmp_path, anywhere):
+    """With the names, and the numbers, that a single run gives, wherever the list of images is."""
     plan_of(many, tmp_path / "whole").open().explain(lambda _outcome: None)
-    worker = PartWorker(plan_of(many, tmp_path / "parts"), 3)
-    mark = worker.open().fingerprint
-    ends = [worker.do(PartTask(Shard(3, number))) for number in (2, 3, 1)]
-    assert sum(end.images for end in ends) == 6
-    assert worker.do(PartTask(Shard(3, 2))).resumed == ends[0].images
+    with shared(plan_of(many, tmp_path / "parts")) as sent:
+        worker = PartWorker(pickle.loads(pickle.dumps(sent.plan)), 3)
+        opened = worker.open()
+        sent.plan_names(opened.planner)
+        files = list((tmp_path / "parts").glob(".cnnviz-list-*"))
+        assert len(files) == (0 if sent.sources is None else 2)
+        assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+        ends = [worker.do(PartTask(Shard(3, number))) for number in (2, 3, 1)]
+        assert sum(end.images for end in ends) == 6
+        assert worker.do(PartTask(Shard(3, 2))).resumed == ends[0].images
     merge_manifest(tmp_path / "parts", 3)
     assert images_of(tmp_path / "parts") == images_of(tmp_path / "whole")
     run = json.loads((tmp_path / "parts/manifest.json").read_text())["run"]
-    assert run["fingerprint"] == mark
+    assert run["fingerprint"] == opened.fingerprint
+    assert not list((tmp_path / "parts").glob(".cnnviz-list-*"))
 
 
 def test_parts_of_an_evaluation(many, tmp_path):
