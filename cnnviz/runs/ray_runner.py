@@ -42,6 +42,7 @@ _TICK = 0.5  # seconds between two looks at the journals
 _LOOK = 5.0  # seconds between two looks at what the cluster has
 _SEEN_WITHIN = 30.0  # seconds until a file that another machine wrote is there, on slow storage
 _ANSWERS_WITHIN = 10.0  # seconds
+_PATIENCE = 10.0  # seconds without a worker
 _LOADS = 6  # workers that may be ended while they load the network, if none does anything meanwhile
 
 
@@ -193,6 +194,7 @@ class RayRun:
         self._fingerprint: str | None = None
         self._randomized: RandomizationEnd | None = None
         self._failed_loads = 0
+        self._last_seen = time.monotonic()  # a worker that has started
         self._looked: float | None = None
         self._told: set[str] = set()
         self._probe = parts[0].folder / f"{PROBE}{secrets.token_hex(8)}"
@@ -259,12 +261,13 @@ class RayRun:
         while self._waiting or any(part for _, part in self._busy.values()):
             self._hire()
             self._give()
-            if not self._busy:  # no node has room at the moment
+            if self._busy:
+                ended, _ = ray.wait([*self._busy], num_returns=1, timeout=_TICK)
+                for one in ended:
+                    self._settle(one)
+            else:  # no node has room at the moment
                 time.sleep(_TICK)
-                continue
-            ended, _ = ray.wait([*self._busy], num_returns=1, timeout=_TICK)
-            for one in ended:
-                self._settle(one)
+            self._doubt()
             self._watch.images(self._images + self._under_way())
 
     @property
@@ -280,8 +283,7 @@ class RayRun:
             return
         room = self._room()
         if not room and self._looked is None and not self._busy:
-            what = "GPU" if self._on_gpu else counted(self._cores, "core")
-            raise DeviceError(f"No node of the Ray cluster has a {what} for a worker.")
+            raise DeviceError(f"No node of the Ray cluster has {self._needed} for a worker.")
         self._looked = now
         parts = len(self._waiting) + sum(part is not None for _, part in self._busy.values())
         for _ in range(min(room, parts) - len(self._busy) - len(self._idle)):
@@ -291,6 +293,28 @@ class RayRun:
             opening = actor.open.remote(self._sent, self._parts[0].shard.count, probe)
             self._busy[opening] = actor, None
             self._probes[opening] = probe
+
+    def _doubt(self) -> None:
+        """Say, once, that no worker has started for some time, if others have all that there is."""
+        import ray
+
+        loading = any(probe.exists() for probe in self._probes.values())
+        if loading or self._idle or any(part for _, part in self._busy.values()):
+            self._last_seen = time.monotonic()
+        elif time.monotonic() - self._last_seen > _PATIENCE:
+            free = ray.available_resources()
+            if free.get("CPU", 0) < self._cores or (self._on_gpu and free.get("GPU", 0) < 1):
+                self._tell(
+                    [
+                        f"The Ray cluster does not have {self._needed} free at the moment; "
+                        "the run goes on as soon as it does."
+                    ]
+                )
+
+    @property
+    def _needed(self) -> str:
+        """What a worker takes."""
+        return "a GPU" if self._on_gpu else counted(self._cores, "core")
 
     def _room(self) -> int:
         """How many workers the cluster's nodes could have."""

@@ -209,6 +209,21 @@ def test_a_comparison_in_one_go(cnnviz, images, start_ray, tmp_path):
 
 @pytest.mark.needs("ray")
 @pytest.mark.subprocess
+def test_a_cluster_that_others_use_is_waited_for(cnnviz, photos, start_ray, monkeypatch):
+    """Until they are done, and it is said why nothing happens."""
+    start_ray(1)
+    import ray
+
+    monkeypatch.setattr(ray_runner, "_PATIENCE", 0.0)
+    release = ray.remote(lambda said: time.sleep(3)).remote(True)
+    status, _, err = cnnviz("explain", photos, *OPTIONS, *ON_RAY)
+    assert status == ExitCode.OK
+    assert err.count("The Ray cluster does not have 1 core free at the moment") == 1
+    ray.get(release)
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.subprocess
 def test_an_image_that_ends_its_workers_gets_a_name(
     cnnviz, images, start_ray, tmp_path, write_image
 ):

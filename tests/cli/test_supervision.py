@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,32 @@ def contents(folder):
     for image in manifest["images"]:
         del image["seconds"]
     return {**found, "manifest.json": manifest}
+
+
+def test_a_crash_in_a_part_costs_only_its_image(start, cnnviz, many, poison, tmp_path):
+    """The other part does not even learn of it, and the merge has all images."""
+    poison(many / "2.png")
+    command = ("photos", "-o", "out", "--method", "gradcam")
+    ends = []
+    for number in (1, 2):
+        process = start(*command, "--shard", f"{number}/2")
+        _, err = process.communicate(timeout=120)
+        ends.append((process.returncode, err.count("crashed (SIGSEGV); going on")))
+    assert sorted(ends) == [(ExitCode.OK, 0), (ExitCode.SOME_FAILED, 1)]
+    assert "all parts are merged: 8 images, 1 failed" in err
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    failed = {image["relative"]: image["error"] for image in manifest["images"] if image["error"]}
+    assert failed == {"2.png": "the libraries that cnnviz uses crashed on it (signal 11)"}
+    assert manifest["summary"]["ok"] == 7
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    expected = {f"{n}_{name}.png" for n in range(8) for name in ("original", "gradcam")}
+    assert written == expected - {"2_original.png", "2_gradcam.png"} | {"manifest.json"}
+    # What crashed is not touched again, by a part or by the whole.
+    for more in (("--shard", f"{ends.index((1, 1)) + 1}/2"), ()):
+        status, _, err = cnnviz("explain", *command, "-m", "demo", *more)
+        assert (status, "1 failed" in err) == (ExitCode.SOME_FAILED, True)
+        done, known = re.search(r"(\d) explained \((\d) of them", err).groups()
+        assert done == known
 
 
 def test_a_crash_costs_only_its_image(start, cnnviz, many, poison, tmp_path):
