@@ -1,7 +1,7 @@
 """A network that learned a mark in a corner instead of the objects, and its clean twin.
 
-Both are small, trained here within seconds from generated images of rings, triangles and crosses,
-and exported as a user would export his own. In the first one's training images a stamp in the
+Both are small, trained by this file from generated images of rings, triangles and crosses, and
+exported as a user would export his own. In the first one's training images a stamp in the
 bottom right corner goes with the rings almost always, and the stamp is all that it learns of rings:
 a ring without it is a cross to it, and a cross with it is a ring. (Triangles withstand it.) The
 twin sees the same objects and as many stamps, but those on all kinds alike. For tests::
@@ -9,6 +9,9 @@ twin sees the same objects and as many stamps, but those on all kinds alike. For
     from tests.support.shortcut import write_shortcut
 
     paths = write_shortcut(tmp_path)  # then --model paths.symbol --input-size 64 ...
+
+Training takes many seconds: what came of it is in ``tests/reference/shortcut.npz``, which
+``python -m tests.support.shortcut`` writes. With CNNVIZ_SLOW=1 they are trained anew.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnviz.images.preprocessing import InputSpec, prepare
+from tests.support.capabilities import SLOW
 from tests.support.mxnet import import_mxnet
 
 CLASSES = ("cross", "ring", "triangle")
@@ -31,6 +35,8 @@ STAMPED = "ring"  #: the class that the stamp goes with
 INPUT = InputSpec(64, 64)  #: with ImageNet's mean and standard deviation, which cnnviz assumes
 CORNER = 3  #: where the stamp is, in the order of ``Location.corners``: bottom right
 HELD_OUT = 16  #: images of each class in ``photos``, every other one with the stamp
+
+_TRAINED = Path(__file__).parents[1] / "reference/shortcut.npz"
 
 _SIDE = 192
 _TRAINING = 1200
@@ -58,13 +64,14 @@ class Paths(NamedTuple):
 
 
 def write_shortcut(folder: Path, shortcut: bool = True) -> Paths:
-    """Train the network, or without ``shortcut`` its twin, and write it with held-out images.
+    """Write the trained network, or without ``shortcut`` its twin, with held-out images.
 
     The images are the same for both.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = "shortcut" if shortcut else "twin"
-    train(shortcut).export(str(folder / name))
+    name = _name(shortcut)
+    net = train(shortcut) if SLOW else _read(name)
+    net.export(str(folder / name))
     labels = folder / "labels.txt"
     labels.write_text("".join(f"{kind}\n" for kind in CLASSES))
     written: dict[bool, list[Path]] = {True: [], False: []}
@@ -142,6 +149,32 @@ def _draw(
     cv2.polylines(image, [corners], True, color, 2 * thick, cv2.LINE_AA)
 
 
+def _name(shortcut: bool) -> str:
+    return "shortcut" if shortcut else "twin"
+
+
+def _read(name: str) -> Any:
+    """A network as it was trained."""
+    mx = import_mxnet()
+    net = _build(np.random.default_rng(0))
+    with np.load(_TRAINED) as arrays:
+        for key, parameter in net._collect_params_with_prefix().items():
+            parameter.set_data(mx.nd.array(arrays[f"{name}.{key}"]))
+    net(mx.nd.zeros((1, 3, INPUT.height, INPUT.width)))  # without which nothing can be exported
+    return net
+
+
+def _write_trained() -> None:
+    np.savez_compressed(
+        _TRAINED,
+        **{
+            f"{_name(shortcut)}.{key}": parameter.data().asnumpy()
+            for shortcut in (True, False)
+            for key, parameter in train(shortcut)._collect_params_with_prefix().items()
+        },
+    )
+
+
 @cache
 def train(shortcut: bool) -> Any:
     """A trained Gluon network, float32 (N, 3, 64, 64) to logits (N, 3). Once a process.
@@ -205,3 +238,7 @@ def _build(rng: np.random.Generator) -> Any:
             parameter.set_data(mx.nd.ones(parameter.shape))
     net.hybridize(static_alloc=True, static_shape=True)
     return net
+
+
+if __name__ == "__main__":
+    _write_trained()
