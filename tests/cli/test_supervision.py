@@ -184,6 +184,7 @@ def test_a_library_that_ends_the_process_costs_only_its_image(start, many, poiso
     assert (tmp_path / "out/manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_activations_outlive_a_crash_too(start, many, poison, tmp_path):
     for number in range(4, 8):
         (many / f"{number}.png").unlink()
@@ -257,6 +258,7 @@ def test_code_in_the_current_folder_is_not_run(many, tmp_path):
         (tmp_path / f"cnnviz/{name}.py").write_text("raise SystemExit('not this one')")
     code = "import sys; del sys.path[0]; from cnnviz.cli import main; main()"  # as its script does
     command = ["explain", "photos", "-o", "out", "--model", "demo", "--method", "gradcam"]
+    command += ["--limit", "2"]
     done = subprocess.run(
         [sys.executable, "-c", code, *command],
         cwd=tmp_path,
@@ -284,7 +286,10 @@ def wait_for(path, process):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_whoever_stops_the_command_stops_its_worker(start, tmp_path, write_image, number):
     """What it has written is whole: every image has four files or none."""
     for name in range(300):
@@ -308,14 +313,13 @@ def test_whoever_stops_the_command_stops_its_worker(start, tmp_path, write_image
     assert all(cv2.imread(str(path)) is not None for path in written)
 
 
-def test_two_runs_in_one_folder(start, tmp_path, write_image):
+def test_two_runs_in_one_folder(start, cnnviz, tmp_path, write_image):
     for name in range(300):
         write_image(tmp_path / f"photos/{name}.png", name)
     first = start("photos", "-o", "out")
     wait_for(tmp_path / "out" / JOURNAL, first)
-    second = start("photos", "-o", "out")
-    _, err = second.communicate(timeout=60)
-    assert second.returncode == ExitCode.USAGE
+    status, _, err = cnnviz("explain", "photos", "-o", "out", "-m", "demo")
+    assert status == ExitCode.USAGE
     assert "Another run is writing to out" in err
     first.kill()
     first.communicate(timeout=60)

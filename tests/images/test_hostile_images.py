@@ -54,10 +54,10 @@ def encode(image, kind, **options):
 @pytest.mark.hostile
 def test_mutated_images_are_read_or_refused():
     """Never a crash, a hang, another exception, or memory that the pixel limit does not allow."""
-    result = hostile.attack("images", 0, 100_000 if SLOW else 5_000)
+    result = hostile.attack("images", 0, 100_000 if SLOW else 2_500)
 
-    assert result["read"] > 500  # the damage reaches the decoders
-    assert result["refused"] > 500
+    assert result["read"] > 250  # the damage reaches the decoders
+    assert result["refused"] > 250
 
 
 @pytest.mark.subprocess

@@ -18,6 +18,14 @@ from cnnviz.weights.matching import Expected, match
 from tests.support.gluon_zoo import block_shapes, traced
 from tests.support.mxnet import import_mxnet
 
+#: One of each kind of block, and the smallest that has it.
+FAMILIES = {entry.family: entry.name for entry in reversed(zoo.entries())}
+del FAMILIES["demo"]
+FAMILY_NAMES = sorted(
+    {*FAMILIES.values(), "resnet18_v1", "resnet50_v2", "mobilenetv2_1.0", "densenet121"}
+)
+TRACED = {"demo", *FAMILY_NAMES}
+
 
 def described(architecture):
     """Each layer: what it is called, what it does, and which layers it reads."""
@@ -34,7 +42,14 @@ def described(architecture):
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Gluon is slow at tracing the others, which have more of the same blocks.
+        name if name in TRACED else pytest.param(name, marks=pytest.mark.slow)
+        for name in zoo.names()
+    ],
+)
 def test_a_graph_is_what_gluon_builds(name):
     entry = zoo.get(name)
     block, architecture = traced(name)
@@ -77,12 +92,6 @@ def shrunk(name):
 
 
 VGGS = [name for name in zoo.names() if name.startswith("vgg")]
-#: One of each kind of block, and the smallest that has it.
-FAMILIES = {entry.family: entry.name for entry in reversed(zoo.entries())}
-del FAMILIES["demo"]
-FAMILY_NAMES = sorted(
-    {*FAMILIES.values(), "resnet18_v1", "resnet50_v2", "mobilenetv2_1.0", "densenet121"}
-)
 
 
 def prefix_style(name, **options):

@@ -27,10 +27,10 @@ COLOR = {"input_size": (16, 12), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)
 @pytest.mark.hostile
 def test_mutated_symbols_run_or_are_refused():
     """Loaded and asked once, there and back: never a crash, another exception, or much memory."""
-    result = hostile.attack("symbols", 0, 20_000 if SLOW else 300, timeout=1800)
+    result = hostile.attack("symbols", 0, 20_000 if SLOW else 150, timeout=1800)
 
-    assert result["read"] > 15
-    assert result["refused"] > 150
+    assert result["read"] > 7
+    assert result["refused"] > 75
 
 
 @pytest.fixture

@@ -65,8 +65,8 @@ def check_demo(
 
 
 def test_a_demo_image_beats_real_ones(demo: Network, tmp_path: Any) -> None:
-    """A third of the usual steps does for the hardest class; the next test has all of both."""
-    check_demo(demo, (HARDEST,), tmp_path, AscentOptions(steps=32), scenes=40)
+    """A quarter of the usual steps does for the hardest class; the next test has all of both."""
+    check_demo(demo, (HARDEST,), tmp_path, AscentOptions(steps=26), scenes=20)
 
 
 @pytest.mark.slow

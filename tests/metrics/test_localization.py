@@ -20,7 +20,7 @@ from cnnviz.runs.judge import Judge
 from tests.support.capabilities import SLOW
 from tests.support.networks import SequentialNetwork, demo_network, random_parameters
 
-SCENES = 200 if SLOW else 48  # of each kind
+SCENES = 200 if SLOW else 24  # of each kind
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_the_measure_fails_a_network_that_knows_nothing(pairs: list[Scene]) -> N
     builder = Builder((3, 224, 224))
     named = builder.finish(build(builder, "demo", len(CLASSES)))
     untrained = SequentialNetwork(Architecture(*named), random_parameters(named.graph, 3)).network()
-    assert localize(untrained, pairs[:20]).own < 0.5
-    assert classify(untrained, one_object_scenes(16)).accuracy < 0.5
+    assert localize(untrained, pairs[:10]).own < 0.5
+    assert classify(untrained, one_object_scenes(8)).accuracy < 0.5
 
 
 def _two_halves() -> Scene:
@@ -91,7 +91,7 @@ def test_grad_cam_points_at_the_objects_and_no_baseline_does(
     explainer = Explainer(network, labels=CLASSES, methods=["gradcam"])
     judge = Judge(explainer, (PointingGame(tolerance=0),))
     hits: dict[str, list[float]] = {}
-    for drawn in pairs[:12]:
+    for drawn in pairs[:8]:
         for thing in drawn.objects:
             (result,) = explainer.explain_targets([explainer.prepare(drawn.image)], [thing.index])
             assert not isinstance(result, ItemError)

@@ -16,10 +16,10 @@ from tests.support.capabilities import SLOW
 @pytest.mark.subprocess
 @pytest.mark.hostile
 def test_mutated_configs_are_read_or_refused():
-    result = hostile.attack("configs", 0, 20_000 if SLOW else 300)
+    result = hostile.attack("configs", 0, 20_000 if SLOW else 150)
 
-    assert result["read"] > 5
-    assert result["refused"] > 150
+    assert result["read"] > 2
+    assert result["refused"] > 75
 
 
 @pytest.fixture
