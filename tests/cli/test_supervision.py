@@ -229,9 +229,8 @@ def test_an_evaluation_outlives_a_crash_while_an_image_is_judged(
     assert "4 evaluated, in" in err
 
 
-@pytest.mark.parametrize(
-    "options", [["--scale", "run"], pytest.param(["--sort", "margin"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["--scale", "run"], ["--sort", "margin"]])
 def test_a_crash_before_anything_is_written(start, many, poison, tmp_path, options):
     """All images are looked at, or measured, before the first one is explained."""
     poison(many / "2.png")

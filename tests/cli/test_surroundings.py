@@ -172,6 +172,7 @@ def test_what_a_parent_leaves_behind(explain, tmp_path):
     assert lines[-1]["path"] == "photos/猫.png"
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_without_any_thread_of_its_own(explain, tmp_path):
     """Slower, and the same to the last bit."""

@@ -81,6 +81,7 @@ def check_option(threads, counts, said):
     assert told == (threads > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("mxnet")
 @pytest.mark.subprocess
 def test_the_option_wins(image):

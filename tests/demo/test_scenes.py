@@ -117,9 +117,9 @@ def test_the_mean_color_does_not_give_the_kind_away() -> None:
         means = np.array([one.image[one.objects[0].mask].mean(axis=0) for one in shown])
         return means, np.arange(number) % 8
 
-    known, kinds = colors(200, 64)
+    known, kinds = colors(200, 40)
     centers = np.array([known[kinds == kind].mean(axis=0) for kind in range(8)])
-    asked, truth = colors(400, 64)
+    asked, truth = colors(400, 40)
     nearest = np.linalg.norm(asked[:, None] - centers, axis=2).argmin(axis=1)
     assert (nearest == truth).mean() < 0.4  # chance is 0.125
 
