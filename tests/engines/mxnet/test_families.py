@@ -78,7 +78,16 @@ def build(name: str, truth: dict[str, np.ndarray]) -> Any:
     return block
 
 
-@pytest.fixture(scope="module", params=RELUS)
+#: Seconds each: these run with CNNVIZ_SLOW=1.
+LARGE = ("resnet50_v1", "resnet50_v2", "densenet121", "inceptionv3")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in RELUS
+    ],
+)
 def case(request: pytest.FixtureRequest) -> Case:
     name = request.param
     with np.load(REFERENCE / f"{name}.npz") as file:

@@ -4,7 +4,8 @@ Each test first takes the obvious way and insists that it is wrong: should some 
 behave, the test says so, and the care taken in ``cnnviz.engines.mxnet`` can be thought over. Then
 it takes ours on the same problem, with an answer worked out in NumPy.
 
-Ways that read memory never written, and may end the process, run in a process of their own.
+Ways that read memory never written, and may end the process, run in a process of their own; as
+MXNet is retired and does not change any more, only with CNNVIZ_SLOW=1.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def far(value: np.ndarray, truth: np.ndarray) -> bool:
 # -- importing ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.skipif(
     tuple(map(int, np.__version__.split(".")[:2])) < (1, 24),
@@ -119,6 +121,7 @@ print(ctypes.CDLL(import_mxnet().libinfo.find_lib_path()[0]).omp_get_max_threads
 """
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="half of one core is one core")
 def test_mxnet_takes_half_of_the_cores() -> None:
@@ -167,6 +170,7 @@ def winners(values: np.ndarray) -> np.ndarray:
     return (windows == windows.max(axis=(3, 5), keepdims=True)).reshape(values.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 @pytest.mark.parametrize("hybridize", [False, True])
 def test_max_pooling_recorded_for_inference_gives_garbage(hybridize: bool) -> None:
