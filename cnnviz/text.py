@@ -188,6 +188,8 @@ def printable(text: str) -> str:
 
     Bytes that are not UTF-8, which file names may hold, are written as ``\\xff``.
     """
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
 
 

@@ -97,15 +97,6 @@ _SIZES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Array]], int]] = {
 }
 
 
-#: The usual ones around shapes; all else is left to ONNX.
-_IN_NUMPY: Mapping[str, Callable[..., Array]] = {
-    "Add": np.add,
-    "Identity": np.asarray,
-    "Mul": np.multiply,
-    "Sub": np.subtract,
-}
-
-
 def fold(node: Any, attributes: Mapping[str, Any], inputs: Sequence[Any], opset: int) -> list[Any]:
     """An operator's outputs, computed.
 
@@ -123,20 +114,11 @@ def fold(node: Any, attributes: Mapping[str, Any], inputs: Sequence[Any], opset:
     width = max((array.itemsize for array in arrays), default=4)
     if size * max(width, 4) > MOST_BYTES:
         raise NetworkError(f"it makes {size:,} numbers out of stored ones, which no network does")
-    quick = _IN_NUMPY.get(node.op_type)
-    if quick is not None:
-        return [quick(*arrays)]
-    if node.op_type == "Gather":
-        data, indices = arrays
-        return [np.take(data, indices.astype(np.int64), int(attributes.get("axis", 0)))]
-    if node.op_type == "GatherND" and not attributes.get("batch_dims"):
-        data, indices = arrays
-        return [np.asarray(data[tuple(np.moveaxis(indices, -1, 0))])]  # else a loop in Python
-    if node.op_type == "DequantizeLinear" and not attributes.get("block_size"):
-        return [_dequantized(attributes, *arrays)]
     if node.op_type == "Resize":
         return [_resized(node, attributes, arrays[0], arrays[-1], opset)]
-    return _by_reference(node, inputs, opset)
+    quick = _IN_NUMPY.get(node.op_type)
+    found = None if quick is None else quick(attributes, *inputs)
+    return _by_reference(node, inputs, opset) if found is None else [np.asarray(found)]
 
 
 def _by_reference(node: Any, inputs: Sequence[Any], opset: int) -> list[Any]:
@@ -185,19 +167,6 @@ def _product(sizes: Any) -> int:
     return math.prod(max(0, int(size)) for size in np.asarray(sizes).reshape(-1))
 
 
-def _dequantized(
-    attributes: Mapping[str, Any], data: Array, scale: Array, zero: Array | None = None
-) -> Array:
-    """(x - zero) · scale; ONNX's reference has it in newer revisions only."""
-    shape = [1] * data.ndim
-    if scale.size > 1:  # one for each place of an axis
-        shape[int(attributes.get("axis", 1))] = scale.size
-    centered = data.astype(np.float32)
-    if zero is not None:
-        centered = centered - zero.astype(np.float32).reshape(shape)
-    return np.asarray(centered * scale.astype(np.float32).reshape(shape))
-
-
 def _resized(
     node: Any, attributes: Mapping[str, Any], data: Array, wanted: Array, opset: int
 ) -> Array:
@@ -228,6 +197,89 @@ def _resized(
             (matrix,) = _by_reference(alone, fed, opset)
             found = np.moveaxis(np.tensordot(matrix, found, (1, axis)), 0, axis)
     return found.astype(data.dtype)
+
+
+# --- in NumPy: the usual ones around shapes, of which a file may have thousands -------------------
+
+
+def _cast(at: Mapping[str, Any], data: Array) -> Array | None:
+    to = _PLAIN_TYPES.get(int(at.get("to", 0)))
+    return None if to is None or data.dtype.kind not in "biuf" else data.astype(to)
+
+
+def _unsqueezed(at: Mapping[str, Any], data: Array, axes: Array | None = None) -> Array:
+    places = at["axes"] if axes is None else axes.tolist()
+    return np.expand_dims(data, tuple(places))
+
+
+def _sliced(
+    _: Mapping[str, Any],
+    data: Array,
+    begin: Array | None = None,
+    end: Array | None = None,
+    axes: Array | None = None,
+    steps: Array | None = None,
+) -> Array | None:
+    if begin is None or end is None:  # older versions have attributes
+        return None
+    places = range(len(begin)) if axes is None else axes.tolist()
+    strides = [1] * len(begin) if steps is None else steps.tolist()
+    found = [slice(None)] * data.ndim
+    for axis, *part in zip(places, begin.tolist(), end.tolist(), strides, strict=True):
+        found[axis] = slice(*part)
+    return data[tuple(found)]
+
+
+def _reshaped(_: Mapping[str, Any], data: Array, shape: Array) -> Array | None:
+    return data.reshape(shape.tolist()) if shape.all() else None  # 0 has a meaning of its own
+
+
+def _gathered(at: Mapping[str, Any], data: Array, indices: Array) -> Array:
+    return np.take(data, indices.astype(np.int64), int(at.get("axis", 0)))
+
+
+def _gathered_nd(at: Mapping[str, Any], data: Array, indices: Array) -> Array | None:
+    return None if at.get("batch_dims") else np.asarray(data[tuple(np.moveaxis(indices, -1, 0))])
+
+
+def _dequantized(
+    at: Mapping[str, Any], data: Array, scale: Array, zero: Array | None = None
+) -> Array | None:
+    """(x - zero) · scale; ONNX's reference has it in newer revisions only."""
+    if at.get("block_size"):
+        return None
+    shape = [1] * data.ndim
+    if scale.size > 1:  # one for each place of an axis
+        shape[int(at.get("axis", 1))] = scale.size
+    centered = data.astype(np.float32)
+    if zero is not None:
+        centered = centered - zero.astype(np.float32).reshape(shape)
+    return np.asarray(centered * scale.astype(np.float32).reshape(shape))
+
+
+#: Of ONNX's numbers for types those that NumPy has, too, and casts to as ONNX does.
+_PLAIN_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
+#: Functions of attributes and inputs; None where it is left to ONNX's reference.
+_IN_NUMPY: Mapping[str, Callable[..., Array | None]] = {
+    "Add": lambda _, a, b: np.add(a, b),
+    "Cast": _cast,
+    "Concat": lambda at, *parts: np.concatenate(parts, int(at["axis"])),
+    "DequantizeLinear": _dequantized,
+    "Equal": lambda _, a, b: np.equal(a, b),
+    "Expand": lambda _, data, shape: np.broadcast_to(
+        data, np.broadcast_shapes(data.shape, tuple(shape.tolist()))
+    ),
+    "Gather": _gathered,
+    "GatherND": _gathered_nd,
+    "Identity": lambda _, data: data,
+    "Mul": lambda _, a, b: np.multiply(a, b),
+    "Reshape": _reshaped,
+    "Shape": lambda at, data: np.asarray(data.shape[at.get("start") : at.get("end")], np.int64),
+    "Slice": _sliced,
+    "Sub": lambda _, a, b: np.subtract(a, b),
+    "Unsqueeze": _unsqueezed,
+    "Where": lambda _, condition, a, b: np.where(condition, a, b),
+}
 
 
 def constant_of(node: Any, attributes: Mapping[str, Any]) -> Any:

@@ -59,7 +59,7 @@ def names_of(nodes: Sequence[Any], stored: Collection[str]) -> list[tuple[str, .
             if before is None or node.op_type not in _LAYOUT or nodes[before].op_type in _LAYOUT:
                 last[place.path, place.call] = index
     found = []
-    taken: set[str] = set()
+    numbers: dict[str, int] = {}
     for index, (node, place) in enumerate(zip(nodes, places, strict=True)):
         first = node.name or next(iter(node.output), "")
         if place is not None:
@@ -70,17 +70,19 @@ def names_of(nodes: Sequence[Any], stored: Collection[str]) -> list[tuple[str, .
                 first = f"{first}.{node.op_type.lower()}"
         elif re.fullmatch(r"\d*", first):
             first = node.op_type.lower()
-        first = _unique(first, taken)
-        taken.add(first)
+        first = _unique(first, numbers)
         found.append(tuple(dict.fromkeys(filter(None, (first, node.name, *node.output[:1])))))
     return found
 
 
-def _unique(name: str, taken: Collection[str]) -> str:
-    number, found = 0, name
-    while found in taken:
+def _unique(name: str, numbers: dict[str, int]) -> str:
+    """A name that is not among those given before, whose last numbers are kept."""
+    number, found = numbers.get(name, 0), name
+    while found in numbers:
         number += 1
         found = f"{name}_{number}"
+    numbers[name] = number
+    numbers.setdefault(found, 0)
     return found
 
 

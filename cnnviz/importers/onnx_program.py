@@ -310,7 +310,8 @@ def _read_by(node: Any) -> Sequence[str]:
     """What a node reads, and what the branches inside it do."""
     names = list(node.input)
     for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
+        inside = (attribute.g,) if attribute.HasField("g") else ()
+        for graph in (*inside, *attribute.graphs):
             for inner in graph.node:
                 names.extend(_read_by(inner))
             names.extend(output.name for output in graph.output)

@@ -35,6 +35,19 @@ FOLDED = [
     ("Resize", {"mode": "cubic"}, [numbers(1, 2, 4, 3), None, None, whole(1, 2, 7, 5)]),
     ("Resize", {"mode": "linear"}, [numbers(2, 4, 3), None, np.float32([1, 0.5, 3])]),
     ("Resize", {"axes": [2, 1]}, [numbers(1, 4, 3), None, None, whole(5, 6)]),
+    ("Cast", {"to": 7}, [np.float32([2.7, -2.7])]),
+    ("Cast", {"to": 10}, [numbers(3)]),
+    ("Concat", {"axis": -1}, [numbers(2, 3), numbers(2, 1)]),
+    ("Equal", {}, [whole(5, 7), whole(5, 9)]),
+    ("Expand", {}, [numbers(3, 1), whole(2, 1, 4)]),
+    ("Reshape", {}, [numbers(3, 4), whole(2, -1)]),
+    ("Reshape", {}, [numbers(3, 4), whole(0, 2, 2)]),
+    ("Shape", {"start": -3, "end": 9}, [numbers(2, 3, 4, 5)]),
+    ("Slice", {}, [numbers(4, 5), whole(1, 0), whole(2**62, -1)]),
+    ("Slice", {}, [numbers(4, 5), whole(-1), whole(-9), whole(1), whole(-2)]),
+    ("Slice", {}, [numbers(4, 5), whole(0), whole(4), None, whole(3)]),
+    ("Unsqueeze", {}, [numbers(4, 5), whole(-1, 0)]),
+    ("Where", {}, [np.array([True, False]), whole(5, 7), np.int64(3)]),
 ]
 
 
