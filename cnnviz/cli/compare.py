@@ -123,6 +123,8 @@ def command(
     status: int = ExitCode.OK
     if are_runs(click.get_current_context(), inputs, options):
         a, b = map(Path, inputs)
+        if a.resolve() == b.resolve() and not printing.quiet:
+            say("A and B are the same folder: this compares a run with itself.")
     else:
         sides = Sides.of(inputs, output, options, checks)
         status, done = explain_both(sides, output, printing)

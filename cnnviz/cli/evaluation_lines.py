@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cnnviz.cli.console import json_line, say
 from cnnviz.cli.explain_lines import Printer
-from cnnviz.text import joined
+from cnnviz.text import counted, joined
 
 if TYPE_CHECKING:
     from cnnviz.runs.evaluate import EvaluationResult
@@ -71,8 +71,9 @@ def table(summary: EvaluationRecord) -> Iterator[str]:
                 yield _row("-" * (width - 2), [], width)
     yield ""
     yield (
-        f"Means over {summary.ok} images, with 95 % intervals. {_UP} more is better, {_DOWN} less. "
-        "Below the line are maps that no method made. * no better than the centered Gaussian."
+        f"Means over {counted(summary.ok, 'image')}, with 95 % intervals. "
+        f"{_UP} more is better, {_DOWN} less. Below the line are maps that no method made. * no "
+        "better than the centered Gaussian."
     )
     yield from summary.findings
 

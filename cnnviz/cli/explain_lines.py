@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import click
 
 from cnnviz.cli.console import Printing, json_line, name_engine, name_weights, say
-from cnnviz.text import counted, listed, printable_path
+from cnnviz.text import counted, joined, listed, printable_path
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,6 +31,8 @@ _CONFUSIONS = 5
 _CLASSES = 5
 #: How many files are named where there are many.
 _NAMED = 3
+#: How many images with blank maps are.
+_BLANK = 3
 
 
 def introduce(explainer: Explainer) -> None:
@@ -136,21 +138,32 @@ class OutcomePrinter(Printer["ImageRecord"]):
         super().__init__(bar, worker, printing)
         self._output = output
         self._layers = layers
+        self._blank = 0
 
     def _tell(self, image: ImageRecord) -> None:
-        for one in image.explanations:
-            if one.blank:
-                self._write(
-                    f"{image.path}: {', '.join(one.blank)} blank: nothing in this layer speaks for "
-                    f"{_brief(one.target)}. Try another --layer or --target.",
-                    sys.stderr,
-                )
+        if image.blank:
+            self._blank += 1
+            if self._blank <= _BLANK:
+                self._tell_blank(image)
         if self._printing.as_json:
             from cnnviz.runs.records import json_record
 
             self._write(json_line(json_record(image, self._output, self._layers)), sys.stdout)
         elif image.ok:
             self._write(self._line(image), sys.stdout)
+
+    def _tell_blank(self, image: ImageRecord) -> None:
+        """A line for all targets whose same maps are blank."""
+        targets: dict[tuple[str, ...], list[str]] = {}
+        for one in image.explanations:
+            if one.blank:
+                targets.setdefault(one.blank, []).append(_brief(one.target))
+        for maps, named in targets.items():
+            self._write(
+                f"{image.path}: {', '.join(maps)} blank: nothing in this layer speaks for "
+                f"{joined(named)}. Try another --layer or --target.",
+                sys.stderr,
+            )
 
     def _line(self, image: ImageRecord) -> str:
         best = image.prediction
@@ -230,6 +243,11 @@ def sum_up(session: _Ran, result: RunResult, seconds: float) -> None:
     said = "" if part is None else f"{part}: "
     say(f"{said}{ended.done} explained{resumed}{failed}, in {seconds:.1f} s; written to {output}")
     looked, accuracy = session.scanned, ended.accuracy
+    if ended.blank > _BLANK:
+        say(
+            f"{ended.blank} of {ended.done} images have a blank map; only the first {_BLANK} are "
+            "named above, the manifest and --report have all"
+        )
     _sum_up_several(session, result)
     if looked is not None and looked.accuracy is not None:
         say(

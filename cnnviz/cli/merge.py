@@ -50,14 +50,15 @@ def command(folder: Path, report: bool, quiet: bool, checks: CheckOptions) -> in
 
     check_files(checks)
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}; give the --output of the parts.")
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise UsageError(f"{folder} {what}: give the --output of the parts.")
     notify = None if quiet else say
     found: dict[PurePosixPath, Merged[Any] | None] = {
         MANIFEST: merge_manifest(folder, None, notify),
         EVALUATION.name: merge_evaluation(folder, None, notify),
     }
     merged = {name: one for name, one in found.items() if one is not None}
-    if not merged and not (checks.wanted and _runs(folder)):
+    if not merged and not _runs(folder):
         raise UsageError(
             f"{folder} has no parts of a run: `cnnviz explain` and `cnnviz evaluate` leave some "
             "there if they are called with --shard."
@@ -66,6 +67,9 @@ def command(folder: Path, report: bool, quiet: bool, checks: CheckOptions) -> in
         for name, one in merged.items():
             say(_said(one.summary))
             put(str(folder / name))
+        if not merged and not checks.wanted:  # a script need not know who merges
+            there = joined(map(str, _runs(folder)), "and")
+            say(f"{folder} has no parts left to merge; {there} is there")
     if report or any(one.report for one in merged.values()):
         _report(folder, notify)
     if checks.wanted:

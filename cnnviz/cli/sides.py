@@ -212,7 +212,7 @@ def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str
     Raises:
         UsageError: they are neither, or the options are not for them.
     """
-    from cnnviz.runs.manifest import JOURNAL, is_run
+    from cnnviz.runs.manifest import is_run
 
     named = joined(map(_shown, inputs), "and")
     given = {
@@ -230,25 +230,45 @@ def are_runs(context: click.Context, inputs: Sequence[str], options: Mapping[str
             )
         return True
     if runs:
+        others = [one for one in inputs if one not in runs]
+        for one in others:
+            _check_finished(one)
+        other = ""
+        if len(inputs) == len(SIDES) and not given:
+            other = f", and {_shown(others[0])} has no manifest.json of `cnnviz explain`"
         raise UsageError(
-            f"{_shown(runs[0])} is the folder of a run: give two of these to compare the "
+            f"{_shown(runs[0])} is the folder of a run{other}: give two of these to compare the "
             "runs, or images, with --model A --model B say, to explain them twice."
         )
     if not TWOFOLD & given.keys():
         for one in inputs:
-            if one != "-" and not is_remote(one) and not Path(one).exists():
-                raise UsageError(f"There is no image or folder {_shown(one)}.")
-            if (Path(one) / JOURNAL).exists():
-                raise UsageError(
-                    f"The run in {_shown(one)} was interrupted: finish it first, by the "
-                    "same command."
-                )
+            _check_finished(one)
         raise UsageError(
             f"There is nothing to compare: {named} {'has' if len(inputs) == 1 else 'have'} no "
             "manifest.json of `cnnviz explain`. Give two runs' folders, or images with --model A "
             "--model B, or two of --weights, --layer, --method and the like."
         )
     return False
+
+
+def _check_finished(name: str) -> None:
+    """Refuse what is not there, and a run that has not come to its end.
+
+    Raises:
+        UsageError: it is one of these.
+    """
+    from cnnviz.runs.manifest import JOURNAL, MANIFEST, is_run
+
+    path = Path(name)
+    if name != "-" and not is_remote(name) and not path.exists():
+        raise UsageError(f"There is no image or folder {_shown(name)}.")
+    if path.name == MANIFEST.name and is_run(path.parent):
+        folder = _shown(str(path.parent))
+        raise UsageError(f"{_shown(name)} is a file of a run: give its folder, {folder}.")
+    if (path / JOURNAL).exists():
+        raise UsageError(
+            f"The run in {_shown(name)} was interrupted: finish it first, by the same command."
+        )
 
 
 def _shown(name: str) -> str:
@@ -272,8 +292,6 @@ def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, b
     """
     _check_output(sides.inputs, output)
     printing = Printing(quiet=printing.quiet or printing.as_json)
-    if sides.same and not printing.quiet:
-        say("A and B are asked for the same: this compares a network with itself.")
     worse: int = ExitCode.OK
     runner = sides.a.execution.runner
     with _reread(sides.inputs) as rewind, ExitStack() as started:
@@ -281,6 +299,8 @@ def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, b
         status = in_worker(_check, sides, printing)
         if status:
             return status, False
+        if sides.same and not printing.quiet:
+            say("A and B are asked for the same: this compares a network with itself.")
         if runner is not None:
             from cnnviz.runs.ray_runner import address_of, cluster
 

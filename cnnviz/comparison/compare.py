@@ -13,6 +13,7 @@ from cnnviz.comparison.maps import Looked, agreement
 from cnnviz.comparison.metrics import was_judged
 from cnnviz.comparison.names import side_names
 from cnnviz.comparison.records import (
+    BOTH,
     ComparedImageRecord,
     MapAgreementRecord,
     Outcome,
@@ -190,7 +191,7 @@ class _Pairing:
         reasons = list(filter(None, (_no_heatmap("A", a), _no_heatmap("B", b))))
         where_a, where_b = (None if one is None else one.location for one in (a, b))
         if where_a is None or where_b is None or image.size is None:
-            return None, " and ".join(reasons)
+            return None, BOTH.join(reasons)
         found = agreement(
             Looked(where_a, self.a.manifest.run.network.input),
             Looked(where_b, self.b.manifest.run.network.input),

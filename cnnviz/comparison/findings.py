@@ -9,6 +9,7 @@ from cnnviz.comparison.classes import Classes
 from cnnviz.comparison.comparison import Pair, Side
 from cnnviz.comparison.metrics import was_judged
 from cnnviz.comparison.records import (
+    BOTH,
     ClassChangeRecord,
     ComparisonRecord,
     GroupRecord,
@@ -233,11 +234,19 @@ def notes(
         else:
             names = [*paths[:_FEW], *(["..."] if len(paths) > _FEW else [])]
             yield f"Not compared: {len(paths)} images {several}: {', '.join(names)}."
-    reasons_of_maps = Counter(
-        pair.record.no_agreement for pair in pairs if pair.record.no_agreement is not None
-    )
-    for reason, count in reasons_of_maps.most_common():
-        yield f"The heatmaps of {counted(count, 'image')} are not compared: {reason}."
+    yield from _without_agreement(pairs)
     judged = [name for name, side in (("A", a), ("B", b)) if was_judged(side)]
     if len(judged) == 1:
         yield f"Only {judged[0]} was evaluated, so metrics of the maps are not compared."
+
+
+def _without_agreement(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Why heatmaps are not compared, in one sentence: on which side, in how many images."""
+    lacking = [pair.record.no_agreement for pair in pairs if pair.record.no_agreement is not None]
+    if not lacking:
+        return
+    reasons = Counter(reason for several in lacking for reason in several.split(BOTH))
+    said = next(iter(lacking))
+    if len({*lacking}) > 1:
+        said = joined([f"{reason} in {count}" for reason, count in reasons.most_common()], "and")
+    yield f"The heatmaps of {counted(len(lacking), 'image')} are not compared: {said}."

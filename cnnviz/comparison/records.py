@@ -50,6 +50,9 @@ Unpaired = Literal["only_a", "only_b", "content", "failed_a", "failed_b", "faile
 """Why an image is not compared: only one run has it; its file was another one then; it failed; the
 two runs disagree about its true class."""
 
+BOTH = " and "
+"""What stands between A's reason and B's where neither heatmap can be compared."""
+
 
 @dataclass(frozen=True)
 class SideRecord:

@@ -271,16 +271,16 @@ def of_part_pattern(name: str) -> str:
 
 def _check_same(headers: Iterable[RunHeader], folder: Path) -> None:
     """Refuse parts of several runs."""
-    groups: dict[Any, list[str]] = {}
+    groups: dict[Any, list[int]] = {}
     for header in headers:
         assert header.part is not None
         key = (header.run.fingerprint, header.part.whole)
-        groups.setdefault(key, []).append(str(header.part.number))
+        groups.setdefault(key, []).append(header.part.number)
     if len(groups) > 1:
-        of_each = joined([_numbers(group) for group in groups.values()], "and")
+        of_each = "; ".join(_numbers(group) for group in groups.values())
         raise NotYetError(
-            f"The parts in {folder} are not of one run, but {of_each} of one each: these had other "
-            "options, other images or other true classes. Run them again with the same ones."
+            f"The parts in {folder} are of different runs ({of_each}), with other options, other "
+            "images or other true classes: run them again with the same ones."
         )
 
 
@@ -300,7 +300,7 @@ def _has_all(whole: RunHeader | None, header: RunHeader) -> bool:
 def _lacking(count: int, missing: list[int], unfinished: list[int]) -> str:
     """The sentence about parts that are not done."""
     said = [
-        f"{_numbers(list(map(str, group)))} of {count} {'is' if len(group) == 1 else 'are'} {what}"
+        f"{_numbers(group)} of {count} {'is' if len(group) == 1 else 'are'} {what}"
         for group, what in ((missing, "missing"), (sorted(unfinished), "unfinished"))
         if group
     ]
@@ -308,8 +308,20 @@ def _lacking(count: int, missing: list[int], unfinished: list[int]) -> str:
     return f"{text[:1].upper()}{text[1:]}; the last part that is done merges them."
 
 
-def _numbers(numbers: list[str]) -> str:
-    return f"part{'s' if len(numbers) > 1 else ''} {joined(numbers, 'and')}"
+def _numbers(numbers: list[int]) -> str:
+    """``part 2``, ``parts 2 and 3``, ``parts 2, 4 to 16 and 18``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    said = [
+        text
+        for run in runs
+        for text in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))
+    ]
+    return f"part{'s' if len(numbers) > 1 else ''} {joined(said, 'and')}"
 
 
 def _is_there(folder: Path, name: str) -> bool:

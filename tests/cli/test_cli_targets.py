@@ -129,6 +129,27 @@ def test_an_image_is_like_itself_and_nothing_changes_that(cnnviz, network):
     assert "gradcam, gradient blank: nothing in this layer speaks for similarity to a.png" in err
 
 
+def test_blank_maps_of_many_images_are_counted(cnnviz, tmp_path):
+    """A network of columns sees nothing of a class whose channel is dark."""
+    write_columns(tmp_path, "net", 3, mx.sym.softmax)
+    for number in range(5):
+        write_bright(tmp_path / "in" / f"{number}.png", 4, 0, 0)
+    command = ("explain", "in", "--model", "net-symbol.json", *SCALE, "--method", "gradcam")
+    _, out, err = cnnviz(*command, "-o", "out", "--target", "1,2")
+    blank = [line for line in err.splitlines() if "blank" in line]
+    assert blank[:3] == [
+        f"in/{number}.png: gradcam blank: nothing in this layer speaks for class 1 or class 2. Try "
+        "another --layer or --target."
+        for number in range(3)
+    ]
+    assert blank[3:] == [
+        "5 of 5 images have a blank map; only the first 3 are named above, the manifest and "
+        "--report have all"
+    ]
+    assert len(out.splitlines()) == 5
+    assert "blank" not in cnnviz(*command, "-o", "out", "--target", "1,2", "--quiet")[2]
+
+
 def test_other_images_that_cannot_be_used(cnnviz, network, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     for path, reason in (

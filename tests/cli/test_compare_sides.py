@@ -341,7 +341,16 @@ def run(cnnviz, images):
     [
         (("photos", "photos"), "There is nothing to compare: photos and photos have no manifest"),
         (("photos",), "There is nothing to compare: photos has no manifest.json"),
-        (("run", "photos"), "run is the folder of a run: give two of these"),
+        (
+            ("run", "photos"),
+            "run is the folder of a run, and photos has no manifest.json of `cnnviz explain`: give "
+            "two of these",
+        ),
+        (("run", "nowhere"), "There is no image or folder nowhere."),
+        (
+            ("run/manifest.json", "run"),
+            "run/manifest.json is a file of a run: give its folder, run",
+        ),
         (("run",), "run is the folder of a run: give two of these"),
         (("run", "-m", "demo", "-m", "vgg16"), "run is the folder of a run: give two of these"),
         (("run", "run", "run"), "run is the folder of a run: give two of these"),
@@ -368,11 +377,13 @@ def test_an_interrupted_run(cnnviz, tmp_path, run):
     status, _, err = cnnviz("compare", "other", "other")
     assert status == ExitCode.USAGE
     assert "The run in other was interrupted: finish it first" in err
+    assert cnnviz("compare", run, "other")[2] == err
 
 
 def test_two_folders_of_runs(cnnviz, tmp_path, run):
-    status, _, _ = cnnviz("compare", run, run)
+    status, _, err = cnnviz("compare", run, run)
     assert status == ExitCode.OK
+    assert err.startswith("A and B are the same folder: this compares a run with itself.\n")
     assert not (tmp_path / "comparison/a/manifest.json").exists()
 
 

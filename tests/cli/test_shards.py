@@ -151,7 +151,7 @@ def test_force_does_a_part_again(cnnviz, images, tmp_path):
 def test_parts_of_other_runs_are_refused_by_name(cnnviz, images, tmp_path):
     cnnviz("explain", images, *OPTIONS, "-o", "out", "--shard", "1/2")
     _, _, err = cnnviz("explain", images, *OPTIONS, "-o", "out", "--shard", "2/2", "--arrays")
-    assert "are not of one run, but part 1 and part 2 of one each" in err
+    assert "are of different runs (part 1; part 2), with other options" in err
     assert not (tmp_path / "out/manifest.json").exists()
     status, _, err = cnnviz("merge", "out")
     assert status == ExitCode.USAGE
@@ -249,6 +249,24 @@ def test_a_folder_without_parts(cnnviz, images):
     status, _, err = cnnviz("merge", images)
     assert status == ExitCode.USAGE
     assert "has no parts of a run" in err
+    assert cnnviz("merge", "nowhere")[2] == (
+        "Error: nowhere does not exist: give the --output of the parts.\n"
+    )
+
+
+def test_parts_that_the_last_one_has_merged(cnnviz, images):
+    """A job that merges after all others need not know whether there is anything left to do."""
+    cnnviz("explain", images, *OPTIONS, "-o", "parts", "--limit", "1", "--shard", "1/1")
+    status, out, err = cnnviz("merge", "parts")
+    assert (status, out) == (ExitCode.OK, "")
+    assert err == "parts has no parts left to merge; manifest.json is there\n"
+
+
+def test_many_missing_parts_are_one_short_line(cnnviz, images):
+    command = ("explain", images, *OPTIONS, "-o", "parts", "--limit", "1")
+    for number in (3, 5):
+        _, _, err = cnnviz(*command, "--shard", f"{number}/9999")
+    assert "\nParts 1, 2, 4 and 6 to 9999 of 9999 are missing; " in err
 
 
 @pytest.mark.subprocess

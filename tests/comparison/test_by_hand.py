@@ -210,3 +210,36 @@ def test_a_class_that_one_network_does_not_know():
         "B does not know the true class of 1 image, and so is wrong about it."
     )
     assert found.summary.findings[1] == "Losses: crane (from 1 to 0 of 1)."
+
+
+def test_blank_heatmaps_are_one_sentence():
+    """Which side's, in how many of the images; where all are alike that is said once."""
+    images = list(enumerate(IMAGES))
+    blank = {"location": None}
+
+    def blank_in(side, number, **more):
+        one = side(number, *more["classes"])
+        for explanation in one["explanations"]:
+            explanation.update(blank, blank=["gradcam"])
+        return one
+
+    def note(of_a_blank, of_b_blank):
+        a = [
+            blank_in(of_a, n, classes=(truth, one)) if n in of_a_blank else of_a(n, truth, one)
+            for n, (truth, one, _) in images
+        ]
+        b = [
+            blank_in(of_b, n, classes=(truth, one)) if n in of_b_blank else of_b(n, truth, one)
+            for n, (truth, _, one) in images
+        ]
+        (found,) = [one for one in compared(a, b).summary.notes if "heatmaps" in one]
+        return found
+
+    assert note((), (3,)) == "The heatmaps of 1 image are not compared: B's heatmap is blank."
+    assert note((0, 1), (0, 1)) == (
+        "The heatmaps of 2 images are not compared: A's heatmap is blank and B's heatmap is blank."
+    )
+    assert note((0, 1), (1, 2, 3)) == (
+        "The heatmaps of 4 images are not compared: B's heatmap is blank in 3 and A's heatmap is "
+        "blank in 2."
+    )
