@@ -229,6 +229,7 @@ def throughput(bench: Bench, options: argparse.Namespace) -> bool:
         for kind in (0, 1)
     ]
     print(f"{'2 by 1':>7}  {common.spread(by_one[0], 2):16}  {common.spread(by_one[1], 2)}")
+    print(f"(goal {GOAL} at work, where there are cores for both and the driver)")
     print(f"driver's peak: {peak:.0f} MiB\n{said}")
     small(Bench(bench.place, options.small), options.rounds)
     return statistics.median(by_one[0]) >= GOAL
