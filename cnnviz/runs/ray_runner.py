@@ -16,9 +16,10 @@ import pickle
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,23 @@ def cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+def _resources() -> list[Mapping[str, float]]:
+    """What each of the cluster's nodes has."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def cores_beside_gpu(nodes: Iterable[Mapping[str, float]]) -> int:
+    """How many cores a worker with a GPU gets, to read and write what its network takes.
+
+    Args:
+        nodes: what each has (``CPU``, ``GPU``). That with the fewest cores for each GPU decides.
+    """
+    shares = [int(has.get("CPU", 0) // has["GPU"]) for has in nodes if has.get("GPU", 0)]
+    return max(1, min(shares, default=1))
+
+
 class RayRun:
     """A run whose parts are done by Ray's actors."""
 
@@ -199,9 +217,10 @@ class RayRun:
         self._told: set[str] = set()
         self._probe = parts[0].folder / f"{PROBE}{secrets.token_hex(8)}"
 
-    @property
+    @cached_property
     def _cores(self) -> int:
-        return self._plan.request.model.threads or 1
+        threads = self._plan.request.model.threads
+        return threads or (cores_beside_gpu(_resources()) if self._on_gpu else 1)
 
     def run(self) -> None:
         """Do all parts, in any order.
@@ -318,11 +337,8 @@ class RayRun:
 
     def _room(self) -> int:
         """How many workers the cluster's nodes could have."""
-        import ray
-
         room = 0
-        for node in ray.nodes():
-            has = node["Resources"] if node["Alive"] else {}
+        for has in _resources():
             of_node = int(has.get("CPU", 0) // self._cores)
             room += min(of_node, int(has.get("GPU", 0))) if self._on_gpu else of_node
         return room
