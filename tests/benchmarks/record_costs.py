@@ -134,11 +134,11 @@ def measure(place: Path, count: int, images: int) -> None:
     with measured("listing a folder", images):
         sources = find_sources([str(place / "images")]).sources
     with measured("dividing the list into parts", images):
-        divided = Part.all_of(count, sources, (None,) * images, TOGETHER)
-    with measured("planning one part's names", images):
-        plan_items(divided[0].own(sources), explainer, part=divided[0])
+        part_of = Part.all_of(count, sources, (None,) * images, TOGETHER)
+    with measured("planning all names", images):
+        plan_items(sources, explainer)
     output = place / "out"
-    for part in divided:
+    for part in map(part_of, range(1, count + 1)):
         write_part(model, part, [names[number] for number in part.places], output)
     size = sum(path.stat().st_size for path in output.glob("*.json"))
     print(f"{'':32}{size / images:9.0f} bytes in the parts' files")
