@@ -17,24 +17,14 @@ from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 from cnnviz import system
 from cnnviz.errors import OutputUnavailableError, UsageError
 from cnnviz.runs.journal_files import open_journal_file
+from cnnviz.runs.run_index import Place, Places, RunIndex, all_of, stem_in
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.shards import PartRecord, Shard
-from cnnviz.storage.paths import AnyPath, is_there, opened_whole
+from cnnviz.storage.paths import AnyPath, is_there
 from cnnviz.storage.spool import on_the_disk
-from cnnviz.storage.tables import Register
 from cnnviz.structure import decode, encode, parse
 
-_Place = tuple[int, int, int]
-"""Of a record: the number of the file, where it begins there, and its length."""
-
-_Places = Register[_Place]
-"""Of records, by their stems."""
-
 _JOURNAL = 0  # its file has the first number
-_NOWHERE = (0, 0, 0)
-_PLACE = b'{"place":'  # and in a part's file
-_MOST_BEFORE = 64  # bytes in front of the record there
-_IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
 
 
 class Record(Protocol):
@@ -140,6 +130,7 @@ class Journal(Generic[RecordT]):
         notify: Callable[[str], None] | None = None,
         whole: RunFile[RecordT] | None = None,
         stems: Iterable[str] = (),
+        lent: RunIndex | None = None,
     ) -> None:
         """Open it.
 
@@ -151,20 +142,22 @@ class Journal(Generic[RecordT]):
             notify: called with a sentence if the file cannot be locked.
             whole: of a part the whole run's file, which is continued as well, and stays.
             stems: then those of the part's images.
+            lent: and what the whole run's file has, if somebody has read it, and closes it.
 
         Raises:
             UsageError: another run has it, or it cannot be written.
         """
         self._of = file
+        self._lent = lent
         self._folder = folder
         self._path = folder / file.journal
         self.interrupted = self.differs = False
         self.before = None
-        self._known = _Places()
+        self._known = Places()
         self._open: list[BinaryIO] = []
-        self._manifested = _Places()
-        self._dropped = _Places()  # records of another run that was stopped
-        self._met = _Places()  # those of the whole run's file, if that is another's
+        self._manifested = Places()
+        self._dropped = Places()  # records of another run that was stopped
+        self._met = Places()  # those of the whole run's file, if that is another's
         self._left: list[str] = []  # files that the runs before had left behind
         try:
             self._kept = open_journal_file(self._path, notify)
@@ -173,7 +166,7 @@ class Journal(Generic[RecordT]):
             self._manifested = self._read_manifest(folder / file.name, fingerprint)
             if force:
                 # Who goes on from here, without force, does not go on from there.
-                self._known = _Places()
+                self._known = Places()
                 (folder / file.name).unlink(missing_ok=True)
             afresh = file.journal_start(fingerprint, afresh=True)
             header = afresh if whole and self._begins_with(afresh) else None
@@ -237,7 +230,7 @@ class Journal(Generic[RecordT]):
         for _, place in self._dropped.items():
             found.update(dict.fromkeys(self._of.files_in(self._text(place))))
         if self._manifested:
-            wanted = _all_of(stems)
+            wanted = all_of(stems)
             for stem, place in self._manifested.items():
                 if stem not in wanted or self._known.get(stem) != place:
                     found.update(dict.fromkeys(self._of.files_in(self._text(place))))
@@ -251,7 +244,8 @@ class Journal(Generic[RecordT]):
         """Close it; ``done`` if the manifest holds all that it does."""
         self._kept.close(done=done)
         for file in self._open:
-            file.close()
+            if self._lent is None or file is not self._lent.file:
+                file.close()
 
     def _begins_with(self, header: bytes) -> bool:
         self._kept.file.seek(0)
@@ -260,50 +254,38 @@ class Journal(Generic[RecordT]):
     def _consult(self, path: AnyPath, fingerprint: str, stems: Iterable[str]) -> None:
         """Take from the whole run's file what a part does not know by itself."""
         own, left = self._known, self._left
-        self._known = _Places()
-        found = self._read_manifest(path, fingerprint, stems)
-        self._met = found if self.differs else _Places()
+        self._known = Places()
+        if self._lent is None:
+            found = self._read_manifest(path, fingerprint, stems)
+        else:
+            found = self._take(self._lent.of(stems, number=len(self._open)), fingerprint)
+        self._met = found if self.differs else Places()
         self._known.update(own)
         self._left = left  # that is for the whole run to tell
 
     def _read_manifest(
         self, path: AnyPath, fingerprint: str, stems: Iterable[str] | None = None
-    ) -> _Places:
+    ) -> Places:
         """Where the records of a run's file stand, all or those of some images.
 
         They are known from then on, if it is one of the same fingerprint.
         """
-        found = _Places()
-        try:
-            file = opened_whole(path)  # closed in close()
-        except OSError:  # the run before did not come to its end, or there was none
-            return found
-        number = self._opened(file)
-        wanted = None if stems is None else _all_of(stems)
-        place = 0
-        run: Any = None
-        for line in file:
-            record = image_in_line(line)
-            if record is not None and run is not None:
-                start, text = record
-                stem = _stem_in(text)
-                if stem is not None and (wanted is None or stem in wanted):
-                    found[stem] = (number, place + start, len(text))
-            elif line.startswith(b'"run":'):
-                run = _value_of(line)
-            elif line.startswith(b'"summary":') and run is not None:
-                left = (_value_of(line) or {}).get("left_behind")
-                self._left = _texts(left) if isinstance(left, list) else []
-            place += len(line)
-        if run is None:
-            return found
-        if run.get("fingerprint") == fingerprint:
-            self._known.update(found)
-            return found
+        read = RunIndex.read(path, stems, number=len(self._open))
+        return Places() if read is None else self._take(read, fingerprint)
+
+    def _take(self, read: RunIndex, fingerprint: str) -> Places:
+        """Go on from a run's file."""
+        self._opened(read.file)
+        self._left = read.left
+        if read.run is None:
+            return read.places
+        if read.run.get("fingerprint") == fingerprint:
+            self._known.update(read.places)
+            return read.places
         self.differs = True
         with suppress(ValueError):  # somebody may have changed it
-            self.before = decode(RunRecord, run, "run")
-        return found
+            self.before = decode(RunRecord, read.run, "run")
+        return read.places
 
     def _read(self, header: bytes, *, force: bool) -> None:
         """Note what is there behind the right header; what cannot be used is cut off."""
@@ -316,7 +298,7 @@ class Journal(Generic[RecordT]):
                     self._drop(differs=line != header)
                     break
             else:
-                stem = _stem_in(line) if line.endswith(b"\n") else None
+                stem = stem_in(line) if line.endswith(b"\n") else None
                 if stem is None:
                     break  # the line that was being written when the run was stopped
                 self._known[stem] = (_JOURNAL, place, len(line) - 1)
@@ -329,7 +311,7 @@ class Journal(Generic[RecordT]):
             copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
             number = self._opened(copy)
             for line in self._kept.file:
-                stem = _stem_in(line)
+                stem = stem_in(line)
                 if stem is not None:
                     self._dropped[stem] = (number, copy.tell(), len(line))
                     copy.write(line)
@@ -345,48 +327,9 @@ class Journal(Generic[RecordT]):
         place = self._known.get(stem)
         return None if place is None else self._text(place)
 
-    def _text(self, where: _Place) -> bytes:
+    def _text(self, where: Place) -> bytes:
         number, place, length = where
         return system.read_at(self._open[number], place, length)
-
-
-def _all_of(stems: Iterable[str]) -> _Places:
-    """A set of these."""
-    found = _Places()
-    for stem in stems:
-        found[stem] = _NOWHERE
-    return found
-
-
-def image_in_line(line: bytes) -> tuple[int, bytes] | None:
-    """The record in a line of a run's file, or of a part's, and where it begins; None if none."""
-    if line.startswith(_IMAGE):
-        return 0, line.rstrip(b",\n")
-    start = line.find(_IMAGE, 0, _MOST_BEFORE) if line.startswith(_PLACE) else -1
-    return None if start < 0 else (start, line.rstrip(b",\n")[start:-1])
-
-
-def _value_of(line: bytes) -> dict[str, Any] | None:
-    """The object that a line of a manifest gives a name to; nothing if it is none."""
-    try:
-        value = parse(line.rstrip(b",\n").partition(b":")[2])
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [value for value in values if isinstance(value, str)]
-
-
-def _stem_in(line: bytes) -> str | None:
-    """The stem in a line, if it is an image's record."""
-    try:
-        value = parse(line)
-    except ValueError:
-        return None
-    stem = value.get("stem") if isinstance(value, dict) else None
-    return stem if isinstance(stem, str) else None
 
 
 def _is_there(folder: AnyPath, name: str) -> bool:

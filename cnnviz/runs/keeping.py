@@ -52,6 +52,7 @@ class Keeping:
             notify=self.notify,
             whole=whole,
             stems=stems,
+            lent=self.part.whole,
         )
 
     def write(

@@ -20,7 +20,8 @@ from cnnviz import system
 from cnnviz.errors import UsageError
 from cnnviz.outputs.files import OutputFolder, remove_partial_files
 from cnnviz.outputs.formats import encode_run_file
-from cnnviz.runs.journal import RecordT, RunFile, image_in_line
+from cnnviz.runs.journal import RecordT, RunFile
+from cnnviz.runs.run_index import image_in_line
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.shards import Listing, PartRecord, Shard
 from cnnviz.structure import decode, parse

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -24,10 +24,11 @@ from cnnviz.machine import keep_freed_memory
 from cnnviz.metrics.randomization_result import RandomizationResult
 from cnnviz.outputs.naming import NamePlanner
 from cnnviz.runs.evaluate import EVALUATION, EvaluationPlan, EvaluationSession
-from cnnviz.runs.journal import RunFile, image_in_line
+from cnnviz.runs.journal import RunFile
 from cnnviz.runs.manifest import MANIFEST_FILE
 from cnnviz.runs.merge import find_parts, of_part_pattern
 from cnnviz.runs.plan import RunPlan
+from cnnviz.runs.run_index import RunIndex, image_in_line
 from cnnviz.runs.session import Session
 from cnnviz.runs.shards import Part, Shard, images_together
 from cnnviz.runs.supervisor import WorkerState
@@ -143,6 +144,11 @@ class PartWorker:
         batch_size = whole.request.execution.batch_size
         return Part.all_of(self._count, whole.sources, whole.truths, batch_size)
 
+    @cached_property
+    def _before(self) -> RunIndex | None:
+        """What a run that came to its end has left, read once for all parts."""
+        return RunIndex.read(self._plan.request.output / self._plan.run_file.name)
+
     def open(self) -> Opened:
         """Load the network.
 
@@ -164,7 +170,7 @@ class PartWorker:
         """
         folder = self._plan.request.output
         assert isinstance(folder, Path)  # by check_shard
-        part = self._part(task.shard.number)
+        part = replace(self._part(task.shard.number), whole=self._before)
         with _state(task, folder) as state:
             own = self._whole.of_part(part, state, force=task.force)
             if isinstance(own, Session):

@@ -22,6 +22,7 @@ from cnnviz.storage.sequences import chosen
 
 if TYPE_CHECKING:
     from cnnviz.images.source import Source
+    from cnnviz.runs.run_index import RunIndex
 
 T = TypeVar("T")
 
@@ -161,12 +162,14 @@ class Part:
         places: where its images are among all, ascending.
         everything: all images.
         truths: their true classes.
+        whole: what the whole run's file has, if somebody has read it.
     """
 
     record: PartRecord
     places: Sequence[int]
     everything: Sequence[Source]
     truths: Sequence[Any]
+    whole: RunIndex | None = None
 
     @classmethod
     def of(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ray_nodes import Log, Nodes
 
-from cnnviz.runs.journal import image_in_line
+from cnnviz.runs.run_index import image_in_line
 
 BATCH = 2
 OPTIONS = ("--model", "demo", "--method", "gradcam", "--size", "model", "--threads", "1")

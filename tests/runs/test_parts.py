@@ -31,6 +31,7 @@ from cnnviz.runs.request import (
 )
 from cnnviz.runs.shards import Shard
 from cnnviz.runs.shared_lists import shared
+from cnnviz.storage.paths import opened_whole
 
 
 def plan_of(photos, output, **execution):
@@ -88,6 +89,32 @@ def test_one_worker_does_all_parts(many, tmp_path, anywhere):
     run = json.loads((tmp_path / "parts/manifest.json").read_text())["run"]
     assert run["fingerprint"] == opened.fingerprint
     assert not list((tmp_path / "parts").glob(".cnnviz-list-*"))
+
+
+def test_after_a_merge_a_worker_reads_the_whole_once(many, tmp_path, monkeypatch):
+    folder = tmp_path / "parts"
+    worker = PartWorker(plan_of(many, folder), 3)
+    for number in (1, 2, 3):
+        worker.do(PartTask(Shard(3, number)))
+    merge_manifest(folder, 3)
+    before = images_of(folder)
+    read = []
+
+    def opened(path):
+        read.append(path.name)
+        return opened_whole(path)
+
+    monkeypatch.setattr("cnnviz.runs.run_index.opened_whole", opened)
+    (many / "2.png").write_bytes((many / "1.png").read_bytes())
+    worker = PartWorker(plan_of(many, folder), 3)
+    ends = [worker.do(PartTask(Shard(3, number))) for number in (1, 2, 3)]
+    assert sum(end.resumed for end in ends) == 5
+    assert read.count("manifest.json") == 1
+    merge_manifest(folder, 3)
+    changed = [
+        one["stem"] for one, old in zip(images_of(folder), before, strict=True) if one != old
+    ]
+    assert changed == ["2"]
 
 
 def test_parts_of_an_evaluation(many, tmp_path):
