@@ -243,6 +243,7 @@ def test_a_metric_that_no_image_can_have_is_refused(cnnviz, photos):
     assert not (photos / "evaluation").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_the_status_of_a_worker_is_that_of_the_command(photos):
     """A folder is explained in a process of its own."""

@@ -51,7 +51,7 @@ def shuffled(count):
     return np.random.default_rng(count).permutation(count).tolist()
 
 
-@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow), 7])
 def test_parts_come_to_what_a_single_run_writes(cnnviz, images, tmp_path, count):
     command = ("explain", images, *OPTIONS, "--target", "top2", "--truth", "truth.csv")
     assert cnnviz(*command, "-o", "whole")[0] == ExitCode.SOME_FAILED

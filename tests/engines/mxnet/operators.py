@@ -1253,14 +1253,14 @@ def trials(case: Case | PerChannels) -> Iterator[Trial]:
 
 
 def sample() -> Iterator[Trial]:
-    """A few trials of operators whose derivative is ours, one of every twelfth of the others."""
+    """A few trials of operators whose derivative is ours, one of every eighth of the others."""
     tried = Counter[str]()
     for number, case in enumerate(all_cases()):
         every = list(trials(case))
         trial = every[7 * number % len(every)]
         op = trial.case.op
         tried[op] += 1
-        if tried[op] % 6 == 1 if op in OURS else tried[op] == 1 and len(tried) % 12 == 0:
+        if tried[op] % 6 == 1 if op in OURS else tried[op] == 1 and len(tried) % 8 == 0:
             yield trial
 
 
