@@ -82,10 +82,10 @@ _METHODS = (
 _TRUTH = click.option(
     "--truth",
     type=FilePath(path_type=str),
-    metavar="folders|FILE",
+    metavar="folders|cls|FILE",
     help="The ground truth: folders, if each image lies in a folder named after its class; "
-    "or a .csv (path,label) or .json file, with several labels an image where the network "
-    "has a sigmoid.",
+    "cls, if tar archives have 0001.cls with the class beside 0001.jpg; or a .csv (path,label) "
+    "or .json file, with several labels an image where the network has a sigmoid.",
 )
 _FILES = (
     click.option(

@@ -16,8 +16,9 @@ decide. A file named explicitly may have any suffix."""
 ARRAY_SUFFIX = ".npy"
 """What is taken for an image, too, in a folder without any of :data:`IMAGE_SUFFIXES`."""
 
-ARCHIVE_SUFFIX = ".tar"
-"""What is taken for a folder: one that is given, or lies in a folder without any image."""
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""What is taken for a folder: one that is given, or lies in a folder without any image. Reading a
+compressed one says that it has to be decompressed."""
 
 _NUMBERS = re.compile(r"([0-9]+)")
 # What a token of a key begins with: of two texts the one that ends first comes first, then numbers.
@@ -32,7 +33,7 @@ def is_image(name: str) -> bool:
 
 def is_archive(name: str) -> bool:
     """Whether a name is taken for an archive's."""
-    return name.lower().endswith(ARCHIVE_SUFFIX)
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def natural_key(path: PurePath) -> str:

@@ -196,7 +196,8 @@ class _Coder:
             case RemotePath():
                 return [file.root, *file.below_root]
             case ArchiveMember():
-                return [[self._code(file.archive.path)], file.path, file.offset, file.size]
+                archive = self._code(file.archive.path)
+                return [[archive], file.path, file.offset, file.size, file.label]
             case Unreadable():
                 return [file.shown, file.names, file.reason]
         raise TypeError(f"{type(file).__name__} is no file that is listed")
@@ -207,9 +208,9 @@ class _Coder:
                 return Path(where)
             case [str() as url, str(), _, _]:
                 return self._roots(url).listed(Entry(*where[1:]))
-            case [[archive], path, offset, size]:
+            case [[archive], *known]:
                 key = archive if isinstance(archive, str) else tuple(archive)
-                return ArchiveMember(self._archives(key), path, offset, size)
+                return ArchiveMember(self._archives(key), *known)
         shown, names, reason = where
         return Unreadable(shown, tuple(names), reason)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from cnnviz.images.names import ARRAY_SUFFIX, is_archive, is_image, natural_key
-from cnnviz.storage.archives import Archive, ArchiveMember
+from cnnviz.storage.archives import Archive, ArchiveMember, sample_of
 from cnnviz.storage.remote import RemotePath, names_below
 from cnnviz.storage.stored import Stored, Unreadable
 from cnnviz.storage.stores import Entry
@@ -36,6 +37,7 @@ def images_in_archive(path: Path | RemotePath, relative: PurePath) -> list[Store
     """
     archive = Archive(path)
     found: dict[str, StoredImage] = {}
+    labels: dict[str, str] = {}  # by sample
 
     def broken(name: str, reason: str) -> StoredImage:
         shown, names = str(archive), archive.parts
@@ -50,6 +52,8 @@ def images_in_archive(path: Path | RemotePath, relative: PurePath) -> list[Store
         for member in archive.members():
             if not member.name and member.problem is not None:
                 found[""] = broken("", member.problem)
+            elif member.label is not None:
+                labels[sample_of(member.name)] = member.label
             elif not is_image(member.name) or _is_hidden(member.name):
                 continue
             elif member.problem is not None:
@@ -59,7 +63,15 @@ def images_in_archive(path: Path | RemotePath, relative: PurePath) -> list[Store
                 found[member.name] = StoredImage(file, relative / member.name)
     except OSError as error:
         found[""] = broken("", error.strerror or str(error))
-    return list(found.values())
+    return [_labeled(image, labels) for image in found.values()] if labels else [*found.values()]
+
+
+def _labeled(image: StoredImage, labels: Mapping[str, str]) -> StoredImage:
+    """An image with what its archive calls its class."""
+    file = image.file
+    if not isinstance(file, ArchiveMember):
+        return image
+    return image._replace(file=replace(file, label=labels.get(sample_of(file.path))))
 
 
 class Listing:

@@ -13,14 +13,18 @@ from cnnviz.labels.classes import WORDNET_FIRST, Classes
 from cnnviz.labels.image_paths import ImagePaths, ambiguous_path, no_match
 from cnnviz.labels.label_sets import LabelSet, Truth
 from cnnviz.labels.truth_labels import RowLabels, RowLabelSets
-from cnnviz.labels.truth_rows import Table
+from cnnviz.labels.truth_rows import Row, Table
 from cnnviz.labels.truth_tables import TABLE_SUFFIXES, read_table
+from cnnviz.storage.archives import ArchiveMember
 from cnnviz.storage.sequences import LazySequence, Mapped
 from cnnviz.storage.stored import full_path
 from cnnviz.text import counted, joined, listed, printable
 
 FOLDERS = "folders"
 """What stands for the names of folders where a file could be named."""
+
+MEMBERS = "cls"
+"""What stands for the classes that tar archives hold beside images, as WebDataset has them."""
 
 _SHOWN = 3
 _UNKNOWN = -1  # in place of a class
@@ -31,7 +35,7 @@ class GroundTruth:
     """The true classes of a run's images.
 
     Attributes:
-        source: ``"folders"``, or the file's name as it is shown to the user.
+        source: ``"folders"``, ``"cls"``, or the file's name as it is shown to the user.
         truths: for each image its class or, of a network whose classes do not exclude one another,
             its :class:`LabelSet`; None where it is not known.
         notes: what the user should know of it, a sentence each.
@@ -61,6 +65,9 @@ def read_ground_truth(
     of its synonyms, in upper or lower case, with ``_`` and ``-`` for spaces, or the class's
     WordNet ID where that is known, alone or in front of a name.
 
+    ``cls``: a tar archive has a member beside an image (``0001.cls`` beside ``0001.jpg``) that
+    holds its class, as an index or in any other way that a table may have it.
+
     A CSV file has a path and a label in each row, separated by comma, semicolon or tab (in a .txt
     file also by spaces, the label last), with or without a header; a JSON file is
     ``{"path": "label", ...}`` or ``[{"path": ..., "label": ...}, ...]``, or has such an object in
@@ -78,7 +85,7 @@ def read_ground_truth(
     classes without a row. An empty cell or list then means that an image belongs to no class.
 
     Args:
-        spec: ``folders``, or the name of a .csv, .tsv, .txt, .json or .jsonl file.
+        spec: ``folders``, ``cls``, or the name of a .csv, .tsv, .txt, .json or .jsonl file.
         sources: the images.
         labels: the classes' names by index; may be empty.
         classes: the number of the network's classes.
@@ -87,16 +94,18 @@ def read_ground_truth(
     Raises:
         UsageError: the file cannot be read or understood, names an unknown class, gives an image
             two classes of which the network predicts one, or matches no image of the run; no
-            folder is named after a class.
+            folder is named after a class; no archive says one.
     """
     known = Classes(labels, classes)
     if spec.strip().lower() == FOLDERS:
         return _from_folders(sources, known, multi_label=multi_label)
+    if spec.strip().lower() == MEMBERS:
+        return _from_members(sources, known, multi_label=multi_label)
     path, shown = Path(spec), printable(spec)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise UsageError(
-            f"Ground truth comes from {FOLDERS}, or from a {joined(TABLE_SUFFIXES)} file; got "
-            f"'{shown}'."
+            f"Ground truth comes from {FOLDERS}, from {MEMBERS} (members of tar archives), or from "
+            f"a {joined(TABLE_SUFFIXES)} file; got '{shown}'."
         )
     images = ImagePaths(sources, path.parent)
     table = read_table(path, shown, images, known, several=multi_label)
@@ -171,6 +180,46 @@ def _wordnet(folders: Iterable[str]) -> str:
     if not any(WORDNET_FIRST.match(folder) for folder in folders):
         return ""
     return " WordNet IDs (n02123045) are recognized if the file of --labels has them."
+
+
+# --- archives ------------------------------------------------------------------------------------
+
+
+def _from_members(sources: Sequence[Source], known: Classes, *, multi_label: bool) -> GroundTruth:
+    by_label: dict[str, Truth] = {}  # a million images have a thousand
+    truths: list[Truth] = []
+    without, example = 0, ""
+    for source in sources:
+        label = source.path.label if isinstance(source.path, ArchiveMember) else None
+        if label is None:
+            without, example = without + 1, example or source.shown
+            truths.append(None)
+            continue
+        if label not in by_label:
+            by_label[label] = _of_member(source, label, known, multi_label=multi_label)
+        truths.append(by_label[label])
+    if without == len(sources):
+        raise UsageError(
+            f"No image has a class: --truth {MEMBERS} takes it from tar archives that have "
+            f"0001.cls beside 0001.jpg, and {example} has no such member."
+        )
+    notes = []
+    if without:
+        have, them = ("has", "it") if without == 1 else ("have", "them")
+        notes.append(
+            f"{without} of {counted(len(sources), 'image')} {have} no .cls member beside {them}, "
+            f"for example {example}."
+        )
+    return GroundTruth(MEMBERS, tuple(truths), tuple(notes))
+
+
+def _of_member(source: Source, label: str, known: Classes, *, multi_label: bool) -> Truth:
+    """What an image's member says."""
+    found: RowLabelSets | RowLabels = RowLabels("an archive", known)
+    if multi_label:
+        found = RowLabelSets("an archive", known, has_negatives=False)
+    found.add(0, Row("the .cls member", source.shown, (label,)))
+    return found.truth(0)
 
 
 # --- files ---------------------------------------------------------------------------------------

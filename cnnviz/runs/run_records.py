@@ -181,7 +181,7 @@ class GroundTruthRecord:
     """Where the true classes come from.
 
     Attributes:
-        source: ``folders``, or a file.
+        source: ``folders``, ``cls`` or a file.
         known: how many images have a true class.
     """
 

@@ -23,15 +23,33 @@ from cnnviz.text import printable, printable_path
 _BLOCK = 1 << 23  # bytes of a remote archive that are read at a time
 _LONGEST_HEADER = 1 << 20  # bytes of names and the like of one member
 _RECORD = 512
+_LABEL = ".cls"  # what WebDataset calls the class of an image, beside it in an archive
+_LONGEST_LABEL = 256  # bytes
+#: What compressed files begin with, and what decompresses them.
+_COMPRESSED = {
+    b"\x1f\x8b": "gunzip",
+    b"BZh": "bunzip2",
+    b"\xfd7zXZ": "unxz",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+}
 
 
 class Member(NamedTuple):
-    """A member of an archive that can be read, or the reason why not: its bytes' place, or text."""
+    """A member of an archive.
+
+    Attributes:
+        name: its path there.
+        offset: where its bytes are.
+        size: how many they are.
+        problem: why it cannot be read, if it cannot.
+        label: what it says if it is the class of an image, in WebDataset's way.
+    """
 
     name: str
     offset: int
     size: int
     problem: str | None
+    label: str | None = None
 
 
 class Archive:
@@ -102,12 +120,13 @@ class Archive:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ArchiveMember(Stored):
-    """A file in an archive: where it lies there."""
+    """A file in an archive: where it lies there, and the class that the archive says, as text."""
 
     archive: Archive
     path: str
     offset: int
     size: int
+    label: str | None = None
 
     def __str__(self) -> str:
         return f"{self.archive}/{printable(self.path)}"
@@ -130,6 +149,12 @@ class ArchiveMember(Stored):
         return etag and f"{etag}:{self.offset}+{self.size}"
 
 
+def sample_of(path: str) -> str:
+    """What a member has in common with those that belong to it: its path up to its first dot."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
 class _Headers:
     """A file as :mod:`tarfile` may read it: headers, and nothing that would fill the memory."""
 
@@ -146,6 +171,8 @@ class _Headers:
 def _members(file: BinaryIO) -> Iterator[Member]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
+    _refuse_compressed(file.read(max(map(len, _COMPRESSED))))
+    file.seek(0)
     end = 0
     try:
         with tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:") as tar:
@@ -153,7 +180,11 @@ def _members(file: BinaryIO) -> Iterator[Member]:
                 cast(Any, tar).members.clear()  # it would keep all of them
                 end = one.offset_data
                 if not one.isdir():
-                    yield _member(one, size)
+                    found = _member(one, size)
+                    if _is_label(found):
+                        file.seek(found.offset)
+                        found = found._replace(label=_text(file.read(found.size)))
+                    yield found
             end = tar.offset
     except (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError) as error:
         yield Member("", 0, 0, f"the archive is damaged behind byte {end:,}: {_reason(error)}")
@@ -161,6 +192,16 @@ def _members(file: BinaryIO) -> Iterator[Member]:
     file.seek(end)
     if file.read(_RECORD) != bytes(_RECORD):
         yield Member("", 0, 0, f"the archive ends early, at byte {size:,}, without its end mark")
+
+
+def _refuse_compressed(head: bytes) -> None:
+    for start, tool in _COMPRESSED.items():
+        if head.startswith(start):
+            raise OSError(
+                errno.EINVAL,
+                "it is compressed, and images are read where they lie in an archive: "
+                f"decompress it (`{tool}`), and give the .tar",
+            )
 
 
 def _member(one: tarfile.TarInfo, size: int) -> Member:
@@ -178,6 +219,15 @@ def _member(one: tarfile.TarInfo, size: int) -> Member:
         problem = "the archive ends within it"
     name = "/".join(part for part in names if part not in ("", "."))
     return Member(name, one.offset_data, one.size, problem)
+
+
+def _is_label(member: Member) -> bool:
+    fits = member.problem is None and member.size <= _LONGEST_LABEL
+    return fits and member.name.endswith(_LABEL)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape").strip()
 
 
 def _reason(error: Exception) -> str:

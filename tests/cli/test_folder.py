@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import math
 import os
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -52,6 +54,24 @@ def manifest(tmp_path, name="out"):
 
 def explain(cnnviz, folder, *options):
     return cnnviz("explain", folder, "--model", "demo", "-o", "out", *options)
+
+
+def test_truth_from_an_archive(cnnviz, scenes, tmp_path):
+    """As WebDataset writes it: the same as from folders."""
+    with tarfile.open(tmp_path / "scenes-000000.tar", "w") as tar:
+        for number, (name, image) in enumerate(scenes):
+            ok, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            assert ok
+            for suffix, data in (("cls", b"%d" % CLASSES.index(name)), ("png", png.tobytes())):
+                member = tarfile.TarInfo(f"{number}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    status, _, err = explain(
+        cnnviz, "scenes-000000.tar", "--truth", "cls", "--method", "gradcam", "--target", "truth"
+    )
+    assert status == 0
+    assert "4 correct and 2 incorrect: accuracy 66.7%\n    1 x fish predicted as snail\n" in err
+    assert manifest(tmp_path)["run"]["ground_truth"] == {"source": "cls", "known": 6}
 
 
 def test_truth_from_folders(cnnviz, folder, tmp_path):

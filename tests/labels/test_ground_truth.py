@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import tarfile
 import unicodedata
 from pathlib import Path, PurePath
 
@@ -659,3 +661,45 @@ def test_one_class_an_image_in_forms_for_several(folder):
             **dict.fromkeys(("3.jpg", "a/2.jpg", "b/1.jpg")),
             "a/1.jpg": 3,
         }
+
+
+# --- archives ------------------------------------------------------------------------------------
+
+
+def archive(tmp_path, **classes):
+    """Images in an archive, each with a member that says its class, or without."""
+    path = tmp_path / "x-0.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, label in classes.items():
+            for suffix, text in ((".jpg", "x"), (".json", "{}"), (".cls", label)):
+                if text is not None:
+                    info = tarfile.TarInfo(name + suffix)
+                    info.size = len(text.encode())
+                    tar.addfile(info, io.BytesIO(text.encode()))
+    return find_sources([str(path)]).sources
+
+
+def test_classes_of_an_archive(tmp_path):
+    sources = archive(tmp_path, a="1", b="4\n", c="Egyptian cat", d=None, e="")
+    found = read_ground_truth("cls", sources, PETS, len(PETS))
+    assert found.source == "cls"
+    assert found.truths == (1, 4, 1, None, None)
+    assert found.notes == (
+        f"1 of 5 images has no .cls member beside it, for example {tmp_path}/x-0.tar/d.jpg.",
+    )
+    several = read_ground_truth("cls", archive(tmp_path, a="1|4", b=""), PETS, 6, multi_label=True)
+    assert several.truths == (LabelSet((1, 4)), LabelSet(()))
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ({"a": "6"}, r"The .cls member of an archive \('.*/x-0.tar/a.jpg'\): "),
+        ({"a": "crane"}, r"The .cls member of an archive \('.*/x-0.tar/a.jpg'\): "),
+        ({"a": "0|1"}, "2 labels, and the network predicts one class"),
+        ({"a": None}, r"No image has a class: --truth cls takes it .*/a.jpg has no such member"),
+    ],
+)
+def test_classes_of_an_archive_that_do_not_fit(tmp_path, classes, told):
+    with pytest.raises(UsageError, match=told):
+        read_ground_truth("cls", archive(tmp_path, **classes), PETS, len(PETS))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
 from contextlib import suppress
@@ -140,7 +143,7 @@ def test_every_cut_leaves_what_is_whole(tmp_path):
     }
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive" * 100, b"\x1f\x8b" + b"x" * 600])
+@pytest.mark.parametrize("data", [b"", b"no archive" * 100, b"\x1f\x8c" + b"x" * 600])
 def test_what_is_no_archive_fails_with_a_reason(tmp_path, data):
     (found,) = listed(written(tmp_path, data)).items()
     assert found[0] == "x-000000.tar"
@@ -180,3 +183,40 @@ def test_a_pipe_of_an_archives_name_is_not_waited_for(tmp_path):
     (found,) = listed(tmp_path / "x.tar").values()
     assert found.startswith("it cannot be read: ")
     assert "None" not in found
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x.tar"])
+@pytest.mark.parametrize(
+    ("compress", "tool"),
+    [(gzip.compress, "gunzip"), (bz2.compress, "bunzip2"), (lzma.compress, "unxz")],
+)
+def test_a_compressed_archive_says_what_to_do(tmp_path, name, compress, tool):
+    path = written(tmp_path, compress(packed(member("1.jpg", b"x"))), name)
+    for given in (path, tmp_path):
+        (told,) = listed(given).values()
+        assert told.startswith("it cannot be read: it is compressed")
+        assert f"decompress it (`{tool}`), and give the .tar" in told
+
+
+def test_an_image_has_the_class_of_its_sample(tmp_path):
+    members = [
+        member("a/0.left.jpg", b"x"),
+        member("a/0.cls", b" 7\n"),
+        member("a/0.right.jpg", b"x"),
+        member("b/0.jpg", b"x"),
+        member("1.cls", "größe".encode()),
+        member("1.jpg", b"x"),
+        member("2.jpg", b"x"),
+        member("2.cls", b"7" * 300),
+        member("3.jpg", b"x"),
+        member("3.cls", type=tarfile.SYMTYPE, linkname="1.cls"),
+    ]
+    sources = find_sources([str(written(tmp_path, packed(*members)))]).sources
+    assert {str(source.relative): source.path.label for source in sources} == {
+        "a/0.left.jpg": "7",
+        "a/0.right.jpg": "7",
+        "b/0.jpg": None,
+        "1.jpg": "größe",
+        "2.jpg": None,
+        "3.jpg": None,
+    }
