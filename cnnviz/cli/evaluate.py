@@ -83,10 +83,10 @@ if TYPE_CHECKING:
 @truth_option
 @click.option(
     "--boxes",
-    type=FilePath(path_type=str),
+    type=FilePath(path_type=str, remote=True),
     metavar="FILE",
     help="Where the objects are, for metrics of localization: a .csv file (path,label,x0,y0,x1,y1) "
-    "or COCO's .json.",
+    "or COCO's .json; or a URL of one.",
 )
 @click.option(
     "--masks",

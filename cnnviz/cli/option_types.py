@@ -51,8 +51,17 @@ class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 class FilePath(click.Path):
     """A file or folder. ``~`` in front is the home folder, where no shell has seen to it."""
 
+    def __init__(self, *, remote: bool = False, **options: Any) -> None:
+        """``remote``: whether it may be behind a URL; it is a text then."""
+        super().__init__(**options)
+        self._remote = remote
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
+        from cnnviz.storage.urls import is_remote
+
+        if self._remote and is_remote(os.fspath(value)):
+            return value
         return super().convert(_path(self, os.fspath(value), param, ctx), param, ctx)
 
 

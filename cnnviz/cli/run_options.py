@@ -81,11 +81,11 @@ _METHODS = (
 )
 _TRUTH = click.option(
     "--truth",
-    type=FilePath(path_type=str),
+    type=FilePath(path_type=str, remote=True),
     metavar="folders|cls|FILE",
     help="The ground truth: folders, if each image lies in a folder named after its class; "
     "cls, if tar archives have 0001.cls with the class beside 0001.jpg; or a .csv (path,label) "
-    "or .json file, with several labels an image where the network has a sigmoid.",
+    "or .json file, or a URL of one, with several labels an image where the network has a sigmoid.",
 )
 _FILES = (
     click.option(

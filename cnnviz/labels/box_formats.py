@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnviz.errors import UsageError
 from cnnviz.labels.table_text import csv_rows, delimiters, read_text, without_separator
 from cnnviz.labels.truth_json import JsonObject, load_json
 from cnnviz.labels.truth_rows import LABEL_TITLES, PATH_TITLES
+from cnnviz.storage.paths import AnyPath
 from cnnviz.text import counted, folded, joined, printable
 
 BOX_SUFFIXES = (".csv", ".tsv", ".txt", ".json")
@@ -61,7 +61,7 @@ class BoxTable(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_box_table(path: Path, shown: str) -> BoxTable:
+def read_box_table(path: AnyPath, shown: str) -> BoxTable:
     """The rows of a file, of one of :data:`BOX_SUFFIXES`.
 
     Raises:

@@ -15,6 +15,7 @@ from cnnviz.images.source import Source
 from cnnviz.labels.box_formats import BoxRow, BoxTable, Corners, read_box_table
 from cnnviz.labels.classes import Classes
 from cnnviz.labels.image_paths import ImagePaths, ambiguous_path, no_match
+from cnnviz.storage.paths import path_of
 from cnnviz.text import counted, printable
 from cnnviz.types import Mask
 
@@ -108,9 +109,10 @@ def read_boxes(
     Raises:
         UsageError: see :func:`cnnviz.labels.regions.read_regions`.
     """
-    path, shown = Path(file), printable(file)
+    path = path_of(file)
+    shown = printable(file) if isinstance(path, Path) else str(path)
     table = read_box_table(path, shown)
-    by_image = _by_image(table.rows, shown, sources, ImagePaths(sources, path.parent))
+    by_image = _by_image(table.rows, shown, sources, ImagePaths(sources, path))
     naming = _Naming(shown, known)
     found: list[ImageBoxes | None] = []
     for number in range(len(sources)):

@@ -16,6 +16,7 @@ from cnnviz.labels.truth_labels import RowLabels, RowLabelSets
 from cnnviz.labels.truth_rows import Row, Table
 from cnnviz.labels.truth_tables import TABLE_SUFFIXES, read_table
 from cnnviz.storage.archives import ArchiveMember
+from cnnviz.storage.paths import path_of
 from cnnviz.storage.sequences import LazySequence, Mapped
 from cnnviz.storage.stored import full_path
 from cnnviz.text import counted, joined, listed, printable
@@ -85,7 +86,7 @@ def read_ground_truth(
     classes without a row. An empty cell or list then means that an image belongs to no class.
 
     Args:
-        spec: ``folders``, ``cls``, or the name of a .csv, .tsv, .txt, .json or .jsonl file.
+        spec: ``folders``, ``cls``, or the name or URL of a .csv, .tsv, .txt, .json or .jsonl file.
         sources: the images.
         labels: the classes' names by index; may be empty.
         classes: the number of the network's classes.
@@ -101,13 +102,14 @@ def read_ground_truth(
         return _from_folders(sources, known, multi_label=multi_label)
     if spec.strip().lower() == MEMBERS:
         return _from_members(sources, known, multi_label=multi_label)
-    path, shown = Path(spec), printable(spec)
+    path = path_of(spec)
+    shown = printable(spec) if isinstance(path, Path) else str(path)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise UsageError(
             f"Ground truth comes from {FOLDERS}, from {MEMBERS} (members of tar archives), or from "
             f"a {joined(TABLE_SUFFIXES)} file; got '{shown}'."
         )
-    images = ImagePaths(sources, path.parent)
+    images = ImagePaths(sources, path)
     table = read_table(path, shown, images, known, several=multi_label)
     if multi_label:
         found: RowLabelSets | RowLabels = RowLabelSets(

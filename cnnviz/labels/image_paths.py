@@ -9,15 +9,17 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from cnnviz.images.source import Source
+from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.stored import File
-from cnnviz.text import caseless, printable
+from cnnviz.text import caseless, is_url, printable
 
 
 class ImagePaths:
     """The images of a run by all that a file may call them."""
 
-    def __init__(self, sources: Sequence[Source], folder: Path) -> None:
-        self._folder = os.fsencode(folder)
+    def __init__(self, sources: Sequence[Source], file: AnyPath) -> None:
+        """Of what a file calls them, which lies beside them, above them, or anywhere."""
+        self._folder = _folder_of(file)
         self._real_folders: dict[bytes, bytes] = {}
         self._by_place: dict[bytes, list[int]] = {}
         self._by_relative: dict[bytes, list[int]] = {}
@@ -91,10 +93,19 @@ class ImagePaths:
 
     def _place(self, path: bytes) -> bytes:
         """Where a file lies, by whatever links its folder was reached."""
+        if is_url(os.fsdecode(path)):
+            return path
         folder, name = os.path.split(path)
         if folder not in self._real_folders:
             self._real_folders[folder] = os.path.realpath(folder)
         return os.path.join(self._real_folders[folder], name)
+
+
+def _folder_of(file: AnyPath) -> bytes:
+    """What stands in front of paths that are relative to a file."""
+    if isinstance(file, Path):
+        return os.fsencode(file.parent)
+    return _bytes(str(file).rpartition("/")[0])
 
 
 def _caseless(path: bytes) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
-from pathlib import Path
 
 from cnnviz.errors import UsageError
+from cnnviz.storage.paths import AnyPath, read_whole
 from cnnviz.text import decode
 
 _DELIMITERS = ",;\t"
 _LARGEST_FILE = 1 << 29  # bytes: COCO's own annotations have 450 million; a device never ends
 
 
-def read_text(path: Path, shown: str, subject: str) -> str:
+def read_text(path: AnyPath, shown: str, subject: str) -> str:
     """A text; bytes that are no UTF-8, which names of files may hold, stay recognizable.
 
     Args:
@@ -26,8 +26,7 @@ def read_text(path: Path, shown: str, subject: str) -> str:
         UsageError: it cannot be read, is no text, or has more than 512 MiB.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
+        data = read_whole(path, _LARGEST_FILE)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"The {subject} in {shown} cannot be read: {reason}.") from error

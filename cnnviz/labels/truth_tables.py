@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from cnnviz.errors import UsageError
@@ -14,13 +13,14 @@ from cnnviz.labels.indicator_tables import find_indicators
 from cnnviz.labels.table_text import csv_rows, delimiters, read_text, without_separator
 from cnnviz.labels.truth_json import json_rows
 from cnnviz.labels.truth_rows import LABEL_TITLES, PATH_TITLES, Row, Table
+from cnnviz.storage.paths import AnyPath
 from cnnviz.text import counted, folded
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl")
 
 
 def read_table(
-    path: Path, shown: str, images: ImagePaths, known: Classes, *, several: bool
+    path: AnyPath, shown: str, images: ImagePaths, known: Classes, *, several: bool
 ) -> Table:
     """The rows of a file, of one of :data:`TABLE_SUFFIXES`.
 

@@ -77,10 +77,15 @@ def _parameters(request: RunRequest, config: ModelConfig) -> dict[str, Any]:
     if asked["max_pixels"] is None:
         asked["max_pixels"] = MAX_PIXELS
     return {
-        name: str(value) if isinstance(value, Path | RemotePath) else value
-        for name, value in sorted(asked.items())
-        if name not in _WITHOUT_EFFECT
+        name: _shown(value) for name, value in sorted(asked.items()) if name not in _WITHOUT_EFFECT
     }
+
+
+def _shown(value: Any) -> Any:
+    """A value without what is secret in it."""
+    if isinstance(value, str) and is_remote(value):
+        return shown_url(value)
+    return str(value) if isinstance(value, Path | RemotePath) else value
 
 
 def _network(model: str, explainer: Explainer) -> NetworkRecord:

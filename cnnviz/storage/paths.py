@@ -34,6 +34,18 @@ def opened(path: str | os.PathLike[str] | RemotePath) -> BinaryIO:
     return path.open() if isinstance(path, RemotePath) else open(path, "rb")
 
 
+def read_whole(path: AnyPath, most: int) -> bytes:
+    """A small file's contents, of a larger one at most one byte more than ``most``.
+
+    Raises:
+        OSError: it cannot be read; what is behind a URL is not, either, if it is larger.
+    """
+    if isinstance(path, RemotePath):
+        return path.read(most)
+    with open(path, "rb") as file:
+        return file.read(most + 1)
+
+
 def size_of(path: AnyPath) -> int:
     """A file's length in bytes.
 

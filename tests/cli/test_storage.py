@@ -336,3 +336,18 @@ def test_a_manifest_without_etags_is_continued(cnnviz, photos, tmp_path):
     assert cnnviz("report", "out")[0] == 0
     _, _, err = explain(cnnviz, "photos", "-o", "out")
     assert "3 explained (3 of them already done)" in err
+
+
+@pytest.mark.needs("http")
+def test_ground_truth_behind_a_signed_url(cnnviz, photos, tmp_path):
+    with serving({"/labels.csv": b"2.png,0\n10.jpg,1\nsub/cat.png,1\n"}) as server:
+        url = f"{server.url}/labels.csv?X-Amz-Signature=SECRET"
+        status, _, err = explain(cnnviz, "photos", "--truth", url, "-o", "out")
+    assert status == 0
+    assert "accuracy" in err
+    assert "SECRET" not in err
+    manifest = (tmp_path / "out" / "manifest.json").read_text("ascii")
+    assert "SECRET" not in manifest
+    run = json.loads(manifest)["run"]
+    assert run["ground_truth"] == {"source": f"{server.url}/labels.csv", "known": 3}
+    assert run["parameters"]["truth"] == f"{server.url}/labels.csv"

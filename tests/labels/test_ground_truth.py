@@ -703,3 +703,40 @@ def test_classes_of_an_archive(tmp_path):
 def test_classes_of_an_archive_that_do_not_fit(tmp_path, classes, told):
     with pytest.raises(UsageError, match=told):
         read_ground_truth("cls", archive(tmp_path, **classes), PETS, len(PETS))
+
+
+# --- behind URLs ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket():
+    """Images in a bucket in memory, and a table beside them."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    for name in ("a/1.jpg", "b/1.jpg"):
+        system.pipe_file(f"/bucket/photos/{name}", b"x")
+    system.pipe_file("/bucket/photos/labels.csv", b"path,label\na/1.jpg,4\nb/1.jpg,collie\n")
+    yield "memory://bucket/photos"
+    system.rm("/bucket", recursive=True)
+
+
+@pytest.mark.needs("fsspec")
+@pytest.mark.parametrize("inputs", [[""], ["/a/1.jpg", "/b/1.jpg"]])
+def test_a_table_behind_a_url(bucket, inputs):
+    sources = find_sources([bucket + one for one in inputs]).sources
+    found = read_ground_truth(f"{bucket}/labels.csv", sources, PETS, len(PETS))
+    assert found.truths == (4, 4)
+    assert found.source == f"{bucket}/labels.csv"
+
+
+@pytest.mark.needs("fsspec")
+def test_a_table_behind_a_url_for_images_of_this_machine(bucket, folder):
+    found = read_ground_truth(f"{bucket}/labels.csv", run(), PETS, len(PETS))
+    assert [truth for truth in found.truths if truth is not None] == [4, 4]
+
+
+@pytest.mark.needs("fsspec")
+def test_a_table_that_is_not_there_behind_its_url(bucket, folder):
+    with pytest.raises(UsageError, match=r"in memory://bucket/no.csv cannot be read: there is no"):
+        read_ground_truth("memory://bucket/no.csv", run(), PETS, len(PETS))
