@@ -32,6 +32,14 @@ class Classes:
     only_b: tuple[int, ...] = ()
     note: str = ""
 
+    def predicted_by_a(self, image: ImageRecord) -> frozenset[int]:
+        """The numbers of the classes that A predicts for an image."""
+        return frozenset(self.of_a[score.index] for score in image.predicted)
+
+    def predicted_by_b(self, image: ImageRecord) -> frozenset[int]:
+        """Likewise for B."""
+        return frozenset(self.of_b[score.index] for score in image.predicted)
+
     @property
     def shared(self) -> int:
         """How many both know."""

@@ -108,8 +108,7 @@ class _Pairing:
         if truth_a is not None and truth_b is not None and truth_a.classes != truth_b.classes:
             return None
         truth = truth_a or truth_b
-        predicted_a = self._predicted(a, self.classes.of_a)
-        predicted_b = self._predicted(b, self.classes.of_b)
+        predicted_a, predicted_b = self.classes.predicted_by_a(a), self.classes.predicted_by_b(b)
         ours, theirs = self._explanations(a, b)
         found, reason = self._agreement(a, ours, theirs)
         side_a, side_b = _side(a, ours), _side(b, theirs)
@@ -154,12 +153,6 @@ class _Pairing:
             return None
         number = numbers[image.ground_truth.index]
         return _Truth(frozenset({number}), frozenset(), self.classes.names[number])
-
-    @staticmethod
-    def _predicted(image: ImageRecord, numbers: tuple[int, ...]) -> frozenset[int]:
-        several = image.predicted_classes
-        scores = (image.prediction,) if several is None else several
-        return frozenset(numbers[score.index] for score in scores)
 
     def _explanations(
         self, a: ImageRecord, b: ImageRecord

@@ -87,19 +87,12 @@ def _mean_precision(images: Iterable[ImageRecord]) -> float | None:
     return accuracy.mean()
 
 
-def _numbers(image: ImageRecord, of_side: Sequence[int]) -> set[int]:
-    """The classes that are predicted for an image."""
-    several = image.predicted_classes
-    scores = (image.prediction,) if several is None else several
-    return {of_side[score.index] for score in scores}
-
-
 def _classes(classes: Classes, pairs: Sequence[Pair]) -> Iterator[ClassChangeRecord]:
     """Each class that an image belongs to: whether it is among the predicted ones."""
     counts: dict[int, Counter[str]] = {}
     predicted: dict[str, Counter[int]] = {"a": Counter(), "b": Counter()}
     for pair in pairs:
-        by_a, by_b = _numbers(pair.a, classes.of_a), _numbers(pair.b, classes.of_b)
+        by_a, by_b = classes.predicted_by_a(pair.a), classes.predicted_by_b(pair.b)
         predicted["a"].update(by_a)
         predicted["b"].update(by_b)
         for number in pair.truths:

@@ -18,12 +18,12 @@ from cnnviz.errors import UsageError
 from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_markup
 from cnnviz.outputs.thumbnails import Wanted, make_missing, thumbnail_path
-from cnnviz.report.document import document, script_safe, with_files
+from cnnviz.report.document import document, script_safe
 from cnnviz.report.evaluation import evaluation_view
 from cnnviz.report.overview import Overview
 from cnnviz.report.page import drawn_files, image_data, shown_options, url_of
 from cnnviz.report.parts import WHOLE, PartsWriter, remove_parts
-from cnnviz.report.single_file import MOST_IMAGES, SINGLE_PAGE, inlined, shown_files
+from cnnviz.report.single_file import MOST_IMAGES, SINGLE_PAGE, as_single_file, shown_files
 from cnnviz.runs.evaluation_records import Evaluation
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.runs.manifest import MANIFEST
@@ -121,10 +121,8 @@ def build_report(
         written = folder_at(folder).write(PAGE, encode_markup(page))
         remove_parts(folder)
         return written
-    content = inlined(_sources(folder, map(thumbnail_path, files)), _sources(folder, files))
-    if announce is not None:
-        announce(content.said(len(page.encode("utf-8", "replace"))))
-    page = with_files(page, content.data())
+    small = _sources(folder, map(thumbnail_path, files))
+    page = as_single_file(page, small, _sources(folder, files), announce)
     return folder_at(folder).write(SINGLE_PAGE, encode_markup(page))
 
 

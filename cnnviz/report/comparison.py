@@ -25,9 +25,9 @@ from cnnviz.report.compared_images import (
     shown_files,
 )
 from cnnviz.report.compared_view import change, mean, signed, view
-from cnnviz.report.document import document, script_safe, with_files
+from cnnviz.report.document import document, script_safe
 from cnnviz.report.page import color_bytes, url_of
-from cnnviz.report.single_file import SINGLE_PAGE, Source, inlined
+from cnnviz.report.single_file import SINGLE_PAGE, Source, as_single_file
 from cnnviz.runs.manifest import MANIFEST
 
 #: Parts of the page's program; see :func:`cnnviz.report.document.document`.
@@ -122,13 +122,9 @@ def build_comparison_page(
     page = _page(comparison, sides, title, () if single_file else _links(folder, sides))
     if not single_file:
         return OutputFolder(folder).write(PAGE, encode_markup(page))
-    content = inlined(
-        [one for side in sides for one in side.thumbnails()],
-        [one for side in sides for one in side.sources()],
-    )
-    if announce is not None:
-        announce(content.said(len(page.encode("utf-8", "replace"))))
-    page = with_files(page, content.data())
+    thumbnails = (one for side in sides for one in side.thumbnails())
+    images = (one for side in sides for one in side.sources())
+    page = as_single_file(page, thumbnails, images, announce)
     return OutputFolder(folder).write(SINGLE_PAGE, encode_markup(page))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from cnnviz.outputs.formats import IMAGE_FORMATS
+from cnnviz.report.document import with_files
 from cnnviz.runs.image_records import ImageRecord
 from cnnviz.storage.paths import AnyPath, size_of
 
@@ -60,6 +61,26 @@ class Inlined:
             kind = _MEDIA[file.suffix[1:]]
             found[url] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
         return found
+
+
+def as_single_file(
+    page: str,
+    thumbnails: Iterable[Source],
+    images: Iterable[Source],
+    announce: Callable[[str], None] | None = None,
+) -> str:
+    """A page with its images in it.
+
+    Args:
+        page: made for images beside it.
+        thumbnails: they are made.
+        images: in full, which stand in it, too, if it does not grow too large by that.
+        announce: called with a sentence that bounds its size, before the images are read.
+    """
+    content = inlined(thumbnails, images)
+    if announce is not None:
+        announce(content.said(len(page.encode("utf-8", "replace"))))
+    return with_files(page, content.data())
 
 
 def shown_files(images: Sequence[ImageRecord]) -> Iterator[PurePosixPath]:

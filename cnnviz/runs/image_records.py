@@ -264,6 +264,11 @@ class ImageRecord:
         return self.top5[0]
 
     @property
+    def predicted(self) -> tuple[Score, ...]:
+        """The classes that the network takes it to belong to: one, or all that are above 0.5."""
+        return (self.prediction,) if self.predicted_classes is None else self.predicted_classes
+
+    @property
     def blank(self) -> bool:
         """Whether any map has nothing to show."""
         return any(one.blank for one in self.explanations)

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from cnnviz.storage import spool
+from tests.support.runs import contents
 
 OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
 
@@ -21,19 +22,6 @@ def images(tmp_path, write_image):
         write_image(tmp_path / "photos" / name, seed)
     (tmp_path / "photos/fish/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     return tmp_path / "photos"
-
-
-def contents(folder):
-    """All files of a run by name, without times."""
-    return {
-        path.relative_to(folder).as_posix(): re.sub(
-            rb'"(?:seconds|started)": (?:"[^"]*"|[-0-9.e]+)',
-            b"",
-            path.read_bytes().replace(f'"output": "{folder.name}"'.encode(), b""),
-        )
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != "index.html"
-    }
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from cnnviz.errors import ExitCode
 from cnnviz.runs import ray_runner
+from tests.support.runs import contents
 
 OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
 ON_RAY = ("--runner", "ray")
@@ -65,17 +66,6 @@ def images(tmp_path, write_image):
         write_image(tmp_path / "photos" / f"{number % 3}/{number}.png", number)
     (tmp_path / "photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     return tmp_path / "photos"
-
-
-def contents(folder):
-    """All files of a run by name, without times and the name of its folder."""
-    return {
-        path.relative_to(folder).as_posix(): re.sub(
-            rb'"(?:seconds|started|output)": (?:"[^"]*"|[-0-9.e]+)', b"", path.read_bytes()
-        )
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.needs("ray")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from cnnviz.errors import ExitCode
+from tests.support.runs import contents
 
 OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
 TRUTH = "path,label\n0.png,fish\n1.png,mushroom\nsub/cat.png,fish\n"
@@ -30,21 +31,6 @@ def images(tmp_path, write_image):
     (tmp_path / "photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     (tmp_path / "truth.csv").write_text(TRUTH)
     return tmp_path / "photos"
-
-
-def timeless(path, folder):
-    """A run's file without its times and the name of its folder."""
-    text = path.read_bytes().replace(f'"output": "{folder}"'.encode(), b'"output": ""')
-    return re.sub(rb'"(?:seconds|started)": (?:"[^"]*"|[-0-9.e]+)', b"", text)
-
-
-def contents(folder):
-    """All files of a run by name."""
-    return {
-        path.relative_to(folder).as_posix(): timeless(path, folder.name)
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix in (".json", ".csv", ".png", ".npz", ".jsonl", ".lock")
-    }
 
 
 def shuffled(count):
