@@ -107,6 +107,7 @@ def contents(folder):
     return {**found, "manifest.json": manifest}
 
 
+@pytest.mark.slow
 def test_a_crash_in_a_part_costs_only_its_image(start, cnnviz, many, poison, tmp_path):
     """The other part does not even learn of it, and the merge has all images."""
     poison(many / "2.png")
@@ -199,6 +200,7 @@ def test_activations_outlive_a_crash_too(start, many, poison, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_an_evaluation_outlives_a_crash_while_an_image_is_judged(
     start, many, poison, cnnviz, tmp_path
 ):
