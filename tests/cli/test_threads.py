@@ -64,6 +64,7 @@ def test_all_cores_by_default(image):
     assert counts["COLLECTING"] == 1  # what the import of MXNet puts off goes on afterward
 
 
+@pytest.mark.slow
 @pytest.mark.needs("mxnet")
 @pytest.mark.subprocess
 def test_the_users_variable_counts_where_the_option_is_not_given(image):

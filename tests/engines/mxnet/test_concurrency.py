@@ -105,6 +105,7 @@ print(os.WEXITSTATUS(os.waitpid(child, 0)[1]), work("demo").isdecimal())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.subprocess
 def test_a_fork_is_told_and_hangs_nobody(tmp_path):
     """Before anything is loaded a fork does no harm; after that it is told, used or not."""
