@@ -22,6 +22,9 @@ from cnnviz.graph import operators as op
 from cnnviz.graph.graph import Graph, Value
 from cnnviz.types import Shape
 
+#: MXNet slices what has at most so many axes, the batch's among them.
+_MOST_AXES = 5
+
 
 class Lowered(NamedTuple):
     """An operator as MXNet knows it."""
@@ -208,11 +211,37 @@ def _concat(o: op.Concat, inputs: Sequence[Shape]) -> Named:
 
 
 def _slice(o: op.Slice, inputs: Sequence[Shape]) -> Named:
-    return "slice", {
-        "begin": (None, *o.begin),
-        "end": (None, *o.end),
-        "step": (None, *o.steps),
-    }
+    return _part(list(zip(o.begin, o.end, o.steps, strict=True)), inputs[0][1:])
+
+
+def _part(parts: Sequence[tuple[int, int, int]], sizes: Shape) -> Named:
+    """What lies between begin and end of each axis, by steps."""
+
+    def taken(begin: Sequence[Any], end: Sequence[Any], step: Sequence[Any]) -> Named:
+        return "slice", {"begin": (None, *begin), "end": (None, *end), "step": (None, *step)}
+
+    whole = [(0, size, 1) for size in sizes]
+    if len(sizes) < _MOST_AXES or parts == whole:
+        return taken(*zip(*parts, strict=True))
+    # Axes of which all is taken become one with those beside them, the first with the batch.
+    found: list[tuple[int, int, int]] = []
+    merged: list[int] = [-1]
+    for part, all_of_it, size in zip(parts, whole, sizes, strict=True):
+        if part != all_of_it:
+            merged.append(size)
+            found.append(part)
+        elif found and found[-1] == (0, merged[-1], 1):
+            merged[-1] *= size
+            found[-1] = (0, merged[-1], 1)
+        elif found:
+            merged.append(size)
+            found.append(part)
+    shape = (-1, *(len(range(*part)) for part in parts))
+    return in_steps(
+        Step("Reshape", {"shape": tuple(merged)}, (0,)),
+        Step(*taken(*zip(*found, strict=True)), (1,)),
+        Step("Reshape", {"shape": shape}, (2,)),
+    )
 
 
 def _take(o: op.Take, inputs: Sequence[Shape]) -> Named:
@@ -221,8 +250,10 @@ def _take(o: op.Take, inputs: Sequence[Shape]) -> Named:
     step = o.indices[1] - first if len(o.indices) > 1 else 1
     if step < 1 or o.indices != tuple(range(first, last + 1, step)):
         raise NetworkError("MXNet takes what stands evenly, in order.")
-    whole = (None,) * (o.axis + 1)
-    return "slice", {"begin": (*whole, first), "end": (*whole, last + 1), "step": (*whole, step)}
+    sizes = inputs[0][1:]
+    parts = [(0, size, 1) for size in sizes]
+    parts[o.axis] = (first, last + 1, step)
+    return _part(parts, sizes)
 
 
 def _split(o: op.Split, inputs: Sequence[Shape]) -> Named:
@@ -234,13 +265,28 @@ def _split(o: op.Split, inputs: Sequence[Shape]) -> Named:
 
 
 def _pad(o: op.Pad, inputs: Sequence[Shape]) -> Named:
-    if o.mode == "wrap" or len(o.pads) != 3 or any(o.pads[0]):
-        raise NetworkError("MXNet pads height and width, with a number or what stands there.")
-    return "Pad", {
-        "mode": o.mode,
-        "pad_width": (0, 0, *itertools.chain(*o.pads)),
-        "constant_value": repr(o.value),
-    }
+    padded = [axis for axis, pair in enumerate(o.pads) if any(pair)]
+    if o.mode == "wrap" or len(padded) > 2:
+        raise NetworkError("MXNet pads two axes, with a number or what stands there.")
+    attributes = {"mode": o.mode, "constant_value": repr(o.value)}
+    if len(o.pads) == 3 and 0 not in padded:
+        return "Pad", {**attributes, "pad_width": (0, 0, *itertools.chain(*o.pads))}
+    # It pads the last two of four axes: these two are brought there, all others into the batch.
+    others = [axis for axis in range(len(o.pads)) if axis not in padded]
+    order = [*others, *padded]
+    back = [1 + order.index(axis) for axis in range(len(order))]
+    sizes = inputs[0][1:]
+    sides = [sizes[axis] for axis in padded]
+    wider = [sizes[axis] + sum(o.pads[axis]) for axis in padded]
+    idle = 2 - len(padded)
+    width = (0,) * (4 + 2 * idle) + tuple(itertools.chain(*(o.pads[axis] for axis in padded)))
+    return in_steps(
+        Step("transpose", {"axes": (0, *(1 + axis for axis in order))}, (0,)),
+        Step("Reshape", {"shape": (-1, *(1,) * (1 + idle), *sides)}, (1,)),
+        Step("Pad", {**attributes, "pad_width": width}, (2,)),
+        Step("Reshape", {"shape": (-1, *(sizes[axis] for axis in others), *wider)}, (3,)),
+        Step("transpose", {"axes": (0, *back)}, (4,)),
+    )
 
 
 _RULES: Mapping[type[op.Operator], Rule] = {

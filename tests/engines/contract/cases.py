@@ -113,6 +113,10 @@ CASES = [
     (op.Pad(((0, 0), (2, 3), (1, 2)), "wrap"), IMAGE, ()),
     (op.Pad(((1, 0), (0, 0), (0, 2)), value=-1.0), IMAGE, ()),
     (op.Pad(((1, 2), (0, 2)), "reflect"), ROWS, ()),
+    (op.Pad(((2, 0), (1, 3), (0, 0)), "edge"), IMAGE, ()),
+    (op.Pad(((0, 0), (1, 2), (0, 0), (0, 3))), STACK, ()),
+    (op.Pad(((1, 0), (0, 1), (0, 2))), IMAGE, ()),
+    (op.Pad(((1, 2),), value=2.0), VECTOR, ()),
     (op.Power(2.0), IMAGE, ()),
     (op.Power(3.0), IMAGE, ()),
     (op.ReLU(), IMAGE, ()),
@@ -137,6 +141,9 @@ CASES = [
     (op.Sigmoid(), IMAGE, ()),
     (op.Sin(), IMAGE, ()),
     (op.Slice((1, 0, 1), (4, 6, 5), (1, 2, 3)), IMAGE, ()),
+    (op.Slice((0, 1, 0, 0, 1), (2, 3, 2, 2, 3), (1, 2, 1, 1, 1)), (2, 3, 2, 2, 3), ()),
+    (op.Slice((1, 0, 0, 0, 0), (2, 3, 2, 2, 3), (1, 1, 1, 1, 1)), (2, 3, 2, 2, 3), ()),
+    (op.Take(2, (1,)), (2, 3, 2, 2, 3), ()),
     (op.Softmax(), IMAGE, ()),
     (op.Softmax(0), IMAGE, ()),
     (op.Softmax(1), ROWS, ()),
@@ -179,10 +186,9 @@ LACKING = {
         op.MaxPool2d((2, 3), (1, 2), (1, 1, 1, 1), True, dilation=(2, 1)),
         # It has a window that lies in the padding alone.
         op.MaxPool2d((2, 2), (2, 2), (1, 1, 1, 1), True),
-        # It pads height and width, by three of the four modes.
+        # It pads two axes, by three of the four modes.
         op.Pad(((0, 0), (2, 3), (1, 2)), "wrap"),
-        op.Pad(((1, 0), (0, 0), (0, 2)), value=-1.0),
-        op.Pad(((1, 2), (0, 2)), "reflect"),
+        op.Pad(((1, 0), (0, 1), (0, 2))),
     ),
     "torch": (),
 }
