@@ -12,7 +12,8 @@ import json
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -109,7 +110,7 @@ def _reader(kind: Any) -> _Reader:
         return _object_reader(kind)
     if origin in (Union, UnionType) and type(None) in inner:
         rest = tuple(one for one in inner if one is not type(None))
-        other = _reader(Union.__getitem__(rest))
+        other = _reader(reduce(or_, rest))
         return lambda value: None if value is None else other(value)
     if origin in (Union, UnionType) and all(map(is_dataclass, inner)):
         return _one_of_reader(inner)

@@ -10,15 +10,16 @@ from cnnviz.engines.base import Device
 from cnnviz.engines.cuda import compute_capabilities
 from cnnviz.text import counted
 
-_MXNET_MACHINES = ("x86_64", "aarch64")
+#: Its build for aarch64 lacks a library of Arm's that pip does not bring.
+_MXNET_MACHINE = "x86_64"
 _MXNET_BEFORE = (3, 13)  # of Python
 
 
 def mxnet_has_a_build() -> bool:
-    """Whether MXNet can be installed here: on Linux, and in Python up to 3.12."""
+    """Whether MXNet can be installed here: on Linux x86-64, and in Python up to 3.12."""
     return (
         sys.platform == "linux"
-        and platform.machine() in _MXNET_MACHINES
+        and platform.machine() == _MXNET_MACHINE
         and sys.version_info < _MXNET_BEFORE
     )
 
@@ -29,7 +30,7 @@ def how_to_get_mxnet() -> str:
         return "`pip install mxnet==1.9.1 'numpy<2' setuptools` installs MXNet."
     return (
         f"MXNet has no build for Python {platform.python_version()} on {platform.system()} "
-        f"({platform.machine()}): it needs Linux (x86_64 or aarch64) and Python below 3.13."
+        f"({platform.machine()}): it needs Linux ({_MXNET_MACHINE}) and Python below 3.13."
     )
 
 

@@ -8,6 +8,7 @@ blocks one block in a frame, both with the number of times.
 from __future__ import annotations
 
 import html
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -115,11 +116,15 @@ def render_dot(text: str, kind: str) -> bytes:
     """
     if kind == "dot":
         return text.encode()
-    import graphviz
-
+    # Without the time of day the same network gives the same file: programs of today ask for that
+    # by this variable, and what older ones write is put right below.
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
+    command = ["dot", f"-T{kind}"]
     try:
-        drawn: bytes = graphviz.pipe("dot", kind, text.encode(), quiet=True)
-    except graphviz.ExecutableNotFound as error:
+        drawn = subprocess.run(
+            command, input=text.encode(), capture_output=True, check=True, env=environment
+        ).stdout
+    except FileNotFoundError as error:
         raise ToolMissingError(
             f"A diagram as {kind.upper()} needs Graphviz's program `dot`, which is not installed "
             "(on Debian and Ubuntu: `apt-get install graphviz`)."
@@ -129,7 +134,7 @@ def render_dot(text: str, kind: str) -> bytes:
             f"Graphviz's program `dot` does not draw this network as {kind.upper()} (exit status "
             f"{error.returncode})."
         ) from error
-    # Without the time of day the same network gives the same file. Offsets stay as they are.
+    # Offsets stay as they are.
     return re.sub(rb"(/CreationDate \(D:)\d{14}", rb"\g<1>19700101000000", drawn)
 
 
