@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from cnnviz.images.source import Source
 from cnnviz.labels.box_formats import BoxRow, BoxTable, Corners, read_box_table
 from cnnviz.labels.classes import Classes
 from cnnviz.labels.image_paths import ImagePaths, ambiguous_path, no_match
-from cnnviz.storage.paths import path_of
+from cnnviz.storage.paths import path_of, shown_path
 from cnnviz.text import counted, printable
 from cnnviz.types import Mask
 
@@ -109,8 +108,7 @@ def read_boxes(
     Raises:
         UsageError: see :func:`cnnviz.labels.regions.read_regions`.
     """
-    path = path_of(file)
-    shown = printable(file) if isinstance(path, Path) else str(path)
+    path, shown = path_of(file), shown_path(file)
     table = read_box_table(path, shown)
     by_image = _by_image(table.rows, shown, sources, ImagePaths(sources, path))
     naming = _Naming(shown, known)

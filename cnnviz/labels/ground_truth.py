@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cnnviz.errors import UsageError
 from cnnviz.images.source import Source
@@ -16,7 +15,7 @@ from cnnviz.labels.truth_labels import RowLabels, RowLabelSets
 from cnnviz.labels.truth_rows import Row, Table
 from cnnviz.labels.truth_tables import TABLE_SUFFIXES, read_table
 from cnnviz.storage.archives import ArchiveMember
-from cnnviz.storage.paths import path_of
+from cnnviz.storage.paths import path_of, shown_path
 from cnnviz.storage.sequences import LazySequence, Mapped
 from cnnviz.storage.stored import full_path
 from cnnviz.text import counted, joined, listed, printable
@@ -102,8 +101,7 @@ def read_ground_truth(
         return _from_folders(sources, known, multi_label=multi_label)
     if spec.strip().lower() == MEMBERS:
         return _from_members(sources, known, multi_label=multi_label)
-    path = path_of(spec)
-    shown = printable(spec) if isinstance(path, Path) else str(path)
+    path, shown = path_of(spec), shown_path(spec)
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise UsageError(
             f"Ground truth comes from {FOLDERS}, from {MEMBERS} (members of tar archives), or from "

@@ -11,6 +11,7 @@ from cnnviz.images.source import Source
 from cnnviz.labels.boxes import read_boxes
 from cnnviz.labels.classes import Classes
 from cnnviz.labels.masks import find_masks
+from cnnviz.storage.paths import shown_path
 from cnnviz.text import printable
 from cnnviz.types import Mask
 
@@ -112,7 +113,7 @@ def read_regions(
         raise UsageError("Give --boxes or --masks, not both.")
     known = Classes(labels, classes)
     if boxes is not None:
-        return Regions(printable(boxes), *read_boxes(boxes, sources, known))
+        return Regions(shown_path(boxes), *read_boxes(boxes, sources, known))
     if masks is not None:
         return Regions(printable(masks), *find_masks(masks, sources, known))
     raise UsageError("Where objects are is said by --boxes or --masks.")

@@ -50,7 +50,7 @@ from cnnviz.runs.session import Session
 from cnnviz.runs.shards import Part
 from cnnviz.runs.supervisor import WorkerState
 from cnnviz.runs.thresholds import Threshold
-from cnnviz.storage.paths import AnyPath, opened
+from cnnviz.storage.paths import AnyPath, opened, path_of
 from cnnviz.structure import decode, parse
 from cnnviz.types import Mask, Notify
 
@@ -380,7 +380,7 @@ def _summary_before(folder: AnyPath, mark: str, images: int) -> EvaluationRecord
 def _regions_digest(judged: MetricOptions) -> Any:
     """What changes when a file of boxes does, or one of the masks."""
     if judged.boxes is not None:
-        return file_sha256(Path(judged.boxes))
+        return file_sha256(path_of(judged.boxes))
     if judged.masks is None:
         return None
     files = [path for path in sorted(Path(judged.masks).rglob("*")) if path.is_file()]

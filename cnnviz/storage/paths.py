@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeAlias
 from cnnviz import system
 from cnnviz.storage.remote import RemotePath
 from cnnviz.storage.urls import is_remote
+from cnnviz.text import printable
 
 AnyPath: TypeAlias = Path | RemotePath
 
@@ -23,6 +24,12 @@ def path_of(text: str) -> AnyPath:
         UsageError: cnnviz knows no such storage.
     """
     return RemotePath.of(text) if is_remote(text) else Path(text)
+
+
+def shown_path(text: str) -> str:
+    """A path or a URL as users are shown it, without what is secret in it."""
+    path = path_of(text)
+    return printable(text) if isinstance(path, Path) else str(path)
 
 
 def opened(path: str | os.PathLike[str] | RemotePath) -> BinaryIO:

@@ -389,3 +389,19 @@ def test_one_of_the_two_is_needed_and_what_is_read_goes_to_other_processes(folde
     for found in (regions(folder, "boxes.csv"), regions(folder, None, "masks")):
         copied = pickle.loads(pickle.dumps(found))
         np.testing.assert_array_equal(copied.region(0, 0, SHAPE), found.region(0, 0, SHAPE))
+
+
+@pytest.mark.needs("fsspec")
+def test_boxes_behind_a_url(folder):
+    import fsspec
+
+    here = boxes(folder, CSV)
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/boxes/boxes.csv", CSV.encode())
+    sources = find_sources([str(folder / "photos")]).sources
+    there = read_regions("memory://boxes/boxes.csv", None, sources, PETS, 6)
+    system.rm("/boxes", recursive=True)
+    assert (there.known, there.is_labeled, there.notes) == (3, True, ())
+    assert there.source == "memory://boxes/boxes.csv"
+    for image in range(3):
+        np.testing.assert_array_equal(here.region(image, 0, SHAPE), there.region(image, 0, SHAPE))

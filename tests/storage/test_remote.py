@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pickle
 from contextlib import suppress
+from pathlib import PurePosixPath
 
 import pytest
 
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.files import read_bytes
+from cnnviz.images.source import Source, SourceWriter
 from cnnviz.images.sources import find_sources
 from cnnviz.outputs.marks import MANIFEST_START, written_by_cnnviz
 from cnnviz.storage import retries
+from cnnviz.storage.archives import Archive, ArchiveMember
 from cnnviz.storage.remote import RemotePath
+from cnnviz.storage.stores import Entry
 from tests.support.http_server import serving
 
 #: What is found is the same wherever lists are kept.
@@ -137,6 +141,19 @@ def test_an_object_that_has_changed_since_it_was_listed_is_read_whole(bucket):
     for data in (b"abcdef", b"ab", b""):
         bucket.pipe_file("/bucket/a.jpg", data)
         assert path.read(10) == data
+
+
+@needs_fsspec
+def test_what_a_list_says_is_kept(bucket):
+    root = RemotePath.of("memory://bucket")
+    image, tar = root.listed(Entry("a.jpg", 3, "e")), root.listed(Entry("x.tar", 9000, "t"))
+    member = ArchiveMember(Archive(tar), "b.jpg", 512, 7, "4")
+    writer = SourceWriter()
+    for file in (image, member):
+        writer.add(Source(file, str(file), PurePosixPath(file.name)))
+    one, two = (source.path for source in writer.finish())
+    assert (one, one.size, one.etag()) == (image, 3, "e")
+    assert (two, two.size, two.etag(), two.label) == (member, 7, "t:512+7", "4")
 
 
 @needs_fsspec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cnnviz.storage.paths import shown_path
 from cnnviz.storage.urls import is_remote, names_in, shown_url, without_secrets
 
 
@@ -48,3 +49,8 @@ def test_a_file_of_such_a_name_comes_first(tmp_path, monkeypatch):
     (tmp_path / "s3:/b").mkdir(parents=True)
     (tmp_path / "s3:/b/x.jpg").touch()
     assert not is_remote("s3://b/x.jpg")
+
+
+def test_a_path_is_shown_without_secrets():
+    assert shown_path("a/b\n.csv") == "a/b\\n.csv"
+    assert shown_path("https://me:pw@x.org/a.csv?X-Amz-Signature=s") == "https://x.org/a.csv"
