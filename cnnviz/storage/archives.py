@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,12 +26,12 @@ _LONGEST_HEADER = 1 << 20  # bytes of names and the like of one member
 _RECORD = 512
 _LABEL = ".cls"  # what WebDataset calls the class of an image, beside it in an archive
 _LONGEST_LABEL = 256  # bytes
-#: What compressed files begin with, and what decompresses them.
+#: What decompresses files, by what they begin with; an archive begins with the name of a member.
 _COMPRESSED = {
-    b"\x1f\x8b": "gunzip",
-    b"BZh": "bunzip2",
-    b"\xfd7zXZ": "unxz",
-    b"\x28\xb5\x2f\xfd": "unzstd",
+    "gunzip": re.compile(rb"\x1f\x8b\x08"),
+    "bunzip2": re.compile(rb"BZh[1-9]1AY&SY"),
+    "unxz": re.compile(rb"\xfd7zXZ\0"),
+    "unzstd": re.compile(rb"\x28\xb5\x2f\xfd"),
 }
 
 
@@ -171,7 +172,7 @@ class _Headers:
 def _members(file: BinaryIO) -> Iterator[Member]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    _refuse_compressed(file.read(max(map(len, _COMPRESSED))))
+    _refuse_compressed(file.read(_RECORD))
     file.seek(0)
     end = 0
     try:
@@ -195,8 +196,8 @@ def _members(file: BinaryIO) -> Iterator[Member]:
 
 
 def _refuse_compressed(head: bytes) -> None:
-    for start, tool in _COMPRESSED.items():
-        if head.startswith(start):
+    for tool, start in _COMPRESSED.items():
+        if start.match(head):
             raise OSError(
                 errno.EINVAL,
                 "it is compressed, and images are read where they lie in an archive: "

@@ -143,7 +143,7 @@ def test_every_cut_leaves_what_is_whole(tmp_path):
     }
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive" * 100, b"\x1f\x8c" + b"x" * 600])
+@pytest.mark.parametrize("data", [b"", b"no archive" * 100, b"\x1f\x8b" + b"x" * 600])
 def test_what_is_no_archive_fails_with_a_reason(tmp_path, data):
     (found,) = listed(written(tmp_path, data)).items()
     assert found[0] == "x-000000.tar"
@@ -196,6 +196,10 @@ def test_a_compressed_archive_says_what_to_do(tmp_path, name, compress, tool):
         (told,) = listed(given).values()
         assert told.startswith("it cannot be read: it is compressed")
         assert f"decompress it (`{tool}`), and give the .tar" in told
+
+
+def test_an_archive_that_begins_with_a_name_like_that_of_compression_is_read(tmp_path):
+    assert listed(written(tmp_path, packed(member("BZh91.jpg", b"x")))) == {"BZh91.jpg": b"x"}
 
 
 def test_an_image_has_the_class_of_its_sample(tmp_path):
