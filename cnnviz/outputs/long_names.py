@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 
 from cnnviz.images.source import Source
-from cnnviz.outputs.naming import NamePlanner, candidates, collision_key, folders_above
+from cnnviz.outputs.naming import NamePlanner, collision_key, first_candidate, folders_above
 from cnnviz.outputs.part_names import plan_with_neighbors
 from cnnviz.storage.spool import Spooled, SpoolWriter
 from cnnviz.storage.tables import Sorter
@@ -63,7 +63,7 @@ def _ordered(place: int) -> str:
 def _first_names(sources: Iterable[Source], planner: NamePlanner) -> Spooled:
     first = SpoolWriter()
     for source in sources:
-        first.add(os.fsencode(planner.fitted(candidates(source)[0])))
+        first.add(os.fsencode(planner.fitted(first_candidate(source))))
     return first.finish()
 
 

@@ -136,7 +136,7 @@ class NamePlanner:
         """Their stems, in order; ``tried`` takes all that were thought of on the way."""
         tried = set() if tried is None else tried
         levels = [0] * len(sources)
-        stems = [self.fitted(candidates(source)[0]) for source in sources]
+        stems = [self.fitted(first_candidate(source)) for source in sources]
         tried.update(stems)
         stuck: set[int] = set()
         while True:
@@ -279,13 +279,23 @@ class _Taken:
                 self._blocking.update(self._rules.blocking(folder))
 
 
+def first_candidate(source: Source) -> str:
+    """The shortest of :func:`candidates`, which nearly all images get."""
+    *folders, whole = _below(source)
+    return "/".join([*folders, os.path.splitext(whole)[0]])
+
+
+def _below(source: Source) -> list[str]:
+    """Its folders below the one that was given, and its name."""
+    anchor = source.relative.anchor
+    parts = [part for part in source.relative.parts if part not in ("..", anchor)]
+    return parts or [full_path(source.path).name or "image"]
+
+
 def candidates(source: Source) -> list[str]:
     """Stems for an image, from short to long; see the module's text."""
-    relative = [
-        part for part in source.relative.parts if part not in ("..", source.relative.anchor)
-    ]
+    relative = _below(source)
     path = full_path(source.path)
-    relative = relative or [path.name or "image"]
     above = [part for part in path.parts if part != path.anchor][: -len(relative)]
     whole = relative[-1]
     stem = os.path.splitext(whole)[0]  # unlike pathlib's stem, never "."

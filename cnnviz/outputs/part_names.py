@@ -20,6 +20,7 @@ from cnnviz.outputs.naming import (
     OutputStem,
     candidates,
     collision_key,
+    first_candidate,
     folders_above,
     output_stem,
 )
@@ -35,7 +36,7 @@ def stable_number(source: Source) -> int:
 
     The same in every process, on every machine, whatever other images there are.
     """
-    name = os.fsencode(collision_key(candidates(source)[0]))
+    name = os.fsencode(collision_key(first_candidate(source)))
     return int.from_bytes(hashlib.sha256(name).digest()[:_BYTES], "big")
 
 

@@ -180,20 +180,7 @@ class Part:
         batch_size: int | Literal["auto"],
     ) -> Part:
         """The part of a run of these images."""
-        listing = Listing()
-        for source in everything:
-            listing.add(source.shown)
-        together = images_together(batch_size)
-        record = PartRecord(
-            number=shard.number,
-            count=shard.count,
-            images=listing.images,
-            together=together,
-            listing=listing.sha256,
-            truths=_digest(truths),
-        )
-        places = Division(everything, together, shard.count).places(shard.number)
-        return cls(record, places, everything, truths)
+        return cls.all_of(shard.count, everything, truths, batch_size)(shard.number)
 
     @classmethod
     def all_of(
@@ -204,12 +191,23 @@ class Part:
         batch_size: int | Literal["auto"],
     ) -> Callable[[int], Part]:
         """Any part of such a run by its number, for who does several of them."""
-        first = cls.of(Shard(count, 1), everything, truths, batch_size)
-        division = Division(everything, first.record.together, count)
+        listing = Listing()
+        for source in everything:
+            listing.add(source.shown)
+        together = images_together(batch_size)
+        division = Division(everything, together, count)
+        of_all = PartRecord(
+            number=0,
+            count=count,
+            images=listing.images,
+            together=together,
+            listing=listing.sha256,
+            truths=_digest(truths),
+        )
 
         def part(number: int) -> Part:
-            record = replace(first.record, number=number)
-            return replace(first, record=record, places=division.places(number))
+            record = replace(of_all, number=number)
+            return cls(record, division.places(number), everything, truths)
 
         return part
 
