@@ -333,7 +333,8 @@ class RayRun:
     @property
     def _needed(self) -> str:
         """What a worker takes."""
-        return "a GPU" if self._on_gpu else counted(self._cores, "core")
+        cores = counted(self._cores, "core")
+        return f"a GPU and {cores}" if self._on_gpu else cores
 
     def _room(self) -> int:
         """How many workers the cluster's nodes could have."""

@@ -124,7 +124,8 @@ class Killer(threading.Thread):
         while not self.over and not self.before:
             for journal in self.folder.glob(".cnnviz-journal.part-*.jsonl"):
                 lines = journal.read_bytes().splitlines()[1:] if journal.exists() else []
-                pid = holder(journal) if lines else None
+                # Two, so that one is whole: or else each worker would be killed as it begins.
+                pid = holder(journal) if len(lines) > 1 else None
                 if pid is not None:
                     os.kill(pid, signal.SIGKILL)
                     done = re.findall(rb'"(\S*\.png)"', b"".join(lines[:-1]))
