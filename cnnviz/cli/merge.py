@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union
 import click
 
 from cnnviz.cli.console import Printing, put, say
-from cnnviz.cli.option_types import FilePath
+from cnnviz.cli.option_types import Folder
 from cnnviz.cli.options import QUIET, REPORT, packed
 from cnnviz.cli.thresholds import conclude, merged_check_options, of_scores
 from cnnviz.errors import ExitCode, UsageError
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
     from cnnviz.runs.evaluation_records import EvaluationRecord
     from cnnviz.runs.merged import Merged
     from cnnviz.runs.records import SummaryRecord
+    from cnnviz.storage.paths import AnyPath
 
 
 AnySummary = Union["SummaryRecord", "EvaluationRecord"]
 SummaryT = TypeVar("SummaryT", bound=AnySummary)
-Merge = Callable[[Path, int, "Notify | None"], "Merged[SummaryT] | None"]
+Merge = Callable[["AnyPath", int, "Notify | None"], "Merged[SummaryT] | None"]
 """Merges the parts in a folder, so many."""
 
 
 @click.command(name="merge")
-@click.argument("folder", type=FilePath(path_type=Path), metavar="DIR")
+@click.argument("folder", type=Folder(), metavar="DIR")
 @REPORT
 @merged_check_options
 @QUIET
 @packed(checks=CheckOptions)
-def command(folder: Path, report: bool, quiet: bool, checks: CheckOptions) -> int:
+def command(folder: AnyPath, report: bool, quiet: bool, checks: CheckOptions) -> int:
     """Merge the parts of a run (--shard) into one manifest.json, or evaluation.json.
 
     DIR is the output folder of the parts. The last of them that is done does this by itself; this
@@ -49,7 +50,7 @@ def command(folder: Path, report: bool, quiet: bool, checks: CheckOptions) -> in
     from cnnviz.runs.request_checks import check_files
 
     check_files(checks)
-    if not folder.is_dir():
+    if isinstance(folder, Path) and not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise UsageError(f"{folder} {what}: give the --output of the parts.")
     notify = None if quiet else say
@@ -78,7 +79,7 @@ def command(folder: Path, report: bool, quiet: bool, checks: CheckOptions) -> in
     return ExitCode.SOME_FAILED if failed else ExitCode.OK
 
 
-def _runs(folder: Path) -> list[PurePosixPath]:
+def _runs(folder: AnyPath) -> list[PurePosixPath]:
     """Which files of runs there are."""
     from cnnviz.runs.evaluate import EVALUATION
     from cnnviz.runs.manifest import MANIFEST
@@ -86,7 +87,9 @@ def _runs(folder: Path) -> list[PurePosixPath]:
     return [name for name in (MANIFEST, EVALUATION.name) if (folder / name).is_file()]
 
 
-def _judge(folder: Path, names: list[PurePosixPath], checks: CheckOptions, *, quiet: bool) -> int:
+def _judge(
+    folder: AnyPath, names: list[PurePosixPath], checks: CheckOptions, *, quiet: bool
+) -> int:
     """Hold a run to what is demanded, by its file; returns the exit status."""
     from cnnviz.runs.evaluate import EVALUATION
     from cnnviz.runs.run_verdicts import (
@@ -127,7 +130,6 @@ def merge_part(
 
     shard, folder = request.execution.shard, request.output
     assert shard is not None
-    assert isinstance(folder, Path)  # by check_shard
     try:
         merged = merge(folder, shard.count, printing.notify)
     except NotYetError as error:
@@ -148,7 +150,7 @@ def _said(summary: AnySummary) -> str:
     return f"all parts are merged: {counted(summary.images, 'image')}{failed}"
 
 
-def _report(folder: Path, notify: Notify | None) -> None:
+def _report(folder: AnyPath, notify: Notify | None) -> None:
     from cnnviz.report import build_report
 
     build_report(folder, notify=notify)

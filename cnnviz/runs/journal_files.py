@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from cnnviz import system
 from cnnviz.errors import UsageError
+from cnnviz.runs.shards import Shard
 from cnnviz.storage.paths import AnyPath
 from cnnviz.storage.remote import RemotePath
 
@@ -152,7 +153,9 @@ class _Parts(JournalFile):
         self._lines = 0
         self._since = monotonic()
         if notify is not None:
-            notify(f"{path.parent} cannot be locked (it is behind a URL): {_ALONE}")
+            part = Shard.named_in(path.name)
+            alone = _ALONE if part is None else f"make sure that nobody else does {part}."
+            notify(f"{path.parent} cannot be locked (it is behind a URL): {alone}")
 
     def _fill(self) -> None:
         """Gather the parts of one run: those whose first line is that of the first part."""

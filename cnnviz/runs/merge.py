@@ -18,16 +18,19 @@ from typing import Any, BinaryIO, Generic
 
 from cnnviz import system
 from cnnviz.errors import UsageError
-from cnnviz.outputs.files import OutputFolder, remove_partial_files
+from cnnviz.outputs.files import remove_partial_files
+from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.journal import RecordT, RunFile
 from cnnviz.runs.run_index import image_in_line
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.shards import Listing, PartRecord, Shard
+from cnnviz.storage.paths import AnyPath, is_there, names_in, opened, opened_at
 from cnnviz.structure import decode, parse
 from cnnviz.text import joined
 
 _LOCK = ".cnnviz-merge.lock"
+_BLOCK = 1 << 20  # bytes of each part that are read at a time from behind a URL
 
 
 class NotYetError(UsageError):
@@ -38,14 +41,20 @@ class NotYetError(UsageError):
 class RunHeader:
     """What stands above the records of a file."""
 
-    path: Path
+    path: AnyPath
     part: PartRecord | None
     run: RunRecord
     summary: Any
 
     def images(self) -> Iterator[tuple[int, bytes]]:
         """Its records, each with its place among all images."""
-        with open(self.path, "rb") as file:
+        try:
+            file = opened_at(self.path, _BLOCK)
+        except FileNotFoundError as error:
+            raise NotYetError(
+                f"{self.path} is not there any more: another part has just merged them all."
+            ) from error
+        with file:
             place = -1
             for line in file:
                 found = image_in_line(line)
@@ -55,11 +64,11 @@ class RunHeader:
                     yield place, text
 
 
-def read_header(path: Path) -> RunHeader | None:
+def read_header(path: AnyPath) -> RunHeader | None:
     """What a run's file begins with, or a part's; None if there is none, or it is damaged."""
     lines: dict[bytes, Any] = {}
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             for line in file:
                 name, _, value = line.partition(b":")
                 if name == b'"images"':
@@ -89,7 +98,7 @@ class Parts(Generic[RecordT]):
     """
 
     of: RunFile[RecordT]
-    folder: Path
+    folder: AnyPath
     headers: tuple[RunHeader, ...]
     whole: RunHeader | None
     stands_in: bool
@@ -172,7 +181,7 @@ class Parts(Generic[RecordT]):
     def write(self, run: RunRecord, summary: Any) -> None:
         """Write the run's file; the parts' files go."""
         lines = self.of.lines(run, summary, self.lines())
-        OutputFolder(self.folder).write(self.of.name, encode_run_file(lines))
+        folder_at(self.folder).write(self.of.name, encode_run_file(lines))
         if any(header.part and header.part.interrupted for header in self.headers):
             stems = (self.of.image_in(line) for line in self.lines())
             below = {PurePosixPath(one.stem).parent for one in stems if one is not None}
@@ -182,8 +191,14 @@ class Parts(Generic[RecordT]):
 
 
 @contextmanager
-def merging(folder: Path) -> Iterator[None]:
-    """One at a time: who comes later waits, and finds what the other has made."""
+def merging(folder: AnyPath) -> Iterator[None]:
+    """One at a time: who comes later waits, and finds what the other has made.
+
+    Behind a URL, where nothing can be locked, two may make the same.
+    """
+    if not isinstance(folder, Path):
+        yield
+        return
     held: BinaryIO | None = None
     with ExitStack() as files:
         with suppress(OSError):  # a file system without locks: then it may be made twice
@@ -203,7 +218,7 @@ def merging(folder: Path) -> Iterator[None]:
 
 def find_parts(
     of: RunFile[RecordT],
-    folder: Path,
+    folder: AnyPath,
     count: int | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Parts[RecordT] | None:
@@ -254,13 +269,13 @@ def find_parts(
     return Parts(of, folder, tuple(headers), whole, stands_in)
 
 
-def _named(folder: Path, name: str) -> dict[Shard, Path]:
+def _named(folder: AnyPath, name: str) -> dict[Shard, AnyPath]:
     """The files of parts that stand for one of this name."""
     found = {}
-    for path in folder.glob(of_part_pattern(name)):
-        shard = Shard.named_in(path.name)
-        if shard is not None and path.name == shard.file(name):
-            found[shard] = path
+    for one in names_in(folder, of_part_pattern(name).partition("*")[0]):
+        shard = Shard.named_in(one)
+        if shard is not None and one == shard.file(name):
+            found[shard] = folder / one
     return found
 
 
@@ -270,7 +285,7 @@ def of_part_pattern(name: str) -> str:
     return f"{stem}.part-*{dot}{ending}"
 
 
-def _check_same(headers: Iterable[RunHeader], folder: Path) -> None:
+def _check_same(headers: Iterable[RunHeader], folder: AnyPath) -> None:
     """Refuse parts of several runs."""
     groups: dict[Any, list[int]] = {}
     for header in headers:
@@ -325,8 +340,8 @@ def _numbers(numbers: list[int]) -> str:
     return f"part{'s' if len(numbers) > 1 else ''} {joined(said, 'and')}"
 
 
-def _is_there(folder: Path, name: str) -> bool:
+def _is_there(folder: AnyPath, name: str) -> bool:
     try:
-        return os.path.lexists(folder / name)
+        return is_there(folder / name)
     except ValueError:  # a null character in the name
         return False

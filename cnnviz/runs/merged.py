@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from cnnviz.metrics.randomization_result import RandomizationResult
-from cnnviz.outputs.files import OutputFolder
+from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.evaluate import EVALUATION
 from cnnviz.runs.evaluation_records import EvaluatedImageRecord, EvaluationRecord
@@ -18,6 +17,7 @@ from cnnviz.runs.manifest import MANIFEST_FILE, check_run_file
 from cnnviz.runs.merge import NotYetError, find_parts, merging
 from cnnviz.runs.records import SummaryRecord
 from cnnviz.runs.summary import RunReport
+from cnnviz.storage.paths import AnyPath
 from cnnviz.structure import decode
 from cnnviz.text import counted, joined
 from cnnviz.types import Notify
@@ -56,7 +56,7 @@ class MergedManifest(Merged[SummaryRecord]):
 
 
 def merge_manifest(
-    folder: Path, count: int | None = None, notify: Notify | None = None
+    folder: AnyPath, count: int | None = None, notify: Notify | None = None
 ) -> MergedManifest | None:
     """Make ``manifest.json`` of a run's parts; for the arguments see :func:`find_parts`.
 
@@ -89,7 +89,7 @@ def merge_manifest(
 
 
 def merge_evaluation(
-    folder: Path,
+    folder: AnyPath,
     count: int | None = None,
     notify: Notify | None = None,
     randomize: Randomize | None = None,
@@ -125,6 +125,6 @@ def merge_evaluation(
         summary = summarizer.record(found, notes)
         run = parts.run
         table = table_lines(summary, parts.records())
-        OutputFolder(folder).write(TABLE, encode_run_file(table))
+        folder_at(folder).write(TABLE, encode_run_file(table))
         parts.write(run, summary)
         return Merged(summary, bool(run.parameters.get("report")))

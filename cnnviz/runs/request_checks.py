@@ -34,9 +34,10 @@ def check_shard(request: RunRequest) -> None:
             f"{request.model.device}, give --device gpu."
         )
     divided = "--shard" if runner is None else "--runner"
-    if isinstance(request.output, RemotePath):
+    if runner is not None and isinstance(request.output, RemotePath):
         raise UsageError(
-            f"{divided} writes to a folder that all parts can reach, and not yet to a URL."
+            "--runner writes to a folder that all nodes can reach, and not yet to a URL; --shard "
+            "writes there."
         )
     needing = (
         ("--scale run", request.files.scale == "run"),

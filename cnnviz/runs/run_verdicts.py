@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from cnnviz.errors import UsageError
 from cnnviz.runs.checked import CheckedRun, Collector
@@ -21,10 +20,11 @@ from cnnviz.runs.request_checks import have_heatmaps
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.summary import RunReport
 from cnnviz.runs.thresholds import needs_truth, wrong_kind
+from cnnviz.storage.paths import AnyPath
 from cnnviz.structure import decode
 
 
-def finished_run(path: Path) -> RunHeader:
+def finished_run(path: AnyPath) -> RunHeader:
     """What stands in a run's file, above its images.
 
     Raises:

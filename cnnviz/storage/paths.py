@@ -53,6 +53,15 @@ def read_whole(path: AnyPath, most: int) -> bytes:
         return file.read(most + 1)
 
 
+def opened_at(path: AnyPath, block: int) -> BinaryIO:
+    """A file to read bytes from, from behind a URL so many at a time.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    return path.open(block) if isinstance(path, RemotePath) else open(path, "rb")
+
+
 def size_of(path: AnyPath) -> int:
     """A file's length in bytes.
 
@@ -87,3 +96,14 @@ def is_there(path: AnyPath) -> bool:
         OSError: behind a URL that cannot be found out.
     """
     return path.exists() if isinstance(path, RemotePath) else os.path.lexists(path)
+
+
+def names_in(folder: AnyPath, start: str) -> list[str]:
+    """Names of what is in a folder, and begins like this, sorted.
+
+    Raises:
+        OSError: behind a URL they cannot be listed.
+    """
+    if isinstance(folder, Path):
+        return sorted(path.name for path in folder.glob(f"{start}*"))
+    return sorted(folder.children(start))

@@ -138,6 +138,10 @@ class RemotePath(Stored):
             found._size, found._etag = entry.size, entry.etag
             yield found
 
+    def children(self, start: str) -> Iterator[str]:
+        """Names of what is in a folder, and begins like this; see :meth:`Store.children`."""
+        return self._store.children(self._relative, start)
+
     @property
     def parent(self) -> RemotePath:
         """What it lies in, if that is below the URL; else itself."""

@@ -188,15 +188,44 @@ class Store:
                     yield Entry(name, one.get("size"), etag_in(one))
 
     def _s3_pages(self, root: str) -> Iterator[Entry]:
-        bucket, _, prefix = root.partition("/")
-        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self.page}
-        while True:
-            page = retried(partial(self.system.call_s3, "list_objects_v2", **asked))
+        bucket = root.partition("/")[0]
+        for page in self._pages(root):
             for one in page.get("Contents", ()):
                 yield Entry(f"{bucket}/{one['Key']}", one["Size"], etag_in(one))
+
+    def _pages(self, start: str, **more: Any) -> Iterator[dict[str, Any]]:
+        """What S3 lists of objects that begin like this, page by page."""
+        bucket, _, prefix = start.partition("/")
+        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self.page, **more}
+        while True:
+            page = retried(partial(self.system.call_s3, "list_objects_v2", **asked))
+            yield page
             if not page.get("IsTruncated"):
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def children(self, relative: str, start: str) -> Iterator[str]:
+        """Names of the objects and folders in a folder that begin like this, in no order.
+
+        Raises:
+            OSError: they cannot be listed.
+        """
+        root = self.key(relative).rstrip("/") + "/"
+        if self.protocol.extra == "s3":
+            bucket = root.partition("/")[0]
+            pages = self._pages(root + start, Delimiter="/")
+            found = (
+                f"{bucket}/{one.get('Key') or one['Prefix']}"
+                for page in pages
+                for one in (*page.get("Contents", ()), *page.get("CommonPrefixes", ()))
+            )
+        else:
+            found = (str(one) for one in retried(partial(self.system.ls, root, detail=False)))
+        with suppress(FileNotFoundError):  # a folder without objects is none
+            for path in found:
+                name = path.rstrip("/").rpartition("/")[2]
+                if name.startswith(start):
+                    yield name
 
 
 class HttpStore(Store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from contextlib import contextmanager
 
@@ -351,3 +352,51 @@ def test_ground_truth_behind_a_signed_url(cnnviz, photos, tmp_path):
     run = json.loads(manifest)["run"]
     assert run["ground_truth"] == {"source": f"{server.url}/labels.csv", "known": 3}
     assert run["parameters"]["truth"] == f"{server.url}/labels.csv"
+
+
+def timeless(text):
+    """A run's file without its times and where it lies."""
+    text = re.sub(rb'"(?:seconds|started|output)": (?:"[^"]*"|[-0-9.e]+)', b"", text)
+    return text.replace(b"memory://bucket/parts/", b"").replace(b"whole/", b"")
+
+
+@pytest.mark.needs("fsspec")
+def test_parts_of_a_run_into_a_bucket(cnnviz, bucket, tmp_path, stop_after, monkeypatch):
+    """They come to what a single run writes, after one was killed, too."""
+    monkeypatch.setattr("cnnviz.runs.journal_files._RECORDS", 1)
+    options = ("--truth", "folders.csv", "--batch-size", "1")
+    (tmp_path / "folders.csv").write_text("path,label\nphotos/2.png,fish\n")
+    assert explain(cnnviz, "photos", "-o", "whole", *options)[0] == 0
+    output = ("photos", "-o", "memory://bucket/parts", *options, "--shard")
+    assert "Parts 2 and 3 of 3 are missing" in explain(cnnviz, *output, "1/3")[2]
+    assert explain(cnnviz, *output, "3/3")[0] == 0
+    with stop_after(1), pytest.raises(Killed):
+        explain(cnnviz, *output, "2/3")
+    status, _, err = cnnviz("merge", "memory://bucket/parts")
+    assert status == 2
+    assert "Part 2 of 3 is unfinished; the last part that is done merges them." in err
+    status, _, err = explain(cnnviz, *output, "2/3")
+    assert status == 0
+    assert "make sure that nobody else does part 2 of 3." in err
+    assert "2 explained (1 of them already done)" in err
+    assert "all parts are merged: 3 images, in memory://bucket/parts/manifest.json" in err
+    assert objects(bucket, "parts") == files(tmp_path, "whole")  # no journal, no part's file
+    manifests = (
+        bucket.cat_file("/bucket/parts/manifest.json"),
+        (tmp_path / "whole/manifest.json").read_bytes(),
+    )
+    assert timeless(manifests[0]) == timeless(manifests[1])
+    assert "1 explained (1 of them already done)" in explain(cnnviz, *output, "1/3")[2]
+
+
+@pytest.mark.needs("fsspec")
+def test_parts_of_an_evaluation_into_a_bucket(cnnviz, bucket, tmp_path):
+    command = ("evaluate", "photos", "-m", "demo", "--method", "gradcam", "--metric", "sparseness")
+    assert cnnviz(*command, "-o", "whole")[0] == 0
+    for number in (2, 1):
+        status, _, err = cnnviz(*command, "-o", "memory://bucket/parts", "--shard", f"{number}/2")
+    assert status == 0
+    assert "all parts are merged: 3 images" in err
+    assert sorted(objects(bucket, "parts")) == ["evaluation.csv", "evaluation.json"]
+    found = bucket.cat_file("/bucket/parts/evaluation.json")
+    assert timeless(found) == timeless((tmp_path / "whole/evaluation.json").read_bytes())

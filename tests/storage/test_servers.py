@@ -221,6 +221,25 @@ def test_a_bucket_that_is_not_there_or_closed(cnnviz, bucket, server):
     assert "there is no permission" in err
 
 
+def test_parts_and_their_merge(cnnviz, bucket):
+    options = ("-m", "demo", "--method", "gradcam")
+    command = ("explain", f"{bucket}/in", *options, "-o", f"{bucket}/out", "--shard")
+    said = [cnnviz(*command, f"{number}/3") for number in (3, 1)]
+    assert [status for status, _, _ in said] == [0, 0]
+    status, _, err = cnnviz("merge", f"{bucket}/out")
+    assert status == 2
+    assert "of 3 is missing" in err or "of 3 are missing" in err
+    status, _, err = cnnviz(*command, "2/3", "--report")
+    assert status == 0
+    assert f"all parts are merged: 3 images, in {bucket}/out/manifest.json" in err
+    assert cnnviz("explain", f"{bucket}/in", *options, "-o", f"{bucket}/whole", "--report")[0] == 0
+    out, whole = (
+        [one.path_from(folder) for one in sorted(folder.below(), key=str)]
+        for folder in (RemotePath.of(f"{bucket}/out"), RemotePath.of(f"{bucket}/whole"))
+    )
+    assert out == whole  # no journal, and no part's file, is left
+
+
 @pytest.mark.subprocess
 def test_a_process_that_is_killed_goes_on(bucket, tmp_path, server, cnnviz):
     """Killed at the manifest, when all images are done."""
