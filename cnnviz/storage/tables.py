@@ -40,7 +40,7 @@ def _database() -> Connection:
     os.environ.setdefault("SQLITE_TMPDIR", tempfile.gettempdir())
     # No transaction of Python's; who uses it sees to it that one thread does at a time.
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    for setting in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE", "cache_size=-16000"):
+    for setting in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE", "cache_size=-4000"):
         database.execute(f"PRAGMA {setting}")
     return database
 
