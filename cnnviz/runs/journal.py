@@ -277,6 +277,7 @@ class Journal(Generic[RecordT]):
         """Go on from a run's file."""
         self._opened(read.file)
         self._left = read.left
+        self.interrupted = self.interrupted or read.interrupted  # leftovers go with the merge
         if read.run is None:
             return read.places
         if read.run.get("fingerprint") == fingerprint:

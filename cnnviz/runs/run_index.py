@@ -31,12 +31,14 @@ class RunIndex:
         places: where its records stand, with a number that stands for it.
         run: what it says of the run; None if it is damaged.
         left: files that it says were left behind.
+        interrupted: of a part, whether it says that it was stopped once.
     """
 
     file: BinaryIO
     places: Places
     run: dict[str, Any] | None
     left: list[str]
+    interrupted: bool = False
 
     @classmethod
     def read(
@@ -61,6 +63,7 @@ class RunIndex:
         place = 0
         run: dict[str, Any] | None = None
         left: list[str] = []
+        interrupted = False
         for line in file:
             record = image_in_line(line)
             if record is not None and run is not None:
@@ -68,13 +71,15 @@ class RunIndex:
                 stem = stem_in(text)
                 if stem is not None and (wanted is None or stem in wanted):
                     places[stem] = (number, place + start, len(text))
+            elif line.startswith(b'"part":'):
+                interrupted = (_value_of(line) or {}).get("interrupted") is True
             elif line.startswith(b'"run":'):
                 run = _value_of(line)
             elif line.startswith(b'"summary":') and run is not None:
                 named = (_value_of(line) or {}).get("left_behind")
                 left = _texts(named) if isinstance(named, list) else []
             place += len(line)
-        return cls(file, places, run, left)
+        return cls(file, places, run, left, interrupted)
 
     def of(self, stems: Iterable[str], *, number: int) -> RunIndex:
         """The same of some images, with another number."""

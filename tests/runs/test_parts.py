@@ -245,3 +245,15 @@ def test_how_much_of_a_part_is_done(part):
     assert list(part.records()) == []  # they are no records
     journal.write_text('{"cnnviz_journal": 1}\n')
     assert part.look() == 0
+
+
+def test_what_a_killed_worker_was_writing_goes_after_its_part_was_looked_at_again(many, tmp_path):
+    output = tmp_path / "parts"
+    output.mkdir()
+    (output / ".cnnviz-journal.part-1-of-1.jsonl").write_bytes(b"begun")
+    partial = output / ".cnnviz-0123456789abcdef.tmp"
+    partial.touch()
+    for _ in range(2):  # the second finds all done
+        PartWorker(plan_of(many, output), 1).do(PartTask(Shard(1, 1)))
+    merge_manifest(output, 1)
+    assert not partial.exists()
