@@ -54,8 +54,8 @@ def pretend(images: int, record: ImageRecord) -> None:
 
     def entries(_store: Store, _relative: str) -> Iterator[Entry]:
         for number in range(images):
-            yield Entry(f"class-{number % 1000:03}/image-{number:09}.jpg", 123_456)
-            yield Entry(f"class-{number % 1000:03}/image-{number:09}.json", 123)
+            yield Entry(f"class-{number % 1000:03}/image-{number:09}.jpg", 123_456, None)
+            yield Entry(f"class-{number % 1000:03}/image-{number:09}.json", 123, None)
 
     def run(_stream, stage, items, observe=lambda _outcome: None) -> None:  # type: ignore[no-untyped-def]
         for item in items:
