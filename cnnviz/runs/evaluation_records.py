@@ -135,7 +135,7 @@ class EvaluatedImageRecord:
     crashed: bool = False
     remark: str | None = None
     engine: EngineRecord | None = None
-    others: tuple[JudgedTargetRecord, ...] = ()
+    others: tuple[JudgedTargetRecord, ...] = field(default=(), metadata=ADDED)
     etag: str | None = field(default=None, metadata=ADDED)
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cnnviz.labels.scores import Score
+from cnnviz.runs.evaluation_records import EvaluatedImageRecord
 from cnnviz.runs.image_records import (
     ContrastRecord,
     ExplanationRecord,
@@ -156,3 +157,18 @@ def test_every_field_is_documented(record):
     attributes = inspect.getdoc(record).partition("Attributes:")[2]
     told = re.findall(r"^    (\w+): ", attributes, re.MULTILINE)
     assert told == [field.name for field in dataclasses.fields(record)]
+
+
+@pytest.mark.parametrize(
+    ("record", "added"),
+    [
+        (GOOD, {"etag"}),
+        (EvaluatedImageRecord("a", "a.png", "a.png", "ok", None, 0.5), {"etag", "others"}),
+    ],
+    ids=["explained", "evaluated"],
+)
+def test_files_from_before_a_key_was_added_are_read(record, added):
+    written = json.loads(encode(record))
+    older = {key: value for key, value in written.items() if key not in added}
+    assert written.keys() - older.keys() == added
+    assert decode(type(record), older, "it") == record
