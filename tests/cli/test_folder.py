@@ -224,7 +224,7 @@ def test_choosing(cnnviz, folder, tmp_path, options, stems):
 def test_a_limit_alone_looks_at_no_other_image(cnnviz, folder, tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "cnnviz.runs.stages.load_image",
+        "cnnviz.runs.items.load_image",
         lambda path, *rest, **more: read.append(path) or load_image(path, *rest, **more),
     )
     status, out, err = explain(

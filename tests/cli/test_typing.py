@@ -51,7 +51,7 @@ def image(photos):
         (["explain", "cat.jpg", "--modle", "x"], "--model"),
         (["explain", "cat.jpg", "-v", "-q"], "--verbose prints more and --quiet nothing"),
         (["explain", "cat.jpg", "--weights=s3://b/x.params"], "download it first"),
-        (["explain", "cat.jpg", "--truth=https://x/y.csv"], "download it first"),
+        (["explain", "cat.jpg", "--labels=https://x/y.txt"], "download it first"),
         (["explain", "cat.jpg", "--output=~no-such-user/x"], "There is no home folder for"),
         (["explain", "cat.jpg", "--colormap", "jett"], "Did you mean jet?"),
         (["layers"], "Missing argument 'MODEL'"),
