@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
+from cnnviz.metrics.sums import inner
 from cnnviz.types import Float64
 
 #: Why there is no number: magnitudes without a sum have no shares.
@@ -43,8 +44,8 @@ class Sparseness(Metric):
         if not total:
             return _BLANK
         count = magnitudes.size
-        ranks = 2 * np.arange(1, count + 1) - count - 1
-        return Measurement(float(ranks @ magnitudes / (count * total)))
+        ranks = 2.0 * np.arange(1, count + 1) - count - 1
+        return Measurement(inner(ranks, magnitudes) / float(count * total))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from cnnviz.metrics.sums import inner
 from cnnviz.types import Float32, Mask
 
 #: How far a value may be from the exact solution, as a part of the range of the image's values: a
@@ -162,7 +163,7 @@ def _solve(grids: Sequence[_Grid], known: Float32, tolerance: float) -> Float32:
     residual = _from_neighbors(known)
     residual *= own.unknown
     direction = correction = _cycle(grids, residual)
-    size = float(np.vdot(residual, correction))
+    size = inner(residual, correction)
     for _ in range(_MOST_ROUNDS):
         # A cycle nearly solves the system: what it changes is about the error, and what is left
         # then was in no trial more than one and a half times as much.
@@ -171,13 +172,13 @@ def _solve(grids: Sequence[_Grid], known: Float32, tolerance: float) -> Float32:
         image = own.diagonal * direction
         image -= _from_neighbors(direction)
         image *= own.unknown
-        step = size / float(np.vdot(direction, image))
+        step = size / inner(direction, image)
         cv2.scaleAdd(direction, step, found, dst=found)
         cv2.scaleAdd(image, -step, residual, dst=residual)
         correction = _cycle(grids, residual)
         # Polak and Ribière's, for a cycle is not quite symmetric.
-        turn = -step * float(np.vdot(image, correction)) / size
-        size = float(np.vdot(residual, correction))
+        turn = -step * inner(image, correction) / size
+        size = inner(residual, correction)
         direction = np.asarray(cv2.scaleAdd(direction, turn, correction), np.float32)
     return found + correction
 

@@ -12,6 +12,7 @@ from cnnviz.attribution.options import option
 from cnnviz.attribution.plain_colors import plain_input
 from cnnviz.attribution.queries import MadeInputs, PassCount
 from cnnviz.metrics.base import SCORES, Case, Measurement, Metric, Subject
+from cnnviz.metrics.sums import inner
 from cnnviz.types import Float32, Float64
 
 #: The sides of squares, as parts of the input's shorter side: 1 to 10 of the paper's 28 pixels.
@@ -165,7 +166,7 @@ class Infidelity(Metric):
         said = np.empty(inputs.count)
         for number in range(inputs.count):  # made once more: all of them would take much memory
             inputs.write(number, noisy)
-            said[number] = np.vdot(weights, image - noisy)
+            said[number] = inner(weights, image - noisy)
         return said
 
     def _fill(self, case: Case) -> Float64:

@@ -10,6 +10,7 @@ import numpy as np
 from cnnviz.attribution.options import option
 from cnnviz.attribution.queries import PassCount
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
+from cnnviz.metrics.sums import length
 from cnnviz.types import Float32
 
 #: Images that are explained together.
@@ -63,7 +64,7 @@ class MaxSensitivity(Metric):
     def measure(self, case: Case, subject: Subject) -> Measurement:
         """Make the map of changed images and compare."""
         values = subject.values.astype(np.float64)
-        size = float(np.linalg.norm(values))
+        size = length(values)
         if size == 0:
             return Measurement(None, "the map is 0 everywhere")
         logits = case.queries.logits(self._changed(case), cache_key=self)
@@ -73,7 +74,7 @@ class MaxSensitivity(Metric):
         for start in range(0, self.samples, _TOGETHER):
             count = min(_TOGETHER, self.samples - start)
             maps = subject.attribute(np.stack([next(inputs) for _ in range(count)]), case.target)
-            largest = max(largest, *(float(np.linalg.norm(one - values)) for one in maps))
+            largest = max(largest, *(length(one - values) for one in maps))
         return Measurement(
             largest / size, details={"class_changed": changed, "samples": self.samples}
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from cnnviz.metrics.sums import inner, length
 from cnnviz.types import Float32, Float64
 
 #: Wang et al. 2004, section III-B: an 11×11 Gaussian window, and constants that keep quotients of
@@ -79,13 +80,13 @@ def rank_correlation(a: Float32, b: Float32) -> float | None:
         From -1 to 1; None if one of them has the same value everywhere.
     """
     left, right = direction_of_ranks(a), direction_of_ranks(b)
-    return None if left is None or right is None else float(np.clip(left @ right, -1, 1))
+    return None if left is None or right is None else float(np.clip(inner(left, right), -1, 1))
 
 
 def direction_of_ranks(values: Float32) -> Float64 | None:
     """The ranks of a map without their mean, (H·W,), of length 1.
 
-    The product of two maps' is their rank correlation: who compares many maps ranks each once.
+    The inner product of two maps' is their rank correlation: who compares many ranks each once.
 
     Returns:
         None if the map has the same value everywhere.
@@ -94,7 +95,7 @@ def direction_of_ranks(values: Float32) -> Float64 | None:
         return None
     ranks = average_ranks(values)
     ranks -= (ranks.size + 1) / 2  # the mean of all ranks, whatever is tied
-    ranks /= np.sqrt(ranks @ ranks)
+    ranks /= length(ranks)
     return ranks
 
 

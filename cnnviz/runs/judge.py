@@ -16,6 +16,7 @@ from cnnviz.explanation import Explanation, ImageResult
 from cnnviz.metrics.base import Case, Measurement, Metric, Subject
 from cnnviz.metrics.baselines import baselines
 from cnnviz.metrics.similarity import direction_of_ranks
+from cnnviz.metrics.sums import inner
 from cnnviz.runs.evaluation_records import JudgedTargetRecord, MetricRecord, SubjectRecord
 from cnnviz.runs.image_records import MeasurementRecord
 from cnnviz.runs.subjects import MapMaker, gradient_magnitude, map_makers, method_subjects, subjects
@@ -179,7 +180,7 @@ def agreement(judged: Sequence[Subject]) -> dict[str, dict[str, float | None]]:
         one = directions[subject.key]
         for other in methods[number + 1 :]:
             two = directions[other.key]
-            value = None if one is None or two is None else float(np.clip(one @ two, -1, 1))
+            value = None if one is None or two is None else float(np.clip(inner(one, two), -1, 1))
             found.setdefault(subject.key, {})[other.key] = value
     return found
 
