@@ -16,10 +16,15 @@ import cv2
 import numpy as np
 import numpy.testing  # the first import of it starts a process
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cnnviz.machine import available_cores
 from cnnviz.storage import spool
 from tests.support.capabilities import CAPABILITIES, SLOW, missing, required
+
+# How long an example takes says nothing on a machine that does other things, too.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -556,7 +556,7 @@ def test_more_pixels_than_opencv_decodes(capfd):
 
 
 @given(st.binary(max_size=300), st.sampled_from(["", "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_bytes_raise_anything_but_an_image_error(tail, kind):
     head = encode(Image.new("RGB", (3, 3)), kind)[:40] if kind else b""
     try:

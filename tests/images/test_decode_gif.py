@@ -66,7 +66,7 @@ def test_the_first_of_several_frames():
 
 
 @given(st.binary(min_size=1, max_size=400), st.integers(1, 20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_pixels(values, width):
     pixels = np.frombuffer(values, np.uint8)
     width = min(width, len(pixels))
@@ -140,7 +140,7 @@ def test_every_truncation_is_an_error():
 
 
 @given(st.binary(max_size=200), st.integers(6, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_bytes_raise_anything_else(tail, keep):
     try:
         result = decode_image(by_hand((2, 1), (0, 0, 2, 1))[:keep] + tail).pixels

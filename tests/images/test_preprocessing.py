@@ -164,7 +164,7 @@ def test_crop_keeps_the_center_224_of_256(shape, box):
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(1, 40), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_crop_stays_inside_and_central_for_any_shape(height, width, net_h, net_w):
     spec = InputSpec(net_h, net_w)
     prepared = prepare(constant(height, width), spec, "crop")
@@ -317,7 +317,7 @@ EVEN = st.integers(150, 210).map(lambda half: 2 * half)
 
 
 @given(EVEN, EVEN, st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nothing_moves_when_a_jpeg_is_read_reduced(width, height, orientation):
     """An edge near the far corner, read at a half: it stays within a tenth of a written pixel."""
     pixels = np.zeros((height, width, 3), np.uint8)

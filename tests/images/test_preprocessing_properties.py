@@ -17,7 +17,7 @@ from cnnviz.images.preprocessing import (
     to_image,
 )
 
-BOUNDED = settings(max_examples=120, deadline=None, derandomize=True)
+BOUNDED = settings(max_examples=120, derandomize=True)
 
 sides = st.one_of(st.integers(1, 12), st.integers(1, 300))
 shapes = st.tuples(sides, sides)

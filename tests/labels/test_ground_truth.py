@@ -502,9 +502,7 @@ def test_names_in_all_letters_come_through_csv(folder):
     assert [found[name] for name in names] == [0, 1, 2, 3, 4, 5]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
 def test_no_content_brings_anything_but_an_error(folder, content):
     for name in ("labels.csv", "labels.json"):

@@ -237,7 +237,7 @@ maps = array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(maps, st.tuples(st.integers(1, 500), st.integers(1, 500)))
 def test_shares_and_boxes_are_within_their_bounds(cam, source):
     found = measure_location(cam, seen_whole(source))
@@ -254,7 +254,7 @@ def test_shares_and_boxes_are_within_their_bounds(cam, source):
     assert found.map.max() == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(maps, st.floats(2**-60, 2**60))
 def test_scaling_changes_nothing_and_flipping_swaps_corners(cam, factor):
     found = measure_location(cam, seen_whole())

@@ -60,7 +60,7 @@ def test_a_hit_is_in_the_region_or_nearer_than_the_tolerance(row, column, tolera
     assert found.details["maxima"] == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1, 2, 3.7, 5, 15]))
 def test_hits_are_those_of_the_disc_around_the_maximum(seed, tolerance):
     """As the game's reference code has it: the disc (Δy² + Δx²) < tolerance² meets the mask."""

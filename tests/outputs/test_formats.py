@@ -214,7 +214,7 @@ def test_a_page_ends_with_our_mark(tmp_path):
         elements=st.integers(0, 255) | st.sampled_from([0, 255]),
     ),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_image_comes_back(image):
     with tempfile.TemporaryDirectory() as folder:
         write_file(Path(folder) / "x.png", encode_png(image))

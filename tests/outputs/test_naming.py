@@ -206,7 +206,7 @@ def folded(name):
     ),
     st.booleans(),
 )
-@settings(max_examples=2000 if SLOW else 150, deadline=None)
+@settings(max_examples=2000 if SLOW else 150)
 def test_no_two_files_are_ever_the_same(entries, numbered):
     sources = [
         source("/".join(["/root", *above, *inner, name]), "/".join([*inner, name]))

@@ -18,7 +18,7 @@ from tests.support.capabilities import SLOW
 SUFFIXES = ("_original.png", "_gradcam.png", "_guided_gradcam.png", "_saliency.png", ".npz")
 TARGETS = (None, 0, 281, 9_999_999, (1, 2), tuple(range(100)), (9_999_999,) * 4)
 
-BOUNDED = settings(max_examples=1000 if SLOW else 50, deadline=None, derandomize=True)
+BOUNDED = settings(max_examples=1000 if SLOW else 50, derandomize=True)
 
 #: All that Linux takes for a name: up to 255 bytes of any value but 0 and the slash.
 raw_names = (
@@ -155,7 +155,7 @@ def test_names_that_nothing_else_has_are_kept(sources):
 
 
 @given(st.lists(names, min_size=1, max_size=6, unique=True))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_the_file_system_agrees(tmp_path_factory, found):
     sources = [Source(Path("p", name), name, PurePath(name)) for name in found]
     folder = tmp_path_factory.mktemp("names")

@@ -112,7 +112,7 @@ def test_the_title_stands_above_all_in_larger_letters():
     assert bottom - top > caption[1] - caption[0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(8, 319, 6, 1000, "00000000")
 @given(
     st.integers(8, 700),

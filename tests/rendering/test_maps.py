@@ -279,7 +279,7 @@ def test_blank_is_all_gray():
 
 
 @given(hnp.arrays(np.float32, (5, 6, 3), elements=finite))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_signed_color_mirrors_with_the_sign(array):
     there, blank = signed_color(array)
     back, _ = signed_color(-array)
@@ -327,7 +327,7 @@ def test_few_bright_pixels_are_white():
 
 
 @given(hnp.arrays(np.float32, (5, 6), elements=st.floats(0, 1e6, width=32)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_grayscale_keeps_the_order(array):
     result, _ = grayscale(array)
 
@@ -448,7 +448,7 @@ def test_the_two_signs_differ_for_the_color_blind_too():
 
 
 @given(hnp.arrays(np.float32, (5, 6), elements=finite))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_two_colors_mirror_with_the_sign(array):
     """A scale's colors from one end are those of the mirrored map from the other, to the bit."""
     there, blank = diverging(array)

@@ -24,7 +24,7 @@ def without_system_fonts(monkeypatch):
     lettering._setting.cache_clear()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=25, max_size=80))
 def test_long_captions_keep_their_ends(text):
     font = lettering._own_font(16)
@@ -99,7 +99,7 @@ def test_a_font_of_the_system_writes_what_pillows_own_cannot(monkeypatch):
     lettering._setting.cache_clear()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(exclude_categories=[]), max_size=12))
 def test_any_text_can_be_written(text):
     cell = plain(20, 150)
@@ -110,7 +110,7 @@ def test_any_text_can_be_written(text):
     assert result.shape == strip([cell], ["a"]).shape
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), max_size=40), st.integers(1, 4))
 def test_text_in_so_many_lines_keeps_its_ends(words, most):
     text = " ".join(words)

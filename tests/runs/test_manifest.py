@@ -182,7 +182,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path):
         assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(
     st.lists(
         st.one_of(
