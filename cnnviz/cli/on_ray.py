@@ -183,8 +183,7 @@ def _do_parts(
     from cnnviz.runs.ray_runner import RayRun, Watch, address_of, cluster
     from cnnviz.runs.shared_lists import shared
 
-    explained = plan.plan if isinstance(plan, EvaluationPlan) else plan
-    images, limit = len(explained.found.sources), plan.request.selection.limit
+    images, limit = len(plan.explained.found.sources), plan.request.selection.limit
     if limit is not None:
         images = min(images, limit)
     parts = unfinished_parts(plan, images)

@@ -127,23 +127,29 @@ _SCORES = (
         "over the images predicted as one class, five or more. Repeatable.",
     ),
 )
-_METRICS = click.option(
-    FAIL_UNDER,
+
+
+def _of_metrics(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option by which metrics are demanded."""
+    return click.option(
+        FAIL_UNDER,
+        name,
+        type=Demand(FAIL_UNDER),
+        multiple=True,
+        metavar="[METHOD.]METRIC=VALUE",
+        help=text,
+    )
+
+
+_METRICS = _of_metrics(
     "metric_limits",
-    type=Demand(FAIL_UNDER),
-    multiple=True,
-    metavar="[METHOD.]METRIC=VALUE",
-    help="End with exit status 4 if the mean of a metric, insertion=0.4 say, is worse than this: "
+    "End with exit status 4 if the mean of a metric, insertion=0.4 say, is worse than this: "
     "lower, or higher where low values are good, as of deletion. METHOD.METRIC means one method's "
     "maps, METRIC those of each method. Repeatable.",
 )
-_EITHER = click.option(
-    FAIL_UNDER,
+_EITHER = _of_metrics(
     "fail_under",
-    type=Demand(FAIL_UNDER),
-    multiple=True,
-    metavar="[METHOD.]METRIC=VALUE",
-    help="End with exit status 4 if a figure is worse than this: what `cnnviz explain` or, for the "
+    "End with exit status 4 if a figure is worse than this: what `cnnviz explain` or, for the "
     "parts of an evaluation, `cnnviz evaluate` takes. Repeatable.",
 )
 _CHANGES = (

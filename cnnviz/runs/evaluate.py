@@ -18,6 +18,7 @@ from typing import Any
 from cnnviz.attribution import PassCount
 from cnnviz.errors import ExitCode, UsageError
 from cnnviz.explanation import Explanation
+from cnnviz.images.source import Source
 from cnnviz.labels.label_sets import LabelSet
 from cnnviz.labels.regions import Regions, read_regions
 from cnnviz.labels.targets import Target
@@ -117,6 +118,15 @@ class EvaluationPlan:
     def randomizes(self) -> bool:
         """Whether the test with random parameters is asked for."""
         return any(isinstance(one, Randomization) for one in self.metrics)
+
+    @property
+    def explained(self) -> RunPlan:
+        """What is explained."""
+        return self.plan
+
+    def listing(self, sources: Sequence[Source]) -> EvaluationPlan:
+        """The same, with its images in another list."""
+        return replace(self, plan=self.plan.listing(sources))
 
     def telling(self, notify: Notify | None) -> EvaluationPlan:
         """The same, with somebody else who is told what there is to say."""

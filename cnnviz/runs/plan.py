@@ -95,6 +95,15 @@ class RunPlan:
         """What it writes."""
         return MANIFEST_FILE
 
+    @property
+    def explained(self) -> RunPlan:
+        """What is explained: this, as of an evaluation its plan."""
+        return self
+
+    def listing(self, sources: Sequence[Source]) -> RunPlan:
+        """The same, with its images in another list."""
+        return replace(self, found=replace(self.found, sources=sources))
+
     def telling(self, notify: Notify | None) -> RunPlan:
         """The same, with somebody else who is told what there is to say."""
         return replace(self, notify=notify)

@@ -10,16 +10,14 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cnnviz.errors import OutputUnavailableError
 from cnnviz.images.source import SourceList
 from cnnviz.outputs.long_names import plan_long_names
 from cnnviz.outputs.naming import NamePlanner
-from cnnviz.runs.evaluate import EvaluationPlan
 from cnnviz.runs.parts import AnyPlan
-from cnnviz.runs.plan import RunPlan
 from cnnviz.storage.spool import Spooled
 
 _LIST = ".cnnviz-list-"
@@ -56,8 +54,7 @@ def shared(plan: AnyPlan) -> Iterator[SharedPlan]:
     Raises:
         OutputUnavailableError: they cannot be written there.
     """
-    explained = plan.plan if isinstance(plan, EvaluationPlan) else plan
-    sources, folder = explained.found.sources, plan.request.output
+    sources, folder = plan.explained.found.sources, plan.request.output
     if not isinstance(sources, SourceList) or not isinstance(folder, Path):
         yield SharedPlan(plan)
         return
@@ -67,16 +64,9 @@ def shared(plan: AnyPlan) -> Iterator[SharedPlan]:
         _write(path, sources.entries.parts())
         entries, names = Spooled.at_path(path), path.with_name(f"{path.name}-names")
         listed = SourceList(entries, all_local=sources.all_local, names=names)
-        yield SharedPlan(_about(plan, listed), listed)
+        yield SharedPlan(plan.listing(listed), listed)
     finally:
         _remove(folder)
-
-
-def _about(plan: AnyPlan, sources: SourceList) -> AnyPlan:
-    if isinstance(plan, RunPlan):
-        return replace(plan, found=replace(plan.found, sources=sources))
-    found = replace(plan.plan.found, sources=sources)
-    return replace(plan, plan=replace(plan.plan, found=found))
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> None:

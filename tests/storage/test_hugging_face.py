@@ -7,8 +7,6 @@ they mean; it is none of theirs.
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -16,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from cnnviz.storage import retries
+from tests.support.http_server import running
 
 pytestmark = pytest.mark.needs("fsspec")
 
@@ -116,18 +115,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def running(files):
-    with Hub(files) as hub:
-        thread = threading.Thread(target=hub.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield hub
-        finally:
-            hub.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def hub(photos, monkeypatch):
     """The photos in a repository."""
@@ -135,7 +122,7 @@ def hub(photos, monkeypatch):
     from huggingface_hub import HfFileSystem
 
     files = {f"in/{path.relative_to(photos).as_posix()}": path for path in photos.rglob("*.*")}
-    with running({name: path.read_bytes() for name, path in files.items()}) as hub:
+    with running(Hub({name: path.read_bytes() for name, path in files.items()})) as hub:
         monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": hub.url, "token": False})
         monkeypatch.setattr(retries, "_FIRST_WAIT", 0.001)
         HfFileSystem.clear_instance_cache()

@@ -11,13 +11,14 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import unquote
+
+from tests.support.http_server import running
 
 #: What a connection has of its own, and a message has not.
 _OF_A_CONNECTION = ("connection", "keep-alive", "transfer-encoding", "content-length")
@@ -268,14 +269,8 @@ SERVERS = {one.scheme: one for one in (S3(), Azure(), Google())}
 @contextmanager
 def serving(store):
     """The proxy in front of a store's server, while the context lasts."""
-    with store.running() as port, Proxy(port, store.understood) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with store.running() as port, running(Proxy(port, store.understood)) as proxy:
+        yield proxy
 
 
 def _by_path(method, path, lists):
