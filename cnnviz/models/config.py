@@ -123,6 +123,9 @@ def find_config(model: str) -> ModelConfig:
     known = matching(model, zoo.names())
     if len(known) == 1:
         return ModelConfig(known[0])
+    several = unknown.describe_several(model, zoo.names())
+    if several is not None:
+        raise UsageError(several)
     if unknown.is_path(model):
         raise UsageError(f"There is no file {model}.{_similar_file(path)}")
     raise UsageError(unknown.describe_name(model, zoo.names()))

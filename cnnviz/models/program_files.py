@@ -59,7 +59,7 @@ _MODULE_READER = _Reader("cnnviz.importers.torch_module", "open_module")
 def is_package_name(model: str) -> bool:
     """Whether a name is one of another package's: ``timm:resnet50``."""
     package, colon, name = model.partition(":")
-    return bool(colon and name) and package in _PACKAGES
+    return bool(colon and name) and "," not in name and package in _PACKAGES
 
 
 def is_module(model: object) -> bool:

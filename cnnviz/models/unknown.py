@@ -10,7 +10,16 @@ from pathlib import Path
 
 from cnnviz.errors import CnnvizError
 from cnnviz.models import program_files
-from cnnviz.text import did_you_mean, folded, is_url, joined, paragraph, printable, similar
+from cnnviz.text import (
+    did_you_mean,
+    folded,
+    is_url,
+    joined,
+    matching,
+    paragraph,
+    printable,
+    similar,
+)
 
 _WEIGHTS = (".params", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _OURS = (".json", ".yaml", ".yml", *_WEIGHTS, *program_files.SUFFIXES)
@@ -119,6 +128,23 @@ def is_path(model: str) -> bool:
     if is_url(model) or _LIBRARIES.match(model):
         return False
     return "/" in model or Path(model).suffix.lower() in _OURS
+
+
+def describe_several(model: str, names: Sequence[str]) -> str | None:
+    """Why networks with commas between them are not one; None if they are no such networks."""
+    parts = [part.strip() for part in model.split(",")]
+    found = [
+        part
+        for part in parts
+        if matching(part, names) or program_files.is_package_name(part) or Path(part).is_file()
+    ]
+    if len(parts) == 1 or not found:
+        return None
+    cure = "Run the command once for each."
+    if len(parts) == 2:
+        a, b = map(printable, parts)
+        cure = f"`cnnviz compare` takes two, A's first: --model {a} --model {b}."
+    return f"'{printable(model)}' names {len(parts)} networks, and --model takes one. {cure}"
 
 
 def describe_name(name: str, names: Sequence[str]) -> str:

@@ -22,6 +22,20 @@ def test_case_and_hyphens_do_not_count(name):
     assert find_config(name).model == name.lower().replace("-", "_")
 
 
+def test_two_networks_where_one_is_wanted(tmp_path):
+    assert told("demo,vgg16") == (
+        "'demo,vgg16' names 2 networks, and --model takes one. `cnnviz compare` takes two, A's "
+        "first: --model demo --model vgg16."
+    )
+    assert "--model VGG16 --model timm:resnet50." in told("VGG16, timm:resnet50")
+    assert "--model timm:resnet50 --model vgg16." in told("timm:resnet50,vgg16")
+    assert told("demo,vgg16,vgg19").endswith("takes one. Run the command once for each.")
+    network = tmp_path / "net.onnx"
+    network.write_bytes(b"")
+    assert f"--model {network} --model missing.onnx." in told(f"{network},missing.onnx")
+    assert told("cat,dog").startswith("There is no network 'cat,dog'.")
+
+
 @pytest.mark.parametrize(
     ("name", "same"),
     [
