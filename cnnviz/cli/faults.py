@@ -1,7 +1,7 @@
 """Messages for exceptions that the environment causes, not a bug.
 
-A traceback helps those who can fix the code. Users can fix a package that does not fit, or a limit
-of the machine, and need a sentence that says which.
+A traceback helps those who can fix the code. Users can fix a package that does not fit, a limit of
+the machine, or access to storage, and need a sentence that says which.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import errno
 from types import TracebackType
 
+from cnnviz.text import is_url
+
 _OURS = "cnnviz"
 
 
 def environment_fault(error: Exception) -> str | None:
     """What is wrong with the environment, and what to do; None if the error may be a bug."""
+    if isinstance(error, OSError) and is_url(str(error.filename)):
+        return f"{error.filename}: {error.strerror}."
     cause: BaseException | None = error
     while cause is not None:
         fault = _shortage(cause)

@@ -65,7 +65,11 @@ class RunHeader:
 
 
 def read_header(path: AnyPath) -> RunHeader | None:
-    """What a run's file begins with, or a part's; None if there is none, or it is damaged."""
+    """What a run's file begins with, or a part's; None if there is none, or it is damaged.
+
+    Raises:
+        UsageError: it is there and cannot be read.
+    """
     lines: dict[bytes, Any] = {}
     try:
         with opened(path) as file:
@@ -81,8 +85,10 @@ def read_header(path: AnyPath) -> RunHeader | None:
             decode(RunRecord, lines.get(b'"run"'), "run"),
             lines.get(b'"summary"'),
         )
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)

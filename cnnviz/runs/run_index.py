@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
+from cnnviz.errors import UsageError
 from cnnviz.storage.paths import AnyPath, opened_whole
 from cnnviz.storage.tables import Register
 from cnnviz.structure import parse
@@ -53,11 +54,16 @@ class RunIndex:
 
         Returns:
             None if it is not there: the run before did not come to its end, or there was none.
+
+        Raises:
+            UsageError: it is there and cannot be read, which does not make it worth nothing.
         """
         try:
             file = opened_whole(path)  # whoever reads it closes it
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
         places = Places()
         wanted = None if stems is None else all_of(stems)
         place = 0

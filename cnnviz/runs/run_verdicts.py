@@ -28,11 +28,11 @@ def finished_run(path: AnyPath) -> RunHeader:
     """What stands in a run's file, above its images.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or is damaged.
     """
     header = read_header(path)
     if header is None or not isinstance(header.summary, dict):
-        raise UsageError(f"{path} cannot be read, or is damaged.")
+        raise UsageError(f"{path} is damaged, or not there any more.")
     return header
 
 

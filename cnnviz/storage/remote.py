@@ -16,7 +16,6 @@ from cnnviz.storage.retries import Truncated, retried
 from cnnviz.storage.stored import Fetched, Stored
 from cnnviz.storage.stores import Contents, Entry, HttpStore, Store, etag_in
 from cnnviz.storage.urls import protocol_of
-from cnnviz.text import printable
 
 _IN_MEMORY = 1 << 26  # bytes; larger objects are gathered on the disk before they are sent
 _BLOCK = 1 << 16  # bytes that are read ahead
@@ -45,8 +44,7 @@ class RemotePath(Stored):
         return cls(HttpStore(url) if protocol_of(url) in ("http", "https") else Store(url))
 
     def __str__(self) -> str:
-        shown = self._store.shown
-        return f"{shown}/{printable(self._relative)}" if self._relative else shown
+        return self._store.shown_at(self._relative)
 
     def __repr__(self) -> str:
         return f"RemotePath({str(self)!r})"
@@ -184,7 +182,7 @@ class RemotePath(Stored):
                 raise Truncated(f"only {len(data):,} of {end - start:,} bytes came")
             return data
 
-        return retried(once) if end > start else b""
+        return retried(once, str(self)) if end > start else b""
 
     def open(self, block: int = _BLOCK) -> BinaryIO:
         """A file that reads the bytes when they are wanted, so many at a time.
@@ -209,7 +207,7 @@ class RemotePath(Stored):
             if length > _IN_MEMORY:
                 break
         else:
-            retried(partial(system.pipe_file, key, b"".join(held)))
+            retried(partial(system.pipe_file, key, b"".join(held)), str(self))
             return
         with tempfile.TemporaryDirectory(prefix="cnnviz-") as folder:
             path = Path(folder) / "object"
@@ -217,7 +215,7 @@ class RemotePath(Stored):
                 file.writelines(held)
                 held.clear()
                 file.writelines(pieces)
-            retried(partial(system.put_file, str(path), key))
+            retried(partial(system.put_file, str(path), key), str(self))
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object.
@@ -226,7 +224,8 @@ class RemotePath(Stored):
             OSError: it cannot be removed.
         """
         try:
-            retried(partial(self._store.system.rm_file, self._store.key(self._relative)))
+            key = self._store.key(self._relative)
+            retried(partial(self._store.system.rm_file, key), str(self))
         except FileNotFoundError:
             if not missing_ok:
                 raise

@@ -44,12 +44,19 @@ class Truncated(OSError):
     """Fewer bytes came than there are."""
 
 
-def retried(action: Callable[[], ResultT], sleep: Callable[[float], None] | None = None) -> ResultT:
+def retried(
+    action: Callable[[], ResultT], shown: str, sleep: Callable[[float], None] | None = None
+) -> ResultT:
     """What an action returns, tried again while what goes wrong can pass.
 
+    Args:
+        action: asks the storage for something.
+        shown: what for, as users are shown it: a URL.
+        sleep: waits so many seconds.
+
     Raises:
-        OSError: it went wrong for good, or too often. Its ``strerror`` says how; it is a
-            FileNotFoundError or PermissionError if it comes to that.
+        OSError: it went wrong for good, or too often. Its ``strerror`` says how, its ``filename``
+            is the URL; it is a FileNotFoundError or PermissionError if it comes to that.
     """
     wait = _FIRST_WAIT
     for attempt in range(1, TRIES + 1):
@@ -61,7 +68,7 @@ def retried(action: Callable[[], ResultT], sleep: Callable[[float], None] | None
             passing = _verdict(error).passing
             if not passing or attempt == TRIES:
                 said = _told(error) + (f" ({attempt} tries)" if passing else "")
-                raise OSError(_number(error), said) from error
+                raise OSError(_number(error), said, shown) from error
             (sleep or time.sleep)(wait * (1 - random.random() / 2))
             wait *= 2
     raise AssertionError("unreachable")

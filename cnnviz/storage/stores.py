@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cnnviz.errors import UsageError
 from cnnviz.storage.retries import Truncated, retried
@@ -16,6 +15,9 @@ from cnnviz.text import did_you_mean, printable
 
 _PIECE = 1 << 26  # bytes of a stream that are taken at a time
 _ETAGS = ("ETag", "etag", "blob_id")
+
+
+ResultT = TypeVar("ResultT")
 
 
 class Entry(NamedTuple):
@@ -116,13 +118,22 @@ class Store:
         """What the file system calls something below the URL."""
         return f"{self.root.rstrip('/')}/{relative}" if relative else self.root
 
+    def shown_at(self, relative: str) -> str:
+        """What users are shown of something below the URL."""
+        return f"{self.shown}/{printable(relative)}" if relative else self.shown
+
+    def _tried(self, relative: str, action: Callable[[], ResultT]) -> ResultT:
+        """What an action returns that is about something below the URL, see :func:`retried`."""
+        return retried(action, self.shown_at(relative))
+
     def info(self, relative: str) -> dict[str, Any]:
         """What is known of an object or a folder.
 
         Raises:
             OSError: it cannot be found out; a FileNotFoundError if there is none.
         """
-        found: dict[str, Any] = retried(partial(self.system.info, self.key(relative)))
+        found: dict[str, Any]
+        found = self._tried(relative, partial(self.system.info, self.key(relative)))
         return found
 
     def contents(self, listed: Entry, most: int) -> Contents:
@@ -157,7 +168,7 @@ class Store:
                     raise Truncated(f"only {len(data):,} of {now:,} bytes came")
             return Contents(data, etag)
 
-        return retried(once)
+        return self._tried(listed.path, once)
 
     def entries(self, relative: str) -> Iterator[Entry]:
         """All objects below a folder, in no order, while they are listed.
@@ -169,23 +180,32 @@ class Store:
         """
         root = self.key(relative).rstrip("/") + "/"
         listed = self._s3_pages(root) if self.protocol.extra == "s3" else self._folders(root)
-        with suppress(FileNotFoundError):  # a folder without objects is none
-            for one in listed:
-                path = one.path.removeprefix(root)
-                if path and not path.endswith("/"):
-                    yield one._replace(path=path)
+        for one in listed:
+            path = one.path.removeprefix(root)
+            if path and not path.endswith("/"):
+                yield one._replace(path=path)
 
     def _folders(self, root: str) -> Iterator[Entry]:
         waiting = [root.rstrip("/")]
         while waiting:
             folder = waiting.pop()
-            for one in retried(partial(self.system.ls, folder, detail=True)):
+            for one in self._ls(folder, detail=True):
                 name = str(one["name"])
                 if one.get("type") == "directory":
                     if name.rstrip("/").startswith(f"{folder}/"):  # not the folder itself
                         waiting.append(name.rstrip("/"))
                 else:
                     yield Entry(name, one.get("size"), etag_in(one))
+
+    def _ls(self, key: str, *, detail: bool) -> list[Any]:
+        """What is in a folder; nothing if that is not there, or not any more."""
+        found: list[Any]
+        below = key.removeprefix(self.root.rstrip("/")).strip("/")
+        try:
+            found = self._tried(below, partial(self.system.ls, key, detail=detail))
+        except FileNotFoundError:  # a folder without objects is none
+            return []
+        return found
 
     def _s3_pages(self, root: str) -> Iterator[Entry]:
         bucket = root.partition("/")[0]
@@ -194,11 +214,15 @@ class Store:
                 yield Entry(f"{bucket}/{one['Key']}", one["Size"], etag_in(one))
 
     def _pages(self, start: str, **more: Any) -> Iterator[dict[str, Any]]:
-        """What S3 lists of objects that begin like this, page by page."""
+        """What S3 lists of objects that begin like this, page by page; nothing of no bucket."""
         bucket, _, prefix = start.partition("/")
         asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self.page, **more}
+        page: dict[str, Any]
         while True:
-            page = retried(partial(self.system.call_s3, "list_objects_v2", **asked))
+            try:
+                page = self._tried("", partial(self.system.call_s3, "list_objects_v2", **asked))
+            except FileNotFoundError:
+                return
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -214,18 +238,17 @@ class Store:
         if self.protocol.extra == "s3":
             bucket = root.partition("/")[0]
             pages = self._pages(root + start, Delimiter="/")
-            found = (
+            found: Iterator[str] = (
                 f"{bucket}/{one.get('Key') or one['Prefix']}"
                 for page in pages
                 for one in (*page.get("Contents", ()), *page.get("CommonPrefixes", ()))
             )
         else:
-            found = (str(one) for one in retried(partial(self.system.ls, root, detail=False)))
-        with suppress(FileNotFoundError):  # a folder without objects is none
-            for path in found:
-                name = path.rstrip("/").rpartition("/")[2]
-                if name.startswith(start):
-                    yield name
+            found = map(str, self._ls(root, detail=False))
+        for path in found:
+            name = path.rstrip("/").rpartition("/")[2]
+            if name.startswith(start):
+                yield name
 
 
 class HttpStore(Store):
@@ -244,7 +267,7 @@ class HttpStore(Store):
                         raise too_large(len(data))
                 return Contents(bytes(data), etag_in(stream.r.headers))
 
-        return retried(once)
+        return self._tried(listed.path, once)
 
 
 def etag_in(info: Mapping[str, Any]) -> str | None:

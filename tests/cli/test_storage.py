@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import tarfile
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from cnnviz.storage import retries
+from cnnviz.storage.paths import opened_whole
 from tests.support.http_server import serving
 
 
@@ -387,6 +389,76 @@ def test_parts_of_a_run_into_a_bucket(cnnviz, bucket, tmp_path, stop_after, monk
     )
     assert timeless(manifests[0]) == timeless(manifests[1])
     assert "1 explained (1 of them already done)" in explain(cnnviz, *output, "1/3")[2]
+
+
+@pytest.fixture
+def unreadable(bucket, monkeypatch):
+    """A function that has an object be unreadable for some time."""
+    whole = type(bucket).cat_file
+
+    @contextmanager
+    def refuse(name):
+        def cat_file(self, path, start=None, end=None):
+            if path.endswith(name):
+                raise PermissionError("denied")
+            return whole(self, path, start, end)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(bucket), "cat_file", cat_file)
+            yield
+
+    return refuse
+
+
+@pytest.mark.needs("fsspec")
+def test_a_manifest_that_cannot_be_read_is_not_written_anew(
+    cnnviz, bucket, unreadable, monkeypatch
+):
+    output = ("memory://bucket", "-o", "memory://bucket/out")
+    assert explain(cnnviz, *output)[0] == 0
+    manifest = "memory://bucket/out/manifest.json"
+    before = bucket.cat_file("/bucket/out/manifest.json")
+
+    def breaks(path):  # later than what is looked at beforehand
+        if path.name != "manifest.json":
+            return opened_whole(path)
+        raise OSError(errno.EIO, "the server did not answer in time (5 tries)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cnnviz.runs.run_index.opened_whole", breaks)
+        for part in ((), ("--shard", "1/2")):
+            status, _, err = explain(cnnviz, *output, *part)
+            assert status == 2
+            assert f"Error: {manifest} cannot be read: the server did not answer in time" in err
+    with unreadable("manifest.json"):
+        assert explain(cnnviz, *output)[::2] == (3, f"Error: {manifest}: there is no permission.\n")
+    assert bucket.cat_file("/bucket/out/manifest.json") == before
+
+
+@pytest.mark.needs("fsspec")
+def test_parts_that_cannot_be_read_are_not_unfinished(cnnviz, bucket, unreadable, monkeypatch):
+    output = ("photos", "-o", "memory://bucket/parts", "--batch-size", "1", "--shard")
+    assert explain(cnnviz, *output, "1/2")[0] == 0
+    problem = "memory://bucket/parts/manifest.part-1-of-2.json cannot be read: there is no"
+    with unreadable("manifest.part-1-of-2.json"):
+        status, _, err = explain(cnnviz, *output, "2/2")
+        assert status == 2
+        assert problem in err
+        status, _, err = cnnviz("merge", "memory://bucket/parts")
+        assert status == 2
+        assert problem in err
+    assert cnnviz("merge", "memory://bucket/parts")[0] == 0
+
+    def ls(_self, path, **_options):
+        raise PermissionError("denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(bucket), "ls", ls)
+        status, _, err = cnnviz("merge", "memory://bucket/parts")
+    assert (status, err) == (3, "Error: memory://bucket/parts: there is no permission.\n")
+    status, _, err = cnnviz("merge", "memory://bucket/nowhere")
+    assert status == 2
+    assert "memory://bucket/nowhere has no parts of a run" in err
 
 
 @pytest.mark.needs("fsspec")

@@ -61,6 +61,21 @@ def test_a_folder_is_listed_as_one_of_this_machine_is(bucket, tmp_path):
 
 
 @needs_fsspec
+def test_a_folder_that_goes_while_it_is_listed_costs_no_other(bucket, monkeypatch):
+    for name in ("a/1.png", "b/1.png", "c/1.png"):
+        bucket.pipe_file(f"/bucket/photos/{name}", b"x")
+    ls = type(bucket).ls
+
+    def without_b(self, path, **options):
+        if path.endswith("/b"):
+            raise FileNotFoundError(path)
+        return ls(self, path, **options)
+
+    monkeypatch.setattr(type(bucket), "ls", without_b)
+    assert relatives("memory://bucket/photos") == ["a/1.png", "c/1.png"]
+
+
+@needs_fsspec
 def test_one_object_a_missing_one_and_none(bucket):
     bucket.pipe_file("/bucket/cat", b"x")
     assert relatives("memory://bucket/cat") == ["cat"]

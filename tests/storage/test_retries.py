@@ -36,7 +36,7 @@ def attempts(error):
         raise error
 
     with pytest.raises(OSError, match=r"\[Errno") as caught:
-        retried(action, waits.append)
+        retried(action, "s3://bucket/cat.jpg", waits.append)
     assert len(waits) == count - 1
     return count, caught.value, waits
 
@@ -57,6 +57,7 @@ def test_what_can_pass_is_tried_again(error, said):
     count, raised, waits = attempts(error)
     assert count == TRIES
     assert raised.strerror == f"{said} ({TRIES} tries)"
+    assert raised.filename == "s3://bucket/cat.jpg"
     # Each wait is from half of what it may be up to all of it, and that doubles.
     assert all(0.25 * 2**n <= wait <= 0.5 * 2**n for n, wait in enumerate(waits))
 
@@ -101,7 +102,7 @@ def test_a_success_ends_it():
             raise answer
         return answer
 
-    assert retried(action, lambda _seconds: None) == "done"
+    assert retried(action, "s3://bucket/cat.jpg", lambda _seconds: None) == "done"
 
 
 def test_mistakes_are_not_tried_again():
@@ -113,5 +114,5 @@ def test_mistakes_are_not_tried_again():
             raise error
 
         with pytest.raises(type(error)):
-            retried(action)
+            retried(action, "s3://bucket/cat.jpg")
         assert len(calls) == 1
