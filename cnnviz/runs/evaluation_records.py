@@ -10,8 +10,9 @@ the run and the summary::
     {"stem": "a/cat", "path": "photos/a/cat.jpg", "status": "ok", "measurements": ..., ...}
     ]}
 
-This is version 1 of the format; adding or removing a key, or changing what one means, increases the
-version.
+This is version 1 of the format. Removing a key, or changing what one means, increases the version;
+so does adding one, unless files without it can be read as they are. Images in older files of this
+version have no ``others`` and no ``etag``: these count as an empty list and as null.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Generic
 
@@ -173,16 +174,15 @@ class Parts(Generic[RecordT]):
             found.update(dict.fromkeys((header.summary or {}).get("left_behind", ())))
         if self.whole is None and not found:
             return []
-        kept: set[str] = set()
         before = iter(()) if self.whole is None else (text for _, text in self.whole.images())
-        for line in self.lines():
-            old = next(before, None)
-            if line != old:  # of equal records no file can be left
-                kept.update(self.of.files_in(line))
-                found.update(dict.fromkeys([] if old is None else self.of.files_in(old)))
-        for old in before:
-            found.update(dict.fromkeys(self.of.files_in(old)))
-        return [name for name in found if name not in kept and _is_there(self.folder, name)]
+        for line, old in zip_longest(self.lines(), before):
+            if old is not None and line != old:  # of equal records no file can be left
+                found.update(dict.fromkeys(self.of.files_in(old)))
+        if found:
+            for line in self.lines():
+                for name in self.of.files_in(line):
+                    found.pop(name, None)
+        return [name for name in found if _is_there(self.folder, name)]
 
     def write(self, run: RunRecord, summary: Any) -> None:
         """Write the run's file; the parts' files go."""

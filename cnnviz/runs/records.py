@@ -15,9 +15,9 @@ back. Files are named relative to the output folder, with ``/``. A line of ``cnn
 is an image's record without ``stem``, with the files' paths from the current folder, and with
 ``schema_version`` and the names of the ``layers``.
 
-Every record has all its keys, even if the image failed. This is version 4 of the format; adding or
-removing a key, or changing what one means, increases the version. But ``etag`` of images came
-later: where it is missing it counts as null.
+Every record has all its keys, even if the image failed. This is version 4 of the format. Removing a
+key, or changing what one means, increases the version; so does adding one, unless files without it
+can be read as they are. Images in older files of this version have no ``etag``: it counts as null.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from cnnviz.cli import COMMANDS, group
 from cnnviz.docs import __main__ as writer
 from cnnviz.docs.generate import PAGES, _as_markdown
 from cnnviz.models import zoo
+from cnnviz.runs.evaluation_records import EVALUATION_RECORDS
+from cnnviz.runs.records import RECORDS
+from cnnviz.structure import ADDED
 
 FOLDER = Path(docs.__file__).parent
 
@@ -82,3 +86,13 @@ def test_writing_names_what_was_written(monkeypatch, tmp_path, capsys):
     writer.main()
     assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in PAGES]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("manifest.md", RECORDS), ("evaluation.md", EVALUATION_RECORDS)]
+)
+def test_keys_that_older_files_lack_are_named(name, kinds):
+    introduction = PAGES[name]().split("\n## ")[0]
+    added = {one.name for kind in kinds for one in fields(kind) if one.metadata == ADDED}
+    assert "etag" in added
+    assert all(f"`{key}`" in introduction for key in added)
