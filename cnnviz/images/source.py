@@ -176,7 +176,8 @@ class _Coder:
         file = source.path
         shown = printable_path(file) if isinstance(file, Path) else str(file)
         where = self._code(file)
-        value = [where, str(source.relative), *([] if shown == source.shown else [source.shown])]
+        relative = source.relative.as_posix()
+        value = [where, relative, *([] if shown == source.shown else [source.shown])]
         return json.dumps(value, separators=(",", ":")).encode("ascii")
 
     def decode(self, entry: bytes) -> Source:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import os
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from cnnviz.errors import ImageError, UsageError
 from cnnviz.images.decode import read_image
+from cnnviz.images.source import Source, SourceWriter
 from cnnviz.images.sources import find_sources
+from cnnviz.storage.archives import Archive, ArchiveMember
 
 #: What is found is the same wherever lists are kept.
 pytestmark = pytest.mark.usefixtures("anywhere")
@@ -209,3 +211,13 @@ def test_standard_input_that_cannot_be_read():
 
     with pytest.raises(UsageError, match="Standard input cannot be read: Bad file descriptor"):
         find_sources(["-"], Closed())
+
+
+def test_a_member_of_an_archive_keeps_its_folders_where_these_have_backslashes(tmp_path):
+    """A list on the disk says what one in memory does."""
+    member = ArchiveMember(Archive(tmp_path / "x.tar"), "a/1.png", 512, 7)
+    writer = SourceWriter()
+    writer.add(Source(member, str(member), PureWindowsPath("b.tar", "a", "1.png")))
+    (found,) = writer.finish()
+    assert found.relative.parts == ("b.tar", "a", "1.png")
+    assert found.path == member
