@@ -176,7 +176,7 @@ def test_a_merged_run_is_held_to_what_a_single_run_is(cnnviz, images, tmp_path):
 
 def test_a_merged_evaluation_is_held_to_metrics(cnnviz, images, tmp_path):
     command = ("evaluate", images, "-m", "demo", "--method", "gradcam", "--limit", "4")
-    command += ("--metric", "insertion,sparseness")
+    command += ("--metric", "insertion,sparseness", "--metric-option", "insertion.steps=2")
     demands = ("--fail-under", "gradcam.Insertion=1", *VERDICT)
     cnnviz(*command, "-o", "whole", *demands)
     whole = verdict(tmp_path)
