@@ -22,6 +22,7 @@ from cnnviz import machine
 from cnnviz.engines.base import Device
 from cnnviz.engines.cuda import compute_capabilities
 from cnnviz.engines.install import how_to_get_mxnet
+from cnnviz.engines.mxnet.late import late_operators
 from cnnviz.errors import DeviceError, NetworkError
 from cnnviz.text import counted
 
@@ -54,7 +55,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def import_mxnet() -> Any:
-    """Import MXNet and return the module; the first call takes about a second.
+    """Import MXNet and return the module; the first call takes half a second.
 
     See :func:`_imported`, and :data:`mxnet_lock`.
 
@@ -105,7 +106,7 @@ def _imported() -> Any:
     gc.disable()
     try:
         # Its warnings are old, and not for the user; with PYTHONWARNINGS=error they are errors.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), late_operators():
             warnings.simplefilter("ignore")
             import mxnet
 
