@@ -165,7 +165,6 @@ class _GivenImage:
             return load_image(
                 self.content,
                 explainer.spec,
-                explainer.resize,
                 loader.size,
                 max_pixels=loader.max_pixels,
                 remark=remark,

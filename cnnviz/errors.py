@@ -94,7 +94,10 @@ class DeviceError(CnnvizError):
 
 
 #: Other names for keywords: what the command's options, or other libraries, call them.
-OTHER_NAMES = {"ctx": "device", "images": "inputs", "topk": "target"}
+OTHER_NAMES = {
+    **{"ctx": "device", "images": "inputs", "topk": "target"},
+    **{"crop_pct": "crop_fraction", "interpolation_mode": "interpolation"},
+}
 
 
 #: An option, with what it stands for (FILE), or with one of the words that it takes.

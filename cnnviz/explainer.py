@@ -47,7 +47,6 @@ class Explainer:
         *,
         layer: str | Sequence[str] | None = None,
         methods: MethodSpec = None,
-        resize: str = "stretch",
         name: str = "network",
         weights: WeightsInfo | None = None,
     ) -> None:
@@ -63,7 +62,6 @@ class Explainer:
                 default layer.
             methods: what to attribute with; Grad-CAM, guided Grad-CAM and saliency by default, or
                 what is left of these for a network without ReLU (:func:`cnnviz.choose_methods`).
-            resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
             name: for the record, what the network is called.
             weights: for the record, which weights.
 
@@ -83,7 +81,6 @@ class Explainer:
             network.unchecked,
         )
         self.notes = (*filter(None, remarks), *self._parts_of_the_image())
-        self.resize = resize
         self.name = name
         self.weights = weights
 
@@ -130,7 +127,6 @@ class Explainer:
             self.labels,
             layer=[one.name for one in self.layers] if layer is None else layer,
             methods=self.methods if methods is None else methods,
-            resize=self.resize,
             name=self.name,
             weights=self.weights,
         )
@@ -141,7 +137,7 @@ class Explainer:
         ``source`` is the original's (H, W) where the image was read at a reduced size.
         """
         with in_keywords():
-            return prepare(image, self.spec, self.resize, source)
+            return prepare(image, self.spec, source)
 
     @property
     def origin(self) -> Origin:

@@ -31,7 +31,7 @@ def test_it_says_what_it_is(explainer):
 
 
 def test_what_cannot_be_prepared_is_told_in_keywords(explainer):
-    cropping = cnnviz.Explainer(explainer.network, explainer.spec, resize="crop")
+    cropping = cnnviz.Explainer(explainer.network, replace(explainer.spec, resize="crop"))
     with pytest.raises(ImageError, match="to cut its center out: use resize='stretch'"):
         cropping.prepare(np.zeros((1, 60_000, 3), np.uint8))
 

@@ -23,6 +23,8 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "channels",
         "range",
         "resize",
+        "crop_fraction",
+        "interpolation",
         "display_channels",
     ),
     "What to {task}": (

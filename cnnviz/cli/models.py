@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cnnviz.models.zoo import ZooEntry
 
 _COLUMNS = ("NAME", "PARAMETERS", "DOWNLOAD", "INPUT", "DEFAULT LAYER", "WEIGHTS")
-_OF_IMAGES = ("range", "display")  # of an input's fields those that no network has of its own
+#: Of an input's fields those that no named network has of its own.
+_OF_IMAGES = ("range", "display", "resize", "crop_fraction", "interpolation")
 _RIGHT_ALIGNED = {"PARAMETERS", "DOWNLOAD"}
 
 

@@ -47,8 +47,22 @@ _IMAGES = (
         "--resize",
         type=Choice("cnnviz.images.input_spec:RESIZE_MODES", "MODE"),
         help="How an image is brought to the network's size: stretch (default, unless a "
-        "configuration file says otherwise), or crop (resize its short side and cut out the "
-        "center).",
+        "configuration file or the network says otherwise), or crop (resize its short side and cut "
+        "out the center).",
+    ),
+    click.option(
+        "--crop-fraction",
+        type=Parsed("parse_fraction", "FRACTION", "a crop fraction"),
+        help="The part of the resized image's short side that is kept, such as 0.95 (timm's "
+        "crop_pct) or 224/232. By default 0.875 (224/256) with --resize crop, and 1, all of it, "
+        "with stretch; networks of torchvision and timm have their own.",
+    ),
+    click.option(
+        "--interpolation",
+        type=Choice("cnnviz.images.input_spec:INTERPOLATIONS", "NAME"),
+        help="How pixels are computed when an image is resized: area (default: averages where it "
+        "shrinks, bilinear where it grows); or as Pillow does, and with it torchvision and timm, "
+        "whose networks have their own: nearest, box, bilinear, hamming, bicubic or lanczos.",
     ),
     click.option(
         "--range",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnviz.comparison.records import MapAgreementRecord
-from cnnviz.images.preprocessing import seen_part
+from cnnviz.images.placing import seen_part
 from cnnviz.metrics.similarity import rank_correlation
 from cnnviz.runs.image_records import LocationRecord
 from cnnviz.runs.run_records import InputRecord
@@ -36,8 +36,7 @@ class Looked:
 
     def part(self, source: tuple[int, int]) -> _Box:
         """(y0, x0, y1, x1), the part of an image of (H, W) pixels that it saw."""
-        network = (self.input.height, self.input.width)
-        return seen_part(source, network, self.input.resize).box
+        return seen_part(source, self.input.spec).box
 
 
 def agreement(

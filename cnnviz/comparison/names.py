@@ -147,6 +147,8 @@ def _input(a: RunRecord, b: RunRecord) -> Names | None:
 def _of_input(record: InputRecord, name: str) -> str:
     if name == "size":
         return f"{record.height}x{record.width}"
+    if name == "crop_fraction":
+        return f"{record.spec.kept:.4g}"
     if name == "resize":
         return {"stretch": "stretched", "crop": "cropped"}.get(record.resize, record.resize)
     value = asdict(record)[name]
@@ -160,6 +162,8 @@ def _of_input(record: InputRecord, name: str) -> str:
 _INPUT = {
     "size": "on {} pixels",
     "resize": "on {} images",
+    "crop_fraction": "with crop fraction {}",
+    "interpolation": "with {} interpolation",
     "channels": "fed {}",
     "mean": "with mean {}",
     "std": "with std {}",

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 RESIZE_MODES = ("stretch", "crop")
 """How an image comes to the size of a network's input."""
 
+CROP_FRACTIONS = {"stretch": 1.0, "crop": 224 / 256}
+"""By mode the part that is kept of a resized image's short side: the usual 224 out of 256."""
+
+AREA = "area"
+INTERPOLATIONS = (AREA, "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""How pixels are computed: cnnviz's own way, and Pillow's filters, by Pillow's names."""
+
 CHANNEL_ORDERS = ("rgb", "bgr")
 """The order in which networks take colors: ``bgr``, blue first, is OpenCV's, and Caffe's."""
 
@@ -40,6 +47,14 @@ class InputSpec:
             hold; floats and others have no such range of their own.
         display: which channels are displayed as red, green and blue, or which one as gray, by their
             indices; empty for all of one or three, the first of two, and the first three of more.
+        resize: how an image comes to that size, ``stretch`` or ``crop``
+            (:func:`cnnviz.images.preprocessing.prepare`).
+        crop_fraction: the part of the resized image's short side that is kept, above 0 and at most
+            1, as timm's ``crop_pct``; None for all of it where images are stretched, and 224/256
+            where they are cropped.
+        interpolation: ``area`` averages where an image shrinks and is bilinear where it grows;
+            ``nearest``, ``box``, ``bilinear``, ``hamming``, ``bicubic`` and ``lanczos`` are
+            Pillow's, with sizes rounded as in torchvision and timm.
     """
 
     height: int = 224
@@ -49,6 +64,9 @@ class InputSpec:
     channels: str = CHANNEL_ORDERS[0]
     range: tuple[float, float] | None = None
     display: tuple[int, ...] = ()
+    resize: str = RESIZE_MODES[0]
+    crop_fraction: float | None = None
+    interpolation: str = AREA
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNEL_ORDERS:
@@ -74,6 +92,20 @@ class InputSpec:
         if self.range is not None:
             check_range(self.range)
         self._check_display()
+        self._check_resizing()
+
+    def _check_resizing(self) -> None:
+        if self.resize not in RESIZE_MODES:
+            raise UsageError(
+                f"There is no resize mode {self.resize!r}; choose one of {', '.join(RESIZE_MODES)}."
+            )
+        if self.crop_fraction is not None:
+            check_crop_fraction(self.crop_fraction)
+        if self.interpolation not in INTERPOLATIONS:
+            raise UsageError(
+                f"There is no interpolation {self.interpolation!r}; choose one of "
+                f"{', '.join(INTERPOLATIONS)}."
+            )
 
     def _check_order(self) -> None:
         if len(self.mean) == 3 or self.channels == CHANNEL_ORDERS[0]:
@@ -116,6 +148,12 @@ class InputSpec:
         return values[..., ::-1, :, :] if self.channels == "bgr" else values
 
     @property
+    def kept(self) -> float:
+        """The part of the resized image's short side that is kept, from :attr:`crop_fraction`."""
+        own = self.crop_fraction
+        return CROP_FRACTIONS[self.resize] if own is None else own
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one network input."""
         return len(self.mean), self.height, self.width
@@ -139,6 +177,16 @@ class InputSpec:
             else f"by channels {joined(map(str, shown), 'and')} as red, green and blue"
         )
         return f"Of {count} channels, images are displayed {how} (--display-channels)."
+
+
+def check_crop_fraction(fraction: float) -> None:
+    """Refuse a crop fraction that is none.
+
+    Raises:
+        UsageError: it is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise UsageError(f"A crop fraction is above 0 and at most 1; got {fraction:g}.")
 
 
 def check_range(low_and_high: tuple[float, float]) -> None:

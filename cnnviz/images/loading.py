@@ -22,7 +22,6 @@ from cnnviz.storage.stored import Stored
 def load_image(
     file: str | os.PathLike[str] | Stored | bytes,
     spec: InputSpec,
-    resize: str,
     size: ImageSize,
     *,
     max_pixels: int = MAX_PIXELS,
@@ -35,7 +34,6 @@ def load_image(
     Args:
         file: its path, or what is in it.
         spec: the network's input.
-        resize: ``stretch`` or ``crop``, see :func:`cnnviz.images.preprocessing.prepare`.
         size: of the canvas, see :func:`cnnviz.images.preprocessing.output_shape`.
         max_pixels: an image of more is refused before it is decoded.
         remark: called with the warnings of a decoder that reads a damaged image all the same.
@@ -45,7 +43,7 @@ def load_image(
     """
 
     def required(shape: tuple[int, int]) -> tuple[int, int]:
-        return required_decode_size(shape, size, spec, resize)
+        return required_decode_size(shape, size, spec)
 
     if isinstance(file, bytes):
         reading = decode_image(file, required, max_pixels=max_pixels, channels=spec.shape[0])
@@ -54,5 +52,5 @@ def load_image(
     if reading.remark is not None:
         remark(reading.remark)
     image = fit_channels(reading.pixels, reading.white, spec)
-    prepared = prepare(image, spec, resize, reading.source)
+    prepared = prepare(image, spec, reading.source)
     return prepared, canvas(image, prepared, size)

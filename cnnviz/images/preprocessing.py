@@ -9,49 +9,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cnnviz.errors import ImageError, MapError, UsageError
-from cnnviz.images.input_spec import RESIZE_MODES, InputSpec
+from cnnviz.images.input_spec import AREA, InputSpec
 from cnnviz.images.pixels import check_pixels
+from cnnviz.images.placing import Geometry, Placing, scaled_size
+from cnnviz.images.resizing import resize_image
 from cnnviz.images.samples import Samples, as_gray, to_levels
 
 DEFAULT_LONG_SIDE = 1024
 """Long side, in pixels, of the images written when no size is asked for."""
 
-CROP_FRACTION = 224 / 256
-"""Part of the image's short side that ``crop`` keeps: the usual 224 out of 256."""
-
-_MOST_SCALED = 1 << 27
-"""Pixels that ``crop`` may scale an image to: a side 2,000 times the other takes gigabytes."""
-
 LARGEST_SIDE = 32768
 """Largest long side that ``size`` accepts; beyond it an image alone would take gigabytes."""
 
-NumberT = TypeVar("NumberT", bound=np.generic)
-
 ImageSize = str | int
 """``"default"``, ``"full"``, ``"model"``, or the long side in pixels."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where in an image the network's input lies.
-
-    Attributes:
-        source: (H, W) of the image.
-        box: (y0, x0, y1, x1), the part of the image that the network saw, as edges in continuous
-            image coordinates; need not fall on whole pixels.
-        network: (h, w) of the network's input.
-    """
-
-    source: tuple[int, int]
-    box: tuple[float, float, float, float]
-    network: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -92,7 +70,6 @@ class Canvas:
 def prepare(
     image: npt.NDArray[np.uint8] | Samples,
     spec: InputSpec | None = None,
-    resize: str = "stretch",
     source: tuple[int, int] | None = None,
 ) -> Prepared:
     """Resize and normalize an image for a network.
@@ -100,27 +77,25 @@ def prepare(
     ``stretch`` brings the whole image to the network's size and gives up its aspect, as the
     Grad-CAM tutorial of MXNet does. ``crop`` keeps the aspect: it scales the image until it just
     covers 256/224 of the network's size (for a square network: short side 256 for 224) and cuts
-    the center out. Shrinking averages over areas, which prevents aliasing; growing is bilinear.
+    the center out. Another crop fraction f replaces 224/256, in ``stretch`` likewise: the image is
+    stretched to 1/f of the network's size, and the center cut out. No interpolation but
+    ``nearest`` has aliasing where an image shrinks.
 
     Args:
         image: uint8 (H, W, 3), RGB; or samples with as many channels as the network takes, whose
             channels are resized one by one, in float32.
         spec: what the network expects; the default suits ImageNet networks.
-        resize: ``"stretch"`` or ``"crop"``.
         source: (H, W) of the original if the image was read at a reduced size
             (:func:`cnnviz.images.decode.read_reduced`); the geometry is that of the original.
 
     Raises:
-        UsageError: an unknown ``resize``.
-        ImageError: it is not an RGB image, or its values are too far from their range.
+        ImageError: it is not an RGB image, its values are too far from their range, or it would
+            have to be scaled to too many pixels.
     """
     spec = InputSpec() if spec is None else spec
     if not isinstance(image, Samples):
         check_pixels(image)
-    _check_resize(resize)
-    placing = _Placing.of(
-        source or (image.shape[0], image.shape[1]), (spec.height, spec.width), resize
-    )
+    placing = Placing.of(source or (image.shape[0], image.shape[1]), spec)
     if isinstance(image, Samples):
         planes = np.stack([placing.place(image.plane(one)) for one in range(image.channels)])
         if len(planes) > len(spec.mean):
@@ -148,62 +123,6 @@ def prepare(
         )
     fed = np.ascontiguousarray(network_input)
     return Prepared(fed, seen, placing.geometry, spec.displayed)
-
-
-def seen_part(source: tuple[int, int], network: tuple[int, int], resize: str) -> Geometry:
-    """Which part of an image of (H, W) pixels a network with an input of (h, w) sees.
-
-    Raises:
-        ImageError: the image is too long for ``crop``.
-    """
-    return _Placing.of(source, network, resize).geometry
-
-
-@dataclass(frozen=True)
-class _Placing:
-    """How an image comes to a network's size.
-
-    Attributes:
-        geometry: which part of the image the network sees.
-        scaled: (h, w) that the image is resized to.
-        corner: (top, left) of what is cut out of that.
-    """
-
-    geometry: Geometry
-    scaled: tuple[int, int]
-    corner: tuple[int, int]
-
-    @classmethod
-    def of(cls, source: tuple[int, int], net: tuple[int, int], resize: str) -> _Placing:
-        """For an image of (H, W) pixels and a network with an input of (h, w)."""
-        height, width = source
-        if resize == "stretch":
-            box = (0.0, 0.0, float(height), float(width))
-            return cls(Geometry(source, box, net), net, (0, 0))
-        scaled = _covering(source, net)
-        if scaled[0] * scaled[1] > _MOST_SCALED:
-            raise ImageError(
-                f"it is {width} pixels wide and {height} high, too unlike the network's "
-                f"{net[1]}x{net[0]} to cut its center out: use --resize stretch"
-            )
-        top, left = (scaled[0] - net[0]) // 2, (scaled[1] - net[1]) // 2
-        # The true ratio of the resized image, which rounding made differ from `scale`.
-        per_row, per_column = height / scaled[0], width / scaled[1]
-        box = (
-            top * per_row,
-            left * per_column,
-            (top + net[0]) * per_row,
-            (left + net[1]) * per_column,
-        )
-        return cls(Geometry(source, box, net), scaled, (top, left))
-
-    def place(self, values: npt.NDArray[NumberT]) -> npt.NDArray[NumberT]:
-        """What the network sees of an array (H, W) or (H, W, C) of the whole image."""
-        (top, left), (height, width) = self.corner, self.geometry.network
-        resized = resize_image(values, self.scaled)
-        if self.scaled == self.geometry.network:
-            return resized
-        return np.ascontiguousarray(resized[top : top + height, left : left + width])
 
 
 def output_shape(
@@ -243,23 +162,22 @@ def required_decode_size(
     source: tuple[int, int],
     size: ImageSize = "default",
     spec: InputSpec | None = None,
-    resize: str = "stretch",
 ) -> tuple[int, int]:
     """Say how many pixels (h, w) of a source of (H, W) pixels a run can make use of.
 
     That is what is written, and twice what the network is fed, so that its pixels are still
     averages of several: an image read at this size or above
     (:func:`cnnviz.images.decode.read_reduced`)
-    gives :func:`prepare` and :func:`canvas` all they need.
+    gives :func:`prepare` and :func:`canvas` all they need. Pillow's interpolations are for those
+    who want the very pixels that others feed the network, so that they are given all there are.
 
     Raises:
-        UsageError: an unknown ``size`` or ``resize``.
+        UsageError: an unknown ``size``.
     """
     spec = InputSpec() if spec is None else spec
-    _check_resize(resize)
-    fed = (spec.height, spec.width)
-    if resize == "crop":
-        fed = _covering(source, fed)
+    if spec.interpolation != AREA:
+        return source
+    fed = scaled_size(source, spec)
     # The network's own size is drawn on what it is fed.
     written = (1, 1) if size == "model" else output_shape(source, size)
     return max(written[0], 2 * fed[0]), max(written[1], 2 * fed[1])
@@ -336,35 +254,6 @@ def to_image(
     return result, seen_rows[:, None] & seen_columns[None, :]
 
 
-def resize_image(rgb: npt.NDArray[NumberT], shape: tuple[int, int]) -> npt.NDArray[NumberT]:
-    """Resize an image to (height, width): average where it shrinks, bilinear where it grows.
-
-    The axes are independent: OpenCV's area mode is only an average when both shrink.
-
-    Args:
-        rgb: uint8 or float32 (H, W, 3) or (H, W).
-        shape: (height, width).
-    """
-    height, width = rgb.shape[:2]
-    smaller = (min(height, shape[0]), min(width, shape[1]))
-    # An exact half is an average that takes a tenth of the time of any other.
-    while height >= 4 * smaller[0] and width >= 4 * smaller[1] and height % 2 == width % 2 == 0:
-        height, width = height // 2, width // 2
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    if smaller != (height, width):
-        rgb = cv2.resize(rgb, (smaller[1], smaller[0]), interpolation=cv2.INTER_AREA)
-    if smaller != shape:
-        rgb = cv2.resize(rgb, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return rgb
-
-
-def _covering(source: tuple[int, int], net: tuple[int, int]) -> tuple[int, int]:
-    """The (h, w) that ``crop`` scales a source to before it cuts the center out."""
-    scale = max(net[0] / source[0], net[1] / source[1]) / CROP_FRACTION
-    # Never smaller than the crop, whatever the rounding of an extreme aspect does.
-    return max(net[0], round(source[0] * scale)), max(net[1], round(source[1] * scale))
-
-
 def _stretch(seen: npt.NDArray[np.bool_]) -> tuple[int, int]:
     """First and one past the last true value; what lies between is true as well."""
     indices = np.flatnonzero(seen)
@@ -388,10 +277,3 @@ def _axis_weights(
     margin = 1e-9 * source
     seen = (centers >= box[0] - margin) & (centers < box[1] - margin)
     return weights.astype(np.float32), seen
-
-
-def _check_resize(resize: str) -> None:
-    if resize not in RESIZE_MODES:
-        raise UsageError(
-            f"There is no resize mode {resize!r}; choose one of {', '.join(RESIZE_MODES)}."
-        )

@@ -39,6 +39,9 @@ class InputHint:
         std: likewise.
         reason: why these, in a clause: ``the file normalizes pixels itself``.
         resize: ``stretch`` or ``crop``.
+        crop_fraction: the part of the resized image's short side that is kept.
+        interpolation: how pixels are computed, see :class:`cnnviz.images.input_spec.InputSpec`.
+        validation: the options with which its package's own validation feeds it at another size.
         labels: the classes' names.
     """
 
@@ -48,6 +51,9 @@ class InputHint:
     std: tuple[float, ...] | None = None
     reason: str = ""
     resize: str | None = None
+    crop_fraction: float | None = None
+    interpolation: str | None = None
+    validation: str = ""
     labels: tuple[str, ...] = ()
 
 

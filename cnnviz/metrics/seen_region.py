@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cnnviz.images.preprocessing import Geometry
+from cnnviz.images.placing import Geometry
 from cnnviz.types import Float64, Mask
 
 #: A pixel of the input is the object's if it covers this much of it.

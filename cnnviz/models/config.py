@@ -14,7 +14,9 @@ A configuration file is YAML or JSON, usually called ``cnnviz.yaml``, in the net
     layer: stage3_plus8
     head: class_scores
     activation: sigmoid               # softmax, sigmoid (each class by itself) or none (numbers)
-    resize: crop
+    resize: crop                      # or stretch
+    crop_fraction: 0.95               # or 224/232
+    interpolation: bicubic
     name: my network
 
 Its paths are relative to itself. Command-line options override the file, and the file overrides
@@ -27,11 +29,18 @@ import json
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cnnviz.errors import UsageError
-from cnnviz.models.config_values import parse_display, parse_numbers, parse_range, parse_size
+from cnnviz.models.config_values import (
+    parse_display,
+    parse_fraction,
+    parse_numbers,
+    parse_range,
+    parse_size,
+)
 from cnnviz.text import (
     decode,
     did_you_mean,
@@ -69,6 +78,8 @@ class ModelConfig:
         activation: what makes probabilities of the logits, where the network does not say:
             ``softmax``, ``sigmoid`` or ``none``.
         resize: ``stretch`` or ``crop``.
+        crop_fraction: the part of the resized image's short side that is kept.
+        interpolation: ``area``, or the name of one of Pillow's filters.
         name: what the network is called in messages.
     """
 
@@ -85,11 +96,19 @@ class ModelConfig:
     head: str | None = None
     activation: str | None = None
     resize: str | None = None
+    crop_fraction: float | None = None
+    interpolation: str | None = None
     name: str | None = None
 
     def updated(self, **given: Any) -> ModelConfig:
-        """A copy with some fields replaced, by all of ``given`` that is not None."""
-        return replace(self, **{key: value for key, value in given.items() if value is not None})
+        """A copy with some fields replaced, by all of ``given`` that is not None.
+
+        A crop fraction goes with the way to resize that it was given for.
+        """
+        known = {key: value for key, value in given.items() if value is not None}
+        if self.resize is not None and known.get("resize", self.resize) != self.resize:
+            known.setdefault("crop_fraction", None)
+        return replace(self, **known)
 
 
 def find_config(model: str) -> ModelConfig:
@@ -340,28 +359,20 @@ def _display(value: Any, _folder: Path) -> tuple[int, ...]:
     return parse_display(",".join("" if isinstance(part, bool) else str(part) for part in parts))
 
 
-def _activation(value: Any, _folder: Path) -> str:
-    from cnnviz.graph.ends import ACTIVATIONS
-
-    if value not in ACTIVATIONS:
-        raise ValueError(joined(ACTIVATIONS))
-    return str(value)
+def _crop_fraction(value: Any, _folder: Path) -> float:
+    return parse_fraction("" if isinstance(value, bool) else str(value))
 
 
-def _channels(value: Any, _folder: Path) -> str:
-    from cnnviz.images.input_spec import CHANNEL_ORDERS
+def _one_of(module: str, name: str) -> Callable[[Any, Path], str]:
+    """What reads one of the words that a module lists."""
 
-    if value not in CHANNEL_ORDERS:
-        raise ValueError(joined(CHANNEL_ORDERS))
-    return str(value)
+    def read(value: Any, _folder: Path) -> str:
+        words = getattr(import_module(module), name)
+        if value not in words:
+            raise ValueError(joined(words))
+        return str(value)
 
-
-def _resize(value: Any, _folder: Path) -> str:
-    from cnnviz.images.input_spec import RESIZE_MODES
-
-    if value not in RESIZE_MODES:
-        raise ValueError(joined(RESIZE_MODES))
-    return str(value)
+    return read
 
 
 _KEYS: Mapping[str, Callable[[Any, Path], Any]] = {
@@ -371,12 +382,14 @@ _KEYS: Mapping[str, Callable[[Any, Path], Any]] = {
     "input_size": _size,
     "mean": _numbers,
     "std": _numbers,
-    "channels": _channels,
+    "channels": _one_of("cnnviz.images.input_spec", "CHANNEL_ORDERS"),
     "range": _range,
     "display_channels": _display,
     "layer": _text,
     "head": _text,
-    "activation": _activation,
-    "resize": _resize,
+    "activation": _one_of("cnnviz.graph.ends", "ACTIVATIONS"),
+    "resize": _one_of("cnnviz.images.input_spec", "RESIZE_MODES"),
+    "crop_fraction": _crop_fraction,
+    "interpolation": _one_of("cnnviz.images.input_spec", "INTERPOLATIONS"),
     "name": _text,
 }

@@ -37,6 +37,22 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     return numbers
 
 
+def parse_fraction(text: str) -> float:
+    """A part of a whole, from ``0.95`` or ``224/232``.
+
+    Raises:
+        ValueError: it is none; the text says what is wanted.
+    """
+    part, _, whole = text.partition("/")
+    try:
+        fraction = float(part) / float(whole or 1)
+    except (ValueError, ZeroDivisionError):
+        fraction = 0.0
+    if not 0 < fraction <= 1:
+        raise ValueError("a number above 0 and at most 1, such as 0.95 or 224/232")
+    return fraction
+
+
 def parse_range(text: str) -> tuple[float, float]:
     """Low and high from ``0:4095``.
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.architecture import Architecture
-from cnnviz.images.input_spec import CHANNEL_ORDERS, InputSpec, check_scale, option_value
+from cnnviz.images.input_spec import (
+    AREA,
+    CHANNEL_ORDERS,
+    RESIZE_MODES,
+    InputSpec,
+    check_scale,
+    option_value,
+)
 from cnnviz.importers.program_source import InputHint
 from cnnviz.models.config import ModelConfig
 from cnnviz.text import counted
@@ -53,7 +60,12 @@ def choose_spec(
             f"{whose} does not say how large its images are: give --input-size, such as 224 or "
             "480x640."
         )
-    channels = hint.channels
+    channels, remarks = hint.channels, []
+    if hint.validation and config.input_size is None:
+        remarks.append(
+            f"{name} is fed images of the size that it was trained with; its package's own "
+            f"validation takes {hint.validation}."
+        )
     if config.mean is not None and config.std is not None:
         if channels is not None and channels != len(config.mean):
             kind = {1: "a gray image (1 channel)", 3: "color (3 channels)"}.get(
@@ -63,7 +75,7 @@ def choose_spec(
                 f"{name} takes {kind}, and mean and std have "
                 f"{counted(len(config.mean), 'number')}: give {channels} each."
             )
-        return _spec(config, size, config.mean, config.std), []
+        return _spec(config, hint, size, config.mean, config.std), remarks
     if hint.mean is not None and hint.std is not None:
         mean, std, reason = hint.mean, hint.std, hint.reason
     elif channels not in (None, 3):
@@ -71,22 +83,39 @@ def choose_spec(
         reason = "pixels from 0 to 1 are assumed"
     else:
         mean, std, reason = (), (), "ImageNet's are assumed"
-    spec = _spec(config, size, mean, std)
+    spec = _spec(config, hint, size, mean, std)
     if not reason:
-        return spec, []
+        return spec, remarks
     order = "" if spec.channels == CHANNEL_ORDERS[0] else f" --channels {spec.channels}"
     return spec, [
+        *remarks,
         f"No mean and std were given for {name}; {reason}: "
-        f"--mean {option_value(spec.mean)} --std {option_value(spec.std)}{order}."
+        f"--mean {option_value(spec.mean)} --std {option_value(spec.std)}{order}.",
     ]
 
 
 def _spec(
-    config: ModelConfig, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
+    config: ModelConfig,
+    hint: InputHint,
+    size: tuple[int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
 ) -> InputSpec:
-    """With what the configuration says beside size, mean and std."""
-    order, display = config.channels or CHANNEL_ORDERS[0], config.display_channels or ()
-    return InputSpec(*size, mean, std, order, config.range, display)
+    """With what the configuration says beside size, mean and std, or else the file."""
+    resize, kept = config.resize or hint.resize or RESIZE_MODES[0], config.crop_fraction
+    if kept is None and resize == hint.resize:
+        kept = hint.crop_fraction
+    return InputSpec(
+        *size,
+        mean,
+        std,
+        config.channels or CHANNEL_ORDERS[0],
+        config.range,
+        config.display_channels or (),
+        resize,
+        kept,
+        config.interpolation or hint.interpolation or AREA,
+    )
 
 
 def check_memory(architecture: Architecture, choice: EngineChoice, whose: str) -> None:

@@ -45,7 +45,7 @@ class ProgramModel:
             UsageError: mean and std cannot be right.
         """
         check_config(config)
-        self.config = config.updated(resize=config.resize or source.hint.resize)
+        self.config = config
         self.name = config.name or source.name
         self._source = source
         self._whose = str(source.file or source.name)

@@ -70,7 +70,6 @@ def load_model(
     precision: str = "fp32",
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
-    resize: str | None = None,
     progress: bool = True,
 ) -> Explainer:
     """Load a network's weights and make it ready to explain.
@@ -90,7 +89,6 @@ def load_model(
         model.labels,
         layer=layer or model.config.layer,
         methods=methods,
-        resize=resize or model.config.resize or "stretch",
         name=model.name,
         weights=weights,
     )
@@ -144,6 +142,8 @@ def load(
     layer: str | Sequence[str] | None = None,
     methods: MethodSpec = None,
     resize: str | None = None,
+    crop_fraction: float | None = None,
+    interpolation: str | None = None,
     progress: bool = True,
     notify: Notify | None = None,
 ) -> Explainer:
@@ -185,6 +185,11 @@ def load(
         layer: the target layer's name, or several; None for the network's default.
         methods: what to attribute with, see :class:`cnnviz.Explainer`.
         resize: ``stretch`` (the default) or ``crop``.
+        crop_fraction: the part of the resized image's short side that is kept, above 0 and at most
+            1; by default 224/256 with ``crop``, and all of it with ``stretch``.
+        interpolation: ``area`` (the default) averages where an image shrinks and is bilinear where
+            it grows; ``nearest``, ``box``, ``bilinear``, ``hamming``, ``bicubic`` and ``lanczos``
+            are Pillow's. Networks of torchvision and timm have their own for all three.
         progress: whether a download may show a bar.
         notify: called with a sentence when something is assumed, or there is something to wait for.
 
@@ -219,6 +224,9 @@ def load(
         display_channels=_indices(display_channels),
         head=head,
         activation=activation,
+        resize=resize,
+        crop_fraction=_number("crop_fraction", crop_fraction),
+        interpolation=interpolation,
     )
     explainer = load_model(
         _module_model(config, model, notify) if of_torch else find_model(config, notify=notify),
@@ -227,7 +235,6 @@ def load(
         precision=precision,
         layer=layer,
         methods=methods,
-        resize=resize,
         progress=progress,
     )
     if notify is not None:
@@ -240,6 +247,16 @@ def _module_model(config: ModelConfig, module: object, notify: Notify | None) ->
     from cnnviz.models.program_model import ProgramModel
 
     return ProgramModel(config, program_files.open_module(module), notify=notify)
+
+
+def _number(keyword: str, value: Any) -> float | None:
+    """A number as a configuration has it, Python's or NumPy's."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{keyword} is a number; got {value!r}.") from None
 
 
 def _numbers(keyword: str, values: Any) -> tuple[float, ...] | None:

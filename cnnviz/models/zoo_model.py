@@ -47,6 +47,9 @@ class ZooModel:
             own.channels,
             config.range,
             config.display_channels or (),
+            config.resize or own.resize,
+            config.crop_fraction,
+            config.interpolation or own.interpolation,
         )
         if len(self.spec.mean) != len(entry.input.mean):
             raise UsageError(

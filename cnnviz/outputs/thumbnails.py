@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cnnviz.errors import ImageError, OutputError
 from cnnviz.images.decode import read_image
-from cnnviz.images.preprocessing import resize_image
+from cnnviz.images.resizing import resize_image
 from cnnviz.machine import available_cores, helper_threads
 from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import IMAGE_FORMATS, encode_jpeg

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnnviz.images.preprocessing import Canvas, resize_image, to_image
+from cnnviz.images.preprocessing import Canvas, to_image
+from cnnviz.images.resizing import resize_image
 from cnnviz.rendering.class_maps import OTHER, class_map, class_palette
 from cnnviz.rendering.colormaps import color_scale
 from cnnviz.rendering.figures import Cell

@@ -15,7 +15,8 @@ import numpy as np
 
 from cnnviz.errors import ImageError, MapError
 from cnnviz.images.pixels import check_pixels
-from cnnviz.images.preprocessing import Canvas, resize_image, to_image
+from cnnviz.images.preprocessing import Canvas, to_image
+from cnnviz.images.resizing import resize_image
 from cnnviz.rendering import grids
 from cnnviz.rendering.colormaps import DIVERGING, color_scale
 from cnnviz.rendering.maps import (

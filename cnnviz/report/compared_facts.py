@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cnnviz.comparison.comparison import Side
+from cnnviz.images.input_spec import AREA, CROP_FRACTIONS
 from cnnviz.report.page import engines, shown_options
 
 #: Options that other facts say, or that say nothing about the networks.
 _SAID = frozenset(
     {
         *("model", "weights", "layer", "layers", "methods", "engine", "device", "output", "report"),
-        *("resize", "input_size", "channels", "truth"),
+        *("resize", "crop_fraction", "interpolation", "input_size", "channels", "truth"),
     }
 )
 
@@ -60,7 +61,13 @@ def _layers(side: Side) -> str:
 
 def _input(side: Side) -> str:
     fed = side.manifest.run.network.input
-    return f"{fed.height}×{fed.width}, {fed.channels}, {fed.resize}"
+    usual = fed.spec.kept == CROP_FRACTIONS[fed.resize]
+    parts = [
+        f"{fed.height}×{fed.width}",
+        fed.channels,
+        fed.resize if usual else f"{fed.resize} ({fed.spec.kept:.4g})",
+    ]
+    return ", ".join(parts if fed.interpolation == AREA else [*parts, fed.interpolation])
 
 
 def _engines(side: Side) -> str:

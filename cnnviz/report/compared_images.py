@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnviz.comparison.comparison import Comparison, Pair, Side
 from cnnviz.comparison.records import SideImageRecord
-from cnnviz.images.preprocessing import seen_part
+from cnnviz.images.placing import seen_part
 from cnnviz.labels.scores import Score, Similarity
 from cnnviz.outputs.formats import IMAGE_FORMATS
 from cnnviz.report.page import Meaning, map_titles, meanings, url_of
@@ -176,8 +176,7 @@ def _shown_part(comparison: Comparison, pair: Pair, ground: tuple[int, str] | No
 
 def _seen(side: Side, image: ImageRecord) -> _Box:
     """The part of the original image that a network saw."""
-    fed = side.manifest.run.network.input
-    return seen_part(image.size or (1, 1), (fed.height, fed.width), fed.resize).box
+    return seen_part(image.size or (1, 1), side.manifest.run.network.input.spec).box
 
 
 def _heat(

@@ -102,9 +102,11 @@ def _network(model: str, explainer: Explainer) -> NetworkRecord:
             mean=tuple(spec.mean),
             std=tuple(spec.std),
             channels={1: "gray", 3: spec.channels}.get(len(spec.mean), "other"),
-            resize=explainer.resize,
+            resize=spec.resize,
             range=spec.range,
             displayed=spec.displayed,
+            crop_fraction=spec.kept,
+            interpolation=spec.interpolation,
         ),
         layers=tuple(
             LayerRecord(layer.name, layer.kind, layer.map_shape) for layer in explainer.layers

@@ -12,7 +12,8 @@ the run and the summary::
 
 This is version 1 of the format. Removing a key, or changing what one means, increases the version;
 so does adding one, unless files without it can be read as they are. Images in older files of this
-version have no ``others`` and no ``etag``: these count as an empty list and as null.
+version have no ``others`` and no ``etag``: these count as an empty list and as null. What
+``run`` may lack it may lack in the manifest, too.
 """
 
 from __future__ import annotations

@@ -52,7 +52,6 @@ class Item:
         return load_image(
             self.source.path,
             loader.explainer.spec,
-            loader.explainer.resize,
             loader.size,
             max_pixels=loader.max_pixels,
             remark=remark,

@@ -18,6 +18,8 @@ is an image's record without ``stem``, with the files' paths from the current fo
 Every record has all its keys, even if the image failed. This is version 4 of the format. Removing a
 key, or changing what one means, increases the version; so does adding one, unless files without it
 can be read as they are. Images in older files of this version have no ``etag``: it counts as null.
+What the network was fed has no ``crop_fraction`` and no ``interpolation`` there: these count as
+0.875 where images were cropped, 1 where they were stretched, and ``area``.
 """
 
 from __future__ import annotations

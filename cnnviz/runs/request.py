@@ -43,6 +43,8 @@ class ModelOptions:
     head: str | None = None
     activation: str | None = None
     resize: str | None = None
+    crop_fraction: float | None = None
+    interpolation: str | None = None
     device: str = "cpu"
     engine: str = "auto"
     precision: str = "fp32"
@@ -70,6 +72,8 @@ class ModelOptions:
             head=self.head,
             activation=self.activation,
             resize=self.resize,
+            crop_fraction=self.crop_fraction,
+            interpolation=self.interpolation,
         )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cnnviz.engines.base import FP32
 from cnnviz.engines.registry import ENGINES, engine_title
+from cnnviz.errors import UsageError
+from cnnviz.images.input_spec import AREA, InputSpec
+from cnnviz.structure import ADDED
 
 if TYPE_CHECKING:
     from cnnviz.engines.base import Engine
@@ -27,6 +30,8 @@ class InputRecord:
         range: (low, high), the values in images that became 0 and 1, as given; null for the whole
             range of 8 or 16 bits.
         displayed: the indices of the channels displayed, three as red, green and blue, or one.
+        crop_fraction: the part of the resized image's short side that was kept.
+        interpolation: how pixels were computed: ``area``, or the name of one of Pillow's filters.
     """
 
     height: int
@@ -37,6 +42,26 @@ class InputRecord:
     resize: str
     range: tuple[float, float] | None = None
     displayed: tuple[int, ...] = ()
+    crop_fraction: float | None = field(default=None, metadata=ADDED)
+    interpolation: str = field(default=AREA, metadata=ADDED)
+
+    def __post_init__(self) -> None:
+        """Fill in what runs before there was a choice kept."""
+        try:
+            object.__setattr__(self, "crop_fraction", self.spec.kept)
+        except UsageError as error:
+            raise ValueError(f"says what no network is fed: {error}") from error
+
+    @property
+    def spec(self) -> InputSpec:
+        """What decides on the part of an image that the network sees."""
+        return InputSpec(
+            self.height,
+            self.width,
+            resize=self.resize,
+            crop_fraction=self.crop_fraction,
+            interpolation=self.interpolation,
+        )
 
 
 @dataclass(frozen=True)

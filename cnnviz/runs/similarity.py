@@ -61,7 +61,6 @@ def embed_others(
             prepared, _ = load_image(
                 target.path,
                 explainer.spec,
-                explainer.resize,
                 "model",
                 max_pixels=max_pixels,
                 remark=partial(_about, target, remark),

@@ -15,7 +15,8 @@ from cnnviz.explainer import Explainer
 from cnnviz.explanation import Explanation
 from cnnviz.graph.architecture import Layer
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.images.preprocessing import Geometry, to_image
+from cnnviz.images.placing import Geometry
+from cnnviz.images.preprocessing import to_image
 from cnnviz.metrics.base import Subject
 from cnnviz.metrics.baselines import baselines
 from cnnviz.types import Float32, MapKind

@@ -58,10 +58,8 @@ def network(channels, engine, first=None):
 def explained(values, engine, methods, resize="stretch", first=None, **more):
     """What the methods find in an image of floats (H, W, C); and its images."""
     channels = values.shape[2]
-    spec = InputSpec(*SIZE, MEAN[:channels], STD[:channels], range=(-1, 3), **more)
-    explainer = Explainer(
-        network(channels, engine, first), spec, methods=methods, resize=resize, name="net"
-    )
+    spec = InputSpec(*SIZE, MEAN[:channels], STD[:channels], range=(-1, 3), resize=resize, **more)
+    explainer = Explainer(network(channels, engine, first), spec, methods=methods, name="net")
     image = fit_channels(values, None, spec)
     (found,) = explainer.explain([explainer.prepare(image)], 1)
     return found, found.render(image.displayed(), Style(size="full")).images

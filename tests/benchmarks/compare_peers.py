@@ -65,7 +65,7 @@ def cnnviz_pass(folder: Path, threads: int) -> tuple[Pass, str]:
     explainer = cnnviz.load(
         MODEL, weights=folder / "weights.safetensors", methods=methods, progress=False
     )
-    prepared = prepare(np.load(folder / "image.npy"), explainer.spec, "stretch")
+    prepared = prepare(np.load(folder / "image.npy"), explainer.spec)
 
     def explain() -> Maps:
         (explanation,) = explainer.explain([prepared])
@@ -373,7 +373,7 @@ def prepare_folder(folder: Path) -> None:
     save_file(arrays, str(folder / "weights.safetensors"))
     image = read_image(common.PHOTO)
     np.save(folder / "image.npy", image)
-    np.save(folder / "input.npy", prepare(image, InputSpec(), "stretch").input[np.newaxis])
+    np.save(folder / "input.npy", prepare(image, InputSpec()).input[np.newaxis])
 
 
 def main() -> None:

@@ -172,7 +172,7 @@ def steps(network: Network, path: Path, rounds: int) -> None:
                 path, lambda source: required_decode_size(source, style.size, spec)
             )
             read = clock()
-            prepared = prepare(reading.pixels, spec, explainer.resize, reading.source)
+            prepared = prepare(reading.pixels, spec, reading.source)
             ready = clock()
             with watched(passes):
                 (explanation,) = explainer.explain([prepared])

@@ -1,6 +1,6 @@
 """What an image costs beside the network: processor time of every step, over all threads.
 
-    python tests/benchmarks/image_costs.py [--size default] [--resize stretch] [--threads 1]
+    python tests/benchmarks/image_costs.py [--size default] [--interpolation bicubic]
     python tests/benchmarks/image_costs.py --size model
 
 Two images are synthesized from a photo in sample_images: a JPEG of 12 megapixels and one of
@@ -32,8 +32,8 @@ from cnnviz.attribution import choose_methods  # noqa: E402
 from cnnviz.explanation import Explanation  # noqa: E402
 from cnnviz.graph.architecture import Layer  # noqa: E402
 from cnnviz.images.decode import read_image, read_reduced  # noqa: E402
+from cnnviz.images.input_spec import INTERPOLATIONS, InputSpec  # noqa: E402
 from cnnviz.images.preprocessing import (  # noqa: E402
-    InputSpec,
     canvas,
     output_shape,
     prepare,
@@ -82,15 +82,14 @@ def cost(function, times):
     return 1e3 * float(np.median(spent)), result
 
 
-def measure(data, folder, style, resize, times):
+def measure(data, folder, style, spec, times):
     """(step, milliseconds) for one image."""
-    spec = InputSpec()
     maps = random_maps(spec)
     path = folder / "image.jpg"
     path.write_bytes(data)
 
     def needed(source):
-        return required_decode_size(source, style.size, spec, resize)
+        return required_decode_size(source, style.size, spec)
 
     rows = []
 
@@ -102,7 +101,7 @@ def measure(data, folder, style, resize, times):
     full_cost, full = cost(lambda: read_image(path), max(5, times // 3))
     reading = step("decode", lambda: read_reduced(path, needed))
     pixels = reading.pixels
-    prepared = step("prepare", lambda: prepare(pixels, spec, resize, reading.source))
+    prepared = step("prepare", lambda: prepare(pixels, spec, reading.source))
     base = step("resize for drawing", lambda: canvas(pixels, prepared, style.size))
 
     def place(values):
@@ -132,7 +131,7 @@ def measure(data, folder, style, resize, times):
 
     def whole():
         reading = read_reduced(path, needed)
-        prepared = prepare(reading.pixels, spec, resize, reading.source)
+        prepared = prepare(reading.pixels, spec, reading.source)
         base = canvas(reading.pixels, prepared, style.size)
         drawn = replace(explanation, prepared=prepared).render(base, style)
         for key, image in drawn.images.items():
@@ -186,18 +185,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="default", help="default, full, model or a long side")
     parser.add_argument("--resize", default="stretch", choices=("stretch", "crop"))
+    parser.add_argument("--interpolation", default="area", choices=INTERPOLATIONS)
     parser.add_argument("--threads", type=int, default=1, help="OpenCV's threads")
     parser.add_argument("--times", type=int, default=21)
     options = parser.parse_args()
     cv2.setNumThreads(options.threads)
     size = int(options.size) if options.size.isdigit() else options.size
     style = Style(size=size)
+    spec = InputSpec(resize=options.resize, interpolation=options.interpolation)
     print(
         f"processor time, medians of {options.times}; OpenCV with {cv2.getNumThreads()} thread(s)"
     )
     with tempfile.TemporaryDirectory() as folder:
         for width, height in ((4000, 3000), (500, 375)):
-            measure(photo_like(width, height), Path(folder), style, options.resize, options.times)
+            measure(photo_like(width, height), Path(folder), style, spec, options.times)
 
 
 if __name__ == "__main__":

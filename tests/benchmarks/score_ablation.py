@@ -52,7 +52,7 @@ def cnnviz_map(method: str, folder: Path) -> Callable[[], Any]:
         layer=f"features.{LAYER}",
         progress=False,
     )
-    prepared = prepare(np.load(folder / "image.npy"), explainer.spec, "stretch")
+    prepared = prepare(np.load(folder / "image.npy"), explainer.spec)
     target = int(explainer.network.logits(prepared.input[np.newaxis])[0].argmax())
     np.save(folder / "target.npy", target)
 

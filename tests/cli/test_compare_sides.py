@@ -36,6 +36,8 @@ VALUES = {
     "--head": ("one", "other"),
     "--activation": ("softmax", "sigmoid"),
     "--resize": ("stretch", "crop"),
+    "--crop-fraction": ("0.9", "1.0"),
+    "--interpolation": ("area", "bicubic"),
     "--device": ("gpu:1", "mps"),
     "--engine": ("mxnet", "torch"),
     "--precision": ("tf32", "bf16"),

@@ -19,9 +19,9 @@ SOURCE = (90, 160)
 
 def looked(values, size=(64, 64), resize="stretch", source=SOURCE):
     """A heatmap of a network with an input of that size."""
-    spec = InputSpec(height=size[0], width=size[1])
+    spec = InputSpec(*size, resize=resize)
     image = np.zeros((*source, 3), np.uint8)
-    location = measure_location(values.astype(np.float32), prepare(image, spec, resize))
+    location = measure_location(values.astype(np.float32), prepare(image, spec))
     fed = InputRecord(*size, (0.0,) * 3, (1.0,) * 3, "rgb", resize)
     return Looked(location_record(location), fed)
 
@@ -101,13 +101,13 @@ def test_maps_of_two_resolutions():
 def test_crop_and_stretch_are_compared_where_both_looked():
     """A peak at one place of the image is at another one of each map."""
     source = (120, 240)
-    spec, place = InputSpec(height=64, width=64), (60, 100)
+    place = (60, 100)
     pixels = np.zeros((*source, 3), np.uint8)
     rows, columns = np.mgrid[: source[0], : source[1]]
     whole = np.exp(-((rows - place[0]) ** 2 + (columns - place[1]) ** 2) / (2 * 20.0**2))
     maps = {}
     for resize in ("stretch", "crop"):
-        y0, x0, y1, x1 = prepare(pixels, spec, resize).geometry.box
+        y0, x0, y1, x1 = prepare(pixels, InputSpec(64, 64, resize=resize)).geometry.box
         part = whole[round(y0) : round(y1), round(x0) : round(x1)]
         maps[resize] = cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA)
     one, other = (looked(maps[name], resize=name, source=source) for name in maps)
@@ -125,7 +125,7 @@ def test_the_common_grid_is_the_rendered_surface():
     values = RNG.uniform(size=(8, 8)).astype(np.float32)
     values /= values.max()
     pixels = np.zeros((*source, 3), np.uint8)
-    prepared = prepare(pixels, spec, "stretch")
+    prepared = prepare(pixels, spec)
     drawn, _ = to_image(values, prepared.geometry, source)
     box, both = prepared.geometry.box, (8.0, 16.0, 40.0, 80.0)
     grid = _seen(values, box, both, (32, 64))  # one cell a pixel

@@ -19,6 +19,7 @@ from cnnviz.runs.run_records import (
 )
 
 INPUT = InputRecord(224, 224, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "rgb", "stretch")
+CROPPED = InputRecord(224, 224, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "rgb", "crop")
 NETWORK = NetworkRecord(
     name="vgg16",
     classes=2,
@@ -162,6 +163,18 @@ def weights(path, digit):
             run(input=replace(INPUT, resize="crop", mean=(0.0, 0.0, 0.25))),
             ("vgg16 on stretched images", "vgg16 on cropped images"),
             id="resize",
+        ),
+        pytest.param(
+            run(input=replace(CROPPED, crop_fraction=224 / 232, interpolation="bilinear")),
+            run(input=replace(CROPPED, crop_fraction=0.875)),
+            ("vgg16 with crop fraction 0.9655", "vgg16 with crop fraction 0.875"),
+            id="crop fraction",
+        ),
+        pytest.param(
+            run(input=replace(CROPPED, interpolation="bicubic")),
+            run(input=CROPPED),
+            ("vgg16 with bicubic interpolation", "vgg16 with area interpolation"),
+            id="interpolation",
         ),
         pytest.param(
             run(),

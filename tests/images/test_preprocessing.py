@@ -39,7 +39,7 @@ def constant(height, width, color=(10, 200, 90)):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_normalizes_each_channel_by_the_formula_in_rgb_order(mode):
-    prepared = prepare(constant(50, 80, (255, 0, 51)), resize=mode)
+    prepared = prepare(constant(50, 80, (255, 0, 51)), InputSpec(resize=mode))
 
     assert prepared.input.shape == (3, 224, 224)
     assert prepared.input.dtype == np.float32
@@ -53,9 +53,9 @@ def test_normalizes_each_channel_by_the_formula_in_rgb_order(mode):
 def test_input_is_the_seen_image_normalized():
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (300, 200, 3), dtype=np.uint8)
-    spec = InputSpec(64, 96, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+    spec = InputSpec(64, 96, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5), resize="crop")
 
-    prepared = prepare(image, spec, "crop")
+    prepared = prepare(image, spec)
 
     expected = (prepared.seen / 255.0 - np.array(spec.mean)) / np.array(spec.std)
     assert prepared.seen.shape == (64, 96, 3)
@@ -157,7 +157,7 @@ def test_growing_an_axis_is_bilinear_as_pillow_does_it(shape):
     ],
 )
 def test_crop_keeps_the_center_224_of_256(shape, box):
-    geometry = prepare(constant(*shape), resize="crop").geometry
+    geometry = prepare(constant(*shape), InputSpec(resize="crop")).geometry
 
     assert geometry.source == shape
     assert geometry.box == pytest.approx(box)
@@ -166,8 +166,8 @@ def test_crop_keeps_the_center_224_of_256(shape, box):
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(1, 40), st.integers(1, 40))
 @settings(max_examples=60)
 def test_crop_stays_inside_and_central_for_any_shape(height, width, net_h, net_w):
-    spec = InputSpec(net_h, net_w)
-    prepared = prepare(constant(height, width), spec, "crop")
+    spec = InputSpec(net_h, net_w, resize="crop")
+    prepared = prepare(constant(height, width), spec)
     y0, x0, y1, x1 = prepared.geometry.box
 
     assert prepared.seen.shape == (net_h, net_w, 3)
@@ -185,7 +185,7 @@ def test_stretch_sees_everything():
 
 def test_says_what_is_wrong():
     with pytest.raises(UsageError, match=r"'squeeze'.*stretch, crop"):
-        prepare(constant(4, 4), resize="squeeze")
+        InputSpec(resize="squeeze")
     with pytest.raises(ImageError, match=r"uint8.*float64.*\(4, 4, 3\)"):
         prepare(np.zeros((4, 4, 3)))
     with pytest.raises(ImageError, match=r"\(4, 4\)"):
@@ -229,7 +229,7 @@ def test_output_shape_refuses(size):
 def test_model_size_is_the_seen_image():
     rng = np.random.default_rng(4)
     image = rng.integers(0, 256, (90, 130, 3), dtype=np.uint8)
-    prepared = prepare(image, InputSpec(32, 48), "crop")
+    prepared = prepare(image, InputSpec(32, 48, resize="crop"))
 
     drawn_on = canvas(image, prepared, "model")
 
@@ -259,14 +259,12 @@ def test_model_size_is_the_seen_image():
     ],
 )
 def test_enough_is_what_is_written_and_twice_what_is_fed(source, size, resize, pixels):
-    assert required_decode_size(source, size, InputSpec(), resize) == pixels
+    assert required_decode_size(source, size, InputSpec(resize=resize)) == pixels
 
 
 def test_enough_refuses_what_the_others_refuse():
     with pytest.raises(UsageError, match="default, full, model"):
         required_decode_size((3, 4), "big")
-    with pytest.raises(UsageError, match="stretch, crop"):
-        required_decode_size((3, 4), resize="squeeze")
 
 
 def photo_in_a_jpeg(path, width, height):
@@ -293,14 +291,13 @@ def test_what_is_fed_and_written_hardly_differs(tmp_path, mode, width, height, s
     photo_in_a_jpeg(path, width, height)
 
     full = read_image(path)
-    reduced = read_reduced(
-        path, lambda source: required_decode_size(source, size, InputSpec(), mode)
-    )
+    spec = InputSpec(resize=mode)
+    reduced = read_reduced(path, lambda source: required_decode_size(source, size, spec))
 
     assert reduced.pixels.shape == (*read, 3)
     assert reduced.source == (height, width)
-    one = prepare(full, resize=mode)
-    two = prepare(reduced.pixels, resize=mode, source=reduced.source)
+    one = prepare(full, spec)
+    two = prepare(reduced.pixels, spec, reduced.source)
     assert two.geometry == one.geometry
     gray_level = 1 / 255 / 0.229
     assert np.abs(two.input - one.input).mean() < 0.25 * gray_level
@@ -369,7 +366,7 @@ def test_a_spot_returns_to_its_own_place(shape, mode, size):
     spot = np.exp(-((rows + 0.5 - y) ** 2 + (columns + 0.5 - x) ** 2) / (2 * radius**2))
     image = np.repeat(np.rint(255 * spot)[:, :, None], 3, axis=2).astype(np.uint8)
 
-    prepared = prepare(image, resize=mode)
+    prepared = prepare(image, InputSpec(resize=mode))
     drawn_on = canvas(image, prepared, size)
     field = prepared.seen[:, :, 0].astype(np.float32)
     back, seen = to_image(field, drawn_on.geometry, drawn_on.image.shape[:2])
@@ -395,7 +392,7 @@ def test_an_edge_returns_to_its_own_place(shape, mode, axis):
     edge = shape[axis] * 45 // 100
     image[(slice(None),) * axis + (slice(edge, None),)] = 200
 
-    prepared = prepare(image, resize=mode)
+    prepared = prepare(image, InputSpec(resize=mode))
     back, _ = to_image(
         prepared.seen[:, :, 0].astype(np.float32), prepared.geometry, image.shape[:2]
     )
@@ -411,7 +408,7 @@ def test_an_edge_returns_to_its_own_place(shape, mode, axis):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("resolution", [(1, 1), (7, 7), (14, 14), (224, 224)])
 def test_a_constant_map_is_constant_up_to_the_border(shape, mode, resolution):
-    geometry = prepare(constant(*shape), resize=mode).geometry
+    geometry = prepare(constant(*shape), InputSpec(resize=mode)).geometry
 
     back, seen = to_image(np.full((*resolution, 3), 0.7, np.float32), geometry, shape)
 
@@ -421,7 +418,8 @@ def test_a_constant_map_is_constant_up_to_the_border(shape, mode, resolution):
 
 
 def test_crop_marks_what_the_network_saw():
-    geometry = prepare(constant(512, 1024), resize="crop").geometry  # box (32, 288, 480, 736)
+    # Its box is (32, 288, 480, 736).
+    geometry = prepare(constant(512, 1024), InputSpec(resize="crop")).geometry
 
     back, seen = to_image(np.ones((7, 7)), geometry, (256, 512))
 
@@ -500,7 +498,7 @@ def test_shrinking_loses_no_pixel():
 
 def test_channels_do_not_mix():
     field = np.random.default_rng(5).standard_normal((14, 14, 3)).astype(np.float32)
-    geometry = prepare(constant(100, 71), resize="crop").geometry
+    geometry = prepare(constant(100, 71), InputSpec(resize="crop")).geometry
 
     together, _ = to_image(field, geometry, (100, 71))
 
@@ -522,5 +520,5 @@ def test_a_sliver_cannot_be_cut_to_its_center(shape):
     """Its short side would be scaled to 256 pixels, and its long one to five million."""
     sliver = np.zeros(shape, np.uint8)
     with pytest.raises(ImageError, match="use --resize stretch"):
-        prepare(sliver, resize="crop")
+        prepare(sliver, InputSpec(resize="crop"))
     assert prepare(sliver).input.shape == (3, 224, 224)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cnnviz.images.input_spec import INTERPOLATIONS, RESIZE_MODES
 from cnnviz.images.preprocessing import (
-    RESIZE_MODES,
     Geometry,
     InputSpec,
     canvas,
@@ -22,6 +24,14 @@ BOUNDED = settings(max_examples=120, derandomize=True)
 sides = st.one_of(st.integers(1, 12), st.integers(1, 300))
 shapes = st.tuples(sides, sides)
 modes = st.sampled_from(RESIZE_MODES)
+fractions = st.one_of(st.none(), st.just(1.0), st.floats(0.4, 1.0))
+ways = st.fixed_dictionaries(
+    {
+        "resize": modes,
+        "crop_fraction": fractions,
+        "interpolation": st.sampled_from(INTERPOLATIONS),
+    }
+)
 
 
 @st.composite
@@ -37,46 +47,49 @@ def blank(shape):
     return np.zeros((*shape, 3), np.uint8)
 
 
-@given(cases(), modes)
+@given(cases(), ways)
 @BOUNDED
-def test_the_box_lies_in_the_middle_of_the_image(case, mode):
-    source, spec = case
-    geometry = prepare(blank(source), spec, mode).geometry
+def test_the_box_lies_in_the_middle_of_the_image(case, way):
+    source, spec = case[0], replace(case[1], **way)
+    geometry = prepare(blank(source), spec).geometry
     (top, left, bottom, right), (height, width) = geometry.box, source
 
     assert geometry.source == source
     assert geometry.network == (spec.height, spec.width)
     assert -1e-9 <= top < bottom <= height + 1e-9
     assert -1e-9 <= left < right <= width + 1e-9
-    # The center is kept to within half a pixel of what was scaled; all of it where stretched.
+    # The center is kept to within half a pixel of what was scaled; all of it where stretched, or
+    # where a square is cropped to all of it.
     assert abs(top - (height - bottom)) <= (bottom - top) / spec.height + 1e-9
     assert abs(left - (width - right)) <= (right - left) / spec.width + 1e-9
-    if mode == "stretch":
+    squares = height == width and spec.height == spec.width
+    if spec.kept == 1 and (spec.resize == "stretch" or squares):
         assert geometry.box == (0, 0, height, width)
 
 
-@given(cases())
+@given(cases(), ways)
 @BOUNDED
-def test_crop_keeps_the_aspect(case):
+def test_crop_keeps_the_aspect(case, way):
     """A pixel of the network covers as much of the image's height as of its width."""
-    source, spec = case
+    source, spec = case[0], replace(case[1], **{**way, "resize": "crop"})
     # Where the image is scaled to a few pixels rounding alone changes its aspect.
-    assume(min(spec.height, spec.width) >= 8)
-    geometry = prepare(blank(source), spec, "crop").geometry
+    least = min(spec.height, spec.width)
+    assume(least >= 8)
+    geometry = prepare(blank(source), spec).geometry
     top, left, bottom, right = geometry.box
     down, across = (bottom - top) / spec.height, (right - left) / spec.width
 
-    assert abs(down / across - 1) < 0.08
-    # The part of the image that is seen: 224/256 of the side that fits the network best.
+    assert abs(down / across - 1) < 1.2 / least
+    # The part of the image that is seen, of the side that fits the network best.
     fraction = max((bottom - top) / source[0], (right - left) / source[1])
-    assert abs(fraction - 0.875) < 0.08
+    assert abs(fraction - (way["crop_fraction"] or 0.875)) < 1.2 / least
 
 
 @given(cases(), st.tuples(st.integers(1, 14), st.integers(1, 14)), shapes, modes)
 @BOUNDED
 def test_a_constant_map_comes_back_constant_where_it_was_seen(case, layer, result, mode):
     source, spec = case
-    geometry = prepare(blank(source), spec, mode).geometry
+    geometry = prepare(blank(source), replace(spec, resize=mode)).geometry
 
     drawn, seen = to_image(np.full(layer, 2.5, np.float32), geometry, result)
 
@@ -102,7 +115,7 @@ def test_a_constant_map_comes_back_constant_where_it_was_seen(case, layer, resul
 @BOUNDED
 def test_a_map_never_goes_beyond_its_values(case, layer, result, mode):
     source, spec = case
-    geometry = prepare(blank(source), spec, mode).geometry
+    geometry = prepare(blank(source), replace(spec, resize=mode)).geometry
     values = np.random.default_rng(layer[0] * 97 + layer[1]).random(layer, np.float32)
 
     drawn, seen = to_image(values, geometry, result)
@@ -117,7 +130,7 @@ def test_mirroring_and_turning_the_map_mirrors_and_turns_the_result(case, layer,
     """There is no preferred corner: half a pixel to one side would show here."""
     source, spec = case
     height, width = source
-    geometry = prepare(blank(source), spec, mode).geometry
+    geometry = prepare(blank(source), replace(spec, resize=mode)).geometry
     top, left, bottom, right = geometry.box
     box = (height - bottom, width - right, height - top, width - left)
     other = Geometry(source, box, geometry.network)
@@ -131,13 +144,13 @@ def test_mirroring_and_turning_the_map_mirrors_and_turns_the_result(case, layer,
     assert np.abs(drawn - turned[::-1, ::-1])[both].max(initial=0) < 1e-4
 
 
-@given(cases(), modes, st.integers(0, 10**6))
+@given(cases(), ways, st.integers(0, 10**6))
 @BOUNDED
-def test_a_spot_that_the_network_sees_returns_to_where_it_was(case, mode, seed):
+def test_a_spot_that_the_network_sees_returns_to_where_it_was(case, way, seed):
     """From an image through its preparation and back: to within a pixel of the network."""
-    source, spec = case
+    source, spec = case[0], replace(case[1], **way)
     rng = np.random.default_rng(seed)
-    geometry = prepare(blank(source), spec, mode).geometry
+    geometry = prepare(blank(source), spec).geometry
     top, left, bottom, right = geometry.box
     size = max(1, round((bottom - top) / spec.height)), max(1, round((right - left) / spec.width))
     row = int(rng.integers(0, max(1, source[0] - size[0] + 1)))
@@ -147,7 +160,7 @@ def test_a_spot_that_the_network_sees_returns_to_where_it_was(case, mode, seed):
     image = blank(source)
     image[row : row + size[0], column : column + size[1]] = 255
 
-    seen = prepare(image, spec, mode).seen[:, :, 0].astype(np.float32)
+    seen = prepare(image, spec).seen[:, :, 0].astype(np.float32)
     assume(seen.max() > 30)
     drawn, _ = to_image(seen, geometry, source)
 
@@ -161,11 +174,11 @@ def test_a_spot_that_the_network_sees_returns_to_where_it_was(case, mode, seed):
         assert abs(center[axis] - middle[axis]) <= max(1.0, pixel[axis]) + 0.5
 
 
-@given(cases(), modes)
+@given(cases(), ways)
 @BOUNDED
-def test_a_plain_image_stays_plain(case, mode):
-    source, spec = case
-    prepared = prepare(np.full((*source, 3), 137, np.uint8), spec, mode)
+def test_a_plain_image_stays_plain(case, way):
+    source, spec = case[0], replace(case[1], **way)
+    prepared = prepare(np.full((*source, 3), 137, np.uint8), spec)
 
     assert (prepared.seen == 137).all()
     expected = (137 / 255 - np.array(spec.mean)) / np.array(spec.std)
@@ -194,8 +207,8 @@ def test_results_keep_the_images_shape(source, size):
 @BOUNDED
 def test_enough_is_at_least_what_is_drawn_and_fed(case, mode, size):
     source, spec = case
-    needed = required_decode_size(source, size, spec, mode)
-    prepared = prepare(blank(source), spec, mode)
+    needed = required_decode_size(source, size, replace(spec, resize=mode))
+    prepared = prepare(blank(source), replace(spec, resize=mode))
     drawn = canvas(blank(source), prepared, size)
 
     assert drawn.shape == output_shape(source, size, spec)

@@ -57,7 +57,7 @@ def fed(values, low, high):
 def load(data, wanted):
     """The network's input, and the canvas, of the bytes of a file."""
     said = []
-    prepared, canvas = load_image(data, wanted, "stretch", "full", remark=said.append)
+    prepared, canvas = load_image(data, wanted, "full", remark=said.append)
     assert not said
     return prepared, canvas
 
@@ -355,9 +355,10 @@ def test_averages_of_whole_blocks_keep_their_fractions():
 def test_crops_are_those_of_8_bits():
     """The same part of the image: a ramp of 8 bits gives the same input, up to their rounding."""
     ramp = np.linspace(0, 255, 64 * 40).reshape(40, 64)[:, :, None].repeat(3, axis=2)
-    deep = fit_channels((ramp * 257).astype(np.uint16), 65535, spec(3))
-    shallow = prepare(np.rint(ramp).astype(np.uint8), spec(3), "crop")
-    found = prepare(deep, spec(3), "crop")
+    cropping = spec(3, resize="crop")
+    deep = fit_channels((ramp * 257).astype(np.uint16), 65535, cropping)
+    shallow = prepare(np.rint(ramp).astype(np.uint8), cropping)
+    found = prepare(deep, cropping)
     assert found.geometry == shallow.geometry
     # Two roundings to 8 bits, over the smallest std.
     np.testing.assert_allclose(found.input, shallow.input, atol=1 / 255 / 0.25)
@@ -429,9 +430,9 @@ def test_where_both_would_do_channels_come_last():
     values = RNG.integers(0, 255, (5, 4, 5)).astype(np.uint8)
     wanted = InputSpec(5, 4, MEAN[:5], STD[:5])
     expected = fed(values, 0, 255)
-    assert load_image(npy(values), wanted, "stretch", "full", remark=print)[0].input.shape
+    assert load_image(npy(values), wanted, "full", remark=print)[0].input.shape
     for found in (
-        load_image(npy(values), wanted, "stretch", "full", remark=print)[0],
+        load_image(npy(values), wanted, "full", remark=print)[0],
         prepare(held_image(values, wanted), wanted),
     ):
         np.testing.assert_allclose(found.input, expected, **ROUNDING)
@@ -519,7 +520,7 @@ def test_damaged_arrays_never_raise_anything_else():
             for place in random.integers(0, min(len(data), 400), 3):
                 mutated[place] = random.integers(0, 256)
             try:
-                load_image(bytes(mutated), spec(2, range=(0, 1)), "stretch", 8, remark=len)
+                load_image(bytes(mutated), spec(2, range=(0, 1)), 8, remark=len)
             except ImageError:
                 continue
 

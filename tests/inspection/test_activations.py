@@ -72,7 +72,8 @@ def explainer(resize):
     """
     values = {"0.weight": [1, -1, 2, 0], "0.bias": [0, 0, 0, 0.5]}
     network = sequential((1, 8, 8), conv(4), relu(), linear(2), values=values, draw=zeros).network()
-    return Explainer(network, InputSpec(8, 8, (0.0,), (1.0,)), layer=["0", "1"], resize=resize)
+    spec = InputSpec(8, 8, (0.0,), (1.0,), resize=resize)
+    return Explainer(network, spec, layer=["0", "1"])
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_cells_that_touch_at_a_corner_are_two_regions():
 def test_crop_puts_the_box_where_the_network_looked():
     """300 × 800 for a square network: the center is seen, 300 · 224/256 = 262.5 pixels a side."""
     rgb = np.zeros((300, 800, 3), np.uint8)
-    prepared = prepare(rgb, InputSpec(), "crop")
+    prepared = prepare(rgb, InputSpec(resize="crop"))
     y0, x0, y1, x1 = prepared.geometry.box
     found = measure_location(single((7, 7), 6, 0), prepared)
     assert found.box == (

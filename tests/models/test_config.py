@@ -45,6 +45,8 @@ layer: stage3_plus8
 head: scores
 activation: none
 resize: crop
+crop_fraction: 19/20
+interpolation: bicubic
 name: my network
 """
 
@@ -65,6 +67,8 @@ def test_every_key(write, tmp_path):
         head="scores",
         activation="none",
         resize="crop",
+        crop_fraction=0.95,
+        interpolation="bicubic",
         name="my network",
     )
     # Nothing was left out above.

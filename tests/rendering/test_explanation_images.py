@@ -23,7 +23,7 @@ from cnnviz.rendering.maps import overlay
 from cnnviz.rendering.style import Style
 
 
-def explanation(image, spec, resize="stretch"):
+def explanation(image, spec):
     """With maps made up, smooth enough that enlarging keeps their range."""
     rng = np.random.default_rng(0)
     channels = len(spec.mean)
@@ -34,7 +34,7 @@ def explanation(image, spec, resize="stretch"):
         "saliency": np.abs(guided).sum(0),
     }
     layer = Layer("features.3", "conv3", "Convolution", (8, 4, 5))
-    prepared = prepare(image, spec, resize)
+    prepared = prepare(image, spec)
     logits = np.zeros(2, np.float32)
     return Explanation(prepared, logits, 0, (layer,), choose_methods(), (maps,), {}, None)
 
@@ -47,7 +47,7 @@ def image():
 @pytest.mark.parametrize("resize", ["stretch", "crop"])
 @pytest.mark.parametrize("size", ["default", "model", 200, 40])
 def test_on_a_canvas_as_on_the_image(image, resize, size):
-    explained = explanation(image, InputSpec(32, 48), resize)
+    explained = explanation(image, InputSpec(32, 48, resize=resize))
     style = Style(size=size)
 
     drawn = explained.render(image, style)
@@ -62,7 +62,7 @@ def test_on_a_canvas_as_on_the_image(image, resize, size):
 
 def test_what_the_network_did_not_see_is_without_evidence(image):
     """Crop keeps 7/8 of the short side: of 90 rows 5.6 are left out above and below."""
-    explained = explanation(image, InputSpec(32, 32), "crop")
+    explained = explanation(image, InputSpec(32, 32, resize="crop"))
 
     drawn = explained.render(image, Style()).images
 

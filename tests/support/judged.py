@@ -44,8 +44,8 @@ def case_of(
         resize: how the image comes to that size.
         target: the class.
     """
-    spec = InputSpec(*(network or source))
-    prepared = prepare(np.zeros((*source, 3), np.uint8), spec, resize)
+    spec = InputSpec(*(network or source), resize=resize)
+    prepared = prepare(np.zeros((*source, 3), np.uint8), spec)
     unasked = cast(ModelQueries, None)
     return Case(prepared, np.zeros(10, np.float32), ClassLogit(target), spec, unasked, region)
 
