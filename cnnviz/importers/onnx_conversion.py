@@ -12,6 +12,7 @@ from cnnviz.importers import (
     onnx_attention,
     onnx_elementwise,
     onnx_layers,
+    onnx_quantization,
     onnx_recurrent,
     onnx_refused,
     onnx_resizing,
@@ -27,6 +28,7 @@ _RULES: Mapping[str, Rule] = {
     **onnx_attention.RULES,
     **onnx_elementwise.RULES,
     **onnx_layers.RULES,
+    **onnx_quantization.RULES,
     **onnx_recurrent.RULES,
     **onnx_resizing.RULES,
     **onnx_shapes.RULES,
@@ -116,9 +118,7 @@ class Conversion:
             return self._branch(inputs[0], attributes)
         if all(one is None or isinstance(one, Constant) for one in inputs):
             return self._folded(node, attributes, inputs)
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            self.quantized = True
-            return [inputs[0]]
+        self.quantized |= node.op_type in onnx_quantization.RULES
         rule = _RULES.get(node.op_type)
         if rule is None:
             raise NetworkError(onnx_refused.reason(node.op_type, node.domain))

@@ -21,6 +21,7 @@ from cnnviz.importers.onnx_program import OnnxFile, OnnxProgram, read_onnx
 from cnnviz.importers.program_source import (
     MOST_APART,
     MOST_APART_HALF,
+    MOST_APART_QUANTIZED,
     InputHint,
     in_float32,
 )
@@ -70,9 +71,8 @@ class OnnxSource:
         self, channels: int, height: int, width: int
     ) -> tuple[tuple[float, ...], tuple[float, ...], str] | None:
         """Mean and std of what is fed, and by what they are known."""
-        dtype = self.onnx.input.dtype
-        if np.dtype(np.float32 if dtype == "bfloat16" else dtype).kind in "iu":
-            reason = f"the file takes {dtype}, so it takes pixels from 0 to 255"
+        if self.takes_bytes:
+            reason = f"the file takes {self.onnx.input.dtype}, so it takes pixels from 0 to 255"
             return (0.0,) * channels, (1 / 255,) * channels, reason
         try:
             beginnings = self.onnx.beginning((channels, height, width))
@@ -113,8 +113,16 @@ class OnnxSource:
 
     @property
     def most_apart(self) -> float:
-        """More where onnxruntime rounds to half precision, which cnnviz does not."""
+        """More where onnxruntime rounds, which cnnviz does not."""
+        if self._program is not None and self._program[2].quantized:
+            return MOST_APART_QUANTIZED
         return MOST_APART_HALF if self._is_half else MOST_APART
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether it takes pixels as whole numbers."""
+        dtype = self.onnx.input.dtype
+        return np.dtype(np.float32 if dtype == "bfloat16" else dtype).kind in "iu"
 
     @property
     def _is_half(self) -> bool:
@@ -135,12 +143,8 @@ class OnnxSource:
     @property
     def _other_numbers(self) -> str:
         """Why onnxruntime gives other numbers, by more than rounding to half precision; or ""."""
-        if self._program is not None and self._program[2].quantized:
-            return "it rounds what its layers compute, which is left out here"
         if self.onnx.input.dtype == "bfloat16":
             return "it takes bfloat16, which NumPy does not have"
-        if self.onnx.input.dtype not in ("float16", "float32", "float64"):
-            return f"it takes {self.onnx.input.dtype}, and a random image is none"
         return ""
 
     @cached_property

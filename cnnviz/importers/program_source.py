@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MOST_APART = 1e-3
 #: The same where that rounds to half precision: 4.5e-4 at most in seven networks of torchvision.
 MOST_APART_HALF = 2e-2
+#: Where that rounds so coarsely that a difference is told, and never refused.
+MOST_APART_QUANTIZED = math.inf
 #: The smallest number that half precision holds with all its digits.
 LEAST_HALF = 2.0**-14
 
@@ -98,6 +101,10 @@ class ProgramSource(Protocol):
     @property
     def most_apart(self) -> float:
         """By how much that may differ, relative to the largest number."""
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether the images that this is given have to be whole numbers."""
 
     @property
     def unchecked(self) -> str:

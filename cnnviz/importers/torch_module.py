@@ -68,6 +68,11 @@ class ModuleSource:
         return MOST_APART
 
     @property
+    def takes_bytes(self) -> bool:
+        """Modules take floats."""
+        return False
+
+    @property
     def unchecked(self) -> str:
         """Of a module in less than float32."""
         if self.reference is not None:

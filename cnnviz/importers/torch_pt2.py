@@ -125,6 +125,11 @@ class Pt2Source:
         return MOST_APART
 
     @property
+    def takes_bytes(self) -> bool:
+        """Such files take floats."""
+        return False
+
+    @property
     def unchecked(self) -> str:
         """It is as with every such file."""
         return ""

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import NetworkError
 from cnnviz.graph.architecture import Architecture
 from cnnviz.images.input_spec import InputSpec
-from cnnviz.importers.program_source import LEAST_HALF, MOST_APART, ProgramSource
+from cnnviz.importers.program_source import (
+    LEAST_HALF,
+    MOST_APART,
+    MOST_APART_HALF,
+    MOST_APART_QUANTIZED,
+    ProgramSource,
+)
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.input_choice import check_config, check_memory, choose_spec
-from cnnviz.types import Notify
+from cnnviz.types import Float32, Float64, Notify
 from cnnviz.weights.info import WeightsInfo
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from cnnviz.engines.network import Check, Network
     from cnnviz.engines.registry import EngineChoice
     from cnnviz.importers.tail import Headed
@@ -118,17 +126,21 @@ class ProgramModel:
 
         Raises:
             NetworkError: something else that runs it here gives other numbers.
+            WeightsError: a weight is NaN.
             DeviceError: there is no such device.
         """
         from cnnviz.engines.network import Network
         from cnnviz.engines.registry import build_engine
         from cnnviz.weights.digests import digest_of_all
+        from cnnviz.weights.params_file import check_numbers
 
         architecture = self.architecture
         check_memory(architecture, choice, self._whose)
         parameters = {
             name: self._program.parameters[name] for name in architecture.parameter_shapes
         }
+        for name, array in parameters.items():
+            check_numbers(name, array, self._whose)
         engine = build_engine(
             architecture.graph, parameters, choice.device, choice.name, choice.precision
         )
@@ -151,21 +163,28 @@ class ProgramModel:
         reference = self._source.reference
         if reference is None:
             return None
-        size = self.spec.shape
-        image = np.random.default_rng(0).standard_normal((1, *size)).astype(np.float32)
+        image = self._random_image()
         most_apart = self._source.most_apart
         rounded = most_apart > MOST_APART
-        output = self._source.reference_output(image, self.config.head)
-        if rounded and not LEAST_HALF <= np.abs(output).max() < np.inf:
-            what = "loses its small scores" if np.isfinite(output).all() else "overflows"
-            network.unchecked = (
-                f"{self._whose} {what} in half precision as {reference} runs it, not in float32 "
-                "as cnnviz does: the two were not compared."
-            )
-            return None
-        ours = self._headed.compared(network.logits(image), rounded=rounded)
-        theirs = self._headed.compared_output(output, rounded=rounded)
-        apart = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), _TINY))
+
+        def reference_scores() -> Float64:
+            output = self._source.reference_output(image, self.config.head)
+            network.unchecked = self._incomparable(output, reference)
+            return self._headed.compared_output(output, rounded=rounded)
+
+        with np.errstate(all="ignore"):
+            theirs = reference_scores()
+            if network.unchecked:
+                return None
+            ours = self._headed.compared(network.logits(image), rounded=rounded)
+            apart = _apart(ours, theirs)
+            if not apart <= most_apart and not _apart(reference_scores(), theirs) <= most_apart:
+                network.unchecked = (
+                    f"{self._whose} gives other numbers each time that {reference} runs it, as "
+                    "dropout and noise do; it was not compared with what cnnviz computes, without "
+                    "dropout."
+                )
+                return None
         if not apart <= most_apart:
             place = int(np.abs(ours - theirs).argmax())
             raise NetworkError(
@@ -173,4 +192,43 @@ class ProgramModel:
                 f"{place} comes out as {ours[place]:.6g} here and {theirs[place]:.6g} there. This "
                 "is a fault of cnnviz: please report it with the file."
             )
+        if most_apart == MOST_APART_QUANTIZED:
+            network.unchecked = (
+                f"For one random image what {self._whose} gives in {reference} differs by "
+                f"{apart:.1%} of the largest number from what it gives here."
+            )
         return Check(reference, apart)
+
+    def _incomparable(self, output: npt.NDArray[Any], reference: str) -> str:
+        """Why what was computed elsewhere cannot be compared, as a sentence; empty if it can."""
+        import numpy as np
+
+        most_apart, finite = self._source.most_apart, bool(np.isfinite(output).all())
+        if most_apart == MOST_APART_HALF and not LEAST_HALF <= np.abs(output).max() < np.inf:
+            what = "loses its small scores" if finite else "overflows"
+            return (
+                f"{self._whose} {what} in half precision as {reference} runs it, not in float32 "
+                "as cnnviz does: the two were not compared."
+            )
+        if finite:
+            return ""
+        return (
+            f"{self._whose} gives NaN or infinity for a random image in {reference}, with which "
+            "cnnviz was not compared therefore."
+        )
+
+    def _random_image(self) -> Float32:
+        """As the network takes it: whole numbers that a byte holds, signed or not, or any."""
+        import numpy as np
+
+        random, shape = np.random.default_rng(0), (1, *self.spec.shape)
+        if self._source.takes_bytes:
+            return random.integers(0, 128, shape).astype(np.float32)
+        return random.standard_normal(shape).astype(np.float32)
+
+
+def _apart(ours: Float64, theirs: Float64) -> float:
+    """By how much the scores of an image differ, relative to the largest."""
+    import numpy as np
+
+    return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), _TINY))

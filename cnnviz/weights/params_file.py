@@ -159,6 +159,18 @@ def in_float32(arrays: Mapping[str, Array], *, source: str = "The weights") -> d
     return found
 
 
+def check_numbers(name: str, array: Array, source: str) -> None:
+    """Refuse NaN in a parameter; infinity is what masks have, say.
+
+    Raises:
+        WeightsError: The name, and how many numbers are not finite.
+    """
+    with np.errstate(all="ignore"):
+        damaged = bool(np.isnan(array.sum())) and bool(np.isnan(array).any())
+    if damaged:
+        check_finite(name, array, source)
+
+
 def check_finite(name: str, array: Array, source: str) -> None:
     """Refuse NaN and infinity in a parameter: a ReLU can turn them into 0, and hide the damage.
 

@@ -259,6 +259,40 @@ def test_quantizing_is_left_out_and_said(tmp_path):
     assert np.abs(found - reference(model, batch)).max() < 27 * 0.005 * 2.54
 
 
+@pytest.mark.parametrize(("kind", "highest"), [(np.uint8, 255), (np.int8, 255), (None, 255)])
+def test_a_relu_that_quantizing_does_is_kept(kind, highest, tmp_path):
+    """onnxruntime's quantizer leaves out a ReLU in front of whole numbers from 0 on."""
+    ends = "scale zero" if kind else "scale"
+    nodes = [
+        node("Conv", "x k", "c"),
+        node("QuantizeLinear", f"c {ends}", "q"),
+        node("DequantizeLinear", f"q {ends}", "d"),
+        node("MaxPool", "d", "p", kernel_shape=[2, 2]),
+        node("QuantizeLinear", f"p {ends}", "q2"),
+        node("DequantizeLinear", f"q2 {ends}", "y"),
+    ]
+    stored = {"k": KERNEL, "scale": np.float32(0.02)}
+    if kind:
+        stored["zero"] = kind(np.iinfo(kind).min)
+    model = model_of(nodes, stored=stored, opset=19)
+    program = converted(model, tmp_path)
+    batch = images(1, 3, 6, 6)
+    wanted = reference(model, batch)
+    assert wanted.min() == 0
+    assert wanted.max() == pytest.approx(highest * 0.02)  # the highest whole number
+    # Half a step, and as much again for float32.
+    assert np.abs(computed(program, batch) - wanted).max() < 0.0101
+    kinds = [one.operator.kind for one in program.program.graph.nodes]
+    assert [one for one in kinds if one.startswith("ReLU")] == ["ReLU5.1"]  # and none at the pool
+
+
+def test_quantizing_around_zero_is_no_relu(tmp_path):
+    ends = {"scale": np.float32(0.1), "zero": np.uint8(3)}
+    nodes = [node("Conv", "x k", "c"), node("QuantizeLinear", "c scale zero")]
+    program = converted(model_of(nodes, stored={"k": KERNEL, **ends}, opset=19), tmp_path)
+    assert [one.operator.kind for one in program.program.graph.nodes][-1] == "Convolution"
+
+
 def test_a_choice_at_the_end_is_looked_through(tmp_path):
     nodes = [
         node("GlobalAveragePool", "x", "p"),

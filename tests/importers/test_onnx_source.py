@@ -123,19 +123,41 @@ def test_what_is_computed_in_half_precision_is_compared_less_strictly(tmp_path):
 
 
 @NEEDS_RUNTIME
-@pytest.mark.parametrize("kind", ["quantized", "whole numbers"])
-def test_why_a_file_is_not_compared(kind, tmp_path):
-    if kind == "quantized":
-        nodes = [
-            node("QuantizeLinear", "x scale zero", "q"),
-            node("DequantizeLinear", "q scale zero", "n"),
-            CONV,
-        ]
-        stored = {"scale": np.float32(0.1), "zero": np.uint8(0)}
-        found, why = source(nodes, tmp_path, stored), "rounds what its layers compute"
-    else:
-        nodes = [node("Cast", "x", "n", to=1), CONV]
-        found, why = source(nodes, tmp_path, dtype=2), "takes uint8"
+def test_a_quantized_file_is_compared_and_never_refused(tmp_path):
+    nodes = [
+        node("QuantizeLinear", "x scale zero", "q"),
+        node("DequantizeLinear", "q scale zero", "n"),
+        CONV,
+    ]
+    stored = {"scale": np.float32(0.1), "zero": np.uint8(100)}
+    found = source(nodes, tmp_path, stored)
+    program = found.onnx.program((3, 6, 6))
+    found.program((3, 6, 6), None)
+    assert found.reference.startswith("onnxruntime")
+    assert found.most_apart == np.inf
+    assert found.unchecked == ""
+    x = RNG.normal(size=(1, 3, 6, 6)).astype(np.float32)
+    # 27 products, each off by half a step of 0.1 at most.
+    most = 27 * 0.05 * np.abs(KERNEL["k"]).max()
+    assert 0 < np.abs(computed(program, x) - found.reference_output(x, None)).max() < most
+
+
+@NEEDS_RUNTIME
+def test_a_file_that_takes_bytes_is_compared_on_bytes(tmp_path):
+    found = source([node("Cast", "x", "n", to=1), CONV], tmp_path, dtype=2)
+    program = found.onnx.program((3, 6, 6))
+    found.program((3, 6, 6), None)
+    assert found.takes_bytes
+    assert found.reference.startswith("onnxruntime")
+    x = RNG.integers(0, 256, (1, 3, 6, 6)).astype(np.float32)
+    np.testing.assert_allclose(
+        computed(program, x), found.reference_output(x, None), rtol=2e-5, atol=2e-3
+    )
+
+
+@NEEDS_RUNTIME
+def test_why_a_file_is_not_compared(tmp_path):
+    found = source([node("Cast", "x", "n", to=1), CONV], tmp_path, dtype=16)
     found.program((3, 6, 6), None)
     assert found.reference is None
-    assert why in found.unchecked
+    assert "takes bfloat16" in found.unchecked

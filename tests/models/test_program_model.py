@@ -8,7 +8,7 @@ import pytest
 
 from cnnviz.engines.base import Device
 from cnnviz.engines.registry import choose_engine
-from cnnviz.errors import NetworkError, UsageError
+from cnnviz.errors import NetworkError, UsageError, WeightsError
 from cnnviz.explainer import Explainer
 from cnnviz.graph.operators import ReLU
 from cnnviz.images.input_spec import InputSpec
@@ -16,7 +16,12 @@ from cnnviz.importers import tensor_arithmetic
 from cnnviz.importers import tensor_layers as layers
 from cnnviz.importers import tensor_products as products
 from cnnviz.importers import tensor_shapes as shapes
-from cnnviz.importers.program_source import MOST_APART, MOST_APART_HALF, InputHint
+from cnnviz.importers.program_source import (
+    MOST_APART,
+    MOST_APART_HALF,
+    MOST_APART_QUANTIZED,
+    InputHint,
+)
 from cnnviz.importers.tensors import Constant, TensorGraph
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.program_files import open_program
@@ -44,6 +49,7 @@ class Made:
     remarks = ("Something was assumed.",)
     reference = "NumPy"
     most_apart = MOST_APART
+    takes_bytes = False
     unchecked = ""
 
     def __init__(self, file, hint=SIZED, factor=1.0, beside=()):
@@ -147,6 +153,62 @@ def test_what_comes_out_otherwise_elsewhere_is_refused(file):
     model = ProgramModel(ModelConfig(str(file)), Made(file, factor=1.01))
     with pytest.raises(NetworkError, match=r"made.onnx is not read as NumPy runs it: .* here and"):
         load(model)
+
+
+class Noisy(Made):
+    """It has noise of its own wherever it is run."""
+
+    def reference_output(self, images, head):
+        return softmax_of(images) * (1 + RNG.random((1, 5)))
+
+
+def test_what_is_never_the_same_is_not_compared(file):
+    network, _ = load(ProgramModel(ModelConfig(str(file)), Noisy(file)))
+    assert network.check is None
+    assert "made.onnx gives other numbers each time that NumPy runs it" in network.unchecked
+
+
+def test_what_is_not_finite_elsewhere_is_not_compared(file):
+    network, _ = load(ProgramModel(ModelConfig(str(file)), Made(file, factor=np.nan)))
+    assert network.check is None
+    assert "made.onnx gives NaN or infinity for a random image in NumPy" in network.unchecked
+
+
+def test_weights_that_are_nan_are_refused_by_name(file, monkeypatch):
+    damaged = DENSE.copy()
+    damaged[1, 2:] = np.nan
+    monkeypatch.setattr(f"{__name__}.DENSE", damaged)
+    with pytest.raises(WeightsError, match=r"made.onnx: fc.weight holds 2 of 20 numbers that are"):
+        load(ProgramModel(ModelConfig(str(file)), Made(file)))
+
+
+class Quantized(Made):
+    """What else runs it rounds coarsely."""
+
+    most_apart = MOST_APART_QUANTIZED
+
+
+def test_how_far_a_quantized_network_is_off_is_told(file):
+    network, _ = load(ProgramModel(ModelConfig(str(file)), Quantized(file, factor=0.0)))
+    assert network.check.difference > MOST_APART_HALF  # it would be refused otherwise
+    told = f"in NumPy differs by {network.check.difference:.1%} of the largest"
+    assert told in network.unchecked
+
+
+class Bytes(Made):
+    """It takes whole numbers."""
+
+    takes_bytes = True
+
+    def reference_output(self, images, head):
+        assert set(np.unique(images)) <= set(range(128))
+        return softmax_of(images)
+
+
+def test_a_network_of_bytes_is_compared_on_bytes(file, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.DENSE", DENSE / 128)  # or powers of e would overflow
+    network, _ = load(ProgramModel(ModelConfig(str(file)), Bytes(file)))
+    assert network.check.difference < 1e-5
 
 
 def test_the_size_has_to_be_known(file):
