@@ -10,6 +10,7 @@ import ctypes
 import errno
 import mmap
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -44,6 +45,8 @@ _resource = _module("resource")
 _LOCKED_AT = 1 << 40
 _BETWEEN_TRIES = 0.2  # seconds
 _pread_lock = threading.Lock()
+#: What Windows allows in no name, or takes for the end of a folder's.
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"\\|?*]')
 
 
 def stays_below(relative: PurePath, kind: type[PurePath] = PurePath) -> bool:
@@ -59,6 +62,19 @@ def stays_below(relative: PurePath, kind: type[PurePath] = PurePath) -> bool:
     path = kind(relative.as_posix())
     hidden = isinstance(path, PureWindowsPath) and ":" in str(path)
     return not (path.anchor or hidden or ".." in path.parts)
+
+
+def allows_all_names() -> bool:
+    """Whether names of files may have all characters but the one that separates folders."""
+    return os.name == "posix"
+
+
+def writable_name(path: str) -> str:
+    """A path with / between folders, with _ for what this system allows in no name.
+
+    Those are names out of archives and buckets, which may come from other systems.
+    """
+    return path if allows_all_names() else _NOT_IN_NAMES.sub("_", path)
 
 
 def try_to_lock(file: IO[Any]) -> bool:

@@ -6,11 +6,13 @@ that would write the same file fall back together, step by step, to longer names
 1. ``a/cat.jpg_gradcam.png``, with the extension,
 2. ``photos/a/cat_gradcam.png``, below the name of the folder that holds ``relative``,
 3. ``photos/a/cat.jpg_gradcam.png``, and the same below one or two more folders,
-4. ``a/cat.jpg-2_gradcam.png``, numbered in the order of their paths.
+4. ``a/cat.jpg-2_gradcam.png``, numbered in the order of their paths, or ``a_cat.jpg_gradcam.png``
+   if one of the others has a file where the folder has to be.
 
 The first three steps depend on which images there are, not on their order. Names count as alike
 if a file system that ignores case, invisible letters, or dots and spaces at the end of a folder's
-name, or stores accents apart from letters, would not keep both.
+name, or stores accents apart from letters, would not keep both. Characters that a system allows in
+no name, as Windows does ``: ? *``, are written as ``_`` there.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
+from cnnviz import system
 from cnnviz.storage.stored import full_path
 
 if TYPE_CHECKING:
@@ -129,8 +132,8 @@ class NamePlanner:
         self.rules = _Rules(suffixes, numbered=numbered, several=several, words=words)
 
     def fitted(self, stem: str, ending: str = "") -> str:
-        """A stem that leaves enough room, with what numbers it."""
-        return _fitted(stem, self.room, ending)
+        """A stem that can be written and leaves enough room, with what numbers it."""
+        return _fitted(system.writable_name(stem), self.room, ending)
 
     def plan(self, sources: Sequence[Source], tried: set[str] | None = None) -> list[str]:
         """Their stems, in order; ``tried`` takes all that were thought of on the way."""
@@ -157,6 +160,9 @@ class NamePlanner:
         following: Counter[str] = Counter()  # what could not be had once cannot be had later
         for index in sorted(stuck, key=lambda index: str(sources[index].path)):
             base = candidates(sources[index])[1]
+            tried.add(self.fitted(base))
+            if taken.has_file_for_folder_of(self.fitted(base)):  # no number would help
+                base = without_folders(base)
             dash = taken.dash(base)
             while True:
                 following[base] += 1
@@ -251,16 +257,20 @@ class _Taken:
             key in self._keys
             or key in self._closed
             or any(other in self._keys for other in self._rules.shorter(key))
-            or any(
-                other in self._keys
-                for folder in folders_above(key)
-                for other in self._rules.blocking(folder)
-            )
+            or self.has_file_for_folder_of(stem)
             or key in self._blocking
         ):
             return False
         self._add(key)
         return True
+
+    def has_file_for_folder_of(self, stem: str) -> bool:
+        """Whether a taken stem would write a file where a folder of this one has to be."""
+        return any(
+            other in self._keys
+            for folder in folders_above(collision_key(stem))
+            for other in self._rules.blocking(folder)
+        )
 
     def dash(self, stem: str) -> str:
         """What numbers stand behind: no dash if they would be taken for indices of another one.
@@ -307,6 +317,11 @@ def candidates(source: Source) -> list[str]:
         for name in (stem, whole):
             result.append("/".join([*front, name]))
     return result
+
+
+def without_folders(stem: str) -> str:
+    """A stem in no folder, for one whose folders cannot be made."""
+    return stem.replace("/", "_")
 
 
 def _joined(targets: tuple[TargetPart, ...]) -> str:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import product
 
+from cnnviz import system
 from cnnviz.images.source import Source
 from cnnviz.outputs.naming import (
     NamePlanner,
@@ -23,6 +24,7 @@ from cnnviz.outputs.naming import (
     first_candidate,
     folders_above,
     output_stem,
+    without_folders,
 )
 from cnnviz.storage.stored import full_path
 
@@ -126,20 +128,24 @@ class _Neighborhood:
         folders = full_path(source.path).parts[:-1]
         found = self._special.get(folders)
         if found is None:
-            found = any(map(self._rules.blocking, map(collision_key, folders)))
+            names = map(collision_key, map(system.writable_name, folders))
+            found = any(map(self._rules.blocking, names))
             self._special[folders] = found
         return found
 
     def _does_meet(self, source: Source) -> bool:
         longer = candidates(source)
-        for stem in longer:
+        flat = without_folders(longer[1])
+        for stem in (*longer, flat):
             key = collision_key(self._planner.fitted(stem))
             if key in self._near or not self._keys.isdisjoint(self._shorter(key)):
                 return True
         # With a number behind it, whichever: how much of a long name is left depends on its digits.
-        for dash, digits in product("-~", range(1, _MOST_DIGITS + 1)):
-            ending = dash + "2" * digits
-            key = collision_key(self._planner.fitted(longer[1], ending))
+        endings = [
+            dash + "2" * digits for dash, digits in product("-~", range(1, _MOST_DIGITS + 1))
+        ]
+        for base, ending in product(dict.fromkeys((longer[1], flat)), endings):
+            key = collision_key(self._planner.fitted(base, ending))
             if key.removesuffix(ending) in self._bases or not self._keys.isdisjoint(
                 self._shorter(key)
             ):

@@ -137,6 +137,16 @@ def test_letters_that_nobody_sees_tell_no_names_apart():
     assert one.replace("\u200d", "") != other.replace("\u200d", "")
 
 
+def test_a_folder_that_no_number_can_make():
+    """A file of ``a. /cat.jpg``, to some systems, has the name of a folder that two others need."""
+    blocked = ["A/cat.jpg_original.png/dog.JPG", "A/cat.jpg_original.png/dog.jpg"]
+    needed = [source(f"/root/{name}", name) for name in blocked]
+    others = ("/root/a. /a/cat_281.jpg", "a/cat_281.jpg"), ("/root/a/a. /cat.jpg", "cat.jpg")
+    found = stems([*needed, *(source(*one) for one in others), source("/root/cat.jpg", "cat.jpg")])
+    assert found[:2] == ["A_cat.jpg_original.png_dog.JPG", "A_cat.jpg_original.png_dog.jpg-2"]
+    assert len({*map(str.casefold, found)}) == len(found)
+
+
 def test_names_stay_inside_whatever_a_source_claims():
     sources = [
         source("/etc/passwd.png", "/etc/passwd.png"),
@@ -270,3 +280,15 @@ def test_words_for_other_images_stand_where_an_index_does():
     long = stem.file("_x.png", tuple(words * 3))
     assert str(long).startswith("cat_similarity_dog_2-similarity_dog_2~")
     assert len(long.name) < 100
+
+
+def test_characters_that_windows_has_in_no_name(monkeypatch):
+    """Those of "Naming Files, Paths, and Namespaces" in its documentation; from a bucket, say."""
+    odd = below("bucket", "a:b/1?.png", "a_b/1_.png", "c*/2.png", 'x\\y<>|".png', "é\n/3.png")
+    assert stems(odd) == ["a:b/1?", "a_b/1_", "c*/2", 'x\\y<>|"', "é\n/3"]
+    monkeypatch.setattr("cnnviz.system.allows_all_names", lambda: False)
+    # As where two of the same name meet: with their extensions, folders, and then numbers.
+    found = stems(odd)
+    assert found[2:] == ["c_/2", "x_y____", "é_/3"]
+    assert len({*found}) == len(found)
+    assert not set(':?*<>|"\\\n') & set("".join(found))

@@ -106,3 +106,17 @@ def test_the_number_of_a_name_is_the_same_everywhere():
     # The first 16 digits of `printf a/cat | sha256sum`.
     assert stable_number(source("a/cat.png")) == 0x3F737D3DDA698A46
     assert stable_number(source("A/Cat.jpg")) == 0x3F737D3DDA698A46
+
+
+def test_where_windows_writes_other_names(monkeypatch):
+    """Folders and names that become others' there."""
+    monkeypatch.setattr("cnnviz.system.allows_all_names", lambda: False)
+    here = globals()
+    monkeypatch.setitem(here, "NAMES", (*NAMES, "ca:t", "ca?t", "ca_t", "cat:281", "cat?guided"))
+    monkeypatch.setitem(here, "FOLDERS", (*FOLDERS, "a:", "a_", "cat?gradcam.png"))
+    random = np.random.default_rng(1)
+    planner = NamePlanner(SUFFIXES, numbered=True)
+    for _ in range(12):
+        sources = listing(random)
+        belongs = random.integers(0, 3, len(sources)).tolist()
+        assert in_parts(sources, belongs, planner) == plan_names(sources, SUFFIXES)

@@ -34,6 +34,7 @@ def imitate_windows(monkeypatch):
     monkeypatch.setattr(system, "_fcntl", None)
     monkeypatch.setattr(system, "_msvcrt", Msvcrt())
     monkeypatch.setattr(system, "can_replace_open_files", lambda: False)
+    monkeypatch.setattr(system, "allows_all_names", lambda: False)
     monkeypatch.setattr(system, "can_have_workers", lambda: False)
     for name in LACKING:
         monkeypatch.delattr(os, name, raising=False)
