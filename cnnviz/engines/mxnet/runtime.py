@@ -22,7 +22,7 @@ from cnnviz import machine
 from cnnviz.engines.base import Device
 from cnnviz.engines.cuda import compute_capabilities
 from cnnviz.engines.install import how_to_get_mxnet
-from cnnviz.engines.mxnet.late import late_operators
+from cnnviz.engines.mxnet.importing import cheap_import
 from cnnviz.errors import DeviceError, NetworkError
 from cnnviz.text import counted
 
@@ -106,7 +106,7 @@ def _imported() -> Any:
     gc.disable()
     try:
         # Its warnings are old, and not for the user; with PYTHONWARNINGS=error they are errors.
-        with warnings.catch_warnings(), late_operators():
+        with warnings.catch_warnings(), cheap_import():
             warnings.simplefilter("ignore")
             import mxnet
 

@@ -1,13 +1,14 @@
-"""Operators of MXNet that are made when they are first used."""
+"""What cnnviz spares MXNet's import: operators that are made when they are first used."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 
 import numpy as np
 import pytest
 
-from cnnviz.engines.mxnet.late import LateOperator
+from cnnviz.engines.mxnet.importing import LateOperator, cheap_import
 from tests.support.mxnet import import_mxnet
 
 mx = import_mxnet()
@@ -55,3 +56,11 @@ def test_mxnets_own_numpy_computes_by_them():
     found = mx.np.tanh(mx.np.array([1.0, 2.0]))
     np.testing.assert_allclose(found.asnumpy(), np.tanh([1.0, 2.0]), rtol=1e-6)
     assert inspect.getdoc(mx.np.tanh).startswith("Compute hyperbolic tangent element-wise.")
+
+
+def test_nothing_is_left_in_the_way_of_setuptools():
+    """It warns of the standard library's distutils, if it is imported after that."""
+    with cheap_import():
+        pass
+    assert not any(hasattr(finder, "has_distutils") for finder in sys.meta_path)
+    assert getattr(sys.modules.get("distutils"), "__name__", "setuptools._distutils") != "distutils"
