@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnnviz.rendering.style import SIZES
 from cnnviz.text import did_you_mean, expand_home, matching, paragraph, printable
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class Choice(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return self._metavar
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the name."""
+        """Check the name; a default needs no check, and no import for it."""
+        if param is not None and value == param.default:
+            return str(value)
         choices = self.choices
         found = matching(value, choices)
         if len(found) != 1:
@@ -148,7 +151,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     ) -> str | int:
         """A word or a number; ``preprocessing.output_shape`` checks its range."""
         text = str(value)
-        if text not in ("default", "full", "model") and not text.isdecimal():
+        if text not in SIZES and not text.isdecimal():
             self.fail(
                 f"'{text}' is not a size: give the long side in pixels, full, or model.", param, ctx
             )

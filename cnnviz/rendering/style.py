@@ -28,6 +28,9 @@ COLORMAPS = (
 )
 """Names of the color maps, the default first."""
 
+SIZES = ("default", "full", "model")
+"""Sizes of images that have names; others are numbers of pixels."""
+
 SCREEN_WIDTH = 2560
 """Width in pixels of what a screen shows whole: for figures where no size was asked for."""
 
@@ -50,9 +53,10 @@ class Style:
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later, at every image."""
-        from cnnviz.images.preprocessing import output_shape
+        if self.size not in SIZES:
+            from cnnviz.images.preprocessing import output_shape
 
-        output_shape((1, 1), self.size)
+            output_shape((1, 1), self.size)
         check_colors(self.colormap, self.alpha)
 
     @property

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import click
 import pytest
 
 from cnnviz.cli import run
+from cnnviz.cli.option_types import Choice
 from cnnviz.demo import weights_path
 from cnnviz.errors import DeviceError
 
@@ -168,3 +170,10 @@ def test_home_folders_in_every_option(photos, tmp_path, monkeypatch, literal):
     assert run(["summary", "demo", "--diagram=~/d.dot"]) == 0
     assert (place / "d.dot").is_file()
     assert ("~" in [path.name for path in here.iterdir()]) == literal
+
+
+def test_a_default_is_accepted_without_importing_what_lists_the_names():
+    option = click.Option(["--way"], type=Choice("cnnviz.nowhere:WAYS", "WAY"), default="short")
+    assert option.type.convert("short", option, None) == "short"
+    with pytest.raises(ModuleNotFoundError):
+        option.type.convert("long", option, None)
