@@ -14,7 +14,8 @@ from cnnviz.runs.evaluation_records import Evaluation
 from cnnviz.structure import decode
 from tests.support.shortcut import write_shortcut
 
-OPTIONS = ("-m", "demo", "-o", "out", "--method", "gradcam,saliency", "--metric", "sparseness")
+OPTIONS = ("-m", "demo", "--input-size", "96", "-o", "out")
+OPTIONS += ("--method", "gradcam,saliency", "--metric", "sparseness")
 
 
 def read(folder):

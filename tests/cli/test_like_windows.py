@@ -12,7 +12,7 @@ from tests.support.windows import guard_open_files, imitate_windows
 
 pytest.importorskip("fcntl")
 
-OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
+OPTIONS = ("-m", "demo", "--method", "gradcam", "--input-size", "96", "--size", "model")
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_parts_are_merged_twice(cnnviz, photos, tmp_path, like_windows):
 @pytest.mark.parametrize(
     "command",
     [
-        ("evaluate", "photos", *OPTIONS[:4], "--metric", "sparseness", "--report"),
-        ("compare", "photos", *OPTIONS, "--input-size", "64", "--input-size", "96"),
+        ("evaluate", "photos", *OPTIONS[:-2], "--metric", "sparseness", "--report"),
+        ("compare", "photos", *OPTIONS, "--input-size", "64"),
     ],
 )
 def test_other_commands_are_resumed(cnnviz, photos, tmp_path, like_windows, command):

@@ -11,7 +11,7 @@ from cnnviz.runs import session
 from cnnviz.storage import spool
 from tests.support.runs import contents
 
-OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
+OPTIONS = ("-m", "demo", "--method", "gradcam", "--input-size", "96", "--size", "model")
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def images(tmp_path, write_image):
     ],
 )
 def test_what_is_written(cnnviz, images, tmp_path, request, command):
-    command = (command[0], images, *OPTIONS[: 4 if command[0] == "evaluate" else 6], *command[1:])
+    options = OPTIONS[:-2] if command[0] == "evaluate" else OPTIONS
+    command = (command[0], images, *options, *command[1:])
     before = cnnviz(*command, "-o", "memory")
     request.getfixturevalue("on_the_disk")
     after = cnnviz(*command, "-o", "disk")

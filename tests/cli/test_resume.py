@@ -13,7 +13,7 @@ from cnnviz.errors import ExitCode
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.runs.manifest import JOURNAL
 
-OPTIONS = ("--model", "demo", "-o", "out", "--method", "gradcam")
+OPTIONS = ("--model", "demo", "--input-size", "96", "-o", "out", "--method", "gradcam")
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_runs_for_other_classes_keep_their_files(explain, tmp_path):
     [
         (["--layer", "features.19"], "another layer"),
         (["--relu", "guided"], "other methods or method options"),
-        (["--method", "occlusion", "-O", "window=128"], "other methods or method options"),
+        (["--method", "occlusion", "-O", "window=64"], "other methods or method options"),
         (["--target", "fish"], "another target"),
         (["--contrast", "fish:snail"], "another contrast"),
         (["--size", "50"], "another --size"),

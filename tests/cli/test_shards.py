@@ -17,7 +17,7 @@ import pytest
 from cnnviz.errors import ExitCode
 from tests.support.runs import contents
 
-OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
+OPTIONS = ("-m", "demo", "--method", "gradcam", "--input-size", "96", "--size", "model")
 TRUTH = "path,label\n0.png,fish\n1.png,mushroom\nsub/cat.png,fish\n"
 
 
@@ -81,7 +81,7 @@ def test_parts_by_several_engines_are_told(cnnviz, images, tmp_path):
 
 def test_an_evaluation(cnnviz, images, tmp_path):
     metrics = ("--metric", "sparseness,randomization", "--metric-option", "randomization.images=2")
-    command = ("evaluate", images, "-m", "demo", "--method", "gradcam", "--limit", "6", *metrics)
+    command = ("evaluate", images, *OPTIONS[:-2], "--limit", "6", *metrics)
     cnnviz(*command, "-o", "whole")
     cnnviz(*command, "-o", "parts", "--shard", "2/2")
     status, _, err = cnnviz("merge", "parts")
@@ -175,7 +175,7 @@ def test_a_merged_run_is_held_to_what_a_single_run_is(cnnviz, images, tmp_path):
 
 
 def test_a_merged_evaluation_is_held_to_metrics(cnnviz, images, tmp_path):
-    command = ("evaluate", images, "-m", "demo", "--method", "gradcam", "--limit", "4")
+    command = ("evaluate", images, *OPTIONS[:-2], "--limit", "4")
     command += ("--metric", "insertion,sparseness", "--metric-option", "insertion.steps=2")
     demands = ("--fail-under", "gradcam.Insertion=1", *VERDICT)
     cnnviz(*command, "-o", "whole", *demands)
@@ -209,7 +209,7 @@ def test_demands_that_a_merged_run_cannot_meet(cnnviz, images, tmp_path):
     ):
         status, _, err = cnnviz("merge", folder, "--fail-under", demand)
         assert (status, said in err) == (ExitCode.USAGE, True), err
-    cnnviz("evaluate", images, *OPTIONS[:4], "-o", "parts", "--metric", "sparseness")
+    cnnviz("evaluate", images, *OPTIONS[:-2], "-o", "parts", "--metric", "sparseness")
     status, _, err = cnnviz("merge", "parts", "--summary", "v.md")
     assert (status, "manifest.json and evaluation.json" in err) == (ExitCode.USAGE, True)
 

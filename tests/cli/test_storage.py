@@ -14,6 +14,8 @@ from cnnviz.storage import retries
 from cnnviz.storage.paths import opened_whole
 from tests.support.http_server import serving
 
+OPTIONS = ("--model", "demo", "--input-size", "96", "--method", "gradcam")
+
 
 @pytest.fixture
 def bucket(photos):
@@ -28,7 +30,7 @@ def bucket(photos):
 
 
 def explain(cnnviz, *arguments):
-    return cnnviz("explain", *arguments, "--model", "demo", "--method", "gradcam")
+    return cnnviz("explain", *arguments, *OPTIONS)
 
 
 def records(tmp_path, folder):
@@ -273,7 +275,7 @@ def test_a_report_beside_a_run_in_a_bucket(cnnviz, bucket, tmp_path):
 
 @pytest.mark.needs("fsspec")
 def test_an_evaluation_into_a_bucket(cnnviz, bucket, tmp_path):
-    options = ("--model", "demo", "--method", "gradcam", "--metric", "sparseness")
+    options = (*OPTIONS, "--metric", "sparseness")
     assert cnnviz("evaluate", "memory://bucket", *options, "-o", "here")[0] == 0
     assert cnnviz("evaluate", "memory://bucket", *options, "-o", "memory://bucket/out")[0] == 0
     table = bucket.cat_file("/bucket/out/evaluation.csv")
@@ -463,7 +465,7 @@ def test_parts_that_cannot_be_read_are_not_unfinished(cnnviz, bucket, unreadable
 
 @pytest.mark.needs("fsspec")
 def test_parts_of_an_evaluation_into_a_bucket(cnnviz, bucket, tmp_path):
-    command = ("evaluate", "photos", "-m", "demo", "--method", "gradcam", "--metric", "sparseness")
+    command = ("evaluate", "photos", *OPTIONS, "--metric", "sparseness")
     assert cnnviz(*command, "-o", "whole")[0] == 0
     for number in (2, 1):
         status, _, err = cnnviz(*command, "-o", "memory://bucket/parts", "--shard", f"{number}/2")
