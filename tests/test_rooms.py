@@ -41,7 +41,7 @@ FRAMEWORKS = {
     "torch": r"engines/torch/|importers/torch_\w+\.py|weights/",
     "onnx": r"importers/onnx\w*\.py",
     "tensorflow": r"(?!)",
-    "ray": r"runs/ray_runner\.py",
+    "ray": r"runs/ray_(cluster|runner)\.py",
 }
 #: The function through which MXNet is imported counts as MXNet.
 MXNET_IMPORT = "import_mxnet"

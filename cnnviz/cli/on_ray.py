@@ -180,7 +180,8 @@ def _do_parts(
     """
     from cnnviz.runs.evaluate import EvaluationPlan
     from cnnviz.runs.parts import unfinished_parts
-    from cnnviz.runs.ray_runner import RayRun, Watch, address_of, cluster
+    from cnnviz.runs.ray_cluster import address_of, cluster
+    from cnnviz.runs.ray_runner import RayRun, Watch
     from cnnviz.runs.shared_lists import shared
 
     images, limit = len(plan.explained.found.sources), plan.request.selection.limit

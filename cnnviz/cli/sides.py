@@ -302,7 +302,7 @@ def explain_both(sides: Sides, output: Path, printing: Printing) -> tuple[int, b
         if sides.same and not printing.quiet:
             say("A and B are asked for the same: this compares a network with itself.")
         if runner is not None:
-            from cnnviz.runs.ray_runner import address_of, cluster
+            from cnnviz.runs.ray_cluster import address_of, cluster
 
             started.enter_context(cluster(address_of(runner)))  # once for both
         for name, request in zip(SIDES, (sides.a, sides.b), strict=True):

@@ -16,16 +16,16 @@ import pickle
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import CnnvizError, DeviceError, NetworkError, UsageError
 from cnnviz.runs.journal_files import OccupiedError
+from cnnviz.runs.ray_cluster import cores_beside_gpu, resources
 from cnnviz.text import counted
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 _TICK = 0.5  # seconds between two looks at the journals
 _LOOK = 5.0  # seconds between two looks at what the cluster has
 _SEEN_WITHIN = 30.0  # seconds until a file that another machine wrote is there, on slow storage
-_ANSWERS_WITHIN = 10.0  # seconds
 _PATIENCE = 10.0  # seconds without a worker
 _LOADS = 6  # workers that may be ended while they load the network, if none does anything meanwhile
 
@@ -109,89 +108,6 @@ class Watch:
     say: Callable[[str], None]
 
 
-def address_of(runner: str | None) -> str | None:
-    """The address in ``ray:ADDRESS``; None if there is none."""
-    return (runner or "").partition(":")[2] or None
-
-
-def _check_reachable(address: str) -> None:
-    """Find out at once what Ray finds out after minutes.
-
-    Raises:
-        UsageError: the address is a host's port, and nothing listens there.
-    """
-    import socket
-
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and port.isdecimal()):
-        return
-    try:
-        socket.create_connection((host, int(port)), _ANSWERS_WITHIN).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(
-            f"There is no Ray cluster at {address} ({reason}): give the address that "
-            "`ray start --head` printed on its first node."
-        ) from error
-
-
-@contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """Ray, as long as it is needed.
-
-    A connection that there is already is used, and left.
-
-    Args:
-        address: of a cluster, as ``ray.init`` takes it; None: the one that Ray finds by itself (by
-            ``RAY_ADDRESS``, or on this machine), or else a new one of this machine alone.
-
-    Raises:
-        UsageError: Ray is not installed, or there is no such cluster.
-    """
-    if find_spec("ray") is None:
-        raise UsageError(
-            '--runner ray needs Ray, which is not installed: `pip install "cnnviz[ray]"`.'
-        )
-    if address is not None:
-        _check_reachable(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    # A thread of Ray prints on stdout, among our lines, what happens to workers, whatever is set.
-    ray._private.worker._worker_logs_enabled = False
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = "" if address is None else f" at {address}"
-        reason = " ".join(str(error).split())
-        raise UsageError(f"There is no Ray cluster{where}: {reason}") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _resources() -> list[Mapping[str, float]]:
-    """What each of the cluster's nodes has."""
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def cores_beside_gpu(nodes: Iterable[Mapping[str, float]]) -> int:
-    """How many cores a worker with a GPU gets, to read and write what its network takes.
-
-    Args:
-        nodes: what each has (``CPU``, ``GPU``). That with the fewest cores for each GPU decides.
-    """
-    shares = [int(has.get("CPU", 0) // has["GPU"]) for has in nodes if has.get("GPU", 0)]
-    return max(1, min(shares, default=1))
-
-
 class RayRun:
     """A run whose parts are done by Ray's actors."""
 
@@ -220,7 +136,7 @@ class RayRun:
     @cached_property
     def _cores(self) -> int:
         threads = self._plan.request.model.threads
-        return threads or (cores_beside_gpu(_resources()) if self._on_gpu else 1)
+        return threads or (cores_beside_gpu(resources()) if self._on_gpu else 1)
 
     def run(self) -> None:
         """Do all parts, in any order.
@@ -321,7 +237,7 @@ class RayRun:
         if loading or self._idle or any(part for _, part in self._busy.values()):
             self._last_seen = time.monotonic()
         elif time.monotonic() - self._last_seen > _PATIENCE:
-            free = ray.available_resources()
+            free = ray.availableresources()
             if free.get("CPU", 0) < self._cores or (self._on_gpu and free.get("GPU", 0) < 1):
                 self._tell(
                     [
@@ -339,7 +255,7 @@ class RayRun:
     def _room(self) -> int:
         """How many workers the cluster's nodes could have."""
         room = 0
-        for has in _resources():
+        for has in resources():
             of_node = int(has.get("CPU", 0) // self._cores)
             room += min(of_node, int(has.get("GPU", 0))) if self._on_gpu else of_node
         return room

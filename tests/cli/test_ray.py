@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cnnviz.errors import ExitCode
-from cnnviz.runs import ray_runner
+from cnnviz.runs import ray_cluster, ray_runner
 from tests.support.runs import contents
 
 OPTIONS = ("-m", "demo", "--method", "gradcam", "--size", "model")
@@ -233,14 +233,14 @@ def test_an_image_that_ends_its_workers_gets_a_name(
 
 
 def test_without_ray(cnnviz, images, monkeypatch):
-    monkeypatch.setattr(ray_runner, "find_spec", lambda _name: None)
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda _name: None)
     status, _, err = cnnviz("explain", images, *OPTIONS, *ON_RAY)
     assert status == ExitCode.USAGE
     assert 'not installed: `pip install "cnnviz[ray]"`' in err
 
 
 def test_a_cluster_that_there_is_not(cnnviz, images, monkeypatch):
-    monkeypatch.setattr(ray_runner, "find_spec", lambda _name: True)
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda _name: True)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens
         address = f"127.0.0.1:{closed.getsockname()[1]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnnviz.runs.ray_runner import cores_beside_gpu
+from cnnviz.runs.ray_cluster import cores_beside_gpu
 
 
 @pytest.mark.parametrize(
