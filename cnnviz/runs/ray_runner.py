@@ -233,11 +233,11 @@ class RayRun:
         """Say, once, that no worker has started for some time, if others have all that there is."""
         import ray
 
-        loading = any(probe.exists() for probe in self._probes.values())
-        if loading or self._idle or any(part for _, part in self._busy.values()):
+        working = self._idle or any(part for _, part in self._busy.values())
+        if working or any(probe.exists() for probe in self._probes.values()):
             self._last_seen = time.monotonic()
         elif time.monotonic() - self._last_seen > _PATIENCE:
-            free = ray.availableresources()
+            free = ray.available_resources()
             if free.get("CPU", 0) < self._cores or (self._on_gpu and free.get("GPU", 0) < 1):
                 self._tell(
                     [
@@ -267,6 +267,7 @@ class RayRun:
         from cnnviz.runs.parts import PartProgress
 
         actor, part = self._busy[one]
+        probe = self._probes.pop(one, None)
         try:
             value = ray.get(one)
         except ray.exceptions.RayTaskError:  # a mistake in cnnviz, with a traceback
@@ -283,7 +284,8 @@ class RayRun:
         elif isinstance(value, CnnvizError):
             raise value
         elif part is None:
-            self._ready(value, self._probes[one])
+            assert probe is not None  # it has loaded the network
+            self._ready(value, probe)
         elif isinstance(part, PartProgress):
             self._done(part, value)
         else:
