@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,9 +117,10 @@ def explain_on_ray(request: RunRequest, printing: Printing) -> int:
     def printer(bar: tqdm[Any], opened: Opened) -> OutcomePrinter:
         return OutcomePrinter(bar, None, printing, request.output, opened.layers)
 
-    with concluding("explain", request.checks, stopped):
-        done = _do_parts(plan, printing, printer, stopped)
-    merged = merge_manifest(done.folder, done.count, printing.notify)
+    with ExitStack() as held:
+        with concluding("explain", request.checks, stopped):
+            done = _do_parts(plan, printing, printer, stopped, held)
+        merged = merge_manifest(done.folder, done.count, printing.notify)
     assert merged is not None  # the parts are all there
     _report(request, printing)
     counts = replace(merged.counts, resumed=done.resumed)
@@ -142,17 +143,20 @@ def evaluate_on_ray(request: EvaluationRequest, printing: Printing) -> int:
     stopped, collector = Collector(), Collector()
     plan = EvaluationPlan.check(request, printing.notify)
     plan.plan.telling(None).ground_truth()  # for its mistakes
-    with concluding("evaluate", request.checks, stopped):
-        done = _do_parts(
-            plan, printing, lambda bar, _: EvaluationPrinter(bar, None, printing), stopped
+
+    def printer(bar: tqdm[Any], _: Opened) -> EvaluationPrinter:
+        return EvaluationPrinter(bar, None, printing)
+
+    with ExitStack() as held:
+        with concluding("evaluate", request.checks, stopped):
+            done = _do_parts(plan, printing, printer, stopped, held)
+        tested = done.randomized
+        merged = merge_evaluation(
+            done.folder,
+            done.count,
+            printing.notify,
+            None if tested is None else lambda *_: (tested.found, tested.remarks),
         )
-    tested = done.randomized
-    merged = merge_evaluation(
-        done.folder,
-        done.count,
-        printing.notify,
-        None if tested is None else lambda *_: (tested.found, tested.remarks),
-    )
     assert merged is not None  # the parts are all there
     _report(request, printing)
     result = EvaluationResult(merged.summary, done.resumed)
@@ -168,7 +172,11 @@ def evaluate_on_ray(request: EvaluationRequest, printing: Printing) -> int:
 
 
 def _do_parts(
-    plan: AnyPlan, printing: Printing, printer_for: PrinterFor, stopped: Collector
+    plan: AnyPlan,
+    printing: Printing,
+    printer_for: PrinterFor,
+    stopped: Collector,
+    held: ExitStack,
 ) -> _Done:
     """Have all parts of a run done, and print what becomes of the images.
 
@@ -177,8 +185,10 @@ def _do_parts(
         printing: what is printed.
         printer_for: makes what prints that.
         stopped: takes note of what was done by then if the run is stopped.
+        held: keeps other runs out of the folder, until the parts are merged.
     """
     from cnnviz.runs.evaluate import EvaluationPlan
+    from cnnviz.runs.keeping import only_run
     from cnnviz.runs.parts import unfinished_parts
     from cnnviz.runs.ray_cluster import address_of, cluster
     from cnnviz.runs.ray_runner import RayRun, Watch
@@ -194,19 +204,20 @@ def _do_parts(
         progress(images, "image", hidden=printing.quiet) as bar,
         Interrupt() as interrupt,
         cluster(address_of(plan.request.execution.runner)),
-        shared(plan) as sent,
     ):
+        held.enter_context(only_run(plan.request.output, plan.run_file, printing.notify))
         told = _Console(printing, printer_for, bar, interrupt)
+        with shared(plan) as sent:
 
-        def opened(worker: Opened) -> None:
-            told.opened(worker)
-            sent.plan_names(worker.planner)
+            def opened(worker: Opened) -> None:
+                told.opened(worker)
+                sent.plan_names(worker.planner)
 
-        run = RayRun(sent.plan, parts, Watch(opened, told.done, told.images, told.say))
-        if isinstance(plan, EvaluationPlan) and plan.randomizes:
-            randomized = run.run_and_randomize()
-        else:
-            run.run()
+            run = RayRun(sent.plan, parts, Watch(opened, told.done, told.images, told.say))
+            if isinstance(plan, EvaluationPlan) and plan.randomizes:
+                randomized = run.run_and_randomize()
+            else:
+                run.run()
     return _Done(parts[0].folder, len(parts), told.resumed, randomized)
 
 

@@ -130,7 +130,7 @@ class Journal(Generic[RecordT]):
         notify: Callable[[str], None] | None = None,
         whole: RunFile[RecordT] | None = None,
         stems: Iterable[str] = (),
-        lent: RunIndex | None = None,
+        lent: tuple[RunIndex, ...] | None = None,
     ) -> None:
         """Open it.
 
@@ -142,7 +142,7 @@ class Journal(Generic[RecordT]):
             notify: called with a sentence if the file cannot be locked.
             whole: of a part the whole run's file, which is continued as well, and stays.
             stems: then those of the part's images.
-            lent: and what the whole run's file has, if somebody has read it, and closes it.
+            lent: and what the whole run's files have, if somebody has read them, and closes them.
 
         Raises:
             UsageError: another run has it, or it cannot be written.
@@ -243,8 +243,9 @@ class Journal(Generic[RecordT]):
     def close(self, *, done: bool) -> None:
         """Close it; ``done`` if the manifest holds all that it does."""
         self._kept.close(done=done)
+        lent = {id(one.file) for one in self._lent or ()}
         for file in self._open:
-            if self._lent is None or file is not self._lent.file:
+            if id(file) not in lent:
                 file.close()
 
     def _begins_with(self, header: bytes) -> bool:
@@ -256,10 +257,13 @@ class Journal(Generic[RecordT]):
         own, left = self._known, self._left
         self._known = Places()
         if self._lent is None:
-            found = self._read_manifest(path, fingerprint, stems)
+            found = [self._read_manifest(path, fingerprint, stems)]
         else:
-            found = self._take(self._lent.of(stems, number=len(self._open)), fingerprint)
-        self._met = found if self.differs else Places()
+            found = [
+                self._take(one.of(stems, number=len(self._open)), fingerprint) for one in self._lent
+            ]
+        for places in found if self.differs else ():
+            self._met.update(places)
         self._known.update(own)
         self._left = left  # that is for the whole run to tell
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cnnviz.errors import UsageError
 from cnnviz.outputs.folders import folder_at
 from cnnviz.outputs.formats import encode_run_file
 from cnnviz.runs.journal import Journal, RecordT, RunFile
+from cnnviz.runs.journal_files import open_journal_file
 from cnnviz.runs.run_records import RunRecord
 from cnnviz.runs.shards import Part
 from cnnviz.storage.paths import AnyPath
@@ -86,3 +89,30 @@ class Keeping:
             file = whole.of_part(record.shard)
             parts = file.lines(run, summary, self.part.placed(lines), record)
         folder_at(self.folder).write(file.name, encode_run_file(parts))
+
+
+@contextmanager
+def only_run(folder: AnyPath, whole: RunFile[Any], notify: Notify | None = None) -> Iterator[None]:
+    """Keep other runs of all images out of a folder, while others do the parts of this one.
+
+    The journal of one that was stopped there, which the parts read, goes when this one is done.
+
+    Args:
+        folder: the output folder, which is made.
+        whole: the run's file.
+        notify: called with a sentence if the folder cannot be locked.
+
+    Raises:
+        UsageError: another run has it, or it cannot be written.
+    """
+    path = folder / whole.journal
+    try:
+        journal = open_journal_file(path, notify)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+    done = journal.file.tell() == 0  # nobody needs it
+    try:
+        yield
+        done = True
+    finally:
+        journal.close(done=done)

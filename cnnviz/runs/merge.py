@@ -169,7 +169,7 @@ class Parts(Generic[RecordT]):
 
     def left_behind(self) -> list[str]:
         """Files that runs before had named, that are there, and that no record has."""
-        found: dict[str, None] = {}
+        found = dict.fromkeys(self._in_journal())
         for header in (*filter(None, [self.whole]), *self.headers):
             found.update(dict.fromkeys((header.summary or {}).get("left_behind", ())))
         if self.whole is None and not found:
@@ -183,6 +183,13 @@ class Parts(Generic[RecordT]):
                 for name in self.of.files_in(line):
                     found.pop(name, None)
         return [name for name in found if _is_there(self.folder, name)]
+
+    def _in_journal(self) -> Iterator[str]:
+        """Files in the journal of a run of all images that was stopped in this folder."""
+        if isinstance(self.folder, Path):
+            with suppress(FileNotFoundError), open(self.folder / self.of.journal, "rb") as file:
+                for line in file:
+                    yield from self.of.files_in(line)
 
     def write(self, run: RunRecord, summary: Any) -> None:
         """Write the run's file; the parts' files go."""

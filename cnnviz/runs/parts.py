@@ -145,9 +145,11 @@ class PartWorker:
         return Part.all_of(self._count, whole.sources, whole.truths, batch_size)
 
     @cached_property
-    def _before(self) -> RunIndex | None:
-        """What a run that came to its end has left, read once for all parts."""
-        return RunIndex.read(self._plan.request.output / self._plan.run_file.name)
+    def _before(self) -> tuple[RunIndex, ...]:
+        """What a run has left that came to its end, or was stopped, read once for all parts."""
+        folder, file = self._plan.request.output, self._plan.run_file
+        found = (RunIndex.read(folder / name) for name in (file.name, file.journal))
+        return tuple(filter(None, found))
 
     def open(self) -> Opened:
         """Load the network.

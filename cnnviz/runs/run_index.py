@@ -20,19 +20,20 @@ Places = Register[Place]
 _NOWHERE = (0, 0, 0)
 _PLACE = b'{"place":'  # what the line of an image begins with in a part's file
 _MOST_BEFORE = 64  # bytes in front of the record there
+_JOURNAL = b'{"cnnviz_journal":'  # what a journal begins with
 _IMAGE = b'{"stem":'  # what the line of an image begins with, and no other
 
 
 @dataclass(frozen=True)
 class RunIndex:
-    """What a run's file has.
+    """What a run's file has, or the journal of one that was stopped.
 
     Attributes:
         file: itself, open.
         places: where its records stand, with a number that stands for it.
-        run: what it says of the run; None if it is damaged.
+        run: what it says of the run, a journal its fingerprint alone; None if it is damaged.
         left: files that it says were left behind.
-        interrupted: of a part, whether it says that it was stopped once.
+        interrupted: whether it is a journal, or a part's that says that it was stopped once.
     """
 
     file: BinaryIO
@@ -81,6 +82,8 @@ class RunIndex:
                 interrupted = (_value_of(line) or {}).get("interrupted") is True
             elif line.startswith(b'"run":'):
                 run = _value_of(line)
+            elif place == 0 and line.startswith(_JOURNAL):
+                run, interrupted = _object_in(line), True
             elif line.startswith(b'"summary":') and run is not None:
                 named = (_value_of(line) or {}).get("left_behind")
                 left = _texts(named) if isinstance(named, list) else []
@@ -115,8 +118,13 @@ def image_in_line(line: bytes) -> tuple[int, bytes] | None:
 
 def _value_of(line: bytes) -> dict[str, Any] | None:
     """The object that a line of a manifest gives a name to; nothing if it is none."""
+    return _object_in(line.rstrip(b",\n").partition(b":")[2])
+
+
+def _object_in(text: bytes) -> dict[str, Any] | None:
+    """The object that a text is; nothing if it is none."""
     try:
-        value = parse(line.rstrip(b",\n").partition(b":")[2])
+        value = parse(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -128,9 +136,5 @@ def _texts(values: Iterable[Any]) -> list[str]:
 
 def stem_in(line: bytes) -> str | None:
     """The stem in a line, if it is an image's record."""
-    try:
-        value = parse(line)
-    except ValueError:
-        return None
-    stem = value.get("stem") if isinstance(value, dict) else None
+    stem = (_object_in(line) or {}).get("stem")
     return stem if isinstance(stem, str) else None

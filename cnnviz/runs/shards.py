@@ -162,14 +162,14 @@ class Part:
         places: where its images are among all, ascending.
         everything: all images.
         truths: their true classes.
-        whole: what the whole run's file has, if somebody has read it.
+        whole: what the whole run's files have, if somebody has read them.
     """
 
     record: PartRecord
     places: Sequence[int]
     everything: Sequence[Source]
     truths: Sequence[Any]
-    whole: RunIndex | None = None
+    whole: tuple[RunIndex, ...] | None = None
 
     @classmethod
     def of(

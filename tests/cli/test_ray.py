@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnviz import system
 from cnnviz.errors import ExitCode
 from cnnviz.runs import ray_cluster, ray_runner
 from tests.support.runs import contents
@@ -153,6 +154,33 @@ def test_one_of_two_workers_that_is_killed_loses_nothing(cnnviz, images, start_r
     for path, changed in killer.before.items():
         assert path.stat().st_mtime_ns == changed  # not done again
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.subprocess
+def test_a_run_that_was_stopped_on_this_machine_goes_on(
+    cnnviz, images, start_ray, tmp_path, on_the_disk
+):
+    command = ("explain", images, *OPTIONS, "--threads", "1", "--batch-size", "1")
+    cnnviz(*command, "-o", "local")
+    (images / "1/1.png").rename(tmp_path / "1.png")
+    (images / "1/1.png").symlink_to("nowhere")  # where --fail-fast stops
+    assert cnnviz(*command, "-o", "out", "--fail-fast")[0] == ExitCode.SOME_FAILED
+    (tmp_path / "1.png").replace(images / "1/1.png")
+    journal, other = tmp_path / "out/.cnnviz-journal.jsonl", tmp_path / "out/.cnnviz-list-other"
+    other.write_bytes(b"")
+    done = journal.read_bytes().count(b'"status": "ok"')
+    assert 0 < done < 60
+    start_ray(1)
+    with journal.open("ab") as file:  # as long as another run goes on there
+        assert system.try_to_lock(file)
+        status, _, err = cnnviz(*command, "-o", "out", *ON_RAY)
+    assert (status, other.exists()) == (ExitCode.USAGE, True)
+    assert "Another run is writing to out; wait for it to end" in err
+    status, _, err = cnnviz(*command, "-o", "out", *ON_RAY)
+    assert f"60 explained ({done} of them already done), 1 failed" in err
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
+    assert not journal.exists()
 
 
 @pytest.mark.needs("ray")
