@@ -22,8 +22,10 @@ from cnnviz.storage.stored import Stored, too_large
 from cnnviz.text import printable, printable_path
 
 _BLOCK = 1 << 23  # bytes of a remote archive that are read at a time
-_LONGEST_HEADER = 1 << 20  # bytes of names and the like of one member
+_LONGEST_HEADERS = 1 << 20  # bytes of one member's: its names and the like
 _RECORD = 512
+#: What :mod:`tarfile` raises. A header that is about the next one makes it call itself.
+_DAMAGED = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError, RecursionError)
 _LABEL = ".cls"  # what WebDataset calls the class of an image, beside it in an archive
 _LONGEST_LABEL = 256  # bytes
 #: What decompresses files, by what they begin with; an archive begins with the name of a member.
@@ -157,15 +159,27 @@ def sample_of(path: str) -> str:
 
 
 class _Headers:
-    """A file as :mod:`tarfile` may read it: headers, and nothing that would fill the memory."""
+    """A file as :mod:`tarfile` may read it: headers, and nothing that would fill the memory.
+
+    Attributes:
+        left: how many bytes of headers it may still read; since Python 3.14 it reads long ones
+            in pieces.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.tell, self.seek = file.tell, file.seek
+        self.left = _LONGEST_HEADERS
+
+    def next_of(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        """The next member, whose headers may have as many bytes as those of any other."""
+        self.left = _LONGEST_HEADERS
+        return tar.next()
 
     def read(self, length: int = -1) -> bytes:
-        if not 0 <= length <= _LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header has {length:,} bytes")
+        if not 0 <= length <= self.left:
+            raise tarfile.ReadError(f"the headers there have more than {_LONGEST_HEADERS:,} bytes")
+        self.left -= length
         return self._file.read(length)
 
 
@@ -175,9 +189,10 @@ def _members(file: BinaryIO) -> Iterator[Member]:
     _refuse_compressed(file.read(_RECORD))
     file.seek(0)
     end = 0
+    headers = _Headers(file)
     try:
-        with tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:") as tar:
-            while (one := tar.next()) is not None:
+        with tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:") as tar:
+            while (one := headers.next_of(tar)) is not None:
                 cast(Any, tar).members.clear()  # it would keep all of them
                 end = one.offset_data
                 if not one.isdir():
@@ -187,7 +202,7 @@ def _members(file: BinaryIO) -> Iterator[Member]:
                         found = found._replace(label=_text(file.read(found.size)))
                     yield found
             end = tar.offset
-    except (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError) as error:
+    except _DAMAGED as error:
         yield Member("", 0, 0, f"the archive is damaged behind byte {end:,}: {_reason(error)}")
         return
     file.seek(end)
@@ -232,4 +247,6 @@ def _text(data: bytes) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "too many headers there are about one file"
     return printable(str(error)) or type(error).__name__

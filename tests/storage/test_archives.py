@@ -158,7 +158,21 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
         file.write(info.tobuf())
         file.truncate(1 << 33)  # of zeros, which take no room
     ((_, said),) = listed(path).items()
-    assert "a header has" in said
+    assert "the headers there have more than 1,048,576 bytes" in said
+
+
+def test_headers_about_headers_are_refused(tmp_path):
+    info, _ = member("x" * 10)
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
+    long_name = info.tobuf() + b"x".ljust(512, b"\0")
+    path = written(tmp_path, long_name * 900 + packed(member("a.jpg", b"a")))
+    ((_, said),) = listed(path).items()
+    assert "too many headers there are about one file" in said
+
+
+def test_headers_of_one_file_after_another_are_no_long_ones(tmp_path):
+    members = [member(f"{number:04}" + "x" * 2000 + ".jpg", b"a") for number in range(600)]
+    assert len(listed(written(tmp_path, packed(*members)))) == 600
 
 
 @pytest.mark.hostile
