@@ -17,7 +17,7 @@ from tests.support.mxnet import import_mxnet
 
 @pytest.fixture(scope="module")
 def few() -> train.Scenes:
-    return train.render(train.TRAINING_SEED, 64)
+    return train.render(train.TRAINING_SEED, 32)
 
 
 def test_rendering_keeps_images_cells_and_wanted_probabilities_together(
@@ -71,7 +71,7 @@ def test_the_losses_follow_from_the_logits_and_the_true_gradient(few: train.Scen
     """Cross-entropy and Grad-CAM's share inside, from the engine's own results, in NumPy."""
     block = build()
     block.load_parameters(str(weights_path()))
-    pick = [i for i in range(64) if (few.wanted[i] == 0.5).sum() == 2][:3]
+    pick = [i for i in range(32) if (few.wanted[i] == 0.5).sum() == 2][:3]
     batch, cells, wanted = train.plain(few.images[pick]), few.cells[pick], few.wanted[pick]
     network = from_gluon(block)
 
@@ -104,8 +104,7 @@ def test_the_losses_follow_from_the_logits_and_the_true_gradient(few: train.Scen
 def test_the_shortest_run_makes_a_file_like_the_one_that_ships(
     few: train.Scenes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    step = train.Scenes(few.images[:32], few.cells[:32], few.wanted[:32])
-    net = train.train(step, epochs=1, rate=3e-3, seed=1)
+    net = train.train(few, epochs=1, rate=3e-3, seed=1)
     assert "step 1 of 1" in capsys.readouterr().out
     net.save_parameters(str(tmp_path / "short.params"))
     load = import_mxnet().nd.load
@@ -113,7 +112,7 @@ def test_the_shortest_run_makes_a_file_like_the_one_that_ships(
     assert {k: v.shape for k, v in short.items()} == {k: v.shape for k, v in shipped.items()}
     assert np.abs(short["features.1.running_mean"].asnumpy()).max() > 0  # gathered statistics
     few_right, confidence = train.check(
-        net, train.Scenes(*(part[:8] for part in vars(step).values()))
+        net, train.Scenes(*(part[:8] for part in vars(few).values()))
     )
     assert few_right * 8 == int(few_right * 8)
     assert 1 / 8 <= confidence <= 1
