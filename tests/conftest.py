@@ -41,6 +41,20 @@ def _same_random_numbers(request):
 _BEGINNINGS: dict = {}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory):
+    """Where byte code is not to be written, processes that tests start share some of their own."""
+    if not sys.dont_write_bytecode:
+        yield
+        return
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(shared / "byte-code"))
+        yield
+
+
 @pytest.fixture
 def write_image():
     """A function that writes smooth color noise: an image that no codec finds hard."""
