@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from cnnviz.errors import UsageError
+from cnnviz.errors import DeviceError, NetworkError, UsageError
 
 _ANSWERS_WITHIN = 10.0  # seconds
+_SILENCE = 30.0  # seconds that the head may be away; Ray itself ends the process after a minute
+_RESUMES = "What is done is complete, and the same command resumes the run."
 
 
 def address_of(runner: str | None) -> str | None:
@@ -23,13 +26,11 @@ def _check_reachable(address: str) -> None:
     Raises:
         UsageError: the address is a host's port, and nothing listens there.
     """
-    import socket
-
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdecimal()):
         return
     try:
-        socket.create_connection((host, int(port)), _ANSWERS_WITHIN).close()
+        _connect(host, int(port))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
@@ -76,6 +77,67 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(host: str, port: int) -> None:
+    """Connect to a port, for nothing else.
+
+    Raises:
+        OSError: nothing listens there.
+        OverflowError: there is no such port.
+    """
+    import socket
+
+    socket.create_connection((host, port), _ANSWERS_WITHIN).close()
+
+
+class Head:
+    """The head of the cluster: once it is gone, what asks Ray for more ends this process."""
+
+    def __init__(self, address: str | None) -> None:
+        """Args: ``HOST:PORT``; None if Ray's client is between, which raises an error then."""
+        self._address = address
+        self._heard = time.monotonic()
+
+    @classmethod
+    def of_cluster(cls) -> Head:
+        """That of the cluster that this process is connected to."""
+        import ray
+
+        return cls(getattr(ray.get_runtime_context(), "gcs_address", None))
+
+    def answers(self) -> bool:
+        """Whether it is there at the moment.
+
+        Raises:
+            NetworkError: it has not been for some time.
+        """
+        if self._address is None:
+            return True
+        host, _, port = self._address.rpartition(":")
+        try:
+            _connect(host, int(port))
+        except OSError as error:
+            if time.monotonic() - self._heard < _SILENCE:
+                return False
+            raise NetworkError(
+                f"The head of the Ray cluster, {self._address}, is gone ({error.strerror or error})"
+                f". {_RESUMES}"
+            ) from error
+        self._heard = time.monotonic()
+        return True
+
+
+def no_room(needed: str, *, before: bool) -> DeviceError:
+    """The error for a cluster that cannot have a worker.
+
+    Args:
+        needed: what one takes.
+        before: whether it had some.
+    """
+    if before:
+        return DeviceError(f"No node that is left in the Ray cluster has {needed}. {_RESUMES}")
+    return DeviceError(f"No node of the Ray cluster has {needed} for a worker.")
 
 
 def resources() -> list[Mapping[str, float]]:

@@ -23,9 +23,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnviz.errors import CnnvizError, DeviceError, NetworkError, UsageError
+from cnnviz.errors import CnnvizError, NetworkError, UsageError
 from cnnviz.runs.journal_files import OccupiedError
-from cnnviz.runs.ray_cluster import cores_beside_gpu, resources
+from cnnviz.runs.ray_cluster import Head, cores_beside_gpu, no_room, resources
 from cnnviz.text import counted
 
 if TYPE_CHECKING:
@@ -134,6 +134,10 @@ class RayRun:
         self._probe = parts[0].folder / f"{PROBE}{secrets.token_hex(8)}"
 
     @cached_property
+    def _head(self) -> Head:
+        return Head.of_cluster()
+
+    @cached_property
     def _cores(self) -> int:
         threads = self._plan.request.model.threads
         return threads or (cores_beside_gpu(resources()) if self._on_gpu else 1)
@@ -216,9 +220,12 @@ class RayRun:
         now = time.monotonic()
         if self._looked is not None and now - self._looked < _LOOK:
             return
+        if not self._head.answers():
+            self._looked = now
+            return
         room = self._room()
         if not room and self._looked is None and not self._busy:
-            raise DeviceError(f"No node of the Ray cluster has {self._needed} for a worker.")
+            raise no_room(self._needed, before=self._started > 0)
         self._looked = now
         parts = len(self._waiting) + sum(part is not None for _, part in self._busy.values())
         for _ in range(min(room, parts) - len(self._busy) - len(self._idle)):

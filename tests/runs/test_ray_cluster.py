@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from cnnviz.errors import NetworkError
+from cnnviz.runs import ray_cluster
 from cnnviz.runs.ray_cluster import cores_beside_gpu
 
 
@@ -19,3 +23,16 @@ from cnnviz.runs.ray_cluster import cores_beside_gpu
 )
 def test_a_worker_with_a_gpu_has_its_share_of_the_cores(nodes, cores):
     assert cores_beside_gpu(nodes) == cores
+
+
+def test_a_head_that_is_gone_ends_the_run_before_ray_ends_the_process(monkeypatch):
+    server = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{server.getsockname()[1]}"
+    head = ray_cluster.Head(address)
+    assert head.answers()
+    server.close()
+    assert not head.answers()  # it may come back
+    monkeypatch.setattr(ray_cluster, "_SILENCE", 0.0)
+    with pytest.raises(NetworkError, match=rf"^The head of the Ray cluster, {address}, is gone \("):
+        head.answers()
+    assert ray_cluster.Head(None).answers()
