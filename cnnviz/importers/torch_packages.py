@@ -9,22 +9,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from cnnviz.errors import CnnvizError, NetworkError, UsageError, WeightsError
-from cnnviz.images.input_spec import INTERPOLATIONS
 from cnnviz.importers.program_source import InputHint
+from cnnviz.importers.torch_inputs import timm_hint, torchvision_hint
 from cnnviz.importers.torch_module import ModuleSource
-from cnnviz.text import did_you_mean, joined, listed
+from cnnviz.text import did_you_mean, listed
 from cnnviz.weights.formats import read_weights
 
 #: What training with several processes, or compiling, puts in front of all names of a state dict.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
-#: What is done instead of an interpolation that cnnviz does not have.
-_FALLBACK = "bilinear"
 
 
 class Built(NamedTuple):
@@ -186,21 +185,11 @@ def _torchvision(name: str, *, pretrained: bool, num_classes: int | None = None)
         # As their weights were trained; otherwise they have further outputs, for training.
         further |= {"init_weights": False, "aux_logits": False, "transform_input": True}
     module = models.get_model(name, weights=weights if pretrained else None, **further)
-    transforms = weights.transforms()
-    (side,), (scaled,) = transforms.crop_size, transforms.resize_size
-    interpolation, other = _interpolation(transforms.interpolation.value)
+    hint, different = torchvision_hint(weights.transforms())
     labels = weights.meta["categories"]
-    hint = InputHint(
-        channels=3,
-        size=(side, side),
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-        resize="crop",
-        crop_fraction=side / scaled,
-        interpolation=interpolation,
-        labels=() if num_classes not in (None, len(labels)) else tuple(labels),
-    )
-    return Built(module, hint, _differing(name, [other]))
+    if num_classes in (None, len(labels)):
+        hint = replace(hint, labels=tuple(labels))
+    return Built(module, hint, _remark(name, different))
 
 
 def _torchvision_address(name: str) -> str:
@@ -230,30 +219,10 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None = None) -> Bui
         )
     with _quiet("huggingface_hub"):
         module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
-    from timm.data import resolve_data_config
-
-    config = module.pretrained_cfg
-    data = resolve_data_config({}, pretrained_cfg=config)
-    channels, height, width = data["input_size"]
-    kept = min(data["crop_pct"], 1.0)
-    interpolation, other = _interpolation(data["interpolation"])
-    hint = InputHint(
-        channels=channels,
-        size=(height, width),
-        mean=tuple(data["mean"]),
-        std=tuple(data["std"]),
-        resize="stretch" if data["crop_mode"] == "squash" else "crop",
-        crop_fraction=kept,
-        interpolation=interpolation,
-        validation=_timm_validation(config, (height, width), kept),
-        labels=_timm_labels(module, config) if num_classes is None else (),
-    )
-    padded = ""
-    if data["crop_mode"] == "border":
-        padded = "it was evaluated on whole images with borders, here on their centers"
-    elif kept < data["crop_pct"]:
-        padded = "it was evaluated on smaller images with borders, here without"
-    return Built(module, hint, _differing(name, [padded, other]))
+    hint, different = timm_hint(module.pretrained_cfg)
+    if num_classes is None:
+        hint = replace(hint, labels=_timm_labels(module, module.pretrained_cfg))
+    return Built(module, hint, _remark(name, different))
 
 
 def _timm_address(name: str) -> str:
@@ -276,25 +245,6 @@ def _timm_labels(module: Any, config: Any) -> tuple[str, ...]:
     return tuple(info.index_to_description(index) for index in range(info.num_classes()))
 
 
-def _interpolation(name: str) -> tuple[str, str]:
-    """How pixels are computed, and a remark if a package's way is none of cnnviz's."""
-    if name in INTERPOLATIONS:
-        return name, ""
-    return _FALLBACK, f"it was evaluated with {name} interpolation, here {_FALLBACK}"
-
-
-def _differing(name: str, parts: Sequence[str]) -> str:
-    """What is said of a network that is fed otherwise than where it was evaluated."""
-    told = [part for part in parts if part]
-    return f"{name} is not fed as in its package: {joined(told, 'and')}." if told else ""
-
-
-def _timm_validation(config: Any, size: tuple[int, int], kept: float) -> str:
-    """The options with which timm's own validation feeds a network, if its size is another."""
-    _, *tested = config.get("test_input_size") or (0, *size)
-    fraction = config.get("test_crop_pct") or kept
-    if (*tested,) == size and fraction == kept:
-        return ""
-    height, width = tested
-    shape = str(height) if height == width else f"{height}x{width}"
-    return f"--input-size {shape} --crop-fraction {fraction:g}"
+def _remark(name: str, different: str) -> str:
+    """A sentence about a network that is not fed as in its package, if it is not."""
+    return f"{name} {different}." if different else ""

@@ -61,9 +61,9 @@ def choose_spec(
             "480x640."
         )
     channels, remarks = hint.channels, []
-    if hint.validation and config.input_size is None:
+    if hint.validation and config.input_size is None and config.crop_fraction is None:
         remarks.append(
-            f"{name} is fed images of the size that it was trained with; its package's own "
+            f"{name} is fed images of {size[1]}x{size[0]}, as in its training; its package's own "
             f"validation takes {hint.validation}."
         )
     if config.mean is not None and config.std is not None:

@@ -64,7 +64,11 @@ CAPABILITIES = {
         "pip install \"cnnviz[s3]\" 'moto[server]'",
         lambda: all(find_spec(name) is not None for name in ("s3fs", "moto", "flask")),
     ),
+    "timm": Capability("timm", "pip install timm", lambda: find_spec("timm") is not None),
     "torch": Capability("PyTorch", "pip install torch", lambda: find_spec("torch") is not None),
+    "torchvision": Capability(
+        "torchvision", "pip install torchvision", lambda: find_spec("torchvision") is not None
+    ),
 }
 
 #: The switch for slow tests, ``CNNVIZ_SLOW=1``: those marked ``slow``, and more cases of others.
