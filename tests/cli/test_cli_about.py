@@ -36,7 +36,8 @@ def test_all_that_explain_writes(cnnviz, photos, tmp_path):
     methods = ("gradcam", "guided-gradcam", "saliency", "occlusion", "gradient", "eigencam")
     status, _, err = cnnviz(
         *("explain", photos, "--model", "demo", "-o", "out", "--method", ",".join(methods)),
-        *("--target", "fish,snail", "--contrast", "fish:snail", "-O", "window=128"),
+        *("--target", "fish,snail", "--contrast", "fish:snail", "-O", "window=64"),
+        *("--input-size", "96"),
         *("--panel", "--arrays", "--report"),
     )
     assert status == 0, err

@@ -199,7 +199,7 @@ def test_images_of_several_classes_have_a_mean_average_precision(cnnviz, tmp_pat
 def test_maps_are_held_to_metrics(cnnviz, photos):
     """Where less is better, worse is more."""
     call = ("evaluate", "in", "-m", "demo", "--method", "gradcam,saliency", "-o", "evaluation")
-    call += ("--metric", "deletion", "--metric-option", "steps=4", "--quiet")
+    call += ("--input-size", "96", "--metric", "deletion", "--metric-option", "steps=4", "--quiet")
     files = ("--summary", "summary.md", "--junit", "junit.xml")
     status, out, err = cnnviz(*call, *files, "--fail-under", "gradcam.Deletion=0")
     assert (status, out) == (4, "")

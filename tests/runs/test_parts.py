@@ -38,7 +38,7 @@ def plan_of(photos, output, **execution):
     request = RunRequest(
         (str(photos),),
         Path(output),
-        ModelOptions("demo"),
+        ModelOptions("demo", input_size=(96, 96)),
         methods=MethodOptions(("gradcam",)),
         execution=ExecutionOptions(runner="ray", **execution),
     )
