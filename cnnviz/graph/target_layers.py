@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
+from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Architecture, Layer
 
 #: The name that stands for a network's natural stages.
@@ -26,7 +27,12 @@ def choose_layers(
     """
     if wanted is None:
         wanted = ()
-    names = [str(one) for one in ([wanted] if isinstance(wanted, (str, Integral)) else wanted)]
+    alone = isinstance(wanted, (str, Integral)) or not isinstance(wanted, Iterable)
+    several: Sequence[object] = [wanted] if alone else list(wanted)
+    for one in several:
+        if not isinstance(one, (str, Integral)):
+            raise UsageError(f"A layer is given by its name; got a {type(one).__name__}.")
+    names = list(map(str, several))
     if not names:
         return (architecture.default_layer,)
     chosen: dict[int, Layer] = {}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
+import sys
+import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -46,28 +51,92 @@ def export(module: torch.nn.Module, size: Shape) -> ExportedProgram:
     Raises:
         NetworkError: PyTorch cannot.
     """
+    _check_values(module)
     first = next((p for p in module.parameters() if p.is_floating_point()), None)
     sample = torch.zeros(
         (1, *size),
         dtype=torch.float32 if first is None else first.dtype,
         device="cpu" if first is None else first.device,
     )
-    with evaluating(module), _quiet():
-        try:
+    try:
+        with evaluating(module), _quiet(), _small_constants_known():
             exported = torch.export.export(module, (sample,), strict=False)
             return exported.run_decompositions({})
-        except Exception as error:  # whatever the module's own code raises comes through here
+    except Exception as error:  # whatever the module's own code raises comes through here
+        raise NetworkError(
+            f"PyTorch cannot export {type(module).__name__} for images of "
+            f"{'×'.join(map(str, size))}: {_reason(module, error)}"
+        ) from error
+
+
+def _check_values(module: torch.nn.Module) -> None:
+    """Refuse what has no values yet, or others than PyTorch's own operators read."""
+    name = type(module).__name__
+    for called, tensor in module.state_dict(keep_vars=True).items():
+        if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
             raise NetworkError(
-                f"PyTorch cannot export {type(module).__name__} for images of "
-                f"{'×'.join(map(str, size))}: {_reason(error)} torch.export follows what a "
-                "module computes, but no Python that branches on values of tensors."
-            ) from error
+                f"{name} has not seen an image yet, and so {called} has no size: call it with one "
+                "first."
+            )
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+            raise NetworkError(
+                f"{name} has no values yet ({called} is on the device meta): load its weights "
+                "first."
+            )
+    for called, each in module.named_modules():
+        if ".quantized" in type(each).__module__:
+            raise NetworkError(
+                f"{name} computes in whole numbers ({called}, a {type(each).__name__}), which have "
+                "no gradient: give the module that it was quantized from."
+            )
 
 
-def _reason(error: Exception) -> str:
-    """The first line of an error, as a sentence."""
+def _reason(module: torch.nn.Module, error: Exception) -> str:
+    """What went wrong, in sentences: the first line of an error, and what to do about it."""
     text = str(error).strip().partition("\n")[0].rstrip(".:")
-    return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__, 300) + "."
+    if isinstance(error, TypeError) and (found := re.search(r"missing .*argument.*", text)):
+        return (
+            f"its forward takes more than a batch of images ({found[0]}). Give a module that takes "
+            "images alone, and calls this one."
+        )
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    told = shortened(told, 300) + "."
+    if "ata-dependent" in text:
+        return (
+            "what is computed next depends on the values of images or other tensors"
+            f"{_place(error)}, which torch.export does not follow. Write that without a condition."
+        )
+    if any(each._forward_hooks or each._forward_pre_hooks for each in module.modules()):
+        return f"{told} It has forward hooks: remove those that only look at what it computes."
+    return told
+
+
+def _place(error: Exception) -> str:
+    """Where in a module's own code an error came up, in brackets."""
+    library = str(Path(torch.__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [one for one in frames if not one.filename.startswith((library, __file__, "<"))]
+    return f" (in {own[-1].name}, {own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+@contextmanager
+def _small_constants_known() -> Iterator[None]:
+    """Have PyTorch know the values of small tensors that a module makes, not of scalars only.
+
+    torchvision's ``Normalize`` branches on whether a channel's deviation is zero.
+    """
+    from torch._subclasses import fake_tensor
+
+    limit = "CONSTANT_NUMEL_LIMIT"
+    before = getattr(fake_tensor, limit, None)
+    if before is None:  # of a version that has another way
+        yield
+        return
+    setattr(fake_tensor, limit, max(before, 64))
+    try:
+        yield
+    finally:
+        setattr(fake_tensor, limit, before)
 
 
 @contextmanager
@@ -75,7 +144,8 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """In evaluation mode, each module in it going back to its own mode afterwards."""
     training = [(each, each.training) for each in module.modules()]
     try:
-        module.eval()
+        with suppress(NotImplementedError):  # of what was exported, which has one mode only
+            module.eval()
         yield
     finally:
         for each, mode in training:
@@ -84,13 +154,27 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what PyTorch logs of a failing export beside the exception."""
-    logger = logging.getLogger("torch")
-    before, logger.disabled = logger.disabled, True
+    """Without what PyTorch logs and prints of a failing export beside the exception."""
+    handlers = {
+        handler
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] == "torch"
+        for handler in logger.handlers
+    }
+
+    def nothing(_record: logging.LogRecord) -> bool:
+        return False
+
+    printed = io.StringIO()
+    for handler in handlers:
+        handler.addFilter(nothing)
     try:
-        yield
+        with redirect_stderr(printed):
+            yield
     finally:
-        logger.disabled = before
+        for handler in handlers:
+            handler.removeFilter(nothing)
+    print(printed.getvalue(), end="", file=sys.stderr)
 
 
 def program_of_exported(
@@ -195,5 +279,5 @@ def pick(names: Sequence[str], results: Sequence[_T | None], head: str | None) -
         return next(iter(found.values()))
     if _LOGITS in found:
         return found[_LOGITS]
-    listed = joined([f"{name} {shape_text(one.shape[1:])}" for name, one in found.items()], "and")
-    raise UsageError(f"The network has {len(found)} outputs, {listed}: choose one with head.")
+    listed = joined([f"{name} ({shape_text(one.shape[1:])})" for name, one in found.items()], "and")
+    raise UsageError(f"The network has {len(found)} outputs, {listed}: choose one with --head.")

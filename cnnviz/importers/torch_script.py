@@ -101,7 +101,7 @@ class ScriptSource(ModuleSource):
             tensors = [one if isinstance(one, Tensor) else None for one in leaves]
             return reader.finish(pick(names, tensors, head), len(leaves))
         except NetworkError as error:
-            raise NetworkError(f"{self.file}: {error}") from error
+            raise NetworkError(f"{self.file or self.name}: {error}") from error
 
 
 class _Module:

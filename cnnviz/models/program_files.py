@@ -53,6 +53,12 @@ SUFFIXES = (*_FILES, *sorted(_ARCHIVES))
 #: Packages whose networks are called by their names, with the package's in front.
 _PACKAGES = frozenset({"torchvision", "timm"})
 _PACKAGE_READER = _Reader("cnnviz.importers.torch_packages", "open_package")
+_MODULES = frozenset(
+    {
+        ("torch.nn.modules.module", "Module"),
+        ("torch.export.exported_program", "ExportedProgram"),
+    }
+)
 _MODULE_READER = _Reader("cnnviz.importers.torch_module", "open_module")
 
 
@@ -63,11 +69,11 @@ def is_package_name(model: str) -> bool:
 
 
 def is_module(model: object) -> bool:
-    """Whether something is a module of PyTorch, which need not be imported for that."""
-    return any(
-        (kind.__module__, kind.__qualname__) == ("torch.nn.modules.module", "Module")
-        for kind in type(model).__mro__
-    )
+    """Whether something is a module of PyTorch, or was exported from one.
+
+    PyTorch need not be imported for that.
+    """
+    return any((kind.__module__, kind.__qualname__) in _MODULES for kind in type(model).__mro__)
 
 
 def open_module(module: object) -> ProgramSource:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +134,7 @@ def load(
     channels: str | None = None,
     range: str | tuple[float, float] | None = None,
     display_channels: int | Sequence[int] | None = None,
-    head: str | None = None,
+    head: str | int | None = None,
     activation: str | None = None,
     device: str = "cpu",
     engine: str = "auto",
@@ -211,7 +211,8 @@ def load(
         config = ModelConfig(type(model).__name__)
     else:
         raise UsageError(
-            f"model is a network's name, a file or a module of PyTorch; got {type(model).__name__}."
+            "model is a network's name, a file or a module of PyTorch; got "
+            f"{type(model).__name__}.{_advice(model)}"
         )
     config = config.updated(
         weights=None if weights is None else Path(expand_home(str(weights))),
@@ -222,7 +223,7 @@ def load(
         channels=channels,
         range=_range(range),
         display_channels=_indices(display_channels),
-        head=head,
+        head=head if head is None else str(head),
         activation=activation,
         resize=resize,
         crop_fraction=_number("crop_fraction", crop_fraction),
@@ -241,6 +242,15 @@ def load(
         for note in explainer.notes:
             notify(note)
     return explainer
+
+
+def _advice(model: object) -> str:
+    """What to give in place of what is no network, but comes near."""
+    if isinstance(model, type) or callable(model):
+        return " Call it, and give what it makes."
+    if isinstance(model, Mapping):
+        return " A state dict has no network in it: load it into its module, and give that."
+    return ""
 
 
 def _module_model(config: ModelConfig, module: object, notify: Notify | None) -> ModelSource:

@@ -216,7 +216,9 @@ def test_one_of_several_outputs():
     assert architecture(named).outputs == 4
     assert program_of_module(named, SIZE, "features").graph.shapes[-1] == ((4, 10, 14),)
     assert program_of_module(Outputs(None), SIZE, "1").graph.shapes[-1] == ((4,),)
-    with pytest.raises(UsageError, match=r"2 outputs, 0 4×10×14 and 1 4: choose one with head"):
+    with pytest.raises(
+        UsageError, match=r"2 outputs, 0 \(4×10×14\) and 1 \(4\): choose one with --h"
+    ):
         program_of_module(Outputs(None), SIZE)
     with pytest.raises(UsageError, match=r"no output 'logit'.*logits"):
         program_of_module(named, SIZE, "logit")

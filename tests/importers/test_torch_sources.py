@@ -66,9 +66,143 @@ def test_what_a_module_needs_is_said():
         cnnviz.load(seeded(Residual))
     with pytest.raises(UsageError, match="has its weights in it"):
         cnnviz.load(seeded(Residual), weights="net.pth", input_size=SIZE[1:])
-    traced = torch.jit.trace(seeded(Residual), torch.zeros(1, *SIZE), check_trace=False)
-    with pytest.raises(NetworkError, match="give the module that it was made of"):
-        cnnviz.load(traced, input_size=SIZE[1:])
+    with pytest.raises(UsageError, match=r"got OrderedDict. A state dict has no network in it"):
+        cnnviz.load(seeded(Residual).state_dict())
+    with pytest.raises(UsageError, match=r"got type. Call it, and give what it makes"):
+        cnnviz.load(Residual)
+    with pytest.raises(UsageError, match="A layer is given by its name; got a Conv2d"):
+        cnnviz.load(
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), input_size=9, layer=nn.Conv2d(1, 1, 1)
+        )
+
+
+def script(module):
+    return torch.jit.script(module.eval())
+
+
+def trace(module):
+    return torch.jit.trace(module.eval(), torch.zeros(1, *SIZE), check_trace=False)
+
+
+def exported(module):
+    return torch.export.export(module.eval(), (torch.zeros(1, *SIZE),))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (nn.DataParallel, "Residual"),
+        (torch.compile, "Residual"),  # which compiles when it is called, that is never here
+        (lambda module: torch.compile(nn.DataParallel(module)), "Residual"),
+        (script, "Residual"),
+        (trace, "Residual"),
+        (exported, "exported"),
+        (lambda module: exported(module).module(), "GraphModule"),
+    ],
+)
+def test_what_a_module_was_made_into_is_explained_as_the_module(wrap, name):
+    module = seeded(Residual)
+    explainer = cnnviz.load(wrap(module), input_size=SIZE[1:], **SCALE)
+    assert explainer.name == name
+    assert explainer.layers[0].name == "layer1.1.relu.1"
+    assert explainer.network.check.difference < 1e-5
+    (found,) = cnnviz.explain(IMAGE, explainer, method="gradcam")
+    np.testing.assert_allclose(found.logits, scores(module), rtol=1e-4, atol=1e-5)
+
+
+def test_an_exported_program_knows_its_size():
+    explainer = cnnviz.load(exported(seeded(Residual)), **SCALE)
+    assert explainer.spec.shape == SIZE
+
+
+class Around(nn.Module):
+    """A function of the images before a network, and another of its scores."""
+
+    def __init__(self, before=None, after=None):
+        super().__init__()
+        self.before, self.after, self.net = before, after, seeded(Residual)
+
+    def forward(self, x):
+        x = self.before(x) if self.before else x
+        return self.after(self.net(x)) if self.after else self.net(x)
+
+
+def normalized(x):
+    """As torchvision does it, which branches on a tensor that it makes itself."""
+    mean, std = torch.tensor(SCALE["mean"]), torch.tensor(SCALE["std"])
+    if (std == 0).any():
+        raise ValueError("a deviation of zero")
+    return x.sub(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
+
+
+@pytest.mark.parametrize("before", [normalized, lambda x: x.sub_(0.5).div_(0.2)])
+def test_a_module_that_normalizes_its_images(before):
+    module = Around(before)
+    explainer = cnnviz.load(module, input_size=SIZE[1:], mean=(0, 0, 0), std=(1, 1, 1))
+    assert explainer.network.check.difference < 1e-5
+    (found,) = cnnviz.explain(IMAGE, explainer, method="gradcam")
+    batch = torch.from_numpy((IMAGE / 255).astype(np.float32).transpose(2, 0, 1)[None])
+    with torch.no_grad():
+        wanted = module.eval()(batch).numpy()[0]
+    np.testing.assert_allclose(found.logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_that_is_always_on_is_left_out_and_said():
+    module = Around(after=lambda scores: nn.functional.dropout(scores, 0.5))
+    explainer = cnnviz.load(module, input_size=SIZE[1:], **SCALE)
+    assert explainer.network.check is None
+    assert any("gives other numbers each time" in note for note in explainer.notes)
+    (found,) = cnnviz.explain(IMAGE, explainer, method="gradcam")
+    np.testing.assert_allclose(found.logits, scores(module.net), rtol=1e-4, atol=1e-5)
+
+
+def test_an_output_by_its_number():
+    module = Around(after=lambda scores: (scores, 2 * scores))
+    (found,) = cnnviz.explain(IMAGE, module, input_size=SIZE[1:], head=1, **SCALE)
+    np.testing.assert_allclose(found.logits, 2 * scores(module.net), rtol=1e-4, atol=1e-5)
+
+
+class TwoInputs(Around):
+    def forward(self, x, more):
+        return super().forward(x) + more
+
+
+class Whole(nn.Linear):
+    """Stands for PyTorch's own, whose package it names."""
+
+    __module__ = "torch.ao.nn.quantized.modules.linear"
+
+
+def hooked():
+    module = seeded(Residual)
+    module.layer1.register_forward_hook(lambda _module, _given, found: print(found.numpy()))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        (
+            lambda: seeded(Residual).to("meta"),
+            r"no values yet \(.*\.weight is on the device meta\)",
+        ),
+        (
+            lambda: nn.Sequential(nn.LazyConv2d(4, 3)),
+            r"has not seen an image yet, and so 0\.weight",
+        ),
+        (lambda: nn.Sequential(Whole(4, 4)), r"computes in whole numbers \(0, a Whole\)"),
+        (TwoInputs, r"takes more than a batch of images \(missing a required argument: 'more'\)"),
+        (
+            lambda: Around(lambda x: x if x.sum() > 0 else -x),
+            r"depends on the values of .*<lambda>",
+        ),
+        (hooked, r"It has forward hooks: remove those that only look"),
+    ],
+)
+def test_why_a_module_cannot_be_exported(module, told, capfd):
+    with pytest.raises(NetworkError, match=told):
+        cnnviz.load(module(), input_size=SIZE[1:])
+    assert capfd.readouterr() == ("", "")  # PyTorch prints programs, and logs stack traces
 
 
 def test_a_misread_module_is_refused(monkeypatch):
@@ -80,13 +214,8 @@ def test_a_misread_module_is_refused(monkeypatch):
 
 
 def _changing(forward):
-    calls = []
-
-    def changed(x):
-        calls.append(1)
-        return forward(x) + len(calls)
-
-    return changed
+    """A function that is another one while it is exported."""
+    return lambda x: forward(x) + (1 if type(x) is torch.Tensor else 0)
 
 
 # --- networks of packages ------------------------------------------------------------------------
