@@ -7,12 +7,13 @@ itself downloads; what they are fed, and what their classes are called, its conf
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from cnnviz.errors import CnnvizError, NetworkError, UsageError, WeightsError
@@ -20,10 +21,10 @@ from cnnviz.importers.program_source import InputHint
 from cnnviz.importers.torch_inputs import timm_hint, torchvision_hint
 from cnnviz.importers.torch_module import ModuleSource
 from cnnviz.text import did_you_mean, listed
+from cnnviz.types import Array, Shape
 from cnnviz.weights.formats import read_weights
-
-#: What training with several processes, or compiling, puts in front of all names of a state dict.
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
+from cnnviz.weights.matching import Fit, compare
+from cnnviz.weights.prefixes import unwrapped
 
 
 class Built(NamedTuple):
@@ -95,46 +96,58 @@ _Build = Callable[..., Built]
 
 def _with_file(build: _Build, name: str, model: str, path: Path) -> Built:
     """With the weights of a file, and as many classes as it has."""
-    arrays = read_weights(path)
-    found = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
-    for wrapper in _WRAPPERS:
-        if all(key.startswith(wrapper) for key in found):
-            found = {key.removeprefix(wrapper): tensor for key, tensor in found.items()}
     built = build(name, pretrained=False)
-    if _misfits(built.module, found):
+    found, others = unwrapped(read_weights(path), list(_shapes(built.module)), str(path))
+    fit = _fit(built.module, found)
+    if not fit.good:
         classes = _classes(built.module, found)
         if classes is not None:
             built = build(name, pretrained=False, num_classes=classes)
-    misfits = _misfits(built.module, found)
-    if misfits:
-        raise WeightsError(
-            f"{path} does not have the weights of {model}: {listed(misfits)} differ."
-        )
-    built.module.load_state_dict(found, strict=False)
+            fit = _fit(built.module, found)
+    if not fit.good:
+        raise WeightsError(f"{path} does not have the weights of {model}: {fit.problems}.")
+    state = {key: torch.from_numpy(array.copy()) for key, array in found.items()}
+    built.module.load_state_dict(state, strict=False)
+    if others:
+        left = f"{path} has more than the network's weights, left out: {listed(others)}."
+        built = built._replace(remark=" ".join(filter(None, (built.remark, left))))
     return built
 
 
-def _misfits(module: torch.nn.Module, found: dict[str, torch.Tensor]) -> list[str]:
-    """Names of what is missing, left over, or of another shape."""
-    wanted = module.state_dict()
-    return [
-        name
-        for name in dict.fromkeys((*wanted, *found))
-        if not name.endswith("num_batches_tracked")
-        and (name not in found or name not in wanted or found[name].shape != wanted[name].shape)
-    ]
+def _shapes(module: torch.nn.Module) -> dict[str, Shape]:
+    """Of what has to be in a file."""
+    state = module.state_dict()
+    return {name: tuple(one.shape) for name, one in state.items() if not _is_count(name)}
 
 
-def _classes(module: torch.nn.Module, found: dict[str, torch.Tensor]) -> int | None:
+def _is_count(name: str) -> bool:
+    """Whether this only counts the batches of training."""
+    return name.endswith("num_batches_tracked")
+
+
+def _fit(module: torch.nn.Module, found: Mapping[str, Array]) -> Fit:
+    """How well weights fit."""
+    wanted, state = _shapes(module), module.state_dict()
+    named = {
+        # Whole numbers, such as places in a table, may be anything that can be made of them.
+        name: (name, array if state[name].is_floating_point() else array.astype(np.float32))
+        for name, array in found.items()
+        if name in wanted
+    }
+    fit = compare(named, wanted)
+    fit.extra = [name for name in found if name not in wanted and not _is_count(name)]
+    return fit
+
+
+def _classes(module: torch.nn.Module, found: Mapping[str, Array]) -> int | None:
     """How many classes a file is for, if only what depends on that differs."""
-    wanted = module.state_dict()
     counts = {
         found[name].shape[0]
-        for name in _misfits(module, found)
+        for name, shape in _shapes(module).items()
         if name in found
-        and name in wanted
         and found[name].ndim
-        and found[name].shape[1:] == wanted[name].shape[1:]
+        and found[name].shape != shape
+        and found[name].shape[1:] == shape[1:]
     }
     return counts.pop() if len(counts) == 1 else None
 

@@ -59,7 +59,7 @@ _MODULES = frozenset(
         ("torch.export.exported_program", "ExportedProgram"),
     }
 )
-_MODULE_READER = _Reader("cnnviz.importers.torch_module", "open_module")
+_MODULE_READER = _Reader("cnnviz.importers.torch_given", "open_module")
 
 
 def is_package_name(model: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cnnviz.errors import WeightsError
 from cnnviz.images.kinds import ZIP_SIGNATURE
 from cnnviz.text import listed
 from cnnviz.types import Array
+from cnnviz.weights.checkpoints import read_checkpoint
 from cnnviz.weights.params_file import (
     MAGIC,
     bfloat16_to_float32,
@@ -25,8 +27,6 @@ from cnnviz.weights.params_file import (
     shown,
 )
 
-#: Under which keys training scripts keep the state dict beside optimizer and epoch.
-_WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")
 #: How torch.save() began its files before 1.6: the pickle of a magic number.
 _OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 #: The format allows ten times as much, which would be a million tensors; a network has a thousand.
@@ -186,12 +186,7 @@ def _read_torch(path: Path) -> dict[str, Array]:
             ".safetensors or Gluon's .params."
         )
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        state = {
-            str(name): value.detach()
-            for name, value in _unwrap(loaded).items()
-            if isinstance(value, torch.Tensor)
-        }
+        state = {name: value.detach() for name, value in read_checkpoint(path).items()}
         # A tensor may repeat the few numbers that are stored without end.
         size = sum(value.numel() * value.element_size() for value in state.values())
         if size > _MOST_TIMES_STORED * path.stat().st_size:
@@ -200,25 +195,17 @@ def _read_torch(path: Path) -> dict[str, Array]:
             name: (value.float() if value.is_floating_point() else value).numpy()
             for name, value in state.items()
         }
+    except WeightsError:
+        raise
     # In a damaged file anything may be found where another thing was, and PyTorch looks no closer.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pickle.UnpicklingError):  # that text is about what to do in Python
+            reason = "PyTorch refuses something in it, which could run code"
         raise WeightsError(
             f"{path} cannot be read as PyTorch weights ({shown(reason)}): save the network's "
             "state_dict(), nothing else."
         ) from error
-    if not arrays:
-        raise WeightsError(f"{path} is a PyTorch file that holds no parameters.")
     if not all(map(is_name, arrays)):
         raise WeightsError(f"{path} is a PyTorch file with control characters in its names.")
     return arrays
-
-
-def _unwrap(loaded: Any) -> Mapping[Any, Any]:
-    """The state dict inside what a training script saved."""
-    if isinstance(loaded, Mapping):
-        for key in _WRAPPER_KEYS:
-            if isinstance(loaded.get(key), Mapping):
-                return _unwrap(loaded[key])
-        return loaded
-    return {}

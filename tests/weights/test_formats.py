@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import struct
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,13 +131,77 @@ def test_pth_with_torch(tmp_path, arrays, wrap, zipped):
     same(read_weights(tmp_path / "m.pth"), arrays)
 
 
-@pytest.mark.needs("torch")
-def test_pth_that_would_run_code_is_refused(tmp_path):
+def network():
+    """Its buffers are weights, too, except for one that is not kept."""
     import torch
 
-    torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pth")
-    with pytest.raises(WeightsError, match=r"save the network's state_dict\(\)"):
-        read_weights(tmp_path / "module.pth")
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    inner.register_buffer("scratch", torch.ones(3), persistent=False)
+    return torch.nn.Sequential(inner, torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(
+    "saved",
+    [
+        lambda net, state: net,  # pickled whole: its class is not loaded, its parameters are
+        lambda net, state: {"model": net, "epoch": 3},
+        lambda net, state: {"net": state, "acc": np.float64(0.5)},
+        lambda net, state: {"state_dict": state, "args": argparse.Namespace(lr=0.1)},
+        lambda net, state: {"ema": None, "checkpoint": {"model_state": state}, "path": Path(".")},
+        lambda net, state: {
+            "state_dict": state,
+            "state_dict_ema": {k: 2 * v for k, v in state.items()},
+        },
+        lambda net, state: {
+            "weights": state,
+            "loss": net[0][0].weight.sum(),
+            "criterion": {"weight": net[2].weight},
+        },
+        lambda net, state: {"network": state, "optim": optimizer(net).state_dict()},
+    ],
+)
+def test_pth_of_a_training_script(saved, tmp_path):
+    import torch
+
+    net = network()
+    torch.save(saved(net, net.state_dict()), tmp_path / "c.pth")
+    wanted = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    same(read_weights(tmp_path / "c.pth"), wanted)
+
+
+def optimizer(net):
+    """One that has moments of each parameter."""
+    import torch
+
+    made = torch.optim.Adam(net.parameters())
+    net(torch.ones(2, 3, 3, 3)).sum().backward()
+    made.step()
+    return made
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [
+        (
+            lambda net, state: {"net": state, "ema": dict(state)},
+            r"several sets of weights \(net, ema\)",
+        ),
+        (lambda net, state: optimizer(net).state_dict(), "but the state of an optimizer"),
+        (lambda net, state: list(state.values()), "but a list, without names"),
+        (lambda net, state: {"epoch": 3, "args": argparse.Namespace()}, "but epoch, args"),
+        (lambda net, state: argparse.Namespace(), r"no parameters: save the network's sta"),
+    ],
+)
+def test_pth_without_weights_that_are_meant(saved, told, tmp_path):
+    import torch
+
+    net = network()
+    torch.save(saved(net, net.state_dict()), tmp_path / "c.pth")
+    with pytest.raises(WeightsError, match=told):
+        read_weights(tmp_path / "c.pth")
 
 
 @pytest.mark.needs("torch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -135,6 +136,10 @@ def fake_torch(monkeypatch, version, result=None):
         return result
 
     module.load = load
+    module.serialization = types.SimpleNamespace(
+        safe_globals=lambda _names: contextlib.nullcontext(),
+        get_unsafe_globals_in_checkpoint=lambda _path: [],
+    )
     monkeypatch.setitem(sys.modules, "torch", module)
     return module
 
@@ -197,6 +202,29 @@ def test_a_bare_pickle_is_never_loaded(tmp_path, protocol):
     with pytest.raises(WeightsError, match="is not a weights file"):
         read_weights(path)
     assert not (tmp_path / "executed").exists()
+
+
+class Evaluated:
+    """A pickle of it evaluates a text."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __reduce__(self):
+        return eval, (self.text,)
+
+
+@pytest.mark.needs("torch")
+def test_functions_beside_weights_are_not_called(tmp_path):
+    import torch
+
+    path, marker = tmp_path / "w.pth", tmp_path / "executed"
+    text = f"open({str(marker)!r}, 'w').close()"
+    torch.save({"model": {"a": torch.ones(2)}, "args": Evaluated(text)}, path)
+    assert read_weights(path)["a"].tolist() == [1, 1]
+    assert not marker.exists()
+    torch.load(path, weights_only=False)  # it would have been
+    assert marker.exists()
 
 
 @pytest.mark.needs("torch")
