@@ -10,7 +10,6 @@ import pytest
 
 from cnnviz.images.preprocessing import Geometry, to_image
 from cnnviz.rendering.colormaps import color_scale
-from tests.report.browser import Browser
 from tests.report.comparisons import built, large_runs, spot, two_runs
 from tests.report.runs import image, manifest, score
 from tests.report.test_page_in_chromium import cards, choose, click, title
@@ -18,13 +17,6 @@ from tests.report.test_page_in_chromium import cards, choose, click, title
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.browser]
 
 ALL = ["volcano/fixed.jpg", "volcano/broken.jpg", "web/wrong.jpg", "web/right.jpg", "unknown.jpg"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        browser.look()
-        yield browser
 
 
 @pytest.fixture(scope="module")

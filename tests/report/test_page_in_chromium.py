@@ -14,7 +14,6 @@ import pytest
 from cnnviz.outputs.files import OutputFolder
 from cnnviz.outputs.formats import encode_jpeg, encode_png
 from cnnviz.report import build_report
-from tests.report.browser import Browser
 from tests.report.runs import failed, image, large, located, manifest, score, write_run
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.browser]
@@ -31,13 +30,6 @@ IMAGES = [
     image("7.jpg", 2, 0.4),
     failed("8.jpg", error="It is no image: <b>the file</b> is empty."),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        browser.look()
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import os
 import pytest
 
 from cnnviz.report import build_report, parts
-from tests.report.browser import Browser
 from tests.report.runs import large, write_lines
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.browser]
@@ -36,13 +35,6 @@ def folder(record, tmp_path_factory):
         patch.setattr(parts, "PATHS", 700)
         build_report(folder, whole=100)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        browser.look()
-        yield browser
 
 
 @pytest.fixture
