@@ -61,13 +61,12 @@ def _layers(side: Side) -> str:
 
 def _input(side: Side) -> str:
     fed = side.manifest.run.network.input
-    usual = fed.spec.kept == CROP_FRACTIONS[fed.resize]
-    parts = [
-        f"{fed.height}×{fed.width}",
-        fed.channels,
-        fed.resize if usual else f"{fed.resize} ({fed.spec.kept:.4g})",
-    ]
-    return ", ".join(parts if fed.interpolation == AREA else [*parts, fed.interpolation])
+    parts = [f"{fed.height}×{fed.width}", fed.channels, fed.resize]
+    if fed.spec.kept != CROP_FRACTIONS[fed.resize]:
+        parts.append(f"crop fraction {fed.spec.kept:.4g}")
+    if fed.interpolation != AREA:
+        parts.append(f"{fed.interpolation} interpolation")
+    return ", ".join(parts)
 
 
 def _engines(side: Side) -> str:

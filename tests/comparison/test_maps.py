@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from cnnviz.comparison.maps import Looked, _seen, agreement, in_common
 from cnnviz.images.input_spec import InputSpec
+from cnnviz.images.placing import seen_part
 from cnnviz.images.preprocessing import prepare, to_image
 from cnnviz.metrics.location import measure_location
 from cnnviz.runs.image_files import location_record
@@ -117,6 +120,29 @@ def test_crop_and_stretch_are_compared_where_both_looked():
     assert found.peak_distance < 0.04
     # Compared cell by cell, as if both had seen the whole image, they would seem to differ.
     assert in_common(maps["stretch"], maps["crop"]) < 0.8
+
+
+@pytest.mark.parametrize("fraction", [0.6, 1.0])
+def test_crops_of_any_fraction_are_compared_where_both_looked(fraction):
+    source, way = (130, 190), {"resize": "crop", "interpolation": "bilinear"}
+    rows, columns = np.mgrid[: source[0], : source[1]]
+    whole = np.exp(-((rows - 40) ** 2 + (columns - 70) ** 2) / (2 * 20.0**2))
+    both = []
+    for kept in (fraction, 0.875):
+        y0, x0, y1, x1 = seen_part(source, InputSpec(64, 64, crop_fraction=kept, **way)).box
+        part = whole[round(y0) : round(y1), round(x0) : round(x1)]
+        values = cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA)
+        one = looked(values, resize="crop", source=source)
+        fed = replace(one.input, crop_fraction=kept, interpolation="bilinear")
+        both.append(replace(one, input=fed))
+    found = agreement(*both, source, same_target=True)
+    assert found.common > 0.98
+    assert found.peak_distance == 0
+    # As if both had seen as much of the image.
+    same = [replace(one, input=both[1].input) for one in both]
+    wrong = agreement(*same, source, same_target=True)
+    assert wrong.common < 0.95
+    assert wrong.peak_distance > 0.03
 
 
 def test_the_common_grid_is_the_rendered_surface():

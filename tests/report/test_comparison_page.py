@@ -223,6 +223,21 @@ def test_maps_on_an_image_that_shows_what_one_network_saw(tmp_path):
     assert one["b"]["heat"]["box"] == pytest.approx([left, -1 / 14, 341 / 224, 8 / 7], abs=1e-4)
 
 
+def test_maps_of_another_crop_fraction(tmp_path):
+    """All of the short side: 224 × 298 of 36 × 48, of which 37 columns are cut on the left."""
+    before, after = (manifest([image("a.jpg", location=spot(1, 1))]) for _ in range(2))
+    before["run"]["network"]["input"] |= {
+        **{"resize": "crop", "crop_fraction": 1.0, "interpolation": "bicubic"}
+    }
+    page = built(tmp_path, before, after)
+    (one,) = data_of(page)["images"]
+    assert one["a"]["heat"]["box"] == pytest.approx([37 / 298, 0, 224 / 298, 1], abs=1e-4)
+    assert one["b"]["heat"]["box"] == [0, 0, 1, 1]
+    text = page.read_text("utf-8")
+    assert "224×224, gray, crop, crop fraction 1, bicubic interpolation<" in text
+    assert "224×224, gray, stretch<" in text
+
+
 def test_scores_have_the_numbers_of_the_comparison(tmp_path):
     """B's classes stand in another order."""
     names = ("volcano", "spider web", "tabby, tabby cat")

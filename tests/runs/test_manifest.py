@@ -43,7 +43,7 @@ from cnnviz.runs.run_records import (
     RunRecord,
 )
 from cnnviz.runs.summary import RunReport
-from cnnviz.structure import decode
+from cnnviz.structure import decode, plain
 
 SCORE = Score(0, None, 1.5, None)
 
@@ -102,6 +102,24 @@ def write_manifest(folder, journal, stems=STEMS):
     lines = MANIFEST_FILE.lines(RUN, SUMMARY, journal.lines(stems))
     OutputFolder(folder).write(MANIFEST, encode_run_file(lines))
     journal.close(done=True)
+
+
+def test_what_was_fed_before_there_was_a_choice():
+    fed = {"height": 3, "width": 4, "mean": [0.0], "std": [1.0], "channels": "gray", "range": None}
+    for resize, kept in (("stretch", 1.0), ("crop", 224 / 256)):
+        old = decode(InputRecord, {**fed, "resize": resize, "displayed": [0]}, "input")
+        assert (old.crop_fraction, old.interpolation) == (kept, "area")
+        assert old == InputRecord(3, 4, (0.0,), (1.0,), "gray", resize, None, (0,), kept, "area")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("crop_fraction", 0), ("interpolation", "cubic"), ("resize", "squeeze"), ("height", 0)],
+)
+def test_what_no_network_is_fed_is_refused(key, value):
+    whole = plain(RUN.network.input)
+    with pytest.raises(ValueError, match=f"input says what no network is fed: .*{value}"):
+        decode(InputRecord, {**whole, key: value}, "input")
 
 
 def test_a_manifest_is_json_with_an_image_a_line(tmp_path):
