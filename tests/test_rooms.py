@@ -75,14 +75,14 @@ def modules() -> dict[str, str]:
 
 
 @cache
-def tree(path: str) -> ast.Module:
-    """What a module is made of."""
-    return ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+def parts(path: str) -> tuple[ast.AST, ...]:
+    """All that a module is made of."""
+    return tuple(ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))))
 
 
 def imported(path: str) -> Iterator[str]:
     """Dotted names that a module imports anywhere: at its top, late, for types only, or by name."""
-    for node in ast.walk(tree(path)):
+    for node in parts(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -164,7 +164,7 @@ def listed() -> Iterator[str]:
     for path in modules().values():
         if re.match(OPERATOR_NAMES, path):
             continue
-        for node in ast.walk(tree(path)):
+        for node in parts(path):
             items: list[ast.expr | None] = []
             if isinstance(node, ast.Set | ast.List | ast.Tuple):
                 items = [*node.elts]
@@ -210,6 +210,6 @@ def test_gluon_is_for_reading_blocks_and_for_training():
         path
         for path in modules().values()
         if any(name.startswith("mxnet.gluon") for name in imported(path))
-        or any(getattr(node, "attr", None) == "gluon" for node in ast.walk(tree(path)))
+        or any(getattr(node, "attr", None) == "gluon" for node in parts(path))
     }
     assert users == {"importers/gluon.py", "demo/architecture.py", "demo/train.py"}

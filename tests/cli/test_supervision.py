@@ -332,6 +332,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(start, tmp_path, 
         write_image(tmp_path / f"photos/{name % 3}/{name}.png", name)
     (tmp_path / "photos/1/bad.png").write_bytes(b"no image")
     command = ["photos", "--arrays", "--panel", "--contrast", "predicted:second"]
+    command += ["--input-size", "96"]
     whole = start(*command, "-o", "whole")
     whole.communicate(timeout=120)
     assert whole.returncode == ExitCode.SOME_FAILED
