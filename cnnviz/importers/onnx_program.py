@@ -183,7 +183,10 @@ class OnnxFile:
         if any(own is not None and own != given for own, given in zip(wanted, size, strict=True)):
             shape = "×".join("any" if own is None else str(own) for own in wanted)
             given = "×".join(map(str, size))
-            raise UsageError(f"{self.path} takes images of {shape}; {given} was asked for.")
+            raise UsageError(
+                f"{self.path} takes images of {shape}; {given} was asked for: leave out "
+                "--input-size, or export the network for that size."
+            )
 
     # --- what is explained -----------------------------------------------------------------------
 

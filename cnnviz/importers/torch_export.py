@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -239,6 +240,34 @@ def output_names(outputs: Any) -> tuple[list[str], list[Any]]:
     paths, _ = torch.utils._pytree.tree_flatten_with_path(outputs)
     names = [".".join(map(_key, path)) or "0" for path, _leaf in paths]
     return names, [leaf for _path, leaf in paths]
+
+
+def written_output_names(program: Mapping[str, Any]) -> list[str]:
+    """The same, of a program in a file: as its own description of its outputs has them.
+
+    Args:
+        program: the file's ``graph_module``.
+
+    Returns:
+        The names; none where the description is of another version, or damaged.
+    """
+
+    def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+        parts = tree["children_spec"]
+        if tree["type"] is None:
+            yield ()
+            return
+        named = tree["type"] == "builtins.dict"
+        keys = json.loads(tree["context"]) if named else range(len(parts))
+        for key, part in zip(keys, parts, strict=True):
+            for path in paths(part):
+                yield (str(key), *path)
+
+    try:
+        _version, tree = json.loads(program["module_call_graph"][0]["signature"]["out_spec"])
+        return [".".join(path) or "0" for path in paths(tree)]
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return []
 
 
 def _key(step: Any) -> str:

@@ -25,7 +25,7 @@ from cnnviz.errors import NetworkError, UsageError
 from cnnviz.graph.graph import shape_text
 from cnnviz.importers.program_source import MOST_APART, InputHint, in_float32
 from cnnviz.importers.tensors import Tensor, TensorProgram
-from cnnviz.importers.torch_export import pick
+from cnnviz.importers.torch_export import pick, written_output_names
 from cnnviz.importers.torch_names import Call
 from cnnviz.importers.torch_reader import Reader, operation
 from cnnviz.types import Float32, Shape
@@ -186,8 +186,11 @@ class Pt2Source:
                 f"torch.export.export(model.eval(), ({sample},))."
             )
         if any(mine not in (None, given) for mine, given in zip(fixed, size, strict=True)):
-            wanted = shape_text(tuple(one or 0 for one in fixed)).replace("0", "any")
-            raise UsageError(f"{self.file} takes {wanted}, and {shape_text(size)} was given.")
+            wanted = "×".join("any" if one is None else str(one) for one in fixed)
+            raise UsageError(
+                f"{self.file} takes images of {wanted}; {shape_text(size)} was asked for: leave "
+                "out --input-size, or export the network for that size."
+            )
         try:
             return self._read(size, head)
         except NetworkError as error:
@@ -220,7 +223,9 @@ class Pt2Source:
             if "user_output" in spec
         ]
         found = [values.get(name) for name in outputs]
-        names = [str(number) for number in range(len(found))]
+        names = written_output_names(self.content["graph_module"])
+        if len(set(names)) != len(found):
+            names = [str(number) for number in range(len(found))]
         tensors = [one if isinstance(one, Tensor) else None for one in found]
         return reader.finish(pick(names, tensors, head), len(found))
 

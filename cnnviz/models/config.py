@@ -183,7 +183,7 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def _config_in(folder: Path) -> Path:
-    from cnnviz.models import program_files
+    from cnnviz.models import program_files, unknown
 
     for name in CONFIG_NAMES:
         if (folder / name).is_file():
@@ -195,7 +195,7 @@ def _config_in(folder: Path) -> Path:
         if path.is_file()
         and (path.name.endswith("-symbol.json") or program_files.is_program_file(path))
     )
-    advice = (
+    advice = unknown.describe_folder(folder) or (
         f"For the network in it give --model {folder / networks[0]}."
         if len(networks) == 1
         else f"Write one, or give a name that `cnnviz models` lists; {called} is none."

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnnviz.errors import UsageError
+from cnnviz.errors import NetworkError, UsageError
 from cnnviz.text import expand_home
 
 if TYPE_CHECKING:
@@ -110,6 +110,17 @@ def _reader(path: Path) -> _Reader | None:
     return _FILES[".pt2"] if exported else None
 
 
+def came_instead(path: Path) -> str:
+    """What a file is that stands in for one that was not fetched, as a clause; or empty."""
+    from cnnviz.weights import formats
+
+    try:
+        with path.open("rb") as file:
+            return formats.came_instead(file.read(512))
+    except OSError:  # which reading it says
+        return ""
+
+
 def is_program(model: str) -> bool:
     """Whether ``--model`` means such a network."""
     return is_package_name(model) or is_program_file(Path(model))
@@ -133,6 +144,10 @@ def open_program(
         WeightsError: the weights cannot be had, or belong to another network.
     """
     if is_package_name(model):
+        if weights is not None:
+            from cnnviz.weights.formats import check_weights
+
+            check_weights(weights)  # before packages are imported, which takes seconds
         open_package: Any = _PACKAGE_READER.load()
         packaged: ProgramSource = open_package(model, weights, needs_weights=needs_weights)
         return packaged
@@ -141,5 +156,7 @@ def open_program(
     path = Path(expand_home(model))
     reader = _reader(path)
     assert reader is not None
+    if told := came_instead(path):
+        raise NetworkError(f"{path} is no network: {told}.")
     source: ProgramSource = reader.load()(path)
     return source

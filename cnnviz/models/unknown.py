@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 import zlib
@@ -43,11 +44,30 @@ _FOREIGN = {
     ".pbtxt": "a TensorFlow network",
     ".mlmodel": "a Core ML network",
     ".mlpackage": "a Core ML network",
+    ".mlmodelc": "a Core ML network",
     ".caffemodel": "a Caffe network",
     ".prototxt": "a Caffe network",
     ".engine": "a TensorRT network",
+    ".plan": "a TensorRT network",
+    ".trt": "a TensorRT network",
+    ".pte": "an ExecuTorch network",
+    ".ptl": "a network of PyTorch Mobile",
+    ".mar": "an archive of TorchServe",
     ".pdmodel": "a Paddle network",
     ".xml": "an OpenVINO network",
+}
+_BUILT = "Give the ONNX file that it was built from, or export one where the network was trained."
+#: How some of these become ONNX files.
+_ADVICE = {
+    ".tflite": (
+        "The package tf2onnx writes it as ONNX: `python -m tf2onnx.convert --tflite {path} "
+        "--output {name}.onnx`; then --model {name}.onnx."
+    ),
+    ".pb": (
+        "The package tf2onnx writes a folder saved by TensorFlow as ONNX: `python -m "
+        "tf2onnx.convert --saved-model FOLDER --output {name}.onnx`; then --model {name}.onnx."
+    ),
+    **dict.fromkeys((".engine", ".plan", ".trt", ".xml", ".mlmodel", ".mlpackage"), _BUILT),
 }
 #: Where other libraries keep networks, in front of their names.
 _LIBRARIES = re.compile(
@@ -94,7 +114,10 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
             f'`model.export("{path.stem}.onnx", format="onnx")`; then --model {path.stem}.onnx.'
         )
     if suffix in _FOREIGN:
-        return f"{shown} is {_FOREIGN[suffix]}, which cannot be read. --model takes {_READ}."
+        advice = (
+            _ADVICE.get(suffix, "").format(path=shown, name=path.stem) or f"--model takes {_READ}."
+        )
+        return f"{shown} is {_FOREIGN[suffix]}, which cannot be read. {advice}"
     if suffix in _WEIGHTS and _is_pickled_module(path):
         return (
             f"{shown} is a whole module that PyTorch pickled: loading it would run whatever code "
@@ -103,11 +126,42 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
             f'`torch.export.save(exported, "{path.stem}.pt2")`; then --model {path.stem}.pt2.'
         )
     if suffix in _WEIGHTS:
+        told = program_files.came_instead(path)
+        if told:
+            return f"{shown} is no file of weights: {told}."
         return _weights(path, names, recognize)
     return (
         f"{shown} is no network: --model takes {_READ}, a configuration file (.yaml), or a name "
         "that `cnnviz models` lists."
     )
+
+
+def describe_folder(folder: Path) -> str:
+    """What to do about a folder without a configuration file that others know how to read.
+
+    Returns:
+        A sentence; empty if that is not known.
+    """
+    if (folder / "saved_model.pb").is_file():
+        return (
+            "TensorFlow saved the network in it. The package tf2onnx writes it as ONNX: `python -m "
+            f"tf2onnx.convert --saved-model {folder} --output net.onnx`; then --model net.onnx."
+        )
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return ""
+    if not isinstance(config, dict):
+        return ""
+    weights = next(iter(sorted(folder.glob("*.safetensors"))), folder / "pytorch_model.bin")
+    if isinstance(name := config.get("architecture"), str):  # timm's; others have several
+        return f"It is timm's: --model timm:{printable(name)} --weights {weights}."
+    if "architectures" in config:
+        return (
+            "It is of the package transformers: load it there, in Python, and give the module to "
+            "cnnviz.load(module, input_size=...)."
+        )
+    return ""
 
 
 def _is_pickled_module(path: Path) -> bool:

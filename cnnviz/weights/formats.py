@@ -35,6 +35,7 @@ _SAFETENSORS_MAX_HEADER = 10_000_000
 _SAFE_TORCH = (2, 6)
 #: How many times a file may use its stored numbers: layers that share them do.
 _MOST_TIMES_STORED = 4
+_WEB_PAGE = "it looks like a web page, as a failed download leaves behind"
 _SAFETENSORS_DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -91,12 +92,26 @@ def _header_length(head: bytes) -> int:
     return int.from_bytes(head[:8], "little")
 
 
-def _what_it_seems(head: bytes) -> str:
+def came_instead(head: bytes) -> str:
+    """What a file is that stands where another was meant to be fetched to, by how it begins.
+
+    Returns:
+        It, as a clause; empty if it is none of the kind.
+    """
     start = head.lstrip()
-    if start[:1] == b"<":
-        return "it looks like a web page, as a failed download leaves behind"
+    if re.match(rb"<(?:!doctype )?html\b", start, re.IGNORECASE):
+        return _WEB_PAGE
     if start.startswith(b"version https://git-lfs"):
         return "it is only a Git LFS pointer; `git lfs pull` fetches the file itself"
+    return ""
+
+
+def _what_it_seems(head: bytes) -> str:
+    start = head.lstrip()
+    if told := came_instead(head):
+        return told
+    if start[:1] == b"<":
+        return _WEB_PAGE
     if start[:1] in (b"{", b"["):
         return "it looks like JSON"
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":

@@ -125,8 +125,40 @@ def test_a_file_for_a_fixed_number_of_images(tmp_path):
 
 
 def test_a_file_for_another_size(file):
-    with pytest.raises(UsageError, match="takes 3×12×16, and 3×12×12 was given"):
+    with pytest.raises(
+        UsageError, match="takes images of 3×12×16; 3×12×12 was asked for: leave out"
+    ):
         cnnviz.load(file, input_size=12)
+
+
+class Named(torch.nn.Module):
+    """Outputs within each other, one of them called as logits are."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = seeded(Residual)
+
+    def forward(self, x):
+        scores = self.net(x)
+        return {"more": (2 * scores, 3 * scores), "logits": scores}
+
+
+def test_outputs_are_called_as_the_module_calls_them(file, tmp_path):
+    path = save(tmp_path / "net.pt2", Named())
+    with torch.no_grad():
+        wanted = seeded(Residual)(torch.from_numpy(BATCH)).numpy()
+    for head, factor in ((None, 1), ("more.1", 3)):
+        found = cnnviz.load(path, head=head).network.logits(BATCH)
+        np.testing.assert_allclose(found, factor * wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UsageError, match="no output 'more'"):
+        cnnviz.load(path, head="more")
+
+    def undescribed(content):
+        content["graph_module"]["module_call_graph"][0]["signature"]["out_spec"] = "[1"
+
+    other = rewritten(path, tmp_path / "other.pt2", undescribed)
+    with pytest.raises(UsageError, match=r"3 outputs, 0 \(5\), 1 \(5\) and 2 \(5\): choose one"):
+        cnnviz.load(other)
 
 
 def test_damaged_files(file, tmp_path):

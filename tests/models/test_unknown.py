@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnviz.errors import UsageError
+from cnnviz.errors import CnnvizError, UsageError
 from cnnviz.models import zoo
 from cnnviz.models.config import find_config
+from cnnviz.models.resolve import find_model
 from cnnviz.weights.params_file import write_params
 
 
@@ -104,7 +105,7 @@ def test_files_that_are_not_there(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [("m.pb", "a TensorFlow"), ("m.caffemodel", "a Caffe"), ("m.tflite", "Lite")],
+    [("m.pdmodel", "a Paddle"), ("m.caffemodel", "a Caffe"), ("m.pte", "an ExecuTorch")],
 )
 def test_files_of_other_libraries(tmp_path, name, what):
     assert "There is no file" in told(tmp_path / name) or "no file" in told(name)
@@ -112,6 +113,49 @@ def test_files_of_other_libraries(tmp_path, name, what):
     said = told(tmp_path / name)
     assert what in said
     assert "cannot be read. --model takes an ONNX file (.onnx)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("m.tflite", "tf2onnx.convert --tflite {path} --output m.onnx`; then --model m.onnx."),
+        ("m.pb", "tf2onnx.convert --saved-model FOLDER --output m.onnx`; then --model m.onnx."),
+        ("m.engine", "Give the ONNX file that it was built from"),
+        ("m.xml", "Give the ONNX file that it was built from"),
+    ],
+)
+def test_files_that_become_onnx_files_elsewhere(tmp_path, name, advice):
+    (tmp_path / name).write_bytes(b"x")
+    assert advice.format(path=tmp_path / name) in told(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("saved_model.pb", "x", "tf2onnx.convert --saved-model {path} --output net.onnx`"),
+        ("config.json", '{"architecture": "resnet18"}', "--model timm:resnet18 --weights {path}/"),
+        ("config.json", '{"architectures": ["ResNet"]}', "give the module to cnnviz.load(module"),
+        ("config.json", "[]", "Write one, or give a name"),
+    ],
+)
+def test_folders_of_other_libraries(tmp_path, name, content, advice):
+    (tmp_path / name).write_text(content)
+    assert advice.format(path=tmp_path) in told(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors", "net.onnx", "net.pt2"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "only a Git LFS pointer"),
+        ("<!DOCTYPE html>\n<html>", "looks like a web page"),
+    ],
+)
+def test_files_that_were_not_fetched(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(CnnvizError, match=said):
+        find_model(find_config(str(path)))
 
 
 @pytest.mark.parametrize("name", ["m.H5", "m.keras"])
