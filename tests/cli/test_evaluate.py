@@ -89,7 +89,7 @@ def test_what_is_done_is_not_done_again(evaluate, tmp_path):
 
 
 def test_another_image_does_not_change_a_result(cnnviz, photos, tmp_path):
-    options = ("-m", "demo", "--metric", "sparseness", "--batch-size", "3")
+    options = ("-m", "demo", "--input-size", "96", "--metric", "sparseness", "--batch-size", "3")
     cnnviz("evaluate", photos, *options, "-o", "all")
     one = next(path for path in sorted(photos.iterdir()) if path.suffix == ".jpg")
     cnnviz("evaluate", one, *options, "-o", "one")
@@ -159,7 +159,7 @@ def test_metrics_lists_all(cnnviz):
 
 
 def test_explain_judges_by_what_costs_little(cnnviz, photos, tmp_path):
-    options = ("-m", "demo", "--method", "gradcam,saliency")
+    options = ("-m", "demo", "--input-size", "96", "--method", "gradcam,saliency")
     status, _, err = cnnviz("explain", photos, *options, "--evaluate", "-o", "explained")
     assert status == 0, err
     manifest = json.loads((tmp_path / "explained" / "manifest.json").read_text())
