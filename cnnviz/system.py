@@ -326,6 +326,20 @@ def _run_waiting_for_signals(start: Start) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def hold_back_interrupts() -> None:
+    """Have Ctrl-C wait: Python's own start-up takes it for an error like any other."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def let_interrupts_through() -> None:
+    """End that, in the process that was started; one that waits is there at once.
+
+    Raises:
+        KeyboardInterrupt: there is one.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _set_mask(mask: set[Any]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ def _number(text: str) -> float:
     try:
         # Of decimal numbers, so that 0.5% is the number that 0.005 is.
         return float(Decimal(digits[:-1]) / 100) if percent else float(digits)
-    except (ValueError, InvalidOperation):
+    except (ValueError, ArithmeticError):
         return math.nan
 
 

@@ -266,13 +266,17 @@ def reset_signal_handlers() -> None:
 
 
 def work(kind: Kind, descriptors: Sequence[int]) -> int:
-    """What a worker process does: the task that its supervisor has pickled."""
+    """What a worker process does: the task that its supervisor has pickled; the exit status."""
     lifeline, request, *notes = descriptors
     system.end_with_parent(lifeline)
     state = WorkerState(notes, kind)
     with state.working():
         task: Task = pickle.loads(os.pread(request, os.fstat(request).st_size, 0))
-        return task(state)
+        try:
+            system.let_interrupts_through()
+            return task(state)
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
 
 
 def _program(kind: Kind, descriptors: Sequence[int]) -> str:
@@ -292,11 +296,16 @@ def _run_worker(kind: Kind, files: Sequence[IO[bytes]], stdin: IO[bytes] | None)
     descriptors = [lifeline, *(file.fileno() for file in files)]
 
     def start(begin: Callable[[], None] | None) -> subprocess.Popen[bytes]:
+        def prepare() -> None:
+            if begin is not None:
+                begin()
+            system.hold_back_interrupts()
+
         return subprocess.Popen(
             [sys.executable, "-c", _program(kind, descriptors)],
             stdin=stdin,
             pass_fds=descriptors,
-            preexec_fn=begin,
+            preexec_fn=prepare,
         )
 
     try:

@@ -148,6 +148,7 @@ def test_files_of_others_are_refused_at_the_start(cnnviz, photos, option):
         (("--fail-under", "accuracy"), "'accuracy' is not NAME=VALUE, such as accuracy=0.5."),
         (("--fail-under", "accuracy=90"), "for 90 % write 0.9"),
         (("--fail-under", "accuracy=nan"), "lies between 0 and 1"),
+        (("--fail-under", "accuracy=1e9999999%"), "lies between 0 and 1"),
         (("--max-share", "edge=0.3"), "'edge' is not one of border or corner."),
         (("--max-share", "corner=-1"), "lies between 0 and 1"),
         (("--fail-under", "map=0.5"), "an image belongs to one class. Use --fail-under accuracy."),

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from cnnviz import system
 from cnnviz.errors import ExitCode
 from cnnviz.runs.supervisor import Supervisor, WorkerState, should_supervise
 
@@ -81,6 +82,20 @@ def test_a_library_that_ends_the_process_has_crashed(capfd, status):
         "on, one image at a time, to find out which one it was."
     ]
     assert capfd.readouterr().err.split() == ["first", "last"]  # once each
+
+
+@pytest.mark.subprocess
+def test_ctrl_c_while_a_worker_starts_ends_the_run(monkeypatch, capfd):
+    """Python's start-up would end with status 1, as a library might end the process."""
+
+    def interrupted():
+        hold_back()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    hold_back = system.hold_back_interrupts
+    monkeypatch.setattr(system, "hold_back_interrupts", interrupted)
+    assert supervise(partial(crash_on, [])) == (ExitCode.INTERRUPTED, [])
+    assert capfd.readouterr() == ("", "")
 
 
 def end_at_once(_state):
