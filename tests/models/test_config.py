@@ -14,7 +14,14 @@ from cnnviz.models.config import (
     find_config,
     read_config,
 )
-from cnnviz.models.config_values import parse_display, parse_numbers, parse_range, parse_size
+from cnnviz.models.config_values import (
+    parse_display,
+    parse_fraction,
+    parse_numbers,
+    parse_range,
+    parse_size,
+)
+from cnnviz.models.resolve import find_model
 
 
 @pytest.fixture
@@ -73,6 +80,34 @@ def test_every_key(write, tmp_path):
     )
     # Nothing was left out above.
     assert all(getattr(config, field.name) is not None for field in fields(ModelConfig))
+
+
+def test_a_crop_fraction_goes_with_the_way_to_resize():
+    config = ModelConfig("vgg16", resize="crop", crop_fraction=0.95, interpolation="bicubic")
+    assert config.updated(resize="crop").crop_fraction == 0.95
+    stretched = config.updated(resize="stretch", crop_fraction=None)
+    assert (stretched.crop_fraction, stretched.interpolation) == (None, "bicubic")
+    assert config.updated(resize="stretch", crop_fraction=0.9).crop_fraction == 0.9
+    assert ModelConfig("vgg16", crop_fraction=0.9).updated(resize="crop").crop_fraction == 0.9
+
+
+@pytest.mark.parametrize(("text", "fraction"), [("0.95", 0.95), ("224/232", 224 / 232), ("1", 1)])
+def test_a_crop_fraction_may_be_a_quotient(text, fraction):
+    assert parse_fraction(text) == fraction
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.01", "232/224", "1/0", "a", "", "1/2/3", "nan"])
+def test_what_is_no_crop_fraction_is_refused(text):
+    with pytest.raises(ValueError, match="above 0 and at most 1, such as "):
+        parse_fraction(text)
+
+
+def test_named_networks_are_fed_as_configured():
+    config = ModelConfig("vgg16", resize="crop", crop_fraction=0.95, interpolation="bicubic")
+    spec = find_model(config).spec
+    assert (spec.resize, spec.kept, spec.interpolation) == ("crop", 0.95, "bicubic")
+    spec = find_model(ModelConfig("vgg16")).spec
+    assert (spec.resize, spec.kept, spec.interpolation) == ("stretch", 1, "area")
 
 
 def test_json_config_says_the_same(write):
