@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,4 +84,5 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
 
 def _remove(folder: Path) -> None:
     for path in folder.glob(f"{_LIST}*"):
-        path.unlink(missing_ok=True)
+        with suppress(PermissionError):  # Windows removes nothing that is open: the next run does
+            path.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from cnnviz.runs.request import (
 from cnnviz.runs.shards import Shard
 from cnnviz.runs.shared_lists import shared
 from cnnviz.storage.paths import opened_whole
+from tests.support.windows import guard_open_files
 
 
 def plan_of(photos, output, **execution):
@@ -89,6 +90,18 @@ def test_one_worker_does_all_parts(many, tmp_path, anywhere):
     run = json.loads((tmp_path / "parts/manifest.json").read_text())["run"]
     assert run["fingerprint"] == opened.fingerprint
     assert not list((tmp_path / "parts").glob(".cnnviz-list-*"))
+
+
+def test_lists_that_windows_does_not_remove_yet(many, tmp_path, on_the_disk, monkeypatch):
+    folder = tmp_path / "parts"
+    with monkeypatch.context() as patched:
+        guard_open_files(patched)
+        with shared(plan_of(many, folder)) as sent:
+            (listed,) = folder.glob(".cnnviz-list-*")
+        assert listed.exists()  # it is open
+    assert sent.sources is not None
+    with shared(plan_of(many, folder)):
+        assert not listed.exists()
 
 
 def test_after_a_merge_a_worker_reads_the_whole_once(many, tmp_path, monkeypatch):
