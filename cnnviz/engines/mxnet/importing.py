@@ -65,6 +65,10 @@ class LateOperator:
         """Compute."""
         return self.__wrapped__(*arguments, **named)
 
+    def __reduce__(self) -> str:
+        """Its name, as of any function: what holds it can be copied."""
+        return self.__qualname__
+
     @property
     def __doc__(self) -> str | None:
         return self.__wrapped__.__doc__ if self._doc is None else self._doc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 
@@ -41,6 +42,11 @@ def test_it_is_made_once_and_not_before():
     assert late(1, out=2) == ((1,), {"out": 2})
     assert late(3) == ((3,), {})
     assert asked == [("handle", "_np_add", "add")]
+
+
+def test_what_holds_one_can_be_copied():
+    """As with functions, the copy holds the same one."""
+    assert copy.deepcopy([mx.nd.Pooling])[0] is copy.copy(mx.nd.Pooling) is mx.nd.Pooling
 
 
 def test_a_text_that_is_set_is_kept():
