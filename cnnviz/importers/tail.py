@@ -16,12 +16,16 @@ from cnnviz.graph.operators import (
 from cnnviz.graph.operators import (
     Affine,
     Clip,
+    Divide,
+    Expand,
     Flatten,
     Identity,
     Log,
+    Power,
     Reshape,
     Sigmoid,
     Softmax,
+    Sum,
     Transpose,
 )
 from cnnviz.types import Shape
@@ -32,6 +36,14 @@ if TYPE_CHECKING:
     from cnnviz.types import Float32, Float64
 
 _ORDER_KEPT = (Flatten, Identity, Reshape)
+#: What a length goes through before numbers are divided by it; the bound keeps it from being 0.
+_OF_LENGTHS = (Clip, Expand, *_ORDER_KEPT)
+#: What is said of outputs that are divided by their length.
+EMBEDDING = (
+    "The network's outputs are divided by their length, as embeddings are, and taken as numbers: "
+    "--target similarity:OTHER.jpg explains how alike two images are to it; --activation softmax "
+    "takes the outputs as logits of classes."
+)
 _LEAST = 1e-37  # of which the logarithm is still finite, in float32
 _NEXT_TO_ONE = 2.0**-24
 _CLIPS_TO = 1e-3  # bounds of probabilities that keep a logarithm finite differ from 0 and 1 by less
@@ -200,8 +212,26 @@ def _bare(graph: Graph, head: Value, outputs: int, wanted: str | None) -> End:
         )
     if outputs == 1:
         return End(Activation(("sigmoid",)), remark=ONE_OUTPUT)
+    if _has_length_one(graph, last):
+        return End(Activation(()), remark=EMBEDDING)
     remark = (
         f"The network's outputs come out of {operator.kind} and are taken for logits; the "
         "probabilities are their softmax. --activation says otherwise."
     )
     return replace(End(SOFTMAX), remark=remark if squeezes else None)
+
+
+def _has_length_one(graph: Graph, value: Value) -> bool:
+    """Whether numbers are divided by the root of the sum of their squares."""
+    node = graph.nodes[value.node]
+    if not isinstance(node.operator, Divide):
+        return False
+    numbers, length = node.inputs
+    while isinstance(graph.nodes[length.node].operator, _OF_LENGTHS):
+        (length,) = graph.nodes[length.node].inputs
+    for wanted in (Power(0.5), Sum, Power(2.0)):
+        node = graph.nodes[length.node]
+        if node.operator != wanted and type(node.operator) is not wanted:
+            return False
+        length = node.inputs[0]
+    return length == numbers

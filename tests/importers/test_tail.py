@@ -1,5 +1,7 @@
 """What typed graphs end with."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,14 +10,18 @@ from cnnviz.graph.graph import Graph, Node, Value
 from cnnviz.graph.operators import (
     Affine,
     Clip,
+    Divide,
+    Expand,
     Flatten,
     GlobalAvgPool2d,
     Input,
     Log,
+    Power,
     ReLU,
     Reshape,
     Sigmoid,
     Softmax,
+    Sum,
 )
 from cnnviz.importers.tail import read_tail
 
@@ -66,6 +72,28 @@ def test_one_output_is_a_yes_or_no():
     number = read_tail(ending(ReLU(), classes=1)).end
     assert not number.binary
     assert number.activation.steps == ()
+
+
+@pytest.mark.parametrize("between", [(), (Clip(1e-12, np.inf), Expand((3,)))])
+def test_outputs_of_length_one_are_an_embedding(between):
+    whole = ending(Power(2.0), Sum((0,), True), Power(0.5), *between)
+    vector = Value(2)
+    divided = Node(Divide(), "unit", (vector, whole.output))
+    graph = Graph((*whole.nodes, divided), Value(len(whole.nodes)))
+    assert not read_tail(graph).end.activation.is_probability
+    assert "similarity:OTHER.jpg" in read_tail(graph).end.remark
+    assert read_tail(graph, "softmax").end.activation.steps == ("softmax",)
+    # By the length of something else it is none, nor by the sum of the squares.
+    other = replace(divided, inputs=(Value(1), whole.output))
+    graph = Graph(
+        (*whole.nodes, other, Node(Flatten(), "end", (Value(len(whole.nodes)),))),
+        Value(len(whole.nodes) + 1),
+    )
+    assert read_tail(graph).end.activation.is_probability
+    whole = ending(Power(2.0), Sum((0,), True))
+    divided = Node(Divide(), "unit", (vector, whole.output))
+    graph = Graph((*whole.nodes, divided), Value(len(whole.nodes)))
+    assert read_tail(graph).end.activation.is_probability
 
 
 def test_what_the_user_says_holds():

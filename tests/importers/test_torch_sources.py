@@ -162,6 +162,19 @@ def test_an_output_by_its_number():
     np.testing.assert_allclose(found.logits, 2 * scores(module.net), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "unit", [nn.functional.normalize, lambda scores: scores / scores.norm(dim=1, keepdim=True)]
+)
+def test_an_embedding_has_no_classes(unit):
+    module = Around(after=unit)
+    explainer = cnnviz.load(module, input_size=SIZE[1:], **SCALE)
+    assert any("divided by their length, as embeddings are" in note for note in explainer.notes)
+    (found,) = cnnviz.explain(IMAGE, explainer, method="gradcam", target=1)
+    assert found.top()[0].probability is None
+    wanted = scores(module.net)
+    np.testing.assert_allclose(found.logits, wanted / np.sqrt((wanted**2).sum()), rtol=1e-4)
+
+
 class TwoInputs(Around):
     def forward(self, x, more):
         return super().forward(x) + more
