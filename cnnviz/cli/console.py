@@ -132,7 +132,7 @@ def told_progress(unit: str, *, hidden: bool) -> Iterator[Callable[[int, int], N
 
 
 class Interrupt:
-    """Handles Ctrl-C after the current image; a second Ctrl-C interrupts at once.
+    """Handles Ctrl-C after the current image, or at the end; a second one interrupts at once.
 
     Python raises KeyboardInterrupt wherever the program happens to be, and drops it if that is a
     destructor. Those of MXNet's arrays run all the time: one Ctrl-C in fifteen was lost.
@@ -150,9 +150,11 @@ class Interrupt:
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+        if kind is None:  # what comes after this is not begun
+            self.heed()
 
     def _note(self, _number: int, _frame: object) -> None:
         if self._asked:

@@ -233,6 +233,19 @@ def test_who_ignores_ctrl_c_goes_on_doing_so():
         signal.signal(signal.SIGINT, before)
 
 
+def test_ctrl_c_behind_the_last_image_is_not_lost():
+    """A comparison would go on with its other side."""
+    with pytest.raises(KeyboardInterrupt), Interrupt():
+        signal.raise_signal(signal.SIGINT)
+
+    def fail():
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("this came first")
+
+    with pytest.raises(ValueError, match="this came first"), Interrupt():
+        fail()
+
+
 @pytest.mark.subprocess
 def test_a_limit_of_processor_time_is_named(photos, tmp_path):
     def limit():
