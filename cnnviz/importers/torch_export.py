@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -27,6 +28,8 @@ from cnnviz.types import Shape
 
 #: What several outputs are searched for if none was chosen: Hugging Face's networks have one.
 _LOGITS = "logits"
+#: Threads export one after the other: what is set for it holds for the whole process.
+_ALONE = threading.RLock()
 
 
 def program_of_module(
@@ -60,7 +63,7 @@ def export(module: torch.nn.Module, size: Shape) -> ExportedProgram:
         device="cpu" if first is None else first.device,
     )
     try:
-        with evaluating(module), _quiet(), _small_constants_known():
+        with _ALONE, evaluating(module), _quiet(), _small_constants_known():
             exported = torch.export.export(module, (sample,), strict=False)
             return exported.run_decompositions({})
     except Exception as error:  # whatever the module's own code raises comes through here

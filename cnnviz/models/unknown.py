@@ -123,7 +123,9 @@ def describe_file(path: Path, names: Sequence[str], recognize: Callable[[Path], 
             f"{shown} is a whole module that PyTorch pickled: loading it would run whatever code "
             "stands in it. Export it where it was made, with `exported = "
             "torch.export.export(model.eval(), (torch.zeros(1, 3, 224, 224),))` and "
-            f'`torch.export.save(exported, "{path.stem}.pt2")`; then --model {path.stem}.pt2.'
+            f'`torch.export.save(exported, "{path.stem}.pt2")`; then --model {path.stem}.pt2. '
+            "Or, if torchvision or timm has the network, give its weights alone: --model "
+            f"torchvision:NAME --weights {shown}."
         )
     if suffix in _WEIGHTS:
         told = program_files.came_instead(path)

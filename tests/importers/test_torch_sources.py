@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -108,6 +109,17 @@ def test_what_a_module_was_made_into_is_explained_as_the_module(wrap, name):
     assert explainer.network.check.difference < 1e-5
     (found,) = cnnviz.explain(IMAGE, explainer, method="gradcam")
     np.testing.assert_allclose(found.logits, scores(module), rtol=1e-4, atol=1e-5)
+
+
+def test_threads_may_load_modules_at_once():
+    before = sys.stderr
+    with ThreadPoolExecutor(4) as pool:
+        sizes = [SIZE[1:]] * 4
+        explainers = list(
+            pool.map(lambda size: cnnviz.load(seeded(Residual), input_size=size), sizes)
+        )
+    assert all(one.network.check.difference < 1e-5 for one in explainers)
+    assert sys.stderr is before
 
 
 def test_an_exported_program_knows_its_size():
