@@ -177,6 +177,15 @@ def test_of_a_crop_only_what_was_seen_counts():
         assert measured(game, peak((7, 7), 3, 6), unseen, **case).value == hit
 
 
+def test_of_all_of_the_short_side_every_row_counts():
+    """64 × 128 for 8 × 8, scaled to 8 × 16: columns 4 to 11 are seen, 32 to 96 of the image."""
+    region = rectangle((64, 128), 0, 0, 128, 8)
+    way = {"resize": "crop", "crop_fraction": 1.0, "interpolation": "bilinear"}
+    found = measured(EnergyInside(), np.ones((8, 8)), region, network=(8, 8), **way)
+    assert found.value == pytest.approx(1 / 8, abs=1e-12)
+    assert found.details["region_seen"] == pytest.approx(1 / 2, abs=1e-12)
+
+
 def overlaps(edges, length):
     """How much of each pixel of an axis lies between each two edges."""
     return np.array(
@@ -188,12 +197,19 @@ def overlaps(edges, length):
 
 
 @pytest.mark.parametrize(
-    ("source", "network", "resize"),
-    [((6, 9), (4, 6), "stretch"), ((5, 4), (8, 9), "stretch"), ((30, 47), (7, 7), "crop")],
+    ("source", "network", "way"),
+    [
+        ((6, 9), (4, 6), {}),
+        ((5, 4), (8, 9), {}),
+        ((30, 47), (7, 7), {"resize": "crop"}),
+        ((30, 47), (7, 7), {"resize": "crop", "crop_fraction": 1.0, "interpolation": "bicubic"}),
+        ((47, 30), (8, 6), {"resize": "crop", "crop_fraction": 0.6, "interpolation": "bilinear"}),
+        ((30, 47), (7, 9), {"crop_fraction": 0.6}),
+    ],
 )
-def test_coverage_is_that_of_areas(source, network, resize):
+def test_coverage_is_that_of_areas(source, network, way):
     region = np.random.RandomState(1).rand(*source) < 0.4
-    case = case_of(source, region, network=network, resize=resize)
+    case = case_of(source, region, network=network, **way)
     y0, x0, y1, x1 = case.prepared.geometry.box
     down = overlaps(np.linspace(y0, y1, network[0] + 1), source[0])
     across = overlaps(np.linspace(x0, x1, network[1] + 1), source[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,8 @@ def case_of(
     region: Mask | None = None,
     *,
     network: tuple[int, int] | None = None,
-    resize: str = "stretch",
     target: int = 3,
+    **way: Any,
 ) -> Case:
     """A black image of (H, W) pixels, explained for one class of ten.
 
@@ -41,10 +41,10 @@ def case_of(
         source: (H, W) of the image.
         region: where the class's objects are, bool of this size.
         network: (h, w) of the input; the image's size by default.
-        resize: how the image comes to that size.
         target: the class.
+        way: how the image comes to that size, as an input's specification says it.
     """
-    spec = InputSpec(*(network or source), resize=resize)
+    spec = InputSpec(*(network or source), **way)
     prepared = prepare(np.zeros((*source, 3), np.uint8), spec)
     unasked = cast(ModelQueries, None)
     return Case(prepared, np.zeros(10, np.float32), ClassLogit(target), spec, unasked, region)
