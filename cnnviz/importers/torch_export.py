@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
@@ -158,7 +159,7 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what PyTorch logs and prints of a failing export beside the exception."""
+    """Without PyTorch's warnings, and what it logs and prints of a failing export."""
     handlers = {
         handler
         for name, logger in list(logging.root.manager.loggerDict.items())
@@ -173,7 +174,8 @@ def _quiet() -> Iterator[None]:
     for handler in handlers:
         handler.addFilter(nothing)
     try:
-        with redirect_stderr(printed):
+        with redirect_stderr(printed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what PyTorch does of its own, not its caller
             yield
     finally:
         for handler in handlers:

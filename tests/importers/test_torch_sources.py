@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -109,6 +110,12 @@ def test_what_a_module_was_made_into_is_explained_as_the_module(wrap, name):
     assert explainer.network.check.difference < 1e-5
     (found,) = cnnviz.explain(IMAGE, explainer, method="gradcam")
     np.testing.assert_allclose(found.logits, scores(module), rtol=1e-4, atol=1e-5)
+
+
+def test_pytorch_s_warnings_of_exporting_are_not_shown():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cnnviz.load(seeded(Residual), input_size=SIZE[1:], **SCALE)
 
 
 def test_threads_may_load_modules_at_once():
