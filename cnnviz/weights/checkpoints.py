@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnviz.errors import WeightsError
 from cnnviz.text import listed
+from cnnviz.weights.params_file import shown
 
 if TYPE_CHECKING:
     import torch
@@ -63,9 +64,10 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         largest = max(sizes, key=lambda where: sizes[where])
         near = [where for where in sizes if _CLEARLY_LARGER * sizes[where] > sizes[largest]]
         if len(near) > 1:
+            names = shown(listed([where or "the file's own" for where in near]))
             raise WeightsError(
-                f"{path} holds several sets of weights ({listed([one or 'itself' for one in near])}"
-                "): save the one that is meant alone, with torch.save()."
+                f"{path} holds several sets of weights ({names}): save the one that is "
+                "meant alone, with torch.save()."
             )
         return dict(found[largest])
     if not found:
@@ -131,7 +133,7 @@ def _held(loaded: Any) -> str:
     if isinstance(loaded, Mapping) and "param_groups" in loaded:
         return ", but the state of an optimizer: save the network's state_dict()"
     if isinstance(loaded, Mapping):
-        return f", but {listed([str(key) for key in loaded])}" if loaded else ""
+        return f", but {shown(listed([str(key) for key in loaded]))}" if loaded else ""
     if isinstance(loaded, (list, tuple)):
         return ", but a list, without names: save the network's state_dict()"
     return ": save the network's state_dict()"

@@ -228,6 +228,19 @@ def test_functions_beside_weights_are_not_called(tmp_path):
 
 
 @pytest.mark.needs("torch")
+@pytest.mark.parametrize("twice", [True, False])
+def test_names_in_a_checkpoint_are_shown_as_they_may_be(tmp_path, twice):
+    import torch
+
+    path = tmp_path / "w.pth"
+    inside = {"a": torch.ones(2)} if twice else 1
+    torch.save({"deep\x1b[2J": inside, "other": inside}, path)
+    with pytest.raises(WeightsError, match="deep") as caught:
+        read_weights(path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.needs("torch")
 def test_code_in_pytorchs_own_format_is_not_run(tmp_path):
     import torch
 
