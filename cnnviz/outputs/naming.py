@@ -24,6 +24,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -142,15 +144,15 @@ class NamePlanner:
         stems = [self.fitted(first_candidate(source)) for source in sources]
         tried.update(stems)
         stuck: set[int] = set()
+        longer = cache(lambda index: candidates(sources[index]))
         while True:
             colliding = [index for index in self.rules.collisions(stems) if index not in stuck]
             if not colliding:
                 break
             for index in colliding:
-                longer = candidates(sources[index])
                 levels[index] += 1
-                if levels[index] < len(longer):
-                    stems[index] = self.fitted(longer[levels[index]])
+                if levels[index] < len(longer(index)):
+                    stems[index] = self.fitted(longer(index)[levels[index]])
                     tried.add(stems[index])
                 else:
                     stuck.add(index)
@@ -159,7 +161,7 @@ class NamePlanner:
         taken = _Taken(self.rules, settled)
         following: Counter[str] = Counter()  # what could not be had once cannot be had later
         for index in sorted(stuck, key=lambda index: str(sources[index].path)):
-            base = candidates(sources[index])[1]
+            base = longer(index)[1]
             tried.add(self.fitted(base))
             if taken.has_file_for_folder_of(self.fitted(base)):  # no number would help
                 base = without_folders(base)
@@ -342,6 +344,7 @@ def _fitted(stem: str, room: int, ending: str = "") -> str:
     allowed = _LONGEST_NAME - room - len(ending)
     if len(os.fsencode(name)) > allowed:
         mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        name = name[: allowed - len(mark)]  # no letter has less than a byte
         while len(os.fsencode(name)) > allowed - len(mark):
             name = name[:-1]
         name += mark
@@ -350,13 +353,13 @@ def _fitted(stem: str, room: int, ending: str = "") -> str:
 
 def folders_above(key: str) -> list[str]:
     """Every folder above a stem."""
-    places = [place for place, letter in enumerate(key) if letter == "/"]
-    return [key[:place] for place in places]
+    return list(accumulate(key.split("/")[:-1], "{}/{}".format))
 
 
 def collision_key(stem: str) -> str:
     """What a file system may reduce a name to."""
-    stem = _FOLDER_ENDS.sub("/", stem)
+    if "./" in stem or " /" in stem:
+        stem = _FOLDER_ENDS.sub("/", stem)
     if stem.isascii():
         return stem.lower()
     seen = "".join(letter for letter in stem if unicodedata.category(letter) != "Cf")

@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from itertools import product
 
 from cnnviz import system
 from cnnviz.images.source import Source
@@ -101,10 +100,11 @@ class _Neighborhood:
 
     def _shorter(self, key: str) -> list[str]:
         """Keys of the stems that a stem cannot stand beside, and that do not depend on it."""
-        found = self._rules.shorter(key)
-        for folder in folders_above(key):
-            found += self._rules.blocking(folder)
-        return found
+        return self._rules.shorter(key) + self._blocking(key)
+
+    def _blocking(self, key: str) -> list[str]:
+        """Keys of the stems that would write a file where a folder of this one has to be."""
+        return [other for folder in folders_above(key) for other in self._rules.blocking(folder)]
 
     def meets(self, source: Source) -> bool:
         """Whether any name that this image may come to have would be in the way of one in here."""
@@ -140,16 +140,21 @@ class _Neighborhood:
             key = collision_key(self._planner.fitted(stem))
             if key in self._near or not self._keys.isdisjoint(self._shorter(key)):
                 return True
-        # With a number behind it, whichever: how much of a long name is left depends on its digits.
-        endings = [
-            dash + "2" * digits for dash, digits in product("-~", range(1, _MOST_DIGITS + 1))
-        ]
-        for base, ending in product(dict.fromkeys((longer[1], flat)), endings):
-            key = collision_key(self._planner.fitted(base, ending))
-            if key.removesuffix(ending) in self._bases or not self._keys.isdisjoint(
-                self._shorter(key)
-            ):
-                return True
+        return any(map(self._does_meet_numbered, dict.fromkeys((longer[1], flat))))
+
+    def _does_meet_numbered(self, base: str) -> bool:
+        """Whether this stem is in the way with a number behind it, whichever."""
+        front = key = ""
+        for digits in range(1, _MOST_DIGITS + 1):
+            ending = "-" + "2" * digits
+            fitted = self._planner.fitted(base, ending).removesuffix(ending)
+            if fitted != front:  # how much of a long name is left depends on the digits
+                front, key = fitted, collision_key(fitted)
+                if key in self._bases or not self._keys.isdisjoint(self._blocking(key)):
+                    return True
+            for dash in "-~":
+                if not self._keys.isdisjoint(self._rules.shorter(f"{key}{dash}{ending[1:]}")):
+                    return True
         return False
 
 

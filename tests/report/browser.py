@@ -129,7 +129,12 @@ class Browser:
         self.events.clear()
         url = Path(page).resolve().as_uri() + (f"#{fragment}" if fragment else "")
         self.call("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+        # Asked from outside: what is asked of a page in time is lost with the page.
+        until = time.monotonic() + _PATIENCE
+        while not self.run("document.readyState === 'complete' && location.protocol === 'file:'"):
+            if time.monotonic() > until:
+                raise TimeoutError(f"It was not loaded: {url}")
+            time.sleep(0.01)
 
     def run(self, expression):
         """The value of an expression in the page; promises are awaited."""
@@ -141,12 +146,18 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, expression):
-        """Wait until an expression is true."""
-        until = time.monotonic() + _PATIENCE
-        while not self.run(expression):
-            if time.monotonic() > until:
-                raise TimeoutError(f"It never became true: {expression}")
-            time.sleep(0.02)
+        """Wait until an expression is true, in the page that is there."""
+        became = self.run(f"""new Promise((done) => {{
+            const until = Date.now() + {_PATIENCE // 2 * 1000};
+            const look = () => {{
+                if ({expression}) done(true);
+                else if (Date.now() > until) done(false);
+                else setTimeout(look, 2);
+            }};
+            look();
+        }})""")
+        if not became:
+            raise TimeoutError(f"It never became true: {expression}")
 
     def press(self, key, modifiers=0):
         """Press a key and let it go."""
