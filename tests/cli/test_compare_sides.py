@@ -52,7 +52,7 @@ VALUES = {
 #: What every run of `cnnviz explain` may be given, and holds for both.
 SHARED = ("--evaluate", "--limit", "7", "--size", "128", "--format", "jpg", "--force")
 SHARED += ("--scale", "run", "--arrays", "--panel")
-DEMO = ("-m", "demo", "--method", "gradcam")
+DEMO = ("-m", "demo", "--input-size", "96", "--method", "gradcam")
 LAYERS = ("--layer", "features.18", "--layer", "default")
 
 

@@ -20,6 +20,8 @@ from cnnviz.models.zoo import get
 from cnnviz.runs.manifest import JOURNAL
 from tests.support.mxnet import import_mxnet
 
+#: Small, so that an image takes half the time, where nothing depends on it.
+DEMO = ("--model", "demo", "--input-size", "96")
 KINDS = ("original", "gradcam", "guided_gradcam", "saliency")
 
 
@@ -51,7 +53,7 @@ def test_one_image(cnnviz, photos, tmp_path):
 
 
 def test_folder_is_taken_in_natural_order_with_its_sub_folders(cnnviz, photos, tmp_path):
-    status, out, _ = cnnviz("explain", photos, "--model", "demo", "-o", "out")
+    status, out, _ = cnnviz("explain", photos, *DEMO, "-o", "out")
     assert status == 0
     assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
     assert [line.partition(": ")[0] for line in out.splitlines()] == [
@@ -62,7 +64,7 @@ def test_folder_is_taken_in_natural_order_with_its_sub_folders(cnnviz, photos, t
 def test_bad_images_are_named_and_the_others_done(cnnviz, photos, tmp_path):
     (photos / "1_broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     (photos / "empty.jpg").write_bytes(b"")
-    status, out, err = cnnviz("explain", photos, "--model", "demo", "-o", "out", "--json")
+    status, out, err = cnnviz("explain", photos, *DEMO, "-o", "out", "--json")
     assert status == 1
     assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
     records = [json.loads(line) for line in out.splitlines()]
@@ -76,9 +78,7 @@ def test_bad_images_are_named_and_the_others_done(cnnviz, photos, tmp_path):
 
 
 def test_json_says_what_was_written(cnnviz, photos, tmp_path):
-    status, out, _ = cnnviz(
-        "explain", photos / "2.png", "--model", "demo", "-o", "out", "--json", "--arrays"
-    )
+    status, out, _ = cnnviz("explain", photos / "2.png", *DEMO, "-o", "out", "--json", "--arrays")
     assert status == 0
     record = json.loads(out)
     assert record["path"] == str(photos / "2.png")
@@ -128,22 +128,20 @@ def test_arrays_are_raw_and_complete(cnnviz, photos, tmp_path):
 
 @pytest.mark.parametrize("spec", ["3", demo.CLASSES[3], demo.CLASSES[3].upper()])
 def test_target_by_index_or_name(cnnviz, photos, spec):
-    status, out, _ = cnnviz(
-        "explain", photos / "2.png", "--model", "demo", "--target", spec, "--json"
-    )
+    status, out, _ = cnnviz("explain", photos / "2.png", *DEMO, "--target", spec, "--json")
     assert status == 0
     assert json.loads(out)["explanations"][0]["target"]["index"] == 3
 
 
 def test_explained_class_is_told_apart_from_the_answer(cnnviz, photos):
-    _, out, _ = cnnviz("explain", photos / "2.png", "--model", "demo", "--json")
+    _, out, _ = cnnviz("explain", photos / "2.png", *DEMO, "--json")
     last = json.loads(out)["top5"][-1]
-    _, out, _ = cnnviz("explain", photos / "2.png", "--model", "demo", "--target", last["index"])
+    _, out, _ = cnnviz("explain", photos / "2.png", *DEMO, "--target", last["index"])
     assert f"; explained: {last['name']} ({last['index']}) " in out
 
 
 def test_verbose_prints_the_five_highest(cnnviz, photos):
-    _, out, _ = cnnviz("explain", photos / "2.png", "--model", "demo", "-v")
+    _, out, _ = cnnviz("explain", photos / "2.png", *DEMO, "-v")
     first, *rest = out.splitlines()
     assert len(rest) == 6
     assert first.endswith(rest[0].strip())
@@ -151,9 +149,9 @@ def test_verbose_prints_the_five_highest(cnnviz, photos):
 
 
 def test_quiet_prints_only_errors(cnnviz, photos):
-    assert cnnviz("explain", photos, "--model", "demo", "-q") == (0, "", "")
+    assert cnnviz("explain", photos, *DEMO, "-q") == (0, "", "")
     (photos / "x.png").write_bytes(b"no image")
-    status, out, err = cnnviz("explain", photos, "--model", "demo", "-q")
+    status, out, err = cnnviz("explain", photos, *DEMO, "-q")
     assert (status, out) == (1, "")
     assert err.startswith(f"Error: {photos / 'x.png'}: ")
     assert len(err.splitlines()) == 1
@@ -161,7 +159,7 @@ def test_quiet_prints_only_errors(cnnviz, photos):
 
 def test_methods_can_be_chosen(cnnviz, photos, tmp_path):
     status, _, _ = cnnviz(
-        *("explain", photos / "2.png", "--model", "demo", "-o", "out"),
+        *("explain", photos / "2.png", *DEMO, "-o", "out"),
         *("--method", "guided-backprop", "--method", "gradcam"),
     )
     assert status == 0
@@ -173,7 +171,7 @@ def test_methods_can_be_chosen(cnnviz, photos, tmp_path):
 
 
 def test_another_layer_another_map(cnnviz, photos, tmp_path):
-    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays")
+    arguments = ("explain", photos / "2.png", *DEMO, "--arrays")
     assert cnnviz(*arguments, "-o", "a")[0] == 0
     assert cnnviz(*arguments, "-o", "b", "--layer", "features[0]")[0] == 0
     assert np.load(tmp_path / "b/2.npz")["layer"] == "features.0"
@@ -181,7 +179,7 @@ def test_another_layer_another_map(cnnviz, photos, tmp_path):
 
 
 def test_several_targets_have_files_of_their_own(cnnviz, photos, tmp_path):
-    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays", "--json")
+    arguments = ("explain", photos / "2.png", *DEMO, "--arrays", "--json")
     status, out, _ = cnnviz(*arguments, "-o", "out", "--target", "top2", "--target", "0,1")
     assert status == 0
     record = json.loads(out)
@@ -208,7 +206,7 @@ def test_several_targets_have_files_of_their_own(cnnviz, photos, tmp_path):
 
 
 def test_layers_stand_side_by_side(cnnviz, photos, tmp_path):
-    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays")
+    arguments = ("explain", photos / "2.png", *DEMO, "--arrays")
     names = ("features.0", get("demo").default_layer)
     layers = [part for name in names for part in ("--layer", name)]
     assert cnnviz(*arguments, "-o", "both", *layers)[0] == 0
@@ -231,7 +229,7 @@ def test_layers_stand_side_by_side(cnnviz, photos, tmp_path):
 
 
 def test_stages_are_layers_of_every_size(cnnviz, photos, tmp_path):
-    arguments = ("explain", photos / "2.png", "--model", "demo", "--arrays", "-o", "out")
+    arguments = ("explain", photos / "2.png", *DEMO, "--arrays", "-o", "out")
     assert cnnviz(*arguments, "--layer", "stages")[0] == 0
     arrays = np.load(tmp_path / "out/2.npz")
     names = list(arrays["layer"])
@@ -266,7 +264,7 @@ def test_one_scale_for_a_run(cnnviz, photos, tmp_path):
 
 
 def test_heat_map_without_the_image(cnnviz, photos, tmp_path):
-    arguments = ("explain", photos / "2.png", "--model", "demo", "--method", "gradcam")
+    arguments = ("explain", photos / "2.png", *DEMO, "--method", "gradcam")
     assert cnnviz(*arguments, "-o", "out", "--no-overlay")[0] == 0
     assert cnnviz(*arguments, "-o", "opaque", "--alpha", "1")[0] == 0
     alone, opaque = (
@@ -277,7 +275,7 @@ def test_heat_map_without_the_image(cnnviz, photos, tmp_path):
 
 def test_full_size_overlay_is_jet_at_two_fifths(cnnviz, photos, tmp_path):
     """The usual recipe, by hand: the map enlarged, divided by its maximum, jet, 0.4 of it."""
-    arguments = ("explain", photos / "2.png", "--model", "demo", "--method", "gradcam", "--arrays")
+    arguments = ("explain", photos / "2.png", *DEMO, "--method", "gradcam", "--arrays")
     assert cnnviz(*arguments, "--size", "full", "-o", "out")[0] == 0
     image = cv2.imread(str(photos / "2.png"))
     cam = cv2.resize(np.load(tmp_path / "out/2.npz")["gradcam"], image.shape[1::-1])
@@ -322,7 +320,7 @@ def test_batches_give_what_single_images_give(cnnviz, photos, tmp_path, monkeypa
 
     monkeypatch.setattr(Explainer, "explain_targets", watched)
     for size in (1, 3, "auto"):
-        arguments = ("explain", photos, "--model", "demo", "--arrays", "-o", f"out{size}")
+        arguments = ("explain", photos, *DEMO, "--arrays", "-o", f"out{size}")
         assert cnnviz(*arguments, "--batch-size", size)[0] == 0
     # Three images: each alone, all together, and the two and one that auto makes of them.
     assert together == [1, 1, 1, 3, 2, 1]
@@ -336,7 +334,7 @@ def test_batches_give_what_single_images_give(cnnviz, photos, tmp_path, monkeypa
 
 def test_one_bad_image_in_a_batch(cnnviz, photos, tmp_path):
     (photos / "3.png").write_bytes(b"")
-    status, out, _ = cnnviz("explain", photos, "--model", "demo", "-o", "out", "--batch-size", "4")
+    status, out, _ = cnnviz("explain", photos, *DEMO, "-o", "out", "--batch-size", "4")
     assert status == 1
     assert len(out.splitlines()) == 3
     assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
@@ -355,12 +353,12 @@ def test_sizes(cnnviz, photos, tmp_path, size, shape):
 
 def test_large_images_are_written_with_a_long_side_of_1024(cnnviz, tmp_path, write_image):
     write_image(tmp_path / "large.jpg", shape=(1500, 2000))
-    assert cnnviz("explain", "large.jpg", "--model", "demo", "-o", "out")[0] == 0
+    assert cnnviz("explain", "large.jpg", *DEMO, "-o", "out")[0] == 0
     assert cv2.imread(str(tmp_path / "out/large_saliency.png")).shape == (768, 1024, 3)
 
 
 def test_overlay_follows_alpha_and_colormap(cnnviz, photos, tmp_path):
-    arguments = ("explain", photos / "2.png", "--model", "demo")
+    arguments = ("explain", photos / "2.png", *DEMO)
     for name, options in {
         "none": ("--alpha", "0"),
         "jet": (),
@@ -379,7 +377,7 @@ def test_overlay_follows_alpha_and_colormap(cnnviz, photos, tmp_path):
 def test_paths_on_standard_input(cnnviz, photos, tmp_path, monkeypatch):
     paths = f"{photos / '2.png'}\n\n{photos / 'sub/cat.png'}\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(paths.encode())))
-    status, out, err = cnnviz("explain", "-", "--model", "demo", "-o", "out")
+    status, out, err = cnnviz("explain", "-", *DEMO, "-o", "out")
     assert status == 0, err
     assert len(out.splitlines()) == 2
     assert files_below(tmp_path / "out") == four("2", "cat")
@@ -387,7 +385,7 @@ def test_paths_on_standard_input(cnnviz, photos, tmp_path, monkeypatch):
 
 def test_again_into_the_same_folder(cnnviz, photos, tmp_path):
     for _ in range(2):
-        assert cnnviz("explain", photos, "--model", "demo", "-o", "out")[0] == 0
+        assert cnnviz("explain", photos, *DEMO, "-o", "out")[0] == 0
     assert files_below(tmp_path / "out") == four("2", "10", "sub/cat")
 
 
@@ -395,7 +393,7 @@ def test_somebody_elses_file_is_left_alone(cnnviz, photos, tmp_path, write_image
     mine = tmp_path / "out/2_gradcam.png"
     write_image(mine, 9)
     before = mine.read_bytes()
-    status, _, err = cnnviz("explain", photos, "--model", "demo", "-o", "out")
+    status, _, err = cnnviz("explain", photos, *DEMO, "-o", "out")
     assert status == 1
     assert str(mine.relative_to(tmp_path)) in err
     assert mine.read_bytes() == before
@@ -478,7 +476,7 @@ def test_missing_gpu_is_told_before_any_work(cnnviz, photos, tmp_path, spec):
     mx = import_mxnet()
     if mx.runtime.Features().is_enabled("CUDA"):
         pytest.skip("this build of MXNet can use a GPU")
-    given = ("--model", "demo", "--engine", "mxnet", "--ctx", spec)
+    given = (*DEMO, "--engine", "mxnet", "--ctx", spec)
     status, out, err = cnnviz("explain", photos, *given)
     assert (status, out) == (3, "")
     assert "the MXNet installed here is the CPU build" in err
@@ -502,7 +500,7 @@ def test_interrupt_within_a_destructor_is_not_lost(cnnviz, photos, tmp_path, mon
         return explain(self, *arguments)
 
     monkeypatch.setattr(Explainer, "explain_targets", destroy)
-    status, out, err = cnnviz("explain", photos, "--model", "demo", "-o", "out")
+    status, out, err = cnnviz("explain", photos, *DEMO, "-o", "out")
     assert status == 130
     assert "Interrupted" in err
     assert len(out.splitlines()) * 4 == len(files_below(tmp_path / "out")) > 0

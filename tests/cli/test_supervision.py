@@ -167,6 +167,7 @@ def test_a_crash_costs_only_its_image(start, cnnviz, many, poison, tmp_path):
     assert f"{explained} explained ({explained} of them already done), {failed} failed" in err
 
 
+@pytest.mark.slow
 def test_a_library_that_ends_the_process_costs_only_its_image(start, many, poison, tmp_path):
     for number in range(4, 8):
         (many / f"{number}.png").unlink()
