@@ -399,9 +399,12 @@ def test_an_operator_gives_what_onnx_says(case, opset, tmp_path):
     np.testing.assert_allclose(found[:1].reshape(wanted.shape), wanted, rtol=2e-5, atol=2e-5)
 
 
+#: What has tests of its own: rounding, for one, is left out, and so cannot give what ONNX says.
+_ELSEWHERE = {"DequantizeLinear", "LSTM", "QuantizeLinear", "Shape", "Size"}
+
+
 def test_every_rule_has_a_case():
-    untested = set(_RULES) - {case.kind for case in CASES} - {"LSTM", "Shape", "Size"}
-    assert untested == set()
+    assert set(_RULES) - {case.kind for case in CASES} == _ELSEWHERE
 
 
 @pytest.mark.parametrize("opset", [13, 19, 21])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
@@ -86,7 +84,7 @@ def test_a_file_that_says_nothing(nodes, stored, tmp_path):
     assert (hint.mean, hint.std) == (None, None)
 
 
-@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
+@pytest.mark.needs("onnxruntime")
 @pytest.mark.parametrize("head", [None, "n"])
 def test_onnxruntime_says_the_same(head, tmp_path):
     found = source([node("Neg", "x", "n"), CONV], tmp_path)
@@ -100,10 +98,7 @@ def test_onnxruntime_says_the_same(head, tmp_path):
     )
 
 
-NEEDS_RUNTIME = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
-
-
-@NEEDS_RUNTIME
+@pytest.mark.needs("onnxruntime")
 def test_what_is_computed_in_half_precision_is_compared_less_strictly(tmp_path):
     nodes = [node("Cast", "x", "h", to=10), node("Cast", "h", "n", to=1), CONV]
     found = source(nodes, tmp_path)
@@ -122,7 +117,7 @@ def test_what_is_computed_in_half_precision_is_compared_less_strictly(tmp_path):
     assert exact.remarks == ()
 
 
-@NEEDS_RUNTIME
+@pytest.mark.needs("onnxruntime")
 def test_a_quantized_file_is_compared_and_never_refused(tmp_path):
     nodes = [
         node("QuantizeLinear", "x scale zero", "q"),
@@ -142,7 +137,7 @@ def test_a_quantized_file_is_compared_and_never_refused(tmp_path):
     assert 0 < np.abs(computed(program, x) - found.reference_output(x, None)).max() < most
 
 
-@NEEDS_RUNTIME
+@pytest.mark.needs("onnxruntime")
 def test_a_file_that_takes_bytes_is_compared_on_bytes(tmp_path):
     found = source([node("Cast", "x", "n", to=1), CONV], tmp_path, dtype=2)
     program = found.onnx.program((3, 6, 6))
@@ -155,7 +150,7 @@ def test_a_file_that_takes_bytes_is_compared_on_bytes(tmp_path):
     )
 
 
-@NEEDS_RUNTIME
+@pytest.mark.needs("onnxruntime")
 def test_why_a_file_is_not_compared(tmp_path):
     found = source([node("Cast", "x", "n", to=1), CONV], tmp_path, dtype=16)
     found.program((3, 6, 6), None)

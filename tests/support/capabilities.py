@@ -58,6 +58,9 @@ CAPABILITIES = {
         lambda: find_spec("mxnet") is not None,
     ),
     "onnx": Capability("ONNX", 'pip install "cnnviz[onnx]"', lambda: find_spec("onnx") is not None),
+    "onnxruntime": Capability(
+        "onnxruntime", "pip install onnxruntime", lambda: find_spec("onnxruntime") is not None
+    ),
     "ray": Capability("Ray", 'pip install "cnnviz[ray]"', lambda: find_spec("ray") is not None),
     "s3": Capability(
         "s3fs and moto's S3 server",
