@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from cnnviz.errors import UsageError
 from cnnviz.graph.architecture import Architecture
-from cnnviz.graph.ends import bare_end
+from cnnviz.graph.ends import End, bare_end
 from cnnviz.images.input_spec import InputSpec, check_scale
 from cnnviz.models import zoo
 from cnnviz.models.config import ModelConfig
 from cnnviz.models.zoo_weights import cached_weights, load_weights
-from cnnviz.types import Notify
+from cnnviz.types import Notify, Shape
 from cnnviz.weights.info import WeightsInfo
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ class ZooModel:
             UsageError: it does not take images of the size asked for.
         """
         classes, usual = len(self._labels), self._entry.input.shape
-        graph, paths = zoo.build(self._entry, classes, self.spec.shape)
-        architecture = Architecture(graph, paths, bare_end(classes, self.config.activation))
+        end = bare_end(classes, self.config.activation)
+        architecture = _architecture(self._entry, classes, self.spec.shape, end)
         fits = (
             self.spec.shape == usual
-            or zoo.build(self._entry, classes, usual).graph.parameters == graph.parameters
+            or _built(self._entry, classes, usual).graph.parameters == architecture.parameter_shapes
         )
         if not fits:
             raise UsageError(
@@ -124,3 +124,13 @@ class ZooModel:
             architecture.graph, parameters, choice.device, choice.name, choice.precision
         )
         return Network(architecture, engine, choice.reason), found
+
+
+_built = lru_cache(maxsize=8)(zoo.build)
+
+
+@lru_cache(maxsize=8)
+def _architecture(entry: zoo.ZooEntry, classes: int, shape: Shape, end: End) -> Architecture:
+    """A network without its weights, the same for both sides of a comparison, say."""
+    graph, paths = _built(entry, classes, shape)
+    return Architecture(graph, paths, end)

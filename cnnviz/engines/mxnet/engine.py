@@ -16,6 +16,7 @@ layer) and for guided backpropagation (all the way) read the same forward pass.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +50,9 @@ from cnnviz.types import Float32
 
 #: Two seeds are what Grad-CAM and guided backpropagation need.
 _REPLICAS = 2
+
+#: Bytes of a parameter below which waiting for its copy takes longer than the copy.
+_SMALL = 1 << 18
 
 
 class MxnetEngine:
@@ -279,20 +283,21 @@ class MxnetEngine:
         mx = import_mxnet()
         constants: dict[Value, Any] = {}
         layers = frozenset(self.graph.layers)
-        for index, node in enumerate(self._nodes):
-            if index in layers or index == self.graph.input.node:
-                continue
-            if node.is_variable:
-                if node.name not in parameters:
-                    raise NetworkError(f"The network's parameter {node.name} has no value.")
-                outputs = [self._parameter(parameters[node.name])]
-            elif not node.inputs:  # zeros and the like; a cached operator needs an input
-                with self._context:
-                    output = getattr(mx.nd._internal, node.op)(**node.attrs)
-                outputs = [output.astype("float32", copy=False)]
-            else:
-                outputs = self._operators.run(node, self._bound(index, constants))
-            constants.update((Value(index, i), output) for i, output in enumerate(outputs))
+        with ExitStack() as copying:
+            for index, node in enumerate(self._nodes):
+                if index in layers or index == self.graph.input.node:
+                    continue
+                if node.is_variable:
+                    if node.name not in parameters:
+                        raise NetworkError(f"The network's parameter {node.name} has no value.")
+                    outputs = [self._parameter(parameters[node.name], copying)]
+                elif not node.inputs:  # zeros and the like; a cached operator needs an input
+                    with self._context:
+                        output = getattr(mx.nd._internal, node.op)(**node.attrs)
+                    outputs = [output.astype("float32", copy=False)]
+                else:
+                    outputs = self._operators.run(node, self._bound(index, constants))
+                constants.update((Value(index, i), output) for i, output in enumerate(outputs))
         read = {value for index in layers for value in self.graph.nodes[index].inputs}
         return {
             value: array
@@ -300,15 +305,19 @@ class MxnetEngine:
             if value in read or self._nodes[value.node].is_variable
         }
 
-    def _parameter(self, given: Any) -> Any:
+    def _parameter(self, given: Any, copying: ExitStack) -> Any:
+        """A parameter on the device; a small one's copy is only waited for at the end."""
         mx = import_mxnet()
         if not isinstance(given, mx.nd.NDArray):
             # A view, because from_numpy() makes the array it is given read-only.
             values = np.require(given, np.float32, ["C", "A"]).view()
             copied = mx.nd.from_numpy(values).copyto(self._context)
             # MXNet copies in the background; the source must outlive that.
-            copied.wait_to_read()
-            give_back_pages(given)
+            if values.nbytes < _SMALL:
+                copying.callback(_wait, copied, values)
+            else:
+                copied.wait_to_read()
+                give_back_pages(given)
             return copied
         # detach(): recording must not see the caller's own gradient arrays.
         return given.detach().as_in_context(self._context).astype("float32", copy=False)
@@ -352,3 +361,8 @@ class MxnetEngine:
             return [passed]
 
         return apply
+
+
+def _wait(copy: Any, _source: Float32) -> None:
+    """Wait until an array is copied, of which the source has to be there until then."""
+    copy.wait_to_read()
